@@ -1,0 +1,60 @@
+"""``python -m ftlight``: finds the verb; the rest is imported where it is needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ftlight.errors import UserError, nearest
+
+VERBS = {
+    "init": "print a short YAML for a data file, or copy an example",
+    "fit": "train, and test the best checkpoint at the end",
+    "validate": "measure a run on validation data, or with -c a model as it starts",
+    "test": "measure a run on test data",
+    "predict": "predict a file, standard input or one text with a run",
+    "export": "write a run as a folder that stock libraries load",
+}
+
+
+def usage() -> str:
+    """The verbs, one line each."""
+    lines = "\n".join(f"  {verb:9} {what}" for verb, what in VERBS.items())
+    return f"usage: python -m ftlight VERB …\n\n{lines}\n\nVERB --help shows its options; --version the versions of all parts"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line. Returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    verb, rest = words[0], words[1:]
+    try:
+        if verb == "--version":
+            from ftlight.run import STACK, version
+
+            print("\n".join(f"{name} {version(name)}" for name in STACK))
+            return 0
+        if verb not in VERBS:
+            raise UserError(f"no verb {verb}{nearest(verb, VERBS)} (verbs: {', '.join(VERBS)})")
+        if "--help" in rest or "-h" in rest:
+            from ftlight.help import show
+
+            print(show(verb, rest))
+            return 0
+        if verb == "init":
+            from ftlight.init import init
+
+            print(init(rest), end="")
+            return 0
+    except UserError as error:
+        print(f"ftlight: error: {error}", file=sys.stderr)
+        return 2
+    from ftlight import cli
+
+    return cli.main(verb, rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""The command line: LightningCLI over tasks and data modules, fed from short YAML; errors in one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from ftlight import command, run, screen
+from ftlight.data import files
+from ftlight.data.module import DataModule
+from ftlight.errors import UserError
+from ftlight.predictor import Predictor
+from ftlight.summary import show
+from ftlight.task import Task
+from ftlight.trainer import Trainer
+
+VERBS = {
+    "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
+    "validate": {"model", "dataloaders", "datamodule", "weights_only", "verbose"},
+    "test": {"model", "dataloaders", "datamodule", "weights_only", "verbose"},
+    "predict": {"model", "dataloaders", "datamodule", "weights_only", "return_predictions"},
+    "export": {"model", "datamodule"},
+}
+
+
+class CLI(LightningCLI):
+    """LightningCLI with our trainer, and what each verb does around Lightning's."""
+
+    trainer: Trainer
+
+    def __init__(self, args: list[str] | None, run: bool = True) -> None:
+        super().__init__(
+            Task,
+            DataModule,
+            save_config_callback=None,  # the run folder keeps it, for fit only
+            trainer_class=Trainer,
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False, **{verb: {"exit_on_error": False} for verb in VERBS if run}},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=args,
+            run=run,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Our verbs and the arguments of the trainer's methods that are not options."""
+        return VERBS
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """What the data tell the model, and the model the data."""
+        parser.link_arguments("data.labels", "model.init_args.labels", apply_on="instantiate")
+        parser.link_arguments("data.kind", "model.init_args.kind", apply_on="instantiate")
+        parser.link_arguments("model.init_args.backbone", "data.init_args.tokenizer")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_argument("--file", type=str | None, default=None, help="File with rows to predict, or - for lines of text.")
+            parser.add_argument("--text", type=str | None, default=None, help="One text to predict.")
+            parser.add_argument("--out", type=str | None, default=None, help="File to write; .jsonl for JSON lines, else CSV.")
+            parser.add_argument("--probabilities", type=bool, default=False, help="Write the probability of every label.")
+        return parser
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: Lightning would let values stored in the checkpoint beat the command line."""
+
+    def after_instantiate_classes(self) -> None:
+        """Hands the trainer the config, as the run's record."""
+        if self.subcommand == "fit":
+            dumped = yaml.safe_load(self.parser.dump(self.config, skip_none=False))["fit"]
+            record = {k: dumped[k] for k in ("seed_everything", "trainer", "model", "data")}
+            record["trainer"] = {k: v for k, v in record["trainer"].items() if k not in ("run", "name")}
+            self.trainer.config = record
+            self.trainer.config_yaml = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
+
+    def after_validate(self) -> None:
+        """Shows the validation."""
+        self._show("val")
+
+    def after_test(self) -> None:
+        """Shows the test."""
+        self._show("test")
+
+    def _show(self, stage: str) -> None:
+        if self.trainer.is_global_zero:
+            screen.table(show(self.model, stage))
+
+    def predict(self, model: Task, datamodule: DataModule, ckpt_path: str | None = None) -> None:
+        """Predicts the rows of a file, of standard input or one text, and writes or prints them."""
+        options = self.config_init["predict"]
+        rows, place = _rows(options, datamodule)
+        datamodule.set_predict(rows, place)
+        batches = self.trainer.predict(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True) or []
+        found = dict(pair for batch in _gathered(self.trainer, batches) for pair in batch)
+        if not self.trainer.is_global_zero:
+            return
+        decoded = [found[i] for i in range(len(rows))]
+        if options.file in (None, "-") and not options.out:
+            for row, answer in zip(rows, decoded, strict=True):
+                _say(row, answer, options.probabilities)
+            return
+        name = Path(options.file or "text").name.removesuffix(".gz")
+        name = {".parquet": f"{Path(name).stem}.csv", "": "input.csv"}.get(Path(name).suffix, name)
+        out = Path(options.out) if options.out else Path(str(self.trainer.given_run)) / "predictions" / name
+        count = run.write_predictions(out, rows, decoded, options.probabilities)
+        screen.console.print(f"{count:,} predictions in {out}")
+
+    def after_export(self) -> None:
+        """Says how to load what was written."""
+        out = self.config_init["export"].out or Path(str(self.trainer.given_run)) / "export"
+        screen.console.print(f"{out}: how to load it is in its README.md")
+
+
+def _rows(options: Any, data: DataModule) -> tuple[list[files.Row], str]:
+    if (options.file is None) == (options.text is None):
+        raise UserError('give a file to predict, or - for standard input, or --text "…"')
+    if options.text is not None or options.file == "-":
+        if len(data.columns) > 1:
+            raise UserError(f"the run reads several columns ({', '.join(data.columns)}); give a file that has them")
+        lines = [options.text] if options.text is not None else [line.rstrip("\n") for line in sys.stdin]
+        return [{data.columns[0]: line} for line in lines if line.strip()], "input"
+    path = files.check(options.file)
+    rows = list(files.read(path, data.encoding))
+    if not rows:
+        raise UserError(f"{path} has a header but no rows")
+    return rows, str(path)
+
+
+def _gathered(trainer: Any, batches: list[Any]) -> list[Any]:
+    """The batches of all ranks."""
+    if trainer.world_size == 1:
+        return batches
+    import torch.distributed as dist
+
+    everyone: list[Any] = [None] * trainer.world_size
+    dist.all_gather_object(everyone, batches)
+    return [batch for batches in everyone for batch in batches]
+
+
+def _say(row: files.Row, answer: dict[str, Any], all_of_them: bool) -> None:
+    """Prints a prediction as words with probabilities: the three best, or all."""
+    text = next(str(v) for k, v in row.items() if not k.startswith("__"))
+    named = sorted(answer.get("probabilities", {}).items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{k} {v:.2f}" for k, v in (named if all_of_them else named[:3])) or screen.number(answer["score"])
+    screen.console.print(f"{text}\n  {answer['prediction']}  ({shown})", markup=False)
+
+
+def load(path: str) -> Predictor:
+    """Loads the best model of a run.
+
+    Args:
+        path: folder of the run.
+
+    Raises:
+        UserError: there is no such run, or it has no checkpoint.
+    """
+    import torch
+
+    words = command.Words([path])
+    resolved, _ = command.resolve("predict", words, Trainer)
+    screen.quiet()
+    cli = CLI(["--config", json.dumps(resolved)], run=False)
+    state = torch.load(words.options["ckpt_path"], map_location="cpu", weights_only=True)["state_dict"]
+    cli.model.load_state_dict(state)
+    return Predictor(cli.model, cli.datamodule)
+
+
+def main(verb: str, argv: Sequence[str]) -> int:
+    """Runs a verb. Returns the exit status: 0, or 2 for a fault in what was given."""
+    places: dict[str, str] = {}
+    try:
+        words = command.Words(argv)
+        resolved, places = command.resolve(verb, words, Trainer)
+        screen.quiet()
+        options = [f"--{k.replace('model.', 'model.init_args.').replace('data.', 'data.init_args.')}={v}" for k, v in words.options.items()]
+        CLI([verb, "--config", json.dumps(resolved), *options])
+    except UserError as error:
+        return _fail(str(error))
+    except ArgumentError as error:
+        return _fail(command.explain(str(error.message), places))
+    except MisconfigurationException as error:
+        return _fail(" ".join(str(error).split()))
+    return 0
+
+
+def _fail(message: str) -> int:
+    for line in message.splitlines():
+        print(f"ftlight: error: {line}", file=sys.stderr)
+    return 2

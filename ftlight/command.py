@@ -1,0 +1,137 @@
+"""A command line taken apart and made whole: configs merged, runs looked up, names checked, errors put into one line."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ftlight import config, run
+from ftlight.errors import UserError, nearest
+
+# One word on the command line for an option inside.
+ALIASES = {
+    "run": "trainer.run",
+    "name": "trainer.name",
+    "wandb": "trainer.wandb",
+    "test": "trainer.test",
+    "seed": "seed_everything",
+}
+FLAGS = ("--probabilities",)
+
+
+class Words:
+    """A command line taken apart: config files, classes, words that stand alone, and options for the parser."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self.configs: list[str] = []
+        self.classes: dict[str, str] = {}
+        self.alone: list[str] = []
+        self.options: dict[str, str] = {}
+        rest = list(argv)
+        while rest:
+            word = rest.pop(0)
+            if word == "-" or not word.startswith("-"):
+                self.alone.append(word)
+                continue
+            name, equals, value = word.partition("=")
+            if name in FLAGS and not equals and not (rest and rest[0] in ("true", "false")):
+                value, equals = "true", "="
+            if not equals:
+                if not rest:
+                    raise UserError(f"{word} needs a value")
+                value = rest.pop(0)
+            self._take(name, value)
+
+    def _take(self, name: str, value: str) -> None:
+        key = name.lstrip("-").replace(".init_args.", ".")
+        if name in ("-c", "--config"):
+            self.configs.append(value)
+        elif key in ("model", "model.task", "model.class_path", "data", "data.module", "data.class_path"):
+            self.classes[key.split(".")[0]] = value
+        else:
+            self.options[ALIASES.get(key, key)] = value
+
+
+def resolve(verb: str, words: Words, trainer: type) -> tuple[dict[str, Any], dict[str, str]]:
+    """The config of a command in ``class_path`` form, with the places of its keys; checks all names on the way."""
+    folder = None
+    if words.alone and verb != "fit":
+        folder = run.find(words.alone.pop(0))
+        words.configs.insert(0, str(folder / "config.yaml"))
+        sys.path += [p for p in run.read_json(folder / "run.json").get("python_path", []) if p not in sys.path]
+    if verb in ("test", "predict", "export") and folder is None:
+        raise UserError(f"{verb} needs a run: python -m ftlight {verb} RUN")
+    if verb == "predict" and words.alone:
+        words.options["file"] = words.alone.pop(0)
+    if words.alone:
+        raise UserError(f"{words.alone[0]}: unexpected{'; a config is given with -c' if verb == 'fit' else ''}")
+    if verb == "fit" and not words.configs and not words.classes:
+        raise UserError("fit needs a config: python -m ftlight fit -c X.yaml (python -m ftlight init DATA.csv writes one)")
+    merged, places = config.merge(words.configs)
+    for section, name in words.classes.items():
+        merged[section] = (name, merged[section][1])
+    if folder is not None:
+        _use_run(folder, merged, words, verb)
+    elif verb == "fit":
+        words.options.setdefault("trainer.name", Path(words.configs[-1]).stem if words.configs else merged["model"][0])
+    expanded = config.expand(merged, places, trainer)
+    _check_options(verb, words, expanded, trainer)
+    return expanded, places
+
+
+def _use_run(folder: Path, merged: dict[str, Any], words: Words, verb: str) -> None:
+    """Puts what a run knows in place of what it was trained from: labels, model, checkpoint."""
+    known = run.read_json(folder / "labels.json")
+    if known.get("labels"):
+        merged["data"][1]["labels"] = known["labels"]
+    if "kind" in known:
+        merged["data"][1]["kind"] = known["kind"]
+    # all weights come from the checkpoint
+    merged["model"][1].update(pretrained=False, backbone=str(folder / "backbone"))
+    merged["trainer"] = {**merged["trainer"], "wandb": None, "run": str(folder)}
+    wanted = words.options.get("ckpt_path", "best")
+    path = folder / "checkpoints" / f"{wanted}.ckpt" if wanted in ("best", "last") else Path(wanted)
+    if not path.is_file():
+        there = [p.name for p in (folder / "checkpoints").glob("*.ckpt")]
+        raise UserError(f"{path}: no such checkpoint (there are: {', '.join(there) or 'none'})")
+    words.options["ckpt_path"] = str(path)
+
+
+def _check_options(verb: str, words: Words, expanded: dict[str, Any], trainer: type) -> None:
+    """Refuses options that do not exist; none is guessed from its beginning.
+
+    Raises:
+        UserError: an option is unknown; names the nearest.
+    """
+    known = {s: config.options(config.find_class(expanded[s]["class_path"])) for s in ("model", "data")}
+    known["trainer"] = config.options(trainer)
+    own = {"predict": ["file", "text", "out", "probabilities"], "export": ["out"]}.get(verb, [])
+    plain = [*(ALIASES if verb == "fit" else []), "seed_everything", "ckpt_path", *own]
+    names = [*plain, "config", "model", "data", *(f"{s}.{n}" for s, ns in known.items() for n in ns)]
+    for option in words.options:
+        section, _, key = option.partition(".")
+        if option in plain or (section in known and key.split(".")[0] in known[section]):
+            continue
+        alias = config.FOREIGN.get(key or section)
+        hint = f"; ftlight calls it --{alias}" if alias else nearest(option, names)
+        raise UserError(f"--{option} is not an option of {verb}{hint} (all: python -m ftlight {verb} --help)")
+
+
+TYPES = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}
+
+
+def explain(message: str, places: dict[str, str]) -> str:
+    """One line for a parser's error: where, what was given, what is expected."""
+    keys = [k.removeprefix("fit.").replace(".init_args", "") for k in re.findall(r'Parser key "([^"]+)"', message)]
+    if not keys:
+        return " ".join(message.split())
+    key = ".".join(dict.fromkeys(keys))
+    given = re.search(r"Given value: (.*)", message)
+    wanted = [TYPES.get(t, t) for t in re.findall(r"Expected an? <class '(\w+)'>", message) if t != "NoneType"]
+    wanted += [f"one of {', '.join(c.split(', '))}" for c in re.findall(r"Literal\[([^\]]+)\]", message)]
+    reasons = " or ".join(dict.fromkeys(wanted)) or message.splitlines()[-1].strip(" -")
+    place = places.get(key, "")
+    return f"{place}{': ' if place else ''}{key}: expected {reasons}, got {given.group(1) if given else 'nothing'}"

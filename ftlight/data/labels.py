@@ -1,0 +1,104 @@
+"""Labels as strings: which kind of task a label column asks for, which labels there are, and their numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from ftlight.errors import UserError, listing
+
+Kind = Literal["single", "multi", "regression"]
+SEPARATOR = "|"
+RARE = 3
+
+
+def is_number(value: str) -> bool:
+    """Whether a label is a finite number (``nan`` and ``inf`` are words)."""
+    try:
+        return math.isfinite(float(value)) and value[-1] in "0123456789." and "_" not in value
+    except ValueError:
+        return False
+
+
+def infer_kind(values: Iterable[str]) -> Kind:
+    """What a label column asks for: numbers with a fraction are regression, ``a|b`` several labels, all else one.
+
+    >>> infer_kind(["0.5", "2"]), infer_kind(["1", "2"]), infer_kind(["a|b", "a"])
+    ('regression', 'single', 'multi')
+    """
+    values = set(values)
+    if all(is_number(v) for v in values) and any("." in v or "e" in v.lower() for v in values):
+        return "regression"
+    return "multi" if any(SEPARATOR in v for v in values) else "single"
+
+
+def members(value: str) -> list[str]:
+    """The labels in ``a|b``.
+
+    >>> members("a | b|")
+    ['a', 'b']
+    """
+    return [part.strip() for part in value.split(SEPARATOR) if part.strip()]
+
+
+def collect(counts: Mapping[str, int], kind: Kind, place: str) -> tuple[list[str], list[str]]:
+    """The labels of a column in order (numbers by value, words by letters), and what a person should know of them.
+
+    Args:
+        counts: label to rows, as the column has it.
+        kind: kind of the task.
+        place: file and column, for an error.
+
+    Raises:
+        UserError: there is a single class.
+    """
+    rows = Counter[str]()
+    for value, count in counts.items():
+        for name in members(value) if kind == "multi" else [value]:
+            rows[name] += count
+    if (len(rows) < 2 and kind == "single") or not rows:
+        raise UserError(f"{place} holds a single class ({listing(rows) or 'none'}); there is nothing to learn")
+    digits = all(name.isdecimal() for name in rows)
+    names = sorted(rows, key=lambda n: (int(n) if digits else 0, n))
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault((name.lstrip("0") or "0").casefold(), []).append(name)
+    notes = [f"labels {listing(map(repr, twins))} look alike and are kept apart" for twins in alike.values() if len(twins) > 1]
+    rare = [name for name in names if rows[name] < RARE]
+    if rare:
+        notes.append(f"{len(rare)} labels have fewer than {RARE} rows ({listing(rare, 3)})")
+    return names, notes
+
+
+def encode(values: Sequence[str], lines: Sequence[int], kind: Kind, names: Sequence[str], place: str, known_from: str) -> list[Any]:
+    """Labels as numbers: a class, a list of classes, or a value per row.
+
+    Args:
+        values: labels of the rows.
+        lines: lines of the rows in their file.
+        kind: kind of the task.
+        names: labels in order.
+        place: file of the rows.
+        known_from: where the labels come from.
+
+    Raises:
+        UserError: a label that is not known, or no number in a regression.
+    """
+    if kind == "regression":
+        for value, line in zip(values, lines, strict=True):
+            if not is_number(value):
+                raise UserError(f"{place}:{line}: label {value!r} is not a number; for classes set data.kind: single")
+        return [float(v) for v in values]
+    number = {name: i for i, name in enumerate(names)}
+    lists = [members(v) if kind == "multi" else [v] for v in values]
+    unknown = {n: line for row, line in reversed([*zip(lists, lines, strict=True)]) for n in row if n not in number}
+    if unknown:
+        first, line = list(unknown.items())[-1]
+        raise UserError(
+            f"{place}:{line}: label {first!r} is not in {known_from} ({len(unknown)} such: {listing(reversed(unknown), 5)});"
+            f" labels there: {listing(names)}. Correct it, take the rows out, or add some to train"
+        )
+    numbers = [[number[n] for n in row] for row in lists]
+    return numbers if kind == "multi" else [n[0] for n in numbers]

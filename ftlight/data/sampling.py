@@ -1,0 +1,134 @@
+"""Which rows make which batch: pure functions of lengths, seed, epoch and rank."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+WINDOW = 50  # batches that are sorted by length together: 6 % padding where a random order has 190 % (short texts)
+
+
+def _cut(lengths: np.ndarray, batch_size: int, tokens: int | None) -> list[int]:
+    """Ends of batches over rows sorted by length: at most ``batch_size`` rows and ``tokens`` padded tokens."""
+    if tokens is None:
+        return [*range(batch_size, len(lengths), batch_size), len(lengths)]
+    ends, start, longest = [], 0, 0
+    for i, length in enumerate(lengths.tolist()):
+        longest = max(longest, length)
+        if i > start and (i - start >= batch_size or longest * (i - start + 1) > tokens):
+            ends.append(i)
+            start, longest = i, length
+    return [*ends, len(lengths)]
+
+
+def train_batches(
+    lengths: np.ndarray,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    tokens: int | None = None,
+    rank: int = 0,
+    world: int = 1,
+) -> list[np.ndarray]:
+    """Batches of one epoch: rows in a random order, sorted by length within windows, batches shuffled.
+
+    Every row is in exactly one batch of one rank, all ranks have the same number of batches, and the rows of
+    batch ``i`` over all ranks are those of batch ``i`` of one process with ``world`` times the batch size.
+
+    Args:
+        lengths: tokens of each row ``[rows]``.
+        batch_size: rows of a batch on one rank.
+        seed: seed of the run.
+        epoch: number of the epoch, from 0.
+        tokens: the most padded tokens of a batch on one rank; batches then differ in rows.
+        rank: number of this process.
+        world: number of processes.
+
+    >>> [b.tolist() for b in train_batches(np.array([1, 9, 1, 9]), 2, seed=0, epoch=0)]
+    [[1, 3], [2, 0]]
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
+    size = batch_size * world
+    # a token budget sorts all rows together: the number of batches is then the same in every epoch
+    width = size * WINDOW if tokens is None else len(order)
+    batches: list[np.ndarray] = []
+    for window in np.split(order, range(width, len(order) - world + 1, width)):
+        window = window[np.argsort(lengths[window], kind="stable")]
+        ends = _cut(lengths[window], size, None if tokens is None else tokens * world)
+        if len(ends) > 1 and ends[-1] - ends[-2] < world:
+            del ends[-2]  # fewer rows than ranks: they join the batch before
+        batches += np.split(window, ends[:-1])
+    return [batches[i][rank::world] for i in rng.permutation(len(batches))]
+
+
+def eval_batches(lengths: np.ndarray, batch_size: int, *, rank: int = 0, world: int = 1) -> list[np.ndarray]:
+    """Batches for evaluation: sorted by length, every row exactly once over all ranks, none repeated to fill up.
+
+    Ranks have equally many batches where there are enough rows, since a collective inside a loop would hang otherwise.
+
+    >>> [b.tolist() for b in eval_batches(np.array([3, 1, 2]), 2)]
+    [[1, 2], [0]]
+    """
+    order = np.argsort(lengths, kind="stable")
+    mine = order[rank::world]
+    count = max(1, -(-len(order) // (batch_size * world)))
+    if world == 1:
+        return np.split(mine, _cut(lengths[mine], batch_size, None)[:-1]) if len(mine) else []
+    return [b for b in np.array_split(mine, count) if len(b)]
+
+
+def hold_out(classes: Sequence[str] | None, rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits rows into kept and held out, by a seed; stratified where classes are given.
+
+    Every class with at least two rows keeps one and, from a share that rounds to it, gives one; a class with one row
+    stays where it can be learned.
+
+    Args:
+        classes: class of each row, or None for an unstratified split.
+        rows: number of rows.
+        share: share to hold out, 0 to 1.
+        seed: seed of the split.
+
+    Returns:
+        Indices kept and held out, each ascending.
+    """
+    rng = np.random.default_rng(seed)
+    if classes is None:
+        held = rng.permutation(rows)[: max(1, round(rows * share))]
+    else:
+        values, codes = np.unique(np.asarray(classes), return_inverse=True)
+        order = rng.permutation(rows)
+        order = order[np.argsort(codes[order], kind="stable")]
+        counts = np.bincount(codes, minlength=len(values))
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        # shares are rounded over the running total, so that many small classes together still give the asked share
+        totals = np.round(np.cumsum(counts) * share).astype(int)
+        takes = np.minimum(np.diff(totals, prepend=0), np.maximum(counts - 1, 0))
+        held = np.concatenate([order[s : s + t] for s, t in zip(starts, takes, strict=True)])
+    kept = np.setdiff1d(np.arange(rows), held)
+    return kept, np.sort(held)
+
+
+class Batches(Sampler[list[int]]):
+    """Gives the batches of the current epoch to a ``DataLoader(batch_size=None)``, whose data set takes a list of rows.
+
+    Args:
+        plan: epoch to batches, a pure function.
+        epoch: gives the current epoch when an iteration starts.
+    """
+
+    def __init__(self, plan: Callable[[int], list[np.ndarray]], epoch: Callable[[], int] = lambda: 0) -> None:
+        self.plan, self.epoch = functools.lru_cache(1)(plan), epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yields row numbers, a list per batch."""
+        return iter([batch.tolist() for batch in self.plan(self.epoch())])
+
+    def __len__(self) -> int:
+        """Batches of the current epoch."""
+        return len(self.plan(self.epoch()))

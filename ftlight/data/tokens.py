@@ -1,0 +1,85 @@
+"""From texts to padded tensors: tokenizer, limits, padding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ftlight.backbone import load_config, load_tokenizer, sentence_encoder_file
+
+
+def max_length(name: str) -> int:
+    """The most tokens that a backbone takes, special tokens included.
+
+    The smallest of what its tokenizer, its position embeddings and, for a sentence encoder, its training say.
+    """
+    limits = [load_tokenizer(name).model_max_length]
+    positions = getattr(load_config(name), "max_position_embeddings", None)
+    if positions:
+        # RoBERTa and its kin count positions from the padding index + 1 and keep two rows for that: 514 means 512
+        limits.append(positions - 2 if positions > 4 and (positions - 2) & (positions - 3) == 0 else positions)
+    file = sentence_encoder_file(name, "sentence_bert_config.json")
+    if file is not None:
+        limits.append(json.loads(Path(file).read_text()).get("max_seq_length") or limits[0])
+    shortest = min(limits)
+    return shortest if shortest < 10**6 else 4096  # tokenizers without a limit say 10**30
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, longest: int) -> dict[str, list[Any]]:
+    """Tokenizes texts or pairs of texts, cutting at ``longest`` (the longer of a pair first).
+
+    Returns:
+        ``input_ids`` (and ``token_type_ids`` for pairs, where the model has them) as lists of row's lists,
+        ``length`` after and ``uncut`` before cutting, in tokens.
+    """
+    given = (list(texts), list(pairs)) if pairs is not None else (list(texts),)
+    types = pairs is not None and "token_type_ids" in tokenizer.model_input_names
+    kwargs = {"padding": False, "return_attention_mask": False, "return_token_type_ids": types}
+    out = tokenizer(*given, truncation=False, verbose=False, **kwargs)
+    uncut = [len(ids) for ids in out["input_ids"]]
+    columns = {k: list(out[k]) for k in (("input_ids", "token_type_ids") if types else ("input_ids",))}
+    over = [i for i, n in enumerate(uncut) if n > longest]
+    if over:
+        cut = tokenizer(*([g[i] for i in over] for g in given), truncation=True, max_length=longest, **kwargs)
+        for name, column in columns.items():
+            for i, ids in zip(over, cut[name], strict=True):
+                column[i] = ids
+    return {**columns, "length": [len(ids) for ids in columns["input_ids"]], "uncut": uncut}
+
+
+def pad(rows: Sequence[Sequence[int]], value: int, left: bool = False) -> torch.Tensor:
+    """Pads rows of integers to the longest.
+
+    Returns:
+        ``int64 [rows, longest]``.
+
+    >>> pad([[1, 2], [3]], value=0)
+    tensor([[1, 2],
+            [3, 0]])
+    """
+    longest = max(map(len, rows))
+    out = np.full((len(rows), longest), value, dtype=np.int64)
+    for i, row in enumerate(rows):
+        if left:
+            out[i, longest - len(row) :] = row
+        else:
+            out[i, : len(row)] = row
+    return torch.from_numpy(out)
+
+
+def collate(columns: dict[str, list[Any]], tokenizer: Any) -> dict[str, torch.Tensor]:
+    """Model inputs of a batch, ``int64 [rows, longest]`` each, with the attention mask."""
+    left = tokenizer.padding_side == "left"
+    ids = columns["input_ids"]
+    inputs = {
+        "input_ids": pad(ids, tokenizer.pad_token_id, left),
+        "attention_mask": pad([[1] * len(row) for row in ids], 0, left),
+    }
+    if "token_type_ids" in columns:
+        inputs["token_type_ids"] = pad(columns["token_type_ids"], 0, left)
+    return inputs

@@ -1,0 +1,32 @@
+"""What went wrong, in one line a person can act on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A fault in what the user gave: says what, where, the nearest name and the way out."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Returns ``; did you mean "x"?`` for the name closest to ``name``, or nothing.
+
+    >>> nearest("lable", ["label", "text"])
+    '; did you mean "label"?'
+    """
+    by_lower = {n.lower(): n for n in names}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return f'; did you mean "{by_lower[found[0]]}"?' if found else ""
+
+
+def listing(names: Iterable[str], most: int = 8) -> str:
+    """Joins names for a message, cutting a long list.
+
+    >>> listing(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    names = [str(n) for n in names]
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

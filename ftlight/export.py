@@ -1,0 +1,106 @@
+"""Folders that stock libraries load with the same scores: transformers, sentence-transformers."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from ftlight.backbone import Pooled
+from ftlight.errors import UserError
+
+NAMESPACE = "sentence_transformers.models."
+POOLING = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens", "last": "lasttoken"}
+
+
+def transformers(model: Any, tokenizer: Any, limit: int, folder: Path) -> None:
+    """Writes a model with the architecture's native head; ``pipeline("text-classification", folder)`` loads it."""
+    model.save_pretrained(folder)
+    _tokenizer(tokenizer, limit, folder)
+
+
+def sentence_transformers(model: Pooled, tokenizer: Any, limit: int, folder: Path) -> None:
+    """Writes a pooled model as Transformer, Pooling and Dense; ``SentenceTransformer(folder).encode`` gives its logits.
+
+    The transformer lies in a folder of its own, so that no other loader takes the whole for a model without this head.
+    """
+    parts = [("0_Transformer", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense")]
+    body, pooling, dense = (folder / name for name, _ in parts)
+    for part in (pooling, dense):
+        part.mkdir(parents=True)
+    model.model.save_pretrained(body)  # type: ignore[operator]
+    _tokenizer(tokenizer, limit, body)
+    width = model.head.in_features
+    _write(body / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
+    modes = {f"pooling_mode_{mode}": model.pooling == name for name, mode in POOLING.items()}
+    _write(pooling / "config.json", {"word_embedding_dimension": width, **modes})
+    _write(
+        dense / "config.json",
+        {
+            "in_features": width,
+            "out_features": model.head.out_features,
+            "bias": True,
+            "activation_function": "torch.nn.modules.linear.Identity",
+        },
+    )
+    head = {f"linear.{k}": v.detach().cpu().contiguous() for k, v in model.head.state_dict().items()}
+    save_file(head, dense / "model.safetensors", metadata={"format": "pt"})
+    modules = [{"idx": i, "name": str(i), "path": p, "type": NAMESPACE + t} for i, (p, t) in enumerate(parts)]
+    _write(folder / "modules.json", modules)
+
+
+def _tokenizer(tokenizer: Any, limit: int, folder: Path) -> None:
+    """Writes the tokenizer with the limit of tokens the model was trained with, so that it cuts at the same place."""
+    copied = copy.deepcopy(tokenizer)
+    copied.model_max_length = limit
+    copied.save_pretrained(folder)
+
+
+def _write(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n")
+
+
+def prepare(folder: Path) -> Path:
+    """Makes the folder of an export.
+
+    Raises:
+        UserError: it is there already and not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is there already and not empty; give another with --out DIR")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def card(run: dict[str, Any], task: Any, scores: dict[str, Any]) -> str:
+    """A model card: what it is, how it was made, how it was measured, how it is loaded.
+
+    Args:
+        run: what run.json holds.
+        task: the task.
+        scores: what test_metrics.json holds, or nothing.
+    """
+    pooled = isinstance(task.model, Pooled)
+    if pooled:
+        how = (
+            "from sentence_transformers import SentenceTransformer\n"
+            "logits = SentenceTransformer(FOLDER).encode(texts)  # one number per label, in the order of labels.json"
+        )
+    else:
+        how = 'from transformers import pipeline\npipeline("text-classification", FOLDER)(texts)'
+    rows = "\n".join(f"| {k} | {'n/a' if v is None else f'{v:.4f}'} |" for k, v in scores.items() if isinstance(v, float | None))
+    return (
+        f"---\nlibrary_name: {'sentence-transformers' if pooled else 'transformers'}\nbase_model: {run.get('backbone')}\n---\n"
+        f"# {type(task).__name__} on {run.get('backbone')}\n\n"
+        f"Fine-tuned with ftlight {run.get('versions', {}).get('ftlight', '')}, seed {run.get('seed')};"
+        f" labels: {', '.join(task.labels) or 'a number'}.\n\n"
+        f"```python\n{how}\n```\n\n"
+        + (
+            f"Measured on the test data ({scores.get('test/rows')} rows):\n\n| metric | value |\n|---|---|\n{rows}\n"
+            if rows
+            else "Not tested.\n"
+        )
+    )

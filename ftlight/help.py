@@ -1,0 +1,121 @@
+"""``VERB --help``: our options and a handful of the trainer's, one sentence each, from the docstrings."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from ftlight import config
+
+TOP = {
+    "fit": [
+        ("-c, --config X.yaml", "config file; several are merged in order, later ones win"),
+        ("--run DIR", "folder of the run; runs/NAME/TIME if not given; one that exists is refused"),
+        ("--name N", "name of the run, by default that of the config file"),
+        ("--wandb PROJECT", "W&B project to track the run in; WANDB_MODE=offline keeps it on this machine"),
+        ("--test false", "no test of the best checkpoint at the end"),
+        ("--seed N", "seed of weights, dropout and order of the data (default: 0)"),
+        ("--ckpt_path FILE", "checkpoint to go on from, such as RUN/checkpoints/last.ckpt"),
+    ],
+    "validate": [
+        ("RUN", "folder of the run; or -c X.yaml for a model as it starts"),
+        ("--ckpt_path best|last|FILE", "checkpoint to measure (default: best)"),
+        ("--data.validation F", "other validation data"),
+    ],
+    "test": [
+        ("RUN", "folder of the run"),
+        ("--ckpt_path best|last|FILE", "checkpoint to measure (default: best)"),
+        ("--data.test F", "other test data"),
+    ],
+    "predict": [
+        ("RUN", "folder of the run"),
+        ("FILE", "rows to predict: CSV, TSV, JSONL or Parquet with the input columns; - for lines of standard input"),
+        ('--text "…"', "one text instead of a file"),
+        ("--out F", "file to write, .jsonl or CSV; RUN/predictions/FILE if not given"),
+        ("--probabilities", "write the probability of every label"),
+        ("--ckpt_path best|last|FILE", "checkpoint to use (default: best)"),
+    ],
+    "export": [
+        ("RUN", "folder of the run"),
+        ("--out DIR", "folder to write; RUN/export if not given"),
+        ("--ckpt_path best|last|FILE", "checkpoint to export (default: best)"),
+    ],
+    "init": [
+        ("FILE", "data to write a YAML for, or the name of a shipped example to copy here"),
+        ("--label COLUMN", "column of the label, where it is not plain"),
+        ("--task T", "task, where it is not plain"),
+    ],
+}
+LINKED = {"model.labels", "model.kind", "data.tokenizer"}  # told by the data or the model
+
+
+def show(verb: str, words: Sequence[str]) -> str:
+    """The help of a verb.
+
+    Args:
+        verb: the verb.
+        words: what else stands on the command line: --model names another task, ``all`` shows every option.
+    """
+    parts = [f"usage: python -m ftlight {verb} " + ("-c X.yaml [options]" if verb == "fit" else f"{TOP[verb][0][0]} [options]")]
+    parts.append(_lines(TOP[verb]))
+    if verb == "fit":
+        task = config.find_class(_after("--model", words) or "TextClassification")
+        default = getattr(task, "data_module", None)
+        data = config.find_class(_after("--data", words) or default, home=task.__module__) if default else None
+        from ftlight.trainer import Trainer
+
+        for section, cls in (("model", task), ("data", data), ("trainer", Trainer)):
+            if cls is not None:
+                only = set(inspect.signature(cls).parameters) if section == "trainer" and "all" not in words else None
+                parts.append(f"{section}: {cls.__name__}\n" + _lines(_options(cls, section, only)))
+        parts.append("--help all shows the rest of the trainer's; --model TASK --help the options of another task")
+    return "\n\n".join(parts)
+
+
+def _after(option: str, words: Sequence[str]) -> str | None:
+    return next((words[i + 1] for i, w in enumerate(words[:-1]) if w == option and not words[i + 1].startswith("-")), None)
+
+
+def _options(cls: type, section: str, only: set[str] | None) -> list[tuple[str, str]]:
+    """Options of a class with their sentence, type and default."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, section, fail_untyped=False)
+    aliased = {f"trainer.{name}" for name in ("run", "name", "wandb", "test")}
+    rows = []
+    for action in parser._actions:
+        key = action.dest
+        plain = "." in key and not key.endswith(".help") and key not in LINKED | aliased
+        if plain and (only is None or key.partition(".")[2] in only):
+            value = str(action.default).lower() if isinstance(action.default, bool) else action.default
+            default = "" if value in (None, "", ()) else f" (default: {value})"
+            rows.append(
+                (f"--{key} {_type(getattr(action, '_typehint', None))}", " ".join(str(action.help or "").split()).rstrip(".") + default)
+            )
+    return rows
+
+
+def _type(hint: Any) -> str:
+    """A type in a word."""
+    text = str(hint)
+    choices = re.search(r"Literal\[([^\]]+)\]", text)
+    if choices:
+        return "|".join(c.strip(" '") for c in choices.group(1).split(","))
+    for name, word in (("bool", "true|false"), ("str", "TEXT"), ("int", "N"), ("float", "X")):
+        if re.search(rf"\b{name}\b", text):
+            return word
+    return "…"
+
+
+def _lines(rows: Sequence[tuple[str, str]], width: int = 118) -> str:
+    """Two columns; a long first column stands on a line of its own."""
+    lines = []
+    for name, sentence in rows:
+        wrapped = textwrap.wrap(sentence, width - 34) or [""]
+        head = f"  {name:30}  " if len(name) <= 30 else f"  {name}\n{' ' * 34}"
+        lines.append(head + f"\n{' ' * 34}".join(wrapped))
+    return "\n".join(lines)

@@ -1,0 +1,129 @@
+"""``init``: a short YAML from a data file, or a copy of a shipped example."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from ftlight import config
+from ftlight.data import files, labels
+from ftlight.errors import UserError, listing, nearest
+
+BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
+SAMPLE = 2000
+# What people call the column; otherwise it is told by its values.
+LABELS = ("label", "labels", "category", "class", "intent", "target", "topic", "sentiment", "score", "rating", "y", "tag", "tags")
+
+
+def examples() -> dict[str, Path]:
+    """Shipped configs by name: in the package when installed, beside it in a checkout."""
+    here = Path(__file__).parent
+    home = next(p for p in (here / "configs", here.parent / "configs") if p.is_dir())
+    return {p.stem: p for p in sorted(home.glob("*.yaml"))}
+
+
+def init(words: Sequence[str]) -> str:
+    """Runs the verb.
+
+    Args:
+        words: FILE or the name of an example, then ``--label COLUMN`` and ``--task T`` in any order.
+
+    Returns:
+        What to print.
+
+    Raises:
+        UserError: there is no such file, example, column or option.
+    """
+    rest, given = list(words), dict[str, str]()
+    alone = []
+    while rest:
+        word = rest.pop(0)
+        if word in ("--label", "--task"):
+            if not rest:
+                raise UserError(f"{word} needs a value")
+            given[word] = rest.pop(0)
+        elif word.startswith("-"):
+            raise UserError(f"{word} is not an option of init{nearest(word, ['--label', '--task'])} (options: --label COLUMN, --task T)")
+        else:
+            alone.append(word)
+    if len(alone) != 1:
+        raise UserError(f"init needs one data file, or one of the examples {listing(examples())}")
+    if alone[0] in examples() and not Path(alone[0]).exists():
+        return copy_example(alone[0])
+    return from_data(alone[0], given.get("--label"), given.get("--task", "TextClassification"))
+
+
+def copy_example(name: str) -> str:
+    """Copies an example and its data to the working folder; an existing file is refused."""
+    source = examples()[name]
+    folders = [p for p in source.parent.iterdir() if p.is_dir() and f"{p.name}/" in source.read_text()]
+    for item in (source, *folders):
+        if Path(item.name).exists():
+            raise UserError(f"{item.name} is there already; nothing is overwritten. Run init in another folder")
+    shutil.copy(source, source.name)
+    for folder in folders:
+        shutil.copytree(folder, folder.name)
+    copied = ", ".join([source.name, *(f"{f.name}/" for f in folders)])
+    return f"copied {copied}\nnext: python -m ftlight fit -c {source.name}\n"
+
+
+def from_data(name: str, label: str | None, task: str) -> str:
+    """A commented YAML for a data file, with what was inferred and why."""
+    if task not in config.task_names():
+        raise UserError(f"no task {task}{nearest(task, config.task_names())} (tasks: {listing(config.task_names())})")
+    path = files.check(name)
+    rows = list(islice(files.read(path), SAMPLE))
+    if not rows:
+        raise UserError(f"{path} has a header but no rows")
+    columns = [c for c in rows[0] if c != files.LINE]
+    if label is not None:
+        files.need(rows[0], [label], str(path))
+    values = {c: [files.as_text(r.get(c), name, 0, c) for r in rows if not isinstance(r.get(c), list)] for c in columns}
+    label = label or _label_column(columns, values, rows)
+    texts = [c for c in columns if c != label]
+    if not texts:
+        raise UserError(f"{path} has no text column beside {label} (columns: {listing(columns)})")
+    text = max(texts, key=lambda c: sum(map(len, values[c])))
+    cells = [r[label] for r in rows]
+    kind = "multi" if any(isinstance(c, list) for c in cells) else labels.infer_kind(values[label])
+    counts = Counter(m for v in values[label] for m in (labels.members(v) if kind == "multi" else [v]))
+    what = f"{len(counts)} labels ({listing([n for n, _ in counts.most_common(4)], 4)})" if kind != "regression" else "numbers"
+    seen = f"the first {SAMPLE:,} rows" if len(rows) == SAMPLE else f"{len(rows):,} rows"
+    others = [c for c in texts if c != text]
+    beside = _beside(path)
+    lines = [
+        f"# from {path}: {seen}, {kind} label(s), {what}",
+        f"model: {{task: {task}, backbone: {BACKBONE}}}  # any hub id or folder",
+        "data:",
+        f"  train: {path}",
+        *(f"  {split}: {file}" for split, file in beside.items()),
+        *([] if "validation" in beside else ["  # validation: FILE              # without it a tenth of train is held out"]),
+        f"  text: {text}" + (f"  # or several that are joined: [{text}, {others[0]}]; or text_pair: {others[0]}" if others else ""),
+        f"  label: {label}  # {kind}; others: {listing(others) or 'none'}",
+        "# trainer: {max_epochs: 5}        # enough for about 1,000 steps if not given",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _label_column(columns: Sequence[str], values: dict[str, list[str]], rows: Sequence[files.Row]) -> str:
+    """The column named like a label, else the one with the fewest and shortest values; lists are labels."""
+    lists = [c for c in columns if any(isinstance(r.get(c), list) for r in rows)]
+    named = [c for c in columns if c.lower() in LABELS]
+    few = sorted(columns, key=lambda c: (len(set(values[c])), sum(map(len, values[c]))))
+    if not (lists or named) and len(set(values[few[0]])) * 2 > len(rows):
+        raise UserError(f"which column is the label? Give --label COLUMN (columns: {listing(columns, 20)})")
+    return (lists or named or few)[0]
+
+
+def _beside(path: Path) -> dict[str, str]:
+    """Files named like further splits beside a training file."""
+    found: dict[str, str] = {}
+    for split, names in {"validation": ("validation", "valid", "val", "dev"), "test": ("test",)}.items():
+        for name in names:
+            other = path.with_name(path.name.replace("train", name))
+            if "train" in path.name and other.is_file():
+                found.setdefault(split, str(other))
+    return found

@@ -1,0 +1,45 @@
+"""A fine-tuned model in Python: rows in, what a person reads out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ftlight.data.module import DataModule
+from ftlight.task import Task
+
+
+class Predictor:
+    """A task with the data module that feeds it, ready to predict.
+
+    Args:
+        task: the fine-tuned task.
+        data: its data module, which need not have any files.
+    """
+
+    def __init__(self, task: Task, data: DataModule) -> None:
+        self.task, self.data = task.eval(), data
+
+    def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Predicts rows, in batches of similar length.
+
+        Args:
+            rows: texts, or mappings with the input columns of training.
+
+        Returns:
+            For each row, in order: ``prediction``, ``score`` and, for labels, ``probabilities`` by name.
+
+        Raises:
+            UserError: an input column is missing.
+        """
+        if not rows:
+            return []
+        self.data.set_predict([{self.data.columns[0]: r} if isinstance(r, str) else dict(r) for r in rows])
+        found: dict[int, dict[str, Any]] = {}
+        with torch.inference_mode():
+            for batch in self.data.predict_dataloader():
+                inputs = {k: v.to(self.task.device) for k, v in batch["inputs"].items()}
+                found.update(self.task.predict_step({**batch, "inputs": inputs}))
+        return [found[i] for i in range(len(rows))]

@@ -1,0 +1,207 @@
+"""The run folder: made once, never overwritten; config, facts, metrics, predictions."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from ftlight.checkpoint import replacing
+from ftlight.errors import UserError
+
+STACK = ("ftlight", "torch", "lightning", "transformers", "torchmetrics", "datasets", "jsonargparse", "wandb")
+
+
+def version(package: str) -> str:
+    """Version of an installed package, or ``-``."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "-"
+
+
+def make(path: str | None, name: str) -> Path:
+    """Makes the folder of a run: ``path`` itself, else ``runs/<name>/<time>`` with a link ``latest`` beside it.
+
+    Raises:
+        UserError: ``path`` is there already; nothing is overwritten.
+    """
+    if path is not None:
+        folder = Path(path).expanduser().absolute()
+        refuse_existing(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    home = Path("runs").absolute() / name
+    home.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    for attempt in range(1000):  # two runs in one second
+        folder = home / (f"{stamp}-{attempt}" if attempt else stamp)
+        try:
+            folder.mkdir()
+            break
+        except FileExistsError:
+            continue
+    link = home / f".latest-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.name)
+    os.replace(link, home / "latest")
+    return folder
+
+
+def refuse_existing(folder: Path) -> None:
+    """Refuses a folder for a new run that holds anything.
+
+    Raises:
+        UserError: it does.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is there already; nothing is overwritten. Give another --run DIR, or move it away")
+
+
+def find(path: str) -> Path:
+    """The folder of a run that was made before.
+
+    Raises:
+        UserError: there is no run there; names the runs beside it.
+    """
+    folder = Path(path).expanduser()
+    if not (folder / "config.yaml").is_file():
+        runs = sorted(str(p.parent) for p in Path("runs").glob("*/*/config.yaml"))
+        there = f" (runs: {', '.join(runs[-3:])})" if runs else ""
+        raise UserError(f"{folder}: no run there, a run has a config.yaml{there}")
+    return folder.resolve()
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes JSON in one piece; nan and infinity become null."""
+    with replacing(path) as file:
+        file.write((json.dumps(_finite(data), indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {k: _finite(v) for k, v in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(v) for v in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON, or gives an empty mapping where there is no file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def facts(seed: int | None, digests: Mapping[str, str]) -> dict[str, Any]:
+    """What run.json holds of a run at its start: command, code, versions, seed, data."""
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "status": "running",
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "git": {"commit": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)},
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in STACK}},
+        "machine": {"cores": os.cpu_count(), "system": platform.system()},
+        "seed": seed,
+        "data_sha256": dict(digests),
+        # where classes beside the user's YAML are found again
+        "python_path": [p for p in sys.path if p and Path(p).is_dir() and any(Path(p).glob("*.y*ml"))],
+    }
+
+
+def update(folder: Path, **changes: Any) -> None:
+    """Changes facts in run.json."""
+    write_json(folder / "run.json", {**read_json(folder / "run.json"), **changes})
+
+
+class MetricsFile(Logger):
+    """Appends metrics to metrics.csv, one per line (``step, epoch, name, value``): always there, never rewritten."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = folder / "metrics.csv"
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self.path.parent.parent.name
+
+    @property
+    def version(self) -> str:
+        """Time of the run."""
+        return self.path.parent.name
+
+    @property
+    def save_dir(self) -> str:
+        """Folder of the run."""
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: config.yaml is the record."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Appends a line per metric."""
+        new = not self.path.exists()
+        epoch = metrics.get("epoch", "")
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if new:
+                writer.writerow(["step", "epoch", "name", "value"])
+            where = "" if step is None else step, int(epoch) if epoch != "" else ""
+            writer.writerows([*where, k, repr(float(v))] for k, v in metrics.items() if k != "epoch")
+
+
+def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]], decoded: Iterable[Mapping[str, Any]], spread: bool) -> int:
+    """Writes the input's columns with ``prediction`` and ``score`` beside them, as JSONL or else as CSV.
+
+    Args:
+        path: file to write; .jsonl for JSON lines.
+        rows: the input's rows.
+        decoded: a prediction for each.
+        spread: whether to write the probability of every label too.
+
+    Returns:
+        Number of rows.
+    """
+    made = []
+    for row, answer in zip(rows, decoded, strict=True):
+        columns = {k: v for k, v in row.items() if not k.startswith("__")}
+        taken = {k if k not in columns else f"{k}_": answer[k] for k in ("prediction", "score")}
+        each = {f"p({k})": v for k, v in answer.get("probabilities", {}).items()} if spread else {}
+        made.append({**columns, **taken, **each})
+    with replacing(path) as file:
+        if path.suffix == ".jsonl":
+            file.writelines((json.dumps(row, ensure_ascii=False) + "\n").encode() for row in made)
+        else:
+            file.write(_csv(made).encode())
+    return len(made)
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(k for row in rows for k in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    return text.getvalue()

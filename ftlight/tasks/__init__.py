@@ -1,0 +1,1 @@
+"""One file, one task with its data module."""

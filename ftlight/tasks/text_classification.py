@@ -1,0 +1,363 @@
+"""Texts, or pairs of texts, to one label, several labels or a number."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ftlight import backbone as bb
+from ftlight import export, metrics
+from ftlight.data import files, labels, tokens
+from ftlight.data.module import Columns, DataModule
+from ftlight.errors import UserError
+from ftlight.task import Evidence, Step, Task
+
+
+def read_rows(
+    name: str,
+    split: str,
+    text: tuple[str, ...],
+    text_pair: str | None,
+    label: str,
+    encoding: str,
+    digest: str,
+) -> Iterator[files.Row]:
+    """Rows of a split as strings: ``text``, ``pair``, ``label`` and the ``line`` of the file.
+
+    A list of labels (JSONL, Parquet) is joined with ``|`` and ends with one, so that it stays a list.
+
+    Raises:
+        UserError: a column is missing, or a row has no label.
+    """
+    rows = files.read_hub(name, split) if name.startswith("hf:") else files.read(files.check(name), encoding)
+    columns = [*text, *([text_pair] if text_pair else []), label]
+    kind: type | None = None
+    for row in rows:
+        files.need(row, columns, name)
+        line, value = row[files.LINE], row[label]
+        kind = kind or (type(value) if value is not None else None)
+        if kind is not None and value is not None and type(value) is not kind and {type(value), kind} != {int, float}:
+            what = f"label {value!r} is {type(value).__name__}, those before are {kind.__name__}"
+            raise UserError(f"{name}:{line}: {what}; write them alike")
+        if isinstance(value, list):
+            value = "".join(f"{files.as_text(v, name, line, label)}{labels.SEPARATOR}" for v in value) or labels.SEPARATOR
+        value = files.as_text(value, name, line, label).strip()
+        if not value:
+            raise UserError(f"{name}:{line}: column {label} has no label; fill it in or take the row out")
+        joined = "\n".join(files.as_text(row[c], name, line, c) for c in text)
+        pair = files.as_text(row[text_pair], name, line, text_pair) if text_pair else ""
+        yield {"text": joined, "pair": pair, "label": value, "line": line}
+
+
+class TextData(DataModule):
+    """Texts with labels from CSV, TSV, JSONL, Parquet or the hub, tokenized once.
+
+    Args:
+        text: column of the text, or several that are joined.
+        text_pair: column of a second text, for pairs such as question and answer.
+        label: column of the label.
+        kind: single label, multi (several, a|b or a list) or regression (a number); auto tells by the label column.
+        max_length: the most tokens of a text, longer ones are cut; as many as the backbone takes if not given.
+        log_text: whether texts of the data may go to W&B, as a table of test predictions.
+        base: options of DataModule.
+    """
+
+    def __init__(
+        self,
+        train: str | None = None,
+        *,
+        text: str | list[str] = "text",
+        text_pair: str | None = None,
+        label: str = "label",
+        kind: Literal["auto", "single", "multi", "regression"] = "auto",
+        max_length: int | None = None,
+        log_text: bool = False,
+        **base: Any,
+    ) -> None:
+        super().__init__(train, **base)
+        self.text = (text,) if isinstance(text, str) else tuple(text)
+        self.text_pair, self.label, self.given_kind, self.log_text = text_pair, label, kind, log_text
+        self.given_length = max_length
+        self._labels: list[str] | None = None
+
+    # Labels
+
+    @property
+    def kind(self) -> labels.Kind:
+        """What the label column asks for; read from train where it is not given."""
+        if self.given_kind == "auto":
+            if self.given_labels is not None and not self.files["train"]:
+                return "single"
+            self.given_kind = labels.infer_kind(self.raw("train").unique("label"))
+            self.notes.append(f"kind of task: {self.given_kind}, by column {self.label} (data.kind)")
+        return self.given_kind
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels in order: as given, else those of train sorted; none for regression."""
+        if self.kind == "regression":
+            return []
+        if self._labels is None:
+            self._labels = list(self.given_labels or self._read_labels())
+        return self._labels
+
+    def _read_labels(self) -> list[str]:
+        self.raw("train")
+        # shares held out of train belong to it
+        shares = [s for s in ("train", "validation", "test") if s == "train" or (s in self._raw and not self.files[s])]
+        counts = Counter(value for s in shares for value in self._raw[s]["label"])
+        names, notes = labels.collect(counts, self.kind, f"{self.files['train']}: column {self.label}")
+        self.notes += notes
+        return names
+
+    def classes(self, table: datasets.Dataset) -> Sequence[str] | None:
+        """Labels of the rows, where there is one each."""
+        kind = labels.infer_kind(table.unique("label")) if self.given_kind == "auto" else self.given_kind
+        return table["label"][:] if kind == "single" else None
+
+    # Rows
+
+    @property
+    def columns(self) -> list[str]:
+        """Input columns that a row to predict must have."""
+        return [*self.text, *([self.text_pair] if self.text_pair else [])]
+
+    def source(self, split: str) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
+        """Reader of a split."""
+        text, number = datasets.Value("string"), datasets.Value("int64")
+        features = datasets.Features({"text": text, "pair": text, "label": text, "line": number})
+        arguments = {
+            "name": self.files[split],
+            "split": split,
+            "text": self.text,
+            "text_pair": self.text_pair,
+            "label": self.label,
+            "encoding": self.encoding,
+        }
+        return read_rows, arguments, features
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens of a row."""
+        most = tokens.max_length(self.tokenizer_name)
+        if self.given_length is not None and not 3 <= self.given_length <= most:
+            raise UserError(f"data.max_length: {self.given_length} is not between 3 and the backbone's {most} tokens")
+        return self.given_length or most
+
+    def _tokenize(self, texts: Sequence[str], pairs: Sequence[str]) -> Columns:
+        return tokens.tokenize(self.tokenizer, texts, pairs if self.text_pair else None, self.max_length)
+
+    def encode(self, table: datasets.Dataset, split: str) -> Any:
+        """Tokenizes a split, cached by data, tokenizer and length; adds labels as numbers."""
+        place = str(self.files[split] or self.files["train"])
+        where = "data.labels" if self.given_labels else "train"
+        targets = labels.encode(table["label"][:], table["line"][:], self.kind, self.labels, place, where)
+        # a fast tokenizer's own hash changes as it is used; its files and options do not
+        key = [table._fingerprint, self.tokenizer.backend_tokenizer.to_str() if self.tokenizer.is_fast else self.tokenizer_name]
+        mark = datasets.fingerprint.Hasher.hash([*key, self.max_length, bool(self.text_pair)])
+        encoded = table.map(
+            lambda rows: self._tokenize(rows["text"], rows["pair"]),
+            batched=True,
+            remove_columns=table.column_names,
+            new_fingerprint=mark,
+        )
+        self._note_cut(np.asarray(encoded["uncut"]), split)
+        empty = sum(not t.strip() for t in table["text"])
+        if empty:
+            self.notes.append(f"{split}: {empty} rows have no text")
+        return _Encoded(encoded.remove_columns("uncut"), targets)
+
+    def _note_cut(self, uncut: np.ndarray, split: str) -> None:
+        over = np.maximum(uncut - self.max_length, 0)
+        if over.any():
+            self.notes.append(
+                f"{split}: {np.count_nonzero(over)} of {len(uncut)} rows are longer than {self.max_length} tokens and cut"
+                f" ({over.sum() / uncut.sum():.1%} of all tokens lost, longest {uncut.max()})"
+            )
+
+    def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
+        """A batch: ``inputs`` (``int64 [rows, tokens]`` each), ``index`` and, where known, ``targets``."""
+        batch: dict[str, Any] = {"inputs": tokens.collate(columns, self.tokenizer), "index": rows}
+        if "target" in columns:
+            given = columns["target"]
+            if self.kind == "multi":
+                batch["targets"] = torch.zeros(len(rows), len(self.labels))
+                for i, numbers in enumerate(given):
+                    batch["targets"][i, numbers] = 1
+            else:
+                batch["targets"] = torch.tensor(given)
+        return batch
+
+    def set_predict(self, rows: Sequence[files.Row], place: str = "rows") -> None:
+        """Takes rows to predict, with the text columns the run was trained on."""
+        for row in rows:
+            files.need(row, self.columns, place)
+        texts = ["\n".join(files.as_text(r[c], place, i, c) for c in self.text) for i, r in enumerate(rows, 1)]
+        pairs = [files.as_text(r[self.text_pair], place, i, self.text_pair) for i, r in enumerate(rows, 1)] if self.text_pair else []
+        self.sets["predict"] = _Encoded(self._tokenize(texts, pairs), None)
+
+
+class _Encoded:
+    """Encoded columns and targets, by lists of rows."""
+
+    def __init__(self, columns: Any, targets: list[Any] | None) -> None:
+        self.columns, self.targets = columns, targets
+
+    def __len__(self) -> int:
+        return len(self.columns["length"])
+
+    def __getitem__(self, key: str | list[int]) -> Any:
+        if isinstance(key, str):
+            return self.columns[key][:]
+        if isinstance(self.columns, dict):
+            found = {k: [v[i] for i in key] for k, v in self.columns.items()}
+        else:
+            found = self.columns[key]
+        return found if self.targets is None else {**found, "target": [self.targets[i] for i in key]}
+
+
+class TextClassification(Task):
+    """Classifies texts or pairs of texts, with one label, several, or a number as the answer.
+
+    Args:
+        backbone: pre-trained model: a hub id (OWNER/NAME) or a local folder.
+        pooling: how token states become one vector: mean, cls, last or max with a linear head; native is the
+            architecture's own head; auto pools a sentence encoder as it was trained and gives others their native head.
+        kind: single, multi or regression; read from the data.
+        class_weight: balanced weighs classes by the inverse of their frequency.
+        label_smoothing: share of the target spread over the other labels.
+        base: options of Task.
+    """
+
+    data_module = "TextData"
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        pooling: bb.Pooling = "auto",
+        kind: labels.Kind = "single",
+        class_weight: Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        **base: Any,
+    ) -> None:
+        super().__init__(backbone, **base)
+        self.kind, self.class_weight, self.label_smoothing = kind, class_weight, label_smoothing
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"model.label_smoothing: {label_smoothing} is not a share; give 0 to below 1, for example 0.1")
+        if kind != "regression" and not self.labels:
+            raise UserError("no labels: a TextClassification needs labels=[…], in Python from TextData(…).labels")
+        self.score = {"single": "accuracy", "multi": "f1_micro", "regression": "pearson"}[kind]
+        self.monitor = {"single": "val/f1", "multi": "val/f1_micro", "regression": "val/pearson"}[kind]
+        outputs = len(self.labels) or 1
+        self.pooling = bb.trained_pooling(backbone) if pooling == "auto" else pooling
+        if self.pooling == "native":
+            names = self.labels or ["value"]
+            problems = {"single": "single_label_classification", "multi": "multi_label_classification", "regression": "regression"}
+            self.model = bb.load(
+                backbone,
+                "AutoModelForSequenceClassification",
+                pretrained=self.pretrained,
+                num_labels=outputs,
+                id2label=dict(enumerate(names)),
+                label2id={n: i for i, n in enumerate(names)},
+                problem_type=problems[kind],
+            )
+        else:
+            self.model = bb.Pooled(bb.load(backbone, pretrained=self.pretrained), self.pooling, outputs)
+        self.weights: Tensor | None
+        self.variance: Tensor
+        # from the training rows, so not part of a checkpoint
+        self.register_buffer("weights", None, persistent=False)
+        self.register_buffer("variance", torch.ones(()), persistent=False)
+
+    def setup(self, stage: str) -> None:
+        """Takes class weights, or a regression's scale, from the training rows."""
+        super().setup(stage)
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if stage != "fit" or not isinstance(data, TextData):
+            return
+        targets = data.sets["train"].targets
+        if self.kind == "regression":
+            self.variance = torch.tensor(float(np.var(targets)) or 1.0)
+            final = [m for m in self.model.modules() if isinstance(m, nn.Linear) and m.out_features == 1][-1]
+            if final.bias is not None:  # start from the mean: the first epochs need not find it
+                nn.init.constant_(final.bias, float(np.mean(targets)))
+        elif self.class_weight == "balanced":
+            flat = np.concatenate([np.atleast_1d(t) for t in targets]).astype(int)
+            counts = np.maximum(np.bincount(flat, minlength=len(self.labels)), 1)
+            balanced = len(targets) / counts - 1 if self.kind == "multi" else len(targets) / (len(self.labels) * counts)
+            self.weights = torch.tensor(balanced, dtype=torch.float)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Logits ``[rows, labels]``, or values ``[rows]`` for regression.
+
+        Args:
+            inputs: ``input_ids`` and ``attention_mask``, ``int64 [rows, tokens]``.
+        """
+        logits = self.model(**inputs).logits.float()
+        return logits.squeeze(-1) if self.kind == "regression" else logits
+
+    def step(self, batch: dict[str, Any]) -> Step:
+        """Loss and probabilities (or values) of a batch."""
+        logits, targets = self(batch["inputs"]), batch.get("targets")
+        return Step(None if targets is None else self.loss(logits, targets), self._outputs(logits), targets)
+
+    def _outputs(self, logits: Tensor) -> Tensor:
+        if self.kind == "regression":
+            return logits.detach()
+        return logits.detach().softmax(-1) if self.kind == "single" else logits.detach().sigmoid()
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss over rows: cross-entropy, binary cross-entropy, or squared error in units of the targets' variance."""
+        if self.kind == "regression":
+            return F.mse_loss(logits, targets.float()) / self.variance
+        if self.kind == "single":
+            return F.cross_entropy(logits, targets, weight=self.weights, label_smoothing=self.label_smoothing)
+        smooth = targets * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
+        return F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=self.weights)
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Evidence:
+        """All metrics of the kind, with the interval of its score."""
+        rows = len(targets)
+        if self.kind == "regression":
+            values = metrics.regression(outputs, targets)
+            return Evidence(values, rows, metrics.fisher(values["pearson"], rows))
+        if self.kind == "multi":
+            return Evidence(metrics.multi_label(outputs, targets), rows, metrics.bootstrap_f1(outputs, targets))
+        values, confusion = metrics.single_label(outputs, targets)
+        return Evidence(values, rows, metrics.wilson(values["accuracy"], rows), confusion)
+
+    def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
+        """Labels as words with their probabilities, or values."""
+        if self.kind == "regression":
+            return [{"prediction": v, "score": v} for v in outputs.tolist()]
+        decoded = []
+        for row in outputs.tolist():
+            named = dict(zip(self.labels, row, strict=True))
+            chosen = [max(named, key=named.__getitem__)] if self.kind == "single" else [n for n, p in named.items() if p >= 0.5]
+            score = max(row) if self.kind == "single" else min(max(p, 1 - p) for p in row)
+            decoded.append({"prediction": labels.SEPARATOR.join(chosen), "score": score, "probabilities": named})
+        return decoded
+
+    def describe(self) -> str:
+        """labels.Kind and head."""
+        return f"{self.kind}, native head" if self.pooling == "native" else f"{self.kind}, {self.pooling} pooling"
+
+    def export(self, folder: Path, data: DataModule) -> None:
+        """Writes a transformers folder (native head) or a sentence-transformers folder (pooled)."""
+        assert isinstance(data, TextData)
+        if isinstance(self.model, bb.Pooled):
+            export.sentence_transformers(self.model, data.tokenizer, data.max_length, folder)
+        else:
+            export.transformers(self.model, data.tokenizer, data.max_length, folder)
+        (folder / "labels.json").write_text(json.dumps({"kind": self.kind, "labels": self.labels}, indent=1) + "\n")

@@ -1,0 +1,188 @@
+"""Lightning's Trainer with what must always be on: run folder, best and last checkpoint, early stopping, screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+
+from ftlight import checkpoint, export, run, screen, summary, tracking
+from ftlight.callbacks import Last, RunFolder
+from ftlight.data.module import DataModule
+from ftlight.task import Task
+
+
+def auto_precision() -> str:
+    """bf16-mixed where the device computes in bfloat16 natively, else fp32."""
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:  # with AVX512-BF16 or AMX a step takes half the time of fp32; without, more than fp32
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if native else "32-true"
+
+
+class Trainer(L.Trainer):
+    """Trains, tests and predicts, each in a run folder of its own, on one device or many.
+
+    Args:
+        run: folder of the run; runs/NAME/TIME if not given; one that exists is refused.
+        name: name of the run, by default that of the config file.
+        wandb: W&B project to track the run in; WANDB_MODE=offline keeps it on this machine.
+        test: whether fit tests the best checkpoint at its end, where there are test data.
+        patience: validations in a row without a better score after which training stops; 0 never stops early.
+        max_epochs: times over the data; if not given, enough for about 1,000 steps, at least 3 and at most 30.
+        max_steps: optimizer steps after which training stops; -1 for no such limit.
+        precision: auto is bf16-mixed where the device has it, else 32-true; or one of Lightning's.
+        accelerator: cpu, gpu, tpu, mps, or auto for the best there is.
+        devices: number of devices, their list, or auto for all.
+        num_nodes: number of machines.
+        strategy: how several devices work together: auto, ddp, fsdp, deepspeed, or one of Lightning's.
+        accumulate_grad_batches: batches whose gradients are summed before a step.
+        gradient_clip_val: largest norm of all gradients together; 0 for no clipping.
+        val_check_interval: validate after this share of an epoch, or number of batches.
+        log_every_n_steps: steps between logged training losses.
+        logger: further Lightning loggers; metrics.csv is always written.
+        callbacks: further Lightning callbacks.
+        plugins: further Lightning plugins.
+        enable_progress_bar: false for no progress on the screen.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: str | None = None,
+        name: str = "run",
+        wandb: str | None = None,
+        test: bool = True,
+        patience: int = 3,
+        max_epochs: int | None = None,
+        max_steps: int = -1,
+        precision: str = "auto",
+        accelerator: str = "auto",
+        devices: list[int] | str | int = "auto",
+        num_nodes: int = 1,
+        strategy: str | L.pytorch.strategies.Strategy = "auto",
+        accumulate_grad_batches: int = 1,
+        gradient_clip_val: float | None = 1.0,
+        val_check_interval: int | float | None = None,
+        log_every_n_steps: int = 50,
+        logger: L.pytorch.loggers.Logger | list[L.pytorch.loggers.Logger] | bool | None = None,
+        callbacks: list[Callback] | Callback | None = None,
+        plugins: Any = None,
+        enable_progress_bar: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        screen.quiet()
+        self.run_name, self.wandb_project, self.test_after_fit, self.patience = name, wandb, test, patience
+        self.given_run = run
+        self.folder: Path | None = None
+        self.config: dict[str, Any] = {}
+        self.config_yaml = ""
+        own: list[Callback] = [*([screen.Report()] if enable_progress_bar else [])]
+        given = callbacks if isinstance(callbacks, list) else [callbacks] if callbacks else []
+        extra = plugins if isinstance(plugins, list) else [plugins] if plugins else []
+        sharded = isinstance(strategy, str) and strategy.startswith(("fsdp", "deepspeed", "model_parallel"))
+        timed = kwargs.get("max_time") is not None
+        for key in ("num_sanity_val_steps", "use_distributed_sampler", "enable_model_summary", "enable_checkpointing"):
+            kwargs.pop(key, None)
+        super().__init__(
+            max_epochs=max_epochs if max_epochs is not None or (max_steps == -1 and not timed) else -1,
+            max_steps=max_steps,
+            precision=auto_precision() if precision == "auto" else precision,  # type: ignore[arg-type]
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=strategy,
+            accumulate_grad_batches=accumulate_grad_batches,
+            gradient_clip_val=gradient_clip_val,
+            val_check_interval=val_check_interval,
+            log_every_n_steps=log_every_n_steps,
+            logger=logger or False,
+            callbacks=[RunFolder(), *given, *own],
+            plugins=[*extra, *([] if sharded else [checkpoint.CheckpointIO()])],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the data module's own samplers neither pad nor repeat
+            **kwargs,
+        )
+        self.auto_epochs = max_epochs is None and max_steps == -1 and not timed
+        if self.auto_epochs:
+            self.fit_loop.max_epochs = -1  # until the data are known
+
+    def fit(  # type: ignore[override]
+        self,
+        model: Task,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: Any = None,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = True,
+    ) -> None:
+        """Trains, then tests the best checkpoint.
+
+        Args:
+            model: the task.
+            train_dataloaders: training batches, instead of a data module.
+            val_dataloaders: validation batches, instead of a data module.
+            datamodule: the data module.
+            ckpt_path: checkpoint to go on from, such as RUN/checkpoints/last.ckpt.
+            weights_only: always true; nothing is unpickled.
+        """
+        validates = datamodule.has("validation") if isinstance(datamodule, DataModule) else val_dataloaders is not None
+        self._add_callbacks(model, validates)
+        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
+        if self.test_after_fit and isinstance(datamodule, DataModule) and datamodule.has("test"):
+            best = self._best_path()
+            self.test(model, datamodule=datamodule, ckpt_path=best, verbose=False)
+        if self.is_global_zero and self.folder is not None:
+            self._close(model)
+
+    def export(self, model: Task, datamodule: DataModule, ckpt_path: str, out: str | None = None) -> Path:
+        """Writes the fine-tuned model as a folder that stock libraries load with the same scores.
+
+        Args:
+            model: the task.
+            datamodule: its data module, for the tokenizer.
+            ckpt_path: checkpoint to export.
+            out: folder to write; RUN/export if not given.
+        """
+        folder = export.prepare(Path(out) if out else Path(self.given_run or ".") / "export")
+        weights = torch.load(ckpt_path, map_location="cpu", weights_only=True)["state_dict"]
+        model.load_state_dict(weights)
+        facts, scores = (run.read_json(Path(self.given_run or ".") / f) for f in ("run.json", "test_metrics.json"))
+        model.cpu().eval().export(folder, datamodule)
+        (folder / "README.md").write_text(export.card(facts, model, scores))
+        return folder
+
+    def _add_callbacks(self, model: Task, validates: bool) -> None:
+        ours: list[Callback] = []
+        if validates and self.patience:
+            stop = EarlyStopping(model.monitor, mode=model.mode, patience=self.patience, check_finite=False, verbose=False)
+            ours.append(stop)
+        best = ModelCheckpoint(
+            monitor=model.monitor if validates else None,
+            mode=model.mode,
+            filename="best",
+            save_weights_only=True,
+            enable_version_counter=False,
+            save_on_train_epoch_end=None if validates else True,
+        )
+        self.callbacks.extend([*ours, Last(), best])  # type: ignore[attr-defined]
+
+    def _close(self, model: Task) -> None:
+        """Notes the end in run.json and shows the table at the end."""
+        assert self.folder is not None
+        best = self.checkpoint_callback.best_model_score  # type: ignore[union-attr]
+        scores = {} if best is None else {model.monitor: float(best)}
+        run.update(self.folder, status="done", epochs=self.current_epoch, steps=self.global_step, best=scores)
+        screen.table(summary.closing(model, self.folder))
+        tracking.finish(self.loggers)
+
+    def _best_path(self) -> str:
+        assert self.checkpoint_callback is not None
+        return str(self.checkpoint_callback.best_model_path)  # type: ignore[attr-defined]

@@ -1,0 +1,18 @@
+# Sourced by the scripts here: makes .venv if there is none and installs ftlight with the extras given, once per change.
+# FTLIGHT_PYTHON names another Python (3.11 or newer).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+
+ftlight_install() {
+  local extras=$1 python=${FTLIGHT_PYTHON:-python3} mark
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set FTLIGHT_PYTHON" >&2; exit 1; }
+  [ -x .venv/bin/python ] || "$python" -m venv .venv
+  mark=.venv/installed-$extras-$(cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+  if [ ! -e "$mark" ]; then
+    echo "installing into .venv …"
+    # PyTorch's own index has the small CPU build; without it pip's default is used
+    .venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[$extras]"
+    touch "$mark"
+  fi
+}

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Installs ftlight with what its tests need, checks style and types, runs the tests.
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+ftlight_install dev
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/mypy
+HF_HUB_OFFLINE=1 .venv/bin/python -m pytest "$@"
