@@ -16,7 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from ftlight import command, run, screen
 from ftlight.data import files
 from ftlight.data.module import DataModule
-from ftlight.errors import UserError
+from ftlight.errors import UserError, user_error
 from ftlight.predictor import Predictor
 from ftlight.summary import show
 from ftlight.task import Task
@@ -78,7 +78,7 @@ class CLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Hands the trainer the config, as the run's record."""
         if self.subcommand == "fit":
-            dumped = yaml.safe_load(self.parser.dump(self.config, skip_none=False))["fit"]
+            dumped = yaml.safe_load(self.parser.dump(self.config))["fit"]
             record = {k: dumped[k] for k in ("seed_everything", "trainer", "model", "data")}
             record["trainer"] = {k: v for k, v in record["trainer"].items() if k not in ("run", "name")}
             self.trainer.config = record
@@ -191,6 +191,11 @@ def main(verb: str, argv: Sequence[str]) -> int:
         return _fail(command.explain(str(error.message), places))
     except MisconfigurationException as error:
         return _fail(" ".join(str(error).split()))
+    except ValueError as error:  # jsonargparse wraps what a constructor raises
+        fault = user_error(error)
+        if fault is None:
+            raise
+        return _fail(str(fault))
     return 0
 
 

@@ -71,6 +71,9 @@ def resolve(verb: str, words: Words, trainer: type) -> tuple[dict[str, Any], dic
     if verb == "fit" and not words.configs and not words.classes:
         raise UserError("fit needs a config: python -m ftlight fit -c X.yaml (python -m ftlight init DATA.csv writes one)")
     merged, places = config.merge(words.configs)
+    for option, value in words.options.items():
+        section, _, key = option.partition(".")
+        words.options[option] = config.anchor(section, key, value, Path())
     for section, name in words.classes.items():
         merged[section] = (name, merged[section][1])
     if folder is not None:

@@ -180,14 +180,13 @@ def _section(value: Any, key: str, word: str, place: str) -> tuple[str | None, d
     return name, value
 
 
-def _anchor(section: str, options_: dict[str, Any], folder: Path) -> None:
-    """Makes paths absolute: first from the working folder, then from beside the YAML."""
-    for key in PATHS.get(section, ()):
-        value = options_.get(key)
-        if isinstance(value, str) and ":" not in value:
-            found = next((p for p in (Path(value).expanduser(), folder / value) if p.exists()), None)
-            if found is not None:
-                options_[key] = str(found.absolute())
+def anchor(section: str, key: str, value: Any, folder: Path) -> Any:
+    """Makes the value of an option that names a file absolute: from the working folder, else from ``folder``."""
+    if key in PATHS.get(section, ()) and isinstance(value, str) and value and ":" not in value:
+        for path in (Path(value).expanduser(), folder / value):
+            if path.exists():
+                return str(path.absolute())
+    return value
 
 
 def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -211,7 +210,7 @@ def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
                 raise UserError(f"{place}unknown key {key}{hint} (keys: {', '.join(TOP)})")
             if key in ("model", "data"):
                 name, opts = _section(value, key, "task" if key == "model" else "module", place)
-                _anchor(key, opts, folder)
+                opts = {k: anchor(key, k, v, folder) for k, v in opts.items()}
                 old_name, old = merged[key]
                 merged[key] = (name or old_name, {**old, **opts})
             elif key == "trainer":

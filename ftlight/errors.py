@@ -10,6 +10,14 @@ class UserError(Exception):
     """A fault in what the user gave: says what, where, the nearest name and the way out."""
 
 
+def user_error(error: BaseException) -> UserError | None:
+    """The fault behind an error, where libraries have wrapped it in errors of their own; None where there is none."""
+    chain: BaseException | None = error
+    while chain is not None and not isinstance(chain, UserError):
+        chain = chain.__cause__ or chain.__context__
+    return chain
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Returns ``; did you mean "x"?`` for the name closest to ``name``, or nothing.
 
@@ -17,7 +25,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     '; did you mean "label"?'
     """
     by_lower = {n.lower(): n for n in names}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.65)
     return f'; did you mean "{by_lower[found[0]]}"?' if found else ""
 
 

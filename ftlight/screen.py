@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -24,6 +25,10 @@ def quiet() -> None:
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "datasets", "torch.distributed", "fsspec"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # such as: num_workers is low, the log folder is not empty, modules are in eval mode
+    ours = logging.getLogger("ftlight")
+    if not ours.handlers:
+        ours.setLevel(logging.INFO)
+        ours.addHandler(_Lines())
     for module in ("lightning", "torch", "jsonargparse", "torchmetrics", "transformers", "datasets", "wandb"):
         warnings.filterwarnings("ignore", module=rf"{module}(\..*)?")
     import datasets
@@ -32,6 +37,15 @@ def quiet() -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+
+
+class _Lines(logging.Handler):
+    """Prints what ftlight has to say as plain lines, on the first process."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a line."""
+        if getattr(rank_zero_only, "rank", 0) in (None, 0):
+            console.print(record.getMessage(), markup=False)
 
 
 def number(value: float | None) -> str:

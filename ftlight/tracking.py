@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ def start(project: str, folder: Path, config: Mapping[str, Any], labels: Sequenc
     """Starts a W&B run for a run folder; WANDB_MODE says online, offline or disabled."""
     import wandb
 
-    settings = wandb.Settings(silent=True, console="off")  # our own screen says where the run is
+    mode: Any = os.environ.get("WANDB_MODE", "online")  # wandb itself reads it once in a process
+    settings = wandb.Settings(silent=True, console="off", mode=mode)  # our own screen says where the run is
     name = f"{folder.parent.name}/{folder.name}"
     logger = WandbLogger(project=project, name=name, save_dir=str(folder), settings=settings)
     logger.experiment.config.update({**config, "labels": list(labels)}, allow_val_change=True)

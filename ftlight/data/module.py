@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ftlight.backbone import load_tokenizer
 from ftlight.data import files, sampling
-from ftlight.errors import UserError
+from ftlight.errors import UserError, user_error
 
 SPLITS = {"fit": ("train", "validation", "test"), "validate": ("validation",), "test": ("test",), "predict": ()}
 Columns = dict[str, list[Any]]
@@ -152,12 +152,7 @@ class DataModule(L.LightningDataModule):
         try:
             table = datasets.Dataset.from_generator(function, features=features, gen_kwargs={**arguments, "digest": digest})
         except datasets.exceptions.DatasetGenerationError as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, UserError):
-                cause = cause.__cause__ or cause.__context__
-            raise cause or error from None
-        if len(table) == 0:
-            raise UserError(f"data.{split}: {name} has a header but no rows")
+            raise user_error(error) or error from None
         return table
 
     def _hold_out(self) -> None:

@@ -56,6 +56,8 @@ def read_rows(
         joined = "\n".join(files.as_text(row[c], name, line, c) for c in text)
         pair = files.as_text(row[text_pair], name, line, text_pair) if text_pair else ""
         yield {"text": joined, "pair": pair, "label": value, "line": line}
+    if kind is None:
+        raise UserError(f"{name} has a header but no rows")
 
 
 class TextData(DataModule):

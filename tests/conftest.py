@@ -1,0 +1,147 @@
+"""Tiny models and data, made on the spot: no network, no downloads."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads only wait for each other
+os.environ.setdefault("WANDB_MODE", "offline")
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from ftlight.__main__ import main
+
+WORDS = (
+    "the a my is was not and to of for in on it i you we they order parcel refund money card broken late lost new cancel "
+    "return where when how please thanks good bad great awful fine movie plot film happy sad blue red green small large one two"
+).split()
+LETTERS = [*"abcdefghijklmnopqrstuvwxyz0123456789", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789")]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    import datasets
+
+    old = datasets.config.HF_DATASETS_CACHE
+    folder = tmp_path_factory.mktemp("datasets")
+    datasets.config.HF_DATASETS_CACHE = folder
+    os.environ["HF_DATASETS_CACHE"] = str(folder)  # for the processes that tests start
+    yield
+    datasets.config.HF_DATASETS_CACHE = old
+
+
+def save_tokenizer(folder: Path, *, pad: bool = True, extra: int = 0) -> int:
+    """Writes a word-piece tokenizer over a few words and all letters. Returns its number of tokens."""
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokens = [*special, *dict.fromkeys([*WORDS, *LETTERS, ".", ",", "!", "?", "'"]), *(f"[X{i}]" for i in range(extra))]
+    vocabulary = {t: i for i, t in enumerate(tokens)}
+    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]", "eos_token": "[SEP]"}
+    if pad:
+        names["pad_token"] = "[PAD]"
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, model_max_length=64, model_input_names=["input_ids", "token_type_ids", "attention_mask"], **names
+    )
+    tokenizer.save_pretrained(folder)
+    return len(tokens)
+
+
+def make_bert(folder: Path, *, sentence_encoder: bool = True, **changes: int | float) -> Path:
+    """Writes a BERT of a few thousand parameters, by default with the pooling config of a sentence encoder."""
+    from transformers import BertConfig, BertModel
+
+    size = save_tokenizer(folder)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64}
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=size, pad_token_id=0, **{**sizes, **changes})).save_pretrained(folder)
+    if sentence_encoder:
+        (folder / "1_Pooling").mkdir()
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny sentence encoder."""
+    return str(make_bert(tmp_path_factory.mktemp("bert")))
+
+
+@pytest.fixture(scope="session")
+def plain_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny BERT that is no sentence encoder: it gets its native head."""
+    return str(make_bert(tmp_path_factory.mktemp("plain"), sentence_encoder=False))
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny decoder whose tokenizer has no pad token."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("llama")
+    size = save_tokenizer(folder, pad=False)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(vocab_size=size, max_position_embeddings=64, **sizes)).save_pretrained(folder)
+    return str(folder)
+
+
+def write_csv(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("text", "label")) -> str:
+    """Writes a CSV file with a header."""
+    import csv
+
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return str(path)
+
+
+def toy_rows(count: int, labels: tuple[str, ...] = ("good", "bad", "late")) -> list[tuple[str, str]]:
+    """Texts that hold the word of their label among others."""
+    return [
+        (f"{WORDS[i % 29]} {WORDS[(i * 7) % 31]} {labels[i % len(labels)]} {' '.join(WORDS[: i % 9])}", labels[i % len(labels)])
+        for i in range(count)
+    ]
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> str:
+    """A CSV of 60 rows in three classes."""
+    return write_csv(tmp_path / "toy.csv", toy_rows(60))
+
+
+Run = Callable[..., Path]
+
+
+@pytest.fixture
+def fit(bert: str, tmp_path: Path) -> Run:
+    """Trains a tiny run through the command line in this process. Returns its folder."""
+
+    def run(*words: str, train: str = "toy.csv", backbone: str = bert, epochs: int = 1, name: str = "run") -> Path:
+        if train == "toy.csv":
+            write_csv(tmp_path / "toy.csv", toy_rows(60))
+        folder = tmp_path / name
+        command = ["fit", "--model", "TextClassification", "--model.backbone", backbone, "--data.train", train]
+        sizes = ["--data.batch_size", "8"]
+        status = main([*command, "--trainer.max_epochs", str(epochs), "--trainer.accelerator", "cpu", "--run", str(folder), *sizes, *words])
+        assert status == 0
+        return folder
+
+    return run

@@ -1,0 +1,393 @@
+"""The command line as a user meets it: verbs, configs, errors in one line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Run, make_bert, save_tokenizer, toy_rows, write_csv
+
+import ftlight
+from ftlight.__main__ import main
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+
+
+def fails(capsys: Any, *words: str) -> str:
+    """Runs a command that must fail with one line (or one per fault) and status 2. Returns the line."""
+    assert main(list(words)) == 2
+    out, err = capsys.readouterr()
+    assert all(line.startswith("ftlight: error: ") for line in err.splitlines())
+    assert "Traceback" not in err + out
+    return err.replace("ftlight: error: ", "").strip()
+
+
+def fit_words(bert: str, train: str) -> list[str]:
+    return ["fit", "--model", "TextClassification", "--model.backbone", bert, "--data.train", train, "--trainer.accelerator", "cpu"]
+
+
+def test_there_are_configs() -> None:
+    assert "quickstart" in {p.stem for p in CONFIGS}
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_runs(config: Path, bert: str, tmp_path: Path) -> None:
+    """With a tiny model, few batches: fit, test, predict, export."""
+    assert 3 <= len(config.read_text().splitlines()) <= 12
+    small = ["--model.backbone", bert, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--trainer.accelerator", "cpu"]
+    assert main(["fit", "-c", str(config), *small, "--run", str(tmp_path / "run")]) == 0
+    assert main(["test", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "test_metrics.json").is_file()
+    assert main(["predict", str(tmp_path / "run"), "--text", "where is my parcel"]) == 0
+    assert main(["export", str(tmp_path / "run")]) == 0
+
+
+def test_the_yaml_of_the_readme(bert: str, tmp_path: Path) -> None:
+    (tmp_path / "tickets").mkdir()
+    for split, count in (("train", 40), ("test", 9)):
+        write_csv(tmp_path / "tickets" / f"{split}.csv", toy_rows(count), ("message", "intent"))
+    (tmp_path / "mine.yaml").write_text(
+        f"model: {{task: TextClassification, backbone: {bert}}}\n"
+        "data: {train: tickets/train.csv, test: tickets/test.csv, text: message, label: intent}\n"
+        "trainer: {max_epochs: 1}\n"
+    )
+    assert main(["fit", "-c", "mine.yaml"]) == 0
+    latest = tmp_path / "runs" / "mine" / "latest"
+    assert latest.is_symlink()
+    assert main(["fit", "-c", "mine.yaml", "--test", "false"]) == 0
+    assert len([p for p in (tmp_path / "runs" / "mine").iterdir() if not p.is_symlink()]) == 2
+    assert not (latest / "test_metrics.json").exists()
+    saved = yaml.safe_load((latest / "config.yaml").read_text())
+    assert saved["model"]["class_path"] == "ftlight.tasks.text_classification.TextClassification"
+    assert saved["data"]["init_args"]["train"] == str(tmp_path / "tickets" / "train.csv")
+
+
+def test_the_saved_config_trains_again(fit: Run, tmp_path: Path) -> None:
+    folder = fit()
+    assert main(["fit", "-c", str(folder / "config.yaml"), "--run", str(tmp_path / "again")]) == 0
+    first, second = ((p / "config.yaml").read_text() for p in (folder, tmp_path / "again"))
+    assert first == second
+    with (folder / "metrics.csv").open() as a, (tmp_path / "again" / "metrics.csv").open() as b:
+        assert a.read() == b.read()
+
+
+def test_several_configs_merge_in_order(bert: str, toy: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"model: {{task: TextClassification, backbone: {bert}, lr: 0.1}}\ndata: {{train: toy.csv}}\n")
+    (tmp_path / "b.yaml").write_text("model: {lr: 0.002, warmup: 0.2}\ntrainer: {max_epochs: 1}\n")
+    assert main(["fit", "-c", "a.yaml", "--config=b.yaml", "--model.warmup", "0.3", "--run", "r"]) == 0
+    saved = yaml.safe_load((tmp_path / "r" / "config.yaml").read_text())["model"]["init_args"]
+    assert (saved["lr"], saved["warmup"]) == (0.002, 0.3)
+
+
+def test_a_task_of_ones_own_beside_the_yaml(bert: str, toy: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "my_own_task.py").write_text(
+        "from ftlight import TextClassification\n"
+        "class Mine(TextClassification):\n"
+        "    '''Doubles the loss.\n\n    Args:\n        times: factor on the loss.\n        base: the others.\n    '''\n"
+        "    def __init__(self, backbone: str, times: float = 2.0, **base):\n"
+        "        super().__init__(backbone, **base)\n"
+        "        self.times = times\n"
+        "    def loss(self, logits, targets):\n"
+        "        return self.times * super().loss(logits, targets)\n"
+    )
+    (home / "mine.yaml").write_text(f"model: {{task: my_own_task.Mine, backbone: {bert}, times: 3}}\ndata: {{train: {toy}}}\n")
+    assert main(["fit", "-c", str(home / "mine.yaml"), "--trainer.max_epochs", "1", "--run", "r"]) == 0
+    code = "import sys; from ftlight.__main__ import main; sys.exit(main(['predict', 'r', '--text', 'late']))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
+
+
+def test_predict_files_standard_input_and_text(fit: Run, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    folder = fit("--model.lr", "3e-3", epochs=2)
+    rows = [("it was late", "x,1"), ("NA", ""), ("good", "y")]
+    write_csv(tmp_path / "new.csv", rows, ("text", "note"))
+    assert main(["predict", str(folder), "new.csv", "--probabilities"]) == 0
+    written = list(csv.DictReader((folder / "predictions" / "new.csv").open()))
+    assert [(r["text"], r["note"]) for r in written] == rows
+    for row in written:
+        shares = [float(v) for k, v in row.items() if k.startswith("p(")]
+        assert sum(shares) == pytest.approx(1, abs=1e-4)
+        assert float(row["score"]) == pytest.approx(max(shares), abs=1e-5)
+        assert row["prediction"] in ("bad", "good", "late")
+    assert main(["predict", str(folder), "new.csv", "--out", "out.jsonl"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["prediction"] for line in lines] == [r["prediction"] for r in written]
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "stdin", io.StringIO("it was late\n\ngood\n"))
+    assert main(["predict", str(folder), "-"]) == 0
+    said = capsys.readouterr().out
+    assert written[0]["prediction"] in said
+    assert said.count("\n  ") == 2
+    assert main(["predict", str(folder), "--text", "[red] it was late"]) == 0
+    assert "[red] it was late" in capsys.readouterr().out
+
+
+def test_a_column_named_prediction_is_kept(fit: Run, tmp_path: Path) -> None:
+    folder = fit()
+    write_csv(tmp_path / "p.csv", [("good", "mine")], ("text", "prediction"))
+    assert main(["predict", str(folder), "p.csv"]) == 0
+    row = next(csv.DictReader((folder / "predictions" / "p.csv").open()))
+    assert row["prediction"] == "mine"
+    assert row["prediction_"] in ("bad", "good", "late")
+
+
+def test_load_in_python_agrees_with_the_command_line(fit: Run, tmp_path: Path) -> None:
+    folder = fit()
+    texts = [t for t, _ in toy_rows(20)]
+    write_csv(tmp_path / "t.csv", [(t,) for t in texts], ("text",))
+    assert main(["predict", str(folder), "t.csv", "--trainer.precision", "32-true"]) == 0
+    answers = ftlight.load(str(folder)).predict(texts)
+    written = list(csv.DictReader((folder / "predictions" / "t.csv").open()))
+    assert [a["prediction"] for a in answers] == [r["prediction"] for r in written]
+    assert [a["score"] for a in answers] == pytest.approx([float(r["score"]) for r in written], abs=1e-4)
+    assert ftlight.load(str(folder)).predict([]) == []
+
+
+def test_a_run_can_be_moved_without_its_backbone(tmp_path: Path, fit: Run) -> None:
+    backbone = make_bert(tmp_path / "backbone")
+    folder = fit(backbone=str(backbone))
+    before = ftlight.load(str(folder)).predict(["late good bad"])
+    shutil.rmtree(backbone)
+    shutil.move(folder, tmp_path / "elsewhere")
+    assert ftlight.load(str(tmp_path / "elsewhere")).predict(["late good bad"]) == before
+
+
+def test_validate_measures_a_model_as_it_starts(bert: str, toy: str, capsys: Any) -> None:
+    words = ["--model", "TextClassification", "--model.backbone", bert, "--data.train", toy]
+    assert main(["validate", *words]) == 0
+    assert "val accuracy" in capsys.readouterr().out
+    assert not Path("runs").exists()
+
+
+def test_help_and_version(capsys: Any) -> None:
+    assert main([]) == 0
+    assert main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    assert all(verb in overview for verb in ("init", "fit", "validate", "test", "predict", "export"))
+    assert len(overview.splitlines()) < 30
+    assert main(["fit", "--help"]) == 0
+    short = capsys.readouterr().out
+    assert "--model.lr X" in short
+    assert "--data.text_pair" in short
+    assert "learning rate of the top-most layer" in short
+    assert "--trainer.overfit_batches" not in short
+    assert main(["fit", "--help", "all"]) == 0
+    assert "--trainer.overfit_batches" in capsys.readouterr().out
+    for verb in ("init", "validate", "test", "predict", "export"):
+        assert main([verb, "--help"]) == 0
+        assert f"python -m ftlight {verb}" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert f"ftlight {ftlight.__version__}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("section", ["model", "data", "trainer"])
+def test_every_option_has_its_sentence(section: str, capsys: Any) -> None:
+    from ftlight.help import _options
+    from ftlight.tasks.text_classification import TextClassification, TextData
+    from ftlight.trainer import Trainer
+
+    cls = {"model": TextClassification, "data": TextData, "trainer": Trainer}[section]
+    for name, sentence in _options(cls, section, None):
+        assert len(sentence.split(" (default")[0].split()) >= 3, name
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fti"], r'no verb fti; did you mean "fit"\?'),
+        (["fit"], r"fit needs a config: python -m ftlight fit -c X.yaml"),
+        (["fit", "-c", "none.yaml"], r"none.yaml: no such file"),
+        (["fit", "--model", "TextClasification"], r'no class TextClasification; did you mean "TextClassification"\?'),
+        (["fit", "X.yaml"], r"X.yaml: unexpected; a config is given with -c"),
+        (["test"], r"test needs a run"),
+        (["test", "nowhere"], r"nowhere: no run there"),
+        (["init"], r"init needs one data file"),
+        (["init", "none.csv"], r"none.csv: no such file"),
+    ],
+)
+def test_a_wrong_command(words: list[str], said: str, capsys: Any) -> None:
+    import re
+
+    assert re.search(said, fails(capsys, *words))
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--model.learning_rate", "1"], "--model.learning_rate is not an option of fit; ftlight calls it --model.lr"),
+        (["--model.warmpu", "1"], '--model.warmpu is not an option of fit; did you mean "model.warmup"?'),
+        (["--trainer.max_epoch", "1"], 'did you mean "trainer.max_epochs"?'),
+        (["--data.trai", "1"], 'did you mean "data.train"?'),
+        (["--modle.lr", "1"], 'did you mean "model.lr"?'),
+        (["--epochs", "1"], "ftlight calls it --trainer.max_epochs"),
+        (["--model.lr", "fast"], "model.lr: expected a number, got fast"),
+        (["--model.lr_schedule", "step"], "model.lr_schedule: expected one of"),
+        (["--trainer.max_epochs", "2.5"], "trainer.max_epochs: expected a whole number, got 2.5"),
+        (["--model.lr", "-1"], "model.lr: -1.0 is not a rate"),
+        (["--model.warmup", "7"], "model.warmup: 7.0 is not a share"),
+        (["--data.batch_size", "0"], "data.batch_size: 0 is not a number of rows"),
+        (["--data.max_length", "100"], "data.max_length: 100 is not between 3 and the backbone's 64 tokens"),
+        (["--data.validation_split", "1.5"], "data.validation_split: 1.5 is not a share"),
+        (["--model.backbone", "./none"], "model.backbone: no folder ./none"),
+        (["--model.backbone", "sentence-transformers/all-MiniLM-L6-v3"], 'did you mean "sentence-transformers/all-MiniLM-L6-v2"?'),
+        (["--data.train", "toi.csv"], 'data.train: toi.csv: no such file; did you mean "toy.csv"?'),
+        (["--data.test", "none.csv"], "data.test: none.csv: no such file"),
+        (["--data.text", "txt"], 'no column txt; did you mean "text"? (columns: text, label)'),
+        (["--data.label", "intent"], "no column intent (columns: text, label)"),
+        (["--data.kind", "regression"], "label 'good' is not a number; for classes set data.kind: single"),
+        (["--ckpt_path"], "--ckpt_path needs a value"),
+    ],
+)
+def test_a_wrong_option(option: list[str], said: str, bert: str, toy: str, capsys: Any) -> None:
+    assert said in fails(capsys, *fit_words(bert, toy), *option)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("model: {task: TextClassification\n", "X.yaml:2: not valid YAML"),
+        ("model: {task: TextClassification, lr: 1}\nmodel: {}\n", "X.yaml:2: model is given twice (first in line 1)"),
+        ("modle: {}\n", 'X.yaml:1: unknown key modle; did you mean "model"?'),
+        ("output_dir: x\n", "X.yaml:1: unknown key output_dir; ftlight calls it run"),
+        (
+            "model: {task: TextClassification}\ndata:\n  trian: x\n",
+            'X.yaml:3: data.trian is not an option of TextData; did you mean "train"?',
+        ),
+        (
+            "model:\n  task: TextClassification\n  batch_size: 3\n",
+            "X.yaml:3: model.batch_size is not an option of TextClassification; it belongs",
+        ),
+        ("model:\n  task: TextClassification\n  lr: fast\n", "X.yaml:3: model.lr: expected a number, got fast"),
+        (
+            "model:\n  task: TextClassification\ntrainer:\n  max_epochs: many\n",
+            "X.yaml:4: trainer.max_epochs: expected a whole number, got many",
+        ),
+        ("data: {train: toy.csv}\n", "no task: write model: {task: …}"),
+        ("- a\n", "X.yaml: expected keys such as model: and data:, got list"),
+    ],
+)
+def test_a_wrong_yaml(text: str, said: str, toy: str, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "X.yaml").write_text(text)
+    assert said in fails(capsys, "fit", "-c", "X.yaml")
+
+
+def test_options_of_another_class_are_not_dropped_silently(bert: str, toy: str, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "another.py").write_text("from ftlight import Task\nclass Other(Task):\n    data_module = 'ftlight.TextData'\n")
+    (tmp_path / "X.yaml").write_text(
+        f"model: {{task: TextClassification, backbone: {bert}, label_smoothing: 0.1}}\ndata: {{train: {toy}}}\n"
+    )
+    assert "X.yaml:1: model.label_smoothing is not an option of Other" in fails(capsys, "fit", "-c", "X.yaml", "--model", "another.Other")
+
+
+def test_an_existing_run_is_refused(fit: Run, bert: str, toy: str, capsys: Any) -> None:
+    folder = fit()
+    before = sorted(p.stat().st_mtime_ns for p in folder.rglob("*"))
+    assert "is there already; nothing is overwritten" in fails(capsys, *fit_words(bert, toy), "--run", str(folder))
+    assert sorted(p.stat().st_mtime_ns for p in folder.rglob("*")) == before
+
+
+def test_a_missing_checkpoint(fit: Run, capsys: Any) -> None:
+    folder = fit()
+    (folder / "checkpoints" / "best.ckpt").unlink()
+    assert "best.ckpt: no such checkpoint (there are: last.ckpt)" in fails(capsys, "test", str(folder))
+
+
+DATA = [
+    ("", "is empty"),
+    ("text,label\n", "has a header but no rows"),
+    ("text,label\nfine,good\na,b,c\nx,bad\n", ":3: too many fields (3 where the header has 2)"),
+    ('text,label\nfine,good\n"open,bad\nlast,bad\n', ":3: a quote that opens here is not closed"),
+    ("text,label\na,good\nb, \nc,bad\n", ":3: column label has no label"),
+    ("text,label\n" + "a,good\n" * 20, "holds a single class (good); there is nothing to learn"),
+    ("text,label,text\na,good,b\n", ":1: column text stands twice in the header"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), DATA)
+def test_bad_training_data(content: str, said: str, bert: str, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "bad.csv").write_text(content)
+    assert said in fails(capsys, *fit_words(bert, "bad.csv"))
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_label_that_train_lacks(split: str, bert: str, toy: str, tmp_path: Path, capsys: Any) -> None:
+    file = write_csv(tmp_path / "more.csv", [*toy_rows(3), ("x", "godo"), ("y", "godo")])
+    said = fails(capsys, *fit_words(bert, toy), f"--data.{split}", file)
+    assert "more.csv:5: label 'godo' is not in train (1 such: godo); labels there: bad, good, late" in said
+
+
+def test_words_that_others_take_for_missing_stay(fit: Run, tmp_path: Path) -> None:
+    words = ["NA", "null", "None", "nan"]
+    file = write_csv(tmp_path / "na.csv", [(words[i % 4], words[i % 4]) for i in range(40)])
+    folder = fit("--data.test", file, train=file)
+    assert json.loads((folder / "labels.json").read_text())["labels"] == sorted(words)
+    assert {r["text"] for r in csv.DictReader((folder / "predictions" / "test.csv").open())} == set(words)
+
+
+def test_labels_that_look_alike_are_kept_apart(fit: Run, tmp_path: Path, capsys: Any) -> None:
+    file = write_csv(tmp_path / "alike.csv", [(f"text {i}", ["01", "1", "2"][i % 3]) for i in range(60)])
+    folder = fit(train=file)
+    assert json.loads((folder / "labels.json").read_text())["labels"] == ["01", "1", "2"]
+    assert "labels '01', '1' look alike and are kept apart" in capsys.readouterr().out
+
+
+def test_long_texts_are_counted(fit: Run, tmp_path: Path, capsys: Any) -> None:
+    rows = [*toy_rows(40), *((f"good {'late ' * 100}", "good") for _ in range(4))]
+    fit("--data.validation_split", "0", train=write_csv(tmp_path / "long.csv", rows))
+    assert "train: 4 of 44 rows are longer than 64 tokens and cut" in " ".join(capsys.readouterr().out.split())
+
+
+def test_tokenizer_and_embeddings_must_fit(tmp_path: Path, toy: str, capsys: Any) -> None:
+    folder = make_bert(tmp_path / "m")
+    save_tokenizer(folder, extra=7)
+    assert "tokens, the model only" in fails(capsys, *fit_words(str(folder), toy))
+
+
+def test_no_token_to_pad_with(tmp_path: Path, toy: str, capsys: Any) -> None:
+    folder = make_bert(tmp_path / "m")
+    saved = json.loads((folder / "tokenizer_config.json").read_text())
+    for name in ("pad_token", "eos_token", "unk_token"):
+        saved.pop(name, None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(saved))
+    assert "has no pad, end-of-text or unknown token" in fails(capsys, *fit_words(str(folder), toy))
+
+
+def test_weights_that_do_not_fit_the_architecture(tmp_path: Path, toy: str, capsys: Any) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = make_bert(tmp_path / "m")
+    tensors = load_file(folder / "model.safetensors")
+    save_file({f"wrong.{k}": v for k, v in tensors.items()}, folder / "model.safetensors", metadata={"format": "pt"})
+    said = fails(capsys, *fit_words(str(folder), toy))
+    assert "do not match BertModel" in said
+    assert "would start from random numbers" in said
+
+
+def test_a_missing_pooler_is_new_and_belongs_to_the_head(tmp_path: Path, toy: str, capsys: Any) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = make_bert(tmp_path / "m", sentence_encoder=False)
+    tensors = {k: v for k, v in load_file(folder / "model.safetensors").items() if not k.startswith("pooler")}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert main([*fit_words(str(folder), toy), "--trainer.max_epochs", "1", "--run", "r"]) == 0
+    assert "no pooler" in " ".join(capsys.readouterr().out.split())
+
+
+def test_nothing_else_is_printed(bert: str, toy: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ftlight", *fit_words(bert, toy), "--trainer.max_epochs", "1", "--run", "r"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    first = [line.split()[0] for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert first == ["data", "model", "rates", "run", "epoch", "val", "also", *(["confused"] if "confused" in first else []), "run", "next"]

@@ -1,0 +1,81 @@
+"""What goes to Weights & Biases, read back from its offline file; wandb has no reader for it, so a small one is here."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Run, toy_rows, write_csv
+
+BLOCK, HEADER = 32768, 7
+
+
+def records(path: Path) -> Iterator[Any]:
+    """Records of a .wandb file: LevelDB's log format (blocks of 32 KiB, records in fragments) after a header of 7 bytes."""
+    from wandb.proto import wandb_internal_pb2
+
+    data = path.read_bytes()
+    assert data[:4] == b":W&B"
+    at, whole = 7, b""
+    while at + HEADER <= len(data):
+        left = BLOCK - at % BLOCK
+        if left < HEADER:
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + HEADER])
+        if kind == 0:
+            break
+        whole += data[at + HEADER : at + HEADER + length]
+        at += HEADER + length
+        if kind in (1, 4):  # full, last
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(whole)
+            whole = b""
+            yield record
+
+
+def read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]], bytes]:
+    """Config, history rows and raw bytes of the one run below a folder, with its media files."""
+    (file,) = folder.rglob("*.wandb")
+    config: dict[str, Any] = {}
+    history = []
+    for record in records(file):
+        for update in (record.run.config.update, record.config.update):
+            config |= {u.key: json.loads(u.value_json) for u in update if u.key}
+        if record.WhichOneof("record_type") == "history":
+            history.append({i.key or ".".join(i.nested_key): json.loads(i.value_json) for i in record.history.item})
+    media = b"".join(p.read_bytes() for p in folder.rglob("*.table.json"))
+    return config, history, file.read_bytes() + media
+
+
+@pytest.mark.parametrize("log_text", [False, True])
+def test_offline(fit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_text: bool) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    marker = "xylophone"
+    test = write_csv(tmp_path / "test.csv", [(f"{marker} {t}", label) for t, label in toy_rows(12)])
+    folder = fit("--data.test", test, "--wandb", "my-project", "--data.log_text", str(log_text).lower(), epochs=2)
+    config, history, raw = read(folder)
+    assert config["labels"] == ["bad", "good", "late"]
+    assert config["model"]["class_path"].endswith("TextClassification")
+    assert config["model"]["init_args"]["weight_decay"] == 0.01
+    scored = [row["val/f1"] for row in history if "val/f1" in row]
+    assert len(scored) == 2
+    assert any("test/accuracy" in row for row in history)
+    assert any("val/confusion" in key for row in history for key in row)
+    cells = [json.loads(p.read_text()) for p in folder.rglob("*confusion*.table.json")]
+    assert sum(row[2] for row in cells[0]["data"]) in (6, 12)
+    assert (marker.encode() in raw) == log_text
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["wandb"]["project"] == "my-project"
+    assert any(facts["wandb"]["id"] in p.name for p in folder.rglob("*.wandb"))
+
+
+def test_disabled(fit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    folder = fit("--wandb", "my-project")
+    assert not list(folder.rglob("*.wandb"))
+    assert (folder / "metrics.csv").is_file()
