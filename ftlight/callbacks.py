@@ -46,10 +46,16 @@ class Last(Callback):
         """Saves."""
         self._save(trainer)
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Saves on Ctrl-C where one process runs; several cannot be asked now."""
-        if isinstance(exception, KeyboardInterrupt) and trainer.world_size == 1 and trainer.global_step > 0:
+    def on_exception(self, trainer: Any, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Saves on Ctrl-C where one process runs (several cannot be asked now), and says how to go on."""
+        if not isinstance(exception, KeyboardInterrupt) or trainer.folder is None:
+            return
+        if trainer.world_size == 1 and trainer.global_step > 0:
             self._save(trainer)
+        last, place = trainer.folder / "checkpoints" / "last.ckpt", os.path.relpath(trainer.folder)
+        way = f"python -m ftlight fit -c {place}/config.yaml --ckpt_path {place}/checkpoints/last.ckpt" if last.is_file() else ""
+        if trainer.is_global_zero:
+            screen.console.print(f"stopped at step {trainer.global_step}; " + (f"to go on: {way}" if way else "nothing was saved yet"))
 
 
 class RunFolder(Callback):
@@ -109,10 +115,6 @@ class RunFolder(Callback):
         """Notes how the run ended."""
         if trainer.is_global_zero and trainer.folder is not None and trainer.state.fn == "fit":
             run.update(trainer.folder, status="stopped" if isinstance(exception, KeyboardInterrupt) else "failed")
-            last = trainer.folder / "checkpoints" / "last.ckpt"
-            if isinstance(exception, KeyboardInterrupt):
-                ways = f"go on with --ckpt_path {last}" if last.is_file() else "nothing was saved yet"
-                screen.console.print(f"stopped at step {trainer.global_step}; {ways}")
 
 
 def _agree(trainer: L.Trainer, make: Callable[[], str]) -> str:

@@ -79,10 +79,16 @@ def resolve(verb: str, words: Words, trainer: type) -> tuple[dict[str, Any], dic
     if folder is not None:
         _use_run(folder, merged, words, verb)
     elif verb == "fit":
-        words.options.setdefault("trainer.name", Path(words.configs[-1]).stem if words.configs else merged["model"][0])
+        words.options.setdefault("trainer.name", _name(words.configs[-1]) if words.configs else merged["model"][0])
     expanded = config.expand(merged, places, trainer)
     _check_options(verb, words, expanded, trainer)
     return expanded, places
+
+
+def _name(path: str) -> str:
+    """Name of a run after its config file; one that trains a run's own config again keeps the name."""
+    file = Path(path).absolute()
+    return file.parent.parent.name if (file.parent / "run.json").is_file() else file.stem
 
 
 def _use_run(folder: Path, merged: dict[str, Any], words: Words, verb: str) -> None:
@@ -95,6 +101,8 @@ def _use_run(folder: Path, merged: dict[str, Any], words: Words, verb: str) -> N
     # all weights come from the checkpoint
     merged["model"][1].update(pretrained=False, backbone=str(folder / "backbone"))
     merged["trainer"] = {**merged["trainer"], "wandb": None, "run": str(folder)}
+    if verb == "predict":  # the scores of an exported model, to the last digits
+        words.options.setdefault("trainer.precision", "32-true")
     wanted = words.options.get("ckpt_path", "best")
     path = folder / "checkpoints" / f"{wanted}.ckpt" if wanted in ("best", "last") else Path(wanted)
     if not path.is_file():

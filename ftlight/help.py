@@ -49,6 +49,15 @@ TOP = {
         ("--task T", "task, where it is not plain"),
     ],
 }
+# Lightning's own that are shown too, in a sentence each.
+TRAINER = {
+    "accelerator": "cpu, gpu, tpu, mps, or auto for the best there is",
+    "devices": "number of devices, their list, or auto for all",
+    "num_nodes": "number of machines",
+    "accumulate_grad_batches": "batches whose gradients are summed before a step",
+    "val_check_interval": "validate after this share of an epoch, or number of batches",
+    "log_every_n_steps": "steps between logged training losses (default: 50)",
+}
 LINKED = {"model.labels", "model.kind", "data.tokenizer"}  # told by the data or the model
 
 
@@ -69,7 +78,7 @@ def show(verb: str, words: Sequence[str]) -> str:
 
         for section, cls in (("model", task), ("data", data), ("trainer", Trainer)):
             if cls is not None:
-                only = set(inspect.signature(cls).parameters) if section == "trainer" and "all" not in words else None
+                only = {*inspect.signature(cls).parameters, *TRAINER} if section == "trainer" and "all" not in words else None
                 parts.append(f"{section}: {cls.__name__}\n" + _lines(_options(cls, section, only)))
         parts.append("--help all shows the rest of the trainer's; --model TASK --help the options of another task")
     return "\n\n".join(parts)

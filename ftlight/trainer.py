@@ -7,7 +7,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import Strategy
 
 from ftlight import checkpoint, export, run, screen, summary, tracking
 from ftlight.callbacks import Last, RunFolder
@@ -35,19 +37,15 @@ class Trainer(L.Trainer):
         patience: validations in a row without a better score after which training stops; 0 never stops early.
         max_epochs: times over the data; if not given, enough for about 1,000 steps, at least 3 and at most 30.
         max_steps: optimizer steps after which training stops; -1 for no such limit.
+        strategy: how several devices work together: auto, ddp, fsdp, deepspeed, or another of Lightning's.
         precision: auto is bf16-mixed where the device has it, else 32-true; or one of Lightning's.
-        accelerator: cpu, gpu, tpu, mps, or auto for the best there is.
-        devices: number of devices, their list, or auto for all.
-        num_nodes: number of machines.
-        strategy: how several devices work together: auto, ddp, fsdp, deepspeed, or one of Lightning's.
-        accumulate_grad_batches: batches whose gradients are summed before a step.
         gradient_clip_val: largest norm of all gradients together; 0 for no clipping.
-        val_check_interval: validate after this share of an epoch, or number of batches.
-        log_every_n_steps: steps between logged training losses.
         logger: further Lightning loggers; metrics.csv is always written.
         callbacks: further Lightning callbacks.
         plugins: further Lightning plugins.
         enable_progress_bar: false for no progress on the screen.
+        enable_checkpointing: false keeps no best and last checkpoint; the test is then of the weights at the end.
+        kwargs: further options of Lightning's Trainer.
     """
 
     def __init__(
@@ -60,59 +58,42 @@ class Trainer(L.Trainer):
         patience: int = 3,
         max_epochs: int | None = None,
         max_steps: int = -1,
+        strategy: str | Strategy = "auto",
         precision: str = "auto",
-        accelerator: str = "auto",
-        devices: list[int] | str | int = "auto",
-        num_nodes: int = 1,
-        strategy: str | L.pytorch.strategies.Strategy = "auto",
-        accumulate_grad_batches: int = 1,
         gradient_clip_val: float | None = 1.0,
-        val_check_interval: int | float | None = None,
-        log_every_n_steps: int = 50,
-        logger: L.pytorch.loggers.Logger | list[L.pytorch.loggers.Logger] | bool | None = None,
+        logger: Logger | list[Logger] | bool | None = None,
         callbacks: list[Callback] | Callback | None = None,
         plugins: Any = None,
         enable_progress_bar: bool = True,
+        enable_checkpointing: bool | None = None,
         **kwargs: Any,
     ) -> None:
         screen.quiet()
         self.run_name, self.wandb_project, self.test_after_fit, self.patience = name, wandb, test, patience
-        self.given_run = run
+        self.given_run, self.saves = run, enable_checkpointing is not False
         self.folder: Path | None = None
         self.config: dict[str, Any] = {}
         self.config_yaml = ""
-        own: list[Callback] = [*([screen.Report()] if enable_progress_bar else [])]
         given = callbacks if isinstance(callbacks, list) else [callbacks] if callbacks else []
         extra = plugins if isinstance(plugins, list) else [plugins] if plugins else []
-        sharded = isinstance(strategy, str) and strategy.startswith(("fsdp", "deepspeed", "model_parallel"))
-        timed = kwargs.get("max_time") is not None
-        for key in ("num_sanity_val_steps", "use_distributed_sampler", "enable_model_summary", "enable_checkpointing"):
-            kwargs.pop(key, None)
+        for key, value in {"num_sanity_val_steps": 0, "enable_model_summary": False}.items():
+            kwargs[key] = value if kwargs.get(key) is None else kwargs[key]
+        kwargs["use_distributed_sampler"] = False  # the data module's own samplers neither pad nor repeat
         super().__init__(
-            max_epochs=max_epochs if max_epochs is not None or (max_steps == -1 and not timed) else -1,
+            max_epochs=-1 if max_epochs is None else max_epochs,  # -1 until the data are known
             max_steps=max_steps,
-            precision=auto_precision() if precision == "auto" else precision,  # type: ignore[arg-type]
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=num_nodes,
             strategy=strategy,
-            accumulate_grad_batches=accumulate_grad_batches,
+            precision=auto_precision() if precision == "auto" else precision,  # type: ignore[arg-type]
             gradient_clip_val=gradient_clip_val,
-            val_check_interval=val_check_interval,
-            log_every_n_steps=log_every_n_steps,
             logger=logger or False,
-            callbacks=[RunFolder(), *given, *own],
-            plugins=[*extra, *([] if sharded else [checkpoint.CheckpointIO()])],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # the data module's own samplers neither pad nor repeat
+            callbacks=[RunFolder(), *given, *([screen.Report()] if enable_progress_bar else [])],
+            plugins=[*extra, *([] if _sharded(strategy) else [checkpoint.CheckpointIO()])],
+            enable_progress_bar=False,  # Report is ours
+            enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in given),  # ours come with fit
             **kwargs,
         )
+        timed = any(isinstance(c, Timer) for c in self.callbacks)  # type: ignore[attr-defined]
         self.auto_epochs = max_epochs is None and max_steps == -1 and not timed
-        if self.auto_epochs:
-            self.fit_loop.max_epochs = -1  # until the data are known
 
     def fit(  # type: ignore[override]
         self,
@@ -137,8 +118,7 @@ class Trainer(L.Trainer):
         self._add_callbacks(model, validates)
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
         if self.test_after_fit and isinstance(datamodule, DataModule) and datamodule.has("test"):
-            best = self._best_path()
-            self.test(model, datamodule=datamodule, ckpt_path=best, verbose=False)
+            self.test(model, datamodule=datamodule, ckpt_path=self.best_path, verbose=False)
         if self.is_global_zero and self.folder is not None:
             self._close(model)
 
@@ -160,29 +140,37 @@ class Trainer(L.Trainer):
         return folder
 
     def _add_callbacks(self, model: Task, validates: bool) -> None:
-        ours: list[Callback] = []
-        if validates and self.patience:
+        callbacks: list[Callback] = self.callbacks  # type: ignore[attr-defined]
+        if validates and self.patience and not any(isinstance(c, EarlyStopping) for c in callbacks):
             stop = EarlyStopping(model.monitor, mode=model.mode, patience=self.patience, check_finite=False, verbose=False)
-            ours.append(stop)
-        best = ModelCheckpoint(
-            monitor=model.monitor if validates else None,
-            mode=model.mode,
-            filename="best",
-            save_weights_only=True,
-            enable_version_counter=False,
-            save_on_train_epoch_end=None if validates else True,
-        )
-        self.callbacks.extend([*ours, Last(), best])  # type: ignore[attr-defined]
+            callbacks.append(stop)
+        if self.saves and not any(isinstance(c, Last) for c in callbacks):
+            best = ModelCheckpoint(
+                monitor=model.monitor if validates else None,
+                mode=model.mode,
+                filename="best",
+                save_weights_only=True,
+                enable_version_counter=False,
+                save_on_train_epoch_end=None if validates else True,
+            )
+            self.best = best
+            callbacks.extend([Last(), best])
+
+    @property
+    def best_path(self) -> str | None:
+        """The best checkpoint by the task's monitor; None where none is kept."""
+        return str(self.best.best_model_path) if self.saves else None
 
     def _close(self, model: Task) -> None:
         """Notes the end in run.json and shows the table at the end."""
         assert self.folder is not None
-        best = self.checkpoint_callback.best_model_score  # type: ignore[union-attr]
-        scores = {} if best is None else {model.monitor: float(best)}
+        score = self.best.best_model_score if self.saves else None
+        scores = {} if score is None else {model.monitor: float(score)}
         run.update(self.folder, status="done", epochs=self.current_epoch, steps=self.global_step, best=scores)
         screen.table(summary.closing(model, self.folder))
         tracking.finish(self.loggers)
 
-    def _best_path(self) -> str:
-        assert self.checkpoint_callback is not None
-        return str(self.checkpoint_callback.best_model_path)  # type: ignore[attr-defined]
+
+def _sharded(strategy: Any) -> bool:
+    """Whether a strategy saves its own shards."""
+    return isinstance(strategy, str) and strategy.startswith(("fsdp", "deepspeed", "model_parallel"))

@@ -14,7 +14,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from conftest import Run, toy_rows, write_csv
+from conftest import Run, make_bert, toy_rows, write_csv
 
 from ftlight import TextClassification, TextData, Trainer, load
 from ftlight.__main__ import main
@@ -231,6 +231,33 @@ def test_last_checkpoint_goes_on(fit: Run, tmp_path: Path) -> None:
     more = fit("--ckpt_path", str(folder / "checkpoints" / "last.ckpt"), epochs=3, name="more")
     epochs = [r["epoch"] for r in csv.DictReader((more / "metrics.csv").open()) if r["name"] == "val/f1"]
     assert epochs == ["1", "2"]
+
+
+@pytest.mark.parametrize("at", [3, 7, 9, 13])
+def test_ctrl_c_and_going_on_ends_with_the_same_weights(at: int, tmp_path: Path, toy: str, capsys: Any) -> None:
+    """Without dropout, whose random numbers are not kept yet: in the middle of an epoch, and at its start."""
+    still = str(make_bert(tmp_path / "still", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, sentence_encoder=False))
+
+    class Stop(L.Callback):
+        def on_train_batch_start(self, trainer: Any, *rest: Any) -> None:
+            if trainer.global_step == at:
+                raise KeyboardInterrupt
+
+    def run(name: str, callbacks: list[L.Callback], ckpt_path: Path | None = None) -> TextClassification:
+        L.seed_everything(0, verbose=False)
+        task, data = build(still, toy, lr=1e-3, pooling="native")
+        trainer = Trainer(max_epochs=2, accelerator="cpu", run=str(tmp_path / name), callbacks=callbacks, enable_progress_bar=False)
+        trainer.fit(task, datamodule=data, ckpt_path=ckpt_path)
+        return task
+
+    whole = run("whole", [])
+    with pytest.raises(SystemExit):
+        run("stopped", [Stop()])
+    assert f"stopped at step {at}; to go on: python -m ftlight fit" in capsys.readouterr().out
+    assert json.loads((tmp_path / "stopped" / "run.json").read_text())["status"] == "stopped"
+    last = run("more", [], tmp_path / "stopped" / "checkpoints" / "last.ckpt")
+    for (name, a), b in zip(whole.state_dict().items(), last.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
 
 
 def test_two_processes_measure_as_one(bert: str, tmp_path: Path) -> None:

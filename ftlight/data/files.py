@@ -6,6 +6,7 @@ import contextlib
 import csv
 import gzip
 import hashlib
+import inspect
 import io
 import json
 import sys
@@ -54,6 +55,12 @@ def sha256(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code(*things: Any) -> str:
+    """Digest of the source files of functions: a cache must not outlive the code that filled it."""
+    paths = sorted({inspect.getfile(thing) for thing in things})
+    return hashlib.sha256("".join(sha256(Path(p)) for p in paths).encode()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -149,8 +149,9 @@ class DataModule(L.LightningDataModule):
             digest = files.sha256(files.check(name, f"data.{split}"))
         self.digests[split] = digest
         function, arguments, features = self.source(split)
+        content = f"{digest} {files.code(function, files.read)}"
         try:
-            table = datasets.Dataset.from_generator(function, features=features, gen_kwargs={**arguments, "digest": digest})
+            table = datasets.Dataset.from_generator(function, features=features, gen_kwargs={**arguments, "digest": content})
         except datasets.exceptions.DatasetGenerationError as error:
             raise user_error(error) or error from None
         return table
@@ -174,12 +175,20 @@ class DataModule(L.LightningDataModule):
 
     # Batches
 
-    def _loader(self, plan: Callable[[int], list[np.ndarray]], table: Any) -> DataLoader[Any]:
+    def _position(self) -> tuple[int, int]:
+        """The epoch, and how many of its batches are done: more than none where a run goes on in the middle."""
+        if self.trainer is None:
+            return 0, 0
+        loop = self.trainer.fit_loop
+        return self.trainer.current_epoch, loop.epoch_loop.batch_progress.current.completed if loop.restarting else 0
+
+    def _loader(
+        self, plan: Callable[[int], list[np.ndarray]], table: Any, position: Callable[[], tuple[int, int]] | None = None
+    ) -> DataLoader[Any]:
         trainer = self.trainer
-        epoch = (lambda: trainer.current_epoch) if trainer is not None else (lambda: 0)
         return DataLoader(
             _Rows(table, self.collate),
-            sampler=sampling.Batches(plan, epoch),
+            sampler=sampling.Batches(plan, position or (lambda: (0, 0))),
             batch_size=None,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
@@ -198,7 +207,7 @@ class DataModule(L.LightningDataModule):
         def plan(epoch: int) -> list[np.ndarray]:
             return sampling.train_batches(lengths, self.batch_size, seed=seed, epoch=epoch, tokens=self.tokens_per_batch, **ranks)
 
-        return self._loader(plan, table)
+        return self._loader(plan, table, self._position)
 
     def _eval_loader(self, table: Any) -> DataLoader[Any]:
         lengths, ranks = np.asarray(table["length"]), self._ranks()

@@ -119,16 +119,17 @@ class Batches(Sampler[list[int]]):
 
     Args:
         plan: epoch to batches, a pure function.
-        epoch: gives the current epoch when an iteration starts.
+        position: gives the current epoch, and the batches of it that are done, when an iteration starts.
     """
 
-    def __init__(self, plan: Callable[[int], list[np.ndarray]], epoch: Callable[[], int] = lambda: 0) -> None:
-        self.plan, self.epoch = functools.lru_cache(1)(plan), epoch
+    def __init__(self, plan: Callable[[int], list[np.ndarray]], position: Callable[[], tuple[int, int]]) -> None:
+        self.plan, self.position = functools.lru_cache(1)(plan), position
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yields row numbers, a list per batch."""
-        return iter([batch.tolist() for batch in self.plan(self.epoch())])
+        epoch, done = self.position()
+        return iter([batch.tolist() for batch in self.plan(epoch)[done:]])
 
     def __len__(self) -> int:
         """Batches of the current epoch."""
-        return len(self.plan(self.epoch()))
+        return len(self.plan(self.position()[0]))

@@ -165,7 +165,7 @@ class TextData(DataModule):
         targets = labels.encode(table["label"][:], table["line"][:], self.kind, self.labels, place, where)
         # a fast tokenizer's own hash changes as it is used; its files and options do not
         key = [table._fingerprint, self.tokenizer.backend_tokenizer.to_str() if self.tokenizer.is_fast else self.tokenizer_name]
-        mark = datasets.fingerprint.Hasher.hash([*key, self.max_length, bool(self.text_pair)])
+        mark = datasets.fingerprint.Hasher.hash([*key, self.max_length, bool(self.text_pair), files.code(tokens.tokenize)])
         encoded = table.map(
             lambda rows: self._tokenize(rows["text"], rows["pair"]),
             batched=True,

@@ -8,38 +8,121 @@ checkpoints. At the end the weights of both sides are compared: they did the sam
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
+import math
+import os
 import statistics
 import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
-from throughput import PRECISION, Clock, arguments, fit_ftlight, heading, make_task, prepare, sample
-from torch import nn
+from torch import Tensor, nn
 
 import ftlight
-from ftlight import optim
+import ftlight.trainer
+from ftlight import optim, screen
+
+WARM = 10  # batches of the warm-up
+PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
-class Recorder(Clock):
-    """A clock that keeps the order of rows, and seeds dropout at the first batch."""
+class Clock(L.Callback):
+    """Time, rows and padded tokens of an epoch; as a callback, of ftlight's."""
 
-    def begin(self, number: int, batch: dict[str, Any]) -> None:
-        """Notes the start of a step."""
-        if number == 0:
-            self.order: list[list[int]] = []
+    def start(self) -> None:
+        """Starts the window."""
+        self.rows, self.tokens, self.order = 0, 0, list[list[int]]()
+        self.begun = self._now()
+
+    def count(self, mask: Tensor, rows: Sequence[int] = ()) -> None:
+        """Counts a batch by its attention mask ``[rows, tokens]``, at its start; seeds dropout at the first."""
+        if not self.rows:
             torch.manual_seed(0)
-        self.order.append(batch["index"])
+        self.rows, self.tokens = self.rows + len(mask), self.tokens + mask.numel()
+        self.order.append(list(rows))
+
+    def stop(self) -> None:
+        """Ends the window."""
+        self.seconds = self._now() - self.begun
+
+    def _now(self) -> float:
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
+        return time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the window."""
+        self.start()
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Notes the start of a step."""
-        self.begin(batch_idx, batch)
+        """Counts the batch."""
+        self.count(batch["inputs"]["attention_mask"], batch["index"])
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Ends the window at the last batch."""
+        if batch_idx + 1 == trainer.num_training_batches:
+            self.stop()
 
 
-def fit_bare(task: ftlight.TextClassification, data: ftlight.TextData, precision: str, clock: Recorder) -> None:
+def arguments(doc: str | None, steps: int, rounds: int) -> argparse.ArgumentParser:
+    """The command line, with default steps and rounds."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, what in {"train": "training data, a CSV", "text": "column of the text", "label": "column of the label"}.items():
+        parser.add_argument(f"--{name}", required=True, help=what)
+    parser.add_argument("--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="hub id or folder")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=steps, help=f"batches of a measured epoch ({steps})")
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"times each side is measured ({rounds})")
+    parser.add_argument("--precision", choices=PRECISION, default="fp32")
+    return parser
+
+
+def sample(options: argparse.Namespace, folder: Path) -> int:
+    """Writes random rows for the epoch, and some of them for the warm-up; returns the number of whole batches."""
+    screen.quiet()
+    table = ftlight.TextData(options.train, text=options.text, label=options.label, kind="single", validation_split=0).raw("train")
+    steps = min(options.steps, len(table) // options.batch_size)
+    if steps == 0:
+        raise SystemExit(f"{options.train} has {len(table)} rows, less than a batch")
+    rows = np.random.default_rng(0).permutation(len(table))[: steps * options.batch_size]
+    table.select(rows).to_csv(folder / "rows.csv")
+    table.select(rows[: WARM * options.batch_size]).to_csv(folder / "warm.csv")
+    return steps
+
+
+def prepare(options: argparse.Namespace, folder: Path) -> list[ftlight.TextData]:
+    """Tokenized data of the warm-up and of the epoch."""
+    shared = {"kind": "single", "validation_split": 0, "batch_size": options.batch_size, "tokenizer": options.backbone}
+    data = ftlight.TextData(str(folder / "rows.csv"), **shared)
+    made = [ftlight.TextData(str(folder / "warm.csv"), labels=data.labels, **shared), data]
+    for each in made:
+        each.setup("fit")
+    return made
+
+
+def make_task(options: argparse.Namespace, data: ftlight.TextData) -> ftlight.TextClassification:
+    """The model, always from the same numbers."""
+    torch.manual_seed(0)
+    return ftlight.TextClassification(options.backbone, pooling="mean", labels=data.labels)
+
+
+def fit_ftlight(task: ftlight.Task, data: ftlight.TextData, precision: str, clock: Clock) -> None:
+    """Trains an epoch with ftlight."""
+    ftlight.trainer.SAVE_EVERY = math.inf  # no save inside the window, however long it is
+    with tempfile.TemporaryDirectory() as run:
+        trainer = ftlight.Trainer(run=run, max_epochs=1, test=False, precision=PRECISION[precision], callbacks=[clock])
+        trainer.fit(task, datamodule=data)
+
+
+def fit_bare(task: ftlight.TextClassification, data: ftlight.TextData, precision: str, clock: Clock) -> None:
     """Trains an epoch with PyTorch alone."""
     data.trainer = ftlight.Trainer(precision=PRECISION[precision])  # never fits: gives the loader its device and epoch 0
     device, norm = data.trainer.strategy.root_device, data.trainer.gradient_clip_val
@@ -48,48 +131,52 @@ def fit_bare(task: ftlight.TextClassification, data: ftlight.TextData, precision
     steps = len(loader)
     clock.start()
     for number, batch in enumerate(loader):
-        clock.begin(number, batch)
+        inputs = {k: v.to(device, non_blocking=True) for k, v in batch["inputs"].items()}
+        targets = batch["targets"].to(device, non_blocking=True)
+        clock.count(inputs["attention_mask"], batch["index"])
         factor = optim.shape(number, steps, task.warmup, task.lr_schedule)
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
-        inputs = {k: v.to(device, non_blocking=True) for k, v in batch["inputs"].items()}
-        targets = batch["targets"].to(device, non_blocking=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):  # as Lightning's
             loss = task.loss(task(inputs), targets)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(task.parameters(), norm)
         optimizer.step()
-        clock.count(inputs["attention_mask"])
     clock.stop()
 
 
+def report(options: argparse.Namespace, unit: str, steps: int, values: Mapping[str, Sequence[float]]) -> None:
+    """Prints what the numbers hold for, the rounds of each side, and the ratios of the first side to the others."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    versions = ", ".join(f"{p} {version(p)}" for p in ("torch", "lightning", "transformers"))
+    print(f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {options.precision}; {versions}")
+    print(f"{options.backbone}, {steps} steps of {options.batch_size} rows, the same rows on all sides\n")
+    print(f"{unit:22}" + "".join(f"{f'round {i + 1}':>9}" for i in range(options.rounds)) + f"{'median':>9}")
+    for side, rounds in values.items():
+        print(f"{side:22}" + "".join(f"{v:9.2f}" for v in [*rounds, statistics.median(rounds)]))
+    first, *others = values
+    for other in others:
+        ratios = [a / b for a, b in zip(values[first], values[other], strict=True)]
+        print(f"{first} / {other}: {statistics.median(ratios):.4f}, median of rounds ({min(ratios):.4f} to {max(ratios):.4f})")
+
+
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.set_defaults(steps=100, rounds=5)
-    options = parser.parse_args()
+    options = arguments(__doc__, steps=100, rounds=5).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         steps = sample(options, Path(folder))
         warm, data = prepare(options, Path(folder))
-        fits = {"ftlight": fit_ftlight, "bare": fit_bare}
-        tasks = {side: make_task(options, data) for side in fits}
-        clocks = {side: Recorder() for side in fits}
+        fits = {"ftlight": fit_ftlight, "bare loop": fit_bare}
+        tasks, clocks = {side: make_task(options, data) for side in fits}, {side: Clock() for side in fits}
         times: dict[str, list[float]] = {side: [] for side in fits}
         for turn in range(options.rounds + 1):  # the first is the warm-up
             for side in list(fits)[:: 1 if turn % 2 else -1]:
                 with contextlib.redirect_stdout(io.StringIO()):
                     fits[side](tasks[side], data if turn else warm, options.precision, clocks[side])
-                if turn:
-                    times[side].append(clocks[side].seconds / steps * 1000)
-            assert clocks["ftlight"].order == clocks["bare"].order
-
-    print(heading(options, steps))
-    print(f"{'ms/step':10}" + "".join(f"{f'round {i + 1}':>9}" for i in range(options.rounds)) + f"{'median':>9}")
-    for side, values in times.items():
-        print(f"{side:10}" + "".join(f"{v:9.2f}" for v in [*values, statistics.median(values)]))
-    ratios = [a / b for a, b in zip(times["ftlight"], times["bare"], strict=True)]
-    print(f"ftlight / bare: {statistics.median(ratios):.4f}, median of rounds ({min(ratios):.4f} to {max(ratios):.4f})")
-    pairs = zip(tasks["ftlight"].parameters(), tasks["bare"].parameters(), strict=True)
+                times[side] += [clocks[side].seconds / steps * 1000] if turn else []
+            assert clocks["ftlight"].order == clocks["bare loop"].order
+    report(options, "ms/step", steps, times)
+    pairs = zip(*(task.parameters() for task in tasks.values()), strict=True)
     apart = max((a.detach().cpu() - b.detach().cpu()).abs().max().item() for a, b in pairs)
     print(f"largest difference between the trained weights of both sides: {apart:.2g}")
 
