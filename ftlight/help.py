@@ -56,7 +56,7 @@ TRAINER = {
     "num_nodes": "number of machines",
     "accumulate_grad_batches": "batches whose gradients are summed before a step",
     "val_check_interval": "validate after this share of an epoch, or number of batches",
-    "log_every_n_steps": "steps between logged training losses (default: 50)",
+    "log_every_n_steps": "steps between logged training losses, 50 if not given",
 }
 LINKED = {"model.labels", "model.kind", "data.tokenizer"}  # told by the data or the model
 
@@ -102,9 +102,8 @@ def _options(cls: type, section: str, only: set[str] | None) -> list[tuple[str, 
         if plain and (only is None or key.partition(".")[2] in only):
             value = str(action.default).lower() if isinstance(action.default, bool) else action.default
             default = "" if value in (None, "", ()) else f" (default: {value})"
-            rows.append(
-                (f"--{key} {_type(getattr(action, '_typehint', None))}", " ".join(str(action.help or "").split()).rstrip(".") + default)
-            )
+            sentence = TRAINER.get(key.removeprefix("trainer."), " ".join(str(action.help or "").split())).rstrip(".")
+            rows.append((f"--{key} {_type(getattr(action, '_typehint', None))}", sentence + default))
     return rows
 
 

@@ -352,7 +352,6 @@ def test_hub_names_are_no_paths() -> None:
 
 @pytest.mark.parametrize("text", ["data: {train: ''}", "model: {backbone: ''}"])
 def test_an_empty_name_is_no_path(text: str) -> None:
-    # BUG: Path("") is the working folder, so an empty name becomes that
     merged, _ = config.merge([put(text)])
     assert "" in {**merged["data"][1], **merged["model"][1]}.values()
 

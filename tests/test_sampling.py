@@ -267,17 +267,24 @@ def test_rows_held_out_are_not_the_first() -> None:
 
 
 def test_batches_follow_the_epoch() -> None:
-    epoch, asked = 0, []
+    position, asked = (0, 0), []
 
     def plan(number: int) -> list[np.ndarray]:
         asked.append(number)
         return sampling.train_batches(lengths(100), 8, seed=0, epoch=number)
 
-    batches = sampling.Batches(plan, lambda: epoch)
+    batches = sampling.Batches(plan, lambda: position)
     first = list(batches)
     assert first == list(batches) == as_lists(plan(0))
     assert len(batches) == len(first) == 13
     assert asked == [0, 0]  # once by the sampler, once above
-    epoch = 1
-    assert list(batches) == as_lists(sampling.train_batches(lengths(100), 8, seed=0, epoch=1))
+    position = (1, 0)
+    assert list(batches) == as_lists(plan(1)) != first
     assert all(isinstance(row, int) for batch in batches for row in batch)
+
+
+def test_batches_go_on_in_the_middle_of_an_epoch() -> None:
+    whole = as_lists(sampling.train_batches(lengths(100), 8, seed=0, epoch=2))
+    batches = sampling.Batches(lambda epoch: sampling.train_batches(lengths(100), 8, seed=0, epoch=epoch), lambda: (2, 5))
+    assert list(batches) == whole[5:]
+    assert len(batches) == len(whole)  # of the epoch

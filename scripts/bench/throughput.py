@@ -9,7 +9,7 @@ All train one mean-pooled backbone with a linear head, on one device. A round tr
 their own, one after the other. A process warms up on a few batches, then trains one whole epoch over a random subset of
 STEPS x BATCH_SIZE rows, the same on all sides. The rate is all rows over all time (sustained, no median per step), from the
 start of the epoch to the end of its last step: with collation and the optimizer's first step, without imports, loading,
-tokenization, validation and checkpoints. A whole epoch has short and long batches in their true shares, so it does not
+tokenization and validation; no checkpoints are written. A whole epoch has short and long batches in their true shares, so it does not
 matter that group_by_length begins with the longest. It sorts 50 batches together, as ftlight does, but a quarter of the
 rows where there are fewer than 200 batches, and then pads more: measure 200 steps or more.
 """
