@@ -23,36 +23,44 @@ FOREIGN = {
     "model_name_or_path": "model.backbone",
     "pretrained_model_name_or_path": "model.backbone",
     "base_model": "model.backbone",
-    "output_dir": "run (--run DIR)",
-    "default_root_dir": "run (--run DIR)",
+    "output_dir": "trainer.run (--run DIR)",
+    "default_root_dir": "trainer.run (--run DIR)",
     "epochs": "trainer.max_epochs",
     "num_train_epochs": "trainer.max_epochs",
-    "freeze": "model.unfreeze",
     "per_device_train_batch_size": "data.batch_size",
     "train_file": "data.train",
     "validation_file": "data.validation",
     "max_seq_length": "data.max_length",
     "warmup_ratio": "model.warmup",
     "seed": "seed_everything",
+    "run": "trainer.run (--run DIR)",
+    "name": "trainer.name (--name N)",
+    "wandb": "trainer.wandb (--wandb PROJECT)",
 }
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """YAML with 1.2's booleans (only true and false) and floats such as 1e-4, so that labels named no or on stay words."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, rx) for tag, rx in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")]
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, rx) for tag, rx in resolvers if tag.rpartition(":")[2] not in ("bool", "timestamp", "int", "float")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+0123456789.")
+Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^(?:[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
+    list("-+0123456789."),
 )
+Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
 
 
 def _walk(node: yaml.Node, key: str, file: str, places: dict[str, str]) -> None:
     """Notes the line of every key below ``node`` and refuses a key given twice."""
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            _walk(item, f"{key}.{number}", file, places)
     if not isinstance(node, yaml.MappingNode):
         return
     for name, value in node.value:
@@ -81,8 +89,8 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
         raise UserError(f"{path}: no such file{nearest(path.name, [p.name for p in beside])}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    loader = _Loader(text)
     try:
+        loader = Loader(text)
         node = loader.get_single_node()
         places: dict[str, str] = {}
         if node is not None:
@@ -174,9 +182,14 @@ def _section(value: Any, key: str, word: str, place: str) -> tuple[str | None, d
     if "class_path" in value:
         if name is not None or set(value) - {"class_path", "init_args"}:
             raise UserError(f"{place}{key} has both forms; use either {word}: with options beside it, or class_path: and init_args:")
-        return value["class_path"], dict(value.get("init_args") or {})
-    if "init_args" in value:
+        name, value = value["class_path"], value.get("init_args") or {}
+        if not isinstance(value, dict):
+            raise UserError(f"{place}{key}.init_args: expected options, got {value!r}")
+        value = dict(value)
+    elif "init_args" in value:
         raise UserError(f"{place}{key}.init_args needs {key}.class_path")
+    if name is not None and not isinstance(name, str):
+        raise UserError(f"{place}{key}.{word}: expected the name of a class, got {name!r}")
     return name, value
 
 
@@ -199,12 +212,12 @@ def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
     places: dict[str, str] = {}
     for path in paths:
         raw, here = read_yaml(path)
-        places |= {k.replace(".init_args.", ".").replace("init_args", "class_path"): v for k, v in here.items()}
+        places |= {k.replace(".init_args.", "."): v for k, v in here.items()}
         folder = Path(path).absolute().parent
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
         for key, value in raw.items():
-            place = f"{here[str(key)]}: "
+            place = f"{here.get(str(key), path)}: "
             if key not in TOP:
                 hint = f"; ftlight calls it {FOREIGN[key]}" if key in FOREIGN else nearest(str(key), TOP)
                 raise UserError(f"{place}unknown key {key}{hint} (keys: {', '.join(TOP)})")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+
+import yaml
 
 from ftlight import config
 from ftlight.data import files, labels
@@ -40,15 +44,17 @@ def init(words: Sequence[str]) -> str:
     rest, given = list(words), dict[str, str]()
     alone = []
     while rest:
-        word = rest.pop(0)
+        word, equals, value = rest.pop(0).partition("=")
         if word in ("--label", "--task"):
+            if equals:
+                rest.insert(0, value)
             if not rest:
                 raise UserError(f"{word} needs a value")
             given[word] = rest.pop(0)
         elif word.startswith("-"):
             raise UserError(f"{word} is not an option of init{nearest(word, ['--label', '--task'])} (options: --label COLUMN, --task T)")
         else:
-            alone.append(word)
+            alone.append(f"{word}{equals}{value}")
     if len(alone) != 1:
         raise UserError(f"init needs one data file, or one of the examples {listing(examples())}")
     if alone[0] in examples() and not Path(alone[0]).exists():
@@ -74,11 +80,13 @@ def from_data(name: str, label: str | None, task: str) -> str:
     """A commented YAML for a data file, with what was inferred and why."""
     if task not in config.task_names():
         raise UserError(f"no task {task}{nearest(task, config.task_names())} (tasks: {listing(config.task_names())})")
+    if not Path(name).exists() and "." not in name:
+        raise UserError(f"{name}: neither a file nor an example{nearest(name, examples())} (examples: {listing(examples())})")
     path = files.check(name)
     rows = list(islice(files.read(path), SAMPLE))
     if not rows:
         raise UserError(f"{path} has a header but no rows")
-    columns = [c for c in rows[0] if c != files.LINE]
+    columns = [c for c in rows[0] if c != files.LINE and not any(isinstance(r.get(c), (dict, bytes)) for r in rows)]
     if label is not None:
         files.need(rows[0], [label], str(path))
     values = {c: [files.as_text(r.get(c), name, 0, c) for r in rows if not isinstance(r.get(c), list)] for c in columns}
@@ -87,25 +95,33 @@ def from_data(name: str, label: str | None, task: str) -> str:
     if not texts:
         raise UserError(f"{path} has no text column beside {label} (columns: {listing(columns)})")
     text = max(texts, key=lambda c: sum(map(len, values[c])))
-    cells = [r[label] for r in rows]
+    cells = [r.get(label) for r in rows]
     kind = "multi" if any(isinstance(c, list) for c in cells) else labels.infer_kind(values[label])
-    counts = Counter(m for v in values[label] for m in (labels.members(v) if kind == "multi" else [v]))
+    listed = [str(m) for c in cells if isinstance(c, list) for m in c]
+    counts = Counter([*listed, *(m for v in values[label] for m in (labels.members(v) if kind == "multi" else [v]))])
     what = f"{len(counts)} labels ({listing([n for n, _ in counts.most_common(4)], 4)})" if kind != "regression" else "numbers"
     seen = f"the first {SAMPLE:,} rows" if len(rows) == SAMPLE else f"{len(rows):,} rows"
-    others = [c for c in texts if c != text]
+    more = [_quoted(c) for c in texts if c != text]
     beside = _beside(path)
     lines = [
-        f"# from {path}: {seen}, {kind} label(s), {what}",
+        " ".join(f"# from {path}: {seen}, {kind} label(s), {what}".split()),
         f"model: {{task: {task}, backbone: {BACKBONE}}}  # any hub id or folder",
         "data:",
-        f"  train: {path}",
-        *(f"  {split}: {file}" for split, file in beside.items()),
+        f"  train: {_quoted(str(path))}",
+        *(f"  {split}: {_quoted(file)}" for split, file in beside.items()),
         *([] if "validation" in beside else ["  # validation: FILE              # without it a tenth of train is held out"]),
-        f"  text: {text}" + (f"  # or several that are joined: [{text}, {others[0]}]; or text_pair: {others[0]}" if others else ""),
-        f"  label: {label}  # {kind}; others: {listing(others) or 'none'}",
+        f"  text: {_quoted(text)}"
+        + (f"  # or several that are joined: [{_quoted(text)}, {more[0]}]; or text_pair: {more[0]}" if more else ""),
+        f"  label: {_quoted(label)}  # {kind}; others: {listing(more) or 'none'}",
         "# trainer: {max_epochs: 5}        # enough for about 1,000 steps if not given",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _quoted(word: str) -> str:
+    """A word as YAML reads it back: as it is where that works, else in quotes."""
+    plain = re.fullmatch(r"\w[\w ./-]*(?<! )", word) and yaml.load(word, config.Loader) == word
+    return word if plain else json.dumps(word, ensure_ascii=False)
 
 
 def _label_column(columns: Sequence[str], values: dict[str, list[str]], rows: Sequence[files.Row]) -> str:

@@ -128,7 +128,7 @@ def multi_label(probabilities: Tensor, target: Tensor) -> dict[str, float]:
 def regression(values: Tensor, target: Tensor) -> dict[str, float]:
     """Pearson and Spearman correlation, mean absolute and root mean squared error, of ``[rows]`` each."""
     values, target = values.double(), target.double()
-    defined = len(target) > 1 and values.std() > 0 and target.std() > 0
+    defined = len(target) > 1 and bool(values.min() < values.max()) and bool(target.min() < target.max())
     return {
         "pearson": pearson_corrcoef(values, target).item() if defined else NAN,
         "spearman": spearman_corrcoef(values, target).item() if defined else NAN,

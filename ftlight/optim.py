@@ -61,7 +61,7 @@ def groups(
     for depth, (layer, members) in enumerate(reversed(list(layers.items()))):
         rate = lr * layer_decay**depth
         for decays in (True, False):
-            chosen = [named[n] for n in members if (named[n].ndim >= 2) == decays]
+            chosen = [named[n] for n in members if (named[n].ndim >= 2 and not n.endswith("bias")) == decays]
             if chosen:
                 name = layer if decays else f"{layer}, no decay"
                 decay = weight_decay if decays else 0.0

@@ -258,7 +258,7 @@ def test_a_wrong_option(option: list[str], said: str, bert: str, toy: str, capsy
         ("model: {task: TextClassification\n", "X.yaml:2: not valid YAML"),
         ("model: {task: TextClassification, lr: 1}\nmodel: {}\n", "X.yaml:2: model is given twice (first in line 1)"),
         ("modle: {}\n", 'X.yaml:1: unknown key modle; did you mean "model"?'),
-        ("output_dir: x\n", "X.yaml:1: unknown key output_dir; ftlight calls it run"),
+        ("output_dir: x\n", "X.yaml:1: unknown key output_dir; ftlight calls it trainer.run (--run DIR)"),
         (
             "model: {task: TextClassification}\ndata:\n  trian: x\n",
             'X.yaml:3: data.trian is not an option of TextData; did you mean "train"?',

@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import io
 import json
-import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ LINE = "__line__"
 """Key under which a reader gives the line (or row) of the file."""
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-csv.field_size_limit(sys.maxsize)
+csv.field_size_limit(2**31 - 1)  # the most that a C long holds everywhere
 
 
 def suffix(path: Path) -> str:
@@ -44,7 +44,7 @@ def check(name: str, option: str = "") -> Path:
         raise UserError(f"{said}{path} is a folder; name one of its files ({listing(p.name for p in path.iterdir())})")
     if suffix(path) in (".xlsx", ".xls", ".ods"):
         raise UserError(f"{said}{path} is a spreadsheet; save it as CSV (UTF-8) and name that file")
-    if suffix(path) not in SUFFIXES:
+    if suffix(path) not in SUFFIXES or path.name.lower().endswith(".parquet.gz"):
         raise UserError(f"{said}{path}: format {suffix(path) or 'without suffix'} is not known; use {', '.join(SUFFIXES)} (or .gz of one)")
     if path.stat().st_size == 0:
         raise UserError(f"{said}{path} is empty")
@@ -67,12 +67,16 @@ def code(*things: Any) -> str:
 def _text(path: Path, encoding: str) -> Iterator[io.TextIOBase]:
     """Opens a text file, plain or .gz; faults of the encoding become one line."""
     with path.open("rb") as raw:
-        start = raw.read(4)
-    if start[:2] == b"PK":
+        start = raw.read(512)
+    zipped = path.suffix.lower() == ".gz"
+    if start[:4] == b"PK\x03\x04":
         raise UserError(f"{path} is a zip archive or spreadsheet, not text; save it as CSV (UTF-8)")
-    if start[:2] in _BOMS and "16" not in encoding:
+    wide = "16" in encoding or "32" in encoding
+    if start[:2] in _BOMS and not wide:
         raise UserError(f"{path} is in UTF-16; set data.encoding: utf-16")
-    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    if b"\0" in start and not wide and not zipped:
+        raise UserError(f"{path} holds NUL bytes: it is binary, or in UTF-16 without a mark (then set data.encoding: utf-16-le)")
+    opener = gzip.open if zipped else open
     try:
         # utf-8-sig reads UTF-8 with and without a byte order mark
         name = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
@@ -83,9 +87,11 @@ def _text(path: Path, encoding: str) -> Iterator[io.TextIOBase]:
         raise UserError(
             f"{path}: byte {place} (0x{byte:02x}) is not {encoding}; set data.encoding, for example data.encoding: cp1252"
         ) from error
+    except UnicodeError as error:  # of utf-16 and utf-32, where there is no mark
+        raise UserError(f"{path} is not {encoding} ({error}); set data.encoding, for example data.encoding: utf-8") from None
     except LookupError:
         raise UserError(f"data.encoding: {encoding} is not an encoding that Python knows; for example utf-8, cp1252, utf-16") from None
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: the gzip file is damaged ({error})") from None
 
 
@@ -136,13 +142,13 @@ def _read_csv(path: Path, encoding: str) -> Iterator[Row]:
                     yield {**dict(zip(header, row, strict=True)), LINE: line}
                 line = rows.line_num + 1
         except csv.Error as error:
-            if "NUL" in str(error):
-                raise UserError(f"{path}:{line}: a NUL byte; the file is binary or in UTF-16 (then set data.encoding: utf-16)") from None
             raise UserError(f"{path}:{line}: a quote that opens here is not closed ({error}); double a quote inside quotes") from None
 
 
 def _check_header(header: list[str], path: Path, line: int) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
+    if "" in twice:
+        raise UserError(f"{path}:{line}: {header.count('')} columns have no name in the header; name them or take them out")
     if twice:
         raise UserError(f"{path}:{line}: column {listing(twice)} stands twice in the header; rename one")
 
@@ -248,7 +254,8 @@ def need(row: Row, columns: Iterable[str], path: str) -> None:
     have = [k for k in row if k != LINE]
     for column in columns:
         if column not in row:
-            raise UserError(f"{path}: no column {column}{nearest(column, have)} (columns: {listing(have, 20)})")
+            line = f":{row[LINE]}" if suffix(Path(path)) in (".jsonl", ".json") and LINE in row else ""  # each row may differ
+            raise UserError(f"{path}{line}: no column {column}{nearest(column, have)} (columns: {listing(have, 20)})")
 
 
 def as_text(value: Any, path: str, line: int, column: str) -> str:

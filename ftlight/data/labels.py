@@ -60,8 +60,8 @@ def collect(counts: Mapping[str, int], kind: Kind, place: str) -> tuple[list[str
             rows[name] += count
     if (len(rows) < 2 and kind == "single") or not rows:
         raise UserError(f"{place} holds a single class ({listing(rows) or 'none'}); there is nothing to learn")
-    digits = all(name.isdecimal() for name in rows)
-    names = sorted(rows, key=lambda n: (int(n) if digits else 0, n))
+    numbers = all(map(is_number, rows))
+    names = sorted(rows, key=lambda n: (float(n) if numbers else 0, n))
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault((name.lstrip("0") or "0").casefold(), []).append(name)
@@ -93,11 +93,15 @@ def encode(values: Sequence[str], lines: Sequence[int], kind: Kind, names: Seque
         return [float(v) for v in values]
     number = {name: i for i, name in enumerate(names)}
     lists = [members(v) if kind == "multi" else [v] for v in values]
-    unknown = {n: line for row, line in reversed([*zip(lists, lines, strict=True)]) for n in row if n not in number}
+    unknown: dict[str, int] = {}
+    for row, line in zip(lists, lines, strict=True):
+        for name in row:
+            if name not in number:
+                unknown.setdefault(name, line)
     if unknown:
-        first, line = list(unknown.items())[-1]
+        first, line = next(iter(unknown.items()))
         raise UserError(
-            f"{place}:{line}: label {first!r} is not in {known_from} ({len(unknown)} such: {listing(reversed(unknown), 5)});"
+            f"{place}:{line}: label {first!r} is not in {known_from} ({len(unknown)} such: {listing(unknown, 5)});"
             f" labels there: {listing(names)}. Correct it, take the rows out, or add some to train"
         )
     numbers = [[number[n] for n in row] for row in lists]

@@ -62,7 +62,7 @@ class DataModule(L.LightningDataModule):
         tokens_per_batch: int | None = None,
         workers: int = 0,
         encoding: str = "utf-8",
-        labels: list[str] | None = None,
+        labels: list[str | int | float] | None = None,
         tokenizer: str = "",
     ) -> None:
         super().__init__()
@@ -74,7 +74,8 @@ class DataModule(L.LightningDataModule):
         self.files = {"train": train, "validation": validation, "test": test}
         self.shares = {"validation": 0.0 if validation else validation_split, "test": 0.0 if test else test_split}
         self.split_seed, self.batch_size, self.tokens_per_batch = split_seed, batch_size, tokens_per_batch
-        self.workers, self.encoding, self.given_labels, self.tokenizer_name = workers, encoding, labels, tokenizer
+        self.workers, self.encoding, self.tokenizer_name = workers, encoding, tokenizer
+        self.given_labels = [str(label) for label in labels] if labels else None
         self.notes: list[str] = []
         self.digests: dict[str, str] = {}
         self.sets: dict[str, Any] = {}

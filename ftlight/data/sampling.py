@@ -11,14 +11,15 @@ from torch.utils.data import Sampler
 WINDOW = 50  # batches that are sorted by length together: 6 % padding where a random order has 190 % (short texts)
 
 
-def _cut(lengths: np.ndarray, batch_size: int, tokens: int | None) -> list[int]:
-    """Ends of batches over rows sorted by length: at most ``batch_size`` rows and ``tokens`` padded tokens."""
+def _cut(lengths: np.ndarray, batch_size: int, tokens: int | None, world: int = 1) -> list[int]:
+    """Ends of batches over rows sorted by length: at most ``batch_size`` rows and ``tokens`` padded tokens on each rank."""
     if tokens is None:
-        return [*range(batch_size, len(lengths), batch_size), len(lengths)]
+        return [*range(batch_size * world, len(lengths), batch_size * world), len(lengths)]
     ends, start, longest = [], 0, 0
     for i, length in enumerate(lengths.tolist()):
         longest = max(longest, length)
-        if i > start and (i - start >= batch_size or longest * (i - start + 1) > tokens):
+        rows = -(-(i - start + 1) // world)  # of the rank that has most
+        if i - start >= world and (rows > batch_size or longest * rows > tokens):
             ends.append(i)
             start, longest = i, length
     return [*ends, len(lengths)]
@@ -37,7 +38,8 @@ def train_batches(
     """Batches of one epoch: rows in a random order, sorted by length within windows, batches shuffled.
 
     Every row is in exactly one batch of one rank, all ranks have the same number of batches, and the rows of
-    batch ``i`` over all ranks are those of batch ``i`` of one process with ``world`` times the batch size.
+    batch ``i`` over all ranks are those of batch ``i`` of one process with ``world`` times the batch size (unless
+    fewer rows than ranks are left at the end: they join the batch before).
 
     Args:
         lengths: tokens of each row ``[rows]``.
@@ -59,7 +61,7 @@ def train_batches(
     batches: list[np.ndarray] = []
     for window in np.split(order, range(width, len(order) - world + 1, width)):
         window = window[np.argsort(lengths[window], kind="stable")]
-        ends = _cut(lengths[window], size, None if tokens is None else tokens * world)
+        ends = _cut(lengths[window], batch_size, tokens, world)
         if len(ends) > 1 and ends[-1] - ends[-2] < world:
             del ends[-2]  # fewer rows than ranks: they join the batch before
         batches += np.split(window, ends[:-1])
@@ -107,7 +109,7 @@ def hold_out(classes: Sequence[str] | None, rows: int, share: float, seed: int) 
         counts = np.bincount(codes, minlength=len(values))
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
         # shares are rounded over the running total, so that many small classes together still give the asked share
-        totals = np.round(np.cumsum(counts) * share).astype(int)
+        totals = np.floor(np.cumsum(counts) * share + 0.5 + 1e-9).astype(int)
         takes = np.minimum(np.diff(totals, prepend=0), np.maximum(counts - 1, 0))
         held = np.concatenate([order[s : s + t] for s, t in zip(starts, takes, strict=True)])
     kept = np.setdiff1d(np.arange(rows), held)
