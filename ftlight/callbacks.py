@@ -22,10 +22,14 @@ SAVE_EVERY, SAVE_APART = 600.0, 60.0  # seconds: at least so often, and at epoch
 
 
 class Last(Callback):
-    """Keeps last.ckpt, with all that is needed to go on: at ends of epochs, every 10 minutes, at the end, on Ctrl-C."""
+    """Keeps last.ckpt, with all that is needed to go on: at ends of epochs, every 10 minutes, at the end, on Ctrl-C.
 
-    def __init__(self) -> None:
-        self.saved = time.monotonic()
+    Args:
+        also_best: whether the weights at the end are the best ones too, for want of validation data.
+    """
+
+    def __init__(self, also_best: bool = False) -> None:
+        self.saved, self.also_best = time.monotonic(), also_best
 
     def _save(self, trainer: Any, after: float = 0.0) -> None:
         due = trainer.strategy.reduce_boolean_decision(time.monotonic() - self.saved >= after, all=False)
@@ -42,9 +46,11 @@ class Last(Callback):
         """Saves, unless it just did."""
         self._save(trainer, SAVE_APART)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
         """Saves."""
         self._save(trainer)
+        if self.also_best and trainer.folder is not None:
+            trainer.save_checkpoint(trainer.folder / "checkpoints" / "best.ckpt", weights_only=True)
 
     def on_exception(self, trainer: Any, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Saves on Ctrl-C where one process runs (several cannot be asked now), and says how to go on."""
@@ -88,7 +94,7 @@ class RunFolder(Callback):
         seed = os.environ.get("PL_GLOBAL_SEED")
         run.write_json(folder / "run.json", {**run.facts(int(seed) if seed else None, digests), "backbone": task.backbone})
         if isinstance(data, DataModule):
-            kind = {"kind": task.kind} if hasattr(task, "kind") else {}
+            kind = {"kind": data.kind} if isinstance(getattr(data, "kind", None), str) else {}
             run.write_json(folder / "labels.json", {**kind, "labels": task.labels})
             backbone.save_description(task.backbone, folder / "backbone")
 

@@ -140,7 +140,8 @@ def find_class(name: str, where: str = "", home: str = "") -> type:
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", attribute).lower()
         modules = [home] if home else []
         modules += sorted((f"ftlight.tasks.{stem}" for stem in task_files()), key=lambda m: not m.endswith(f".{snake}"))
-        found = next((c for m in modules if (c := getattr(importlib.import_module(m), attribute, None))), None)
+        classes = (getattr(importlib.import_module(m), attribute, None) for m in modules)
+        found = next((c for m, c in zip(modules, classes, strict=True) if getattr(c, "__module__", None) == m), None)
     if not inspect.isclass(found):
         raise UserError(f"{where}no class {name}{nearest(name, task_names())} (tasks: {listing(task_names())}; or your_file.Class)")
     return found

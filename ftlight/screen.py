@@ -99,7 +99,7 @@ class Report(L.Callback):
 
     def __init__(self) -> None:
         self.bar: Progress | None = None
-        self.best: float | None = None
+        self.paused = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clock."""
@@ -131,11 +131,15 @@ class Report(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Counts anew."""
-        self.rows, self.epoch_begun = 0, time.monotonic()
+        self.rows, self.paused, self.epoch_begun = 0, 0.0, time.monotonic()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Notes where training ended, so that the rate is that of training alone."""
-        self.trained = time.monotonic() - getattr(self, "epoch_begun", time.monotonic())
+        """Stops the clock: the rate is that of training alone."""
+        self.pause = time.monotonic()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Lets the clock go on."""
+        self.paused += time.monotonic() - self.pause
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Prints the epoch's line."""
@@ -146,7 +150,7 @@ class Report(L.Callback):
         shown = dict.fromkeys(["val/loss", pl_module.monitor, f"val/{pl_module.score}"])
         parts = [f"train/loss {number(float(pl_module.train_loss))}", *(f"{k} {number(float(values[k]))}" for k in shown if k in values)]
         left = (now - self.begun) / max(1, steps) * max(0, _steps(trainer) - trainer.global_step)
-        rate = self.rows / max(1e-9, getattr(self, "trained", now - self.epoch_begun))
+        rate = self.rows / max(1e-9, now - self.epoch_begun - self.paused)
         console.print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  " + "  ".join(parts) + f"  {rate:.0f} rows/s  {clock(left)} left"
         )

@@ -35,7 +35,8 @@ def opening(trainer: Any, task: Task) -> list[tuple[str, str]]:
     )
     steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
     why = " (about 1,000 steps, at least 3, at most 30 epochs: trainer.max_epochs)" if trainer.auto_epochs else ""
-    patience = f"; stops after {trainer.patience} validations without a better {task.monitor}" if trainer.patience else ""
+    stops = trainer.early_stopping_callback
+    patience = f"; stops after {stops.patience} validations without a better {stops.monitor}" if stops else ""
     limit = f"{trainer.max_epochs} epochs" if (trainer.max_epochs or 0) > 0 else f"{trainer.max_steps} steps"
     plan = (
         f"{limit} of {steps} steps{why}{patience}; seed {os.environ.get('PL_GLOBAL_SEED', 'none')};"

@@ -158,7 +158,7 @@ class Task(L.LightningModule):
         loss = self.step(batch).loss
         assert loss is not None
         self._losses.setdefault("train", []).append(loss.detach())
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log("train/loss_step", loss.detach(), batch_size=1)
         return loss
 

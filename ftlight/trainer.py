@@ -72,6 +72,7 @@ class Trainer(L.Trainer):
         self.run_name, self.wandb_project, self.test_after_fit, self.patience = name, wandb, test, patience
         self.given_run, self.saves = run, enable_checkpointing is not False
         self.folder: Path | None = None
+        self.best: ModelCheckpoint | None = None
         self.config: dict[str, Any] = {}
         self.config_yaml = ""
         given = callbacks if isinstance(callbacks, list) else [callbacks] if callbacks else []
@@ -131,10 +132,11 @@ class Trainer(L.Trainer):
             ckpt_path: checkpoint to export.
             out: folder to write; RUN/export if not given.
         """
-        folder = export.prepare(Path(out) if out else Path(self.given_run or ".") / "export")
+        home = self.folder or Path(self.given_run or ".")
+        folder = export.prepare(Path(out) if out else home / "export")
         weights = torch.load(ckpt_path, map_location="cpu", weights_only=True)["state_dict"]
         model.load_state_dict(weights)
-        facts, scores = (run.read_json(Path(self.given_run or ".") / f) for f in ("run.json", "test_metrics.json"))
+        facts, scores = (run.read_json(home / name) for name in ("run.json", "test_metrics.json"))
         model.cpu().eval().export(folder, datamodule)
         (folder / "README.md").write_text(export.card(facts, model, scores))
         return folder
@@ -145,26 +147,21 @@ class Trainer(L.Trainer):
             stop = EarlyStopping(model.monitor, mode=model.mode, patience=self.patience, check_finite=False, verbose=False)
             callbacks.append(stop)
         if self.saves and not any(isinstance(c, Last) for c in callbacks):
-            best = ModelCheckpoint(
-                monitor=model.monitor if validates else None,
-                mode=model.mode,
-                filename="best",
-                save_weights_only=True,
-                enable_version_counter=False,
-                save_on_train_epoch_end=None if validates else True,
-            )
-            self.best = best
-            callbacks.extend([Last(), best])
+            callbacks.append(Last(also_best=not validates))
+            if validates:
+                options: dict[str, Any] = {"filename": "best", "save_weights_only": True, "enable_version_counter": False}
+                self.best = ModelCheckpoint(monitor=model.monitor, mode=model.mode, **options)
+                callbacks.append(self.best)
 
     @property
-    def best_path(self) -> str | None:
-        """The best checkpoint by the task's monitor; None where none is kept."""
-        return str(self.best.best_model_path) if self.saves else None
+    def best_path(self) -> Path | None:
+        """The best checkpoint by the task's monitor (the last, without validation data); None where none is kept."""
+        return self.folder / "checkpoints" / "best.ckpt" if self.saves and self.folder else None
 
     def _close(self, model: Task) -> None:
         """Notes the end in run.json and shows the table at the end."""
         assert self.folder is not None
-        score = self.best.best_model_score if self.saves else None
+        score = self.best.best_model_score if self.best else None
         scores = {} if score is None else {model.monitor: float(score)}
         run.update(self.folder, status="done", epochs=self.current_epoch, steps=self.global_step, best=scores)
         screen.table(summary.closing(model, self.folder))

@@ -391,3 +391,66 @@ def test_nothing_else_is_printed(bert: str, toy: str, tmp_path: Path) -> None:
     assert done.stderr == ""
     first = [line.split()[0] for line in done.stdout.splitlines() if not line.startswith(" ")]
     assert first == ["data", "model", "rates", "run", "epoch", "val", "also", *(["confused"] if "confused" in first else []), "run", "next"]
+
+
+def test_three_commands_from_a_csv_to_predictions(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """From an empty folder with the data in it: init, fit, predict; no line written by hand."""
+    from ftlight import init
+
+    monkeypatch.setattr(init, "BACKBONE", str(make_bert(tmp_path / "backbone")))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    write_csv(work / "mails.csv", [(str(i), t, name) for i, (t, name) in enumerate(toy_rows(60))], ("id", "body", "topic"))
+    write_csv(work / "new.csv", [("it was late",)], ("body",))
+    assert main(["init", "mails.csv"]) == 0
+    (work / "mails.yaml").write_text(capsys.readouterr().out)
+    assert main(["fit", "-c", "mails.yaml", "--trainer.max_epochs", "1"]) == 0
+    assert main(["predict", "runs/mails/latest", "new.csv"]) == 0
+    row = next(csv.DictReader((work / "runs/mails/latest/predictions/new.csv").open()))
+    assert row["body"] == "it was late"
+    assert row["prediction"] in ("good", "bad", "late")
+
+
+def test_jsonl_and_parquet(fit: Run, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"text": t, "label": [label, "any"] if i % 2 else ["any"]} for i, (t, label) in enumerate(toy_rows(40))]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "d.parquet")
+    folders = [fit(train=str(tmp_path / name), name=name[2:]) for name in ("d.jsonl", "d.parquet")]
+    kinds = [json.loads((f / "labels.json").read_text()) for f in folders]
+    assert kinds[0] == kinds[1] == {"kind": "multi", "labels": ["any", "bad", "good", "late"]}
+    assert (folders[0] / "metrics.csv").read_text() == (folders[1] / "metrics.csv").read_text()
+    assert main(["predict", str(folders[0]), "d.parquet"]) == 0
+    assert (folders[0] / "predictions" / "d.csv").read_text().count("\n") == 41
+
+
+def test_mixed_types_of_labels(tmp_path: Path, bert: str, capsys: Any) -> None:
+    (tmp_path / "m.jsonl").write_text('{"text": "a", "label": 1}\n{"text": "b", "label": "1"}\n')
+    assert "m.jsonl:2: label '1' is str, those before are int; write them alike" in fails(capsys, *fit_words(bert, "m.jsonl"))
+
+
+def test_hub_data(bert: str, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """Offline the hub's own loader fails, in one line; with it, class labels become their names."""
+    import datasets
+
+    assert "hf:nobody/nothing: cannot be loaded from the hub" in fails(capsys, *fit_words(bert, "hf:nobody/nothing"))
+    texts, names = zip(*toy_rows(40), strict=True)
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["late", "bad", "good"])})
+    made = datasets.Dataset.from_dict({"text": texts, "label": list(names)}, features=features)
+    asked: list[tuple[Any, ...]] = []
+
+    def load_dataset(*words: Any, **options: Any) -> Any:
+        asked.append((*words, options))
+        return datasets.DatasetDict(train=made, test=made)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    hub = "hf:some/data:small@v1"
+    words = [*fit_words(bert, hub), "--data.test", hub, "--trainer.max_epochs", "1", "--run", "r"]
+    assert main(words) == 0
+    assert set(map(str, asked)) == {str(("some/data", "small", {"revision": "v1"}))}
+    assert json.loads((tmp_path / "r" / "labels.json").read_text())["labels"] == ["bad", "good", "late"]
+    assert "has no split validation (splits: train, test)" in fails(capsys, *fit_words(bert, hub), "--data.validation", hub)

@@ -298,7 +298,7 @@ def test_names_and_options_of_another_type(text: str) -> None:
         ("learning_rate", "; ftlight calls it model.lr"),
         ("epochs", "; ftlight calls it trainer.max_epochs"),
         ("model_name_or_path", "; ftlight calls it model.backbone"),
-        ("output_dir", "; ftlight calls it run (--run DIR)"),
+        ("output_dir", "; ftlight calls it trainer.run (--run DIR)"),
         ("seed", "; ftlight calls it seed_everything"),
     ],
 )
@@ -434,7 +434,7 @@ def test_something_else_than_a_class(name: str) -> None:
         ("trainer: {epochs: 1}", "trainer.epochs is not an option; ftlight calls it trainer.max_epochs"),
         ("model: {epochs: 1}", "model.epochs is not an option; ftlight calls it trainer.max_epochs"),
         ("model: {model_name_or_path: a}", "model.model_name_or_path is not an option; ftlight calls it model.backbone"),
-        ("trainer: {output_dir: a}", "trainer.output_dir is not an option; ftlight calls it run (--run DIR)"),
+        ("trainer: {output_dir: a}", "trainer.output_dir is not an option; ftlight calls it trainer.run (--run DIR)"),
         ("data: {max_seq_length: 8}", "data.max_seq_length is not an option; ftlight calls it data.max_length"),
         ("data: {train_file: a}", "data.train_file is not an option; ftlight calls it data.train"),
         ("model: {batch_size: 8}", "model.batch_size is not an option of TextClassification; it belongs under data:"),

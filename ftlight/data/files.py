@@ -155,7 +155,7 @@ def _check_header(header: list[str], path: Path, line: int) -> None:
 
 def _read_jsonl(path: Path, encoding: str) -> Iterator[Row]:
     with _text(path, encoding) as file:
-        if suffix(path) == ".json" and file.read(1) == "[":
+        if suffix(path) == ".json" and file.read(64).lstrip()[:1] == "[":
             raise UserError(f"{path} is one JSON array; write one object per line (.jsonl)")
         file.seek(0)
         for line, text in enumerate(file, 1):

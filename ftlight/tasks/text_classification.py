@@ -292,7 +292,7 @@ class TextClassification(Task):
         if self.kind == "regression":
             self.variance = torch.tensor(float(np.var(targets)) or 1.0)
             final = [m for m in self.model.modules() if isinstance(m, nn.Linear) and m.out_features == 1][-1]
-            if final.bias is not None:  # start from the mean: the first epochs need not find it
+            if final.bias is not None and not self.total_steps:  # start from the mean: the first epochs need not find it
                 nn.init.constant_(final.bias, float(np.mean(targets)))
         elif self.class_weight == "balanced":
             flat = np.concatenate([np.atleast_1d(t) for t in targets]).astype(int)
