@@ -99,7 +99,10 @@ def sentence_encoder_file(name: str, file: str) -> str | None:
         return str(Path(place) / file) if (Path(place) / file).is_file() else None
     from transformers.utils import cached_file
 
-    return cached_file(place, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False)
+    try:  # without a network a file that is not there cannot be told from one that cannot be had
+        return cached_file(place, file, _raise_exceptions_for_missing_entries=False)
+    except OSError as error:
+        raise _unreachable(name, error) from error
 
 
 def trained_pooling(name: str) -> Pooling:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 
-from ftlight import backbone, run, screen, summary, tracking
+from ftlight import backbone, optim, run, screen, summary, tracking
 from ftlight.data.module import DataModule
 from ftlight.errors import UserError
 from ftlight.task import Evidence, Task
@@ -21,15 +21,29 @@ STEPS, EPOCHS = 1000, (3, 30)  # aimed at, and bounds of epochs, where max_epoch
 SAVE_EVERY, SAVE_APART = 600.0, 60.0  # seconds: at least so often, and at epoch ends no more often than that
 
 
-class Last(Callback):
-    """Keeps last.ckpt, with all that is needed to go on: at ends of epochs, every 10 minutes, at the end, on Ctrl-C.
+class Best(ModelCheckpoint):
+    """Keeps the weights that are best by the task's monitor as best.ckpt; a run that goes on in a new folder takes them along."""
 
-    Args:
-        also_best: whether the weights at the end are the best ones too, for want of validation data.
-    """
+    def __init__(self, monitor: str, mode: str) -> None:
+        super().__init__(monitor=monitor, mode=mode, filename="best", save_weights_only=True, enable_version_counter=False)
 
-    def __init__(self, also_best: bool = False) -> None:
-        self.saved, self.also_best = time.monotonic(), also_best
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores the best score and its file; Lightning's own drops both where the folder is another."""
+        old, folder = Path(state_dict["best_model_path"]), Path(str(self.dirpath))
+        if old.is_file() and folder != old.parent:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(old, folder / old.name)
+            score, path = state_dict["best_model_score"], str(folder / old.name)
+            moved = {"dirpath": str(folder), "best_model_path": path, "kth_best_model_path": path, "best_k_models": {path: score}}
+            state_dict = {**state_dict, **moved}
+        super().load_state_dict(state_dict)
+
+
+class Last(Checkpoint):
+    """Keeps last.ckpt, with all that is needed to go on: at ends of epochs, every 10 minutes, at the end, on Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.saved = time.monotonic()
 
     def _save(self, trainer: Any, after: float = 0.0) -> None:
         due = trainer.strategy.reduce_boolean_decision(time.monotonic() - self.saved >= after, all=False)
@@ -47,21 +61,22 @@ class Last(Callback):
         self._save(trainer, SAVE_APART)
 
     def on_train_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
-        """Saves."""
+        """Saves; where nothing was validated, the weights at the end are the best ones too."""
         self._save(trainer)
-        if self.also_best and trainer.folder is not None:
-            trainer.save_checkpoint(trainer.folder / "checkpoints" / "best.ckpt", weights_only=True)
+        if trainer.best_path is not None and not trainer.strategy.broadcast(trainer.best_path.is_file()):
+            trainer.save_checkpoint(trainer.best_path, weights_only=True)
 
     def on_exception(self, trainer: Any, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Saves on Ctrl-C where one process runs (several cannot be asked now), and says how to go on."""
-        if not isinstance(exception, KeyboardInterrupt) or trainer.folder is None:
+        """On Ctrl-C says how to go on; saves where one process was training (several cannot be asked now)."""
+        if not isinstance(exception, KeyboardInterrupt) or trainer.folder is None or not trainer.fitting:
             return
-        if trainer.world_size == 1 and trainer.global_step > 0:
+        if trainer.world_size == 1 and trainer.global_step > 0 and trainer.training:
             self._save(trainer)
-        last, place = trainer.folder / "checkpoints" / "last.ckpt", os.path.relpath(trainer.folder)
-        way = f"python -m ftlight fit -c {place}/config.yaml --ckpt_path {place}/checkpoints/last.ckpt" if last.is_file() else ""
+        place = run.short(trainer.folder)
+        way = f"to go on: python -m ftlight fit -c {place}/config.yaml --ckpt_path {place}/checkpoints/last.ckpt"
         if trainer.is_global_zero:
-            screen.console.print(f"stopped at step {trainer.global_step}; " + (f"to go on: {way}" if way else "nothing was saved yet"))
+            saved = (trainer.folder / "checkpoints" / "last.ckpt").is_file()
+            screen.console.print(f"stopped at step {trainer.global_step}; {way if saved else 'nothing was saved yet'}")
 
 
 class RunFolder(Callback):
@@ -73,10 +88,11 @@ class RunFolder(Callback):
             return
         if stage != "fit":
             trainer.folder = Path(trainer.given_run)
+            _check_shares(trainer)
             return
         trainer.folder = Path(_agree(trainer, lambda: str(run.make(trainer.given_run, trainer.run_name))))
         for saver in trainer.checkpoint_callbacks:
-            if saver.dirpath is None:
+            if getattr(saver, "dirpath", "") is None:
                 saver.dirpath = str(trainer.folder / "checkpoints")
         if trainer.is_global_zero:
             self._record(trainer, pl_module)
@@ -89,22 +105,26 @@ class RunFolder(Callback):
     def _record(self, trainer: Any, task: Any) -> None:
         folder, data = trainer.folder, trainer.datamodule
         if trainer.config_yaml:
-            (folder / "config.yaml").write_text(trainer.config_yaml)
+            (folder / "config.yaml").write_text(trainer.config_yaml, encoding="utf-8")
         digests = data.digests if isinstance(data, DataModule) else {}
         seed = os.environ.get("PL_GLOBAL_SEED")
         run.write_json(folder / "run.json", {**run.facts(int(seed) if seed else None, digests), "backbone": task.backbone})
         if isinstance(data, DataModule):
-            kind = {"kind": data.kind} if isinstance(getattr(data, "kind", None), str) else {}
-            run.write_json(folder / "labels.json", {**kind, "labels": task.labels})
+            kind = getattr(data, "kind", None)
+            run.write_json(folder / "labels.json", {**({} if kind is None else {"kind": kind}), "labels": task.labels})
             backbone.save_description(task.backbone, folder / "backbone")
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Sets the number of epochs where none was given, and shows what is about to be done."""
         if trainer.auto_epochs:
-            steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-            trainer.fit_loop.max_epochs = min(max(EPOCHS[0], round(STEPS / max(1, steps))), EPOCHS[1])
+            trainer.fit_loop.max_epochs = min(max(EPOCHS[0], round(STEPS / optim.steps_per_epoch(trainer))), EPOCHS[1])
         if trainer.is_global_zero:
             screen.table(summary.opening(trainer, pl_module))
+
+    def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+        """Ends at max_steps by a stop: Lightning validates before a stop, but not at max_steps."""
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Logs the confusion matrix to W&B."""
@@ -119,8 +139,22 @@ class RunFolder(Callback):
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Notes how the run ended."""
-        if trainer.is_global_zero and trainer.folder is not None and trainer.state.fn == "fit":
+        if trainer.is_global_zero and trainer.folder is not None and trainer.fitting:
             run.update(trainer.folder, status="stopped" if isinstance(exception, KeyboardInterrupt) else "failed")
+            tracking.finish(trainer.loggers, failed=True)
+
+
+def _check_shares(trainer: Any) -> None:
+    """Refuses to measure a share of train that was changed since the run: it is not what was held out then.
+
+    Raises:
+        UserError: train is another file now.
+    """
+    data = trainer.datamodule
+    now = data.digests.get("train") if isinstance(data, DataModule) else None
+    then = run.read_json(trainer.folder / "run.json").get("data_sha256", {}).get("train")
+    if now is not None and then is not None and now != then:
+        raise UserError(f"{data.files['train']} was changed since the run: the share held out of it is another; give data.test: FILE")
 
 
 def _agree(trainer: L.Trainer, make: Callable[[], str]) -> str:
@@ -141,16 +175,19 @@ def _write_test(trainer: Any, task: Task, evidence: Evidence) -> None:
     data = trainer.datamodule
     facts = run.read_json(trainer.folder / "run.json")
     known = not isinstance(data, DataModule) or facts.get("data_sha256", {}).get("test") == data.digests.get("test")
-    stem = "test" if known else f"test-{Path(data.files['test'] or 'share').name}"
+    checkpoint = Path(str(trainer.ckpt_path or "best")).stem
+    stem = "-".join(["test", *([] if known else [Path(data.files["test"]).name]), *([] if checkpoint == "best" else [checkpoint])])
     low, high = evidence.interval
     scores = {f"test/{k}": v for k, v in evidence.values.items()}
     bounds = {f"test/{task.score}_low": low, f"test/{task.score}_high": high, "test/rows": evidence.rows}
     run.write_json(trainer.folder / f"{stem}_metrics.json", {**scores, **bounds})
-    if isinstance(data, DataModule) and evidence.outputs is not None:
-        rows: list[Mapping[str, Any]] = [{k: v for k, v in row.items() if v != ""} for row in data.raw("test")]
-        decoded = task.decode(evidence.outputs)
-        (trainer.folder / "predictions").mkdir(exist_ok=True)
-        run.write_predictions(trainer.folder / "predictions" / f"{stem}.csv", rows, decoded, spread=False)
-        if getattr(data, "log_text", False):
-            made = [[*row.values(), d["prediction"], d["score"]] for row, d in zip(rows, decoded, strict=True)]
-            tracking.texts(trainer.loggers, [*rows[0], "prediction", "score"], made)
+    if not isinstance(data, DataModule) or evidence.outputs is None or evidence.numbers is None:
+        return
+    table = data.raw("test").select(evidence.numbers.tolist())
+    columns = [c for c in table.column_names if any(table[c])]
+    rows: list[Mapping[str, Any]] = [{c: row[c] for c in columns} for row in table]
+    decoded = task.decode(evidence.outputs)
+    run.write_predictions(trainer.folder / f"{stem}_predictions.csv", rows, decoded, spread=False)
+    if getattr(data, "log_text", False):
+        made = [[*row.values(), d["prediction"], d["score"]] for row, d in zip(rows, decoded, strict=True)]
+        tracking.texts(trainer.loggers, [*columns, "prediction", "score"], made)

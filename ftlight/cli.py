@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,9 @@ class CLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "predict":
-            parser.add_argument("--file", type=str | None, default=None, help="File with rows to predict, or - for lines of text.")
-            parser.add_argument("--text", type=str | None, default=None, help="One text to predict.")
-            parser.add_argument("--out", type=str | None, default=None, help="File to write; .jsonl for JSON lines, else CSV.")
+            parser.add_argument("--file", type=str, default="", help="File with rows to predict, or - for lines of text.")
+            parser.add_argument("--text", type=str, default="", help="One text to predict.")
+            parser.add_argument("--out", type=str, default="", help="File to write; .jsonl for JSON lines, else CSV.")
             parser.add_argument("--probabilities", type=bool, default=False, help="Write the probability of every label.")
         return parser
 
@@ -84,18 +85,6 @@ class CLI(LightningCLI):
             self.trainer.config = record
             self.trainer.config_yaml = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
 
-    def after_validate(self) -> None:
-        """Shows the validation."""
-        self._show("val")
-
-    def after_test(self) -> None:
-        """Shows the test."""
-        self._show("test")
-
-    def _show(self, stage: str) -> None:
-        if self.trainer.is_global_zero:
-            screen.table(show(self.model, stage))
-
     def predict(self, model: Task, datamodule: DataModule, ckpt_path: str | None = None) -> None:
         """Predicts the rows of a file, of standard input or one text, and writes or prints them."""
         options = self.config_init["predict"]
@@ -106,15 +95,26 @@ class CLI(LightningCLI):
         if not self.trainer.is_global_zero:
             return
         decoded = [found[i] for i in range(len(rows))]
-        if options.file in (None, "-") and not options.out:
+        if options.file in ("", "-") and not options.out:
             for row, answer in zip(rows, decoded, strict=True):
                 _say(row, answer, options.probabilities)
             return
-        name = Path(options.file or "text").name.removesuffix(".gz")
-        name = {".parquet": f"{Path(name).stem}.csv", "": "input.csv"}.get(Path(name).suffix, name)
-        out = Path(options.out) if options.out else Path(str(self.trainer.given_run)) / "predictions" / name
+        out = Path(options.out) if options.out else Path(str(self.trainer.given_run)) / "predictions" / _written(options.file)
         count = run.write_predictions(out, rows, decoded, options.probabilities)
-        screen.console.print(f"{count:,} predictions in {out}")
+        screen.console.print(f"{count:,} predictions in {run.short(out)}")
+
+    def validate(self, model: Task, datamodule: DataModule, ckpt_path: str | None = None) -> None:
+        """Measures the validation data, and shows it."""
+        self._measure("val", self.trainer.validate, model, datamodule, ckpt_path)
+
+    def test(self, model: Task, datamodule: DataModule, ckpt_path: str | None = None) -> None:
+        """Measures the test data, and shows it."""
+        self._measure("test", self.trainer.test, model, datamodule, ckpt_path)
+
+    def _measure(self, stage: str, measure: Callable[..., Any], model: Task, data: DataModule, ckpt_path: str | None) -> None:
+        measure(model, datamodule=data, ckpt_path=ckpt_path, verbose=False, weights_only=True)
+        if self.trainer.is_global_zero:
+            screen.table(show(model, stage))
 
     def after_export(self) -> None:
         """Says how to load what was written."""
@@ -122,19 +122,29 @@ class CLI(LightningCLI):
         screen.console.print(f"{out}: how to load it is in its README.md")
 
 
+def _written(file: str) -> str:
+    """Name of the predictions of a file: its own, as CSV or JSON lines."""
+    name = Path(file).name.removesuffix(".gz")
+    return str(Path(name).with_suffix({".tsv": ".csv", ".parquet": ".csv", ".json": ".jsonl"}.get(Path(name).suffix, Path(name).suffix)))
+
+
 def _rows(options: Any, data: DataModule) -> tuple[list[files.Row], str]:
-    if (options.file is None) == (options.text is None):
+    """The rows to predict, and where they are from."""
+    if bool(options.file) == bool(options.text):
         raise UserError('give a file to predict, or - for standard input, or --text "…"')
-    if options.text is not None or options.file == "-":
-        if len(data.columns) > 1:
-            raise UserError(f"the run reads several columns ({', '.join(data.columns)}); give a file that has them")
-        lines = [options.text] if options.text is not None else [line.rstrip("\n") for line in sys.stdin]
-        return [{data.columns[0]: line} for line in lines if line.strip()], "input"
-    path = files.check(options.file)
-    rows = list(files.read(path, data.encoding))
+    if options.file not in ("", "-"):
+        path = files.check(options.file)
+        rows = list(files.read(path, data.encoding))
+        if not rows:
+            raise UserError(f"{path} has a header but no rows")
+        return rows, str(path)
+    if len(data.columns) > 1:
+        raise UserError(f"the run reads several columns ({', '.join(data.columns)}); give a file that has them")
+    lines = [options.text] if options.text else [line.rstrip("\n") for line in sys.stdin]
+    rows = [{data.columns[0]: line} for line in lines if line.strip()]
     if not rows:
-        raise UserError(f"{path} has a header but no rows")
-    return rows, str(path)
+        raise UserError("there is no text to predict")
+    return rows, "input"
 
 
 def _gathered(trainer: Any, batches: list[Any]) -> list[Any]:
@@ -169,8 +179,9 @@ def load(path: str) -> Predictor:
 
     words = command.Words([path])
     resolved, _ = command.resolve("predict", words, Trainer)
+    resolved["seed_everything"] = False  # the caller's random numbers are the caller's
     screen.quiet()
-    cli = CLI(["--config", json.dumps(resolved)], run=False)
+    cli = CLI(["--config", json.dumps(resolved, ensure_ascii=False)], run=False)
     state = torch.load(words.options["ckpt_path"], map_location="cpu", weights_only=True)["state_dict"]
     cli.model.load_state_dict(state)
     return Predictor(cli.model, cli.datamodule)
@@ -183,8 +194,9 @@ def main(verb: str, argv: Sequence[str]) -> int:
         words = command.Words(argv)
         resolved, places = command.resolve(verb, words, Trainer)
         screen.quiet()
-        options = [f"--{k.replace('model.', 'model.init_args.').replace('data.', 'data.init_args.')}={v}" for k, v in words.options.items()]
-        CLI([verb, "--config", json.dumps(resolved), *options])
+        inside = re.compile(r"^(model|data)\.")
+        options = ["--" + inside.sub(r"\1.init_args.", key) + f"={value}" for key, value in words.options.items()]
+        CLI([verb, "--config", json.dumps(resolved, ensure_ascii=False), *options])
     except UserError as error:
         return _fail(str(error))
     except ArgumentError as error:

@@ -19,6 +19,7 @@ ALIASES = {
     "test": "trainer.test",
     "seed": "seed_everything",
 }
+PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy", "precision")
 FLAGS = ("--probabilities",)
 
 
@@ -100,9 +101,11 @@ def _use_run(folder: Path, merged: dict[str, Any], words: Words, verb: str) -> N
         merged["data"][1]["kind"] = known["kind"]
     # all weights come from the checkpoint
     merged["model"][1].update(pretrained=False, backbone=str(folder / "backbone"))
-    merged["trainer"] = {**merged["trainer"], "wandb": None, "run": str(folder)}
+    # where a run was trained is not where it is used
+    kept = PLACEMENT if verb in ("validate", "test") else ()
+    merged["trainer"] = {"devices": 1, **{k: v for k, v in merged["trainer"].items() if k in kept}, "run": str(folder)}
     if verb == "predict":  # the scores of an exported model, to the last digits
-        words.options.setdefault("trainer.precision", "32-true")
+        merged["trainer"]["precision"] = "32-true"
     wanted = words.options.get("ckpt_path", "best")
     path = folder / "checkpoints" / f"{wanted}.ckpt" if wanted in ("best", "last") else Path(wanted)
     if not path.is_file():

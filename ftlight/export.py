@@ -90,7 +90,7 @@ def card(run: dict[str, Any], task: Any, scores: dict[str, Any]) -> str:
             "logits = SentenceTransformer(FOLDER).encode(texts)  # one number per label, in the order of labels.json"
         )
     else:
-        how = 'from transformers import pipeline\npipeline("text-classification", FOLDER)(texts)'
+        how = 'from transformers import pipeline\npipeline("text-classification", FOLDER)(texts, truncation=True)'
     rows = "\n".join(f"| {k} | {'n/a' if v is None else f'{v:.4f}'} |" for k, v in scores.items() if isinstance(v, float | None))
     return (
         f"---\nlibrary_name: {'sentence-transformers' if pooled else 'transformers'}\nbase_model: {run.get('backbone')}\n---\n"

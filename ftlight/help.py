@@ -51,7 +51,6 @@ TOP = {
 }
 # Lightning's own that are shown too, in a sentence each.
 TRAINER = {
-    "accelerator": "cpu, gpu, tpu, mps, or auto for the best there is",
     "devices": "number of devices, their list, or auto for all",
     "num_nodes": "number of machines",
     "accumulate_grad_batches": "batches whose gradients are summed before a step",

@@ -20,6 +20,18 @@ def default_lr(width: int) -> float:
     return round(min(max(1e-4 * 384 / width, 1e-5), 3e-4), 7)
 
 
+def steps_per_epoch(trainer: Any) -> int:
+    """Optimizer steps of an epoch, once the trainer knows its data."""
+    return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+
+
+def total_steps(trainer: Any) -> int:
+    """Optimizer steps of the whole run; 0 where nothing but time ends it."""
+    limits = [trainer.max_epochs * steps_per_epoch(trainer)] if (trainer.max_epochs or 0) > 0 else []
+    limits += [trainer.max_steps] if trainer.max_steps > 0 else []
+    return min(limits, default=0)
+
+
 def shape(step: int, total: int, warmup: float, form: Shape) -> float:
     """The factor on every learning rate at an optimizer step.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.metadata
 import io
@@ -41,8 +42,10 @@ def make(path: str | None, name: str) -> Path:
     """
     if path is not None:
         folder = Path(path).expanduser().absolute()
-        refuse_existing(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise UserError(f"{folder} is there already; nothing is overwritten. Give another --run DIR, or move it away") from None
         return folder
     home = Path("runs").absolute() / name
     home.mkdir(parents=True, exist_ok=True)
@@ -55,20 +58,18 @@ def make(path: str | None, name: str) -> Path:
         except FileExistsError:
             continue
     link = home / f".latest-{os.getpid()}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(folder.name)
-    os.replace(link, home / "latest")
+    with contextlib.suppress(OSError):  # Windows lets only some users make links
+        link.symlink_to(folder.name)
+        os.replace(link, home / "latest")
     return folder
 
 
-def refuse_existing(folder: Path) -> None:
-    """Refuses a folder for a new run that holds anything.
-
-    Raises:
-        UserError: it does.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there already; nothing is overwritten. Give another --run DIR, or move it away")
+def short(path: Path) -> str:
+    """A path from the working folder, where there is one."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # another drive
+        return str(path)
 
 
 def find(path: str) -> Path:

@@ -17,7 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from torch import Tensor
 
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+from ftlight import optim
+
+console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
 def quiet() -> None:
@@ -45,7 +47,7 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Prints a line."""
         if getattr(rank_zero_only, "rank", 0) in (None, 0):
-            console.print(record.getMessage(), markup=False)
+            console.print(record.getMessage())
 
 
 def number(value: float | None) -> str:
@@ -116,7 +118,7 @@ class Report(L.Callback):
             parts = [TextColumn(c) if isinstance(c, str) else c for c in columns]
             self.bar = Progress(*parts, TimeRemainingColumn(), console=console, transient=True)
             self.bar.start()
-            total = _steps(trainer)
+            total = optim.total_steps(trainer) or None
             self.line = self.bar.add_task("", total=total, completed=trainer.global_step, epoch="", loss="", rate="")
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -126,7 +128,7 @@ class Report(L.Callback):
             return
         rate = self.rows / max(1e-9, time.monotonic() - self.epoch_begun)
         loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
-        epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+        epoch = _epoch(trainer)
         self.bar.update(self.line, completed=trainer.global_step, epoch=epoch, loss=f"{float(loss):.4f}", rate=f"{rate:.0f}")
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -143,17 +145,16 @@ class Report(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Prints the epoch's line."""
+        values = trainer.callback_metrics  # on every rank: it may sync what a user logs
         if not trainer.is_global_zero:
             return
-        now, steps = time.monotonic(), trainer.global_step - self.first_step
-        values = trainer.callback_metrics
+        now, steps, total = time.monotonic(), trainer.global_step - self.first_step, optim.total_steps(trainer)
         shown = dict.fromkeys(["val/loss", pl_module.monitor, f"val/{pl_module.score}"])
         parts = [f"train/loss {number(float(pl_module.train_loss))}", *(f"{k} {number(float(values[k]))}" for k in shown if k in values)]
-        left = (now - self.begun) / max(1, steps) * max(0, _steps(trainer) - trainer.global_step)
+        left = (now - self.begun) / max(1, steps) * max(0, total - trainer.global_step)
         rate = self.rows / max(1e-9, now - self.epoch_begun - self.paused)
-        console.print(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  " + "  ".join(parts) + f"  {rate:.0f} rows/s  {clock(left)} left"
-        )
+        to_go = f"  {clock(left)} left" if total else ""
+        console.print(f"epoch {_epoch(trainer)}  {'  '.join(parts)}  {rate:.0f} rows/s{to_go}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Takes the bar away."""
@@ -169,8 +170,7 @@ class Report(L.Callback):
             self.bar = None
 
 
-def _steps(trainer: L.Trainer) -> int:
-    """Optimizer steps of the whole run."""
-    per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-    total = per_epoch * (trainer.max_epochs or 0)
-    return min(total, trainer.max_steps) if trainer.max_steps > 0 else total
+def _epoch(trainer: L.Trainer) -> str:
+    """``2/5``, or ``2`` where steps or time end the run."""
+    of = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
+    return f"{trainer.current_epoch + 1}{of}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import Any
 
-from ftlight import screen
+from ftlight import optim, run, screen
 from ftlight.data.module import DataModule
 from ftlight.layers import layer_groups
 from ftlight.task import Task
@@ -33,13 +32,13 @@ def opening(trainer: Any, task: Task) -> list[tuple[str, str]]:
         f"lr {task.lr:.2g} {task.lr_schedule}, warm-up {task.warmup:.0%}{decay}; weight decay {task.weight_decay:g};"
         f" gradients clipped at {trainer.gradient_clip_val or 'no norm'}; {trainer.precision}"
     )
-    steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
     why = " (about 1,000 steps, at least 3, at most 30 epochs: trainer.max_epochs)" if trainer.auto_epochs else ""
     stops = trainer.early_stopping_callback
     patience = f"; stops after {stops.patience} validations without a better {stops.monitor}" if stops else ""
-    limit = f"{trainer.max_epochs} epochs" if (trainer.max_epochs or 0) > 0 else f"{trainer.max_steps} steps"
+    epochs = f"{trainer.max_epochs} epochs of {optim.steps_per_epoch(trainer)} steps" if (trainer.max_epochs or 0) > 0 else ""
+    limit = ", ".join(filter(None, [epochs, f"at most {trainer.max_steps} steps" if trainer.max_steps > 0 else ""])) or "by time"
     plan = (
-        f"{limit} of {steps} steps{why}{patience}; seed {os.environ.get('PL_GLOBAL_SEED', 'none')};"
+        f"{limit}{why}{patience}; seed {os.environ.get('PL_GLOBAL_SEED', 'none')};"
         f" {trainer.world_size} x {trainer.strategy.root_device.type}"
     )
     return [*rows, ("model", model), ("rates", rates), ("run", plan), ("", str(trainer.folder))]
@@ -60,8 +59,8 @@ def show(task: Task, stage: str) -> list[tuple[str, str]]:
 def closing(task: Task, folder: Path) -> list[tuple[str, str]]:
     """What the table at the end says: the score, where everything lies, the next two commands."""
     stage = "test" if "test" in task.evidence else "val"
-    place = os.path.relpath(folder)
-    made = ", test_metrics.json, predictions" if stage == "test" else ""
+    place = run.short(folder)
+    made = ", test_metrics.json, test_predictions.csv" if stage == "test" else ""
     return [
         *(show(task, stage) if stage in task.evidence else []),
         ("run", f"{place}: checkpoints, metrics.csv, config.yaml, run.json{made}"),

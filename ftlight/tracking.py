@@ -10,6 +10,8 @@ from typing import Any
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
+from ftlight.errors import UserError
+
 
 def start(project: str, folder: Path, config: Mapping[str, Any], labels: Sequence[str]) -> WandbLogger:
     """Starts a W&B run for a run folder; WANDB_MODE says online, offline or disabled."""
@@ -19,7 +21,12 @@ def start(project: str, folder: Path, config: Mapping[str, Any], labels: Sequenc
     settings = wandb.Settings(silent=True, console="off", mode=mode)  # our own screen says where the run is
     name = f"{folder.parent.name}/{folder.name}"
     logger = WandbLogger(project=project, name=name, save_dir=str(folder), settings=settings)
-    logger.experiment.config.update({**config, "labels": list(labels)}, allow_val_change=True)
+    try:
+        run = logger.experiment
+    except wandb.errors.Error as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"W&B: {why} (wandb login, or WANDB_MODE=offline)") from error
+    run.config.update({**config, "labels": list(labels)}, allow_val_change=True)
     return logger
 
 
@@ -38,8 +45,8 @@ def texts(loggers: Sequence[Any], columns: Sequence[str], rows: Sequence[Sequenc
             logger.log_table("test/predictions", columns=list(columns), data=[list(r) for r in rows])
 
 
-def finish(loggers: Sequence[Any]) -> None:
-    """Ends W&B runs."""
+def finish(loggers: Sequence[Any], failed: bool = False) -> None:
+    """Ends W&B runs; the next run of this process would otherwise go on with them."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
+            logger.experiment.finish(exit_code=int(failed))

@@ -12,14 +12,14 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 
 from ftlight import checkpoint, export, run, screen, summary, tracking
-from ftlight.callbacks import Last, RunFolder
+from ftlight.callbacks import Best, Last, RunFolder
 from ftlight.data.module import DataModule
 from ftlight.task import Task
 
 
-def auto_precision() -> str:
+def auto_precision(accelerator: str = "auto") -> str:
     """bf16-mixed where the device computes in bfloat16 natively, else fp32."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and accelerator != "cpu":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:  # with AVX512-BF16 or AMX a step takes half the time of fp32; without, more than fp32
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
@@ -38,6 +38,7 @@ class Trainer(L.Trainer):
         max_epochs: times over the data; if not given, enough for about 1,000 steps, at least 3 and at most 30.
         max_steps: optimizer steps after which training stops; -1 for no such limit.
         strategy: how several devices work together: auto, ddp, fsdp, deepspeed, or another of Lightning's.
+        accelerator: cpu, gpu, tpu, mps, or auto for the best there is.
         precision: auto is bf16-mixed where the device has it, else 32-true; or one of Lightning's.
         gradient_clip_val: largest norm of all gradients together; 0 for no clipping.
         logger: further Lightning loggers; metrics.csv is always written.
@@ -59,6 +60,7 @@ class Trainer(L.Trainer):
         max_epochs: int | None = None,
         max_steps: int = -1,
         strategy: str | Strategy = "auto",
+        accelerator: str = "auto",
         precision: str = "auto",
         gradient_clip_val: float | None = 1.0,
         logger: Logger | list[Logger] | bool | None = None,
@@ -72,7 +74,8 @@ class Trainer(L.Trainer):
         self.run_name, self.wandb_project, self.test_after_fit, self.patience = name, wandb, test, patience
         self.given_run, self.saves = run, enable_checkpointing is not False
         self.folder: Path | None = None
-        self.best: ModelCheckpoint | None = None
+        self.best: Best | None = None
+        self.fitting = False
         self.config: dict[str, Any] = {}
         self.config_yaml = ""
         given = callbacks if isinstance(callbacks, list) else [callbacks] if callbacks else []
@@ -84,7 +87,8 @@ class Trainer(L.Trainer):
             max_epochs=-1 if max_epochs is None else max_epochs,  # -1 until the data are known
             max_steps=max_steps,
             strategy=strategy,
-            precision=auto_precision() if precision == "auto" else precision,  # type: ignore[arg-type]
+            accelerator=accelerator,
+            precision=auto_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
             gradient_clip_val=gradient_clip_val,
             logger=logger or False,
             callbacks=[RunFolder(), *given, *([screen.Report()] if enable_progress_bar else [])],
@@ -117,9 +121,11 @@ class Trainer(L.Trainer):
         """
         validates = datamodule.has("validation") if isinstance(datamodule, DataModule) else val_dataloaders is not None
         self._add_callbacks(model, validates)
+        self.fitting = True
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
         if self.test_after_fit and isinstance(datamodule, DataModule) and datamodule.has("test"):
             self.test(model, datamodule=datamodule, ckpt_path=self.best_path, verbose=False)
+        self.fitting = False
         if self.is_global_zero and self.folder is not None:
             self._close(model)
 
@@ -138,20 +144,19 @@ class Trainer(L.Trainer):
         model.load_state_dict(weights)
         facts, scores = (run.read_json(home / name) for name in ("run.json", "test_metrics.json"))
         model.cpu().eval().export(folder, datamodule)
-        (folder / "README.md").write_text(export.card(facts, model, scores))
+        (folder / "README.md").write_text(export.card(facts, model, scores), encoding="utf-8")
         return folder
 
     def _add_callbacks(self, model: Task, validates: bool) -> None:
         callbacks: list[Callback] = self.callbacks  # type: ignore[attr-defined]
         if validates and self.patience and not any(isinstance(c, EarlyStopping) for c in callbacks):
-            stop = EarlyStopping(model.monitor, mode=model.mode, patience=self.patience, check_finite=False, verbose=False)
-            callbacks.append(stop)
+            # not strict: a run may end, by max_steps say, before it validates
+            callbacks.append(EarlyStopping(model.monitor, mode=model.mode, patience=self.patience, check_finite=False, strict=False))
         if self.saves and not any(isinstance(c, Last) for c in callbacks):
-            callbacks.append(Last(also_best=not validates))
             if validates:
-                options: dict[str, Any] = {"filename": "best", "save_weights_only": True, "enable_version_counter": False}
-                self.best = ModelCheckpoint(monitor=model.monitor, mode=model.mode, **options)
+                self.best = Best(model.monitor, model.mode)
                 callbacks.append(self.best)
+            callbacks.append(Last())
 
     @property
     def best_path(self) -> Path | None:

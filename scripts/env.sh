@@ -11,7 +11,6 @@ ftlight_install() {
   mark=.venv/installed-$extras-$(cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
   if [ ! -e "$mark" ]; then
     echo "installing into .venv …"
-    # PyTorch's own index has the small CPU build; without it pip's default is used
     .venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[$extras]"
     touch "$mark"
   fi

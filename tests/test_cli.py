@@ -332,7 +332,7 @@ def test_words_that_others_take_for_missing_stay(fit: Run, tmp_path: Path) -> No
     file = write_csv(tmp_path / "na.csv", [(words[i % 4], words[i % 4]) for i in range(40)])
     folder = fit("--data.test", file, train=file)
     assert json.loads((folder / "labels.json").read_text())["labels"] == sorted(words)
-    assert {r["text"] for r in csv.DictReader((folder / "predictions" / "test.csv").open())} == set(words)
+    assert {r["text"] for r in csv.DictReader((folder / "test_predictions.csv").open())} == set(words)
 
 
 def test_labels_that_look_alike_are_kept_apart(fit: Run, tmp_path: Path, capsys: Any) -> None:

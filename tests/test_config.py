@@ -90,7 +90,6 @@ def test_syntax_error_names_its_line(text: str, line: int) -> None:
 
 
 def test_control_character() -> None:
-    # BUG: PyYAML looks for these when the loader is made, outside the try: a traceback
     message = fault_of_read("model: a\n\x07\n")
     assert message.startswith("x.yaml: not valid YAML: ")
 
@@ -114,7 +113,6 @@ def test_duplicate_keys(text: str, message: str) -> None:
 
 
 def test_duplicate_keys_in_a_list() -> None:
-    # BUG: lists are not walked into, so of callbacks' options the last silently wins
     message = fault_of_read("trainer:\n  callbacks:\n    - class_path: A\n      init_args: {every: 1,\n        every: 2}\n")
     assert message.startswith("x.yaml:5: ")
     assert "every is given twice (first in line 4)" in message
@@ -194,7 +192,6 @@ def test_numbers_and_truth(text: str, expected: Any) -> None:
 
 @pytest.mark.parametrize("text", ["10:00:00:00", "1:30"])
 def test_times_stay_words(text: str) -> None:
-    # BUG: YAML 1.1 reads these as numbers to the base 60 (trainer.max_time: 10:00:00:00 becomes 2160000)
     assert value(text) == text
 
 
@@ -285,7 +282,6 @@ def test_sections_that_are_no_options(text: str) -> None:
     "text", ["model: {task: 5}", "model: {task: [A]}", "model: {class_path: A, init_args: word}", "data: {module: 1.5}"]
 )
 def test_names_and_options_of_another_type(text: str) -> None:
-    # BUG: AttributeError or ValueError, with a traceback, instead of a line
     assert fault("data: {}\n" if text.startswith("model") else TASK, text).startswith("y.yaml:1: ")
 
 
@@ -310,7 +306,6 @@ def test_unknown_sections(key: str, hint: str) -> None:
 
 @pytest.mark.parametrize("key", ["true", "null", "01", "1.50", "<<"])
 def test_keys_that_are_no_words(key: str) -> None:
-    # BUG: places are kept under the key as written, and looked up as Python prints it: KeyError
     with pytest.raises(UserError, match=r"^x\.yaml(:1)?: unknown key "):
         config.merge([put(f"{key}: {{k: 1}}\n")])
 
@@ -398,7 +393,6 @@ def test_unknown_task_names_the_nearest(text: str, name: str) -> None:
 
 
 def test_unknown_class_of_the_class_path_form_names_its_line() -> None:
-    # BUG: the line is that of init_args, which the places of the keys give class_path too
     message = fault("model:\n  class_path: TextClasification\n  init_args:\n    lr: 1\n")
     assert message.startswith("x.yaml:2: no class TextClasification;")
 
@@ -451,7 +445,6 @@ def test_unknown_options(text: str, message: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(config.FOREIGN))
 def test_foreign_names_lead_to_options_that_are_there(name: str) -> None:
-    # BUG for freeze: there is no model.unfreeze
     section, _, option = config.FOREIGN[name].partition(" ")[0].partition(".")
     known = {"model": TextClassification, "data": TextData, "trainer": Trainer}
     if option:

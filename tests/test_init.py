@@ -131,7 +131,6 @@ def test_lists_are_several_labels() -> None:
 
 
 def test_labels_in_lists_are_counted() -> None:
-    # BUG: lists are left out of the values that are counted: "0 labels ()"
     jsonl("a.jsonl", [{"text": f"some text {i}", "label": ["a", "b"] if i % 2 else ["a"]} for i in range(9)])
     assert init.init(["a.jsonl"]).splitlines()[0] == "# from a.jsonl: 9 rows, multi label(s), 2 labels (a, b)"
 
@@ -184,7 +183,6 @@ def test_other_formats(name: str) -> None:
     "column", ["Text #1", "what: this", "1", "true", "null", "1e5", "- a", "{a}", "'a", "a, b", "ä ö", "no", "a\nb", "[x"]
 )
 def test_names_that_yaml_reads_otherwise(column: str) -> None:
-    # BUG: columns are written as they are: "Text #1" ends at the comment, "what: this" does not parse, "1" is a number
     write_csv(Path("a.csv"), ROWS, (column, "label"))
     data = made("a.csv")["data"]
     assert data["text"] == column
@@ -194,25 +192,21 @@ def test_names_that_yaml_reads_otherwise(column: str) -> None:
 
 @pytest.mark.parametrize("name", ["a #1.csv", "a: b.csv", "- a.csv"])
 def test_files_that_yaml_reads_otherwise(name: str) -> None:
-    # BUG: as above, for paths
     write_csv(Path(name), ROWS)
     assert made(f"./{name}" if name[0] == "-" else name)["data"]["train"] == name
 
 
 def test_labels_of_several_lines() -> None:
-    # BUG: the rest of the label stands outside the comment
     write_csv(Path("a.csv"), [(text, f"{label}\nmodel: x") for text, label in ROWS])
     assert made("a.csv")["model"]["task"] == "TextClassification"
 
 
 def test_columns_that_hold_objects_are_left_out() -> None:
-    # BUG: "a.jsonl:0: column meta holds dict, expected text", although nobody asked for the column
     jsonl("a.jsonl", [{"text": text, "label": label, "meta": {"id": 1}} for text, label in ROWS])
     assert made("a.jsonl")["data"] == {"train": "a.jsonl", "text": "text", "label": "label"}
 
 
 def test_rows_that_lack_the_label() -> None:
-    # BUG: KeyError, with a traceback
     jsonl("a.jsonl", [*({"text": text, "label": label} for text, label in ROWS), {"text": "without"}])
     assert made("a.jsonl")["data"]["label"] == "label"
 
@@ -254,7 +248,6 @@ def test_unknown_option() -> None:
 
 @pytest.mark.parametrize("word", ["--label=what", "--task=TextClassification"])
 def test_options_with_an_equals_sign(word: str) -> None:
-    # BUG: every other verb takes --option=value; here "--label=what is not an option of init; did you mean "--label"?"
     write_csv(Path("a.csv"), ROWS, ("body", "what"))
     assert made("a.csv", word)["data"]["label"] == "what"
 
@@ -306,7 +299,6 @@ def test_a_file_comes_before_an_example_of_its_name() -> None:
 
 
 def test_a_name_like_an_example_names_it() -> None:
-    # BUG: only files are searched for the nearest, and the examples are not named
     assert "quickstart" in fault("quickstar").partition("quickstar:")[2]
 
 

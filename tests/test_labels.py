@@ -95,7 +95,6 @@ def test_order(given: list[str], ordered: list[str]) -> None:
 
 @pytest.mark.parametrize("ordered", [["-2", "-1", "0", "1", "2"], ["-1", "0", "1", "10"], ["0.5", "2.0", "10.0"]])
 def test_order_of_signed_numbers_and_fractions(ordered: list[str]) -> None:
-    # BUG: only digits count as numbers, so ratings from -2 to 2 are sorted as words: -1, -2, 0, 1, 2
     assert collect(dict.fromkeys(ordered[::-1], 9))[0] == ordered
 
 
@@ -183,13 +182,11 @@ def test_unknown_labels_are_listed_in_the_order_of_the_file() -> None:
 
 
 def test_first_of_unknown_labels_that_come_again() -> None:
-    # BUG: a label that comes again later is listed where it comes last, so "y" in line 4 is said to be the first
     message = fault(["x", "a", "y", "x"], "single", ["a", "b"])
     assert message.startswith("test.csv:2: label 'x' is not in train.csv (2 such: x, y);")
 
 
 def test_first_of_two_unknown_labels_in_a_row() -> None:
-    # BUG: as above; within a row the last is said to be the first
     message = fault(["a", "x|y"], "multi", ["a", "b"])
     assert message.startswith("test.csv:3: label 'x' is not in train.csv (2 such: x, y);")
 

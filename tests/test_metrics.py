@@ -222,7 +222,6 @@ def test_regression_of_floats(offset: float) -> None:
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1 / 3, -7.7, 1e6 + 0.1])
 @pytest.mark.parametrize("rows", [2, 3, 7, 100])
 def test_correlation_with_a_constant_is_undefined(rows: int, constant: float) -> None:
-    # BUG: the mean of rows that all are 0.1 is not 0.1 to the last bit, so their deviation is not 0 and the correlation is said to be 0
     varied, fixed = torch.arange(rows).double(), torch.full((rows,), constant, dtype=torch.double)
     for values, target in ((varied, fixed), (fixed, varied), (fixed, fixed)):
         found = metrics.regression(values, target)
@@ -368,7 +367,8 @@ def test_collected_gives_rows_in_order(batch_size: int) -> None:
     for start in range(0, 10, batch_size):
         rows = order[start : start + batch_size].tolist()
         collected.update(outputs[rows].bfloat16().float().requires_grad_(), targets[rows], rows)
-    found_outputs, found_targets = collected.compute()
+    found_outputs, found_targets, found_rows = collected.compute()
+    assert found_rows.tolist() == list(range(10))
     assert torch.equal(found_outputs, outputs.bfloat16().float())
     assert torch.equal(found_targets, targets)
     assert found_outputs.dtype == torch.float32
@@ -381,12 +381,12 @@ def test_collected_makes_floats_of_halves() -> None:
     assert collected.compute()[0].dtype == torch.float32
 
 
-@pytest.mark.parametrize("rows", [[0, 1, 1], [0, 1, 3], [1, 2, 3], [0, 0, 0]], ids=["repeated", "lost", "first lost", "all one"])
-def test_collected_refuses_repeated_and_lost_rows(rows: list[int]) -> None:
+@pytest.mark.parametrize("rows", [[0, 1, 1], [2, 1, 2], [0, 0, 0]])
+def test_collected_refuses_repeated_rows(rows: list[int]) -> None:
     collected = metrics.Collected()
     collected.update(torch.zeros(2, 1), torch.zeros(2), rows[:2])
     collected.update(torch.zeros(1, 1), torch.zeros(1), rows[2:])
-    with pytest.raises(RuntimeError, match="an evaluation lost or repeated rows"):
+    with pytest.raises(RuntimeError, match="an evaluation repeated rows"):
         collected.compute()
 
 

@@ -141,7 +141,6 @@ def test_groups_of_a_small_module() -> None:
 
 
 def test_biases_of_more_than_one_dimension_do_not_decay() -> None:
-    # BUG: XLNet's r_w_bias, r_r_bias and r_s_bias are matrices [heads, width], so they decay
     model = build("xlnet")
     made = optim.groups(model, layer_groups(model), 1e-3, 0.01, 1.0)
     names = {id(p): n for n, p in model.named_parameters()}

@@ -56,7 +56,6 @@ def test_no_batch_is_empty(batch_size: int, world: int) -> None:
 @pytest.mark.parametrize("tokens", [10, 64, 200])
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_no_batch_is_empty_with_a_token_budget(world: int, tokens: int) -> None:
-    # BUG (world > 1): a batch over all ranks may have fewer rows than there are ranks, and the others get none
     for rows in ROWS:
         if rows >= world:
             assert all(len(batch) for plan in ranks(rows, 8, world, tokens) for batch in plan), rows
@@ -76,7 +75,6 @@ def test_batch_size_is_kept(batch_size: int, world: int) -> None:
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("tokens", [10, 64, 200])
 def test_token_budget_is_kept(tokens: int, world: int) -> None:
-    # BUG (world > 1): the budget is taken over all ranks together, so a rank with one row more than the others exceeds it
     for rows in ROWS:
         if rows < world:
             continue
@@ -236,7 +234,6 @@ def test_single_rows_stay() -> None:
 
 @pytest.mark.parametrize(("sizes", "share"), [([20, 10], 0.1), ([15, 10], 0.1), ([5, 5, 5, 5, 5, 5], 0.2), ([3, 2, 2, 2], 0.5)])
 def test_a_class_with_a_row_to_give_gives_it(sizes: list[int], share: float) -> None:
-    # BUG for [15, 10]: np.round rounds 1.5 and 2.5 both to 2, so that 10 rows give none at a share of 0.1
     classes = classes_of(sizes)
     _, held = sampling.hold_out(classes, len(classes), share, seed=0)
     assert {classes[i] for i in held} == set(classes)

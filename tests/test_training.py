@@ -93,7 +93,7 @@ def test_kinds_with_heads(labels: list[str], kind: str, names: set[str], model: 
     scores = json.loads((folder / "test_metrics.json").read_text())
     assert {f"test/{n}" for n in names} <= set(scores)
     assert json.loads((folder / "labels.json").read_text())["kind"] == kind
-    predictions = list(csv.DictReader((folder / "predictions" / "test.csv").open()))
+    predictions = list(csv.DictReader((folder / "test_predictions.csv").open()))
     assert len(predictions) == 48
     if kind == "single":
         right = np.mean([r["label"] == r["prediction"] for r in predictions])
@@ -223,7 +223,7 @@ def test_other_verbs_leave_the_record_alone(fit: Run, tmp_path: Path) -> None:
     assert main(["predict", str(folder), other]) == 0
     assert main(["export", str(folder)]) == 0
     assert {n: (folder / n).read_bytes() for n in kept} == kept
-    assert json.loads((folder / "test-other.csv_metrics.json").read_text())["test/rows"] == 9
+    assert json.loads((folder / "test-other.csv-last_metrics.json").read_text())["test/rows"] == 9
 
 
 def test_last_checkpoint_goes_on(fit: Run, tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_two_processes_measure_as_one(bert: str, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stdout.count("test accuracy") == 1
         scores.append(json.loads((folder / "test_metrics.json").read_text()))
-        texts.append((folder / "predictions" / "test.csv").read_text().count("\n"))
+        texts.append((folder / "test_predictions.csv").read_text().count("\n"))
     assert scores[0]["test/rows"] == scores[1]["test/rows"] == 41
     assert texts == [42, 42]
     for name, value in scores[0].items():

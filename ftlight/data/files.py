@@ -10,7 +10,7 @@ import inspect
 import io
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -218,8 +218,8 @@ def load_hub(name: str) -> Any:
         raise UserError(f"{name}: cannot be loaded from the hub ({why}); check the name and the network") from error
 
 
-def read_hub(name: str, split: str) -> Iterator[Row]:
-    """Yields the rows of a split of a hub data set, class labels as their names.
+def read_hub(name: str, split: str, columns: Sequence[str]) -> Iterator[Row]:
+    """Yields the rows of a split of a hub data set, only some columns, class labels as their names.
 
     Raises:
         UserError: the data set cannot be had, or has no such split.
@@ -229,8 +229,10 @@ def read_hub(name: str, split: str) -> Iterator[Row]:
     found = load_hub(name)
     if split not in found:
         raise UserError(f"{name} has no split {split}{nearest(split, found)} (splits: {listing(found)})")
-    names = {k: f.names for k, f in found[split].features.items() if isinstance(f, datasets.ClassLabel)}
-    for number, row in enumerate(found[split], 1):
+    need(found[split].features, columns, name)
+    table = found[split].select_columns(list(dict.fromkeys(columns)))
+    names = {k: f.names for k, f in table.features.items() if isinstance(f, datasets.ClassLabel)}
+    for number, row in enumerate(table, 1):
         yield {**{k: names[k][v] if k in names and v is not None and v >= 0 else v for k, v in row.items()}, LINE: number}
 
 
@@ -245,7 +247,7 @@ def parse_hub(name: str) -> tuple[str, str | None, str | None]:
     return repo, config or None, revision or None
 
 
-def need(row: Row, columns: Iterable[str], path: str) -> None:
+def need(row: Mapping[str, Any], columns: Iterable[str], path: str) -> None:
     """Checks that a row has the columns.
 
     Raises:
@@ -259,12 +261,12 @@ def need(row: Row, columns: Iterable[str], path: str) -> None:
 
 
 def as_text(value: Any, path: str, line: int, column: str) -> str:
-    """A cell as text: numbers become their digits, missing becomes empty.
+    """A cell as text: numbers become their digits, missing (also nan, which Parquet has for it) becomes empty.
 
     Raises:
         UserError: the value is a list or an object.
     """
-    if value is None:
+    if value is None or value != value:
         return ""
     if isinstance(value, (list, dict, bytes)):
         raise UserError(f"{path}:{line}: column {column} holds {type(value).__name__}, expected text")

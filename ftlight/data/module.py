@@ -137,7 +137,7 @@ class DataModule(L.LightningDataModule):
                 self.raw("train")
             else:
                 raise UserError(f"no {split} data: give data.{split}, or data.{split}_split to hold out a share of train")
-            if split == "train":
+            if split == "train" and own:
                 self._hold_out()
         return self._raw[split]
 
@@ -168,6 +168,15 @@ class DataModule(L.LightningDataModule):
             self._raw["train"], self._raw[split] = table.select(kept), table.select(held)
             self.notes.append(f"no {split} data given: {self.shares[split]:.0%} of train held out (data.{split}_split)")
 
+    def prepare_data(self) -> None:
+        """Fills the caches on one process of each machine, while the others wait."""
+        if self.trainer is not None and self.trainer.state.fn is not None:
+            self.setup(self.trainer.state.fn.value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a loading process needs where it does not inherit memory: how to collate, not the trainer or the tables."""
+        return {**self.__dict__, "trainer": None, "sets": {}, "_raw": {}}
+
     def setup(self, stage: str) -> None:
         """Reads, checks and encodes the splits of a stage; ``fit`` includes the test, so that its faults show first."""
         for split in SPLITS[stage]:
@@ -177,11 +186,15 @@ class DataModule(L.LightningDataModule):
     # Batches
 
     def _position(self) -> tuple[int, int]:
-        """The epoch, and how many of its batches are done: more than none where a run goes on in the middle."""
+        """The epoch, and how many of its batches are done: more than none where a run goes on in the middle.
+
+        What is processed counts: when the loader is made, Lightning's own count of epochs still says the one before.
+        """
         if self.trainer is None:
             return 0, 0
-        loop = self.trainer.fit_loop
-        return self.trainer.current_epoch, loop.epoch_loop.batch_progress.current.completed if loop.restarting else 0
+        loop: Any = self.trainer.fit_loop
+        done = loop.epoch_loop.batch_progress.current.processed if loop.restarting else 0
+        return loop.epoch_progress.current.processed, done
 
     def _loader(
         self, plan: Callable[[int], list[np.ndarray]], table: Any, position: Callable[[], tuple[int, int]] | None = None

@@ -130,7 +130,8 @@ class Batches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         """Yields row numbers, a list per batch."""
         epoch, done = self.position()
-        return iter([batch.tolist() for batch in self.plan(epoch)[done:]])
+        plan = self.plan(epoch)
+        return iter([batch.tolist() for batch in plan[done if done < len(plan) else 0 :]])
 
     def __len__(self) -> int:
         """Batches of the current epoch."""

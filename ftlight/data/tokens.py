@@ -30,6 +30,14 @@ def max_length(name: str) -> int:
     return shortest if shortest < 10**6 else 4096  # tokenizers without a limit say 10**30
 
 
+def identity(tokenizer: Any) -> str:
+    """What a tokenizer does, as text: its rules, without the limits that its last call left in it."""
+    if not tokenizer.is_fast:
+        return f"{tokenizer.name_or_path} {tokenizer!r}"
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    return json.dumps({k: v for k, v in rules.items() if k not in ("truncation", "padding")})
+
+
 def tokenize(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, longest: int) -> dict[str, list[Any]]:
     """Tokenizes texts or pairs of texts, cutting at ``longest`` (the longer of a pair first).
 

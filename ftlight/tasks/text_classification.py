@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import datasets
 import numpy as np
@@ -38,8 +38,8 @@ def read_rows(
     Raises:
         UserError: a column is missing, or a row has no label.
     """
-    rows = files.read_hub(name, split) if name.startswith("hf:") else files.read(files.check(name), encoding)
     columns = [*text, *([text_pair] if text_pair else []), label]
+    rows = files.read_hub(name, split, columns) if name.startswith("hf:") else files.read(files.check(name), encoding)
     kind: type | None = None
     for row in rows:
         files.need(row, columns, name)
@@ -52,7 +52,7 @@ def read_rows(
             value = "".join(f"{files.as_text(v, name, line, label)}{labels.SEPARATOR}" for v in value) or labels.SEPARATOR
         value = files.as_text(value, name, line, label).strip()
         if not value:
-            raise UserError(f"{name}:{line}: column {label} has no label; fill it in or take the row out")
+            raise UserError(f"{name}:{line}: column {label} has no label; fill it in or take the row out (of several labels, | means none)")
         joined = "\n".join(files.as_text(row[c], name, line, c) for c in text)
         pair = files.as_text(row[text_pair], name, line, text_pair) if text_pair else ""
         yield {"text": joined, "pair": pair, "label": value, "line": line}
@@ -95,13 +95,17 @@ class TextData(DataModule):
 
     @property
     def kind(self) -> labels.Kind:
-        """What the label column asks for; read from train where it is not given."""
+        """What the label column asks for; read from train, before anything is held out of it, where it is not given."""
+        if self.given_kind == "auto" and self.given_labels is not None and not self.files["train"]:
+            return "single"
         if self.given_kind == "auto":
-            if self.given_labels is not None and not self.files["train"]:
-                return "single"
-            self.given_kind = labels.infer_kind(self.raw("train").unique("label"))
+            self._infer_kind(self.raw("train"))
+        return cast(labels.Kind, self.given_kind)
+
+    def _infer_kind(self, table: datasets.Dataset) -> None:
+        if self.given_kind == "auto":
+            self.given_kind = labels.infer_kind(table.unique("label"))
             self.notes.append(f"kind of task: {self.given_kind}, by column {self.label} (data.kind)")
-        return self.given_kind
 
     @property
     def labels(self) -> list[str]:
@@ -123,8 +127,8 @@ class TextData(DataModule):
 
     def classes(self, table: datasets.Dataset) -> Sequence[str] | None:
         """Labels of the rows, where there is one each."""
-        kind = labels.infer_kind(table.unique("label")) if self.given_kind == "auto" else self.given_kind
-        return table["label"][:] if kind == "single" else None
+        self._infer_kind(table)
+        return table["label"][:] if self.given_kind == "single" else None
 
     # Rows
 
@@ -163,17 +167,18 @@ class TextData(DataModule):
         place = str(self.files[split] or self.files["train"])
         where = "data.labels" if self.given_labels else "train"
         targets = labels.encode(table["label"][:], table["line"][:], self.kind, self.labels, place, where)
-        # a fast tokenizer's own hash changes as it is used; its files and options do not
-        key = [table._fingerprint, self.tokenizer.backend_tokenizer.to_str() if self.tokenizer.is_fast else self.tokenizer_name]
-        mark = datasets.fingerprint.Hasher.hash([*key, self.max_length, bool(self.text_pair), files.code(tokens.tokenize)])
+        code = files.code(tokens.tokenize)
+        mark = datasets.fingerprint.Hasher.hash(
+            [table._fingerprint, tokens.identity(self.tokenizer), self.max_length, bool(self.text_pair), code]
+        )
         encoded = table.map(
             lambda rows: self._tokenize(rows["text"], rows["pair"]),
             batched=True,
             remove_columns=table.column_names,
             new_fingerprint=mark,
         )
-        self._note_cut(np.asarray(encoded["uncut"]), split)
-        empty = sum(not t.strip() for t in table["text"])
+        self._note_cut(np.asarray(encoded["uncut"][:]), split)
+        empty = sum(not t.strip() for t in table["text"][:])
         if empty:
             self.notes.append(f"{split}: {empty} rows have no text")
         return _Encoded(encoded.remove_columns("uncut"), targets)
@@ -205,7 +210,8 @@ class TextData(DataModule):
             files.need(row, self.columns, place)
         texts = ["\n".join(files.as_text(r[c], place, i, c) for c in self.text) for i, r in enumerate(rows, 1)]
         pairs = [files.as_text(r[self.text_pair], place, i, self.text_pair) for i, r in enumerate(rows, 1)] if self.text_pair else []
-        self.sets["predict"] = _Encoded(self._tokenize(texts, pairs), None)
+        chunks = [self._tokenize(texts[i : i + 1000], pairs[i : i + 1000]) for i in range(0, len(rows), 1000)]
+        self.sets["predict"] = _Encoded({k: [v for chunk in chunks for v in chunk[k]] for k in chunks[0]}, None)
 
 
 class _Encoded:
@@ -320,13 +326,17 @@ class TextClassification(Task):
         return logits.detach().softmax(-1) if self.kind == "single" else logits.detach().sigmoid()
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss over rows: cross-entropy, binary cross-entropy, or squared error in units of the targets' variance."""
+        """Mean loss over rows: cross-entropy, binary cross-entropy, or squared error.
+
+        In training weighted, smoothed, and in units of the targets' variance; in evaluation plain, the same for every verb.
+        """
+        weights, smoothing = (self.weights, self.label_smoothing) if self.training else (None, 0.0)
         if self.kind == "regression":
-            return F.mse_loss(logits, targets.float()) / self.variance
+            return F.mse_loss(logits, targets.float()) / (self.variance if self.training else 1)
         if self.kind == "single":
-            return F.cross_entropy(logits, targets, weight=self.weights, label_smoothing=self.label_smoothing)
-        smooth = targets * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
-        return F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=self.weights)
+            return F.cross_entropy(logits, targets, weight=weights, label_smoothing=smoothing)
+        smooth = targets * (1 - smoothing) + 0.5 * smoothing
+        return F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights)
 
     def measure(self, outputs: Tensor, targets: Tensor) -> Evidence:
         """All metrics of the kind, with the interval of its score."""
@@ -352,7 +362,7 @@ class TextClassification(Task):
         return decoded
 
     def describe(self) -> str:
-        """labels.Kind and head."""
+        """Kind and head."""
         return f"{self.kind}, native head" if self.pooling == "native" else f"{self.kind}, {self.pooling} pooling"
 
     def export(self, folder: Path, data: DataModule) -> None:

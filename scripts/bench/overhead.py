@@ -126,7 +126,7 @@ def fit_ftlight(task: ftlight.Task, data: ftlight.TextData, precision: str, cloc
     """Trains an epoch with ftlight."""
     with tempfile.TemporaryDirectory() as run:
         only = {"max_epochs": 1, "test": False, "enable_checkpointing": False}  # disk writes would reach into the next window
-        trainer = ftlight.Trainer(run=run, precision=PRECISION[precision], callbacks=[clock], **only)
+        trainer = ftlight.Trainer(run=f"{run}/run", precision=PRECISION[precision], callbacks=[clock], **only)
         trainer.fit(task, datamodule=data)
 
 
