@@ -218,8 +218,9 @@ class Task(L.LightningModule):
         """Every row was seen, unless an option limits the batches."""
         trainer: Any = self.trainer
         table = getattr(trainer.datamodule, "sets", {}).get({"val": "validation"}.get(stage, stage))
-        limited = getattr(trainer, f"limit_{stage}_batches") != 1.0 or trainer.overfit_batches or trainer.fast_dev_run
-        if table is not None and not limited and not trainer.sanity_checking and rows != len(table):
+        limit = getattr(trainer, f"limit_{stage}_batches")
+        whole = isinstance(limit, float) and limit == 1.0 and not trainer.overfit_batches  # 1 is one batch, 1.0 all of them
+        if table is not None and whole and not trainer.sanity_checking and rows != len(table):
             raise RuntimeError(f"{stage}: {rows} rows were seen, there are {len(table)}")
 
     # Optimizer

@@ -236,9 +236,9 @@ def test_last_checkpoint_goes_on(fit: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("at", [3, 7, 9, 13])
 def test_ctrl_c_and_going_on_ends_with_the_same_weights(at: int, tmp_path: Path, toy: str, capsys: Any) -> None:
     """Without dropout, whose random numbers are not kept yet: in the middle of an epoch, and at its start."""
-    still = str(make_bert(tmp_path / "still", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, sentence_encoder=False))
+    still = still_bert(tmp_path / "still")
 
-    class Stop(L.Callback):
+    class StopAt(L.Callback):
         def on_train_batch_start(self, trainer: Any, *rest: Any) -> None:
             if trainer.global_step == at:
                 raise KeyboardInterrupt
@@ -252,12 +252,132 @@ def test_ctrl_c_and_going_on_ends_with_the_same_weights(at: int, tmp_path: Path,
 
     whole = run("whole", [])
     with pytest.raises(SystemExit):
-        run("stopped", [Stop()])
+        run("stopped", [StopAt()])
     assert f"stopped at step {at}; to go on: python -m ftlight fit" in capsys.readouterr().out
     assert json.loads((tmp_path / "stopped" / "run.json").read_text())["status"] == "stopped"
     last = run("more", [], tmp_path / "stopped" / "checkpoints" / "last.ckpt")
     for (name, a), b in zip(whole.state_dict().items(), last.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
+
+
+def still_bert(folder: Path) -> str:
+    """A tiny BERT without dropout."""
+    return str(make_bert(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, sentence_encoder=False))
+
+
+def test_going_on_after_an_epoch_keeps_the_order_and_the_best(tmp_path: Path, toy: str) -> None:
+    backbone = still_bert(tmp_path / "still")
+
+    def run(name: str, epochs: int, ckpt_path: Path | None = None) -> TextClassification:
+        L.seed_everything(0, verbose=False)
+        task, data = build(backbone, toy, lr=1e-3, lr_schedule="constant", warmup=0.0)
+        trainer = Trainer(max_epochs=epochs, accelerator="cpu", run=str(tmp_path / name), enable_progress_bar=False)
+        trainer.fit(task, datamodule=data, ckpt_path=ckpt_path)
+        return task
+
+    whole = run("whole", 3)
+    run("first", 1)
+    rest = run("rest", 3, tmp_path / "first" / "checkpoints" / "last.ckpt")
+    for (name, a), b in zip(whole.state_dict().items(), rest.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    done = run("nothing left", 3, tmp_path / "rest" / "checkpoints" / "last.ckpt")
+    best = [json.loads((tmp_path / n / "run.json").read_text())["best"] for n in ("whole", "rest", "nothing left")]
+    assert best[0] == best[1] == best[2]
+    assert torch.equal(next(done.parameters()), next(rest.parameters()))
+    assert (tmp_path / "nothing left" / "checkpoints" / "best.ckpt").is_file()
+
+
+class Stop(L.Callback):
+    """Ctrl-C at a hook."""
+
+    def __init__(self, hook: str) -> None:
+        setattr(self, hook, self._stop)
+
+    def _stop(self, *rest: Any) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("hook", ["on_validation_batch_start", "on_test_batch_start"])
+def test_ctrl_c_in_an_evaluation_leaves_a_run_that_goes_on(hook: str, bert: str, toy: str, tmp_path: Path) -> None:
+    def run(name: str, callbacks: list[L.Callback], ckpt_path: Path | None = None) -> None:
+        data = TextData(train=toy, test=toy, tokenizer=bert, batch_size=8)
+        task = TextClassification(bert, labels=data.labels, kind=data.kind)
+        trainer = Trainer(max_epochs=2, accelerator="cpu", run=str(tmp_path / name), callbacks=callbacks, enable_progress_bar=False)
+        trainer.fit(task, datamodule=data, ckpt_path=ckpt_path)
+
+    with pytest.raises(SystemExit):
+        run("stopped", [Stop(hook)])
+    assert json.loads((tmp_path / "stopped" / "run.json").read_text())["status"] == "stopped"
+    last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
+    assert last.is_file() == (hook == "on_test_batch_start")
+    if last.is_file():
+        run("more", [], last)
+        assert json.loads((tmp_path / "more" / "run.json").read_text())["status"] == "done"
+
+
+@pytest.mark.parametrize("limit", [["--trainer.max_steps", "3"], ["--trainer.max_steps", "9"], ["--trainer.max_time", "00:00:00:03"]])
+def test_runs_that_end_by_steps_or_time(limit: list[str], bert: str, toy: str, tmp_path: Path, capsys: Any) -> None:
+    words = ["--model", "TextClassification", "--model.backbone", bert, "--data.train", toy, "--data.test", toy, "--data.batch_size", "8"]
+    constant = ["--model.lr_schedule", "constant"] if "max_time" in limit[0] else []
+    assert main(["fit", *words, "--trainer.accelerator", "cpu", "--run", "r", *limit, *constant]) == 0
+    facts = json.loads((tmp_path / "r" / "run.json").read_text())
+    assert facts["steps"] == int(limit[1]) if "max_steps" in limit[0] else facts["steps"] > 0
+    assert facts["best"]
+    assert (tmp_path / "r" / "test_metrics.json").is_file()
+    assert "/-1" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--trainer.limit_val_batches", "1", "--trainer.limit_test_batches", "1", "--trainer.limit_train_batches", "2"],
+        ["--trainer.limit_val_batches", "0"],
+        ["--data.validation_split", "0"],
+        ["--trainer.accumulate_grad_batches", "3"],
+        ["--trainer.val_check_interval", "0.5"],
+        ["--data.tokens_per_batch", "40"],
+        ["--data.workers", "2"],
+        ["--trainer.log_every_n_steps", "0"],
+        ["--trainer.enable_checkpointing", "false"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_options_that_change_the_course(words: list[str], fit: Run, tmp_path: Path) -> None:
+    folder = fit("--data.test", write_csv(tmp_path / "test.csv", toy_rows(20)), *words, epochs=2)
+    scores = json.loads((folder / "test_metrics.json").read_text())
+    rows = (folder / "test_predictions.csv").read_text().count("\n") - 1
+    assert rows == scores["test/rows"] == (8 if "--trainer.limit_test_batches" in words else 20)
+    assert (folder / "checkpoints" / "best.ckpt").is_file() != ("--trainer.enable_checkpointing" in words)
+
+
+def test_labels_with_brackets_and_emoji(fit: Run, tmp_path: Path, capsys: Any) -> None:
+    names = ["[/NEG]", "[red]", "😀"]
+    rows = [(text, names[i % 3]) for i, (text, _) in enumerate(toy_rows(45))]
+    file = write_csv(tmp_path / "odd.csv", rows)
+    folder = fit("--data.test", file, train=file)
+    assert main(["test", str(folder)]) == 0
+    assert main(["predict", str(folder), "--text", "#late null"]) == 0
+    assert any(name in capsys.readouterr().out for name in names)
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], ["0.5", "2.5"]])
+def test_test_says_what_fit_said(labels: list[str], fit: Run, tmp_path: Path) -> None:
+    rows = [(text, labels[i % 2]) for i, (text, _) in enumerate(toy_rows(40))]
+    file = write_csv(tmp_path / "t.csv", rows)
+    options = ["--model.class_weight", "balanced", "--model.label_smoothing", "0.1"] if labels[0] == "a" else []
+    folder = fit("--data.test", file, *options, train=file)
+    before = (folder / "test_metrics.json").read_bytes()
+    assert main(["test", str(folder)]) == 0
+    assert (folder / "test_metrics.json").read_bytes() == before
+
+
+def test_a_share_of_train_that_was_changed_is_not_measured(fit: Run, toy: str, capsys: Any) -> None:
+    folder = fit("--data.test_split", "0.2")
+    assert json.loads((folder / "test_metrics.json").read_text())["test/rows"] == 12
+    assert main(["test", str(folder)]) == 0
+    write_csv(Path(toy), toy_rows(63))
+    assert main(["test", str(folder)]) == 2
+    assert "toy.csv was changed since the run" in capsys.readouterr().err
 
 
 def test_two_processes_measure_as_one(bert: str, tmp_path: Path) -> None:
