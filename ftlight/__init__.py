@@ -9,9 +9,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ftlight.cli import load as load
+    from ftlight.data.text import TextData as TextData
     from ftlight.task import Task as Task
     from ftlight.tasks.text_classification import TextClassification as TextClassification
-    from ftlight.tasks.text_classification import TextData as TextData
     from ftlight.trainer import Trainer as Trainer
 
 _HOMES = {
@@ -19,7 +19,7 @@ _HOMES = {
     "Task": "ftlight.task",
     "Trainer": "ftlight.trainer",
     "TextClassification": "ftlight.tasks.text_classification",
-    "TextData": "ftlight.tasks.text_classification",
+    "TextData": "ftlight.data.text",
 }
 __all__ = ["Task", "TextClassification", "TextData", "Trainer", "__version__", "load"]
 

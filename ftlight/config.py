@@ -14,7 +14,7 @@ import yaml
 
 from ftlight.errors import UserError, listing, nearest
 
-TASKS = Path(__file__).parent / "tasks"
+TASKS, DATA = (Path(__file__).parent / name for name in ("tasks", "data"))
 PATHS = {"data": ("train", "validation", "test"), "model": ("backbone",)}
 TOP = ("model", "data", "trainer", "seed_everything")
 # What other tools call our options; named in the error, never guessed.
@@ -118,7 +118,7 @@ def task_names() -> list[str]:
 
 
 def find_class(name: str, where: str = "", home: str = "") -> type:
-    """Finds a class by its dotted path, or by its bare name among the shipped tasks.
+    """Finds a class by its dotted path, or by its bare name among the shipped tasks and data modules.
 
     Args:
         name: ``TextClassification``, ``TextData`` or ``my_task.Mine``.
@@ -138,8 +138,8 @@ def find_class(name: str, where: str = "", home: str = "") -> type:
             raise UserError(f"{where}no module {module} for {name}; put {module.split('.')[0]}.py beside the YAML") from None
     else:
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", attribute).lower()
-        modules = [home] if home else []
-        modules += sorted((f"ftlight.tasks.{stem}" for stem in task_files()), key=lambda m: not m.endswith(f".{snake}"))
+        own = [f"ftlight.tasks.{stem}" for stem in task_files()] + [f"ftlight.data.{p.stem}" for p in DATA.glob("[!_]*.py")]
+        modules = [*([home] if home else []), *sorted(own, key=lambda m: not m.endswith(f".{snake}"))]
         classes = (getattr(importlib.import_module(m), attribute, None) for m in modules)
         found = next((c for m, c in zip(modules, classes, strict=True) if getattr(c, "__module__", None) == m), None)
     if not inspect.isclass(found):

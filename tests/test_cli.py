@@ -191,8 +191,9 @@ def test_help_and_version(capsys: Any) -> None:
 
 @pytest.mark.parametrize("section", ["model", "data", "trainer"])
 def test_every_option_has_its_sentence(section: str, capsys: Any) -> None:
+    from ftlight.data.text import TextData
     from ftlight.help import _options
-    from ftlight.tasks.text_classification import TextClassification, TextData
+    from ftlight.tasks.text_classification import TextClassification
     from ftlight.trainer import Trainer
 
     cls = {"model": TextClassification, "data": TextData, "trainer": Trainer}[section]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from ftlight import config
+from ftlight.data.text import TextData
 from ftlight.errors import UserError
-from ftlight.tasks.text_classification import TextClassification, TextData
+from ftlight.tasks.text_classification import TextClassification
 from ftlight.trainer import Trainer
 
 TASK = "model: {task: TextClassification}\n"
@@ -367,7 +368,7 @@ def test_expanded_form() -> None:
         "seed_everything": 3,
         "trainer": {"max_epochs": 2},
         "model": {"class_path": "ftlight.tasks.text_classification.TextClassification", "init_args": {"lr": 1e-4}},
-        "data": {"class_path": "ftlight.tasks.text_classification.TextData", "init_args": {"batch_size": 4}},
+        "data": {"class_path": "ftlight.data.text.TextData", "init_args": {"batch_size": 4}},
     }
 
 
@@ -488,7 +489,8 @@ def test_tasks_are_files() -> None:
 # A user's own class
 
 OWN = """
-from ftlight.tasks.text_classification import TextClassification, TextData
+from ftlight.data.text import TextData
+from ftlight.tasks.text_classification import TextClassification
 
 class Mine(TextClassification):
     def __init__(self, *, sharpness: float = 1.0, **base):
@@ -511,7 +513,7 @@ def test_own_class_in_a_file_beside_the_yaml(tmp_path: Path) -> None:
     merged, places = config.merge([put("model: {task: ftlight_test_own_a.Mine, sharpness: 2, lr: 1}\ndata: {batch_size: 3}", "far/x.yaml")])
     made = config.expand(merged, places, Trainer)
     assert made["model"] == {"class_path": "ftlight_test_own_a.Mine", "init_args": {"sharpness": 2, "lr": 1}}
-    assert made["data"]["class_path"] == "ftlight.tasks.text_classification.TextData"
+    assert made["data"]["class_path"] == "ftlight.data.text.TextData"
     assert sys.modules["ftlight_test_own_a"].__file__ == str(tmp_path / "far" / "ftlight_test_own_a.py")
 
 
