@@ -163,7 +163,7 @@ def _say(row: files.Row, answer: dict[str, Any], all_of_them: bool) -> None:
     text = next(str(v) for k, v in row.items() if not k.startswith("__"))
     named = sorted(answer.get("probabilities", {}).items(), key=lambda item: -item[1])
     shown = ", ".join(f"{k} {v:.2f}" for k, v in (named if all_of_them else named[:3])) or screen.number(answer["score"])
-    screen.console.print(f"{text}\n  {answer['prediction']}  ({shown})", markup=False)
+    screen.console.print(f"{text}\n  {answer['prediction']}  ({shown})")
 
 
 def load(path: str) -> Predictor:

@@ -81,6 +81,10 @@ def resolve(verb: str, words: Words, trainer: type) -> tuple[dict[str, Any], dic
         _use_run(folder, merged, words, verb)
     elif verb == "fit":
         words.options.setdefault("trainer.name", _name(words.configs[-1]) if words.configs else merged["model"][0])
+    checkpoint = words.options.get("ckpt_path")
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        beside = [p.name for p in Path(checkpoint).parent.glob("*.ckpt")]
+        raise UserError(f"{checkpoint}: no such checkpoint (there are: {', '.join(beside) or 'none'})")
     expanded = config.expand(merged, places, trainer)
     _check_options(verb, words, expanded, trainer)
     return expanded, places
@@ -107,11 +111,7 @@ def _use_run(folder: Path, merged: dict[str, Any], words: Words, verb: str) -> N
     if verb == "predict":  # the scores of an exported model, to the last digits
         merged["trainer"]["precision"] = "32-true"
     wanted = words.options.get("ckpt_path", "best")
-    path = folder / "checkpoints" / f"{wanted}.ckpt" if wanted in ("best", "last") else Path(wanted)
-    if not path.is_file():
-        there = [p.name for p in (folder / "checkpoints").glob("*.ckpt")]
-        raise UserError(f"{path}: no such checkpoint (there are: {', '.join(there) or 'none'})")
-    words.options["ckpt_path"] = str(path)
+    words.options["ckpt_path"] = str(folder / "checkpoints" / f"{wanted}.ckpt") if wanted in ("best", "last") else wanted
 
 
 def _check_options(verb: str, words: Words, expanded: dict[str, Any], trainer: type) -> None:

@@ -40,27 +40,27 @@ def make(path: str | None, name: str) -> Path:
     Raises:
         UserError: ``path`` is there already; nothing is overwritten.
     """
+    target = Path("runs").absolute() / name if path is None else Path(path).expanduser().absolute()
+    try:
+        target.mkdir(parents=True, exist_ok=path is None)
+    except FileExistsError:
+        raise UserError(f"{target} is there already; nothing is overwritten. Give another --run DIR, or move it away") from None
+    except OSError as error:
+        raise UserError(f"{target} cannot be made ({error.strerror}); give another with --run DIR") from None
     if path is not None:
-        folder = Path(path).expanduser().absolute()
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            raise UserError(f"{folder} is there already; nothing is overwritten. Give another --run DIR, or move it away") from None
-        return folder
-    home = Path("runs").absolute() / name
-    home.mkdir(parents=True, exist_ok=True)
+        return target
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     for attempt in range(1000):  # two runs in one second
-        folder = home / (f"{stamp}-{attempt}" if attempt else stamp)
+        folder = target / (f"{stamp}-{attempt}" if attempt else stamp)
         try:
             folder.mkdir()
             break
         except FileExistsError:
             continue
-    link = home / f".latest-{os.getpid()}"
+    link = target / f".latest-{os.getpid()}"
     with contextlib.suppress(OSError):  # Windows lets only some users make links
         link.symlink_to(folder.name)
-        os.replace(link, home / "latest")
+        os.replace(link, target / "latest")
     return folder
 
 

@@ -246,6 +246,9 @@ def test_a_wrong_command(words: list[str], said: str, capsys: Any) -> None:
         (["--data.label", "intent"], "no column intent (columns: text, label)"),
         (["--data.kind", "regression"], "label 'good' is not a number; for classes set data.kind: single"),
         (["--ckpt_path"], "--ckpt_path needs a value"),
+        (["--ckpt_path", "none.ckpt"], "none.ckpt: no such checkpoint (there are: none)"),
+        (["--run", "toy.csv"], "toy.csv is there already; nothing is overwritten"),
+        (["--run", "toy.csv/x"], "cannot be made (Not a directory)"),
     ],
 )
 def test_a_wrong_option(option: list[str], said: str, bert: str, toy: str, capsys: Any) -> None:
