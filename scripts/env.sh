@@ -3,6 +3,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PIP_DISABLE_PIP_VERSION_CHECK=1
+# Threads that wait sleep instead of spinning: beside other busy processes training keeps its speed instead of a tenth of it.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 
 ftlight_install() {
   local extras=$1 python=${FTLIGHT_PYTHON:-python3} mark
