@@ -125,7 +125,7 @@ def width(name: str) -> int:
 
 
 def load(name: str, auto: str = "AutoModel", *, pretrained: bool = True, **config: Any) -> nn.Module:
-    """Loads a pre-trained model in fp32, in training mode.
+    """Loads a pre-trained model in fp32, in training mode, with the names of what was not pre-trained in ``new_parameters``.
 
     Args:
         name: hub id or folder.
@@ -161,6 +161,7 @@ def load(name: str, auto: str = "AutoModel", *, pretrained: bool = True, **confi
             raise UserError(f"model.backbone: the weights in {name} cannot be loaded ({str(error).strip().splitlines()[0]})") from error
         raise _unreachable(name, error) from error
     _check_loaded(name, model, info)
+    model.new_parameters = tuple(info["missing_keys"])  # they belong to the head, wherever they are
     return model.train()
 
 

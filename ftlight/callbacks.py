@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 
-from ftlight import backbone, optim, run, screen, summary, tracking
+from ftlight import backbone, freezing, optim, run, screen, summary, tracking
 from ftlight.data.module import DataModule
 from ftlight.errors import UserError
 from ftlight.task import Evidence, Task
@@ -118,8 +118,11 @@ class RunFolder(Callback):
         """Sets the number of epochs where none was given, and shows what is about to be done."""
         if trainer.auto_epochs:
             trainer.fit_loop.max_epochs = min(max(EPOCHS[0], round(STEPS / optim.steps_per_epoch(trainer))), EPOCHS[1])
+        schedule = freezing.of(trainer)
+        schedule.count(trainer)
         if trainer.is_global_zero:
             screen.table(summary.opening(trainer, pl_module))
+            screen.grid(*summary.layers(schedule))
 
     def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
         """Ends at max_steps by a stop: Lightning validates before a stop, but not at max_steps."""
@@ -176,11 +179,19 @@ def _write_test(trainer: Any, task: Task, evidence: Evidence) -> None:
     facts = run.read_json(trainer.folder / "run.json")
     known = not isinstance(data, DataModule) or facts.get("data_sha256", {}).get("test") == data.digests.get("test")
     checkpoint = Path(str(trainer.ckpt_path or "best")).stem
-    stem = "-".join(["test", *([] if known else [Path(data.files["test"]).name]), *([] if checkpoint == "best" else [checkpoint])])
+    stem = "-".join(
+        [
+            "test",
+            *(["wise"] if trainer.wise else []),
+            *([] if known else [Path(data.files["test"]).name]),
+            *([] if checkpoint == "best" else [checkpoint]),
+        ]
+    )
     low, high = evidence.interval
     scores = {f"test/{k}": v for k, v in evidence.values.items()}
     bounds = {f"test/{task.score}_low": low, f"test/{task.score}_high": high, "test/rows": evidence.rows}
-    run.write_json(trainer.folder / f"{stem}_metrics.json", {**scores, **bounds})
+    how = {"wise": trainer.wise} if trainer.wise else {}
+    run.write_json(trainer.folder / f"{stem}_metrics.json", {**scores, **bounds, **how})
     if not isinstance(data, DataModule) or evidence.outputs is None or evidence.numbers is None:
         return
     table = data.raw("test").select(evidence.numbers.tolist())

@@ -71,6 +71,8 @@ class CLI(LightningCLI):
             parser.add_argument("--text", type=str, default="", help="One text to predict.")
             parser.add_argument("--out", type=str, default="", help="File to write; .jsonl for JSON lines, else CSV.")
             parser.add_argument("--probabilities", type=bool, default=False, help="Write the probability of every label.")
+        if subcommand == "test":
+            parser.add_argument("--wise", type=str, default="", help="Share of the fine-tuned weights, or auto.")
         return parser
 
     def _parse_ckpt_path(self) -> None:
@@ -109,6 +111,11 @@ class CLI(LightningCLI):
 
     def test(self, model: Task, datamodule: DataModule, ckpt_path: str | None = None) -> None:
         """Measures the test data, and shows it."""
+        wanted = self.config_init["test"].wise
+        if wanted:
+            assert ckpt_path is not None
+            self.trainer.interpolate(model, datamodule, ckpt_path, wanted)
+            ckpt_path = None
         self._measure("test", self.trainer.test, model, datamodule, ckpt_path)
 
     def _measure(self, stage: str, measure: Callable[..., Any], model: Task, data: DataModule, ckpt_path: str | None) -> None:
@@ -175,21 +182,19 @@ def load(path: str) -> Predictor:
     Raises:
         UserError: there is no such run, or it has no checkpoint.
     """
-    import torch
-
     words = command.Words([path])
     resolved, _ = command.resolve("predict", words, Trainer)
     resolved["seed_everything"] = False  # the caller's random numbers are the caller's
     screen.quiet()
     cli = CLI(["--config", json.dumps(resolved, ensure_ascii=False)], run=False)
-    state = torch.load(words.options["ckpt_path"], map_location="cpu", weights_only=True)["state_dict"]
-    cli.model.load_state_dict(state)
+    cli.model.restore(words.options["ckpt_path"])
     return Predictor(cli.model, cli.datamodule)
 
 
 def main(verb: str, argv: Sequence[str]) -> int:
     """Runs a verb. Returns the exit status: 0, or 2 for a fault in what was given."""
     places: dict[str, str] = {}
+    words = None
     try:
         words = command.Words(argv)
         resolved, places = command.resolve(verb, words, Trainer)
@@ -197,17 +202,15 @@ def main(verb: str, argv: Sequence[str]) -> int:
         inside = re.compile(r"^(model|data)\.")
         options = ["--" + inside.sub(r"\1.init_args.", key) + f"={value}" for key, value in words.options.items()]
         CLI([verb, "--config", json.dumps(resolved, ensure_ascii=False), *options])
-    except UserError as error:
-        return _fail(str(error))
     except ArgumentError as error:
         return _fail(command.explain(str(error.message), places))
     except MisconfigurationException as error:
         return _fail(" ".join(str(error).split()))
-    except ValueError as error:  # jsonargparse wraps what a constructor raises
+    except (UserError, ValueError) as error:  # jsonargparse wraps what a constructor raises
         fault = user_error(error)
         if fault is None:
             raise
-        return _fail(str(fault))
+        return _fail(command.placed(str(fault), places, words.options if words else ()))
     return 0
 
 

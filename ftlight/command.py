@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +103,8 @@ def _use_run(folder: Path, merged: dict[str, Any], words: Words, verb: str) -> N
         merged["data"][1]["labels"] = known["labels"]
     if "kind" in known:
         merged["data"][1]["kind"] = known["kind"]
-    # all weights come from the checkpoint
-    merged["model"][1].update(pretrained=False, backbone=str(folder / "backbone"))
+    if not merged["model"][1].get("peft") and not words.options.get("wise"):  # all weights come from the checkpoint
+        merged["model"][1].update(pretrained=False, backbone=str(folder / "backbone"))
     # where a run was trained is not where it is used
     kept = PLACEMENT if verb in ("validate", "test") else ()
     merged["trainer"] = {"devices": 1, **{k: v for k, v in merged["trainer"].items() if k in kept}, "run": str(folder)}
@@ -122,7 +122,7 @@ def _check_options(verb: str, words: Words, expanded: dict[str, Any], trainer: t
     """
     known = {s: config.options(config.find_class(expanded[s]["class_path"])) for s in ("model", "data")}
     known["trainer"] = config.options(trainer)
-    own = {"predict": ["file", "text", "out", "probabilities"], "export": ["out"]}.get(verb, [])
+    own = {"predict": ["file", "text", "out", "probabilities"], "test": ["wise"], "export": ["out", "wise"]}.get(verb, [])
     plain = [*(ALIASES if verb == "fit" else []), "seed_everything", "ckpt_path", *own]
     names = [*plain, "config", "model", "data", *(f"{s}.{n}" for s, ns in known.items() for n in ns)]
     for option in words.options:
@@ -132,6 +132,19 @@ def _check_options(verb: str, words: Words, expanded: dict[str, Any], trainer: t
         alias = config.FOREIGN.get(key or section)
         hint = f"; ftlight calls it --{alias}" if alias else nearest(option, names)
         raise UserError(f"--{option} is not an option of {verb}{hint} (all: python -m ftlight {verb} --help)")
+
+
+def placed(message: str, places: dict[str, str], options: Collection[str] = ()) -> str:
+    """Puts file and line before each line of a message that begins with an option given in a file, and not on the command line."""
+    lines = []
+    for line in message.splitlines():
+        found = re.match(r"(model|data|trainer)(\.\w+)+", line)
+        key = found.group() if found else ""
+        overruled = any(key == o or key.startswith(f"{o}.") for o in options)
+        while key and key not in places:
+            key = key.rpartition(".")[0]
+        lines.append(f"{places[key]}: {line}" if "." in key and not overruled else line)
+    return "\n".join(lines)
 
 
 TYPES = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}

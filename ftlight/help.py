@@ -29,6 +29,7 @@ TOP = {
         ("RUN", "folder of the run"),
         ("--ckpt_path best|last|FILE", "checkpoint to measure (default: best)"),
         ("--data.test F", "other test data"),
+        ("--wise SHARE|auto", "weights between pre-trained (0) and fine-tuned (1), or the best of them by the validation data (WiSE-FT)"),
     ],
     "predict": [
         ("RUN", "folder of the run"),
@@ -41,6 +42,7 @@ TOP = {
     "export": [
         ("RUN", "folder of the run"),
         ("--out DIR", "folder to write; RUN/export if not given"),
+        ("--wise SHARE|auto", "weights between pre-trained (0) and fine-tuned (1), or the best of them by the validation data (WiSE-FT)"),
         ("--ckpt_path best|last|FILE", "checkpoint to export (default: best)"),
     ],
     "init": [
@@ -111,7 +113,7 @@ def _type(hint: Any) -> str:
     text = str(hint)
     choices = re.search(r"Literal\[([^\]]+)\]", text)
     if choices:
-        return "|".join(c.strip(" '") for c in choices.group(1).split(","))
+        return "|".join([*(["true", "false"] if "bool" in text else []), *(c.strip(" '") for c in choices.group(1).split(","))])
     for name, word in (("bool", "true|false"), ("str", "TEXT"), ("int", "N"), ("float", "X")):
         if re.search(rf"\b{name}\b", text):
             return word

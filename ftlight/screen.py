@@ -67,6 +67,15 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def rate(value: float) -> str:
+    """A learning rate.
+
+    >>> rate(1e-4), rate(0.01), rate(3.21e-05)
+    ('1e-4', '0.01', '3.2e-5')
+    """
+    return f"{value:.2g}" if value >= 1e-3 else f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
+
+
 def clock(seconds: float) -> str:
     """A duration.
 
@@ -86,6 +95,18 @@ def table(rows: Sequence[tuple[str, str]]) -> None:
     for name, value in rows:
         grid.add_row(name, value)
     console.print(grid)
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
+    """Prints a table with a header."""
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in head:
+        made.add_column(name, no_wrap=True)
+    for row in rows:
+        made.add_row(*row)
+    console.print(made)
+    if note:
+        console.print(note)
 
 
 def confusions(matrix: Tensor, labels: Sequence[str], most: int = 5) -> list[str]:

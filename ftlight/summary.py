@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ftlight import optim, run, screen
+from ftlight import freezing, optim, run, screen
 from ftlight.data.module import DataModule
-from ftlight.layers import layer_groups
+from ftlight.freezing import Freezing
+from ftlight.schedule import starts
 from ftlight.task import Task
 
 
@@ -16,20 +17,17 @@ def opening(trainer: Any, task: Task) -> list[tuple[str, str]]:
     """What the table at the start says."""
     data = trainer.datamodule
     total = sum(p.numel() for p in task.model.parameters())
-    trained = sum(p.numel() for p in task.model.parameters() if p.requires_grad)
-    layers = layer_groups(task.model)
     rows: list[tuple[str, str]] = []
     if isinstance(data, DataModule):
         sizes = ", ".join(f"{name} {len(table):,}" for name, table in data.sets.items())
         labels = f"; {len(task.labels)} labels" if task.labels else ""
         rows.append(("data", f"{sizes} rows{labels}; batches of {data.batch_size} rows"))
         rows += [("", note) for note in data.notes]
-    decay = f", x{task.layer_decay:g} per layer down" if task.layer_decay != 1 else ""
-    depth = sum(name.startswith("layer ") for name in layers)
+    depth = sum(name.startswith("layer ") for name in freezing.of(trainer).layers)
     said = task.describe()
-    model = f"{task.backbone}: {screen.count(total)} parameters, {trained / total:.0%} trained; {depth} layers{said and '; '}{said}"
+    model = f"{task.backbone}: {screen.count(total)} parameters; {depth} layers{said and '; '}{said}"
     rates = (
-        f"lr {task.lr:.2g} {task.lr_schedule}, warm-up {task.warmup:.0%}{decay}; weight decay {task.weight_decay:g};"
+        f"{task.lr_schedule}, warm-up {task.warmup:.0%}; weight decay {task.weight_decay:g};"
         f" gradients clipped at {trainer.gradient_clip_val or 'no norm'}; {trainer.precision}"
     )
     why = " (about 1,000 steps, at least 3, at most 30 epochs: trainer.max_epochs)" if trainer.auto_epochs else ""
@@ -44,6 +42,78 @@ def opening(trainer: Any, task: Task) -> list[tuple[str, str]]:
     return [*rows, ("model", model), ("rates", rates), ("run", plan), ("", str(trainer.folder))]
 
 
+def layers(schedule: Freezing, width: int = 36) -> tuple[list[str], list[list[str]], str]:
+    """The schedule as a table: header, a row for layers that are treated alike (top first), and what the picture's marks mean."""
+    total, decay, names = schedule.total, schedule.task.weight_decay, list(schedule.layers)
+    numel = {n: p.numel() for n, p in schedule.task.model.named_parameters()}
+    trained = set().union(*schedule.chosen)
+    begins = starts(schedule.lengths(), total)
+    alike: list[tuple[str, list[str], list[list[str]]]] = []  # marks, layers, rates of each by stage
+    for height, name in enumerate(names):
+        depth = len(names) - 1 - height
+        kept = [store is not None and _below(name, store, names) for store in schedule.stores]
+        marks = "".join("█" if name in t else "▒" if k else "░" for t, k in zip(schedule.trained, kept, strict=True))
+        rates = [screen.rate(s.lr * s.layer_decay**depth) for s, t in zip(schedule.stages, schedule.trained, strict=True) if name in t]
+        if not alike or alike[-1][0] != marks or name.split()[0] != alike[-1][1][-1].split()[0]:
+            alike.append((marks, [], []))
+        alike[-1][1].append(name)
+        alike[-1][2].append(rates)
+    rows = []
+    for marks, members, by_layer in alike:
+        mine = [n for m in members for n in schedule.layers[m]]
+        count, some = sum(numel[n] for n in mine), sum(numel[n] for n in mine if n in trained)
+        size = screen.count(count) if some in (0, count) else f"{screen.count(some)} of {screen.count(count)}"
+        stages = [", ".join(str(i + 1) for i, m in enumerate(marks) if m == mark) for mark in "█▒"]
+        bar = _bar(marks, begins, total, width)
+        rows.append([_names(members), size, bar, stages[0] or "never", _rates(by_layer), f"{decay:g}", stages[1] or "-"])
+    head = ["layer", "parameters", _ruler(total / schedule.per_epoch if total else 0, width), "stages", "lr", "decay", "cached in"]
+    words = {"█": "trains", "░": "frozen", "▒": "frozen, run once and kept"}
+    used = [(mark, word) for mark, word in words.items() if any(mark in marks for marks, _, _ in alike)]
+    return head, rows[::-1], "  ".join(f"{m} {w}" for m, w in used)
+
+
+def _below(layer: str, store: int, names: list[str]) -> bool:
+    """Whether a layer lies below a store."""
+    depth = sum(name.startswith("layer ") for name in names)
+    return layer in ("embeddings", *(f"layer {i}" for i in range(store)), *(["post"] if store == depth else []))
+
+
+def _names(members: list[str]) -> str:
+    return members[0] if len(members) == 1 else f"layer {members[0].split()[1]} to {members[-1].split()[1]}"
+
+
+def _rates(rates: list[list[str]]) -> str:
+    """Rates of alike layers by stage, as a range where they differ."""
+    ends = zip(rates[0], rates[-1], strict=True)
+    return ", then ".join(low if low == high else f"{low} to {high}" for low, high in ends) or "-"
+
+
+def _bar(marks: str, begins: list[int], total: int, width: int) -> str:
+    """A layer over the run: the mark of the stage at each place.
+
+    >>> _bar("░█", [0, 25], 100, 8)
+    '░░██████'
+    """
+    at = [(i + 0.5) / width * total for i in range(width if total else 0)]
+    return "".join(marks[max(n for n, b in enumerate(begins) if b <= step)] for step in at)
+
+
+def _ruler(epochs: float, width: int) -> str:
+    """Numbers of epochs over a picture.
+
+    >>> _ruler(4, 20)
+    '1    2    3    4    '
+    """
+    line = [" "] * width
+    every = max(1, round(epochs / 8))
+    for epoch in range(0, int(epochs), every):
+        at = round(epoch / epochs * width)
+        text = str(epoch + 1)
+        if at + len(text) <= width:
+            line[at : at + len(text)] = text
+    return "".join(line)
+
+
 def show(task: Task, stage: str) -> list[tuple[str, str]]:
     """What an evaluation showed, as rows of a table: score with interval and rows, further metrics, confusions."""
     evidence = task.evidence[stage]
@@ -54,6 +124,12 @@ def show(task: Task, stage: str) -> list[tuple[str, str]]:
     if evidence.confusion is not None and (worst := screen.confusions(evidence.confusion, task.labels)):
         rows.append(("confused", "; ".join(worst)))
     return rows
+
+
+def interpolated(made: dict[str, Any], task: Task) -> list[tuple[str, str]]:
+    """What was made of pre-trained and fine-tuned weights."""
+    scores = ", ".join(f"{k}: {screen.number(v)}" for k, v in made.get("validation", {}).items())
+    return [("weights", f"{made['share']:g} fine-tuned, {1 - made['share']:g} pre-trained"), *([(task.monitor, scores)] if scores else [])]
 
 
 def closing(task: Task, folder: Path) -> list[tuple[str, str]]:

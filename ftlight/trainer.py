@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 
-from ftlight import checkpoint, export, run, screen, summary, tracking
+from ftlight import checkpoint, export, run, screen, summary, tracking, wise
 from ftlight.callbacks import Best, Last, RunFolder
 from ftlight.data.module import DataModule
 from ftlight.task import Task
@@ -76,6 +76,7 @@ class Trainer(L.Trainer):
         self.folder: Path | None = None
         self.best: Best | None = None
         self.fitting = False
+        self.wise: dict[str, Any] = {}  # what interpolate() did
         self.config: dict[str, Any] = {}
         self.config_yaml = ""
         given = callbacks if isinstance(callbacks, list) else [callbacks] if callbacks else []
@@ -119,6 +120,7 @@ class Trainer(L.Trainer):
             ckpt_path: checkpoint to go on from, such as RUN/checkpoints/last.ckpt.
             weights_only: always true; nothing is unpickled.
         """
+        model.freezing().check(model)  # its faults show before a folder is made
         validates = datamodule.has("validation") if isinstance(datamodule, DataModule) else val_dataloaders is not None
         self._add_callbacks(model, validates)
         self.fitting = True
@@ -129,7 +131,25 @@ class Trainer(L.Trainer):
         if self.is_global_zero and self.folder is not None:
             self._close(model)
 
-    def export(self, model: Task, datamodule: DataModule, ckpt_path: str, out: str | None = None) -> Path:
+    def interpolate(self, model: Task, datamodule: DataModule, ckpt_path: str, value: str) -> None:
+        """Puts weights between the pre-trained and the fine-tuned ones into a task (WiSE-FT).
+
+        Args:
+            model: the task, with its pre-trained weights.
+            datamodule: its data module; auto needs validation data.
+            ckpt_path: checkpoint of the fine-tuned weights.
+            value: share of the fine-tuned weights from 0 to 1, or auto for the one with the best validation.
+        """
+
+        def measure() -> float:
+            self.validate(model, datamodule=datamodule, verbose=False)
+            return float(self.callback_metrics[model.monitor]) * (1 if model.mode == "max" else -1)
+
+        self.wise = wise.apply(model, ckpt_path, value, measure)
+        if self.is_global_zero:
+            screen.table(summary.interpolated(self.wise, model))
+
+    def export(self, model: Task, datamodule: DataModule, ckpt_path: str, out: str | None = None, wise: str = "") -> Path:
         """Writes the fine-tuned model as a folder that stock libraries load with the same scores.
 
         Args:
@@ -137,12 +157,16 @@ class Trainer(L.Trainer):
             datamodule: its data module, for the tokenizer.
             ckpt_path: checkpoint to export.
             out: folder to write; RUN/export if not given.
+            wise: share of the fine-tuned weights, the rest being the pre-trained ones; or auto, by the validation data.
         """
         home = self.folder or Path(self.given_run or ".")
         folder = export.prepare(Path(out) if out else home / "export")
-        weights = torch.load(ckpt_path, map_location="cpu", weights_only=True)["state_dict"]
-        model.load_state_dict(weights)
-        facts, scores = (run.read_json(home / name) for name in ("run.json", "test_metrics.json"))
+        if wise:
+            self.interpolate(model, datamodule, ckpt_path, wise)
+        else:
+            model.restore(ckpt_path)
+            model.plain()
+        facts, scores = (run.read_json(home / name) for name in ("run.json", f"test{'-wise' if wise else ''}_metrics.json"))
         model.cpu().eval().export(folder, datamodule)
         (folder / "README.md").write_text(export.card(facts, model, scores), encoding="utf-8")
         return folder

@@ -38,6 +38,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("datasets")
     datasets.config.HF_DATASETS_CACHE = folder
     os.environ["HF_DATASETS_CACHE"] = str(folder)  # for the processes that tests start
+    os.environ["FTLIGHT_CACHE"] = str(tmp_path_factory.mktemp("prefix"))
     yield
     datasets.config.HF_DATASETS_CACHE = old
 

@@ -50,6 +50,31 @@ def test_every_config_runs(config: Path, bert: str, tmp_path: Path) -> None:
     assert main(["export", str(tmp_path / "run")]) == 0
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("  unfreeze: lastt:2", '2: model.unfreeze: no schedule lastt:2; did you mean "last:N"?'),
+        ("  unfreeze: last:9", "2: model.unfreeze: last:9 matches nothing; the model has 2 layers (layer:0 to layer:1)"),
+        ("  unfreeze:\n  - {train: hed, epochs: 1}\n  - {train: all}", '3: model.unfreeze.0.train: no selector hed; did you mean "head"?'),
+        ("  unfreeze:\n  - {train: head, epochs: 1}\n  - {train: layer:7}", "4: model.unfreeze.1.train: layer:7 matches nothing"),
+        (
+            "  unfreeze:\n  - {train: head, epoch: 1}\n  - {train: all}",
+            '3: model.unfreeze.0.epoch: a stage has no epoch; did you mean "epochs"?',
+        ),
+        ("  layer_decay: 2.0", "2: model.layer_decay: 2.0 is not a factor"),
+        ("  peft: {rank: 8}", "2: model.peft.rank: LORA has no rank"),
+    ],
+)
+def test_a_fault_in_a_schedule_names_its_line(line: str, words: str, bert: str, toy: str, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "x.yaml").write_text(f"model:\n{line}\n  task: TextClassification\n  backbone: {bert}\ndata: {{train: toy.csv}}\n")
+    assert f"x.yaml:{words}" in fails(capsys, "fit", "-c", "x.yaml", "--trainer.max_epochs", "3", "--run", "r").splitlines()[0]
+
+
+def test_a_fault_on_the_command_line_has_no_line(bert: str, toy: str, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "x.yaml").write_text(f"model: {{task: TextClassification, backbone: {bert}, unfreeze: all}}\ndata: {{train: toy.csv}}\n")
+    assert fails(capsys, "fit", "-c", "x.yaml", "--model.unfreeze", "hed").startswith("model.unfreeze: no schedule hed")
+
+
 def test_the_yaml_of_the_readme(bert: str, tmp_path: Path) -> None:
     (tmp_path / "tickets").mkdir()
     for split, count in (("train", 40), ("test", 9)):
@@ -394,7 +419,9 @@ def test_nothing_else_is_printed(bert: str, toy: str, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert done.stderr == ""
     first = [line.split()[0] for line in done.stdout.splitlines() if not line.startswith(" ")]
-    assert first == ["data", "model", "rates", "run", "epoch", "val", "also", *(["confused"] if "confused" in first else []), "run", "next"]
+    confused = ["confused"] if "confused" in first else []
+    table = ["layer", "head", "layer", "embeddings", "█"]
+    assert first == ["data", "model", "rates", "run", *table, "epoch", "val", "also", *confused, "run", "next"]
 
 
 def test_three_commands_from_a_csv_to_predictions(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:

@@ -153,7 +153,7 @@ def test_class_weights_balance(bert: str, tmp_path: Path) -> None:
 
 
 def test_rates_follow_the_formula(bert: str, toy: str, tmp_path: Path) -> None:
-    from ftlight.optim import shape
+    from ftlight.schedule import shape
 
     seen: list[dict[str, float]] = []
 

@@ -196,9 +196,10 @@ class DataModule(L.LightningDataModule):
         done = loop.epoch_loop.batch_progress.current.processed if loop.restarting else 0
         return loop.epoch_progress.current.processed, done
 
-    def _loader(
+    def loader(
         self, plan: Callable[[int], list[np.ndarray]], table: Any, position: Callable[[], tuple[int, int]] | None = None
     ) -> DataLoader[Any]:
+        """Batches of a table by a plan: epoch to lists of rows."""
         trainer = self.trainer
         return DataLoader(
             _Rows(table, self.collate),
@@ -221,11 +222,11 @@ class DataModule(L.LightningDataModule):
         def plan(epoch: int) -> list[np.ndarray]:
             return sampling.train_batches(lengths, self.batch_size, seed=seed, epoch=epoch, tokens=self.tokens_per_batch, **ranks)
 
-        return self._loader(plan, table, self._position)
+        return self.loader(plan, table, self._position)
 
     def _eval_loader(self, table: Any) -> DataLoader[Any]:
         lengths, ranks = np.asarray(table["length"]), self._ranks()
-        return self._loader(lambda epoch: sampling.eval_batches(lengths, self.batch_size, **ranks), table)
+        return self.loader(lambda epoch: sampling.eval_batches(lengths, self.batch_size, **ranks), table)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Every validation row once, over all processes."""

@@ -174,7 +174,7 @@ class TextData(DataModule):
         empty = sum(not t.strip() for t in table["text"][:])
         if empty:
             self.notes.append(f"{split}: {empty} rows have no text")
-        return _Encoded(encoded.remove_columns("uncut"), targets)
+        return _Encoded(encoded.remove_columns("uncut"), targets, mark)
 
     def _note_cut(self, uncut: np.ndarray, split: str) -> None:
         over = np.maximum(uncut - self.max_length, 0)
@@ -208,10 +208,10 @@ class TextData(DataModule):
 
 
 class _Encoded:
-    """Encoded columns and targets, by lists of rows."""
+    """Encoded columns and targets, by lists of rows; ``fingerprint`` tells the content."""
 
-    def __init__(self, columns: Any, targets: list[Any] | None) -> None:
-        self.columns, self.targets = columns, targets
+    def __init__(self, columns: Any, targets: list[Any] | None, fingerprint: str = "") -> None:
+        self.columns, self.targets, self.fingerprint = columns, targets, fingerprint
 
     def __len__(self) -> int:
         return len(self.columns["length"])

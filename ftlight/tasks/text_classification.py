@@ -58,17 +58,15 @@ class TextClassification(Task):
         if self.pooling == "native":
             names = self.labels or ["value"]
             problems = {"single": "single_label_classification", "multi": "multi_label_classification", "regression": "regression"}
-            self.model = bb.load(
-                backbone,
+            self.model = self.load(
                 "AutoModelForSequenceClassification",
-                pretrained=self.pretrained,
                 num_labels=outputs,
                 id2label=dict(enumerate(names)),
                 label2id={n: i for i, n in enumerate(names)},
                 problem_type=problems[kind],
             )
         else:
-            self.model = bb.Pooled(bb.load(backbone, pretrained=self.pretrained), self.pooling, outputs)
+            self.model = bb.Pooled(self.load(), self.pooling, outputs)
         self.weights: Tensor | None
         self.variance: Tensor
         # from the training rows, so not part of a checkpoint

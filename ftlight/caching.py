@@ -1,0 +1,263 @@
+"""The frozen-prefix cache of a stage: filled once, checked on the first batch, read at every later one."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+
+from ftlight import prefix_cache as pc
+from ftlight.data import sampling
+from ftlight.data.module import DataModule
+from ftlight.layers import layer_of, places
+
+log = logging.getLogger(__name__)
+Cache = bool | Literal["auto"]
+FILL = 64  # rows of a batch while filling, whatever batches train in: the activations depend on the data alone
+CLOSE = 1e-4, 5e-2  # noise of another batch in fp32 and in 16 bits, as a share of the largest activation
+
+
+class Cached:
+    """Feeds the layers of a stage from stored activations of the frozen ones below.
+
+    Args:
+        gigabytes: the most that stored activations may take on the disk.
+    """
+
+    def __init__(self, gigabytes: float) -> None:
+        self.limit = gigabytes * 1e9
+        self.tap: pc.Tap | None = None
+        self.store: pc.Store | None = None
+        self.checked: set[str] = set()
+        self.off: set[str] = set()
+        self.place = ""
+
+    def begin(self, trainer: Any, task: Any, cut: int, stage: str) -> None:
+        """Opens the store of the activations below ``cut`` and fills it where it is not there yet; keeps one that is open."""
+        self.trainer, self.task, self.stage, self.checked, self.off = trainer, task, stage, set(), set()
+        # it may have been given up on one process only
+        if trainer.strategy.reduce_boolean_decision(self.store is not None, all=True):
+            return
+        self.end()
+        reason = ""
+        with pc.steady():  # an iteration over a loader draws a random number
+            try:
+                layout, key = self._open(cut)
+                path = self._place(layout, key)
+            except ValueError as error:
+                reason = str(error)
+            if not trainer.strategy.reduce_boolean_decision(not reason, all=True):
+                self._give_up(reason or "another process cannot")
+                return
+            self._fill(path, layout)
+        self.store = pc.Store(path, layout)
+        path.touch()
+        self.versions = self._versions()
+
+    def _open(self, cut: int) -> tuple[pc.Layout, str]:
+        data = self.trainer.datamodule
+        if not isinstance(data, DataModule):
+            raise ValueError("without a data module of ftlight rows have no numbers")
+        if any(m._compiled_call_impl is not None for m in self.task.modules()) or getattr(self.task, "_compiler_ctx", None):
+            raise ValueError("the model is compiled")
+        self.tap = pc.Tap(self.task.model, cut)
+        self.tables: dict[str, Any] = {s: t for s, t in data.sets.items() if s in ("train", "validation")}
+        self.lengths: dict[str, np.ndarray] = {s: np.asarray(t["length"]) for s, t in self.tables.items()}
+        batch = next(iter(self._batches("train", 0, 1)))
+        states, mask = self._capture(batch), pc.mask_of(batch["inputs"])
+        whole = mask is None or states.ndim < 3 or states.shape[1] != mask.shape[1]
+        return pc.Layout(self.lengths, states.shape[1 if whole else 2 :], states.dtype, whole), self._key(str(states.dtype))
+
+    def _batches(self, split: str, first: int, step: int) -> Any:
+        plan = sampling.eval_batches(self.lengths[split], FILL)[first::step]
+        for batch in self.trainer.datamodule.loader(lambda epoch: plan, self.tables[split]) if plan else ():
+            yield self.trainer.strategy.batch_to_device(batch)
+
+    def _capture(self, batch: dict[str, Any]) -> Tensor:
+        assert self.tap is not None
+        modes = [(m, m.training) for m in self.task.modules()]
+        self.task.eval()
+        try:
+            with torch.no_grad(), self.trainer.precision_plugin.forward_context():
+                return self.tap.capture(lambda: self.task.step(batch), len(batch["index"])).detach()
+        finally:
+            for module, training in modes:
+                module.training = training
+
+    def _below(self) -> list[tuple[str, Tensor]]:
+        """Parameters and buffers that the stored activations depend on."""
+        assert self.tap is not None
+        model, found = self.task.model, places(self.task.model)
+        above = {"head"} if self.tap.at_head else {"head", "post", *(f"layer {i}" for i in range(self.tap.cut, len(found)))}
+        named = [*model.named_parameters(), *model.named_buffers()]
+        return [(n, t) for n, t in named if layer_of(n, found) not in above]
+
+    def _versions(self) -> list[int]:
+        return [t._version for _, t in self._below()]
+
+    def _key(self, dtype: str) -> str:
+        assert self.tap is not None
+        prints = [getattr(t, "fingerprint", None) or uuid.uuid4().hex for t in self.tables.values()]
+        device = self.trainer.strategy.root_device
+        where = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+        self.weights = pc.digest(self._below())
+        config = getattr(self.tap.base, "config", None)
+        parts = [
+            *(self.weights, config.to_json_string() if config is not None else "", str(self.tap.cut), str(self.tap.at_head), dtype),
+            *(self.trainer.precision, device.type, where, torch.__version__, transformers.__version__, str(FILL)),
+            *prints,
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+    # Filling
+
+    def _place(self, layout: pc.Layout, key: str) -> Path:
+        """The file of a key. Raises ValueError where there is no room for it."""
+        path = pc.home() / f"{key}.bin"
+        if not path.is_file():
+            reason = pc.make_room(pc.home(), layout.bytes, self.limit)
+            if reason:
+                raise ValueError(reason)
+        return path
+
+    def _fill(self, path: Path, layout: pc.Layout) -> None:
+        """Each process of a node computes a share of the batches; the file appears once it is whole."""
+        strategy, local = self.trainer.strategy, self.trainer.local_rank
+        count = max(1, self.trainer.world_size // self.trainer.num_nodes)
+        missing = not path.is_file()
+        if not strategy.reduce_boolean_decision(missing, all=False):
+            self._say(path, layout, "kept by an earlier run")
+            return
+        part = path.with_suffix(f".bin.{strategy.broadcast(os.getpid())}")
+        if missing and local == 0:
+            with part.open("wb") as file:
+                file.truncate(layout.bytes)
+        strategy.barrier()
+        self._say(path, layout, "computed once now")
+        if missing:
+            store = pc.Store(part, layout, write=True)
+            for split in self.tables:
+                for batch in self._batches(split, local, count):
+                    store.put(split, batch["index"], self._capture(batch), batch["inputs"])
+            store.flush()
+        strategy.barrier()
+        if missing and local == 0:
+            os.replace(part, path)
+        strategy.barrier()
+
+    def _say(self, path: Path, layout: pc.Layout, how: str) -> None:
+        assert self.tap is not None
+        size = f"{layout.bytes / 1e6:,.0f} MB"
+        what = "the backbone" if self.tap.at_head else f"the lowest {self.tap.cut} layers"
+        log.info("%s: the output of %s for %s rows is %s (%s in %s)", self.stage, what, f"{layout.rows:,}", how, size, path)
+
+    # Reading
+
+    def load(self, batch: dict[str, Any], split: str, first: bool) -> None:
+        """Puts the stored activations of a batch at the tap, for its next forward pass.
+
+        Args:
+            batch: the batch.
+            split: train or validation.
+            first: whether it begins an epoch.
+        """
+        if self.store is None or self.tap is None or split in self.off:
+            return
+        if first and self._moved():
+            return
+        if split not in self.checked:
+            self.checked.add(split)
+            reason = self._check(batch, split)
+            # processes agree while training; in evaluation they may have unequal numbers of batches
+            fine = self.trainer.strategy.reduce_boolean_decision(not reason, all=True) if split == "train" else not reason
+            if not fine:
+                self._give_up(reason or "it failed its check on another process", split)
+                return
+        kept = self.store.get(split, batch["index"], batch["inputs"])
+        if kept is None:
+            self._give_up("an input is not the one of the first pass (augmentation or masking?)", split)
+            return
+        self.tap.pending = kept
+
+    def done(self) -> None:
+        """After a batch: nothing stays at the tap."""
+        if self.tap is not None:
+            self.tap.pending = None
+
+    def _moved(self) -> bool:
+        """Whether the frozen weights are not those of the store, as while an average stands in for them."""
+        now = self._versions()
+        if now == self.versions:
+            return False
+        same = pc.digest(self._below()) == self.weights
+        if same:
+            self.versions = now
+        return not same
+
+    def _check(self, batch: dict[str, Any], split: str) -> str:
+        """Why stored activations would not give the result of the whole model on this batch; nothing where they do."""
+        assert self.tap is not None
+        assert self.store is not None
+        tap, inputs = self.tap, batch["inputs"]
+        close = CLOSE["16" in str(self.trainer.precision) or self.store.layout.dtype.itemsize < 4]
+        modes = [(m, m.training) for m in self.task.modules()]
+        with pc.steady(), self.trainer.precision_plugin.forward_context():
+            with torch.enable_grad():
+                live = tap.capture(lambda: self.task.step(batch), len(batch["index"]))
+            if live.requires_grad:
+                return "something below trains"
+            kept = self.store.get(split, batch["index"], inputs)
+            if kept is None:
+                return "inputs are not the same in every epoch (augmentation or masking?)"
+            real = torch.ones(len(live), dtype=torch.bool, device=live.device) if self.store.layout.whole else pc.mask_of(inputs)
+            noise = float((kept[real].float() - live[real].float()).abs().max() / live.float().abs().max().clamp(min=1e-12))
+            if not noise <= close:
+                return f"the frozen layers give another result when run again (by {noise:.1g}): is there randomness in them?"
+            self.task.eval()
+            with torch.no_grad():
+                plain, same, near = (self._outputs(batch, states) for states in (None, live.detach(), kept))
+            for module, training in modes:
+                module.training = training
+        exact = torch.equal(plain, same) or (plain.is_cuda and torch.allclose(plain, same, atol=1e-5))
+        if not exact or not torch.allclose(plain, near, rtol=0, atol=10 * close * float(plain.abs().max().clamp(min=1))):
+            return "this architecture gives another result when its lower layers are skipped"
+        return ""
+
+    def _outputs(self, batch: dict[str, Any], states: Tensor | None) -> Tensor:
+        assert self.tap is not None
+        self.tap.pending = states
+        try:
+            return self.task.step(batch).outputs.float()
+        finally:
+            self.tap.pending = None
+
+    def _give_up(self, reason: str, split: str = "train") -> None:
+        self.off.add(split)
+        log.info("%s: the frozen layers run at every step of %s: %s", self.stage, split, reason)
+        if split == "train":
+            self.end()
+
+    def end(self) -> None:
+        """Leaves the model as it was."""
+        if self.tap is not None:
+            self.tap.remove()
+        self.tap = self.store = None
+
+
+def epochs_of(lengths: Sequence[int | None], total: int, per_epoch: float) -> list[float]:
+    """Epochs of each stage; the last, and one of unknown length, take what is left of the run."""
+    left, found = float(total), []
+    for length in lengths:
+        mine = left if length is None else min(float(length), left)
+        found.append(mine / per_epoch)
+        left -= mine if length is not None else 0
+    return found

@@ -1,0 +1,347 @@
+"""Activations of a frozen prefix, computed once per row: where to tap a model, and the file that keeps them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ftlight.layers import layer_of, places, stacks
+
+ALIGN = 64  # bytes
+
+
+def plan(cuts: Sequence[int], epochs: Sequence[float], always: bool = False) -> list[int | None]:
+    """Which stages of a schedule read stored activations, and at which cut these are stored.
+
+    A store at cut ``k`` serves stages whose cut is not below it; they still run the layers between. It costs one pass
+    through ``k`` layers. Found by the least number of layers run over the whole schedule.
+
+    Args:
+        cuts: number of frozen layers at the bottom, by stage.
+        epochs: epochs of each stage.
+        always: whether a store that saves nothing is made too.
+
+    Returns:
+        The cut of the store that each stage reads, or None where it runs all layers.
+
+    >>> plan([6, 4, 0], [5, 1, 3])  # head for 5 epochs, last:2 for one, all: the second gains nothing of its own
+    [6, None, None]
+    >>> plan([6, 5, 4, 3, 0], [1, 1, 1, 1, 5])
+    [3, 3, 3, 3, None]
+    """
+    best: list[tuple[float, list[int | None]]] = [(0.0, [])]
+    for end in range(1, len(cuts) + 1):
+        cost, made = best[end - 1]
+        options = [(cost + cuts[end - 1] * epochs[end - 1], [*made, None])]
+        for start in range(end):
+            k = min(cuts[start:end])
+            if k > 0:
+                run = k + sum((c - k) * e for c, e in zip(cuts[start:end], epochs[start:end], strict=True))
+                options.append((best[start][0] + (0 if always else run), [*best[start][1], *[k] * (end - start)]))
+        # equal costs: the plain way; when storing is asked for, the fewest layers left to run
+        best.append(min(options, key=lambda o: (o[0], sum(c - (s or 0) for c, s in zip(cuts, o[1], strict=False)) if always else 0)))
+    return best[-1][1]
+
+
+class _Captured(Exception):
+    """Ends a forward pass at the tap."""
+
+
+class Tap:
+    """A point in a model where activations are read, or put in with all that lies below skipped.
+
+    Args:
+        model: the model.
+        cut: number of frozen layers; all of them taps the input of the head.
+
+    Raises:
+        ValueError: there is no such point; says why.
+    """
+
+    def __init__(self, model: nn.Module, cut: int) -> None:
+        self.model, self.found = model, places(model)
+        base = getattr(model, "base_model", model)
+        self.base: Any = base
+        root = next(f"{n}." if n else "" for n, m in model.named_modules() if m is base)
+        all_stacks = stacks(base)
+        modules = dict(model.named_modules())
+        self.pending: Tensor | None = None
+        self.capturing: Callable[[Tensor], None] | None = None
+        self.returns: int | None = None
+        self.output: Any = None
+        self.turned = False  # XLNet's states are [tokens, rows, …]
+        self.handles: list[Any] = []
+        self.swapped: list[nn.Module] = []
+        self.at_head = cut == sum(len(s.layers) for s in all_stacks)
+        if self.at_head:
+            heads = [m for n, m in model.named_modules() if layer_of(n, self.found) == "head" and not list(m.children())]
+            outside = [m for m in heads if not any(m is b for b in base.modules())]
+            if not outside or base is model:
+                raise ValueError("its head is not apart from its backbone")
+            if len(outside) < len(heads):
+                raise ValueError("part of its head lies inside the backbone")
+            self.targets = outside
+            self._swap(base, self._skip_base(base.forward))
+        else:
+            first = all_stacks[0]
+            if any(len(names) > 1 for names in first.layers):
+                raise ValueError("its layers are not modules of their own")
+            cut = min(cut, len(first.layers) - 1)  # of encoder and decoder, the encoder's
+            if cut < 1:
+                raise ValueError("it has a single layer")
+            layers = [modules[root + names[0]] for names in first.layers]
+            self.targets = [layers[cut]]
+            self.handles.append(layers[0].register_forward_hook(self._note_return))
+            for layer in layers[:cut]:
+                self._swap(layer, self._skip_layer(layer.forward))
+        self.cut = cut
+        self.handles += [m.register_forward_pre_hook(self._at_target, with_kwargs=True) for m in self.targets]
+
+    def _swap(self, module: nn.Module, forward: Callable[..., Any]) -> None:
+        module.forward = forward
+        self.swapped.append(module)
+
+    def remove(self) -> None:
+        """Leaves the model as it was."""
+        for handle in self.handles:
+            handle.remove()
+        for module in self.swapped:
+            del module.forward
+        self.handles, self.swapped, self.pending = [], [], None
+
+    def _note_return(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self.pending is None:
+            self.returns = len(output) if isinstance(output, tuple) else 0
+
+    def _skip_layer(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def skipping(*args: Any, **kwargs: Any) -> Any:
+            if self.pending is None:
+                return forward(*args, **kwargs)
+            states = args[0] if args else kwargs["hidden_states"]
+            return (states, *[None] * (self.returns - 1)) if self.returns else states
+
+        return skipping
+
+    def _skip_base(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def skipping(*args: Any, **kwargs: Any) -> Any:
+            if self.pending is None or self.output is None:
+                output = forward(*args, **kwargs)
+                if self.capturing is not None:
+                    self._note_output(output, kwargs)
+                return output
+            kind, fields = self.output
+            mask = kwargs.get("attention_mask")
+            sizes = {-1: len(self.pending), -2: mask.shape[1] if mask is not None else 0}
+            blank = {
+                k: torch.zeros((), dtype=dtype, device=self.pending.device).expand([sizes.get(n, n) for n in shape])
+                for k, (shape, dtype) in fields.items()
+            }
+            return kind(**blank)
+
+        return skipping
+
+    def _note_output(self, output: Any, inputs: Mapping[str, Any]) -> None:
+        """Remembers what the backbone gives, so that it can be given empty: -1 stands for rows, -2 for tokens."""
+        mask = inputs.get("attention_mask")
+        fields = {}
+        for name, value in output.items():
+            if isinstance(value, Tensor):
+                shape = [-1, *value.shape[1:]]
+                if mask is not None and value.ndim > 2 and value.shape[1] == mask.shape[1]:
+                    shape[1] = -2
+                fields[name] = (shape, value.dtype)
+        self.output = (type(output), fields)
+
+    def _at_target(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        if self.capturing is not None:
+            self.capturing(args[0] if args else kwargs["hidden_states"])
+            raise _Captured
+        if self.pending is None:
+            return None
+        states, self.pending = self.pending, None
+        states = states.transpose(0, 1) if self.turned else states
+        return ((states, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": states})
+
+    def capture(self, run: Callable[[], Any], rows: int) -> Tensor:
+        """Activations at the tap while ``run`` runs the model; what lies above is not run.
+
+        Returns:
+            ``[rows, …]``.
+
+        Raises:
+            ValueError: the model never came to the tap, or not with all rows.
+        """
+        box: list[Tensor] = []
+        self.pending, self.capturing = None, box.append
+        try:
+            run()
+        except _Captured:
+            states = box[0]
+        else:
+            raise ValueError("its layers are not run in order")
+        finally:
+            self.capturing = None
+        if len(states) != rows and states.ndim > 2 and states.shape[1] == rows:
+            self.turned = True
+        states = states.transpose(0, 1) if self.turned else states
+        if len(states) != rows:
+            raise ValueError("it does not keep rows apart")
+        return states
+
+
+def mask_of(inputs: Mapping[str, Tensor]) -> Tensor | None:
+    """Which tokens of a batch are real, ``bool [rows, tokens]``; None where inputs are not tokens."""
+    mask = inputs.get("attention_mask")
+    return None if mask is None else mask.bool()
+
+
+def checksums(inputs: Mapping[str, Tensor]) -> Tensor:
+    """A number for each row that changes with any of its inputs but not with its padding, ``int64 [rows]``."""
+    mask = mask_of(inputs)
+    total: Tensor | int = 0
+    for i, (name, value) in enumerate(sorted(inputs.items())):
+        if name == "attention_mask":
+            continue
+        bits = value.contiguous().view(torch.int32).long() if value.is_floating_point() else value.long()
+        if mask is not None and bits.shape == mask.shape:
+            place = mask.long().cumsum(1)
+        else:
+            bits = bits.reshape(len(bits), -1)
+            place = torch.arange(1, bits.shape[1] + 1, device=bits.device).expand_as(bits)
+        mixed = (bits + 1) * (place * 2654435761 + 40503) ^ (bits * 40692 + i)
+        mixed = mixed * 6364136223846793005
+        total = total + (mixed if mask is None or bits.shape != mask.shape else mixed * mask).sum(1)
+    return total + (0 if mask is None else mask.sum(1)) if isinstance(total, Tensor) else torch.zeros(0, dtype=torch.long)
+
+
+def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """SHA-256 of named tensors."""
+    found = hashlib.sha256()
+    for name, value in tensors:
+        plain = value.detach().cpu().contiguous()
+        found.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
+        found.update(plain.view(-1).view(torch.uint8).numpy().data if plain.numel() else b"")
+    return found.hexdigest()
+
+
+class Layout:
+    """Where the activations of each row lie in the file.
+
+    Args:
+        lengths: tokens of each row, by split; ones where a row is kept whole.
+        shape: numbers of a token, or of a row that is kept whole.
+        dtype: type of the numbers.
+        whole: whether rows are kept whole, not token by token.
+    """
+
+    def __init__(self, lengths: Mapping[str, np.ndarray], shape: Sequence[int], dtype: torch.dtype, whole: bool) -> None:
+        self.shape, self.dtype, self.whole = tuple(shape), dtype, whole
+        self.lengths = {s: np.ones_like(n) if whole else n for s, n in lengths.items()}
+        units = np.concatenate([[0], *self.lengths.values()]).cumsum()
+        rows = np.concatenate([[0], [len(n) for n in self.lengths.values()]]).cumsum()
+        self.first_row = dict(zip(self.lengths, rows[:-1].tolist(), strict=True))
+        self.offsets = torch.from_numpy(units)
+        self.units, self.rows = int(units[-1]), int(rows[-1])
+        unit = int(np.prod(self.shape)) * dtype.itemsize
+        self.values_bytes = -(-self.units * unit // ALIGN) * ALIGN
+        self.bytes = self.values_bytes + 8 * self.rows
+
+    def at(self, split: str, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Numbers of rows in the whole file, and the places of their tokens, in order."""
+        numbers = torch.as_tensor(rows) + self.first_row[split]
+        if self.whole:
+            return numbers, numbers
+        begins, counts = self.offsets[numbers], self.offsets[numbers + 1] - self.offsets[numbers]
+        skipped = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+        return numbers, torch.repeat_interleave(begins, counts) + torch.arange(int(counts.sum())) - skipped
+
+
+class Store:
+    """Activations and checksums of rows in one memory-mapped file.
+
+    Args:
+        path: the file.
+        layout: where rows lie in it.
+        write: whether it is being filled.
+    """
+
+    def __init__(self, path: Path, layout: Layout, write: bool = False) -> None:
+        self.path, self.layout = path, layout
+        memory = np.memmap(path, np.uint8, "r+" if write else "c", shape=(layout.bytes,))
+        flat = torch.from_numpy(memory)
+        self.memory = memory
+        values = flat[: layout.units * int(np.prod(layout.shape)) * layout.dtype.itemsize]
+        self.values = values.view(layout.dtype).view(layout.units, *layout.shape)
+        self.sums = flat[layout.values_bytes :].view(torch.int64)
+
+    def put(self, split: str, rows: Sequence[int], states: Tensor, inputs: Mapping[str, Tensor]) -> None:
+        """Keeps the activations of rows, ``[rows, tokens, …]`` or ``[rows, …]``."""
+        numbers, places_of = self.layout.at(split, rows)
+        mask = mask_of(inputs)
+        kept = states if self.layout.whole or mask is None else states[mask]
+        self.values[places_of] = kept.to(self.layout.dtype).cpu()
+        self.sums[numbers] = checksums(inputs).cpu()
+
+    def flush(self) -> None:
+        """Writes what was put to the disk."""
+        self.memory.flush()
+
+    def get(self, split: str, rows: Sequence[int], inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """The activations of rows, zero where they are padded; None where an input is not the one that was kept."""
+        numbers, places_of = self.layout.at(split, rows)
+        sums = checksums(inputs)
+        if len(sums) != len(rows) or not torch.equal(self.sums[numbers].to(sums.device), sums):
+            return None
+        kept = self.values[places_of].to(sums.device, non_blocking=True)
+        mask = mask_of(inputs)
+        if self.layout.whole or mask is None:
+            return kept
+        states = kept.new_zeros(*mask.shape, *self.layout.shape)
+        states[mask] = kept
+        return states
+
+
+def home() -> Path:
+    """Folder of kept activations: ``$FTLIGHT_CACHE``, or ``~/.cache/ftlight``."""
+    return Path(os.environ.get("FTLIGHT_CACHE") or Path.home() / ".cache" / "ftlight").expanduser()
+
+
+def make_room(folder: Path, needed: int, limit: float) -> str:
+    """Deletes the files that were used longest ago until there is room. Returns why there is none, or nothing.
+
+    Args:
+        folder: folder of the files.
+        needed: bytes of the new file.
+        limit: the most bytes of all files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    size = f"{needed / 1e9:.2g} GB"
+    if needed > limit:
+        return f"it would take {size}; model.cache_gb allows {limit / 1e9:.2g}"
+    kept = sorted((f for f in folder.glob("*.bin*") if f.is_file()), key=lambda f: f.stat().st_mtime)
+    # another run may be writing a part now; one that nobody has written to for an hour was left by a kill
+    old = [f for f in kept if f.suffix == ".bin" or time.time() - f.stat().st_mtime > 3600]
+    used = sum(f.stat().st_size for f in kept)
+    while old and used + needed > limit:
+        used -= old[0].stat().st_size
+        old.pop(0).unlink(missing_ok=True)
+    free = shutil.disk_usage(folder).free
+    return "" if free > needed * 1.05 else f"it would take {size}; {folder} has {free / 1e9:.2g} GB free"
+
+
+@contextlib.contextmanager
+def steady() -> Iterator[None]:
+    """Random numbers go on afterwards as if nothing had happened."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        yield

@@ -1,0 +1,202 @@
+"""LoRA and its kin on every head, with schedules; and weights between the pre-trained and the fine-tuned model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from conftest import Run, make_bert
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+from ftlight import TextClassification, TextData, Trainer, adapters, freezing, load, wise
+from ftlight.__main__ import main
+from ftlight.errors import UserError
+
+EIGHT = {"r": 8, "lora_alpha": 16}
+
+
+@pytest.fixture(scope="session")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A BERT of four layers."""
+    return str(make_bert(tmp_path_factory.mktemp("deep"), num_hidden_layers=4, sentence_encoder=False))
+
+
+@pytest.mark.parametrize("pooling", ["native", "mean"])
+@pytest.mark.parametrize("option", [*adapters.WORDS, EIGHT, {**EIGHT, "target_modules": ["query", "value"], "use_dora": True}], ids=str)
+def test_adapters_train_and_nothing_below_them(option: Any, pooling: str, deep: str, toy: str, tmp_path: Path) -> None:
+    L.seed_everything(0, verbose=False)
+    data = TextData(train=toy, tokenizer=deep, batch_size=8)
+    task = TextClassification(deep, labels=data.labels, peft=option, pooling=pooling)
+    before = {n: v.clone() for n, v in task.state_dict().items()}
+    options = {"max_epochs": 2, "accelerator": "cpu", "precision": "32-true", "enable_progress_bar": False}
+    trainer = Trainer(run=str(tmp_path / "r"), **options)
+    trainer.fit(task, datamodule=data)
+    moved = {n for n, v in task.state_dict().items() if not torch.equal(v, before[n])}
+    assert moved
+    assert not moved & task.fixed
+    schedule = freezing.of(trainer)
+    heads = {n for n in moved if n.startswith(("model.classifier", "model.head", "model.bert.pooler"))}
+    assert heads
+    within = [n for n in moved - heads if ".layer." in n]
+    assert {f"layer {i}" for i in range(4)} <= schedule.trained[0]
+    assert len(within) == len(moved - heads)  # every adapter belongs to the layer it sits in
+    saved = torch.load(tmp_path / "r" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert not set(saved["state_dict"]) & task.fixed
+    assert moved <= set(saved["state_dict"])
+    size = sum(v.numel() for v in saved["state_dict"].values())
+    assert size < 0.5 * sum(v.numel() for v in task.state_dict().values())
+
+
+def test_stages_train_adapters_of_their_layers(deep: str, toy: str, tmp_path: Path) -> None:
+    seen: dict[int, set[str]] = {}
+
+    class Moving(L.Callback):
+        def on_before_optimizer_step(self, trainer: Any, task: Any, optimizer: Any) -> None:
+            seen.setdefault(freezing.of(trainer).stage, set()).update(n for n, p in task.named_parameters() if p.grad is not None)
+
+    data = TextData(train=toy, tokenizer=deep, batch_size=8)
+    stages = [{"train": "head", "epochs": 1}, {"train": "last:2", "epochs": 2}, {"train": "all"}]
+    task = TextClassification(deep, labels=data.labels, peft="lora", unfreeze=stages)
+    trainer = Trainer(max_epochs=4, accelerator="cpu", run=str(tmp_path / "r"), callbacks=[Moving()], enable_progress_bar=False)
+    trainer.fit(task, datamodule=data)
+    layers = {stage: {n.split(".layer.")[1][0] for n in names if ".layer." in n} for stage, names in seen.items()}
+    assert layers == {0: set(), 1: {"2", "3"}, 2: {"0", "1", "2", "3"}}
+    assert all("lora_" in n for n in seen[2] if ".layer." in n)
+
+
+@pytest.mark.parametrize("sentence_encoder", [True, False])
+def test_from_training_to_an_export_without_adapters(sentence_encoder: bool, fit: Run, tmp_path: Path, capsys: Any) -> None:
+    backbone = str(make_bert(tmp_path / "base", sentence_encoder=sentence_encoder))
+    folder = fit("--model.peft", json.dumps(EIGHT), "--data.test", "toy.csv", backbone=backbone, epochs=4)
+    texts = ["where is my late parcel", "a good film", "bad"]
+    answers = load(str(folder)).predict(texts)
+    said = json.loads((folder / "test_metrics.json").read_text())
+    assert main(["test", str(folder)]) == 0
+    assert json.loads((folder / "test_metrics.json").read_text()) == said
+    assert main(["export", str(folder)]) == 0
+    labels = json.loads((folder / "labels.json").read_text())["labels"]
+    if sentence_encoder:
+        from sentence_transformers import SentenceTransformer
+
+        assert not any("lora" in n for n in AutoModel.from_pretrained(folder / "export" / "0_Transformer").state_dict())
+        logits = torch.tensor(SentenceTransformer(str(folder / "export"), device="cpu").encode(texts))
+    else:
+        model = AutoModelForSequenceClassification.from_pretrained(folder / "export").eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder / "export")
+        with torch.no_grad():
+            logits = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits
+    for row, answer in zip(logits.softmax(-1), answers, strict=True):
+        assert row.tolist() == pytest.approx([answer["probabilities"][n] for n in labels], abs=1e-4)
+
+
+def test_going_on_from_a_checkpoint_of_adapters(toy: str, tmp_path: Path) -> None:
+    backbone = str(make_bert(tmp_path / "still", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, sentence_encoder=False))
+
+    def run(name: str, epochs: int, ckpt: Path | None = None) -> TextClassification:
+        L.seed_everything(0, verbose=False)
+        data = TextData(train=toy, tokenizer=backbone, batch_size=8)
+        task = TextClassification(backbone, labels=data.labels, peft="lora", lr_schedule="constant", warmup=0.0)
+        Trainer(max_epochs=epochs, accelerator="cpu", run=str(tmp_path / name), enable_progress_bar=False).fit(
+            task, datamodule=data, ckpt_path=ckpt
+        )
+        return task
+
+    whole = run("whole", 3)
+    run("part", 1)
+    rest = run("rest", 3, tmp_path / "part" / "checkpoints" / "last.ckpt")
+    for (name, a), b in zip(whole.state_dict().items(), rest.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_adapters_of_other_weights_are_refused(fit: Run, tmp_path: Path, capsys: Any) -> None:
+    backbone = make_bert(tmp_path / "base")
+    folder = fit("--model.peft", "lora", backbone=str(backbone))
+    model = AutoModel.from_pretrained(backbone)
+    with torch.no_grad():
+        model.encoder.layer[0].output.dense.weight[0, 0] += 1
+    model.save_pretrained(backbone)
+    with pytest.raises(UserError, match="belong to other weights"):
+        load(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("lra", 'no method lra; did you mean "lora"'),
+        ({"rank": 8}, "LORA has no rank"),
+        ({"peft_type": "LRA"}, 'peft has no LRA; did you mean "LORA"'),
+        ({"target_modules": ["nothing"]}, "not found in the base model"),
+        ({"r": 0}, "should be a positive integer"),
+        (3, "expected one of"),
+    ],
+)
+def test_faults_are_one_line(option: Any, words: str, deep: str) -> None:
+    with pytest.raises(UserError, match=words) as fault:
+        TextClassification(deep, labels=["a", "b"], peft=option)
+    assert "\n" not in str(fault.value)
+    assert str(fault.value).startswith("model.peft")
+
+
+def test_a_missing_package_is_one_line(deep: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "peft.mapping", None)
+    with pytest.raises(UserError, match=r"pip install ftlight\[lora\]"):
+        TextClassification(deep, labels=["a", "b"], peft="lora")
+
+
+# Weights between
+
+
+@pytest.mark.parametrize("peft", [[], ["--model.peft", "lora"]])
+def test_shares_of_pre_trained_and_fine_tuned(peft: list[str], fit: Run, bert: str, tmp_path: Path, capsys: Any) -> None:
+    folder = fit("--data.test", "toy.csv", *peft, epochs=3)
+    plain = json.loads((folder / "test_metrics.json").read_text())
+    assert main(["test", str(folder), "--wise", "1"]) == 0
+    all_of_it = json.loads((folder / "test-wise_metrics.json").read_text())
+    assert all_of_it.pop("wise") == {"share": 1.0}
+    assert all_of_it == pytest.approx(plain, abs=5e-3 if peft else 1e-6)  # merged, some close scores change places
+    assert main(["export", str(folder), "--wise", "0", "--out", str(tmp_path / "none")]) == 0
+    start, none = AutoModel.from_pretrained(bert), AutoModel.from_pretrained(tmp_path / "none" / "0_Transformer")
+    for (name, a), b in zip(start.state_dict().items(), none.state_dict().values(), strict=True):
+        assert "pooler" in name or torch.equal(a, b), name
+    assert main(["export", str(folder), "--wise", "0.5", "--out", str(tmp_path / "half")]) == 0
+    assert main(["export", str(folder), "--out", str(tmp_path / "full")]) == 0
+    half, full = (AutoModel.from_pretrained(tmp_path / n / "0_Transformer").state_dict() for n in ("half", "full"))
+    for name, value in start.state_dict().items():
+        if "pooler" not in name:  # not used, so not kept
+            assert torch.allclose(half[name], (value + full[name]) / 2, atol=1e-6), name
+    heads = [(tmp_path / n / "2_Dense" / "model.safetensors").read_bytes() for n in ("half", "full")]
+    assert heads[0] == heads[1]
+
+
+def test_the_share_is_chosen_on_validation(fit: Run, capsys: Any) -> None:
+    folder = fit("--data.test", "toy.csv", epochs=3)
+    before = (folder / "test_metrics.json").read_text()
+    assert main(["test", str(folder), "--wise", "auto"]) == 0
+    made = json.loads((folder / "test-wise_metrics.json").read_text())["wise"]
+    assert list(made["validation"]) == [str(i / 10) for i in range(11)]
+    best = max(made["validation"].values())
+    assert made["share"] == max(float(k) for k, v in made["validation"].items() if v == best)
+    assert (folder / "test_metrics.json").read_text() == before
+    assert f"{made['share']:g} fine-tuned" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", ["2", "-0.1", "some"])
+def test_a_share_that_is_none_is_one_line(value: str, fit: Run, capsys: Any) -> None:
+    folder = fit()
+    assert main(["test", str(folder), "--wise", value, "--data.test", "toy.csv"]) == 2
+    assert f"--wise {value}: expected auto, or the share" in capsys.readouterr().err
+
+
+def test_mix_is_linear() -> None:
+    start, end = {"a": torch.zeros(3), "n": torch.tensor([1.0])}, {"a": torch.ones(3), "n": torch.tensor([3.0]), "h": torch.ones(1)}
+    for part in wise.GRID:
+        made = wise.mix(start, end, part)
+        assert torch.allclose(made["a"], torch.full((3,), part))
+        assert float(made["n"]) == pytest.approx(1 + 2 * part)
+        assert float(made["h"]) == 1

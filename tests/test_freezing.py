@@ -1,0 +1,481 @@
+"""Freezing schedules while they train: what moves, what does not, resume, several processes, stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from conftest import make_bert, toy_rows, write_csv
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+from torch import Tensor
+
+from ftlight import TextClassification, TextData, Trainer, freezing
+from ftlight.__main__ import main
+from ftlight.errors import UserError
+from ftlight.layers import layer_groups, layer_of, places
+from ftlight.schedule import rate
+
+THAW = [{"train": "head", "epochs": 1, "lr": 1e-2}, {"train": "last:2", "steps": 10}, {"train": "all", "layer_decay": 0.9}]
+BACK = [{"train": "last:2", "epochs": 1}, {"train": "first:2", "epochs": 1}, {"train": "head"}]
+SCHEDULES: dict[str, Any] = {
+    "thaw": THAW,
+    "back": BACK,
+    "gradual": "gradual",
+    "lp_ft": "lp_ft",
+    "last": "last:1",
+    "bias": "bias",
+    "norm": "norm",
+}
+
+
+@pytest.fixture(scope="session")
+def still(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A BERT of four layers without dropout."""
+    off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "num_hidden_layers": 4}
+    return str(make_bert(tmp_path_factory.mktemp("still"), sentence_encoder=False, **off))
+
+
+@pytest.fixture(scope="session")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A sentence encoder of four layers with dropout."""
+    return str(make_bert(tmp_path_factory.mktemp("deep"), num_hidden_layers=4))
+
+
+class Snapshots(L.Callback):
+    """Weights before every step, by global step, and which of them train in it."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, dict[str, Tensor], set[str]]] = []
+
+    def on_before_optimizer_step(self, trainer: Any, task: Any, optimizer: Any) -> None:
+        trains = {n for n, p in task.model.named_parameters() if p.requires_grad}
+        with_grad = {n for n, p in task.model.named_parameters() if p.grad is not None}
+        assert with_grad <= trains
+        state = {n: v.detach().clone() for n, v in task.model.state_dict().items()}
+        self.steps.append((freezing.of(trainer).stage, state, trains))
+
+
+def run(
+    backbone: str,
+    train: str,
+    folder: Path,
+    *callbacks: L.Callback,
+    ckpt: Path | None = None,
+    epochs: int = 4,
+    trainer: Any = None,
+    **model: Any,
+) -> tuple[TextClassification, Any]:
+    L.seed_everything(0, verbose=False)
+    data = TextData(train=train, tokenizer=backbone, batch_size=8, validation_split=0.2)
+    task = TextClassification(backbone, labels=data.labels, kind=data.kind, **{"lr": 1e-3, **model})
+    options = {
+        "max_epochs": epochs,
+        "accelerator": "cpu",
+        "precision": "32-true",
+        "callbacks": list(callbacks),
+        "patience": 0,
+        **(trainer or {}),
+    }
+    made = Trainer(run=str(folder), enable_progress_bar=False, **options)
+    made.fit(task, datamodule=data, ckpt_path=ckpt)
+    return task, made
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module) -> None:
+    for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
+        assert torch.equal(x, y), name
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("how", [{}, {"accumulate_grad_batches": 2}, {"ema": True}, {"cache": False}])
+def test_frozen_weights_never_move_and_the_others_do(name: str, how: dict[str, Any], deep: str, toy: str, tmp_path: Path) -> None:
+    how = dict(how)
+    model = {"cache": how.pop("cache")} if "cache" in how else {}
+    extra: list[L.Callback] = [EMAWeightAveraging(decay=0.9)] if how.pop("ema", False) else []
+    seen = Snapshots()
+    _, trainer = run(deep, toy, tmp_path / "r", seen, *extra, epochs=6, unfreeze=SCHEDULES[name], weight_decay=0.1, trainer=how, **model)
+    schedule = freezing.of(trainer)
+    assert len({stage for stage, _, _ in seen.steps}) == len(schedule.stages)
+    for (stage, before, trains), (_, after, _) in zip(seen.steps, seen.steps[1:], strict=False):
+        assert trains == schedule.chosen[stage]
+        for key, value in before.items():
+            if key not in trains:
+                assert torch.equal(value, after[key]), (stage, key)
+    for stage in range(len(schedule.stages)):
+        steps = [(b, a) for (s, b, _), (_, a, _) in zip(seen.steps, seen.steps[1:], strict=False) if s == stage]
+        moved = {k for before, after in steps for k in schedule.chosen[stage] if not torch.equal(before[k], after[k])}
+        still_ones = {k for k in schedule.chosen[stage] - moved if "position_embeddings" not in k and "key.bias" not in k}
+        assert not still_ones or not steps, (stage, still_ones)
+
+
+@pytest.mark.parametrize("name", ["thaw", "back", "last"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_groups_stay_and_only_what_trained_has_a_state(name: str, optimizer: str, deep: str, toy: str, tmp_path: Path) -> None:
+    seen: list[list[tuple[str, int, list[int]]]] = []
+
+    class Groups(L.Callback):
+        def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+            groups = trainer.optimizers[0].param_groups
+            seen.append([(g["name"], g["depth"], [id(p) for p in g["params"]]) for g in groups])
+
+    class Momentum(TextClassification):
+        def configure_optimizers(self) -> Any:
+            made = super().configure_optimizers()
+            return made if optimizer == "adamw" else torch.optim.SGD(made.param_groups, lr=0.1, momentum=0.9)
+
+    data = TextData(train=toy, tokenizer=deep, batch_size=8)
+    task = Momentum(deep, labels=data.labels, unfreeze=SCHEDULES[name], lr=1e-3)
+    trainer = Trainer(max_epochs=4, accelerator="cpu", run=str(tmp_path / "r"), callbacks=[Groups()], enable_progress_bar=False)
+    trainer.fit(task, datamodule=data)
+    assert all(groups == seen[0] for groups in seen)
+    ids = [i for _, _, group in seen[0] for i in group]
+    assert len(ids) == len(set(ids))
+    assert set(ids) == {id(p) for p in task.model.parameters()}
+    trained = set().union(*freezing.of(trainer).chosen)
+    with_state = {n for n, p in task.model.named_parameters() if trainer.optimizers[0].state.get(p)}
+    assert with_state == trained
+
+
+SHAPES = [{"lr_schedule": "constant", "warmup": 0.0}, {"lr_schedule": "linear", "warmup": 0.2}, {"lr_schedule": "cosine", "warmup": 0.3}]
+
+
+class SaveEach(L.Callback):
+    """A checkpoint before every batch, and at the end of every epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_start(self, trainer: Any, *rest: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"step-{trainer.global_step}.ckpt")
+
+    def on_train_epoch_end(self, trainer: Any, *rest: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"epoch-{trainer.current_epoch}.ckpt")
+
+
+@pytest.mark.parametrize("form", SHAPES, ids=lambda s: s["lr_schedule"])
+@pytest.mark.parametrize("name", ["thaw", "back", "gradual"])
+def test_resume_at_every_epoch_and_in_the_middle_is_bit_equal(
+    name: str, form: dict[str, Any], still: str, toy: str, tmp_path: Path
+) -> None:
+    options = {"unfreeze": SCHEDULES[name], "pooling": "native", **form}
+    whole, _ = run(still, toy, tmp_path / "whole", SaveEach(tmp_path), **options)
+    points = [f"epoch-{e}" for e in range(3)] + [f"step-{s}" for s in (3, 6, 7, 16, 17)]
+    for point in points:
+        again, trainer = run(still, toy, tmp_path / f"from {point}", ckpt=tmp_path / f"{point}.ckpt", **options)
+        same(whole, again)
+        assert freezing.of(trainer).stage == len(freezing.of(trainer).stages) - 1
+
+
+def test_resume_through_the_command_line(still: str, toy: str, tmp_path: Path) -> None:
+    command = ["fit", "--model", "TextClassification", "--model.backbone", still, "--data.train", toy, "--data.batch_size", "8"]
+    command += ["--model.unfreeze", json.dumps(THAW), "--trainer.accelerator", "cpu", "--trainer.max_epochs"]
+    assert main([*command, "4", "--run", "whole"]) == 0
+    assert main([*command, "5", "--run", "more", "--ckpt_path", "whole/checkpoints/last.ckpt"]) == 0
+    state = torch.load("more/checkpoints/last.ckpt", weights_only=True)["callbacks"]["Freezing"]
+    assert state["stage"] == 2
+    assert state["begins"] == [0, 7, 17]
+
+
+def test_a_checkpoint_of_another_schedule_is_refused(deep: str, toy: str, tmp_path: Path) -> None:
+    run(deep, toy, tmp_path / "a", unfreeze=THAW)
+    with pytest.raises(UserError) as refused:
+        run(deep, toy, tmp_path / "b", ckpt=tmp_path / "a" / "checkpoints" / "last.ckpt", unfreeze="last:2")
+    message = str(refused.value)
+    assert "another schedule" in message
+    assert "steps: 10" in message
+    assert "{train: last:2, lr: 0.001" in message
+    assert "\n" not in message
+
+
+def test_modes_after_validation(deep: str, toy: str, tmp_path: Path) -> None:
+    seen: set[tuple[int, str, bool]] = set()
+
+    class Modes(L.Callback):
+        def on_before_backward(self, trainer: Any, task: Any, loss: Any) -> None:
+            found = places(task.model)
+            drops = [(n, m) for n, m in task.model.named_modules() if isinstance(m, torch.nn.Dropout)]
+            seen.update((freezing.of(trainer).stage, layer_of(n, found), m.training) for n, m in drops)
+
+    run(deep, toy, tmp_path / "r", Modes(), unfreeze=THAW, trainer={"val_check_interval": 2})
+    layers = [*(f"layer {i}" for i in range(4)), "embeddings"]
+    assert seen == {
+        *((0, layer, False) for layer in layers),
+        *((1, layer, layer in ("layer 2", "layer 3")) for layer in layers),
+        *((2, layer, True) for layer in layers),
+        *((stage, "head", True) for stage in range(3)),
+    }
+
+
+def test_batch_norm_keeps_its_statistics_while_frozen() -> None:
+    from transformers import AutoConfig, AutoModelForImageClassification
+
+    config = AutoConfig.for_model("resnet", embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=3)
+    model = AutoModelForImageClassification.from_config(config).train()
+
+    class Holder(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model, self.monitor, self.mode, self.weight_decay = model, "val/accuracy", "max", 0.0
+
+    for option, moving in (("head", set()), ("last:1", {"layer 1"}), ("bias", {"embeddings", "layer 0", "layer 1"}), ("all", None)):
+        schedule = freezing.Freezing(option, lr=1e-3, given=True, defaults={})
+        schedule.task, schedule.fitting = Holder(), True
+        schedule.eligible = {n for n, _ in model.named_parameters()}
+        schedule.resolve(schedule.task)
+        schedule._apply()
+        before = {n: b.clone() for n, b in model.named_buffers() if "running" in n}
+        model(pixel_values=torch.randn(4, 3, 32, 32))
+        found = places(model)
+        moved = {layer_of(n, found) for n, b in model.named_buffers() if "running" in n and not torch.equal(b, before[n])}
+        assert moved == (moving if moving is not None else {"embeddings", "layer 0", "layer 1"}), option
+
+
+def test_all_is_plain_fine_tuning_to_the_bit(still: str, toy: str, tmp_path: Path) -> None:
+    """Against a loop written by hand: same batches, AdamW, warm-up and fall."""
+    task, trainer = run(still, toy, tmp_path / "r", epochs=2, pooling="native", trainer={"gradient_clip_val": 1.0})
+    L.seed_everything(0, verbose=False)
+    data = TextData(train=toy, tokenizer=still, batch_size=8, validation_split=0.2)
+    other = TextClassification(still, labels=data.labels, kind=data.kind, lr=1e-3, pooling="native").train()
+    data.setup("fit")
+    decayed = [p for n, p in other.model.named_parameters() if p.ndim >= 2]
+    rest = [p for n, p in other.model.named_parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}], fused=True)
+    from ftlight.data.sampling import train_batches
+
+    table = data.sets["train"]
+    import numpy as np
+
+    plans = [train_batches(np.asarray(table["length"]), 8, seed=0, epoch=e) for e in range(2)]
+    total, step = sum(map(len, plans)), 0
+    for plan in plans:
+        for rows in plan:
+            warm = -(-total // 10)
+            factor = (step + 1) / warm if step < warm else (total - step) / (total - warm)
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-3 * factor
+            loss = other.step(data.collate(table[rows.tolist()], rows.tolist())).loss
+            assert loss is not None
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(other.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+    assert step == trainer.global_step
+    same(task, other)
+
+
+def test_rates_follow_the_table(deep: str, toy: str, tmp_path: Path) -> None:
+    seen: list[tuple[int, int, dict[str, float]]] = []
+
+    class Rates(L.Callback):
+        def on_before_optimizer_step(self, trainer: Any, task: Any, optimizer: Any) -> None:
+            seen.append((trainer.global_step, freezing.of(trainer).stage, {g["name"]: g["lr"] for g in optimizer.param_groups}))
+
+    stages = [
+        {"train": "head", "steps": 5, "lr": 0.01, "warmup": 0.5},
+        {"train": "last:2", "epochs": 1, "layer_decay": 0.5, "lr_schedule": "cosine"},
+        {"train": "all", "lr": 1e-4},
+    ]
+    _, trainer = run(deep, toy, tmp_path / "r", Rates(), unfreeze=stages, warmup=0.2)
+    schedule = freezing.of(trainer)
+    assert schedule.begins == [0, 5, 11]
+    lengths = [5, 6, 24 - 11]
+    depth = {"head": 0, "layer 3": 1, "layer 2": 2, "layer 1": 3, "layer 0": 4, "embeddings": 5}
+    for step, stage, rates in seen:
+        assert stage == sum(step >= b for b in schedule.begins) - 1
+        for name, value in rates.items():
+            layer = name.removesuffix(", no decay")
+            wanted = rate(schedule.stages[stage], depth[layer], step - schedule.begins[stage], lengths[stage])
+            assert value == (wanted if layer in schedule.trained[stage] else 0.0), (step, name)
+    assert [r["head"] for _, _, r in seen[:5]] == pytest.approx([0.01 / 3, 0.02 / 3, 0.01, 0.01, 0.005])
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_patience_ends_a_stage_and_early_stopping_waits_for_the_last(patience: int, deep: str, toy: str, tmp_path: Path) -> None:
+    class Same(TextClassification):
+        def _report(self, stage: str) -> None:
+            super()._report(stage)
+            self.log("val/made", torch.tensor(1.0))  # never better than at first
+
+    L.seed_everything(0, verbose=False)
+    data = TextData(train=toy, tokenizer=deep, batch_size=8)
+    stages = [
+        {"train": "head", "patience": patience, "monitor": "val/made", "epochs": 9},
+        {"train": "last:1", "epochs": 2},
+        {"train": "all"},
+    ]
+    task = Same(deep, labels=data.labels, unfreeze=stages, lr=1e-3)
+    stop = EarlyStopping("val/made", patience=2, mode="max")
+    trainer = Trainer(max_epochs=30, accelerator="cpu", run=str(tmp_path / "r"), callbacks=[stop], enable_progress_bar=False)
+    trainer.fit(task, datamodule=data)
+    assert freezing.of(trainer).begins == [0, 7 * (1 + patience), 7 * (3 + patience)]
+    assert trainer.current_epoch == 3 + patience + 2  # early stopping has counted two validations, both in the last stage
+
+
+def test_patience_counts_up_to_its_epochs_and_survives_a_resume(still: str, toy: str, tmp_path: Path) -> None:
+    stages = [{"train": "head", "patience": 2, "monitor": "val/loss", "epochs": 3, "lr": 1e-3}, {"train": "all"}]
+    options = {"unfreeze": stages, "epochs": 5, "pooling": "native"}
+    whole, trainer = run(still, toy, tmp_path / "whole", SaveEach(tmp_path), **options)
+    assert freezing.of(trainer).begins == [0, 18]  # the loss of a head falls on
+    again, _ = run(still, toy, tmp_path / "again", ckpt=tmp_path / "epoch-1.ckpt", **options)
+    same(whole, again)
+
+
+def test_a_monitor_that_is_not_logged_names_the_nearest(deep: str, toy: str, tmp_path: Path) -> None:
+    stages = [{"train": "head", "patience": 2, "monitor": "val/lss"}, {"train": "all"}]
+    with pytest.raises(UserError, match=r'no value val/lss; did you mean "val/loss"'):
+        run(deep, toy, tmp_path / "r", unfreeze=stages)
+
+
+def test_a_run_too_short_for_its_stages_is_refused(deep: str, toy: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the first 1 stages take 24 of the run's 24 optimizer steps"):
+        run(deep, toy, tmp_path / "r", unfreeze=[{"train": "head", "epochs": 4}, {"train": "all"}])
+
+
+def test_fractions_of_a_short_run_are_skipped(deep: str, toy: str, tmp_path: Path) -> None:
+    _, trainer = run(deep, toy, tmp_path / "r", unfreeze="gradual", trainer={"max_steps": 3})
+    assert freezing.of(trainer).begins == [0, 0, 0, 0] or len(freezing.of(trainer).begins) == len(freezing.of(trainer).stages)
+
+
+def test_a_tied_head_is_refused(llama: str) -> None:
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    config = LlamaConfig.from_pretrained(llama, tie_word_embeddings=True)
+    layers = layer_groups(AutoModelForCausalLM.from_config(config))
+    assert "head" not in layers
+    schedule = freezing.Freezing("head", lr=1e-3, given=True, defaults={})
+    schedule.eligible = {n for names in layers.values() for n in names}
+
+    class Holder:
+        model = AutoModelForCausalLM.from_config(config)
+        monitor = "val/loss"
+
+    for option in ("head", "lp_ft"):
+        schedule.option = option
+        with pytest.raises(UserError, match=f"{option} is not to be had: the head of this model is tied to its embeddings; use last:1"):
+            schedule.resolve(Holder())
+    schedule.option = "gradual"
+    schedule.resolve(Holder())
+    assert schedule.stages[0].train == ("last:1",)
+    assert "embeddings" not in schedule.trained[0]
+
+
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_gradient_checkpointing_changes_nothing(checkpointing: bool, still: str, toy: str, tmp_path: Path) -> None:
+    class Sparing(TextClassification):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            if checkpointing:
+                self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    states = []
+    for cls in (Sparing, TextClassification):
+        L.seed_everything(0, verbose=False)
+        data = TextData(train=toy, tokenizer=still, batch_size=8)
+        task = cls(still, labels=data.labels, unfreeze=THAW, lr=1e-3, pooling="native", cache=False)
+        Trainer(max_epochs=4, accelerator="cpu", run=str(tmp_path / cls.__name__), enable_progress_bar=False).fit(task, datamodule=data)
+        states.append(task)
+    same(*states)
+
+
+def test_an_average_of_the_weights_resumes_exactly(still: str, toy: str, tmp_path: Path) -> None:
+    """Lightning's own callback; with all its state in the checkpoint."""
+    options = {"unfreeze": THAW, "pooling": "native"}
+    whole, _ = run(still, toy, tmp_path / "whole", EMAWeightAveraging(decay=0.9), SaveEach(tmp_path), **options)
+    plain, _ = run(still, toy, tmp_path / "plain", **options)
+    assert not all(torch.equal(a, b) for a, b in zip(whole.parameters(), plain.parameters(), strict=True))
+    for point in ("epoch-0", "epoch-1", "epoch-2", "step-9"):
+        again, _ = run(still, toy, tmp_path / point, EMAWeightAveraging(decay=0.9), ckpt=tmp_path / f"{point}.ckpt", **options)
+        same(whole, again)
+
+
+def test_works_under_a_plain_trainer(deep: str, toy: str, tmp_path: Path) -> None:
+    data = TextData(train=toy, tokenizer=deep, batch_size=8)
+    task = TextClassification(deep, labels=data.labels, unfreeze=THAW, lr=1e-3)
+    seen = Snapshots()
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = L.Trainer(max_epochs=4, accelerator="cpu", callbacks=[seen], **quiet)
+    trainer.fit(task, datamodule=data)
+    assert {stage for stage, _, _ in seen.steps} == {0, 1, 2}
+    assert all(p.requires_grad for p in task.parameters())  # left as it was
+    trainer.fit_loop.max_epochs = 5
+    assert not any("forward" in vars(m) for m in task.modules())
+
+
+TWO = """
+import sys, torch, lightning as L
+from ftlight import TextClassification, TextData, Trainer, freezing
+class Check(L.Callback):
+    def on_train_batch_end(self, trainer, task, *rest):
+        mine = torch.cat([p.detach().flatten() for p in task.parameters()])
+        everyone = task.all_gather(mine)
+        spread = float((everyone - everyone[0]).abs().max()) if everyone.ndim > 1 else 0.0
+        assert spread == 0.0, (freezing.of(trainer).stage, spread)
+if __name__ == "__main__":
+    backbone, train, folder, processes, option = sys.argv[1:6]
+    import json
+    L.seed_everything(0, verbose=False)
+    n = int(processes)
+    data = TextData(train=train, tokenizer=backbone, batch_size=16 // n)
+    task = TextClassification(backbone, labels=data.labels, unfreeze=json.loads(option), lr=1e-3, pooling="native")
+    trainer = Trainer(max_epochs=5, accelerator="cpu", devices=n, strategy="ddp" if n > 1 else "auto", precision="32-true", run=folder,
+                      callbacks=[Check()], enable_progress_bar=False)
+    trainer.fit(task, datamodule=data)
+    if trainer.is_global_zero:
+        torch.save(task.state_dict(), folder + "/weights.pt")
+"""
+
+
+def test_two_processes_stay_equal_and_equal_one(still: str, tmp_path: Path) -> None:
+    train = write_csv(tmp_path / "train.csv", toy_rows(80))
+    (tmp_path / "two.py").write_text(TWO)
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MASTER_", "PL_", "LOCAL_", "NODE_", "WORLD_"))}
+    option = [*THAW[:1], {"train": "last:2", "steps": 4}, *BACK[1:2], {"train": "all"}]
+    outputs = []
+    for processes in (1, 2):
+        folder = tmp_path / f"p{processes}"
+        command = [sys.executable, "two.py", still, train, str(folder), str(processes), json.dumps(option)]
+        # a cache of its own: two processes must fill it themselves
+        env = {**clean, "FTLIGHT_CACHE": str(tmp_path / f"cache{processes}")}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=env, check=False)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+        outputs.append(torch.load(folder / "weights.pt", weights_only=True))
+        assert "stage 4 of 4" in done.stdout
+    for name, value in outputs[0].items():
+        assert torch.allclose(value, outputs[1][name], atol=3e-4), (name, float((value - outputs[1][name]).abs().max()))
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed"])
+def test_sharded_strategies_take_one_stage(strategy: str, deep: str, toy: str) -> None:
+    class Strategy:
+        restore_checkpoint_after_setup = True
+
+    class Fake:
+        global_step = 0
+        strategy = Strategy()
+
+    data = TextData(train=toy, tokenizer=deep)
+    task = TextClassification(deep, labels=data.labels, unfreeze=THAW)
+    schedule = task.configure_callbacks()[0]
+    with pytest.raises(UserError, match="takes one stage only, not 3"):
+        schedule.setup(Fake(), task, "fit")
+
+
+def test_the_table_and_the_lines(deep: str, toy: str, tmp_path: Path, capsys: Any) -> None:
+    run(deep, toy, tmp_path / "r", unfreeze=THAW, epochs=6)
+    out = capsys.readouterr().out
+    rows = {line.split("  ")[0]: line for line in out.splitlines() if line.startswith(("head", "layer", "embeddings"))}
+    assert list(rows) == ["layer", "head", "layer 2 to 3", "layer 0 to 1", "embeddings"]
+    bars = {name: "".join(c for c in line if c in "█░▒") for name, line in rows.items()}
+    assert set(bars["head"]) == {"█"}
+    assert bars["layer 2 to 3"].lstrip("▒░").strip("█") == ""
+    assert len(set(map(len, list(bars.values())[1:]))) == 1
+    assert "stage 2 of 3 from step 6: last:2;" in out
+    assert "stage 3 of 3 from step 16: all;" in out
