@@ -10,6 +10,7 @@ from torch import nn
 NORM = re.compile(r"norm|^ln(_|$)", re.IGNORECASE)
 HEAD = re.compile(r"^(classifier|score|head|fc|lm_head)$")  # where a model has no backbone of its own (CLIP's vision classifier)
 FINAL = re.compile(r"final|ln_f|norm_f|pooler")  # OPT registers its final norm before its layers, GTE its pooler
+DEBERTA = {"LayerNorm": "embeddings", "conv": "layer 0"}  # the norm of its table; a convolution after the first layer
 
 
 class Stack(NamedTuple):
@@ -80,6 +81,8 @@ def places(model: nn.Module) -> dict[str, str]:
                 below = visit(full, part, below)
             else:
                 found[full] = "head" if base is model and HEAD.match(full) else _place(child, part, below, last)
+                if child in DEBERTA and hasattr(module, "rel_embeddings"):
+                    found[full] = DEBERTA[child]
         return below
 
     visit(root, base, -1)
@@ -88,7 +91,7 @@ def places(model: nn.Module) -> dict[str, str]:
 
 def _place(name: str, part: nn.Module, below: int, last: int) -> str:
     """The layer of a part outside the layers, by what it is and which layer is below it."""
-    table = isinstance(part, nn.Embedding) or re.search(r"rel_|relative|embed", name) or (name == "LayerNorm" and below >= 0)
+    table = isinstance(part, nn.Embedding) or re.search(r"rel_|relative|embed", name)
     if last < 0 or table or not any(True for _ in part.parameters()):
         return "embeddings"
     if below == last or FINAL.search(name):

@@ -205,23 +205,28 @@ def mask_of(inputs: Mapping[str, Tensor]) -> Tensor | None:
     return None if mask is None else mask.bool()
 
 
+def _mixed(values: Tensor) -> Tensor:
+    """Integers spread over all 64 bits, so that sums of them tell apart what they were made of (the finish of SplitMix64)."""
+    for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
+        values = (values ^ (values >> shift)) * factor
+    return values ^ (values >> 31)
+
+
 def checksums(inputs: Mapping[str, Tensor]) -> Tensor:
     """A number for each row that changes with any of its inputs but not with its padding, ``int64 [rows]``."""
-    mask = mask_of(inputs)
-    total: Tensor | int = 0
-    for i, (name, value) in enumerate(sorted(inputs.items())):
-        if name == "attention_mask":
-            continue
-        bits = value.contiguous().view(torch.int32).long() if value.is_floating_point() else value.long()
-        if mask is not None and bits.shape == mask.shape:
-            place = mask.long().cumsum(1)
+    mask, total = mask_of(inputs), torch.zeros(0, dtype=torch.long)
+    for i, key in enumerate(sorted(k for k in inputs if k != "attention_mask")):
+        value = inputs[key]
+        size = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+        bits = value.contiguous().view(size[value.element_size()]).long() if value.is_floating_point() else value.long()
+        tokens = mask is not None and value.shape == mask.shape
+        if mask is not None and tokens:
+            mixed = _mixed(bits ^ _mixed(mask.long().cumsum(1) + (i << 40))) * mask
         else:
             bits = bits.reshape(len(bits), -1)
-            place = torch.arange(1, bits.shape[1] + 1, device=bits.device).expand_as(bits)
-        mixed = (bits + 1) * (place * 2654435761 + 40503) ^ (bits * 40692 + i)
-        mixed = mixed * 6364136223846793005
-        total = total + (mixed if mask is None or bits.shape != mask.shape else mixed * mask).sum(1)
-    return total + (0 if mask is None else mask.sum(1)) if isinstance(total, Tensor) else torch.zeros(0, dtype=torch.long)
+            mixed = _mixed(bits ^ _mixed(torch.arange(1, bits.shape[1] + 1, device=bits.device) + (i << 40)))
+        total = mixed.sum(1) + (total if i else 0)
+    return total if mask is None or not len(total) else total + _mixed(mask.long().sum(1))
 
 
 def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:

@@ -57,7 +57,7 @@ class Stage:
         """Optimizer steps of the stage, or the most of them; None where nothing but patience or the run ends it."""
         if self.epochs is not None:
             return max(1, round(self.epochs * per_epoch))
-        return self.steps if self.fraction is None else math.floor(self.fraction * total)
+        return self.steps if self.fraction is None else math.floor(self.fraction * total + 1e-9)
 
 
 # What an option says
@@ -70,7 +70,7 @@ def read(option: Any) -> str | list[dict[str, Any]]:
         UserError: with a line per fault.
     """
     if isinstance(option, str):
-        if option in ("lp_ft", "gradual") or FORM.fullmatch(option):
+        if option in ("lp_ft", "gradual") or _is_selector(option):
             return option
         raise UserError(f"model.unfreeze: no schedule {option}{nearest(option, WORDS)} (one of {listing(WORDS, 20)}; or a list of stages)")
     stages = [option] if isinstance(option, Mapping) else option
@@ -82,9 +82,16 @@ def read(option: Any) -> str | list[dict[str, Any]]:
     return [{**s, "train": tuple([s["train"]] if isinstance(s["train"], str) else s["train"])} for s in stages]
 
 
+def _is_selector(word: str) -> bool:
+    try:
+        return bool(FORM.fullmatch(word)) and re.compile(word.removeprefix("re:")) is not None
+    except re.error:  # re:… that is not a pattern
+        return False
+
+
 def _number(value: Any, low: float, high: float = math.inf, whole: bool = False) -> bool:
     kinds: Any = int if whole else (int, float)
-    return isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
+    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
 
 
 CHECKS: dict[str, tuple[Any, str]] = {
@@ -112,7 +119,7 @@ def _faults(stage: Any, number: int, last: bool) -> list[str]:
     if not isinstance(selectors, (list, tuple)) or not selectors:
         found.append(f"{where}.train: say what trains: one or a list of {listing(SELECTORS, 20)}, -… to take away")
     else:
-        wrong = [s for s in selectors if not isinstance(s, str) or not FORM.fullmatch(s.removeprefix("-"))]
+        wrong = [s for s in selectors if not isinstance(s, str) or not _is_selector(s.removeprefix("-"))]
         found += [f"{where}.train: no selector {s}{nearest(str(s).removeprefix('-'), SELECTORS)} ({listing(SELECTORS, 20)})" for s in wrong]
     found += [
         f"{where}.{k}: expected {words}, got {stage[k]!r}"
@@ -149,8 +156,8 @@ def expand(word: str, layers: Sequence[str]) -> list[dict[str, Any]]:
     if word != "gradual":
         return [{"train": (word,)}]
     depth = sum(name.startswith("layer ") for name in layers)
-    few = -(-depth // 4)
-    counts = [1] * tied + [n for n in range(few, depth, few) if n > tied]
+    few = max(1, -(-depth // 4))
+    counts = [1] * (tied and depth > 0) + [n for n in range(few, depth, few) if n > tied]
     first: list[dict[str, Any]] = [] if tied else [{"train": ("head",), "lr": HEAD_LR}]
     thawed = [*first, *({"train": (f"last:{n}",)} for n in counts)]
     return [*({**stage, "fraction": THAW / len(thawed)} for stage in thawed), {"train": ("all",)}]

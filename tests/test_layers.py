@@ -144,12 +144,7 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 POOLED = ("bert", "roberta", "mpnet", "distilbert", "deberta-v2", "albert", "modernbert", "xlnet", "gpt2", "llama", "gte", "t5 encoder")
-WRONG = {  # what layers.py does not get right yet
-    "deberta-v2, convolution": "the convolution runs after the first layer",
-    "roberta-prelayernorm": "the final norm is named like DeBERTa's norm of its table",
-    "xlm-roberta-xl": "the final norm is named like DeBERTa's norm of its table",
-}
-CASES = [pytest.param(f, marks=pytest.mark.xfail(reason=WRONG[f], strict=True)) if f in WRONG else f for f in FAMILIES]
+CASES = list(FAMILIES)
 
 
 @functools.cache

@@ -222,14 +222,12 @@ def test_every_fault_has_a_line(option: Any, faults: list[str]) -> None:
         assert fault in line
 
 
-@pytest.mark.xfail(reason="an infinite duration or rate is taken", strict=True)
 @pytest.mark.parametrize("stage", [{"train": "head", "epochs": math.inf}, {"train": "head", "epochs": 1, "lr": math.inf}])
 def test_infinite_values(stage: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         read([stage, LAST])
 
 
-@pytest.mark.xfail(reason="a pattern that does not compile is found by re, much later", strict=True)
 @pytest.mark.parametrize("option", ["re:(", {"train": "re:("}, {"train": ["all", "-re:*"]}])
 def test_patterns_that_do_not_compile(option: Any) -> None:
     with pytest.raises(UserError):
@@ -287,7 +285,6 @@ def test_words_that_are_named_expand_and_read(word: str) -> None:
     assert expand(word, list(model(12)))
 
 
-@pytest.mark.xfail(reason="range() with a step of 0", strict=True)
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 def test_gradual_without_layers(tied: bool) -> None:
     stages = expand("gradual", list(model(0, tied)))
@@ -492,7 +489,6 @@ def test_gradual_leaves_the_rest_of_the_run_to_all(depth: int) -> None:
     assert 0 < THAW < 1
 
 
-@pytest.mark.xfail(reason="0.29 * 100 is 28.999…", strict=True)
 def test_a_share_that_is_a_whole_number_of_steps() -> None:
     for hundredths, total in itertools.product(range(1, 100), (100, 1000, 10_000)):
         exact = Fraction(hundredths, 100) * total
