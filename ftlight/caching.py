@@ -19,6 +19,7 @@ from ftlight import prefix_cache as pc
 from ftlight.data import sampling
 from ftlight.data.module import DataModule
 from ftlight.layers import layer_of, places
+from ftlight.tap import Tap
 
 log = logging.getLogger(__name__)
 Cache = bool | Literal["auto"]
@@ -35,7 +36,7 @@ class Cached:
 
     def __init__(self, gigabytes: float) -> None:
         self.limit = gigabytes * 1e9
-        self.tap: pc.Tap | None = None
+        self.tap: Tap | None = None
         self.store: pc.Store | None = None
         self.checked: set[str] = set()
         self.off: set[str] = set()
@@ -69,7 +70,7 @@ class Cached:
             raise ValueError("without a data module of ftlight rows have no numbers")
         if any(m._compiled_call_impl is not None for m in self.task.modules()) or getattr(self.task, "_compiler_ctx", None):
             raise ValueError("the model is compiled")
-        self.tap = pc.Tap(self.task.model, cut)
+        self.tap = Tap(self.task.model, cut)
         self.tables: dict[str, Any] = {s: t for s, t in data.sets.items() if s in ("train", "validation")}
         self.lengths: dict[str, np.ndarray] = {s: np.asarray(t["length"]) for s, t in self.tables.items()}
         batch = next(iter(self._batches("train", 0, 1)))

@@ -15,7 +15,9 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from ftlight import TextClassification, TextData, Trainer, freezing
-from ftlight.prefix_cache import Layout, Store, Tap, home
+from ftlight.caching import Cached
+from ftlight.prefix_cache import Layout, Store, home
+from ftlight.tap import Tap
 
 SMALL = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 6, "intermediate_size": 64, "vocab_size": 200}
 IMAGES = {**{k: v for k, v in SMALL.items() if k != "vocab_size"}, "image_size": 32, "patch_size": 8}
@@ -117,6 +119,15 @@ def test_the_input_of_a_native_head(family: str) -> None:
         plain = model(**inputs).logits
         tap.pending = states
         assert torch.equal(plain, model(**inputs).logits)
+    tap.remove()
+
+
+def test_a_new_pooler_inside_the_backbone_leaves_the_top_layer_to_run() -> None:
+    model = build("bert", AutoModelForSequenceClassification, num_labels=3).eval()
+    model.new_parameters = ("bert.pooler.dense.weight", "bert.pooler.dense.bias")
+    tap = Tap(model, 6)
+    assert not tap.at_head
+    assert tap.cut == 5
     tap.remove()
 
 
@@ -387,3 +398,26 @@ def test_bytes_on_disk_are_as_predicted(still: str, tmp_path: Path) -> None:
     tokens, rows = sum(sum(t["length"]) for t in tables), sum(map(len, tables))
     (file,) = home().glob("*.bin")
     assert file.stat().st_size == pytest.approx(tokens * 32 * 4 + rows * 8, rel=0.01)
+
+
+def test_a_store_that_one_process_gave_up_is_opened_anew_by_all() -> None:
+    """Otherwise the others would wait for it in the collectives of the opening."""
+    asked: list[bool] = []
+
+    class Strategy:
+        def reduce_boolean_decision(self, decision: bool, all: bool) -> bool:
+            asked.append(decision)
+            return False
+
+        class root_device:
+            type = "cpu"
+
+    class Fake:
+        strategy = Strategy()
+        datamodule = None
+
+    cached = Cached(1.0)
+    cached.store = object()  # type: ignore[assignment]
+    cached.begin(Fake(), None, 1, "stage 2")
+    assert asked == [True, False]
+    assert cached.store is None

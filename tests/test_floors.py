@@ -23,6 +23,7 @@ FLOORS = [
         "run",
         "schedule",
         "screen",
+        "tap",
         "tracking",
     },
     {"caching", "callbacks", "command", "export", "freezing", "predictor", "summary", "task", "trainer", "wise"},
