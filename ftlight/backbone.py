@@ -220,6 +220,10 @@ class Pooled(nn.Module):
         """The backbone."""
         return self.model
 
+    def extra_repr(self) -> str:
+        """How it pools."""
+        return f"pooling={self.pooling}"
+
     def forward(self, **inputs: torch.Tensor) -> Any:
         """Returns an output with ``logits [rows, outputs]``."""
         from transformers.modeling_outputs import SequenceClassifierOutput

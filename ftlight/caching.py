@@ -114,7 +114,7 @@ class Cached:
         config = getattr(self.tap.base, "config", None)
         parts = [
             *(self.weights, config.to_json_string() if config is not None else "", str(self.tap.cut), str(self.tap.at_head), dtype),
-            *(self.trainer.precision, device.type, where, torch.__version__, transformers.__version__, str(FILL)),
+            *(repr(self.task.model), self.trainer.precision, device.type, where, torch.__version__, transformers.__version__, str(FILL)),
             *prints,
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
@@ -134,24 +134,23 @@ class Cached:
         """Each process of a node computes a share of the batches; the file appears once it is whole."""
         strategy, local = self.trainer.strategy, self.trainer.local_rank
         count = max(1, self.trainer.world_size // self.trainer.num_nodes)
-        missing = not path.is_file()
-        if not strategy.reduce_boolean_decision(missing, all=False):
+        missing = strategy.reduce_boolean_decision(not path.is_file(), all=False)
+        if not missing:
             self._say(path, layout, "kept by an earlier run")
             return
         part = path.with_suffix(f".bin.{strategy.broadcast(os.getpid())}")
-        if missing and local == 0:
+        if local == 0:
             with part.open("wb") as file:
                 file.truncate(layout.bytes)
         strategy.barrier()
         self._say(path, layout, "computed once now")
-        if missing:
-            store = pc.Store(part, layout, write=True)
-            for split in self.tables:
-                for batch in self._batches(split, local, count):
-                    store.put(split, batch["index"], self._capture(batch), batch["inputs"])
-            store.flush()
+        store = pc.Store(part, layout, write=True)
+        for split in self.tables:
+            for batch in self._batches(split, local, count):
+                store.put(split, batch["index"], self._capture(batch), batch["inputs"])
+        store.flush()
         strategy.barrier()
-        if missing and local == 0:
+        if local == 0:
             os.replace(part, path)
         strategy.barrier()
 

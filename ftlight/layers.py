@@ -86,7 +86,9 @@ def places(model: nn.Module) -> dict[str, str]:
         return below
 
     visit(root, base, -1)
-    return found | dict.fromkeys(getattr(model, "new_parameters", ()), "head")
+    new = set(getattr(model, "new_parameters", ()))
+    own = {n: {f"{n}.{p}" for p, _ in m.named_parameters(recurse=False)} for n, m in model.named_modules()}
+    return found | dict.fromkeys([*new, *(n for n, names in own.items() if names and names <= new)], "head")
 
 
 def _place(name: str, part: nn.Module, below: int, last: int) -> str:

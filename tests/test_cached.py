@@ -271,6 +271,9 @@ def test_the_next_run_reads_the_file_of_the_first_to_the_bit(still: str, tmp_pat
     assert sorted(home().glob("*")) == files
     run(still, tmp_path / "d", unfreeze="last:1")
     assert len(list(home().glob("*"))) == 2
+    for pooling in ("mean", "cls"):
+        run(still, tmp_path / pooling, unfreeze="head", pooling=pooling)
+    assert len(list(home().glob("*"))) == 4
 
 
 def test_other_weights_or_data_make_another_file(still: str, tmp_path: Path) -> None:
