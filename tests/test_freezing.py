@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import make_bert, toy_rows, write_csv
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 
 from ftlight import TextClassification, TextData, Trainer, freezing
@@ -452,20 +453,39 @@ def test_two_processes_stay_equal_and_equal_one(still: str, tmp_path: Path) -> N
         assert torch.allclose(value, outputs[1][name], atol=3e-4), (name, float((value - outputs[1][name]).abs().max()))
 
 
-@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed"])
-def test_sharded_strategies_take_one_stage(strategy: str, deep: str, toy: str) -> None:
-    class Strategy:
-        restore_checkpoint_after_setup = True
-
+@pytest.mark.parametrize("strategy", [FSDPStrategy, ModelParallelStrategy])
+def test_sharded_strategies_take_one_stage(strategy: type, deep: str, toy: str) -> None:
     class Fake:
         global_step = 0
-        strategy = Strategy()
 
+    Fake.strategy = strategy()  # type: ignore[attr-defined]
     data = TextData(train=toy, tokenizer=deep)
     task = TextClassification(deep, labels=data.labels, unfreeze=THAW)
-    schedule = task.configure_callbacks()[0]
-    with pytest.raises(UserError, match="takes one stage only, not 3"):
-        schedule.setup(Fake(), task, "fit")
+    with pytest.raises(UserError, match=f"{strategy.__name__} takes one stage only, not 3"):
+        task.freezing().setup(Fake(), task, "fit")
+    task = TextClassification(deep, labels=data.labels, unfreeze="last:2")
+    task.freezing().setup(Fake(), task, "fit")
+
+
+def test_a_compiled_model_follows_the_schedule(still: str, toy: str, tmp_path: Path, capsys: Any) -> None:
+    class Compiled(TextClassification):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.model.compile(backend="eager")
+
+    states = []
+    for cls in (Compiled, TextClassification):
+        L.seed_everything(0, verbose=False)
+        data = TextData(train=toy, tokenizer=still, batch_size=8)
+        stages = [{"train": "head", "epochs": 2}, {"train": "all"}]
+        task = cls(still, labels=data.labels, unfreeze=stages, lr=1e-3, pooling="native", cache=cls is Compiled)
+        Trainer(max_epochs=3, accelerator="cpu", precision="32-true", run=str(tmp_path / cls.__name__), enable_progress_bar=False).fit(
+            task, datamodule=data
+        )
+        states.append(task.state_dict())
+    assert "the model is compiled" in capsys.readouterr().out
+    for (name, a), b in zip(states[0].items(), states[1].values(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5), name
 
 
 def test_the_table_and_the_lines(deep: str, toy: str, tmp_path: Path, capsys: Any) -> None:
