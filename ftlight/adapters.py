@@ -18,6 +18,7 @@ WORDS: dict[str, dict[str, Any]] = {
     "lokr": {"peft_type": "LOKR"},
     "ia3": {"peft_type": "IA3"},
 }
+NOT_MERGED = ("modules_to_save", "trainable_token_indices")  # whole weights beside adapters: stages train those
 OWN_TARGETS = ("IA3", "LN_TUNING")  # peft knows better than "every linear module" what these adapt
 
 
@@ -36,7 +37,11 @@ def read(option: Any) -> dict[str, Any] | None:
     if not isinstance(option, Mapping):
         raise UserError(f"model.peft: expected one of {', '.join(WORDS)}, or options such as {{r: 16, lora_alpha: 32}}, got {option!r}")
     known = [f.name for f in dataclasses.fields(_config_class(option))]
+    if "target_modules" not in known:
+        raise UserError(f"model.peft.peft_type: {option['peft_type']} does not go into the layers; use one that does, such as LORA")
     for name in option:
+        if name in NOT_MERGED:
+            raise UserError(f"model.peft.{name}: not taken; model.unfreeze says what trains whole")
         if name not in known:
             what = f"{option.get('peft_type', 'LORA')} has no {name}{nearest(str(name), known)}"
             raise UserError(f"model.peft.{name}: {what} (options: {listing(known, 40)})")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from ftlight.tap import Tap
 
 log = logging.getLogger(__name__)
 Cache = bool | Literal["auto"]
-FILL = 64  # rows of a batch while filling, whatever batches train in: the activations depend on the data alone
+FILL, TOKENS = 64, 16384  # most rows and tokens of a batch while filling, whatever trains: activations depend on the data alone
 CLOSE = 1e-4, 5e-2  # noise of another batch in fp32 and in 16 bits, as a share of the largest activation
 
 
@@ -40,7 +41,7 @@ class Cached:
         self.store: pc.Store | None = None
         self.checked: set[str] = set()
         self.off: set[str] = set()
-        self.place = ""
+        self.moved = False
 
     def begin(self, trainer: Any, task: Any, cut: int, stage: str) -> None:
         """Opens the store of the activations below ``cut`` and fills it where it is not there yet; keeps one that is open."""
@@ -49,50 +50,63 @@ class Cached:
         if trainer.strategy.reduce_boolean_decision(self.store is not None, all=True):
             return
         self.end()
-        reason = ""
         with pc.steady():  # an iteration over a loader draws a random number
-            try:
-                layout, key = self._open(cut)
-                path = self._place(layout, key)
-            except ValueError as error:
-                reason = str(error)
-            if not trainer.strategy.reduce_boolean_decision(not reason, all=True):
-                self._give_up(reason or "another process cannot")
+            reason = self._open(cut)
+            if not self._agree(reason):
                 return
-            self._fill(path, layout)
-        self.store = pc.Store(path, layout)
-        path.touch()
-        self.versions = self._versions()
+            path = pc.home() / f"{self.key}.bin"
+            if trainer.strategy.reduce_boolean_decision(not path.is_file(), all=False):
+                part = path.with_suffix(f".bin.{trainer.strategy.broadcast(os.getpid())}")
+                if not self._agree(pc.reserve(part, self.layout.bytes, self.limit) if trainer.local_rank == 0 else ""):
+                    return
+                self._fill(path, part)
+            else:
+                self._say(path, "kept by an earlier run")
+        self.store = pc.Store(path, self.layout)
+        trainer.strategy.barrier()
+        with contextlib.suppress(OSError):
+            path.touch() if self.reusable else path.unlink()
 
-    def _open(self, cut: int) -> tuple[pc.Layout, str]:
+    def _agree(self, reason: str) -> bool:
+        """Whether all processes can go on; gives up where one cannot."""
+        if self.trainer.strategy.reduce_boolean_decision(not reason, all=True):
+            return True
+        self._give_up(reason or "another process cannot")
+        return False
+
+    def _open(self, cut: int) -> str:
+        """Finds the tap, the layout and the key of the store. Returns why there can be none, or nothing."""
         data = self.trainer.datamodule
         if not isinstance(data, DataModule):
-            raise ValueError("without a data module of ftlight rows have no numbers")
-        if any(m._compiled_call_impl is not None for m in self.task.modules()) or getattr(self.task, "_compiler_ctx", None):
-            raise ValueError("the model is compiled")
-        self.tap = Tap(self.task.model, cut)
-        self.tables: dict[str, Any] = {s: t for s, t in data.sets.items() if s in ("train", "validation")}
-        self.lengths: dict[str, np.ndarray] = {s: np.asarray(t["length"]) for s, t in self.tables.items()}
-        batch = next(iter(self._batches("train", 0, 1)))
-        states, mask = self._capture(batch), pc.mask_of(batch["inputs"])
+            return "without a data module of ftlight rows have no numbers"
+        if compiled(self.task):
+            return "the model is compiled"
+        if any(getattr(m, "gradient_checkpointing", False) for m in self.task.model.modules()):
+            return "gradient checkpointing runs layers twice"
+        try:
+            self.tap = Tap(self.task.model, cut)
+            self.tables: dict[str, Any] = {s: t for s, t in data.sets.items() if s in ("train", "validation")}
+            self.lengths: dict[str, np.ndarray] = {s: np.asarray(t["length"]) for s, t in self.tables.items()}
+            batch = next(iter(self._batches("train", 0, 1)))
+            states, mask = self._capture(batch), pc.mask_of(batch["inputs"])
+        except ValueError as error:
+            return str(error)
         whole = mask is None or states.ndim < 3 or states.shape[1] != mask.shape[1]
-        return pc.Layout(self.lengths, states.shape[1 if whole else 2 :], states.dtype, whole), self._key(str(states.dtype))
+        self.layout = pc.Layout(self.lengths, states.shape[1 if whole else 2 :], states.dtype, whole)
+        self.key = self._key(str(states.dtype))
+        return ""
 
     def _batches(self, split: str, first: int, step: int) -> Any:
-        plan = sampling.eval_batches(self.lengths[split], FILL)[first::step]
+        lengths = self.lengths[split]
+        rows = sampling.eval_batches(lengths, FILL)
+        plan = [part for b in rows for part in np.array_split(b, -(-len(b) * int(lengths[b].max()) // TOKENS))][first::step]
         for batch in self.trainer.datamodule.loader(lambda epoch: plan, self.tables[split]) if plan else ():
             yield self.trainer.strategy.batch_to_device(batch)
 
     def _capture(self, batch: dict[str, Any]) -> Tensor:
         assert self.tap is not None
-        modes = [(m, m.training) for m in self.task.modules()]
-        self.task.eval()
-        try:
-            with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-                return self.tap.capture(lambda: self.task.step(batch), len(batch["index"])).detach()
-        finally:
-            for module, training in modes:
-                module.training = training
+        with evaluating(self.task), torch.no_grad(), self.trainer.precision_plugin.forward_context():
+            return self.tap.capture(lambda: self.task.step(batch), len(batch["index"])).detach()
 
     def _below(self) -> list[tuple[str, Tensor]]:
         """Parameters and buffers that the stored activations depend on."""
@@ -102,49 +116,28 @@ class Cached:
         named = [*model.named_parameters(), *model.named_buffers()]
         return [(n, t) for n, t in named if layer_of(n, found) not in above]
 
-    def _versions(self) -> list[int]:
-        return [t._version for _, t in self._below()]
-
     def _key(self, dtype: str) -> str:
+        """Names all that stored activations depend on; a new name where the data cannot be told apart."""
         assert self.tap is not None
-        prints = [getattr(t, "fingerprint", None) or uuid.uuid4().hex for t in self.tables.values()]
+        prints = [getattr(t, "fingerprint", None) or self.trainer.strategy.broadcast(uuid.uuid4().hex) for t in self.tables.values()]
+        self.reusable = all(getattr(t, "fingerprint", None) for t in self.tables.values())
         device = self.trainer.strategy.root_device
         where = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-        self.weights = pc.digest(self._below())
-        config = getattr(self.tap.base, "config", None)
+        below, config = self._below(), getattr(self.tap.base, "config", None)
+        self.weights = pc.quick(below)
         parts = [
-            *(self.weights, config.to_json_string() if config is not None else "", str(self.tap.cut), str(self.tap.at_head), dtype),
-            *(repr(self.task.model), self.trainer.precision, device.type, where, torch.__version__, transformers.__version__, str(FILL)),
-            *prints,
+            *(pc.digest(below), config.to_json_string() if config is not None else "", str(self.tap.cut), str(self.tap.at_head), dtype),
+            *(repr(self.task.model), self.trainer.precision, device.type, where, torch.__version__, transformers.__version__),
+            *(str(FILL), str(TOKENS), *prints),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
-    # Filling
-
-    def _place(self, layout: pc.Layout, key: str) -> Path:
-        """The file of a key. Raises ValueError where there is no room for it."""
-        path = pc.home() / f"{key}.bin"
-        if not path.is_file():
-            reason = pc.make_room(pc.home(), layout.bytes, self.limit)
-            if reason:
-                raise ValueError(reason)
-        return path
-
-    def _fill(self, path: Path, layout: pc.Layout) -> None:
+    def _fill(self, path: Path, part: Path) -> None:
         """Each process of a node computes a share of the batches; the file appears once it is whole."""
         strategy, local = self.trainer.strategy, self.trainer.local_rank
         count = max(1, self.trainer.world_size // self.trainer.num_nodes)
-        missing = strategy.reduce_boolean_decision(not path.is_file(), all=False)
-        if not missing:
-            self._say(path, layout, "kept by an earlier run")
-            return
-        part = path.with_suffix(f".bin.{strategy.broadcast(os.getpid())}")
-        if local == 0:
-            with part.open("wb") as file:
-                file.truncate(layout.bytes)
-        strategy.barrier()
-        self._say(path, layout, "computed once now")
-        store = pc.Store(part, layout, write=True)
+        self._say(path, "computed once now")
+        store = pc.Store(part, self.layout, write=True)
         for split in self.tables:
             for batch in self._batches(split, local, count):
                 store.put(split, batch["index"], self._capture(batch), batch["inputs"])
@@ -154,11 +147,11 @@ class Cached:
             os.replace(part, path)
         strategy.barrier()
 
-    def _say(self, path: Path, layout: pc.Layout, how: str) -> None:
+    def _say(self, path: Path, how: str) -> None:
         assert self.tap is not None
-        size = f"{layout.bytes / 1e6:,.0f} MB"
+        size, rows = f"{self.layout.bytes / 1e6:,.0f} MB", f"{self.layout.rows:,}"
         what = "the backbone" if self.tap.at_head else f"the lowest {self.tap.cut} layers"
-        log.info("%s: the output of %s for %s rows is %s (%s in %s)", self.stage, what, f"{layout.rows:,}", how, size, path)
+        log.info("%s: the output of %s for %s rows is %s (%s in %s)", self.stage, what, rows, how, size, path)
 
     # Reading
 
@@ -172,7 +165,9 @@ class Cached:
         """
         if self.store is None or self.tap is None or split in self.off:
             return
-        if first and self._moved():
+        if first:  # an average of the weights may stand in for them while it is validated
+            self.moved = pc.quick(self._below()) != self.weights
+        if self.moved:
             return
         if split not in self.checked:
             self.checked.add(split)
@@ -193,40 +188,32 @@ class Cached:
         if self.tap is not None:
             self.tap.pending = None
 
-    def _moved(self) -> bool:
-        """Whether the frozen weights are not those of the store, as while an average stands in for them."""
-        now = self._versions()
-        if now == self.versions:
-            return False
-        same = pc.digest(self._below()) == self.weights
-        if same:
-            self.versions = now
-        return not same
-
     def _check(self, batch: dict[str, Any], split: str) -> str:
         """Why stored activations would not give the result of the whole model on this batch; nothing where they do."""
+        try:
+            with pc.steady(), self.trainer.precision_plugin.forward_context():
+                return self._compare(batch, split)
+        except Exception as error:  # whatever a model does when its lower layers are skipped
+            return f"this architecture cannot skip its lower layers ({type(error).__name__})"
+
+    def _compare(self, batch: dict[str, Any], split: str) -> str:
         assert self.tap is not None
         assert self.store is not None
-        tap, inputs = self.tap, batch["inputs"]
-        close = CLOSE["16" in str(self.trainer.precision) or self.store.layout.dtype.itemsize < 4]
-        modes = [(m, m.training) for m in self.task.modules()]
-        with pc.steady(), self.trainer.precision_plugin.forward_context():
-            with torch.enable_grad():
-                live = tap.capture(lambda: self.task.step(batch), len(batch["index"]))
-            if live.requires_grad:
-                return "something below trains"
-            kept = self.store.get(split, batch["index"], inputs)
-            if kept is None:
-                return "inputs are not the same in every epoch (augmentation or masking?)"
-            real = torch.ones(len(live), dtype=torch.bool, device=live.device) if self.store.layout.whole else pc.mask_of(inputs)
-            noise = float((kept[real].float() - live[real].float()).abs().max() / live.float().abs().max().clamp(min=1e-12))
-            if not noise <= close:
-                return f"the frozen layers give another result when run again (by {noise:.1g}): is there randomness in them?"
-            self.task.eval()
-            with torch.no_grad():
-                plain, same, near = (self._outputs(batch, states) for states in (None, live.detach(), kept))
-            for module, training in modes:
-                module.training = training
+        inputs, whole = batch["inputs"], self.store.layout.whole
+        with torch.enable_grad():
+            live = self.tap.capture(lambda: self.task.step(batch), len(batch["index"]))
+        if live.requires_grad:
+            return "something below trains"
+        kept = self.store.get(split, batch["index"], inputs)
+        if kept is None:
+            return "inputs are not the same in every epoch (augmentation or masking?)"
+        close = CLOSE["16" in str(self.trainer.precision) or live.dtype.itemsize < 4]
+        real = torch.ones(len(live), dtype=torch.bool, device=live.device) if whole else pc.mask_of(inputs)
+        noise = float((kept[real].float() - live[real].float()).abs().max() / live.float().abs().max().clamp(min=1e-12))
+        if not noise <= close:
+            return f"the frozen layers give another result when run again (by {noise:.1g}): is there randomness in them?"
+        with evaluating(self.task), torch.no_grad():
+            plain, same, near = (self._outputs(batch, states) for states in (None, live.detach(), kept))
         exact = torch.equal(plain, same) or (plain.is_cuda and torch.allclose(plain, same, atol=1e-5))
         if not exact or not torch.allclose(plain, near, rtol=0, atol=10 * close * float(plain.abs().max().clamp(min=1))):
             return "this architecture gives another result when its lower layers are skipped"
@@ -251,6 +238,23 @@ class Cached:
         if self.tap is not None:
             self.tap.remove()
         self.tap = self.store = None
+
+
+def compiled(task: Any) -> bool:
+    """Whether torch.compile has a hand in a task."""
+    return any(m._compiled_call_impl is not None for m in task.modules()) or getattr(task, "_compiler_ctx", None) is not None
+
+
+@contextlib.contextmanager
+def evaluating(task: Any) -> Iterator[None]:
+    """All modules are in eval mode, and each in its own again afterwards."""
+    modes = [(m, m.training) for m in task.modules()]
+    task.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def epochs_of(lengths: Sequence[int | None], total: int, per_epoch: float) -> list[float]:

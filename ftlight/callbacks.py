@@ -178,11 +178,12 @@ def _write_test(trainer: Any, task: Task, evidence: Evidence) -> None:
     data = trainer.datamodule
     facts = run.read_json(trainer.folder / "run.json")
     known = not isinstance(data, DataModule) or facts.get("data_sha256", {}).get("test") == data.digests.get("test")
-    checkpoint = Path(str(trainer.ckpt_path or "best")).stem
+    mixed = trainer.wise if trainer.ckpt_path is None else {}
+    checkpoint = mixed.get("checkpoint") or Path(str(trainer.ckpt_path or "best")).stem
     stem = "-".join(
         [
             "test",
-            *(["wise"] if trainer.wise else []),
+            *(["wise"] if mixed else []),
             *([] if known else [Path(data.files["test"]).name]),
             *([] if checkpoint == "best" else [checkpoint]),
         ]
@@ -190,7 +191,7 @@ def _write_test(trainer: Any, task: Task, evidence: Evidence) -> None:
     low, high = evidence.interval
     scores = {f"test/{k}": v for k, v in evidence.values.items()}
     bounds = {f"test/{task.score}_low": low, f"test/{task.score}_high": high, "test/rows": evidence.rows}
-    how = {"wise": trainer.wise} if trainer.wise else {}
+    how = {"wise": mixed} if mixed else {}
     run.write_json(trainer.folder / f"{stem}_metrics.json", {**scores, **bounds, **how})
     if not isinstance(data, DataModule) or evidence.outputs is None or evidence.numbers is None:
         return

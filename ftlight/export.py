@@ -75,13 +75,14 @@ def prepare(folder: Path) -> Path:
     return folder
 
 
-def card(run: dict[str, Any], task: Any, scores: dict[str, Any]) -> str:
+def card(run: dict[str, Any], task: Any, scores: dict[str, Any], share: float | None = None) -> str:
     """A model card: what it is, how it was made, how it was measured, how it is loaded.
 
     Args:
         run: what run.json holds.
         task: the task.
         scores: what test_metrics.json holds, or nothing.
+        share: share of the fine-tuned weights, where they were mixed with the pre-trained ones.
     """
     pooled = isinstance(task.model, Pooled)
     if pooled:
@@ -96,7 +97,9 @@ def card(run: dict[str, Any], task: Any, scores: dict[str, Any]) -> str:
         f"---\nlibrary_name: {'sentence-transformers' if pooled else 'transformers'}\nbase_model: {run.get('backbone')}\n---\n"
         f"# {type(task).__name__} on {run.get('backbone')}\n\n"
         f"Fine-tuned with ftlight {run.get('versions', {}).get('ftlight', '')}, seed {run.get('seed')};"
-        f" labels: {', '.join(task.labels) or 'a number'}.\n\n"
+        f" labels: {', '.join(task.labels) or 'a number'}."
+        + ("" if share is None else f" The backbone's weights are {share:g} fine-tuned and {1 - share:g} pre-trained (WiSE-FT).")
+        + "\n\n"
         f"```python\n{how}\n```\n\n"
         + (
             f"Measured on the test data ({scores.get('test/rows')} rows):\n\n| metric | value |\n|---|---|\n{rows}\n"

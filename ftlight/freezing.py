@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +15,11 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ftlight import optim, prefix_cache, screen
 from ftlight import schedule as plans
-from ftlight.caching import Cache, Cached, epochs_of
-from ftlight.errors import UserError, nearest
-from ftlight.layers import layer_groups, layer_of, norm_parameters, places
+from ftlight.caching import Cache, Cached, compiled, epochs_of
+from ftlight.errors import UserError, listing, nearest
+from ftlight.layers import depth_of, layer_groups, layer_of, norm_parameters, places
 from ftlight.schedule import Stage
+from ftlight.tap import reach
 
 log = logging.getLogger(__name__)
 LOWER = ("loss", "mse", "mae", "rmse", "error", "perplexity")  # values that are better when lower
@@ -47,6 +50,7 @@ class Freezing(L.Callback):
         self.stages: list[Stage] = []
         self.stores: list[int | None] = []
         self.eligible: set[str] = set()
+        self.task: Any = None
         self.fitting = False
         self._begin(0)
 
@@ -65,7 +69,7 @@ class Freezing(L.Callback):
         self.fitting = stage == "fit"
         if not self.fitting:
             return
-        self.task, self.trainer = task, trainer
+        self.task = task
         self._begin(trainer.global_step)
         self.check(task)
         late = trainer.strategy.restore_checkpoint_after_setup or isinstance(trainer.strategy, DeepSpeedStrategy)
@@ -94,7 +98,9 @@ class Freezing(L.Callback):
         for i, options in enumerate(given):
             where = f"model.unfreeze.{i}.train" if isinstance(self.option, list) else "model.unfreeze"
             self.chosen.append(plans.select(options["train"], trainable, norms, where))
-            rate = self.lr if self.given else plans.default_rate(self.chosen[-1], self.layers, numel, self.lr)
+            rate = plans.default_rate(self.chosen[-1], self.layers, numel, self.lr)
+            if self.given and (len(given) == 1 or not self.chosen[-1] <= set(self.layers.get("head", ()))):
+                rate = self.lr  # one rate for a whole model is not meant for a head alone in a stage of its own
             settings = {"lr": rate, **self.defaults, **{k: v for k, v in options.items() if v is not None}}
             if settings.get("patience") is not None:
                 settings = {"monitor": task.monitor, **settings}
@@ -103,11 +109,11 @@ class Freezing(L.Callback):
         self.trained = [{k for k, names in self.layers.items() if chosen & set(names)} for chosen in self.chosen]
 
     def cut(self, stage: int) -> int:
-        """Frozen layers at the bottom of a stage: all of them where the head alone trains."""
-        depth = sum(k.startswith("layer ") for k in self.layers)
+        """Frozen layers at the bottom of a stage that need not be run: all of them where the head alone trains."""
+        depth = depth_of(self.layers)
         lowest = next(k for k in self.layers if k in self.trained[stage])
         fixed = {"embeddings": 0, "post": depth - 1, "head": depth}
-        return fixed[lowest] if lowest in fixed else int(lowest.removeprefix("layer "))
+        return reach(self.task.model, fixed[lowest] if lowest in fixed else int(lowest.removeprefix("layer ")))
 
     def lengths(self) -> list[int | None]:
         """The most optimizer steps of each stage, by the run's limits; None for the last, or where patience alone ends one."""
@@ -118,7 +124,7 @@ class Freezing(L.Callback):
     def state_dict(self) -> dict[str, Any]:
         """Number of the stage, where stages began, what patience has seen, and the schedule that it is about."""
         names = ("stage", "begins", "best", "waited", "ended")
-        return {**{k: getattr(self, k) for k in names}, "schedule": self.describe()}
+        return {**{k: getattr(self, k) for k in names}, "schedule": [dataclasses.asdict(s) for s in self.stages]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on in the stage of a checkpoint; applied at once, before DDP sees the model.
@@ -129,19 +135,16 @@ class Freezing(L.Callback):
         if not self.fitting:
             return
         state = dict(state)
-        theirs = state.pop("schedule")
-        if theirs != self.describe():
+        theirs = [Stage(**options) for options in state.pop("schedule")]
+        if theirs != self.stages:
+            both = [" ".join(map(str, stages)) for stages in (theirs, self.stages)]
             raise UserError(
-                f"model.unfreeze: the checkpoint is of another schedule, {' '.join(theirs)}; this run's is {' '.join(self.describe())};"
+                f"model.unfreeze: the checkpoint is of another schedule, {both[0]}; this run's is {both[1]};"
                 " go on with the config of its run, or start anew without ckpt_path"
             )
         for name, value in state.items():
             setattr(self, name, value)
         self._apply()
-
-    def describe(self) -> list[str]:
-        """The schedule in words, a stage each."""
-        return [str(s) for s in self.stages]
 
     # Applying
 
@@ -178,7 +181,7 @@ class Freezing(L.Callback):
         if isinstance(trainer.strategy, DDPStrategy):  # its reducer knows only what required gradients when it was made
             trainer.strategy.model = self.task
             trainer.strategy.configure_ddp()
-        if any(m._compiled_call_impl is not None for m in self.task.modules()) or getattr(self.task, "_compiler_ctx", None):
+        if compiled(self.task):
             torch._dynamo.reset()
         for stopping in trainer.early_stopping_callbacks:
             stopping.wait_count = 0
@@ -203,12 +206,20 @@ class Freezing(L.Callback):
     # Hooks
 
     def on_fit_start(self, trainer: Any, task: Any) -> None:
-        """Sets the modes: Lightning's own callbacks may have copied the model meanwhile."""
+        """Sets the modes, and goes before other callbacks from now on, so that these see the rates of a step, not the last one's."""
         self._modes()
+        trainer.callbacks = [self, *(c for c in trainer.callbacks if c is not self)]
 
     def on_train_start(self, trainer: Any, task: Any) -> None:
-        """Counts the steps of the run."""
-        self.count(trainer)
+        """Counts the steps of the run, unless ftlight's own trainer does when it knows the number of epochs.
+
+        Raises:
+            UserError: the optimizer's groups are not those of the task.
+        """
+        if not all("layer" in group for group in trainer.optimizers[0].param_groups):
+            raise UserError("configure_optimizers: build on the groups of Task.configure_optimizers, whose rates the schedule sets")
+        if not hasattr(trainer, "auto_epochs"):
+            self.count(trainer)
 
     def count(self, trainer: Any) -> None:
         """Counts steps, checks durations against them, and decides which stages read kept activations; can be repeated.
@@ -216,17 +227,22 @@ class Freezing(L.Callback):
         Raises:
             UserError: nothing is left for the last stage, or nothing says how long the run is.
         """
-        self.per_epoch, self.total = optim.steps_per_epoch(trainer), optim.total_steps(trainer)
+        self.per_epoch, self.total = optim.steps_per_epoch(trainer), max(0, optim.total_steps(trainer) - self.begins[0])
         self.task.total_steps = self.total
         last = self.stages[-1]
-        if not self.total and (last.lr_schedule != "constant" or any(s.fraction for s in self.stages)):
+        if not self.total and last.lr_schedule != "constant":
             raise UserError(f"model.lr_schedule: {last.lr_schedule} needs trainer.max_epochs or max_steps; or set it to constant")
+        if not self.total and any(s.fraction for s in self.stages):
+            raise UserError("model.unfreeze: a fraction of the run needs trainer.max_epochs or max_steps; or give epochs or steps")
         known = sum(s.length(self.per_epoch, self.total) or 0 for s in self.stages[:-1] if s.patience is None)
         if self.total and known >= self.total and not trainer.fast_dev_run and any(s.epochs or s.steps for s in self.stages):
             said = f"the first {len(self.stages) - 1} stages take {known} of the run's {self.total} optimizer steps"
             raise UserError(f"model.unfreeze: {said}; nothing is left for the last: give trainer.max_epochs more, or the stages less")
+        if any(s.patience for s in self.stages) and not sum(trainer.num_val_batches) and not trainer.fast_dev_run:
+            raise UserError("model.unfreeze: patience counts validations, and there are no validation data; give epochs instead")
         spent = epochs_of(self.lengths(), self.total, self.per_epoch) if self.total else [1e6] * len(self.stages)
-        whole = trainer.limit_train_batches == 1.0 and not trainer.overfit_batches
+        limit = trainer.limit_train_batches  # 1 is one batch, 1.0 all of them
+        whole = isinstance(limit, float) and limit == 1.0 and not trainer.overfit_batches
         wanted = self.cache is True or (self.cache == "auto" and whole and not trainer.fast_dev_run)
         cuts = [self.cut(i) for i in range(len(self.stages))]
         self.stores = prefix_cache.plan(cuts, spent, self.cache is True) if wanted else [None] * len(cuts)
@@ -243,7 +259,7 @@ class Freezing(L.Callback):
         stage, begin = self.stages[self.stage], self.begins[-1]
         length = stage.length(self.per_epoch, self.total)
         if self.stage + 1 == len(self.stages):
-            length = self.total - begin
+            length = self.total - begin + self.begins[0] if self.total else None
         for group in trainer.optimizers[0].param_groups:
             trains = group["layer"] in self.trained[self.stage]
             step = trainer.global_step - begin
@@ -290,10 +306,11 @@ class Freezing(L.Callback):
             return
         values = trainer.callback_metrics
         if stage.monitor not in values:
-            raise UserError(f"model.unfreeze.{self.stage}.monitor: no value {stage.monitor}{nearest(str(stage.monitor), values)}")
+            there = f"{nearest(str(stage.monitor), values)} (there are: {listing(values, 20)})"
+            raise UserError(f"model.unfreeze.{self.stage}.monitor: no value {stage.monitor}{there}")
         value = float(values[stage.monitor])
         lower = task.mode == "min" if stage.monitor == task.monitor else any(w in str(stage.monitor) for w in LOWER)
-        better = self.best is None or (value < self.best if lower else value > self.best)
+        better = not math.isnan(value) and (self.best is None or (value < self.best if lower else value > self.best))
         self.best, self.waited = (value, 0) if better else (self.best, self.waited + 1)
         self.ended = trainer.strategy.reduce_boolean_decision(self.waited >= stage.patience, all=False)
 

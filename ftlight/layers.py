@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from torch import nn
@@ -80,7 +81,7 @@ def places(model: nn.Module) -> dict[str, str]:
                 found[full] = "embeddings"
                 below = visit(full, part, below)
             else:
-                found[full] = "head" if base is model and HEAD.match(full) else _place(child, part, below, last)
+                found[full] = "head" if HEAD.match(full) else _place(child, part, below, last)
                 if child in DEBERTA and hasattr(module, "rel_embeddings"):
                     found[full] = DEBERTA[child]
         return below
@@ -120,6 +121,11 @@ def layer_groups(model: nn.Module) -> dict[str, list[str]]:
     for name, _ in model.named_parameters():
         groups[layer_of(name, found)].append(name)
     return {name: members for name, members in groups.items() if members}
+
+
+def depth_of(layers: Iterable[str]) -> int:
+    """How many of the names are layers of the stack."""
+    return sum(name.startswith("layer ") for name in layers)
 
 
 def norm_parameters(model: nn.Module) -> set[str]:

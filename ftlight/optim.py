@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from ftlight.errors import UserError
+
 
 def default_lr(width: int) -> float:
     """A learning rate for full fine-tuning with AdamW by the backbone's width: 1e-4 at 384, 5e-5 at 768.
@@ -19,13 +21,20 @@ def default_lr(width: int) -> float:
 
 
 def steps_per_epoch(trainer: Any) -> int:
-    """Optimizer steps of an epoch, once the trainer knows its data."""
+    """Optimizer steps of an epoch, once the trainer knows its data.
+
+    Raises:
+        UserError: the data have no length.
+    """
+    if not math.isfinite(trainer.num_training_batches):
+        raise UserError("the training data have no length: give trainer.limit_train_batches, the batches of an epoch")
     return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
 
 
 def total_steps(trainer: Any) -> int:
     """Optimizer steps of the whole run; 0 where nothing but time ends it."""
-    limits = [trainer.max_epochs * steps_per_epoch(trainer)] if (trainer.max_epochs or 0) > 0 else []
+    sized = math.isfinite(trainer.num_training_batches)
+    limits = [trainer.max_epochs * steps_per_epoch(trainer)] if sized and (trainer.max_epochs or 0) > 0 else []
     limits += [trainer.max_steps] if trainer.max_steps > 0 else []
     return min(limits, default=0)
 

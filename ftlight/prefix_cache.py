@@ -70,8 +70,7 @@ def checksums(inputs: Mapping[str, Tensor]) -> Tensor:
         value = inputs[key]
         size = {2: torch.int16, 4: torch.int32, 8: torch.int64}
         bits = value.contiguous().view(size[value.element_size()]).long() if value.is_floating_point() else value.long()
-        tokens = mask is not None and value.shape == mask.shape
-        if mask is not None and tokens:
+        if mask is not None and value.shape == mask.shape:
             mixed = _mixed(bits ^ _mixed(mask.long().cumsum(1) + (i << 40))) * mask
         else:
             bits = bits.reshape(len(bits), -1)
@@ -88,6 +87,14 @@ def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
         found.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
         found.update(plain.view(-1).view(torch.uint8).numpy().data if plain.numel() else b"")
     return found.hexdigest()
+
+
+def quick(tensors: Iterable[tuple[str, Tensor]]) -> list[int]:
+    """Numbers of tensors that tell whether these changed: fast, blind to order, for the same tensors later."""
+    size = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    bits = [v.detach().contiguous().view(size[v.element_size()]) for _, v in tensors if v.numel()]
+    # exclusive or alone takes many ones for as many twos
+    return [n for b in bits for n in (int(torch.hash_tensor(b).view(torch.int64)), int(b.sum(dtype=torch.int64)))]
 
 
 class Layout:
@@ -184,15 +191,40 @@ def make_room(folder: Path, needed: int, limit: float) -> str:
     size = f"{needed / 1e9:.2g} GB"
     if needed > limit:
         return f"it would take {size}; model.cache_gb allows {limit / 1e9:.2g}"
-    kept = sorted((f for f in folder.glob("*.bin*") if f.is_file()), key=lambda f: f.stat().st_mtime)
+    files = []
+    for file in folder.glob("*.bin*"):
+        with contextlib.suppress(FileNotFoundError):  # another run deletes too
+            if file.is_file():
+                files.append((file.stat().st_mtime, file.stat().st_size, file))
+    files.sort(key=lambda f: f[:2])
     # another run may be writing a part now; one that nobody has written to for an hour was left by a kill
-    old = [f for f in kept if f.suffix == ".bin" or time.time() - f.stat().st_mtime > 3600]
-    used = sum(f.stat().st_size for f in kept)
+    old = [f for f in files if f[2].suffix == ".bin" or time.time() - f[0] > 3600]
+    used = sum(bytes_ for _, bytes_, _ in files)
     while old and used + needed > limit:
-        used -= old[0].stat().st_size
-        old.pop(0).unlink(missing_ok=True)
+        _, bytes_, file = old.pop(0)
+        file.unlink(missing_ok=True)
+        used -= bytes_
+    if used + needed > limit:
+        return f"it would take {size}; other runs are writing {used / 1e9:.2g} GB of the {limit / 1e9:.2g} that model.cache_gb allows"
     free = shutil.disk_usage(folder).free
     return "" if free > needed * 1.05 else f"it would take {size}; {folder} has {free / 1e9:.2g} GB free"
+
+
+def reserve(part: Path, needed: int, limit: float) -> str:
+    """Makes a file of its full size, so that a disk cannot be full later. Returns why it cannot be made, or nothing."""
+    try:
+        reason = make_room(part.parent, needed, limit)
+        if not reason:
+            with part.open("wb") as file:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, needed)
+                else:
+                    file.truncate(needed)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        return f"{part.parent} cannot be written ({error.strerror})"
+    return reason
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from ftlight.errors import UserError, listing, nearest
+from ftlight.layers import depth_of
 
 Shape = Literal["linear", "cosine", "constant"]
 WORDS = ("all", "head", "last:N", "lp_ft", "gradual", "bias", "norm")
@@ -77,6 +78,9 @@ def read(option: Any) -> str | list[dict[str, Any]]:
     if not isinstance(stages, (list, tuple)) or not stages:
         raise UserError(f"model.unfreeze: expected a word ({listing(WORDS, 20)}) or a list of stages, got {option!r}")
     faults = [fault for i, stage in enumerate(stages) for fault in _faults(stage, i, i == len(stages) - 1)]
+    shares = sum(s.get("fraction") or 0 for s in stages) if not faults else 0
+    if shares >= 1 - 1e-9:
+        faults = [f"model.unfreeze: the fractions add up to {shares:g}, which leaves nothing for the last stage"]
     if faults:
         raise UserError("\n".join(faults))
     return [{**s, "train": tuple([s["train"]] if isinstance(s["train"], str) else s["train"])} for s in stages]
@@ -91,7 +95,7 @@ def _is_selector(word: str) -> bool:
 
 def _number(value: Any, low: float, high: float = math.inf, whole: bool = False) -> bool:
     kinds: Any = int if whole else (int, float)
-    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
+    return isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= min(high, 1e15)
 
 
 CHECKS: dict[str, tuple[Any, str]] = {
@@ -120,6 +124,8 @@ def _faults(stage: Any, number: int, last: bool) -> list[str]:
         found.append(f"{where}.train: say what trains: one or a list of {listing(SELECTORS, 20)}, -… to take away")
     else:
         wrong = [s for s in selectors if not isinstance(s, str) or not _is_selector(s.removeprefix("-"))]
+        if not wrong and all(s.startswith("-") for s in selectors):
+            found.append(f"{where}.train: only takes away; say from what, for example [all, {', '.join(selectors)}]")
         found += [f"{where}.train: no selector {s}{nearest(str(s).removeprefix('-'), SELECTORS)} ({listing(SELECTORS, 20)})" for s in wrong]
     found += [
         f"{where}.{k}: expected {words}, got {stage[k]!r}"
@@ -155,7 +161,7 @@ def expand(word: str, layers: Sequence[str]) -> list[dict[str, Any]]:
         return [{"train": ("head",), "fraction": PROBE, "lr": HEAD_LR}, {"train": ("all",)}]
     if word != "gradual":
         return [{"train": (word,)}]
-    depth = sum(name.startswith("layer ") for name in layers)
+    depth = depth_of(layers)
     few = max(1, -(-depth // 4))
     counts = [1] * (tied and depth > 0) + [n for n in range(few, depth, few) if n > tied]
     first: list[dict[str, Any]] = [] if tied else [{"train": ("head",), "lr": HEAD_LR}]
@@ -182,7 +188,7 @@ def select(selectors: Sequence[str], layers: Mapping[str, Sequence[str]], norms:
     for selector in sorted(selectors, key=lambda s: s.startswith("-")):
         found = _match(selector.removeprefix("-"), layers, norms)
         if not found:
-            depth = sum(name.startswith("layer ") for name in layers)
+            depth = depth_of(layers)
             rest = [name for name in layers if not name.startswith("layer ")]
             raise UserError(f"{where}: {selector} matches nothing; the model has {_layers(depth)} and {', '.join(rest)}")
         chosen = chosen - found if selector.startswith("-") else chosen | found
@@ -194,7 +200,7 @@ def select(selectors: Sequence[str], layers: Mapping[str, Sequence[str]], norms:
 
 
 def _layers(depth: int) -> str:
-    return f"{depth} layers (layer:0 to layer:{depth - 1})" if depth > 1 else f"{depth} layer"
+    return f"{depth} layers (layer:0 to layer:{depth - 1})" if depth > 1 else f"{depth or 'no'} layer"
 
 
 def _match(selector: str, layers: Mapping[str, Sequence[str]], norms: frozenset[str] | set[str]) -> set[str]:

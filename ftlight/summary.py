@@ -9,6 +9,7 @@ from typing import Any
 from ftlight import freezing, optim, run, screen
 from ftlight.data.module import DataModule
 from ftlight.freezing import Freezing
+from ftlight.layers import depth_of
 from ftlight.schedule import starts
 from ftlight.task import Task
 
@@ -23,7 +24,7 @@ def opening(trainer: Any, task: Task) -> list[tuple[str, str]]:
         labels = f"; {len(task.labels)} labels" if task.labels else ""
         rows.append(("data", f"{sizes} rows{labels}; batches of {data.batch_size} rows"))
         rows += [("", note) for note in data.notes]
-    depth = sum(name.startswith("layer ") for name in freezing.of(trainer).layers)
+    depth = depth_of(freezing.of(trainer).layers)
     said = task.describe()
     model = f"{task.backbone}: {screen.count(total)} parameters; {depth} layers{said and '; '}{said}"
     rates = (
@@ -74,7 +75,7 @@ def layers(schedule: Freezing, width: int = 36) -> tuple[list[str], list[list[st
 
 def _below(layer: str, store: int, names: list[str]) -> bool:
     """Whether a layer lies below a store."""
-    depth = sum(name.startswith("layer ") for name in names)
+    depth = depth_of(names)
     return layer in ("embeddings", *(f"layer {i}" for i in range(store)), *(["post"] if store == depth else []))
 
 

@@ -15,6 +15,22 @@ class _Captured(Exception):
     """Ends a forward pass at the tap."""
 
 
+def reach(model: nn.Module, cut: int) -> int:
+    """How many of ``cut`` frozen layers need not be run.
+
+    All of them where the head is apart from the backbone, else one less; of an encoder and a decoder only the encoder's.
+    """
+    base = getattr(model, "base_model", model)
+    lists = stacks(base)
+    if not lists or cut < sum(len(s.layers) for s in lists):
+        return min(cut, len(lists[0].layers) - 1) if lists else 0
+    found = places(model)
+    heads = [m for n, m in model.named_modules() if layer_of(n, found) == "head" and not list(m.children())]
+    inside = {id(m) for m in base.modules()}
+    apart = base is not model and bool(heads) and not any(id(m) in inside for m in heads)
+    return cut if apart else len(lists[0].layers) - 1
+
+
 class Tap:
     """A point in a model where activations are read, or put in with all that lies below skipped.
 
@@ -27,7 +43,7 @@ class Tap:
     """
 
     def __init__(self, model: nn.Module, cut: int) -> None:
-        self.model, self.found = model, places(model)
+        self.found = places(model)
         base = getattr(model, "base_model", model)
         self.base: Any = base
         root = next(f"{n}." if n else "" for n, m in model.named_modules() if m is base)
@@ -40,18 +56,15 @@ class Tap:
         self.turned = False  # XLNet's states are [tokens, rows, …]
         self.handles: list[Any] = []
         self.swapped: list[nn.Module] = []
-        heads = [m for n, m in model.named_modules() if layer_of(n, self.found) == "head" and not list(m.children())]
-        outside = [m for m in heads if not any(m is b for b in base.modules())]
-        # a new pooler lies inside the backbone: then the top layer is run too
-        self.at_head = cut == sum(len(s.layers) for s in all_stacks) and base is not model and bool(heads) and len(outside) == len(heads)
+        cut = reach(model, cut)
+        self.at_head = bool(all_stacks) and cut == sum(len(s.layers) for s in all_stacks)
         if self.at_head:
-            self.targets = outside
+            self.targets = [m for n, m in model.named_modules() if layer_of(n, self.found) == "head" and not list(m.children())]
             self._swap(base, self._skip_base(base.forward))
         else:
             first = all_stacks[0] if all_stacks else Stack("", [])
             if any(len(names) > 1 for names in first.layers):
                 raise ValueError("its layers are not modules of their own")
-            cut = min(cut, len(first.layers) - 1)  # of encoder and decoder, the encoder's
             if cut < 1:
                 raise ValueError("it has a single layer")
             layers = [modules[root + names[0]] for names in first.layers]

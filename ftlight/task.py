@@ -168,8 +168,19 @@ class Task(L.LightningModule):
         return Freezing(self.schedule, defaults=defaults, **about)
 
     def configure_callbacks(self) -> list[L.Callback]:
-        """The freezing schedule, under any trainer."""
-        return [self.freezing()]
+        """The freezing schedule, under any trainer; the one of a trainer that has it, since its state is that of a checkpoint."""
+        given: list[L.Callback] = getattr(self._trainer, "callbacks", [])
+        attached = [c for c in given if isinstance(c, Freezing) and c.task is self]
+        return list(attached) or [self.freezing()]
+
+    def on_train_start(self) -> None:
+        """Checks that the schedule is there: without it no rate is ever set.
+
+        Raises:
+            UserError: a subclass has left it out.
+        """
+        if not any(isinstance(c, Freezing) for c in self.trainer.callbacks):  # type: ignore[attr-defined]
+            raise UserError(f"{type(self).__name__}.configure_callbacks: add your callbacks to those of super().configure_callbacks()")
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of a training batch."""
@@ -271,10 +282,13 @@ class Task(L.LightningModule):
         """
         if self.peft is not None and checkpoint.get("fixed_sha256") != self._fixed_sha256:
             raise UserError(f"model.backbone: the adapters of the checkpoint belong to other weights than those of {self.backbone}")
+        if self.peft is not None:  # an average of the weights is loaded by its callback, which asks for all of them
+            own = {n: p.detach() for n, p in self.named_parameters() if n in self.fixed}
+            checkpoint.update({k: {**own, **checkpoint[k]} for k in ("state_dict", "current_model_state") if k in checkpoint})
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Loads weights; those under adapters are the backbone's own."""
-        own = {n: p for n, p in self.named_parameters() if n in self.fixed} if self.peft is not None else {}
+        own = {n: p.detach() for n, p in self.named_parameters() if n in self.fixed} if self.peft is not None else {}
         return super().load_state_dict({**own, **state_dict}, strict, assign)
 
     def plain(self) -> None:

@@ -143,7 +143,7 @@ class Trainer(L.Trainer):
 
         def measure() -> float:
             self.validate(model, datamodule=datamodule, verbose=False)
-            return float(self.callback_metrics[model.monitor]) * (1 if model.mode == "max" else -1)
+            return float(self.callback_metrics[model.monitor])
 
         self.wise = wise.apply(model, ckpt_path, value, measure)
         if self.is_global_zero:
@@ -167,8 +167,10 @@ class Trainer(L.Trainer):
             model.restore(ckpt_path)
             model.plain()
         facts, scores = (run.read_json(home / name) for name in ("run.json", f"test{'-wise' if wise else ''}_metrics.json"))
+        if wise and scores.get("wise", {}).get("share") != self.wise["share"]:
+            scores = {}  # of another mix
         model.cpu().eval().export(folder, datamodule)
-        (folder / "README.md").write_text(export.card(facts, model, scores), encoding="utf-8")
+        (folder / "README.md").write_text(export.card(facts, model, scores, self.wise.get("share")), encoding="utf-8")
         return folder
 
     def _add_callbacks(self, model: Task, validates: bool) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,17 +68,21 @@ def apply(task: Task, checkpoint: str, value: str, measure: Callable[[], float])
         task: the task, with its pre-trained weights.
         checkpoint: file of the fine-tuned weights.
         value: share of the fine-tuned weights, or auto for the one with the best validation.
-        measure: measures the task as it is on the validation data; higher is better.
+        measure: measures the task as it is on the validation data, by its monitor.
 
     Returns:
-        The share, and where it was chosen the value of each.
+        The share, the checkpoint, and where the share was chosen the value of each.
     """
-    part, scores = share(value), {}
+    if not task.pretrained:
+        raise UserError(f"--wise {value}: the run did not start from pre-trained weights (model.pretrained: false)")
+    part, scores = share(value), dict[float, float]()
     start, end = ends(task, checkpoint)
     if part is None:
         for candidate in GRID:
             task.load_state_dict(mix(start, end, candidate))
             scores[candidate] = measure()
-        part = max(GRID, key=lambda p: (scores[p], p))  # of equal ones the nearest to the fine-tuned
+        sign = 1 if task.mode == "max" else -1
+        part = max(GRID, key=lambda p: (sign * scores[p] if math.isfinite(scores[p]) else -math.inf, p))  # of equal ones the most tuned
     task.load_state_dict(mix(start, end, part))
-    return {"share": part, **({"validation": {str(k): v for k, v in scores.items()}} if scores else {})}
+    chosen = {"validation": {str(k): v for k, v in scores.items()}} if scores else {}
+    return {"share": part, "checkpoint": Path(checkpoint).stem, **chosen}

@@ -10,6 +10,7 @@ import lightning as L
 import pytest
 import torch
 from conftest import Run, make_bert
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from ftlight import TextClassification, TextData, Trainer, adapters, freezing, load, wise
@@ -112,6 +113,30 @@ def test_going_on_from_a_checkpoint_of_adapters(toy: str, tmp_path: Path) -> Non
         assert torch.equal(a, b), name
 
 
+def test_an_average_of_adapters_goes_on(toy: str, tmp_path: Path) -> None:
+    backbone = str(make_bert(tmp_path / "still", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, sentence_encoder=False))
+
+    class Save(L.Callback):
+        def on_train_epoch_end(self, trainer: Any, task: Any) -> None:
+            trainer.save_checkpoint(tmp_path / f"{trainer.current_epoch}.ckpt")
+
+    def run(name: str, ckpt: Path | None = None) -> TextClassification:
+        L.seed_everything(0, verbose=False)
+        data = TextData(train=toy, tokenizer=backbone, batch_size=8)
+        task = TextClassification(backbone, labels=data.labels, peft="lora")
+        average = EMAWeightAveraging(decay=0.9)
+        trainer = Trainer(max_epochs=2, accelerator="cpu", run=str(tmp_path / name), callbacks=[average, Save()], enable_progress_bar=False)
+        trainer.fit(task, datamodule=data, ckpt_path=ckpt)
+        return task
+
+    whole = run("whole")
+    saved = torch.load(tmp_path / "0.ckpt", weights_only=True)
+    assert not set(saved["current_model_state"]) & whole.fixed
+    rest = run("rest", tmp_path / "0.ckpt")
+    for (name, a), b in zip(whole.state_dict().items(), rest.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
 def test_adapters_of_other_weights_are_refused(fit: Run, tmp_path: Path, capsys: Any) -> None:
     backbone = make_bert(tmp_path / "base")
     folder = fit("--model.peft", "lora", backbone=str(backbone))
@@ -131,6 +156,8 @@ def test_adapters_of_other_weights_are_refused(fit: Run, tmp_path: Path, capsys:
         ({"peft_type": "LRA"}, 'peft has no LRA; did you mean "LORA"'),
         ({"target_modules": ["nothing"]}, "not found in the base model"),
         ({"r": 0}, "should be a positive integer"),
+        ({"modules_to_save": ["LayerNorm"]}, "model.unfreeze says what trains whole"),
+        ({"peft_type": "PROMPT_TUNING"}, "PROMPT_TUNING does not go into the layers"),
         (3, "expected one of"),
     ],
 )
@@ -158,7 +185,7 @@ def test_shares_of_pre_trained_and_fine_tuned(peft: list[str], fit: Run, bert: s
     plain = json.loads((folder / "test_metrics.json").read_text())
     assert main(["test", str(folder), "--wise", "1"]) == 0
     all_of_it = json.loads((folder / "test-wise_metrics.json").read_text())
-    assert all_of_it.pop("wise") == {"share": 1.0}
+    assert all_of_it.pop("wise") == {"share": 1.0, "checkpoint": "best"}
     assert all_of_it == pytest.approx(plain, abs=5e-3 if peft else 1e-6)  # merged, some close scores change places
     assert main(["export", str(folder), "--wise", "0", "--out", str(tmp_path / "none")]) == 0
     start, none = AutoModel.from_pretrained(bert), AutoModel.from_pretrained(tmp_path / "none" / "0_Transformer")
@@ -166,6 +193,11 @@ def test_shares_of_pre_trained_and_fine_tuned(peft: list[str], fit: Run, bert: s
         assert "pooler" in name or torch.equal(a, b), name
     assert main(["export", str(folder), "--wise", "0.5", "--out", str(tmp_path / "half")]) == 0
     assert main(["export", str(folder), "--out", str(tmp_path / "full")]) == 0
+    card = (tmp_path / "half" / "README.md").read_text()
+    assert "0.5 fine-tuned and 0.5 pre-trained" in card
+    assert "Not tested." in card  # what was tested is another mix
+    assert main(["export", str(folder), "--wise", "1", "--out", str(tmp_path / "one")]) == 0
+    assert "Measured on the test data" in (tmp_path / "one" / "README.md").read_text()
     half, full = (AutoModel.from_pretrained(tmp_path / n / "0_Transformer").state_dict() for n in ("half", "full"))
     for name, value in start.state_dict().items():
         if "pooler" not in name:  # not used, so not kept
@@ -191,6 +223,12 @@ def test_a_share_that_is_none_is_one_line(value: str, fit: Run, capsys: Any) -> 
     folder = fit()
     assert main(["test", str(folder), "--wise", value, "--data.test", "toy.csv"]) == 2
     assert f"--wise {value}: expected auto, or the share" in capsys.readouterr().err
+
+
+def test_without_pre_trained_weights_there_is_nothing_between(fit: Run, capsys: Any) -> None:
+    folder = fit("--model.pretrained", "false", "--data.test", "toy.csv")
+    assert main(["test", str(folder), "--wise", "0.5"]) == 2
+    assert "did not start from pre-trained weights" in capsys.readouterr().err
 
 
 def test_mix_is_linear() -> None:

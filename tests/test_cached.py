@@ -359,7 +359,7 @@ def test_a_connection_over_the_cut_switches_it_off(still: str, tmp_path: Path, c
     assert "another result when its lower layers are skipped" in capsys.readouterr().out
 
 
-def test_an_average_of_other_weights_is_not_fed(still: str, tmp_path: Path) -> None:
+def test_an_average_of_other_weights_is_not_fed(still: str, tmp_path: Path, capsys: Any) -> None:
     """While an average of thawed and re-frozen layers is validated, these run."""
     from lightning.pytorch.callbacks import EMAWeightAveraging
 
@@ -370,12 +370,48 @@ def test_an_average_of_other_weights_is_not_fed(still: str, tmp_path: Path) -> N
         _, trainer, _ = run(still, tmp_path / str(cache), unfreeze=back, cache=cache, callbacks=[average])
         scores.append(trainer.callback_metrics["val/loss"].item())
     assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+    assert "run at every step" not in capsys.readouterr().out  # it is not off: it waits until the weights are back
 
 
 @pytest.mark.parametrize(("gigabytes", "word"), [(1e-6, "model.cache_gb allows")])
 def test_too_little_room_is_said(gigabytes: float, word: str, still: str, tmp_path: Path, capsys: Any) -> None:
     run(still, tmp_path / "r", unfreeze="last:1", cache_gb=gigabytes)
     assert word in capsys.readouterr().out
+    assert not list(home().glob("*"))
+
+
+def test_a_folder_that_cannot_be_written_is_said(still: str, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FTLIGHT_CACHE", str(tmp_path / "file" / "kept"))
+    run(still, tmp_path / "r", unfreeze="last:1")
+    assert "kept cannot be written" in capsys.readouterr().out
+
+
+class Throwing(TextClassification):
+    """The top layer needs what only the lowest sets."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        layers, box = self.model.base_model.encoder.layer, {}
+        layers[0].register_forward_pre_hook(lambda m, a: box.clear())
+        layers[0].intermediate.register_forward_hook(lambda m, a, out: box.update(low=out.detach().mean()))
+        layers[3].register_forward_hook(lambda m, a, out: out + box.pop("low"))
+
+
+def test_a_model_that_fails_when_layers_are_skipped_runs_whole(still: str, tmp_path: Path, capsys: Any) -> None:
+    run(still, tmp_path / "r", unfreeze="last:1", task=Throwing, pooling="native")
+    assert "cannot skip its lower layers (KeyError)" in capsys.readouterr().out
+
+
+def test_data_without_a_fingerprint_are_kept_for_the_run_alone(still: str, tmp_path: Path, capsys: Any) -> None:
+    class Nameless(TextData):
+        def encode(self, table: Any, split: str) -> Any:
+            made = super().encode(table, split)
+            made.fingerprint = ""
+            return made
+
+    run(still, tmp_path / "r", unfreeze="last:1", data=Nameless)
+    assert "computed once now" in capsys.readouterr().out
     assert not list(home().glob("*"))
 
 

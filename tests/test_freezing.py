@@ -329,6 +329,90 @@ def test_patience_counts_up_to_its_epochs_and_survives_a_resume(still: str, toy:
     same(whole, again)
 
 
+def test_an_undefined_value_neither_ends_a_stage_nor_is_the_best(deep: str, toy: str, tmp_path: Path) -> None:
+    class Rising(TextClassification):
+        def _report(self, stage: str) -> None:
+            super()._report(stage)
+            epoch = self.trainer.current_epoch
+            self.log("val/made", torch.tensor(float("nan") if epoch == 0 else float(epoch)))
+
+    data = TextData(train=toy, tokenizer=deep, batch_size=8)
+    stages = [{"train": "head", "patience": 2, "monitor": "val/made", "epochs": 5}, {"train": "all"}]
+    task = Rising(deep, labels=data.labels, unfreeze=stages, lr=1e-3)
+    trainer = Trainer(max_epochs=6, accelerator="cpu", run=str(tmp_path / "r"), enable_progress_bar=False)
+    trainer.fit(task, datamodule=data)
+    assert freezing.of(trainer).begins == [0, 35]
+
+
+def test_patience_without_validation_is_refused(deep: str, toy: str, tmp_path: Path) -> None:
+    data = TextData(train=toy, tokenizer=deep, batch_size=8, validation_split=0.0)
+    task = TextClassification(deep, labels=data.labels, unfreeze=[{"train": "head", "patience": 2}, {"train": "all"}])
+    trainer = Trainer(max_epochs=6, accelerator="cpu", run=str(tmp_path / "r"), enable_progress_bar=False)
+    with pytest.raises(UserError, match="there are no validation data; give epochs instead"):
+        trainer.fit(task, datamodule=data)
+
+
+def test_a_checkpoint_saved_after_other_verbs_goes_on(still: str, toy: str, tmp_path: Path) -> None:
+    options = {"unfreeze": THAW, "pooling": "native"}
+    task, trainer = run(still, toy, tmp_path / "a", **options)
+    trainer.validate(task, datamodule=trainer.datamodule, verbose=False)
+    trainer.save_checkpoint(tmp_path / "mine.ckpt")
+    again, _ = run(still, toy, tmp_path / "b", ckpt=tmp_path / "mine.ckpt", **options)
+    same(task, again)
+
+
+def test_a_second_fit_begins_anew(still: str, toy: str, tmp_path: Path) -> None:
+    task, trainer = run(still, toy, tmp_path / "a", unfreeze="lp_ft")
+    trainer.fit_loop.max_epochs = 8
+    trainer.fit(task, datamodule=trainer.datamodule)
+    assert freezing.of(trainer).begins == [24, 24 + int(0.4 * 24)]
+
+
+def test_a_rate_monitor_sees_the_rates_of_its_step(deep: str, toy: str, tmp_path: Path) -> None:
+    from lightning.pytorch.callbacks import LearningRateMonitor
+
+    seen: list[float] = []
+
+    class Rates(L.Callback):
+        def on_before_optimizer_step(self, trainer: Any, task: Any, optimizer: Any) -> None:
+            seen.append(optimizer.param_groups[-1]["lr"])
+
+    monitor = LearningRateMonitor(logging_interval="step")
+    run(deep, toy, tmp_path / "r", Rates(), monitor, unfreeze=THAW, trainer={"log_every_n_steps": 1})
+    import csv
+
+    logged = [float(r["value"]) for r in csv.DictReader((tmp_path / "r" / "metrics.csv").open()) if r["name"] == "lr-AdamW/head"]
+    assert logged == pytest.approx([seen[i] for i in range(len(logged))])
+    assert len(logged) == len(seen)
+
+
+def test_a_head_in_a_stage_of_its_own_has_its_own_rate(deep: str, toy: str) -> None:
+    data = TextData(train=toy, tokenizer=deep)
+
+    def rates(option: Any, lr: float | None) -> list[float]:
+        schedule = TextClassification(deep, labels=data.labels, unfreeze=option, lr=lr).freezing()
+        task = TextClassification(deep, labels=data.labels)
+        schedule.check(task)
+        return [stage.lr for stage in schedule.stages]
+
+    stages = [{"train": "head", "epochs": 1}, {"train": "all"}]
+    assert rates(stages, 2e-5) == rates("lp_ft", 2e-5) == [0.01, 2e-5]
+    assert rates("head", 2e-5) == [2e-5]
+    assert rates("head", None) == [0.01]
+    assert rates("bias", None)[0] == pytest.approx(10 * rates("all", None)[0])
+
+
+def test_callbacks_without_the_schedule_are_refused(deep: str, toy: str, tmp_path: Path) -> None:
+    class Alone(TextClassification):
+        def configure_callbacks(self) -> list[L.Callback]:
+            return []
+
+    data = TextData(train=toy, tokenizer=deep, batch_size=8)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    with pytest.raises(UserError, match=r"super\(\).configure_callbacks"):
+        L.Trainer(max_epochs=1, accelerator="cpu", **quiet).fit(Alone(deep, labels=data.labels), datamodule=data)
+
+
 def test_a_monitor_that_is_not_logged_names_the_nearest(deep: str, toy: str, tmp_path: Path) -> None:
     stages = [{"train": "head", "patience": 2, "monitor": "val/lss"}, {"train": "all"}]
     with pytest.raises(UserError, match=r'no value val/lss; did you mean "val/loss"'):

@@ -10,6 +10,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ftlight.backbone import Pooled
 from ftlight.layers import Stack, layer_groups, layer_of, norm_parameters, places, stacks
@@ -144,7 +145,6 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 POOLED = ("bert", "roberta", "mpnet", "distilbert", "deberta-v2", "albert", "modernbert", "xlnet", "gpt2", "llama", "gte", "t5 encoder")
-CASES = list(FAMILIES)
 
 
 @functools.cache
@@ -204,7 +204,7 @@ def with_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 # Groups
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", FAMILIES)
 def test_groups(case: str) -> None:
     model = built(case)
     groups = layer_groups(model)
@@ -238,7 +238,7 @@ def test_tables_of_tokens_are_embeddings_and_the_head_is_outside(case: str) -> N
         assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", FAMILIES)
 def test_what_is_below_a_cut_does_not_need_what_is_above(case: str) -> None:
     model = build(case)
     found = places(model)
@@ -265,7 +265,7 @@ def test_what_is_below_a_cut_does_not_need_what_is_above(case: str) -> None:
             assert any(does for n, does in learns.items() if height[layer_of(n, found)] == cut)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", FAMILIES)
 def test_layers_run_in_their_order(case: str) -> None:
     model = build(case)
     found = places(model)
@@ -325,6 +325,8 @@ def test_what_was_not_pre_trained_is_head() -> None:
     groups = layer_groups(model)
     assert "post" not in groups
     assert groups["head"] == [*pooler, "classifier.weight", "classifier.bias"]
+    assert layer_of("bert.pooler.dense", places(model)) == "head"
+    assert layer_of("bert.pooler.dense", places(built("bert"))) == "post"
     model.new_parameters = ("classifier.weight", "classifier.bias")
     assert layer_groups(model) == layer_groups(built("bert"))
 
@@ -336,6 +338,7 @@ def test_new_parameters_inside_a_layer_are_head() -> None:
     groups = layer_groups(model)
     assert groups["head"] == [name, "classifier.weight", "classifier.bias"]
     assert len(groups["layer 1"]) == len(groups["layer 0"]) - 1
+    assert layer_of("bert.encoder.layer.1.output.dense", places(model)) == "layer 1"  # its weight was pre-trained
 
 
 # Places
@@ -408,6 +411,50 @@ def test_place_of_a_part(case: str, name: str, place: str) -> None:
     assert layer_of(name, places(model)) == place
 
 
+class Block(GradientCheckpointingLayer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(4, 4)
+
+
+def made_up(**parts: nn.Module) -> nn.Module:
+    model = nn.Module()
+    for name, part in parts.items():
+        setattr(model, name, part)
+    return model
+
+
+def blocks(count: int) -> nn.ModuleList:
+    return nn.ModuleList(Block() for _ in range(count))
+
+
+def test_a_norm_between_two_stacks_is_of_the_layer_below_and_nothing_else_is() -> None:
+    norms = {name: nn.LayerNorm(4) for name in ("norm", "ln", "ln_2", "layer_norm", "LayerNorm_2", "final_layernorm")}
+    others = {"positions": nn.Embedding(4, 4), "project": nn.Linear(4, 4), "lnx": nn.Linear(4, 4)}
+    found = places(made_up(stem=nn.Linear(4, 4), low=blocks(2), **norms, **others, high=blocks(3), top=nn.Linear(4, 4)))
+    assert {found[name] for name in norms} == {"layer 1"}
+    assert {found[name] for name in ("stem", *others)} == {"embeddings"}
+    assert [found[f"low.{i}"] for i in range(2)] + [found[f"high.{i}"] for i in range(3)] == [f"layer {i}" for i in range(5)]
+    assert found["top"] == "post"
+
+
+def test_tables_after_the_layers_are_embeddings_whatever_their_name() -> None:
+    found = places(made_up(layers=blocks(2), table=nn.Embedding(4, 4), drop=nn.Dropout(), dense=nn.Linear(4, 4)))
+    assert [found[name] for name in ("table", "drop", "dense")] == ["embeddings", "embeddings", "post"]
+
+
+@pytest.mark.parametrize("name", ["classifier", "score", "head", "fc", "lm_head"])
+def test_a_head_inside_is_known_by_its_name_where_there_is_no_backbone(name: str) -> None:
+    alone = made_up(layers=blocks(2), norm=nn.LayerNorm(4), **{name: nn.Linear(4, 3)})
+    assert list(layer_groups(alone)) == ["layer 0", "layer 1", "post", "head"]
+    assert layer_groups(alone)["head"] == [f"{name}.weight", f"{name}.bias"]
+    whole = made_up(backbone=alone, output=nn.Linear(3, 2))
+    whole.base_model = alone
+    groups = layer_groups(whole)
+    assert groups["head"] == ["output.weight", "output.bias"]
+    assert groups["post"] == [f"backbone.{n}" for n in ("norm.weight", "norm.bias", f"{name}.weight", f"{name}.bias")]
+
+
 def test_layer_of_takes_the_longest_name() -> None:
     found = {"": "head", "m": "embeddings", "m.layer.1": "layer 1", "m.layer.1.bias": "post"}
     names = ("m.layer.1.bias", "m.layer.1.weight", "m.layer.10.weight", "m.layer", "mm.x", "x", "")
@@ -472,9 +519,7 @@ def test_a_model_without_layers() -> None:
 
 
 def test_an_empty_list_is_no_stack() -> None:
-    model = nn.Module()
-    model.layers = nn.ModuleList()
-    model.dense = nn.Linear(2, 2)
+    model = made_up(layers=nn.ModuleList(), dense=nn.Linear(2, 2))
     assert stacks(model) == []
     assert layer_groups(model) == {"embeddings": ["dense.weight", "dense.bias"]}
 

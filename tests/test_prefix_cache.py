@@ -239,8 +239,14 @@ def test_rows_of_few_values_have_checksums_of_their_own(kind: str) -> None:
 
 def test_values_that_change_their_tensor_change_checksums() -> None:
     a, b = torch.cartesian_prod(torch.arange(1, 20), torch.arange(1, 20)).unbind(1)
-    sums = pc.checksums({"input_ids": a[:, None], "token_type_ids": b[:, None]})
-    assert len(sums.unique()) == len(a)
+    inputs = {"input_ids": a[:, None], "token_type_ids": b[:, None]}
+    for mask in ({}, {"attention_mask": torch.ones(len(a), 1)}):
+        assert len(pc.checksums({**inputs, **mask}).unique()) == len(a)
+
+
+def test_the_number_of_tokens_counts_where_no_input_is_of_tokens() -> None:
+    states, mask = torch.zeros(3, 4, 2), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0]])
+    assert len(pc.checksums({"inputs_embeds": states, "attention_mask": mask}).unique()) == 3
 
 
 def test_pixels_are_not_masked_where_there_are_as_many_as_tokens() -> None:
@@ -560,3 +566,10 @@ def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for nothing in ("", None):
         monkeypatch.delenv("FTLIGHT_CACHE") if nothing is None else monkeypatch.setenv("FTLIGHT_CACHE", nothing)
         assert pc.home() == tmp_path / ".cache" / "ftlight"
+
+
+def test_quick_tells_what_training_changes() -> None:
+    weights = torch.randn(8, 8)
+    made = [torch.ones(768), 2 * torch.ones(768), torch.zeros(768), weights, -weights, weights + 1e-7, weights.bfloat16(), torch.arange(9)]
+    assert len({tuple(pc.quick([("t", t)])) for t in made}) == len(made)
+    assert pc.quick([("t", weights), ("none", torch.zeros(0))]) == pc.quick([("t", weights.clone())])

@@ -83,7 +83,6 @@ def test_words(word: str) -> None:
             [{"train": "head", "epochs": 1, "steps": None}, {"train": "all"}],
             [{"train": ("head",), "epochs": 1, "steps": None}, {"train": ("all",)}],
         ),
-        ([{"train": "-head"}], [{"train": ("-head",)}]),
         ([{"train": ["-re:.*\\.bias", "re:m\\..*"]}], [{"train": ("-re:.*\\.bias", "re:m\\..*")}]),
         (
             [{"train": "all", "warmup": 0, "lr_schedule": "cosine", "layer_decay": 0.9, "lr": 1}],
@@ -109,6 +108,9 @@ def test_stages(option: Any, stages: list[dict[str, Any]]) -> None:
         ("last:0", ['no schedule last:0; did you mean "last:N"?']),
         ("last:-1", ["no schedule last:-1"]),
         ("-head", ["no schedule -head"]),
+        ("heads", ['no schedule heads; did you mean "head"?']),
+        ("all, head", ["no schedule all, head"]),
+        ("last:2x", ["no schedule last:2x"]),
         ("zzz", ["no schedule zzz (one of all, head, last:N, lp_ft, gradual, bias, norm; or a list of stages)"]),
         ("", ["no schedule  ("]),
         *((option, ["expected a word", f"got {option!r}"]) for option in (None, True, 3, 0.5, [], ())),
@@ -428,6 +430,18 @@ def test_linear_and_cosine() -> None:
     assert [shape(s, 4, 0.0, "cosine") for s in range(4)] == pytest.approx([(1 + math.cos(math.pi * s / 4)) / 2 for s in range(4)])
 
 
+@pytest.mark.parametrize(
+    ("form", "values"),
+    [
+        ("linear", [1 / 3, 2 / 3, 1, 1, 6 / 7, 5 / 7, 4 / 7, 3 / 7, 2 / 7, 1 / 7]),
+        ("constant", [1 / 3, 2 / 3, *[1] * 8]),
+        ("cosine", [1 / 3, 2 / 3, 1, *((1 + math.cos(math.pi * i / 7)) / 2 for i in range(7))]),
+    ],
+)
+def test_the_fall_is_spread_over_what_the_warm_up_leaves(form: Shape, values: list[float]) -> None:
+    assert [shape(s, 10, 0.25, form) for s in range(10)] == pytest.approx(values)
+
+
 # The rate of a step
 
 
@@ -529,7 +543,10 @@ def test_starts(lengths: list[int | None], total: int, first: list[int]) -> None
             "{train: [last:2, -head], epochs: 2, patience: 3, monitor: val/loss, lr: 3e-05,"
             " layer_decay: 0.9, warmup: 0.1, lr_schedule: cosine}",
         ),
-        (Stage(("head",), fraction=0.2, lr=1e-2), "{train: head, fraction: 0.2, lr: 0.01, layer_decay: 1, warmup: 0, lr_schedule: linear}"),
+        (
+            Stage(("head",), fraction=0.2, lr=1.25e-3),
+            "{train: head, fraction: 0.2, lr: 0.00125, layer_decay: 1, warmup: 0, lr_schedule: linear}",
+        ),
         (Stage(("re:m\\..*",), steps=7, lr=1.0), "{train: re:m\\..*, steps: 7, lr: 1, layer_decay: 1, warmup: 0, lr_schedule: linear}"),
     ],
 )
@@ -560,3 +577,14 @@ def test_what_differs_differs_in_words() -> None:
     ]
     words = [str(Stage(**{"train": ("head",), "epochs": 1, "lr": 1e-3, **o})) for o in others]
     assert len({str(plain), *words}) == len(others) + 1
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.6, 0.6), (0.9, 0.1, 0.1)])
+def test_fractions_leave_something_for_the_last_stage(shares: tuple[float, ...]) -> None:
+    with pytest.raises(UserError, match="the fractions add up to"):
+        read([*({"train": "head", "fraction": s} for s in shares), LAST])
+
+
+def test_taking_away_from_nothing_is_said() -> None:
+    with pytest.raises(UserError, match=r"only takes away; say from what, for example \[all, -layer:0\]"):
+        read([{"train": "-layer:0"}])
