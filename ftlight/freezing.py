@@ -92,13 +92,14 @@ class Freezing(L.Callback):
         self.layers = layer_groups(task.model)
         trainable = {k: [n for n in names if n in self.eligible] for k, names in self.layers.items()}
         trainable = {k: names for k, names in trainable.items() if names}
-        norms, numel = norm_parameters(task.model), {n: p.numel() for n, p in task.model.named_parameters()}
+        self.numel = {n: p.numel() for n, p in task.model.named_parameters()}
+        norms = norm_parameters(task.model)
         given = self.option if isinstance(self.option, list) else plans.expand(self.option, list(self.layers))
         self.stages, self.chosen = [], []
         for i, options in enumerate(given):
             where = f"model.unfreeze.{i}.train" if isinstance(self.option, list) else "model.unfreeze"
             self.chosen.append(plans.select(options["train"], trainable, norms, where))
-            rate = plans.default_rate(self.chosen[-1], self.layers, numel, self.lr)
+            rate = plans.default_rate(self.chosen[-1], self.layers, self.numel, self.lr)
             if self.given and (len(given) == 1 or not self.chosen[-1] <= set(self.layers.get("head", ()))):
                 rate = self.lr  # one rate for a whole model is not meant for a head alone in a stage of its own
             settings = {"lr": rate, **self.defaults, **{k: v for k, v in options.items() if v is not None}}
@@ -195,12 +196,11 @@ class Freezing(L.Callback):
 
     def line(self) -> str:
         """What begins, in a line."""
-        numel = {n: p.numel() for n, p in self.task.model.named_parameters()}
-        now = sum(numel[n] for n in self.chosen[self.stage])
+        now = sum(self.numel[n] for n in self.chosen[self.stage])
         stage = self.stages[self.stage]
         return (
             f"stage {self.stage + 1} of {len(self.stages)} from step {self.begins[-1]:,}: {', '.join(stage.train)};"
-            f" {screen.count(now)} of {screen.count(sum(numel.values()))} parameters train, lr {screen.rate(stage.lr)}"
+            f" {screen.count(now)} of {screen.count(sum(self.numel.values()))} parameters train, lr {screen.rate(stage.lr)}"
         )
 
     # Hooks
@@ -241,9 +241,7 @@ class Freezing(L.Callback):
         if any(s.patience for s in self.stages) and not sum(trainer.num_val_batches) and not trainer.fast_dev_run:
             raise UserError("model.unfreeze: patience counts validations, and there are no validation data; give epochs instead")
         spent = epochs_of(self.lengths(), self.total, self.per_epoch) if self.total else [1e6] * len(self.stages)
-        limit = trainer.limit_train_batches  # 1 is one batch, 1.0 all of them
-        whole = isinstance(limit, float) and limit == 1.0 and not trainer.overfit_batches
-        wanted = self.cache is True or (self.cache == "auto" and whole and not trainer.fast_dev_run)
+        wanted = self.cache is True or (self.cache == "auto" and optim.whole(trainer, "train") and not trainer.fast_dev_run)
         cuts = [self.cut(i) for i in range(len(self.stages))]
         self.stores = prefix_cache.plan(cuts, spent, self.cache is True) if wanted else [None] * len(cuts)
 
@@ -260,9 +258,9 @@ class Freezing(L.Callback):
         length = stage.length(self.per_epoch, self.total)
         if self.stage + 1 == len(self.stages):
             length = self.total - begin + self.begins[0] if self.total else None
+        step = trainer.global_step - begin
         for group in trainer.optimizers[0].param_groups:
             trains = group["layer"] in self.trained[self.stage]
-            step = trainer.global_step - begin
             group["lr"] = plans.rate(stage, group["depth"], step, length or self.per_epoch) if trains else 0.0
         store = self.stores[self.stage]
         if store is not None:

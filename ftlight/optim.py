@@ -39,6 +39,12 @@ def total_steps(trainer: Any) -> int:
     return min(limits, default=0)
 
 
+def whole(trainer: Any, stage: str) -> bool:
+    """Whether all batches of a stage (train, val, test) are run, none left out by an option."""
+    limit = getattr(trainer, f"limit_{stage}_batches")
+    return isinstance(limit, float) and limit == 1.0 and not trainer.overfit_batches  # 1 is one batch, 1.0 all of them
+
+
 def groups(model: nn.Module, layers: Mapping[str, Sequence[str]], weight_decay: float) -> list[dict[str, Any]]:
     """Optimizer groups, one per layer and decay: biases and norms (vectors) do not decay.
 

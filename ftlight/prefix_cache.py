@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 ALIGN = 64  # bytes
+BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # integers of a size in bytes
 
 
 def plan(cuts: Sequence[int], epochs: Sequence[float], always: bool = False) -> list[int | None]:
@@ -68,8 +69,7 @@ def checksums(inputs: Mapping[str, Tensor]) -> Tensor:
     mask, total = mask_of(inputs), torch.zeros(0, dtype=torch.long)
     for i, key in enumerate(sorted(k for k in inputs if k != "attention_mask")):
         value = inputs[key]
-        size = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-        bits = value.contiguous().view(size[value.element_size()]).long() if value.is_floating_point() else value.long()
+        bits = value.contiguous().view(BITS[value.element_size()]).long() if value.is_floating_point() else value.long()
         if mask is not None and value.shape == mask.shape:
             mixed = _mixed(bits ^ _mixed(mask.long().cumsum(1) + (i << 40))) * mask
         else:
@@ -91,8 +91,7 @@ def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 def quick(tensors: Iterable[tuple[str, Tensor]]) -> list[int]:
     """Numbers of tensors that tell whether these changed: fast, blind to order, for the same tensors later."""
-    size = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    bits = [v.detach().contiguous().view(size[v.element_size()]) for _, v in tensors if v.numel()]
+    bits = [v.detach().contiguous().view(BITS[v.element_size()]) for _, v in tensors if v.numel()]
     # exclusive or alone takes many ones for as many twos
     return [n for b in bits for n in (int(torch.hash_tensor(b).view(torch.int64)), int(b.sum(dtype=torch.int64)))]
 

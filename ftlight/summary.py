@@ -46,7 +46,7 @@ def opening(trainer: Any, task: Task) -> list[tuple[str, str]]:
 def layers(schedule: Freezing, width: int = 36) -> tuple[list[str], list[list[str]], str]:
     """The schedule as a table: header, a row for layers that are treated alike (top first), and what the picture's marks mean."""
     total, decay, names = schedule.total, schedule.task.weight_decay, list(schedule.layers)
-    numel = {n: p.numel() for n, p in schedule.task.model.named_parameters()}
+    numel = schedule.numel
     trained = set().union(*schedule.chosen)
     begins = starts(schedule.lengths(), total)
     alike: list[tuple[str, list[str], list[list[str]]]] = []  # marks, layers, rates of each by stage

@@ -15,6 +15,12 @@ class _Captured(Exception):
     """Ends a forward pass at the tap."""
 
 
+def _heads(model: nn.Module) -> list[nn.Module]:
+    """The innermost modules of the head."""
+    found = places(model)
+    return [m for n, m in model.named_modules() if layer_of(n, found) == "head" and not list(m.children())]
+
+
 def reach(model: nn.Module, cut: int) -> int:
     """How many of ``cut`` frozen layers need not be run.
 
@@ -24,8 +30,7 @@ def reach(model: nn.Module, cut: int) -> int:
     lists = stacks(base)
     if not lists or cut < sum(len(s.layers) for s in lists):
         return min(cut, len(lists[0].layers) - 1) if lists else 0
-    found = places(model)
-    heads = [m for n, m in model.named_modules() if layer_of(n, found) == "head" and not list(m.children())]
+    heads = _heads(model)
     inside = {id(m) for m in base.modules()}
     apart = base is not model and bool(heads) and not any(id(m) in inside for m in heads)
     return cut if apart else len(lists[0].layers) - 1
@@ -43,7 +48,6 @@ class Tap:
     """
 
     def __init__(self, model: nn.Module, cut: int) -> None:
-        self.found = places(model)
         base = getattr(model, "base_model", model)
         self.base: Any = base
         root = next(f"{n}." if n else "" for n, m in model.named_modules() if m is base)
@@ -59,7 +63,7 @@ class Tap:
         cut = reach(model, cut)
         self.at_head = bool(all_stacks) and cut == sum(len(s.layers) for s in all_stacks)
         if self.at_head:
-            self.targets = [m for n, m in model.named_modules() if layer_of(n, self.found) == "head" and not list(m.children())]
+            self.targets = _heads(model)
             self._swap(base, self._skip_base(base.forward))
         else:
             first = all_stacks[0] if all_stacks else Stack("", [])

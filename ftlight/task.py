@@ -250,9 +250,7 @@ class Task(L.LightningModule):
         """Every row was seen, unless an option limits the batches."""
         trainer: Any = self.trainer
         table = getattr(trainer.datamodule, "sets", {}).get({"val": "validation"}.get(stage, stage))
-        limit = getattr(trainer, f"limit_{stage}_batches")
-        whole = isinstance(limit, float) and limit == 1.0 and not trainer.overfit_batches  # 1 is one batch, 1.0 all of them
-        if table is not None and whole and not trainer.sanity_checking and rows != len(table):
+        if table is not None and optim.whole(trainer, stage) and not trainer.sanity_checking and rows != len(table):
             raise RuntimeError(f"{stage}: {rows} rows were seen, there are {len(table)}")
 
     # Checkpoints
@@ -260,18 +258,22 @@ class Task(L.LightningModule):
     @property
     def fixed(self) -> set[str]:
         """Names of the weights under adapters: they never train, and no checkpoint holds them."""
-        return {n for n, p in self.named_parameters() if getattr(p, "fixed", False)}
+        return set(self._fixed_weights())
+
+    def _fixed_weights(self) -> dict[str, Tensor]:
+        return {n: p.detach() for n, p in self.named_parameters() if getattr(p, "fixed", False)}
 
     @functools.cached_property
     def _fixed_sha256(self) -> str:
-        return digest((n, p) for n, p in self.named_parameters() if getattr(p, "fixed", False))
+        return digest(self._fixed_weights().items())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves out what adapters have fixed, and notes what it was."""
         if self.peft is not None:
+            fixed = self.fixed
             for key in ("state_dict", "current_model_state"):  # the latter is that of an average of the weights
                 if key in checkpoint:
-                    checkpoint[key] = {n: v for n, v in checkpoint[key].items() if n not in self.fixed}
+                    checkpoint[key] = {n: v for n, v in checkpoint[key].items() if n not in fixed}
             checkpoint["fixed_sha256"] = self._fixed_sha256
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -280,15 +282,16 @@ class Task(L.LightningModule):
         Raises:
             UserError: the backbone is not the one that the checkpoint was trained on.
         """
-        if self.peft is not None and checkpoint.get("fixed_sha256") != self._fixed_sha256:
+        if self.peft is None:
+            return
+        if checkpoint.get("fixed_sha256") != self._fixed_sha256:
             raise UserError(f"model.backbone: the adapters of the checkpoint belong to other weights than those of {self.backbone}")
-        if self.peft is not None:  # an average of the weights is loaded by its callback, which asks for all of them
-            own = {n: p.detach() for n, p in self.named_parameters() if n in self.fixed}
-            checkpoint.update({k: {**own, **checkpoint[k]} for k in ("state_dict", "current_model_state") if k in checkpoint})
+        own = self._fixed_weights()  # an average of the weights is loaded by its callback, which asks for all of them
+        checkpoint.update({k: {**own, **checkpoint[k]} for k in ("state_dict", "current_model_state") if k in checkpoint})
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Loads weights; those under adapters are the backbone's own."""
-        own = {n: p.detach() for n, p in self.named_parameters() if n in self.fixed} if self.peft is not None else {}
+        own = self._fixed_weights() if self.peft is not None else {}
         return super().load_state_dict({**own, **state_dict}, strict, assign)
 
     def plain(self) -> None:

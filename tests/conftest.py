@@ -80,6 +80,23 @@ def make_bert(folder: Path, *, sentence_encoder: bool = True, **changes: int | f
     return folder
 
 
+def still_bert(folder: Path, **changes: int) -> str:
+    """Writes a tiny BERT without dropout, whose random numbers are not kept yet."""
+    return str(make_bert(folder, sentence_encoder=False, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **changes))
+
+
+@pytest.fixture(scope="session")
+def still(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny BERT of four layers without dropout."""
+    return still_bert(tmp_path_factory.mktemp("still"), num_hidden_layers=4)
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module) -> None:
+    """Two modules hold the same weights to the bit."""
+    for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
+        assert torch.equal(x, y), name
+
+
 @pytest.fixture(scope="session")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny sentence encoder."""

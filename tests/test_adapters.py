@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from conftest import Run, make_bert
+from conftest import Run, make_bert, same, still_bert
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -95,7 +95,7 @@ def test_from_training_to_an_export_without_adapters(sentence_encoder: bool, fit
 
 
 def test_going_on_from_a_checkpoint_of_adapters(toy: str, tmp_path: Path) -> None:
-    backbone = str(make_bert(tmp_path / "still", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, sentence_encoder=False))
+    backbone = still_bert(tmp_path / "still")
 
     def run(name: str, epochs: int, ckpt: Path | None = None) -> TextClassification:
         L.seed_everything(0, verbose=False)
@@ -109,12 +109,11 @@ def test_going_on_from_a_checkpoint_of_adapters(toy: str, tmp_path: Path) -> Non
     whole = run("whole", 3)
     run("part", 1)
     rest = run("rest", 3, tmp_path / "part" / "checkpoints" / "last.ckpt")
-    for (name, a), b in zip(whole.state_dict().items(), rest.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
+    same(whole, rest)
 
 
 def test_an_average_of_adapters_goes_on(toy: str, tmp_path: Path) -> None:
-    backbone = str(make_bert(tmp_path / "still", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, sentence_encoder=False))
+    backbone = still_bert(tmp_path / "still")
 
     class Save(L.Callback):
         def on_train_epoch_end(self, trainer: Any, task: Any) -> None:
@@ -133,8 +132,7 @@ def test_an_average_of_adapters_goes_on(toy: str, tmp_path: Path) -> None:
     saved = torch.load(tmp_path / "0.ckpt", weights_only=True)
     assert not set(saved["current_model_state"]) & whole.fixed
     rest = run("rest", tmp_path / "0.ckpt")
-    for (name, a), b in zip(whole.state_dict().items(), rest.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
+    same(whole, rest)
 
 
 def test_adapters_of_other_weights_are_refused(fit: Run, tmp_path: Path, capsys: Any) -> None:

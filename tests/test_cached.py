@@ -10,7 +10,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from conftest import make_bert, toy_rows, write_csv
+from conftest import toy_rows, write_csv
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
@@ -201,12 +201,6 @@ def test_other_batches_give_the_same_up_to_rounding(family: str) -> None:
 
 
 # In a run
-
-
-@pytest.fixture(scope="session")
-def still(tmp_path_factory: pytest.TempPathFactory) -> str:
-    off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "num_hidden_layers": 4}
-    return str(make_bert(tmp_path_factory.mktemp("still"), sentence_encoder=False, **off))
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from conftest import make_bert, toy_rows, write_csv
+from conftest import make_bert, same, toy_rows, write_csv
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
@@ -34,13 +34,6 @@ SCHEDULES: dict[str, Any] = {
     "bias": "bias",
     "norm": "norm",
 }
-
-
-@pytest.fixture(scope="session")
-def still(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A BERT of four layers without dropout."""
-    off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "num_hidden_layers": 4}
-    return str(make_bert(tmp_path_factory.mktemp("still"), sentence_encoder=False, **off))
 
 
 @pytest.fixture(scope="session")
@@ -87,11 +80,6 @@ def run(
     made = Trainer(run=str(folder), enable_progress_bar=False, **options)
     made.fit(task, datamodule=data, ckpt_path=ckpt)
     return task, made
-
-
-def same(a: torch.nn.Module, b: torch.nn.Module) -> None:
-    for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
-        assert torch.equal(x, y), name
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -14,7 +14,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from conftest import Run, make_bert, toy_rows, write_csv
+from conftest import Run, same, still_bert, toy_rows, write_csv
 
 from ftlight import TextClassification, TextData, Trainer, load
 from ftlight.__main__ import main
@@ -256,13 +256,7 @@ def test_ctrl_c_and_going_on_ends_with_the_same_weights(at: int, tmp_path: Path,
     assert f"stopped at step {at}; to go on: python -m ftlight fit" in capsys.readouterr().out
     assert json.loads((tmp_path / "stopped" / "run.json").read_text())["status"] == "stopped"
     last = run("more", [], tmp_path / "stopped" / "checkpoints" / "last.ckpt")
-    for (name, a), b in zip(whole.state_dict().items(), last.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
-
-
-def still_bert(folder: Path) -> str:
-    """A tiny BERT without dropout."""
-    return str(make_bert(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, sentence_encoder=False))
+    same(whole, last)
 
 
 def test_going_on_after_an_epoch_keeps_the_order_and_the_best(tmp_path: Path, toy: str) -> None:
@@ -278,8 +272,7 @@ def test_going_on_after_an_epoch_keeps_the_order_and_the_best(tmp_path: Path, to
     whole = run("whole", 3)
     run("first", 1)
     rest = run("rest", 3, tmp_path / "first" / "checkpoints" / "last.ckpt")
-    for (name, a), b in zip(whole.state_dict().items(), rest.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
+    same(whole, rest)
     done = run("nothing left", 3, tmp_path / "rest" / "checkpoints" / "last.ckpt")
     best = [json.loads((tmp_path / n / "run.json").read_text())["best"] for n in ("whole", "rest", "nothing left")]
     assert best[0] == best[1] == best[2]
