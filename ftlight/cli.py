@@ -79,7 +79,9 @@ class CLI(LightningCLI):
         """Nothing: Lightning would let values stored in the checkpoint beat the command line."""
 
     def after_instantiate_classes(self) -> None:
-        """Hands the trainer the config, as the run's record."""
+        """Hands the trainer the config, as the run's record, or the data what a run has kept of them."""
+        if self.trainer.given_run and self.subcommand != "fit":
+            self.datamodule.restore(Path(self.trainer.given_run))
         if self.subcommand == "fit":
             dumped = yaml.safe_load(self.parser.dump(self.config))["fit"]
             record = {k: dumped[k] for k in ("seed_everything", "trainer", "model", "data")}
@@ -101,7 +103,8 @@ class CLI(LightningCLI):
             for row, answer in zip(rows, decoded, strict=True):
                 _say(row, answer, options.probabilities)
             return
-        out = Path(options.out) if options.out else Path(str(self.trainer.given_run)) / "predictions" / _written(options.file)
+        beside = Path(str(self.trainer.given_run)) / "predictions" / _written(options.file)
+        out = Path(options.out) if options.out else beside
         count = run.write_predictions(out, rows, decoded, options.probabilities)
         screen.console.print(f"{count:,} predictions in {run.short(out)}")
 
@@ -130,9 +133,9 @@ class CLI(LightningCLI):
 
 
 def _written(file: str) -> str:
-    """Name of the predictions of a file: its own, as CSV or JSON lines."""
-    name = Path(file).name.removesuffix(".gz")
-    return str(Path(name).with_suffix({".tsv": ".csv", ".parquet": ".csv", ".json": ".jsonl"}.get(Path(name).suffix, Path(name).suffix)))
+    """Name of the predictions of a file or folder: its own, as JSON lines where it is JSON, else as CSV."""
+    name = Path(Path(file).resolve().name.removesuffix(".gz"))
+    return str(name.with_suffix(".jsonl" if name.suffix in (".json", ".jsonl") else ".csv"))
 
 
 def _rows(options: Any, data: DataModule) -> tuple[list[files.Row], str]:
@@ -140,11 +143,10 @@ def _rows(options: Any, data: DataModule) -> tuple[list[files.Row], str]:
     if bool(options.file) == bool(options.text):
         raise UserError('give a file to predict, or - for standard input, or --text "…"')
     if options.file not in ("", "-"):
-        path = files.check(options.file)
-        rows = list(files.read(path, data.encoding))
+        rows = data.read_predict(options.file)
         if not rows:
-            raise UserError(f"{path} has a header but no rows")
-        return rows, str(path)
+            raise UserError(f"{options.file} has a header but no rows")
+        return rows, options.file
     if len(data.columns) > 1:
         raise UserError(f"the run reads several columns ({', '.join(data.columns)}); give a file that has them")
     lines = [options.text] if options.text else [line.rstrip("\n") for line in sys.stdin]
@@ -170,7 +172,18 @@ def _say(row: files.Row, answer: dict[str, Any], all_of_them: bool) -> None:
     text = next(str(v) for k, v in row.items() if not k.startswith("__"))
     named = sorted(answer.get("probabilities", {}).items(), key=lambda item: -item[1])
     shown = ", ".join(f"{k} {v:.2f}" for k, v in (named if all_of_them else named[:3])) or screen.number(answer["score"])
-    screen.console.print(f"{text}\n  {answer['prediction']}  ({shown})")
+    found = answer["prediction"]
+    lines = [_line(item) for item in found] if isinstance(found, list) else [f"{found}  ({shown})"]
+    screen.console.print("\n  ".join([text, *(lines or ["nothing found"])]))
+    for key in answer.keys() - {"prediction", "score", "probabilities"}:
+        if isinstance(answer[key], list):
+            screen.console.print("\n".join(f"    {_line(item)}" for item in answer[key]))
+
+
+def _line(item: Any) -> str:
+    """An item of a list that was found, in words: its values."""
+    values = item.values() if isinstance(item, dict) else [item]
+    return "  ".join(screen.number(v) if isinstance(v, float) else str(v) for v in values)
 
 
 def load(path: str) -> Predictor:

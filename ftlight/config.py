@@ -15,7 +15,7 @@ import yaml
 from ftlight.errors import UserError, listing, nearest
 
 TASKS, DATA = (Path(__file__).parent / name for name in ("tasks", "data"))
-PATHS = {"data": ("train", "validation", "test"), "model": ("backbone",)}
+PATHS = {"data": ("train", "validation", "test", "items"), "model": ("backbone",)}
 TOP = ("model", "data", "trainer", "seed_everything")
 # What other tools call our options; named in the error, never guessed.
 FOREIGN = {
@@ -118,8 +118,12 @@ def task_files() -> list[str]:
 
 
 def task_names() -> list[str]:
-    """Names of the shipped tasks, which are their files' names in camel case."""
-    return ["".join(part.capitalize() for part in stem.split("_")) for stem in task_files()]
+    """Names of the shipped tasks: in each file the class of the same name, whatever its capitals."""
+    found = []
+    for stem in task_files():
+        names = re.findall(r"^class (\w+)", (TASKS / f"{stem}.py").read_text(encoding="utf-8"), re.M)
+        found += [name for name in names if name.lower() == stem.replace("_", "")]
+    return found
 
 
 def find_class(name: str, where: str = "", home: str = "") -> type:
@@ -142,9 +146,8 @@ def find_class(name: str, where: str = "", home: str = "") -> type:
                 raise
             raise UserError(f"{where}no module {module} for {name}; put {module.split('.')[0]}.py beside the YAML") from None
     else:
-        snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", attribute).lower()
         own = [f"ftlight.tasks.{stem}" for stem in task_files()] + [f"ftlight.data.{p.stem}" for p in DATA.glob("[!_]*.py")]
-        modules = [*([home] if home else []), *sorted(own, key=lambda m: not m.endswith(f".{snake}"))]
+        modules = [*([home] if home else []), *sorted(own, key=lambda m: m.rpartition(".")[2].replace("_", "") != attribute.lower())]
         classes = (getattr(importlib.import_module(m), attribute, None) for m in modules)
         found = next((c for m, c in zip(modules, classes, strict=True) if getattr(c, "__module__", None) == m), None)
     if not inspect.isclass(found):

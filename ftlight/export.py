@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,15 @@ def transformers(model: Any, tokenizer: Any, limit: int, folder: Path) -> None:
 
 
 def sentence_transformers(model: Pooled, tokenizer: Any, limit: int, folder: Path) -> None:
-    """Writes a pooled model as Transformer, Pooling and Dense; ``SentenceTransformer(folder).encode`` gives its logits.
+    """Writes a pooled model as Transformer, Pooling, Normalize and Dense; ``SentenceTransformer(folder).encode`` gives its logits.
 
     The transformer lies in a folder of its own, so that no other loader takes the whole for a model without this head.
     """
-    parts = [("0_Transformer", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense")]
-    body, pooling, dense = (folder / name for name, _ in parts)
-    for part in (pooling, dense):
-        part.mkdir(parents=True)
+    kinds = ["Transformer", "Pooling", *(["Normalize"] if model.scale else []), "Dense"]
+    parts = [(f"{i}_{kind}", kind) for i, kind in enumerate(kinds)]
+    for name, _ in parts[1:]:
+        (folder / name).mkdir(parents=True)
+    body, pooling, dense = (folder / parts[i][0] for i in (0, 1, -1))
     model.model.save_pretrained(body)  # type: ignore[operator]
     _tokenizer(tokenizer, limit, body)
     width = model.head.in_features
@@ -46,7 +48,8 @@ def sentence_transformers(model: Pooled, tokenizer: Any, limit: int, folder: Pat
             "activation_function": "torch.nn.modules.linear.Identity",
         },
     )
-    head = {f"linear.{k}": v.detach().cpu().contiguous() for k, v in model.head.state_dict().items()}
+    weights = {k: v.detach().cpu() * (model.scale if model.scale and k == "weight" else 1) for k, v in model.head.state_dict().items()}
+    head = {f"linear.{k}": v.contiguous() for k, v in weights.items()}
     save_file(head, dense / "model.safetensors", metadata={"format": "pt"})
     modules = [{"idx": i, "name": str(i), "path": p, "type": NAMESPACE + t} for i, (p, t) in enumerate(parts)]
     _write(folder / "modules.json", modules)
@@ -75,29 +78,23 @@ def prepare(folder: Path) -> Path:
     return folder
 
 
-def card(run: dict[str, Any], task: Any, scores: dict[str, Any], share: float | None = None) -> str:
+def card(run: dict[str, Any], task: Any, how: str, scores: dict[str, Any], share: float | None = None) -> str:
     """A model card: what it is, how it was made, how it was measured, how it is loaded.
 
     Args:
         run: what run.json holds.
         task: the task.
+        how: lines of Python that load the folder.
         scores: what test_metrics.json holds, or nothing.
         share: share of the fine-tuned weights, where they were mixed with the pre-trained ones.
     """
-    pooled = isinstance(task.model, Pooled)
-    if pooled:
-        how = (
-            "from sentence_transformers import SentenceTransformer\n"
-            "logits = SentenceTransformer(FOLDER).encode(texts)  # one number per label, in the order of labels.json"
-        )
-    else:
-        how = 'from transformers import pipeline\npipeline("text-classification", FOLDER)(texts, truncation=True)'
+    library = next(iter(re.findall(r"^(?:from|import) (\w+)", how, re.M)), "transformers").replace("_", "-")
     rows = "\n".join(f"| {k} | {'n/a' if v is None else f'{v:.4f}'} |" for k, v in scores.items() if isinstance(v, float | None))
     return (
-        f"---\nlibrary_name: {'sentence-transformers' if pooled else 'transformers'}\nbase_model: {run.get('backbone')}\n---\n"
+        f"---\nlibrary_name: {library}\nbase_model: {run.get('backbone')}\n---\n"
         f"# {type(task).__name__} on {run.get('backbone')}\n\n"
-        f"Fine-tuned with ftlight {run.get('versions', {}).get('ftlight', '')}, seed {run.get('seed')};"
-        f" labels: {', '.join(task.labels) or 'a number'}."
+        f"Fine-tuned with ftlight {run.get('versions', {}).get('ftlight', '')},"
+        f" seed {run.get('seed')}{'; labels: ' + ', '.join(task.labels) if task.labels else ''}."
         + ("" if share is None else f" The backbone's weights are {share:g} fine-tuned and {1 - share:g} pre-trained (WiSE-FT).")
         + "\n\n"
         f"```python\n{how}\n```\n\n"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
 
 from ftlight.data.module import DataModule
 from ftlight.task import Task
@@ -21,6 +22,7 @@ class Predictor:
 
     def __init__(self, task: Task, data: DataModule) -> None:
         self.task, self.data = task.eval(), data
+        task.fed_by = data
 
     def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Predicts rows, in batches of similar length.
@@ -29,7 +31,7 @@ class Predictor:
             rows: texts, or mappings with the input columns of training.
 
         Returns:
-            For each row, in order: ``prediction``, ``score`` and, for labels, ``probabilities`` by name.
+            For each row, in order: ``prediction``, ``score`` and what else the task finds (for labels ``probabilities`` by name).
 
         Raises:
             UserError: an input column is missing.
@@ -40,6 +42,5 @@ class Predictor:
         found: dict[int, dict[str, Any]] = {}
         with torch.inference_mode():
             for batch in self.data.predict_dataloader():
-                inputs = {k: v.to(self.task.device) for k, v in batch["inputs"].items()}
-                found.update(self.task.predict_step({**batch, "inputs": inputs}))
+                found.update(self.task.predict_step(move_data_to_device(batch, self.task.device)))
         return [found[i] for i in range(len(rows))]

@@ -175,7 +175,7 @@ class MetricsFile(Logger):
 
 
 def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]], decoded: Iterable[Mapping[str, Any]], spread: bool) -> int:
-    """Writes the input's columns with ``prediction`` and ``score`` beside them, as JSONL or else as CSV.
+    """Writes the input's columns with ``prediction``, ``score`` and what else was found beside them, as JSONL or else as CSV.
 
     Args:
         path: file to write; .jsonl for JSON lines.
@@ -188,8 +188,8 @@ def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]], decoded: It
     """
     made = []
     for row, answer in zip(rows, decoded, strict=True):
-        columns = {k: v for k, v in row.items() if not k.startswith("__")}
-        taken = {k if k not in columns else f"{k}_": answer[k] for k in ("prediction", "score")}
+        columns = {k: v for k, v in row.items() if not k.startswith("__") and not isinstance(v, bytes)}
+        taken = {k if k not in columns else f"{k}_": v for k, v in answer.items() if k != "probabilities"}
         each = {f"p({k})": v for k, v in answer.get("probabilities", {}).items()} if spread else {}
         made.append({**columns, **taken, **each})
     with replacing(path) as file:
@@ -204,5 +204,12 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(k for row in rows for k in row)), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A value as a cell of a CSV: what has parts as JSON."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value

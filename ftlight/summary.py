@@ -118,10 +118,16 @@ def _ruler(epochs: float, width: int) -> str:
 def show(task: Task, stage: str) -> list[tuple[str, str]]:
     """What an evaluation showed, as rows of a table: score with interval and rows, further metrics, confusions."""
     evidence = task.evidence[stage]
-    low, high = evidence.interval
-    interval = f"95 % interval {screen.number(low)} to {screen.number(high)}, {evidence.rows:,} rows"
-    others = ", ".join(f"{k} {screen.number(v)}" for k, v in evidence.values.items() if k != task.score)
-    rows = [(f"{stage} {task.score}", f"{screen.number(evidence.values[task.score])} ({interval})"), ("also", others)]
+
+    def said(name: str) -> str:
+        low, high = evidence.intervals.get(name, (None, None))
+        interval = "" if low is None or high is None else f"95 % interval {screen.number(low)} to {screen.number(high)}"
+        seen = f"{evidence.rows:,} rows" if name == task.score else ""
+        more = ", ".join(filter(None, [interval, seen]))
+        return screen.number(evidence.values[name]) + (f" ({more})" if more else "")
+
+    others = ", ".join(f"{k} {said(k)}" for k in evidence.values if k != task.score)
+    rows = [(f"{stage} {task.score}", said(task.score)), ("also", others)]
     if evidence.confusion is not None and (worst := screen.confusions(evidence.confusion, task.labels)):
         rows.append(("confused", "; ".join(worst)))
     return rows

@@ -20,24 +20,28 @@ from ftlight.data.module import DataModule
 from ftlight.errors import UserError
 from ftlight.freezing import Freezing
 from ftlight.layers import layer_groups
-from ftlight.metrics import Collected
+from ftlight.metrics.collected import Collected, Rows
 from ftlight.prefix_cache import digest
 
 log = logging.getLogger(__name__)
+SPLIT = {"val": "validation"}
 
 
 class Step(NamedTuple):
     """What a step gives.
 
     Attributes:
-        loss: mean over the batch's rows, or None where the batch has no labels.
-        outputs: what metrics and :meth:`Task.decode` read, ``[rows, …]``.
-        targets: labels ``[rows, …]``, or None.
+        loss: mean over the batch's rows (or other units, see weight), or None where the batch has no targets.
+        outputs: what metrics and :meth:`Task.decode` read: ``[rows, …]``, or a tensor per row where they differ in length.
+            Never all logits: an evaluation keeps them for every row.
+        targets: targets in the same form, or None where :meth:`Task.measure` reads them from the rows.
+        weight: units that the loss is a mean of, such as tokens; rows if not given.
     """
 
     loss: Tensor | None
-    outputs: Tensor
-    targets: Tensor | None
+    outputs: Rows
+    targets: Rows | None = None
+    weight: float | None = None
 
 
 class Evidence(NamedTuple):
@@ -46,7 +50,7 @@ class Evidence(NamedTuple):
     Attributes:
         values: metric to value; nan where it is not defined.
         rows: rows seen, each once over all processes.
-        interval: ends of the 95 % interval of the task's score.
+        intervals: metric to the ends of its 95 % interval, that of the task's score among them.
         confusion: confusion matrix ``[actual, predicted]``, where the task has one.
         outputs: outputs of the rows in order, for :meth:`Task.decode`.
         numbers: which rows: all of them, unless an option limits the batches.
@@ -54,16 +58,17 @@ class Evidence(NamedTuple):
 
     values: dict[str, float]
     rows: int
-    interval: tuple[float, float]
+    intervals: Mapping[str, tuple[float, float]] = {}
     confusion: Tensor | None = None
-    outputs: Tensor | None = None
+    outputs: Rows | None = None
     numbers: Tensor | None = None
 
 
 class Task(L.LightningModule):
     """A pre-trained model with a head, trained and measured the same way in every stage.
 
-    A subclass sets ``self.model`` in its constructor and gives :meth:`step`, :meth:`measure` and :meth:`decode`.
+    A subclass sets ``self.model`` in its constructor and gives :meth:`step`, :meth:`measure` and :meth:`decode`; one that
+    generates gives :meth:`evaluate` too. All that trains lies in ``self.model``.
 
     Args:
         backbone: pre-trained model: a hub id (OWNER/NAME) or a local folder.
@@ -112,11 +117,12 @@ class Task(L.LightningModule):
         if not 0 < layer_decay <= 1:
             raise UserError(f"model.layer_decay: {layer_decay} is not a factor; give a number above 0 and at most 1, for example 0.9")
         self.peft = adapters.read(peft)
-        self.lr, self.lr_given = lr or optim.default_lr(bb.width(backbone)), lr is not None
+        self.lr, self.lr_given = lr or self.default_lr(backbone), lr is not None
         self.lr_schedule, self.warmup = lr_schedule, warmup
         self.weight_decay, self.layer_decay = weight_decay, layer_decay
         self.schedule, self.cache, self.cache_gb = schedule.read(unfreeze), cache, cache_gb
         self.total_steps = 0
+        self.fed_by: DataModule | None = None
         self.evidence: dict[str, Evidence] = {}
         self._seen = nn.ModuleDict({"val": Collected(), "test": Collected()})
         self._losses: dict[str, list[Tensor]] = {}
@@ -131,23 +137,47 @@ class Task(L.LightningModule):
         model = bb.load(self.backbone, auto, pretrained=self.pretrained, **config)
         return adapters.inject(model, self.peft) if self.peft is not None else model
 
+    @property
+    def data(self) -> Any:
+        """The data module that feeds the task: that of its trainer, or of a Predictor."""
+        return self.fed_by or self.trainer.datamodule  # type: ignore[attr-defined]
+
     # What a subclass gives
 
     def step(self, batch: dict[str, Any]) -> Step:
         """Runs the model on a batch."""
         raise NotImplementedError
 
-    def measure(self, outputs: Tensor, targets: Tensor) -> Evidence:
-        """Measures all outputs of an evaluation."""
+    def evaluate(self, batch: dict[str, Any]) -> Step:
+        """What validation, test and prediction run on a batch: :meth:`step`, unless there is something to generate."""
+        return self.step(batch)
+
+    def measure(self, outputs: Any, targets: Any, rows: Sequence[Mapping[str, Any]]) -> Evidence:
+        """Measures all outputs of an evaluation.
+
+        Args:
+            outputs: those of the steps, in the order of the rows, on the CPU.
+            targets: those of the steps, or None.
+            rows: the rows as read; empty mappings where the data module is none of ftlight.
+        """
         raise NotImplementedError
 
-    def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
-        """Turns outputs into what a person reads, with ``prediction`` and ``score``, one per row."""
+    def decode(self, outputs: Any, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Turns outputs into what a person reads, one per row: ``prediction`` and ``score``, then any other keys.
+
+        Args:
+            outputs: those of a step.
+            rows: the rows as read, or as given to predict.
+        """
         raise NotImplementedError
 
-    def export(self, folder: Path, data: DataModule) -> None:
-        """Writes a folder that stock libraries load with the same scores."""
+    def export(self, folder: Path, data: DataModule) -> str:
+        """Writes a folder that stock libraries load with the same result. Returns the lines of Python that load it."""
         raise UserError(f"{type(self).__name__} has no export")
+
+    def default_lr(self, backbone: str) -> float:
+        """The learning rate of the top-most layer, where none is given."""
+        return optim.default_lr(bb.width(backbone))
 
     def describe(self) -> str:
         """What a person should know of the head, for the table at the start."""
@@ -156,10 +186,9 @@ class Task(L.LightningModule):
     # Stages
 
     def setup(self, stage: str) -> None:
-        """Checks that tokenizer and model belong together."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if isinstance(data, DataModule):
-            bb.check_tokenizer(self.model, data.tokenizer, self.backbone)
+        """Checks that data and model belong together."""
+        if isinstance(self.data, DataModule):
+            self.data.check_model(self.model)
 
     def freezing(self) -> Freezing:
         """The freezing schedule as a callback."""
@@ -221,35 +250,40 @@ class Task(L.LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int = 0) -> list[tuple[int, dict[str, Any]]]:
         """Predictions of a batch with the numbers of their rows."""
-        decoded = self.decode(self.step(batch).outputs)
-        return list(zip(batch["index"], decoded, strict=True))
+        numbers = batch["index"]
+        decoded = self.decode(self.evaluate(batch).outputs, self._rows("predict", numbers))
+        return list(zip(numbers, decoded, strict=True))
+
+    def _rows(self, split: str, numbers: Sequence[int]) -> Sequence[Mapping[str, Any]]:
+        """Rows as read; empty ones where the data module is none of ours."""
+        return self.data.rows(split, numbers) if isinstance(self.data, DataModule) else [{}] * len(numbers)
 
     def _gather(self, stage: str, batch: dict[str, Any]) -> None:
-        result = self.step(batch)
-        if result.loss is None or result.targets is None:
+        result = self.evaluate(batch)
+        if result.loss is None:
             raise UserError(f"{stage}: the rows have no labels")
-        rows = len(result.targets)
+        units = len(batch["index"]) if result.weight is None else result.weight
         self._seen[stage].update(result.outputs, result.targets, batch["index"])  # type: ignore[operator]
-        # sum and count: the mean is over rows, however they are batched
-        part = torch.stack([result.loss.detach().float() * rows, result.loss.new_tensor(rows, dtype=torch.float)])
+        # sum and count: the mean is over units, however they are batched
+        part = torch.stack([result.loss.detach().float() * units, result.loss.new_tensor(units, dtype=torch.float)])
         self._losses.setdefault(stage, []).append(part)
 
     def _report(self, stage: str) -> None:
         gathered: Any = self.all_gather(torch.stack(self._losses.pop(stage)).sum(0))
         total, count = gathered.cpu().double().reshape(-1, 2).sum(0).tolist()
         seen: Any = self._seen[stage]
-        outputs, targets, rows = seen.compute()
+        outputs, targets, numbers = seen.compute()
         seen.reset()
-        self._check_seen(stage, len(rows))
-        evidence = self.measure(outputs, targets)
-        values = {"loss": total / count, **evidence.values}
-        self.evidence[stage] = evidence._replace(values=values, outputs=outputs, numbers=rows)
+        self._check_seen(stage, len(numbers))
+        evidence = self.measure(outputs, targets, self._rows(SPLIT.get(stage, stage), numbers.tolist()))
+        values = {"loss": total / count if count else float("nan"), **evidence.values}
+        self.evidence[stage] = evidence._replace(values=values, outputs=outputs, numbers=numbers)
         self.log_dict({f"{stage}/{k}": torch.tensor(v, dtype=torch.float) for k, v in values.items()})
 
     def _check_seen(self, stage: str, rows: int) -> None:
         """Every row was seen, unless an option limits the batches."""
         trainer: Any = self.trainer
-        table = getattr(trainer.datamodule, "sets", {}).get({"val": "validation"}.get(stage, stage))
+        table = getattr(trainer.datamodule, "sets", {}).get(SPLIT.get(stage, stage))
         if table is not None and optim.whole(trainer, stage) and not trainer.sanity_checking and rows != len(table):
             raise RuntimeError(f"{stage}: {rows} rows were seen, there are {len(table)}")
 

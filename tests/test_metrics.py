@@ -8,7 +8,9 @@ import torch
 from scipy import stats
 from sklearn import metrics as sk
 
-from ftlight import metrics
+from ftlight.metrics import classes as metrics
+from ftlight.metrics import intervals
+from ftlight.metrics.collected import Collected
 
 SEEDS = range(6)
 
@@ -282,7 +284,7 @@ def test_calibration_error_of_scores() -> None:
 
 
 def test_wilson_of_a_known_case() -> None:
-    low, high = metrics.wilson(0.9, 30)
+    low, high = intervals.wilson(0.9, 30)
     assert (round(low, 4), round(high, 4)) == (0.7438, 0.9654)
 
 
@@ -291,7 +293,7 @@ def test_wilson_of_a_known_case() -> None:
 def test_wilson(share: float, rows: int) -> None:
     right = round(share * rows)
     expected = stats.binomtest(right, rows).proportion_ci(method="wilson")
-    low, high = metrics.wilson(right / rows, rows)
+    low, high = intervals.wilson(right / rows, rows)
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-6)
     assert 0 <= low <= right / rows + 1e-12
     assert right / rows - 1e-12 <= high <= 1
@@ -299,10 +301,10 @@ def test_wilson(share: float, rows: int) -> None:
 
 @pytest.mark.parametrize("rows", [1, 10, 500])
 def test_wilson_at_the_bounds(rows: int) -> None:
-    low, high = metrics.wilson(0.0, rows)
+    low, high = intervals.wilson(0.0, rows)
     assert low == pytest.approx(0, abs=1e-12)
     assert 0 < high < 1
-    low, high = metrics.wilson(1.0, rows)
+    low, high = intervals.wilson(1.0, rows)
     assert high == pytest.approx(1, abs=1e-12)
     assert 0 < low < 1
 
@@ -314,16 +316,16 @@ def test_fisher(rows: int, seed: int) -> None:
     x = rng.normal(size=rows)
     result = stats.pearsonr(x, x + rng.normal(size=rows))
     expected = result.confidence_interval(0.95)
-    assert metrics.fisher(float(result.statistic), rows) == pytest.approx((expected.low, expected.high), abs=1e-5)
+    assert intervals.fisher(float(result.statistic), rows) == pytest.approx((expected.low, expected.high), abs=1e-5)
 
 
 @pytest.mark.parametrize(("correlation", "rows"), [(0.5, 3), (0.5, 0), (1.0, 50), (-1.0, 50)])
 def test_fisher_where_it_is_undefined(correlation: float, rows: int) -> None:
-    assert all(math.isnan(x) for x in metrics.fisher(correlation, rows))
+    assert all(math.isnan(x) for x in intervals.fisher(correlation, rows))
 
 
 def test_fisher_of_nothing_defined() -> None:
-    assert all(math.isnan(x) for x in metrics.fisher(float("nan"), 50))
+    assert all(math.isnan(x) for x in intervals.fisher(float("nan"), 50))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -363,7 +365,7 @@ def test_bootstrap_f1_at_the_bounds() -> None:
 def test_collected_gives_rows_in_order(batch_size: int) -> None:
     outputs, targets = torch.randn(10, 3, generator=torch.Generator().manual_seed(0)), torch.arange(10) * 2
     order = np.random.default_rng(0).permutation(10)
-    collected = metrics.Collected()
+    collected = Collected()
     for start in range(0, 10, batch_size):
         rows = order[start : start + batch_size].tolist()
         collected.update(outputs[rows].bfloat16().float().requires_grad_(), targets[rows], rows)
@@ -376,23 +378,66 @@ def test_collected_gives_rows_in_order(batch_size: int) -> None:
 
 
 def test_collected_makes_floats_of_halves() -> None:
-    collected = metrics.Collected()
+    collected = Collected()
     collected.update(torch.ones(2, 1, dtype=torch.bfloat16), torch.zeros(2), [1, 0])
-    assert collected.compute()[0].dtype == torch.float32
+    assert next(iter(collected.compute())).dtype == torch.float32
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 1], [2, 1, 2], [0, 0, 0]])
 def test_collected_refuses_repeated_rows(rows: list[int]) -> None:
-    collected = metrics.Collected()
+    collected = Collected()
     collected.update(torch.zeros(2, 1), torch.zeros(2), rows[:2])
     collected.update(torch.zeros(1, 1), torch.zeros(1), rows[2:])
     with pytest.raises(RuntimeError, match="an evaluation repeated rows"):
         collected.compute()
 
 
+def test_collected_keeps_rows_that_differ_in_length() -> None:
+    parts = [torch.arange(n, dtype=torch.float)[:, None] + 10 * n for n in (2, 0, 3, 1)]
+    collected = Collected()
+    for rows in ([2, 0], [3, 1]):
+        collected.update([parts[i] for i in rows], None, rows)
+    outputs, targets, rows = collected.compute()
+    assert [o.tolist() for o in outputs] == [p.tolist() for p in parts]
+    assert targets is None
+    assert rows.tolist() == [0, 1, 2, 3]
+
+
+def test_collected_keeps_the_axes_of_a_single_row() -> None:
+    collected = Collected()
+    collected.update(torch.ones(1, 1), torch.ones(1), [0])
+    outputs, targets, _ = collected.compute()
+    assert outputs.shape == (1, 1)
+    assert targets.shape == (1,)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_collected_refuses_nothing() -> None:
+    with pytest.raises(RuntimeError, match="saw no rows"):
+        Collected().compute()
+
+
+def test_bootstrap_of_a_mean_agrees_with_scipy() -> None:
+    values = torch.from_numpy(np.random.default_rng(0).normal(size=400))
+    low, high = intervals.bootstrap(torch.stack([values, torch.ones(400)], 1), lambda sums: float(sums[0] / sums[1]), 4000)
+    drawn = stats.bootstrap((values.numpy(),), np.mean, n_resamples=4000, method="percentile", rng=1).confidence_interval
+    assert (low, high) == pytest.approx((drawn.low, drawn.high), abs=0.01)
+
+
+def test_bootstrap_of_what_is_undefined() -> None:
+    assert all(math.isnan(x) for x in intervals.bootstrap(torch.zeros(0, 2), lambda sums: 1.0))
+    assert all(math.isnan(x) for x in intervals.bootstrap(torch.zeros(3, 2), lambda sums: float("nan")))
+
+
+def test_in_top_agrees_with_scikit_learn() -> None:
+    probabilities, target = predictions(200, 8, 0)
+    assert close(metrics.in_top(probabilities, target, 5), sk.top_k_accuracy_score(target, probabilities, k=5))
+    assert "accuracy_top5" in metrics.single_label(probabilities, target)[0]
+
+
 def test_collected_starts_again() -> None:
-    collected = metrics.Collected()
+    collected = Collected()
     for value in (1.0, 2.0):
         collected.update(torch.full((2, 1), value), torch.zeros(2), [0, 1])
-        assert collected.compute()[0].tolist() == [[value], [value]]
+        assert next(iter(collected.compute())).tolist() == [[value], [value]]
         collected.reset()

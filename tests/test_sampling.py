@@ -260,6 +260,23 @@ def test_rows_held_out_are_not_the_first() -> None:
     assert held.min() < 200
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_stay_on_one_side(seed: int) -> None:
+    groups = [f"g{i % 7}" for i in range(50)]
+    kept, held = sampling.hold_out_groups(groups, 0.3, seed)
+    assert sorted([*kept, *held]) == list(range(50))
+    assert len({groups[i] for i in held}) == 2
+    assert not {groups[i] for i in kept} & {groups[i] for i in held}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shots_are_so_many_of_each_class(seed: int) -> None:
+    classes = ["a"] * 30 + ["b"] * 5 + ["c"] * 2
+    chosen = sampling.shots(classes, 4, seed)
+    assert [classes[i] for i in chosen] == ["a"] * 4 + ["b"] * 4 + ["c"] * 2
+    assert chosen.tolist() == sampling.shots(classes, 4, seed).tolist() != sampling.shots(classes, 4, seed + 1).tolist()
+
+
 # The sampler
 
 
@@ -272,16 +289,16 @@ def test_batches_follow_the_epoch() -> None:
 
     batches = sampling.Batches(plan, lambda: position)
     first = list(batches)
-    assert first == list(batches) == as_lists(plan(0))
+    assert first == list(batches) == [(0, batch) for batch in as_lists(plan(0))]
     assert len(batches) == len(first) == 13
     assert asked == [0, 0]  # once by the sampler, once above
     position = (1, 0)
-    assert list(batches) == as_lists(plan(1)) != first
-    assert all(isinstance(row, int) for batch in batches for row in batch)
+    assert list(batches) == [(1, batch) for batch in as_lists(plan(1))] != first
+    assert all(isinstance(row, int) for _, batch in batches for row in batch)
 
 
 def test_batches_go_on_in_the_middle_of_an_epoch() -> None:
     whole = as_lists(sampling.train_batches(lengths(100), 8, seed=0, epoch=2))
     batches = sampling.Batches(lambda epoch: sampling.train_batches(lengths(100), 8, seed=0, epoch=epoch), lambda: (2, 5))
-    assert list(batches) == whole[5:]
+    assert list(batches) == [(2, batch) for batch in whole[5:]]
     assert len(batches) == len(whole)  # of the epoch

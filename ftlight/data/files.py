@@ -29,8 +29,13 @@ def suffix(path: Path) -> str:
     return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
-def check(name: str, option: str = "") -> Path:
+def check(name: str, option: str = "", suffixes: Sequence[str] = SUFFIXES) -> Path:
     """Checks that a data file is there and of a format that can be read.
+
+    Args:
+        name: the file.
+        option: the option that names it, for an error.
+        suffixes: those of the formats that can be read.
 
     Raises:
         UserError: the file is missing (names the nearest in its folder), empty, a folder or of another format.
@@ -44,8 +49,8 @@ def check(name: str, option: str = "") -> Path:
         raise UserError(f"{said}{path} is a folder; name one of its files ({listing(p.name for p in path.iterdir())})")
     if suffix(path) in (".xlsx", ".xls", ".ods"):
         raise UserError(f"{said}{path} is a spreadsheet; save it as CSV (UTF-8) and name that file")
-    if suffix(path) not in SUFFIXES or path.name.lower().endswith(".parquet.gz"):
-        raise UserError(f"{said}{path}: format {suffix(path) or 'without suffix'} is not known; use {', '.join(SUFFIXES)} (or .gz of one)")
+    if suffix(path) not in suffixes or path.name.lower().endswith(".parquet.gz"):
+        raise UserError(f"{said}{path}: format {suffix(path) or 'without suffix'} is not known; use {', '.join(suffixes)} (or .gz of one)")
     if path.stat().st_size == 0:
         raise UserError(f"{said}{path} is empty")
     return path
@@ -200,6 +205,33 @@ def read(path: Path, encoding: str = "utf-8") -> Iterator[Row]:
     if kind in (".csv", ".tsv"):
         return _read_csv(path, encoding)
     return _read_parquet(path) if kind == ".parquet" else _read_jsonl(path, encoding)
+
+
+def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """Yields number and text of each line of a text file, without its end.
+
+    Raises:
+        UserError: it is not text in this encoding.
+    """
+    with _text(path, encoding) as file:
+        for number, line in enumerate(file, 1):
+            yield number, line.rstrip("\r\n")
+
+
+def open_rows(name: str, split: str, columns: Sequence[str], encoding: str = "utf-8") -> Iterator[Row]:
+    """Yields the rows of a file or of a split of a hub data set, each with these columns.
+
+    Raises:
+        UserError: anything that cannot be read, a missing column, or no rows.
+    """
+    rows = read_hub(name, split, columns) if name.startswith("hf:") else read(check(name), encoding)
+    empty = True
+    for row in rows:
+        need(row, columns, name)
+        empty = False
+        yield row
+    if empty:
+        raise UserError(f"{name} has a header but no rows")
 
 
 def load_hub(name: str) -> Any:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import datasets
 import lightning as L
 import numpy as np
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from ftlight.backbone import load_tokenizer
+from ftlight.backbone import check_tokenizer, load_tokenizer
 from ftlight.data import files, sampling
 from ftlight.errors import UserError, user_error
 
@@ -19,20 +22,51 @@ SPLITS = {"fit": ("train", "validation", "test"), "validate": ("validation",), "
 Columns = dict[str, list[Any]]
 
 
+class Encoded:
+    """Encoded columns, and targets where they are known, by lists of rows.
+
+    Args:
+        columns: a table or a mapping of column to values, with ``length``: the tokens of each row, or what else makes rows alike.
+        targets: a target for each row, given as column ``target``.
+        fingerprint: tells the content, for caches; empty where it cannot be told.
+    """
+
+    def __init__(self, columns: Any, targets: Sequence[Any] | None = None, fingerprint: str = "") -> None:
+        self.columns, self.targets, self.fingerprint = columns, targets, fingerprint
+
+    def __len__(self) -> int:
+        return len(self.columns["length"])
+
+    def __getitem__(self, key: str | list[int]) -> Any:
+        if isinstance(key, str):
+            return self.columns[key][:]
+        if isinstance(self.columns, dict):
+            found = {k: [v[i] for i in key] for k, v in self.columns.items()}
+        else:
+            found = self.columns[key]
+        return found if self.targets is None else {**found, "target": [self.targets[i] for i in key]}
+
+
 class _Rows(Dataset[Any]):
     """Rows of a table by lists of numbers, collated."""
 
-    def __init__(self, table: Any, collate: Callable[[Columns, list[int]], Any]) -> None:
-        self.table, self.collate = table, collate
+    def __init__(self, table: Any, collate: Callable[[Columns, list[int]], Any], varies: bool, trains: bool) -> None:
+        self.table, self.collate, self.varies, self.trains = table, collate, varies, trains
 
-    def __getitem__(self, rows: list[int]) -> Any:
-        return self.collate(self.table[rows], rows)
+    def __getitem__(self, place: tuple[int, list[int]]) -> Any:
+        epoch, rows = place
+        columns = self.table[rows]
+        if self.varies:
+            columns = {**columns, "epoch": [epoch if self.trains else -1] * len(rows)}
+        return self.collate(columns, rows)
 
 
 class DataModule(L.LightningDataModule):
     """Reads the splits of a data set once, keeps them memory-mapped, and makes batches of them.
 
-    A subclass gives :meth:`source`, :meth:`encode` and :meth:`collate`.
+    A subclass gives :meth:`source`, :meth:`encode`, :meth:`encode_rows` and :meth:`collate`. Where a row differs from epoch to
+    epoch (augmentation, masking) it sets ``varies``: columns then hold ``epoch``, -1 in evaluation, and what is drawn must be
+    a function of :attr:`seed`, epoch and row.
 
     Args:
         train: training data: CSV, TSV, JSONL or Parquet (or .gz), or a hub data set hf:OWNER/REPO[:CONFIG][@REVISION].
@@ -40,14 +74,19 @@ class DataModule(L.LightningDataModule):
         test: test data, used once after training.
         validation_split: share of train held out for validation where no validation data are given; 0 for none.
         test_split: share of train held out for the test where no test data are given.
-        split_seed: seed of the held-out shares.
+        split_seed: seed of the held-out shares and of the shots.
+        shots: rows of each class to train on, drawn from train by split_seed; nothing is then held out for validation.
         batch_size: rows of a batch on each device.
         tokens_per_batch: the most padded tokens of a training batch; batches then differ in rows (at most batch_size).
         workers: processes that load batches; 0 loads in the training process, which text does not slow down.
         encoding: encoding of text files.
         labels: the labels in order; read from train if not given.
-        tokenizer: hub id or folder of the tokenizer; the backbone's by default.
+        tokenizer: hub id or folder of the tokenizer (or image processor); the backbone's by default.
+        log_text: whether rows of the data may go to W&B, as a table of test predictions.
     """
+
+    varies: ClassVar[bool] = False
+    kind: Any = None
 
     def __init__(
         self,
@@ -58,12 +97,14 @@ class DataModule(L.LightningDataModule):
         validation_split: float = 0.1,
         test_split: float = 0.0,
         split_seed: int = 0,
+        shots: int | None = None,
         batch_size: int = 32,
         tokens_per_batch: int | None = None,
         workers: int = 0,
         encoding: str = "utf-8",
         labels: list[str | int | float] | None = None,
         tokenizer: str = "",
+        log_text: bool = False,
     ) -> None:
         super().__init__()
         for name, share in (("validation_split", validation_split), ("test_split", test_split)):
@@ -71,15 +112,21 @@ class DataModule(L.LightningDataModule):
                 raise UserError(f"data.{name}: {share} is not a share; give 0 to below 1, for example 0.1")
         if batch_size < 1:
             raise UserError(f"data.batch_size: {batch_size} is not a number of rows; give 1 or more")
+        if shots is not None and shots < 1:
+            raise UserError(f"data.shots: {shots} is not a number of rows; give 1 or more")
+        if shots is not None:
+            validation_split = 0.0  # what is held out would be more than what is left
         self.files = {"train": train, "validation": validation, "test": test}
         self.shares = {"validation": 0.0 if validation else validation_split, "test": 0.0 if test else test_split}
         self.split_seed, self.batch_size, self.tokens_per_batch = split_seed, batch_size, tokens_per_batch
         self.workers, self.encoding, self.tokenizer_name = workers, encoding, tokenizer
+        self.shots, self.log_text = shots, log_text
         self.given_labels = [str(label) for label in labels] if labels else None
         self.notes: list[str] = []
         self.digests: dict[str, str] = {}
         self.sets: dict[str, Any] = {}
         self._raw: dict[str, datasets.Dataset] = {}
+        self._predict: list[files.Row] = []
 
     # What a subclass gives
 
@@ -90,8 +137,16 @@ class DataModule(L.LightningDataModule):
         """
         raise NotImplementedError
 
-    def encode(self, table: Any, split: str) -> Any:
+    def encode(self, table: datasets.Dataset, split: str) -> Encoded:
         """Makes a table ready for batches: with ``length`` (tokens of each row), indexable by lists of rows."""
+        raise NotImplementedError
+
+    def encode_rows(self, rows: Sequence[files.Row], place: str) -> Encoded:
+        """Makes rows to predict ready for batches; they need the input columns, not the label.
+
+        Raises:
+            UserError: an input column is missing.
+        """
         raise NotImplementedError
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
@@ -104,10 +159,41 @@ class DataModule(L.LightningDataModule):
         raise NotImplementedError
 
     def classes(self, table: datasets.Dataset) -> Sequence[str] | None:
-        """The class of each row for stratified splits, or None."""
+        """The class of each row for stratified splits and shots, or None."""
         return None
 
+    def groups(self, table: datasets.Dataset) -> Sequence[str] | None:
+        """What rows must share a side of a held-out split: those of equal value; or None."""
+        return None
+
+    def digest(self, split: str, name: str) -> str:
+        """What tells the content of a split: the SHA-256 of its file."""
+        return files.sha256(files.check(name, f"data.{split}"))
+
+    def read_predict(self, name: str) -> list[files.Row]:
+        """The rows of a file to predict."""
+        return list(files.read(files.check(name), self.encoding))
+
+    def check_model(self, model: nn.Module) -> None:
+        """Checks that inputs and model belong together.
+
+        Raises:
+            UserError: the tokenizer has more tokens than the model has embeddings.
+        """
+        check_tokenizer(model, self.tokenizer, self.tokenizer_name)
+
+    def keep(self, folder: Path) -> None:
+        """Writes into a run's folder what later verbs need of the data beside labels.json."""
+
+    def restore(self, folder: Path) -> None:
+        """Takes from a run's folder what :meth:`keep` wrote."""
+
     # Splits
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
     @property
     def tokenizer(self) -> Any:
@@ -139,6 +225,7 @@ class DataModule(L.LightningDataModule):
                 raise UserError(f"no {split} data: give data.{split}, or data.{split}_split to hold out a share of train")
             if split == "train" and own:
                 self._hold_out()
+                self._draw_shots()
         return self._raw[split]
 
     def _load(self, split: str, name: str | None) -> datasets.Dataset:
@@ -147,7 +234,7 @@ class DataModule(L.LightningDataModule):
         if name.startswith("hf:"):
             digest = "-".join(d._fingerprint for d in files.load_hub(name).values())
         else:
-            digest = files.sha256(files.check(name, f"data.{split}"))
+            digest = self.digest(split, name)
         self.digests[split] = digest
         function, arguments, features = self.source(split)
         content = f"{digest} {files.code(function, files.read)}"
@@ -162,11 +249,48 @@ class DataModule(L.LightningDataModule):
             if self.files[split] or not self.shares[split]:
                 continue
             table = self._raw["train"]
-            kept, held = sampling.hold_out(self.classes(table), len(table), self.shares[split], self.split_seed)
+            share, groups = self.shares[split], self.groups(table)
+            if groups is None:
+                kept, held = sampling.hold_out(self.classes(table), len(table), share, self.split_seed)
+            else:
+                kept, held = sampling.hold_out_groups(groups, share, self.split_seed)
             if len(held) == 0 or len(kept) == 0:
-                raise UserError(f"data.train has {len(table)} rows, too few to hold out data.{split}_split: {self.shares[split]}")
+                raise UserError(f"data.train has {len(table)} rows, too few to hold out data.{split}_split: {share}")
             self._raw["train"], self._raw[split] = table.select(kept), table.select(held)
-            self.notes.append(f"no {split} data given: {self.shares[split]:.0%} of train held out (data.{split}_split)")
+            self.notes.append(f"no {split} data given: {share:.0%} of train held out (data.{split}_split)")
+
+    def _draw_shots(self) -> None:
+        if self.shots is None:
+            return
+        table = self._raw["train"]
+        classes = self.classes(table)
+        if classes is None:
+            raise UserError("data.shots: the rows have no single class each, so none can be drawn by class")
+        chosen = sampling.shots(classes, self.shots, self.split_seed)
+        few = sum(n < self.shots for n in Counter(classes).values())
+        self._raw["train"] = table.select(chosen)
+        self.notes.append(
+            f"{len(chosen)} rows of train drawn, {self.shots} of each class{f' (of {few} all, which is less)' if few else ''} (data.shots)"
+        )
+        if not self.files["validation"]:
+            self.notes.append("nothing is held out for validation: the weights at the end are kept (data.shots)")
+
+    def rows(self, split: str, numbers: Sequence[int]) -> Sequence[files.Row]:
+        """Rows of a split as read, or of those to predict as given."""
+        if split == "predict":
+            return [self._predict[i] for i in numbers]
+        return self.raw(split).select(list(numbers))
+
+    def mapped(self, table: datasets.Dataset, function: Callable[[Columns], Columns], *about: Any) -> datasets.Dataset:
+        """A table made of another in batches, memory-mapped, cached by its content, the function's source file and ``about``.
+
+        Args:
+            table: rows as read.
+            function: makes the new columns of a batch of rows.
+            about: all else that the result depends on.
+        """
+        mark = datasets.fingerprint.Hasher.hash([table._fingerprint, files.code(function), *about])
+        return table.map(function, batched=True, remove_columns=table.column_names, new_fingerprint=mark)
 
     def prepare_data(self) -> None:
         """Fills the caches on one process of each machine, while the others wait."""
@@ -175,7 +299,7 @@ class DataModule(L.LightningDataModule):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a loading process needs where it does not inherit memory: how to collate, not the trainer or the tables."""
-        return {**self.__dict__, "trainer": None, "sets": {}, "_raw": {}}
+        return {**self.__dict__, "trainer": None, "sets": {}, "_raw": {}, "_predict": []}
 
     def setup(self, stage: str) -> None:
         """Reads, checks and encodes the splits of a stage; ``fit`` includes the test, so that its faults show first."""
@@ -202,7 +326,7 @@ class DataModule(L.LightningDataModule):
         """Batches of a table by a plan: epoch to lists of rows."""
         trainer = self.trainer
         return DataLoader(
-            _Rows(table, self.collate),
+            _Rows(table, self.collate, self.varies, position is not None),
             sampler=sampling.Batches(plan, position or (lambda: (0, 0))),
             batch_size=None,
             num_workers=self.workers,
@@ -216,8 +340,7 @@ class DataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of similar length in an order that is a pure function of the run's seed and the epoch."""
         table, ranks = self.sets["train"], self._ranks()
-        lengths = np.asarray(table["length"])
-        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        lengths, seed = np.asarray(table["length"]), self.seed
 
         def plan(epoch: int) -> list[np.ndarray]:
             return sampling.train_batches(lengths, self.batch_size, seed=seed, epoch=epoch, tokens=self.tokens_per_batch, **ranks)
@@ -246,4 +369,5 @@ class DataModule(L.LightningDataModule):
         Raises:
             UserError: an input column is missing.
         """
-        raise NotImplementedError
+        self._predict = list(rows)
+        self.sets["predict"] = self.encode_rows(self._predict, place)

@@ -116,8 +116,39 @@ def hold_out(classes: Sequence[str] | None, rows: int, share: float, seed: int) 
     return kept, np.sort(held)
 
 
-class Batches(Sampler[list[int]]):
-    """Gives the batches of the current epoch to a ``DataLoader(batch_size=None)``, whose data set takes a list of rows.
+def hold_out_groups(groups: Sequence[str], share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits rows into kept and held out, those of a group on the same side.
+
+    Args:
+        groups: group of each row.
+        share: share of the groups to hold out, 0 to 1.
+        seed: seed of the split.
+
+    Returns:
+        Indices kept and held out, each ascending.
+    """
+    values, codes = np.unique(np.asarray(groups), return_inverse=True)
+    _, chosen = hold_out(None, len(values), share, seed)
+    held = np.isin(codes, chosen)
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def shots(classes: Sequence[str], count: int, seed: int) -> np.ndarray:
+    """Draws ``count`` rows of each class by a seed; all of a class that has fewer.
+
+    Returns:
+        Indices, ascending.
+    """
+    codes = np.unique(np.asarray(classes), return_inverse=True)[1]
+    order = np.random.default_rng(seed).permutation(len(codes))
+    order = order[np.argsort(codes[order], kind="stable")]  # class by class, in random order within
+    sizes = np.bincount(codes)
+    place = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.sort(order[place < count])
+
+
+class Batches(Sampler[tuple[int, list[int]]]):
+    """Gives epoch and rows of each batch to a ``DataLoader(batch_size=None)``, whose data set takes the two.
 
     Args:
         plan: epoch to batches, a pure function.
@@ -127,11 +158,11 @@ class Batches(Sampler[list[int]]):
     def __init__(self, plan: Callable[[int], list[np.ndarray]], position: Callable[[], tuple[int, int]]) -> None:
         self.plan, self.position = functools.lru_cache(1)(plan), position
 
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yields row numbers, a list per batch."""
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        """Yields the epoch and the row numbers of each batch."""
         epoch, done = self.position()
         plan = self.plan(epoch)
-        return iter([batch.tolist() for batch in plan[done if done < len(plan) else 0 :]])
+        return iter([(epoch, batch.tolist()) for batch in plan[done if done < len(plan) else 0 :]])
 
     def __len__(self) -> int:
         """Batches of the current epoch."""

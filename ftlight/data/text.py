@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ftlight.data import files, labels, tokens
-from ftlight.data.module import Columns, DataModule
+from ftlight.data.module import Columns, DataModule, Encoded
 from ftlight.errors import UserError
 
 
@@ -32,10 +32,8 @@ def read_rows(
         UserError: a column is missing, or a row has no label.
     """
     columns = [*text, *([text_pair] if text_pair else []), label]
-    rows = files.read_hub(name, split, columns) if name.startswith("hf:") else files.read(files.check(name), encoding)
     kind: type | None = None
-    for row in rows:
-        files.need(row, columns, name)
+    for row in files.open_rows(name, split, columns, encoding):
         line, value = row[files.LINE], row[label]
         kind = kind or (type(value) if value is not None else None)
         if kind is not None and value is not None and type(value) is not kind and {type(value), kind} != {int, float}:
@@ -49,8 +47,6 @@ def read_rows(
         joined = "\n".join(files.as_text(row[c], name, line, c) for c in text)
         pair = files.as_text(row[text_pair], name, line, text_pair) if text_pair else ""
         yield {"text": joined, "pair": pair, "label": value, "line": line}
-    if kind is None:
-        raise UserError(f"{name} has a header but no rows")
 
 
 class TextData(DataModule):
@@ -62,7 +58,6 @@ class TextData(DataModule):
         label: column of the label.
         kind: single label, multi (several, a|b or a list) or regression (a number); auto tells by the label column.
         max_length: the most tokens of a text, longer ones are cut; as many as the backbone takes if not given.
-        log_text: whether texts of the data may go to W&B, as a table of test predictions.
         base: options of DataModule.
     """
 
@@ -75,12 +70,11 @@ class TextData(DataModule):
         label: str = "label",
         kind: Literal["auto", "single", "multi", "regression"] = "auto",
         max_length: int | None = None,
-        log_text: bool = False,
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
         self.text = (text,) if isinstance(text, str) else tuple(text)
-        self.text_pair, self.label, self.given_kind, self.log_text = text_pair, label, kind, log_text
+        self.text_pair, self.label, self.given_kind = text_pair, label, kind
         self.given_length = max_length
         self._labels: list[str] | None = None
 
@@ -147,34 +141,23 @@ class TextData(DataModule):
     @property
     def max_length(self) -> int:
         """The most tokens of a row."""
-        most = tokens.max_length(self.tokenizer_name)
-        if self.given_length is not None and not 3 <= self.given_length <= most:
-            raise UserError(f"data.max_length: {self.given_length} is not between 3 and the backbone's {most} tokens")
-        return self.given_length or most
+        return tokens.limit(self.tokenizer_name, self.given_length)
 
     def _tokenize(self, texts: Sequence[str], pairs: Sequence[str]) -> Columns:
         return tokens.tokenize(self.tokenizer, texts, pairs if self.text_pair else None, self.max_length)
 
-    def encode(self, table: datasets.Dataset, split: str) -> Any:
+    def encode(self, table: datasets.Dataset, split: str) -> Encoded:
         """Tokenizes a split, cached by data, tokenizer and length; adds labels as numbers."""
         place = str(self.files[split] or self.files["train"])
         where = "data.labels" if self.given_labels else "train"
         targets = labels.encode(table["label"][:], table["line"][:], self.kind, self.labels, place, where)
-        code = files.code(tokens.tokenize)
-        mark = datasets.fingerprint.Hasher.hash(
-            [table._fingerprint, tokens.identity(self.tokenizer), self.max_length, bool(self.text_pair), code]
-        )
-        encoded = table.map(
-            lambda rows: self._tokenize(rows["text"], rows["pair"]),
-            batched=True,
-            remove_columns=table.column_names,
-            new_fingerprint=mark,
-        )
+        about = (tokens.identity(self.tokenizer), self.max_length, bool(self.text_pair), files.code(tokens.tokenize))
+        encoded = self.mapped(table, lambda rows: self._tokenize(rows["text"], rows["pair"]), *about)
         self._note_cut(np.asarray(encoded["uncut"][:]), split)
         empty = sum(not t.strip() for t in table["text"][:])
         if empty:
             self.notes.append(f"{split}: {empty} rows have no text")
-        return _Encoded(encoded.remove_columns("uncut"), targets, mark)
+        return Encoded(encoded.remove_columns("uncut"), targets, encoded._fingerprint)
 
     def _note_cut(self, uncut: np.ndarray, split: str) -> None:
         over = np.maximum(uncut - self.max_length, 0)
@@ -197,30 +180,11 @@ class TextData(DataModule):
                 batch["targets"] = torch.tensor(given)
         return batch
 
-    def set_predict(self, rows: Sequence[files.Row], place: str = "rows") -> None:
-        """Takes rows to predict, with the text columns the run was trained on."""
+    def encode_rows(self, rows: Sequence[files.Row], place: str) -> Encoded:
+        """Tokenizes rows to predict, with the text columns the run was trained on."""
         for row in rows:
             files.need(row, self.columns, place)
         texts = ["\n".join(files.as_text(r[c], place, i, c) for c in self.text) for i, r in enumerate(rows, 1)]
         pairs = [files.as_text(r[self.text_pair], place, i, self.text_pair) for i, r in enumerate(rows, 1)] if self.text_pair else []
         chunks = [self._tokenize(texts[i : i + 1000], pairs[i : i + 1000]) for i in range(0, len(rows), 1000)]
-        self.sets["predict"] = _Encoded({k: [v for chunk in chunks for v in chunk[k]] for k in chunks[0]}, None)
-
-
-class _Encoded:
-    """Encoded columns and targets, by lists of rows; ``fingerprint`` tells the content."""
-
-    def __init__(self, columns: Any, targets: list[Any] | None, fingerprint: str = "") -> None:
-        self.columns, self.targets, self.fingerprint = columns, targets, fingerprint
-
-    def __len__(self) -> int:
-        return len(self.columns["length"])
-
-    def __getitem__(self, key: str | list[int]) -> Any:
-        if isinstance(key, str):
-            return self.columns[key][:]
-        if isinstance(self.columns, dict):
-            found = {k: [v[i] for i in key] for k, v in self.columns.items()}
-        else:
-            found = self.columns[key]
-        return found if self.targets is None else {**found, "target": [self.targets[i] for i in key]}
+        return Encoded({k: [v for chunk in chunks for v in chunk[k]] for k in chunks[0]})

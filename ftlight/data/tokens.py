@@ -10,24 +10,46 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftlight.backbone import load_config, load_tokenizer, sentence_encoder_file
+from ftlight.backbone import beside, load_config, load_tokenizer
+from ftlight.errors import UserError
 
 
-def max_length(name: str) -> int:
+def max_length(name: str, trained: bool = True) -> int:
     """The most tokens that a backbone takes, special tokens included.
 
     The smallest of what its tokenizer, its position embeddings and, for a sentence encoder, its training say.
+
+    Args:
+        name: hub id or folder.
+        trained: whether the length counts that a sentence encoder was trained with; it pools no better beyond.
     """
     limits = [load_tokenizer(name).model_max_length]
     positions = getattr(load_config(name), "max_position_embeddings", None)
     if positions:
         # RoBERTa and its kin count positions from the padding index + 1 and keep two rows for that: 514 means 512
         limits.append(positions - 2 if positions > 4 and (positions - 2) & (positions - 3) == 0 else positions)
-    file = sentence_encoder_file(name, "sentence_bert_config.json")
+    file = beside(name, "sentence_bert_config.json") if trained else None
     if file is not None:
         limits.append(json.loads(Path(file).read_text()).get("max_seq_length") or limits[0])
     shortest = min(limits)
     return shortest if shortest < 10**6 else 4096  # tokenizers without a limit say 10**30
+
+
+def limit(name: str, given: int | None, most: int | None = None) -> int:
+    """The most tokens of a row: as given, else as many as the backbone takes.
+
+    Args:
+        name: hub id or folder of the tokenizer.
+        given: option data.max_length.
+        most: another upper bound than :func:`max_length`.
+
+    Raises:
+        UserError: it is more than the backbone takes, or leaves no room for a token.
+    """
+    most = most or max_length(name)
+    if given is not None and not 3 <= given <= most:
+        raise UserError(f"data.max_length: {given} is not between 3 and the backbone's {most} tokens")
+    return given or most
 
 
 def identity(tokenizer: Any) -> str:

@@ -1,16 +1,12 @@
-"""Metrics that torchmetrics lacks or states otherwise: absent classes count, undefined is not a number, never 0."""
+"""Scores of classes and numbers, where torchmetrics states them otherwise: absent classes count, undefined is nan, never 0."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.functional import pearson_corrcoef, spearman_corrcoef
 
-NAN = float("nan")
+from ftlight.metrics.intervals import NAN, bootstrap
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
@@ -79,6 +75,16 @@ def calibration_error(confidence: Tensor, right: Tensor, bins: int = 15) -> floa
     return (gap.abs().sum() / len(right)).item()
 
 
+def in_top(probabilities: Tensor, target: Tensor, k: int) -> float:
+    """Share of rows whose class is among the ``k`` most probable; a tie with the last of them counts against it.
+
+    >>> in_top(torch.tensor([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]), torch.tensor([1, 2]), 2)
+    0.5
+    """
+    own = probabilities.gather(1, target[:, None])
+    return ((probabilities >= own).sum(1) <= k).double().mean().item()
+
+
 def single_label(probabilities: Tensor, target: Tensor) -> tuple[dict[str, float], Tensor]:
     """Scores of one label per row.
 
@@ -97,8 +103,10 @@ def single_label(probabilities: Tensor, target: Tensor) -> tuple[dict[str, float
     covariance = hit.sum() * rows - (predictions * actual).sum()
     spread = ((rows**2 - (predictions**2).sum()) * (rows**2 - (actual**2).sum())).sqrt()
     members = torch.nn.functional.one_hot(target, classes).bool()
+    top = {"accuracy_top5": in_top(probabilities, target, 5)} if classes > 5 else {}
     values = {
         "accuracy": (hit.sum() / rows).item(),
+        **top,
         **_averages(hit, predictions, actual),
         "mcc": (covariance / spread).item() if spread > 0 else 0.0,
         "auroc": macro_auroc(probabilities, members),
@@ -137,63 +145,8 @@ def regression(values: Tensor, target: Tensor) -> dict[str, float]:
     }
 
 
-def wilson(share: float, rows: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927), sound for few rows and at 0 and 1.
-
-    >>> [round(x, 3) for x in wilson(0.9, 30)]
-    [0.744, 0.965]
-    """
-    z = 1.959964
-    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
-    half = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def fisher(correlation: float, rows: int) -> tuple[float, float]:
-    """95 % interval of Pearson's correlation by Fisher's transformation; nan for fewer than 4 rows."""
-    if rows < 4 or abs(correlation) >= 1:
-        return NAN, NAN
-    z, half = math.atanh(correlation), 1.959964 / math.sqrt(rows - 3)
-    return math.tanh(z - half), math.tanh(z + half)
-
-
 def bootstrap_f1(probabilities: Tensor, target: Tensor, draws: int = 1000) -> tuple[float, float]:
-    """95 % interval of the micro F1 of several labels per row, by resampling rows with a fixed seed."""
+    """95 % interval of the micro F1 of several labels per row."""
     predicted, actual = (probabilities >= 0.5).double(), target.double()
-    per_row = torch.stack([(predicted * actual).sum(1), predicted.sum(1) + actual.sum(1)], 1)
-    generator = torch.Generator().manual_seed(0)
-    values = torch.empty(draws, dtype=torch.double)
-    for i in range(draws):
-        hits, both = per_row[torch.randint(len(per_row), (len(per_row),), generator=generator)].sum(0)
-        values[i] = 2 * hits / both.clamp(min=1)
-    low, high = values.quantile(torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
-    return low, high
-
-
-class Collected(Metric):
-    """Gathers outputs and targets of an evaluation over all processes; ``compute`` gives them in the order of the rows.
-
-    So a pure function measures them all, each row once, to the same last bit however they were batched.
-    """
-
-    full_state_update = False
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        for name in ("outputs", "targets", "rows"):
-            self.add_state(name, default=[], dist_reduce_fx="cat")
-
-    def update(self, outputs: Tensor, targets: Tensor, rows: list[int]) -> None:
-        """Adds a batch: ``outputs [rows, …]``, ``targets [rows, …]`` and the numbers of the rows."""
-        batch = {"outputs": outputs.detach().float(), "targets": targets.detach(), "rows": torch.tensor(rows, device=outputs.device)}
-        for name, part in batch.items():
-            getattr(self, name).append(part)
-
-    def compute(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Outputs, targets and numbers of the rows, in their order, on the CPU."""
-        states: list[Any] = [getattr(self, name) for name in ("outputs", "targets", "rows")]
-        outputs, targets, rows = (torch.cat(x).cpu() if isinstance(x, list) else x.cpu() for x in states)  # a list where not synced
-        order = rows.argsort()
-        if len(rows.unique()) != len(rows):
-            raise RuntimeError("an evaluation repeated rows")
-        return outputs[order], targets[order], rows[order]
+    parts = torch.stack([2 * (predicted * actual).sum(1), predicted.sum(1) + actual.sum(1)], 1)
+    return bootstrap(parts, lambda sums: float(sums[0] / sums[1].clamp(min=1)), draws)

@@ -1,0 +1,1 @@
+"""Metrics as pure functions: what torchmetrics lacks, or states otherwise."""
