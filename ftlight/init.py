@@ -12,11 +12,11 @@ from pathlib import Path
 
 import yaml
 
-from ftlight import config
+from ftlight import config, guess
 from ftlight.data import files, labels
 from ftlight.errors import UserError, listing, nearest
 
-BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
+BACKBONE = guess.SENTENCE_ENCODER
 SAMPLE = 2000
 # What people call the column; otherwise it is told by its values.
 LABELS = ("label", "labels", "category", "class", "intent", "target", "topic", "sentiment", "score", "rating", "y", "tag", "tags")
@@ -56,36 +56,69 @@ def init(words: Sequence[str]) -> str:
         else:
             alone.append(f"{word}{equals}{value}")
     if len(alone) != 1:
-        raise UserError(f"init needs one data file, or one of the examples {listing(examples())}")
+        raise UserError(f"init needs one data file, or one of the examples {listing(examples(), 30)}")
     if alone[0] in examples() and not Path(alone[0]).exists():
         return copy_example(alone[0])
-    return from_data(alone[0], given.get("--label"), given.get("--task", "TextClassification"))
+    return from_data(alone[0], given.get("--label"), given.get("--task"))
 
 
 def copy_example(name: str) -> str:
-    """Copies an example and its data to the working folder; an existing file is refused."""
+    """Copies an example, its data and its task to the working folder; an existing file is refused."""
     source = examples()[name]
-    folders = [p for p in source.parent.iterdir() if p.is_dir() and f"{p.name}/" in source.read_text()]
-    for item in (source, *folders):
+    text = source.read_text(encoding="utf-8")
+    folders = [p for p in source.parent.iterdir() if p.is_dir() and f"{p.name}/" in text]
+    modules = [p for p in source.parent.glob("*.py") if f" {p.stem}." in text]
+    for item in (source, *folders, *modules):
         if Path(item.name).exists():
             raise UserError(f"{item.name} is there already; nothing is overwritten. Run init in another folder")
-    shutil.copy(source, source.name)
+    for file in (source, *modules):
+        shutil.copy(file, file.name)
     for folder in folders:
         shutil.copytree(folder, folder.name)
-    copied = ", ".join([source.name, *(f"{f.name}/" for f in folders)])
-    return f"copied {copied}\nnext: python -m ftlight fit -c {source.name}\n"
+    copied = ", ".join([source.name, *(f.name for f in modules), *(f"{f.name}/" for f in folders)])
+    data = "" if folders else "; its data are not shipped: put your own files into it"
+    return f"copied {copied}{data}\nnext: python -m ftlight fit -c {source.name}\n"
 
 
-def from_data(name: str, label: str | None, task: str) -> str:
+def from_data(name: str, label: str | None, task: str | None) -> str:
     """A commented YAML for a data file, with what was inferred and why."""
-    if task not in config.task_names():
+    if task is not None and task not in config.task_names():
         raise UserError(f"no task {task}{nearest(task, config.task_names())} (tasks: {listing(config.task_names())})")
     if not Path(name).exists() and "." not in name:
-        raise UserError(f"{name}: neither a file nor an example{nearest(name, examples())} (examples: {listing(examples())})")
+        raise UserError(f"{name}: neither a file nor an example{nearest(name, examples())} (examples: {listing(examples(), 30)})")
+    path = Path(name)
+    found = guess.Guess(task, {}, "as asked for") if task not in (None, "TextClassification") else None
+    if found is None and task is None and path.exists():
+        found = guess.by_form(path)
+    if found is not None:
+        return _yaml(path, found)
     path = files.check(name)
     rows = list(islice(files.read(path), SAMPLE))
     if not rows:
         raise UserError(f"{path} has a header but no rows")
+    found = guess.by_columns(rows) if task is None and label is None else None
+    return _yaml(path, found) if found else _classification(path, rows, label)
+
+
+def _yaml(path: Path, found: guess.Guess) -> str:
+    """The YAML of a task whose data need no further look."""
+    backbone = guess.BACKBONES.get(found.task, guess.SENTENCE_ENCODER)
+    beside = {} if path.is_dir() else _beside(path)
+    lines = [
+        f"# from {path}: {found.why}",
+        f"model: {{task: {found.task}, backbone: {backbone}}}  # any that fits the task, a hub id or a folder",
+        "data:",
+        *(f"  {split}: {_quoted(str(file))}" for split, file in {"train": path, **beside}.items()),
+        *(f"  {k}: {v}" for k, v in found.options.items()),
+        *([] if "validation" in beside else ["  # validation: FILE              # without it a tenth of train is held out"]),
+        f"# all options: python -m ftlight fit --help --model {found.task}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _classification(path: Path, rows: list[files.Row], label: str | None) -> str:
+    """The YAML of a text classification."""
+    name = str(path)
     columns = [c for c in rows[0] if c != files.LINE and not any(isinstance(r.get(c), (dict, bytes)) for r in rows)]
     if label is not None:
         files.need(rows[0], [label], str(path))
@@ -105,7 +138,7 @@ def from_data(name: str, label: str | None, task: str) -> str:
     beside = _beside(path)
     lines = [
         " ".join(f"# from {path}: {seen}, {kind} label(s), {what}".split()),
-        f"model: {{task: {task}, backbone: {BACKBONE}}}  # any hub id or folder",
+        f"model: {{task: TextClassification, backbone: {BACKBONE}}}  # any hub id or folder",
         "data:",
         f"  train: {_quoted(str(path))}",
         *(f"  {split}: {_quoted(file)}" for split, file in beside.items()),

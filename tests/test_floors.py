@@ -28,9 +28,9 @@ FLOORS = [
         "tap",
         "tracking",
     },
-    {"caching", "callbacks", "classification", "command", "export", "freezing", "predictor", "summary", "task", "trainer", "wise"},
+    {"caching", "callbacks", "classification", "command", "decoder", "export", "freezing", "predictor", "summary", "task", "trainer", "wise"},
     {"tasks"},
-    {"cli", "help", "init"},
+    {"cli", "guess", "help", "init"},
     {"__init__", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

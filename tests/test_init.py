@@ -259,6 +259,50 @@ def test_unknown_task() -> None:
     assert made("a.csv", "--task", "TextClassification")["model"]["task"] == "TextClassification"
 
 
+CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+SQUAD = {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": []}]}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "task", "options"),
+    [
+        ("a.conll", "Ann\tB-PER\nran\tO\n", "TokenClassification", {}),
+        ("a.txt", "Ann B-PER\nran O\n\n-DOCSTART- x\n", "TokenClassification", {}),
+        ("a.jsonl", {"tokens": ["Ann"], "ner_tags": ["B-PER"]}, "TokenClassification", {}),
+        ("a.jsonl", {"text": "Ann ran", "entities": [[0, 3, "PER"]]}, "TokenClassification", {}),
+        ("a.json", json.dumps(SQUAD), "QuestionAnswering", {}),
+        ("a.json", json.dumps(SQUAD, indent=1), "QuestionAnswering", {}),
+        ("a.csv", "question,context,answer\nwho,Ann ran,Ann\n", "QuestionAnswering", {}),
+        ("a.jsonl", {"messages": CHAT}, "CausalLM", {}),
+        ("a.jsonl", {"conversations": [{"from": "human", "value": "hi"}]}, "CausalLM", {}),
+        ("a.csv", "prompt,completion\nhi,hello\n", "CausalLM", {}),
+        ("a.csv", "query,positive\nhi,hello\n", "Retrieval", {}),
+        ("a.csv", "userId,movieId,rating,timestamp\n1,2,3,4\n", "Retrieval", {"user": "userId", "item": "movieId", "time": "timestamp"}),
+        ("a.csv", "dialogue,summary\nhi,hello\n", "Seq2Seq", {"source": "dialogue", "target": "summary"}),
+        ("a.csv", "file,class\ncats/1.JPG,cat\n", "ImageClassification", {"image": "file"}),
+    ],
+)
+def test_the_task_is_told_by_the_data(name: str, content: Any, task: str, options: dict[str, str]) -> None:
+    Path(name).write_text(content if isinstance(content, str) else json.dumps(content) + "\n")
+    found = made(name)
+    assert found["model"]["task"] == task
+    assert found["data"]["train"] == name
+    assert options.items() <= found["data"].items()
+    config.expand({"model": (task, {}), "data": (None, found["data"]), "trainer": {}}, {}, Trainer)  # knows all options
+
+
+def test_a_folder_is_images() -> None:
+    Path("photos/cat").mkdir(parents=True)
+    assert made("photos")["model"]["task"] == "ImageClassification"
+
+
+def test_plain_text_names_both_tasks() -> None:
+    Path("a.txt").write_text("once upon a time\n")
+    assert "--task MaskedLM" in fault("a.txt")
+    assert made("a.txt", "--task", "MaskedLM")["model"]["task"] == "MaskedLM"
+    assert made("a.txt", "--task=CausalLM")["model"]["task"] == "CausalLM"
+
+
 # Examples
 
 
@@ -268,8 +312,11 @@ def test_example_is_copied_with_its_data(name: str) -> None:
     source = init.examples()[name]
     assert Path(f"{name}.yaml").read_bytes() == source.read_bytes()
     assert said.startswith(f"copied {name}.yaml")
+    assert ("not shipped" in said) == (not any(Path().glob("*/")))
     assert said.endswith(f"\nnext: python -m ftlight fit -c {name}.yaml\n")
     expanded = config.expand(*config.merge([f"{name}.yaml"]), Trainer)
+    if "not shipped" in said:
+        return
     for split in ("train", "validation", "test"):
         path = expanded["data"]["init_args"].get(split)
         if path is not None and not path.startswith("hf:"):
