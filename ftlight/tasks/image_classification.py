@@ -1,0 +1,69 @@
+"""Images to one label, several labels or a number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from ftlight.classification import Classification
+from ftlight.data import images
+from ftlight.data.image_data import ImageData
+from ftlight.data.module import DataModule
+from ftlight.errors import UserError
+
+CONVOLUTIONAL = 5e-4  # learning rate of nets with batch normalisation; others have that of their width
+
+DROPOUT = 0.2
+
+
+class ImageClassification(Classification):
+    """Classifies images, with one label, several, or a number as the answer.
+
+    Args:
+        backbone: pre-trained model: a hub id (OWNER/NAME) or a local folder.
+        batch_norm: frozen keeps the pre-trained statistics of batch normalisation in layers that train; train follows the
+            batches, for large data unlike the pre-training's.
+        dropout: share of the features dropped before the head, where the architecture drops any; if not given its own, but at
+            most 0.2 (MobileNets come with 0.8, which was the share kept).
+        base: options of Classification.
+    """
+
+    data_module = "ftlight.data.image_data.ImageData"
+
+    def __init__(
+        self, backbone: str, *, batch_norm: Literal["frozen", "train"] = "frozen", dropout: float | None = None, **base: Any
+    ) -> None:
+        super().__init__(backbone, **base)
+        if dropout is not None and not 0 <= dropout < 1:
+            raise UserError(f"model.dropout: {dropout} is not a share; give 0 to below 1, for example 0.2")
+        self.batch_norm = batch_norm
+        self.model = self.native("AutoModelForImageClassification")
+        inside = {id(m) for m in self.model.base_model.modules()}  # type: ignore[union-attr]
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout) and id(module) not in inside:
+                module.p = min(module.p, DROPOUT) if dropout is None else dropout
+        self.norms = [m for m in self.model.modules() if isinstance(m, _NormBase)]
+        if self.norms and not self.lr_given:
+            self.lr = CONVOLUTIONAL
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Keeps the statistics of batch normalisation, whose scale and shift still train."""
+        if self.batch_norm == "frozen":
+            for norm in self.norms:
+                norm.training = False
+
+    def describe(self) -> str:
+        """Kind and size of the images."""
+        height, width = images.shape(self.data.processor) if isinstance(self.data, ImageData) else (0, 0)
+        return f"{self.kind}, native head, {height} x {width} pixels"
+
+    def export(self, folder: Path, data: DataModule) -> str:
+        """Writes a transformers folder with its image processor."""
+        assert isinstance(data, ImageData)
+        self.write_labels(folder)
+        self.model.save_pretrained(folder)  # type: ignore[operator]
+        data.processor.save_pretrained(folder)
+        return 'from transformers import pipeline\npipeline("image-classification", FOLDER)(images)  # paths or PIL images, in RGB'
