@@ -15,6 +15,8 @@ def user_error(error: BaseException) -> UserError | None:
     chain: BaseException | None = error
     while chain is not None and not isinstance(chain, UserError):
         chain = chain.__cause__ or chain.__context__
+    if chain is not None and str(chain).startswith("Caught UserError in"):  # of a process that loads batches, with its traceback
+        return UserError(str(chain).rstrip().rpartition("UserError: ")[2])
     return chain
 
 

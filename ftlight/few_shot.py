@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from ftlight.errors import UserError, listing, nearest
 
+TEMPLATES = ("{}", "This text is about {}.")  # together better than either alone, on intents, news, reviews and emotions
+
 
 def clean(name: str) -> str:
     """The words of a label's name: marks between words become spaces, run-together and shouted names are undone.
@@ -58,22 +60,28 @@ def descriptions(given: Any, labels: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def texts(labels: Sequence[str], template: str = "{}", described: Mapping[str, str] | None = None) -> list[str]:
-    """What stands for each label: its description, else its cleaned name in the template.
+def texts(labels: Sequence[str], templates: Sequence[str] = TEMPLATES, described: Mapping[str, str] | None = None) -> list[list[str]]:
+    """What stands for each label: its description, else its cleaned name in each template.
 
     Args:
         labels: names of the labels.
-        template: text with ``{}`` where the name goes.
+        templates: texts with ``{}`` where the name goes.
         described: texts of labels, taken as they are.
 
-    Raises:
-        UserError: the template has no place for the name, a name has no words, or two labels have the same text.
+    Returns:
+        Texts by template and label.
 
-    >>> texts(["late_parcel", "r2"], "It is about a {}.", {"r2": "Please cancel it."})
-    ['It is about a late parcel.', 'Please cancel it.']
+    Raises:
+        UserError: a template has no place for the name, a name has no words, or two labels have the same text.
+
+    >>> texts(["late_parcel", "r2"], ["{}", "It is about a {}."], {"r2": "Please cancel it."})
+    [['late parcel', 'Please cancel it.'], ['It is about a late parcel.', 'Please cancel it.']]
     """
-    if template.count("{}") != 1:
-        raise UserError(f"model.label_template: {template!r} has no place for the name, or several; write {{}} once")
+    for template in templates:
+        if template.count("{}") != 1:
+            raise UserError(f"model.label_template: {template!r} has no place for the name, or several; write {{}} once")
+    if not templates:
+        raise UserError("model.label_template: the list is empty; give a text with {} in it, or leave the option out")
     described = described or {}
     way = "say what they mean with model.label_descriptions: {label: text}"
     mute = [name for name in labels if name not in described and not any(c.isalpha() for c in name)]
@@ -81,11 +89,26 @@ def texts(labels: Sequence[str], template: str = "{}", described: Mapping[str, s
         raise UserError(f"model.head_init: labels: {listing(mute)} have no words to start from; {way}")
     found: dict[str, str] = {}
     for name in labels:
-        text = described.get(name) or template.replace("{}", clean(name))
+        text = described.get(name) or clean(name)
         if text in found:
             raise UserError(f"model.head_init: labels: {found[text]} and {name} both read {text!r}; {way}")
         found[text] = name
-    return list(found)
+    return [[described.get(n) or template.replace("{}", t) for t, n in found.items()] for template in templates]
+
+
+def directions(vectors: Tensor) -> Tensor:
+    """The direction of each label: the mean of those of its texts, as prompts are averaged in CLIP (arXiv:2103.00020).
+
+    Args:
+        vectors: ``[templates, labels, width]``, of any length.
+
+    Returns:
+        ``[labels, width]``, of length 1.
+
+    >>> directions(torch.tensor([[[2.0, 0.0]], [[0.0, 5.0]]]))
+    tensor([[0.7071, 0.7071]])
+    """
+    return F.normalize(F.normalize(vectors, dim=-1).mean(0), dim=-1)
 
 
 def contrastive(vectors: Tensor, targets: Tensor, temperature: float = 0.1) -> Tensor:

@@ -144,8 +144,9 @@ def closing(task: Task, folder: Path) -> list[tuple[str, str]]:
     stage = "test" if "test" in task.evidence else "val"
     place = run.short(folder)
     made = ", test_metrics.json, test_predictions.csv" if stage == "test" else ""
+    example = task.data.example if isinstance(task.data, DataModule) else '--text "…"'
     return [
         *(show(task, stage) if stage in task.evidence else []),
         ("run", f"{place}: checkpoints, metrics.csv, config.yaml, run.json{made}"),
-        ("next", f'python -m ftlight predict {place} --text "…"\npython -m ftlight export {place}'),
+        ("next", f"python -m ftlight predict {place} {example}\npython -m ftlight export {place}"),
     ]

@@ -94,6 +94,11 @@ class ImageData(Labelled):
         return [self.image]
 
     @property
+    def example(self) -> str:
+        """What may follow ``predict RUN``."""
+        return "PHOTO.jpg"
+
+    @property
     def processor(self) -> Any:
         """The backbone's image processor, for the size asked for."""
         return images.processor(self.tokenizer_name, self.image_size)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ftlight.backbone import load_tokenizer
-from ftlight.data import files
+from ftlight.data import files, tokens
 from ftlight.errors import UserError
 
 Document = Literal["line", "paragraph"]
@@ -89,8 +89,7 @@ def cut(tokenizer: Any, texts: Sequence[str], room: int) -> list[list[files.Row]
     Returns:
         For each text its windows: ``text``, ``__ids`` and ``__words``; none of a text without tokens.
     """
-    if not tokenizer.is_fast:
-        raise UserError(f"the tokenizer of {tokenizer.name_or_path} has no tokenizer.json: it cannot tell which piece is of which word")
+    tokens.check_places(tokenizer)
     out = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     made = []
     for i, (text, ids, places) in enumerate(zip(texts, out["input_ids"], out["offset_mapping"], strict=True)):

@@ -158,6 +158,11 @@ class DataModule(L.LightningDataModule):
         """Input columns that a row to predict must have."""
         raise NotImplementedError
 
+    @property
+    def example(self) -> str:
+        """What may follow ``predict RUN``, for the screen."""
+        return '--text "…"' if len(self.columns) == 1 else "FILE"
+
     def classes(self, table: datasets.Dataset) -> Sequence[str] | None:
         """The class of each row for stratified splits and shots, or None."""
         return None

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ftlight.data import tokens
 from ftlight.data.chat import Message
 from ftlight.errors import UserError
 
@@ -77,8 +78,7 @@ class Template:
     """
 
     def __init__(self, tokenizer: Any, source: str) -> None:
-        if not tokenizer.is_fast:
-            raise UserError(f"the tokenizer of {tokenizer.name_or_path} cannot tell which characters a token is; it needs a tokenizer.json")
+        tokens.check_places(tokenizer)
         self.tokenizer, self.source = tokenizer, source
         self._skeletons: dict[tuple[str, ...], _Skeleton | None] = {}
         self.ending = self._ending()

@@ -52,6 +52,17 @@ def limit(name: str, given: int | None, most: int | None = None) -> int:
     return given or most
 
 
+def check_places(tokenizer: Any) -> None:
+    """Checks that a tokenizer knows where in a text its tokens are.
+
+    Raises:
+        UserError: it is a slow one, which does not.
+    """
+    if not tokenizer.is_fast:
+        name = tokenizer.name_or_path
+        raise UserError(f"the tokenizer of {name} has no tokenizer.json: it cannot tell which part of a text a token is")
+
+
 def identity(tokenizer: Any) -> str:
     """What a tokenizer does, as text: its rules, without the limits that its last call left in it."""
     if not tokenizer.is_fast:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ftlight.errors import UserError
+from ftlight.data import tokens
 
 Range = tuple[int, int]
 
@@ -37,8 +37,7 @@ def cut(tokenizer: Any, texts: Sequence[str], words: Sequence[Sequence[Range]], 
     Raises:
         UserError: the tokenizer does not tell which piece belongs to which word.
     """
-    if not tokenizer.is_fast:
-        raise UserError(f"the tokenizer of {tokenizer.name_or_path} has no tokenizer.json: it cannot tell which piece is of which word")
+    tokens.check_places(tokenizer)
     space = spaced(tokenizer)
     given = [[_with_space(text, *word) if space else text[slice(*word)] for word in row] for text, row in zip(texts, words, strict=True)]
     kwargs = {"truncation": True, "max_length": longest, "stride": stride, "return_overflowing_tokens": True}

@@ -135,8 +135,7 @@ class QAData(DataModule):
 
     def encode(self, table: datasets.Dataset, split: str) -> Encoded:
         """Windows of a split with the answers in them, cached by data, tokenizer and sizes."""
-        if not self.tokenizer.is_fast:
-            raise UserError(f"{self.tokenizer_name} has no fast tokenizer, which is needed to know where in a text a token stands")
+        tokens.check_places(self.tokenizer)
         about = (tokens.identity(self.tokenizer), self.max_length, self.overlap, files.code(contexts.windows), self.columns)
         made = self.mapped(table, self._windows, *about)
         self._note(table, made, split)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch.nn import functional as F
 
 from ftlight import backbone as bb
 from ftlight import export, few_shot
@@ -17,7 +16,7 @@ from ftlight.data.text import TextData
 from ftlight.errors import UserError
 from ftlight.task import Step
 
-SCALE = 10.0  # what cosines are multiplied with to be logits: a temperature of 0.1
+SCALE = 5.0  # what cosines are multiplied with to be logits: with more, few rows are fitted before the backbone has learned from them
 
 
 class TextClassification(Classification):
@@ -29,7 +28,8 @@ class TextClassification(Classification):
             architecture's own head; auto pools a sentence encoder as it was trained and gives others their native head.
         head_init: labels starts the head from what the backbone makes of the labels' names: before any training the model is the
             zero-shot one. Texts and classes are then compared by direction (cosine).
-        label_template: text around the name of a label, such as "This text is about {}."
+        label_template: text around the name of a label, or several that are averaged; if not given, the name alone and
+            "This text is about {}."
         label_descriptions: texts that stand for labels in place of their names: a mapping from label to text, or a YAML or JSON
             file of one.
         contrastive: weight of a loss that draws rows of a class together within a batch, such as 0.5; for few rows, in batches
@@ -45,7 +45,7 @@ class TextClassification(Classification):
         *,
         pooling: bb.Pooling = "auto",
         head_init: Literal["random", "labels"] = "random",
-        label_template: str = "{}",
+        label_template: str | list[str] | None = None,
         label_descriptions: Any = None,
         contrastive: float = 0.0,
         **base: Any,
@@ -63,7 +63,8 @@ class TextClassification(Classification):
             self.model = bb.Pooled(self.load(), self.pooling, self.outputs, scale=SCALE if named else None)
             if named and self.pretrained:
                 described = few_shot.descriptions(label_descriptions, self.labels)
-                self._start_from(few_shot.texts(self.labels, label_template, described))
+                templates = [label_template] if isinstance(label_template, str) else label_template
+                self._start_from(few_shot.texts(self.labels, few_shot.TEMPLATES if templates is None else templates, described))
 
     def _check_few_shot(self) -> None:
         if self.contrastive < 0:
@@ -75,15 +76,17 @@ class TextClassification(Classification):
                 raise UserError(f"model.{option} needs the vector of a text, which a native head hides; set model.pooling: mean")
 
     @torch.no_grad()
-    def _start_from(self, texts: list[str]) -> None:
-        """Makes the directions of texts the head's classes."""
+    def _start_from(self, texts: list[list[str]]) -> None:
+        """Makes the directions of texts, given by template and label, those of the head's classes."""
         assert isinstance(self.model, bb.Pooled)
         tokenizer = bb.load_tokenizer(self.backbone)
-        columns = tokens.tokenize(tokenizer, texts, None, tokens.max_length(self.backbone))
         self.model.eval()
-        vectors = self.model(**tokens.collate(columns, tokenizer)).hidden_states[0]
+        vectors = []
+        for some in texts:
+            columns = tokens.tokenize(tokenizer, some, None, tokens.max_length(self.backbone))
+            vectors.append(self.model(**tokens.collate(columns, tokenizer)).hidden_states[0])
         self.model.train()
-        self.model.head.weight.copy_(F.normalize(vectors, dim=-1))
+        self.model.head.weight.copy_(few_shot.directions(torch.stack(vectors)))
         self.model.head.bias.zero_()
 
     def step(self, batch: dict[str, Any]) -> Step:
