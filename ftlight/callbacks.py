@@ -185,7 +185,7 @@ def _write_test(trainer: Any, task: Task, evidence: Evidence) -> None:
         [
             "test",
             *(["wise"] if mixed else []),
-            *([] if known else [Path(data.files["test"]).name]),
+            *([] if known else [Path(str(data.files["test"] or data.files["train"])).name]),
             *([] if checkpoint == "best" else [checkpoint]),
         ]
     )

@@ -169,6 +169,7 @@ class Trainer(L.Trainer):
         facts, scores = (run.read_json(home / name) for name in ("run.json", f"test{'-wise' if wise else ''}_metrics.json"))
         if wise and scores.get("wise", {}).get("share") != self.wise["share"]:
             scores = {}  # of another mix
+        model.fed_by = datamodule
         how = model.cpu().eval().export(folder, datamodule)
         (folder / "README.md").write_text(export.card(facts, model, how, scores, self.wise.get("share")), encoding="utf-8")
         return folder

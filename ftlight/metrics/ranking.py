@@ -24,7 +24,7 @@ def ranks(scores: Tensor, golds: Sequence[Sequence[int]]) -> list[Tensor]:
         A tensor ``int64 [golds of the query]`` for each query, in the order of its golds.
 
     >>> ranks(torch.tensor([[0.1, 0.9, 0.5, 0.5]]), [[3, 1]])
-    [tensor([4, 1])]
+    [tensor([3, 1])]
     """
     sizes = [len(g) for g in golds]
     width = max(sizes, default=0)

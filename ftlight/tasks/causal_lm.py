@@ -214,7 +214,6 @@ class CausalLM(Task):
     def export(self, folder: Path, data: DataModule) -> str:
         """Writes a transformers folder whose tokenizer has the chat template, and which ends replies where they were learned to end."""
         assert isinstance(data, ChatData)
-        self.fed_by = data
         model: Any = self.model
         model.generation_config = self.generation()
         model.save_pretrained(folder)

@@ -283,7 +283,6 @@ class Retrieval(Task):
     def export(self, folder: Path, data: DataModule) -> str:
         """Writes a sentence-transformers folder (transformer, pooling, normalization) and the catalogue as items.jsonl."""
         assert isinstance(data, RetrievalData)
-        self.fed_by = data  # there is no trainer
         write_encoder(cast(Encoder, self.model), data.tokenizer, data.max_length, data.prompts, folder)
         with (folder / "items.jsonl").open("w", encoding="utf-8") as file:
             for number, gains in enumerate(self._prior().tolist()):
