@@ -89,6 +89,9 @@ class Cached:
             self.lengths: dict[str, np.ndarray] = {s: np.asarray(t["length"]) for s, t in self.tables.items()}
             batch = next(iter(self._batches("train", 0, 1)))
             states, mask = self._capture(batch), pc.mask_of(batch["inputs"])
+            for split in (s for s, n in self.lengths.items() if len(n)):  # a row of several windows is longest, not in the first batch
+                for longest in self._load([np.array([int(self.lengths[split].argmax())])], split):
+                    self._capture(longest)
         except ValueError as error:
             return str(error)
         whole = mask is None or states.ndim < 3 or states.shape[1] != mask.shape[1]
@@ -100,6 +103,9 @@ class Cached:
         lengths = self.lengths[split]
         rows = sampling.eval_batches(lengths, FILL)
         plan = [part for b in rows for part in np.array_split(b, -(-len(b) * int(lengths[b].max()) // TOKENS))][first::step]
+        yield from self._load(plan, split)
+
+    def _load(self, plan: list[np.ndarray], split: str) -> Iterator[dict[str, Any]]:
         for batch in self.trainer.datamodule.loader(lambda epoch: plan, self.tables[split]) if plan else ():
             yield self.trainer.strategy.batch_to_device(batch)
 

@@ -158,7 +158,9 @@ def _check_shares(trainer: Any) -> None:
     now = data.digests.get("train") if isinstance(data, DataModule) else None
     then = run.read_json(trainer.folder / "run.json").get("data_sha256", {}).get("train")
     if now is not None and then is not None and now != then:
-        raise UserError(f"{data.files['train']} was changed since the run: the share held out of it is another; give data.test: FILE")
+        raise UserError(
+            f"{data.files['train']} was changed since the run: the share held out of it is another; give data.test: FILE, or fit again"
+        )
 
 
 def _agree(trainer: L.Trainer, make: Callable[[], str]) -> str:
@@ -196,7 +198,7 @@ def _write_test(trainer: Any, task: Task, evidence: Evidence) -> None:
     if not isinstance(data, DataModule) or evidence.outputs is None or evidence.numbers is None:
         return
     raw = list(data.rows("test", evidence.numbers.tolist()))
-    columns = [c for c in raw[0] if any(row[c] for row in raw)]
+    columns = [c for c in raw[0] if not c.startswith("__") and any(row[c] for row in raw)]
     rows: list[Mapping[str, Any]] = [{c: row[c] for c in columns} for row in raw]
     decoded = task.decode(evidence.outputs, raw)
     run.write_predictions(trainer.folder / f"{stem}_predictions.csv", rows, decoded, spread=False)

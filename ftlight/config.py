@@ -15,7 +15,7 @@ import yaml
 from ftlight.errors import UserError, listing, nearest
 
 TASKS, DATA = (Path(__file__).parent / name for name in ("tasks", "data"))
-PATHS = {"data": ("train", "validation", "test", "items", "folder"), "model": ("backbone",)}
+PATHS = {"data": ("train", "validation", "test", "items", "folder"), "model": ("backbone", "label_descriptions")}
 TOP = ("model", "data", "trainer", "seed_everything")
 # What other tools call our options; named in the error, never guessed.
 FOREIGN = {

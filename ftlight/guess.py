@@ -23,6 +23,8 @@ USERS, ITEMS, TIMES = ("user", "user_id", "userid"), ("item", "item_id", "itemid
 SOURCES = ("source", "document", "dialogue", "article", "input")
 TARGETS = ("target", "summary", "highlights", "translation", "output")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# What people call the column of a label.
+LABELS = ("label", "labels", "category", "class", "intent", "target", "topic", "sentiment", "score", "rating", "y", "tag", "tags")
 TAG = re.compile(r"(O|[BIESLU]-\S+)")
 
 
@@ -85,8 +87,9 @@ def by_columns(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
         return Guess("Retrieval", options, "a user, an item and a time in each row")
     image = next((k for k, v in first.items() if isinstance(v, str) and v.lower().endswith(PICTURES)), None)
     if image is not None:
-        return Guess("ImageClassification", {"image": image}, "paths of images")
+        label = one(LABELS)
+        return Guess("ImageClassification", {"image": image, **({"label": label} if label else {})}, "paths of images")
     source, target = one(SOURCES), one(TARGETS)
-    if source and target:
+    if source and target and len({str(row.get(target)) for row in rows}) * 2 > len(rows):  # fewer are labels
         return Guess("Seq2Seq", {"source": source, "target": target}, f"columns {listing([source, target])}")
     return None

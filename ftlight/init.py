@@ -18,8 +18,6 @@ from ftlight.errors import UserError, listing, nearest
 
 BACKBONE = guess.SENTENCE_ENCODER
 SAMPLE = 2000
-# What people call the column; otherwise it is told by its values.
-LABELS = ("label", "labels", "category", "class", "intent", "target", "topic", "sentiment", "score", "rating", "y", "tag", "tags")
 
 
 def examples() -> dict[str, Path]:
@@ -87,16 +85,21 @@ def from_data(name: str, label: str | None, task: str | None) -> str:
     if not Path(name).exists() and "." not in name:
         raise UserError(f"{name}: neither a file nor an example{nearest(name, examples())} (examples: {listing(examples(), 30)})")
     path = Path(name)
-    found = guess.Guess(task, {}, "as asked for") if task not in (None, "TextClassification") else None
-    if found is None and task is None and path.exists():
-        found = guess.by_form(path)
+    asked = guess.Guess(task, {}, "as asked for") if task not in (None, "TextClassification") else None
+    found = guess.by_form(path) if path.exists() and asked is None and task is None else None
     if found is not None:
         return _yaml(path, found)
+    if asked is not None and (path.is_dir() or files.suffix(path) not in files.SUFFIXES):
+        if not path.exists():
+            files.check(name)
+        return _yaml(path, asked)
     path = files.check(name)
     rows = list(islice(files.read(path), SAMPLE))
     if not rows:
         raise UserError(f"{path} has a header but no rows")
-    found = guess.by_columns(rows) if task is None and label is None else None
+    found = guess.by_columns(rows) if task != "TextClassification" and label is None else None
+    if asked is not None:
+        return _yaml(path, found if found and found.task == task else asked)
     return _yaml(path, found) if found else _classification(path, rows, label)
 
 
@@ -110,7 +113,11 @@ def _yaml(path: Path, found: guess.Guess) -> str:
         "data:",
         *(f"  {split}: {_quoted(str(file))}" for split, file in {"train": path, **beside}.items()),
         *(f"  {k}: {v}" for k, v in found.options.items()),
-        *([] if "validation" in beside else ["  # validation: FILE              # without it a tenth of train is held out"]),
+        *(
+            []
+            if "validation" in beside or "user" in found.options
+            else ["  # validation: FILE              # without it a tenth of train is held out"]
+        ),
         f"# all options: python -m ftlight fit --help --model {found.task}",
     ]
     return "\n".join(lines) + "\n"
@@ -160,7 +167,7 @@ def _quoted(word: str) -> str:
 def _label_column(columns: Sequence[str], values: dict[str, list[str]], rows: Sequence[files.Row]) -> str:
     """The column named like a label, else the one with the fewest and shortest values; lists are labels."""
     lists = [c for c in columns if any(isinstance(r.get(c), list) for r in rows)]
-    named = [c for c in columns if c.lower() in LABELS]
+    named = [c for c in columns if c.lower() in guess.LABELS]
     few = sorted(columns, key=lambda c: (len(set(values[c])), sum(map(len, values[c]))))
     if not (lists or named) and len(set(values[few[0]])) * 2 > len(rows):
         raise UserError(f"which column is the label? Give --label COLUMN (columns: {listing(columns, 20)})")

@@ -84,5 +84,7 @@ def apply(task: Task, checkpoint: str, value: str, measure: Callable[[], float])
         sign = 1 if task.mode == "max" else -1
         part = max(GRID, key=lambda p: (sign * scores[p] if math.isfinite(scores[p]) else -math.inf, p))  # of equal ones the most tuned
     task.load_state_dict(mix(start, end, part))
+    if scores and part != GRID[-1]:
+        measure()  # what a task learns of a validation, such as a threshold, is that of the chosen weights
     chosen = {"validation": {str(k): v for k, v in scores.items()}} if scores else {}
     return {"share": part, "checkpoint": Path(checkpoint).stem, **chosen}

@@ -279,7 +279,8 @@ SQUAD = {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": []}]}]}
         ("a.csv", "query,positive\nhi,hello\n", "Retrieval", {}),
         ("a.csv", "userId,movieId,rating,timestamp\n1,2,3,4\n", "Retrieval", {"user": "userId", "item": "movieId", "time": "timestamp"}),
         ("a.csv", "dialogue,summary\nhi,hello\n", "Seq2Seq", {"source": "dialogue", "target": "summary"}),
-        ("a.csv", "file,class\ncats/1.JPG,cat\n", "ImageClassification", {"image": "file"}),
+        ("a.csv", "file,class\ncats/1.JPG,cat\n", "ImageClassification", {"image": "file", "label": "class"}),
+        ("a.csv", "article,target\nx,pos\ny,neg\nz,pos\nu,neg\n", "TextClassification", {"label": "target"}),
     ],
 )
 def test_the_task_is_told_by_the_data(name: str, content: Any, task: str, options: dict[str, str]) -> None:
@@ -301,6 +302,14 @@ def test_plain_text_names_both_tasks() -> None:
     assert "--task MaskedLM" in fault("a.txt")
     assert made("a.txt", "--task", "MaskedLM")["model"]["task"] == "MaskedLM"
     assert made("a.txt", "--task=CausalLM")["model"]["task"] == "CausalLM"
+    assert "no such file" in fault("b.csv", "--task", "Retrieval")
+
+
+def test_a_task_asked_for_takes_the_columns_it_knows() -> None:
+    Path("a.csv").write_text("userId,movieId,timestamp\n1,2,3\n")
+    assert made("a.csv", "--task", "Retrieval")["data"]["user"] == "userId"
+    assert "validation" not in init.init(["a.csv"])
+    assert "user" not in made("a.csv", "--task", "MaskedLM")["data"]
 
 
 # Examples

@@ -359,6 +359,35 @@ def test_loss_is_a_mean_over_windows_in_training_and_over_rows_in_evaluation(sid
         assert trained.weight == len(each)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_long_contexts_take_no_more_memory_than_a_window_a_row(training: bool, tmp_path: Path, monkeypatch: Any) -> None:
+    """Windows run in parts, with the loss and the gradients of all at once."""
+    backbone = str(make_bert(tmp_path / "bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0))
+    task, data = task_with(tmp_path, backbone, max_length=18, stride=2)
+    task.train(training)
+    seen: list[int] = []
+    task.model.register_forward_pre_hook(lambda _, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True)
+    batch = data.collate(data.sets["validation"][list(range(12))], list(range(12)))
+    windows = len(batch["owner"])
+
+    def run() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        task.zero_grad()
+        loss = task.step(batch).loss
+        assert loss is not None
+        loss.backward()
+        return loss.detach(), [p.grad.clone() for p in task.model.parameters() if p.grad is not None]
+
+    parts, gradients = run()
+    assert windows > 12 >= max(seen)
+    assert sum(seen) == windows * (1 + training)  # computed again only where that saves memory
+    monkeypatch.setattr("ftlight.tasks.question_answering.AT_ONCE", windows)
+    whole, expected = run()
+    assert seen[-1] == windows
+    torch.testing.assert_close(parts, whole)
+    for mine, theirs in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_outputs_do_not_depend_on_the_batch(plain_bert: str, tmp_path: Path) -> None:
     task, data = task_with(tmp_path, plain_bert, max_length=20, stride=2)
     table = data.sets["validation"]

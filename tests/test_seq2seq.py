@@ -15,6 +15,7 @@ from conftest import make_bert, save_tokenizer, write_csv
 from tiny.seq2seq import orders
 
 from ftlight.__main__ import main
+from ftlight.data import pairs
 from ftlight.data.pairs import Seq2SeqData
 from ftlight.encoder_decoder import shifted, two_of_one
 from ftlight.errors import UserError
@@ -231,7 +232,7 @@ def test_other_encoders(tmp_path: Path) -> None:
         task, batch = task_of(str(folder), data), batch_of(data)
         ids = task.model.generate(**batch["inputs"], use_cache=False)  # type: ignore[operator]
         written = task.evaluate(batch)
-        assert task.read(written.outputs) == data.tokenizer.batch_decode(ids, skip_special_tokens=True)  # type: ignore[arg-type]
+        assert task.read(written.outputs, [{}] * len(ids)) == data.tokenizer.batch_decode(ids, skip_special_tokens=True)  # type: ignore[arg-type]
         expected = task.model(**batch["inputs"], labels=task._labels(batch).contiguous()).loss
         torch.testing.assert_close(written.loss, expected)
 
@@ -307,6 +308,35 @@ def fit(backbone: str, folder: Path, *words: str, epochs: int = 1, rows: int = 4
     command = ["fit", "--model", "Seq2Seq", "--model.backbone", backbone, "--trainer.max_epochs", str(epochs)]
     assert main([*command, *data, *sizes, "--run", str(folder / "run"), *words]) == 0
     return folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "expected"),
+    [
+        ("it is near burger king.", "name[Aromi], near[Burger King]", "It is near Burger King."),
+        ("the cat sat. it ran", "The cat sat on a mat. Cats run.", "The cat sat. It ran"),  # a sentence's first word is no name
+        ("aromi, i.e. a family - friendly pub", "Pubs: a\nname[Aromi]", "Aromi, i.e. A family-friendly pub"),
+        ("près de l'étoile", "near[L'Étoile]", "Près de L'Étoile"),
+        ("the price range is more than £20", "priceRange[more than £20]", "The price range is more than £20"),
+        ("", "name[Aromi]", ""),
+    ],
+)
+def test_capitals_come_from_the_source(text: str, source: str, expected: str) -> None:
+    assert pairs.truecased(text, source) == expected
+
+
+def test_capitals_are_put_back_where_the_targets_have_some(tmp_path: Path) -> None:
+    backbone = str(make_bert(tmp_path / "bert", sentence_encoder=False))
+    for name, target in (("large", "The parcel is late."), ("small", "the parcel is late.")):
+        write_csv(tmp_path / f"{name}.csv", [(f"colour red {i}", target) for i in range(20)], ("source", "target"))
+        data = pairs.Seq2SeqData(str(tmp_path / f"{name}.csv"), tokenizer=backbone)
+        data.setup("fit")
+        assert data.truecase is (name == "large")
+        data.keep(tmp_path)
+        again = pairs.Seq2SeqData(tokenizer=backbone)
+        again.restore(tmp_path)
+        assert again.truecase is data.truecase
+        assert again.finished("late", {"source": "x"}) == ("Late" if name == "large" else "late")
 
 
 def read(path: Path) -> list[dict[str, str]]:

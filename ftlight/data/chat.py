@@ -85,14 +85,15 @@ def read(row: Mapping[str, Any], kind: str, names: Columns, place: str, replied:
         replies = _turns(row[names.completion], place, names.completion, "assistant") if row.get(names.completion) or replied else []
         found = [*_turns(row[names.prompt], place, names.prompt), *replies]
     else:
-        given = [row["instruction"], *([row["input"]] if row.get("input") else [])]
+        given = [_text(row["instruction"], place, "instruction"), _text(row.get("input"), place, "input")]
         output = next((c for c in OUTPUTS if c in row), None)
         if output is None and replied:
             raise UserError(f"{place}: no column output beside instruction (columns: {listing(c for c in row if c != files.LINE)})")
-        found = [Message("user", "\n\n".join(_text(v, place, "instruction") for v in given))]
+        found = [Message("user", "\n\n".join(t for t in given if t))]
         found += [Message("assistant", _text(row[output], place, output))] if output and (row[output] or replied) else []
-    if row.get("system") and found[0].role != "system":
-        found.insert(0, Message("system", _text(row["system"], place, "system")))
+    system = _text(row["system"], place, "system") if row.get("system") else ""
+    if system and not (found and found[0].role == "system"):
+        found.insert(0, Message("system", system))
     _check(found, place, replied)
     return found
 
@@ -145,7 +146,8 @@ def _check(messages: Sequence[Message], place: str, replied: bool) -> None:
 
 def paragraphs(path: Path, encoding: str) -> Iterator[files.Row]:
     """Texts of a text file: its paragraphs where empty lines divide it, else its lines, each with the line it begins at."""
-    divided = any(not text.strip() for _, text in files.text_lines(path, encoding))
+    filled = "".join("x" if text.strip() else " " for _, text in files.text_lines(path, encoding))
+    divided = " " in filled.strip()  # a blank line at the end divides nothing
     block: list[str] = []
     begin = 0
     for number, text in itertools.chain(files.text_lines(path, encoding), [(0, "")]):

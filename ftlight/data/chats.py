@@ -15,6 +15,7 @@ from ftlight import run
 from ftlight.backbone import beside
 from ftlight.data import chat, files, templates, tokens, turns
 from ftlight.data.module import Columns, DataModule, Encoded
+from ftlight.errors import UserError
 
 CONTEXT = 2048  # tokens of a sample, where a model takes more and nothing is said
 UNLEARNED = -100
@@ -138,6 +139,8 @@ class ChatData(DataModule):
             files.code(turns.samples, templates.plain, chat.load),
         )
         encoded = self.mapped(table, columns, *about)
+        if not len(encoded):
+            raise UserError(f"{split}: no reply has room in samples of {limit} tokens; give a larger data.max_length")
         self._note(table, encoded, split)
         return Encoded(encoded, fingerprint=encoded._fingerprint)
 
@@ -185,14 +188,17 @@ class ChatData(DataModule):
         kind = chat.detect(row, self.names, path)
         if kind == "text" and not self.plain:
             kind, row = "messages", {"messages": row[self.names.text]}
-        return turns.upto_reply(chat.read(row, kind, self.names, place, replied=False))[0]
+        messages = chat.read(row, kind, self.names, place, replied=False)
+        if not messages[0].content:
+            raise UserError(f"{place}: the text is empty; there is nothing to go on from")
+        return turns.upto_reply(messages)[0]
 
     def prompt(self, messages: list[chat.Message], room: int) -> list[int]:
         """The tokens that a reply, or the rest of a text, follows: at most ``room``."""
         if messages[0].role != "text":
             return turns.prompt(self.template, messages, room)
         ids, eos = list(self.tokenizer(messages[0].content, verbose=False)["input_ids"]), self.tokenizer.eos_token_id
-        return (ids[:-1] if ids[-1] == eos else ids)[-room:]
+        return (ids[:-1] if ids[-1:] == [eos] else ids)[-room:]
 
     # Batches
 

@@ -116,6 +116,7 @@ class ImageData(Labelled):
         arguments = {
             "place": self.files[split],
             "split": split,
+            "stamp": image_files.digest(str(self.files[split]), self.folder, self.image, self.encoding, times=True),
             "image": self.image,
             "label": self.label,
             "folder": self.folder,

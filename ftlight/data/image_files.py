@@ -60,7 +60,7 @@ def members(place: str) -> list[str]:
             below[:] = [] if real in seen else below  # a link to a folder above would go round for ever
             seen.add(real)
             names += [(Path(folder) / name).relative_to(root).as_posix() for name in found]
-    return sorted(n for n in names if not any(part.startswith((".", "__MACOSX")) for part in n.split("/")))
+    return sorted(n for n in names if not any(part != "." and part.startswith((".", "__MACOSX")) for part in n.split("/")))
 
 
 def table_of(place: str) -> Any:
@@ -116,24 +116,35 @@ def read(container: str, name: str, column: str) -> bytes:
         raise images.Bad(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
-def digest(place: str, folder: str | None, image: str, encoding: str) -> str:
-    """What tells the content: SHA-256 of a file, of names, sizes and times in a folder, and of the files that a table names."""
+def digest(place: str, folder: str | None, image: str, encoding: str, times: bool = False) -> str:
+    """What tells the content: SHA-256 of a file, of names and sizes in a folder, and of the files that a table names.
+
+    Args:
+        place: folder, zip, table or hub data set.
+        folder: folder of the paths in a table.
+        image: column of images.
+        encoding: encoding of a table.
+        times: whether times of change count: for what is kept of the images, not for a run, whose data may be copied.
+    """
+    if place.startswith("hf:"):
+        return ""
     path = Path(place).expanduser()
     if path.is_dir():
-        return _stats(path, members(place))
+        return _stats(path, members(place), times)
     own = files.sha256(files.check(place, suffixes=(*files.SUFFIXES, ".zip")))
     if is_zip(place) or embedded(place, image):
         return own
     root = Path(folder).expanduser() if folder else path.parent
-    return hashlib.sha256((own + _stats(root, [str(row.get(image)) for row in files.read(path, encoding)])).encode()).hexdigest()
+    named = [str(row.get(image)) for row in files.read(path, encoding)]
+    return hashlib.sha256((own + _stats(root, named, times)).encode()).hexdigest()
 
 
-def _stats(root: Path, names: Sequence[str]) -> str:
+def _stats(root: Path, names: Sequence[str], times: bool) -> str:
     found = hashlib.sha256()
     for name in names:
         try:
             stat = (root / name).stat()
-            found.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            found.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns if times else ''}\n".encode())
         except (OSError, ValueError):
             found.update(f"{name}\0missing\n".encode())
     return found.hexdigest()
@@ -186,7 +197,7 @@ def by_class(names: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
     for name, part in parts.items():
         tops.setdefault(part[skip] if len(part) > skip + 1 else "", []).append(name)
     named = {top: split_of(top) for top in tops}
-    divided = "train" in named.values() and all(len(parts[n]) > skip + 2 for top, s in named.items() if s for n in tops[top])
+    divided = "train" in named.values() and all(len(parts[n]) > skip + 2 for top, s in named.items() if s == "train" for n in tops[top])
     divided = divided or (all(named.values()) and all(len(p) > skip + 2 for p in parts.values()))
     found: dict[str, list[tuple[str, str]]] = {}
     for top, inside in tops.items():

@@ -68,8 +68,8 @@ def tables(place: str, names: Sequence[str], image: str, label: str, encoding: s
             row = next(iter(files.read(path, encoding)), {})
             if image in row and label in row:
                 good[name] = image_files.split_of(posixpath.basename(name).partition(".")[0])
-    if len(good) == 1 and not any(good.values()):
-        return {"train": next(iter(good))}
+    if len(good) == 1 and not any(good.values()):  # beside folders for splits it is a list of all of them
+        return {} if set(image_files.by_class(names)) & set(image_files.SPLITS) else {"train": next(iter(good))}
     return {split: name for name, split in good.items() if split}
 
 
@@ -181,7 +181,10 @@ def splits(place: str, image: str, label: str, encoding: str) -> set[str]:
     """Splits that a folder or zip has, by its folders or tables."""
     names = image_files.members(place)
     found = tables(place, names, image, label, encoding)
-    return set(found) if len(found) > 1 else set(image_files.by_class(names)) & set(image_files.SPLITS)
+    if len(found) > 1:
+        return set(found)
+    divided = image_files.by_class(names)  # a split without classes, as of a competition, is none to measure
+    return {s for s in image_files.SPLITS if s in divided and all(label for _, label in divided[s])}
 
 
 def check(entry: Entry, image: str, most: int, white: int, full: bool) -> tuple[str, str]:
@@ -207,6 +210,7 @@ def check(entry: Entry, image: str, most: int, white: int, full: bool) -> tuple[
 def read_rows(
     place: str,
     split: str,
+    stamp: str,
     image: str,
     label: str,
     folder: str | None,

@@ -130,7 +130,9 @@ def _eight_bits(values: np.ndarray, mode: str, white: int) -> tuple[np.ndarray, 
     """Gray of more than 8 bits as ``uint8 [height, width]``: 16 bits on a fixed scale, others on one that fits their range."""
     numbers = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(numbers.min()), float(numbers.max())
-    if mode != "F" and low >= 0 and high <= 65535:
+    if mode == "I" and low >= 0 and high <= 255:
+        low, high, how = 0.0, 255.0, "32-bit gray from 0 to 255"
+    elif mode != "F" and low >= 0 and high <= 65535:
         low, high, how = 0.0, float(white), f"16-bit gray over {white:,}"
     elif mode == "F" and low >= 0 and high <= 1:
         low, high, how = 0.0, 1.0, "float gray from 0 to 1"

@@ -145,7 +145,7 @@ def read(name: str, user: str, item: str, time: str, rating: str | None, min_rat
             who, what = (files.as_text(row[c], name, line, c).strip() for c in (user, item))
             if not who or not what:
                 raise UserError(f"{name}:{line}: column {item if who else user} is empty; fill it in or take the row out")
-            if rating and min_rating is not None and _number(row[rating], name, line, rating) < min_rating:
+            if rating and min_rating is not None and number(row[rating], name, line, rating) < min_rating:
                 low += 1
                 continue
             yield Event(who, what, time_of(row, time, name), line)
@@ -167,7 +167,12 @@ def time_of(row: files.Row, column: str, name: str) -> float:
         raise UserError(f"{what}; write seconds or a date such as 2024-05-31T12:00") from None
 
 
-def _number(value: Any, name: str, line: int, column: str) -> float:
+def number(value: Any, name: str, line: int, column: str) -> float:
+    """A cell as a number.
+
+    Raises:
+        UserError: it is none.
+    """
     try:
         return float(value)
     except (TypeError, ValueError):

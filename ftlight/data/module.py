@@ -311,6 +311,11 @@ class DataModule(L.LightningDataModule):
         for split in SPLITS[stage]:
             if split not in self.sets and (self.has(split) or stage != "fit"):
                 self.sets[split] = self.encode(self.raw(split), split)
+                processes = self._ranks().get("world", 1)
+                if len(self.sets[split]) < processes:
+                    raise UserError(
+                        f"data.{split} has {len(self.sets[split])} rows, fewer than the {processes} processes; lower trainer.devices"
+                    )
 
     # Batches
 

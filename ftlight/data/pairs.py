@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+import json
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -62,6 +65,26 @@ def small_letters(tokenizer: Any) -> bool:
     return text == text.lower()
 
 
+# Words with capitals in a row, such as "The Blue Spice"; not inside a word such as priceRange.
+NAME = re.compile(r"\b[^\W\d_a-z][\w'&]*(?:[ -][^\W\d_a-z][\w'&]*)*")
+BEGIN = re.compile(r"(?:^|[.!?:]\s|\n)\s*$")  # where a capital says nothing
+
+
+def truecased(text: str, source: str) -> str:
+    """Writes names as the source does, and the first letters of sentences large; joins words at hyphens.
+
+    For tokenizers that lose all three. A single word that begins a sentence of the source is no name.
+
+    >>> truecased("the blue spice is a family - friendly pub. it is near the rice boat.", "name[Blue Spice], near[The Rice Boat]")
+    'The Blue Spice is a family-friendly pub. It is near The Rice Boat.'
+    """
+    text = re.sub(r"(?<=\w) - (?=\w)", "-", text)
+    found = {m[0] for m in NAME.finditer(source) if " " in m[0] or not BEGIN.search(source[: m.start()])}
+    for name in sorted(found, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", name, text, flags=re.IGNORECASE)
+    return re.sub(r"(^|[.!?]\s+)(\w)", lambda m: m[1] + m[2].upper(), text)
+
+
 class Seq2SeqData(DataModule):
     """Sources and targets from CSV, TSV, JSONL, Parquet or the hub, tokenized once.
 
@@ -78,6 +101,8 @@ class Seq2SeqData(DataModule):
         max_target_length: the most tokens of a target in training, longer ones are cut; as many as the backbone takes if not given.
         src_lang: language of the sources as the tokenizer calls it, for models of several languages (en_XX, eng_Latn, en).
         tgt_lang: language of the targets, likewise; generation begins with it.
+        truecase: whether what is written gets the capitals that names have in the source, and sentences; if not given where the
+            tokenizer has small letters only and the targets of train have others.
         base: options of DataModule.
     """
 
@@ -93,6 +118,7 @@ class Seq2SeqData(DataModule):
         max_target_length: int | None = None,
         src_lang: str | None = None,
         tgt_lang: str | None = None,
+        truecase: bool | None = None,
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
@@ -100,6 +126,7 @@ class Seq2SeqData(DataModule):
         self.to_columns = (target,) if isinstance(target, str) else tuple(target)
         self.group, self.prefix, self.languages = group, prefix, {"src_lang": src_lang, "tgt_lang": tgt_lang}
         self.given_length, self.given_target_length = max_length, max_target_length
+        self.truecase = truecase
         self.longest = 0  # tokens of the longest target of train
 
     # Rows
@@ -195,8 +222,10 @@ class Seq2SeqData(DataModule):
             self.notes.append(f"{split}: {empty} rows have no source")
         if split == "train":
             self.longest = int(targets.max())
-            if small_letters(self.tokenizer):
-                self.notes.append("the tokenizer writes small letters only: bleu counts capitals as errors, bleu_uncased does not")
+            if self.truecase is None:
+                self.truecase = small_letters(self.tokenizer) and any(t != t.lower() for t in table["target"][:1000])
+            if self.truecase:
+                self.notes.append("what is written gets the capitals of names in its source, and of sentences (data.truecase)")
         return Encoded(encoded.remove_columns(["uncut", "uncut_target"]), None, encoded._fingerprint)
 
     def _note_cut(self, split: str, what: str, uncut: np.ndarray, most: int) -> None:
@@ -214,6 +243,20 @@ class Seq2SeqData(DataModule):
         texts = ["\n".join(files.as_text(r[c], place, i, c) for c in self.from_columns) for i, r in enumerate(rows, 1)]
         chunks = [self._sources(texts[i : i + 1000]) for i in range(0, len(rows), 1000)]
         return Encoded({k: [v for chunk in chunks for v in chunk[k]] for k in ("input_ids", "length")})
+
+    def finished(self, text: str, row: Mapping[str, Any]) -> str:
+        """What was written for a row, which is one as read or as given to predict, with its capitals."""
+        source = str(row["source"]) if "references" in row else "\n".join(str(row.get(c, "")) for c in self.from_columns)
+        return truecased(text, source) if self.truecase else text
+
+    def keep(self, folder: Path) -> None:
+        """Writes whether texts get capitals, which the targets of train have told."""
+        (folder / "texts.json").write_text(json.dumps({"truecase": bool(self.truecase)}) + "\n", encoding="utf-8")
+
+    def restore(self, folder: Path) -> None:
+        """Takes whether texts get capitals."""
+        if self.truecase is None and (folder / "texts.json").is_file():
+            self.truecase = json.loads((folder / "texts.json").read_text(encoding="utf-8"))["truecase"]
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
         """A batch: ``inputs`` (``int64 [rows, tokens]`` each), ``index`` and, where known, ``labels`` (-100 where padded)."""

@@ -109,16 +109,25 @@ class RetrievalData(DataModule):
     def source(self, split: str) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
         """Reader of a split."""
         if self.user:
-            longest = max((len(items) for items in self._histories().users.values()), default=0)
-            least = 2 if split == "train" else 2 * self.held_out + 1
+            sizes = [len(items) for items in self._histories().users.values()]
+            longest, least = max(sizes, default=0), 2 if split == "train" else 2 * self.held_out + 1
             if longest < least:
                 raise UserError(f"{self.files['train']}: no user has {least} items, the most are {longest}; lower data.held_out")
+            if split == "train" and all(interactions.cuts(n, self.held_out)[0] < 2 for n in sizes):
+                raise UserError(f"{self.files['train']}: no user has two items left to train on; lower data.held_out")
             features = datasets.Features({"user": STRING, "history": STRINGS, "positives": STRINGS, "line": NUMBER})
             about = {"held_out": self.held_out, "history": self.history, "per_user": self.per_user}
             return interactions.read_rows, {"name": self.files["train"], "split": split, "columns": self.event, **about}, features
         features = datasets.Features({"query": STRING, "positives": STRINGS, "negatives": STRINGS, "line": NUMBER})
         names = {"query": self.query, "positive": self.positive, "negatives": self.negatives, "encoding": self.encoding}
         return cat.read_pairs, {"name": self.files[split], "split": split, **names}, features
+
+    def _load(self, split: str, name: str | None) -> datasets.Dataset:
+        """Reads a split; of interactions each is a share of the one file."""
+        table = super()._load(split, name)
+        if self.user:
+            self.digests["train"] = self.digests[split]  # so that a run knows its file, whichever split is read
+        return table
 
     def _histories(self) -> interactions.Histories:
         name = str(self.files["train"])
@@ -299,6 +308,9 @@ class RetrievalData(DataModule):
         rows = super().read_predict(name)
         if not self.user or not rows or self.user not in rows[0] or self.item not in rows[0]:
             return rows
+        rating, least = self.event[3], self.event[4]
+        if rating and least is not None and rating in rows[0]:  # as in training
+            rows = [r for r in rows if interactions.number(r[rating], name, r[files.LINE], rating) >= least]
         return interactions.by_user(rows, self.user, self.item, self.time, name)
 
     def encode_rows(self, rows: Sequence[files.Row], place: str) -> Encoded:

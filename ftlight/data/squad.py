@@ -103,7 +103,7 @@ def _number(value: Any, where: str, column: str) -> int | None:
         return None
     try:
         number = int(float(value)) if not isinstance(value, int) else value
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1
     if number < 0:
         raise UserError(f"{where}: {column} {value!r} is not a place in the context; give the number of its first character, from 0")

@@ -106,7 +106,7 @@ def samples(template: Template, messages: Sequence[Message], limit: int) -> list
         sample, first = _piece(template, system, parts, (start, first, end), limit)
         if any(sample.learned):
             found.append(sample)
-    return found
+    return found or [sample]
 
 
 def _piece(template: Template, system: list[Message], parts: list[list[Message]], place: Any, limit: int) -> tuple[Sample, int]:

@@ -82,7 +82,7 @@ def in_top(probabilities: Tensor, target: Tensor, k: int) -> float:
     0.5
     """
     own = probabilities.gather(1, target[:, None])
-    return ((probabilities >= own).sum(1) <= k).double().mean().item()
+    return ((~(probabilities < own)).sum(1) <= k).double().mean().item()
 
 
 def single_label(probabilities: Tensor, target: Tensor) -> tuple[dict[str, float], Tensor]:

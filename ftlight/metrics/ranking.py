@@ -36,8 +36,8 @@ def ranks(scores: Tensor, golds: Sequence[Sequence[int]]) -> list[Tensor]:
     found = torch.empty_like(padded)
     for i in range(width):  # one gold of every query at a time: [queries, items] and never [queries, golds, items]
         own = scores.gather(1, padded[:, i : i + 1])
-        before = (scores > own) | ((scores == own) & (numbers < padded[:, i : i + 1]))
-        found[:, i] = before.sum(1) + 1
+        behind = (scores < own) | ((scores == own) & (numbers >= padded[:, i : i + 1]))
+        found[:, i] = (~behind).sum(1) + 1  # what is not surely behind is before: an undefined score ranks last
     return [row[:size] for row, size in zip(found, sizes, strict=True)]
 
 

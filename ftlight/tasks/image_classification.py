@@ -51,7 +51,7 @@ class ImageClassification(Classification):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Keeps the statistics of batch normalisation, whose scale and shift still train."""
-        if self.batch_norm == "frozen":
+        if self.batch_norm == "frozen" and self.pretrained:  # random layers have no statistics to keep
             for norm in self.norms:
                 norm.training = False
 

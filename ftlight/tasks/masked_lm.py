@@ -78,7 +78,7 @@ class MaskedLM(Task):
 
     def measure(self, outputs: Sequence[Tensor], targets: Any, rows: Sequence[Mapping[str, Any]]) -> Evidence:
         """Perplexity over masked tokens, with its interval over rows, and the share of them that is predicted rightly."""
-        known = [row[~row[:, 0].isnan()] for row in outputs]
+        known = [row[~row[:, 0].isnan()] for row in (o.reshape(-1, 4) for o in outputs)]  # also where nothing is masked
         parts = torch.tensor([[*row[:, [0, 3]].double().sum(0).tolist(), len(row)] for row in known], dtype=torch.double)
         loss, right, count = parts.sum(0).tolist()
         values = {"perplexity": math.exp(loss / count) if count else math.nan, "accuracy": right / count if count else math.nan}

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ftlight import export
 from ftlight.data import contexts, files, squad, tokens
@@ -23,6 +24,7 @@ from ftlight.metrics.intervals import bootstrap, wilson
 from ftlight.task import Evidence, Step, Task
 
 LONGEST = 384  # tokens of a window, where the model takes more: attention costs their square
+AT_ONCE = 8  # windows that are run together, where a batch has fewer rows
 LOADS = """\
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 import torch
@@ -228,9 +230,28 @@ class QuestionAnswering(Task):
 
         Tokens outside the context have none, but for the one that stands for no answer.
         """
-        out = self.model(**batch["inputs"])
         possible = (batch["begin"] >= 0).scatter(1, batch["null"][:, None], True)
-        start, end = (x.float().masked_fill(~possible, -torch.inf).log_softmax(1) for x in (out.start_logits, out.end_logits))
+        logits = self._logits(batch["inputs"], max(len(batch["index"]), AT_ONCE))
+        start, end = (x.float().masked_fill(~possible, -torch.inf).log_softmax(1) for x in logits)
+        return start, end
+
+    def _logits(self, inputs: dict[str, Tensor], most: int) -> tuple[Tensor, Tensor]:
+        """Logits of the windows, ``most`` at a time; in training what lies between is then computed again for the gradients.
+
+        So the memory is that of a batch with one window a row, however long the contexts are.
+        """
+
+        def run(part: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            out = self.model(**part)
+            return out.start_logits, out.end_logits
+
+        windows = len(inputs["input_ids"])
+        if windows <= most:
+            return run(inputs)
+        parts = [{k: v[i : i + most] for k, v in inputs.items()} for i in range(0, windows, most)]
+        again = self.training and torch.is_grad_enabled()
+        found: list[Any] = [checkpoint(run, part, use_reentrant=False) if again else run(part) for part in parts]
+        start, end = (torch.cat(logits) for logits in zip(*found, strict=True))
         return start, end
 
     def step(self, batch: dict[str, Any]) -> Step:

@@ -169,11 +169,17 @@ class Retrieval(Task):
 
     def _index(self, stage: str) -> None:
         self._indexes = {"": (self.model, self._vectors(self.model))}
-        if stage == "test" and self.baselines and (untuned := self._untuned()) is not None:
+        untuned = self._untuned() if stage == "test" and self.baselines else None
+        if self._all_have(untuned is not None):
+            assert untuned is not None
             self._indexes["untuned"] = untuned, self._vectors(untuned)
         self._counts = torch.tensor(self.data.catalogue.counts, dtype=torch.float, device=self.device)
         self._gains = self._prior()
         self._rivals = [*self._indexes, *(["popularity"] if self._counts.any() else [])]
+
+    def _all_have(self, mine: bool) -> bool:
+        """Whether something is there on all processes: one alone would wait for the others."""
+        return mine if self._trainer is None else bool(self._trainer.strategy.reduce_boolean_decision(mine, all=True))
 
     def _untuned(self) -> nn.Module | None:
         """The pre-trained backbone, or None where it cannot be had."""

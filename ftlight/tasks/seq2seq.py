@@ -141,17 +141,19 @@ class Seq2Seq(Task):
 
     # Steps
 
-    def losses(self, labels: Tensor, **given: Any) -> tuple[Tensor, Tensor]:
+    def losses(self, labels: Tensor, begun: Tensor | None = None, **given: Any) -> tuple[Tensor, Tensor]:
         """Cross-entropy of each target token, with those before it known.
 
         Args:
             labels: ``int64 [rows, tokens]``, -100 where there is none.
+            begun: what the decoder reads, ``int64 [rows, tokens]``; the labels one later, behind its start, if not given.
             given: what the model reads: ``input_ids`` or ``encoder_outputs``, and ``attention_mask``.
 
         Returns:
             Losses ``[n]`` of the tokens there are, and their mean for each row ``[rows]``.
         """
-        logits = self.model(**given, decoder_input_ids=shifted(self.model, labels), use_cache=False).logits
+        reads = shifted(self.model, labels) if begun is None else begun
+        logits = self.model(**given, decoder_input_ids=reads, use_cache=False).logits
         real = labels != -100
         smoothing = self.label_smoothing if self.training else 0.0
         found = F.cross_entropy(logits[real].float(), labels[real], reduction="none", label_smoothing=smoothing)
@@ -199,10 +201,11 @@ class Seq2Seq(Task):
 
         model: Any = self.model
         # beam search repeats the states in place
-        ids = model.generate(encoder_outputs=BaseModelOutput(states.clone()), attention_mask=mask)[:, 1:]
-        rows = [up_to(row, model.generation_config.eos_token_id) for row in ids.tolist()]
+        written = model.generate(encoder_outputs=BaseModelOutput(states.clone()), attention_mask=mask)
+        rows = [up_to(row, model.generation_config.eos_token_id) for row in written[:, 1:].tolist()]
         labels = tokens.pad(rows, -100).to(mask.device)
-        losses, _ = self.losses(labels, encoder_outputs=BaseModelOutput(states), attention_mask=mask)
+        begun = written[:, : labels.shape[1]]
+        losses, _ = self.losses(labels, begun, encoder_outputs=BaseModelOutput(states), attention_mask=mask)
         pairs = torch.stack([labels[labels != -100].float(), (-losses).exp()], 1)
         return list(torch.split(pairs, [len(row) for row in rows]))
 
@@ -219,25 +222,28 @@ class Seq2Seq(Task):
 
     # Results
 
-    def read(self, outputs: Sequence[Tensor]) -> list[str]:
-        """Texts of generated tokens ``[tokens, 2]``."""
-        return self.data.tokenizer.batch_decode([o[:, 0].long().tolist() for o in outputs], skip_special_tokens=True)
+    def read(self, outputs: Sequence[Tensor], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Texts of generated tokens ``[tokens, 2]``, with capitals where the tokenizer has none."""
+        found = self.data.tokenizer.batch_decode([o[:, 0].long().tolist() for o in outputs], skip_special_tokens=True)
+        return [self.data.finished(text, row) for text, row in zip(found, rows, strict=True)]
 
     def measure(self, outputs: list[Tensor], targets: None, rows: Sequence[Mapping[str, Any]]) -> Evidence:
         """BLEU, chrF and ROUGE of the rows that were generated, against all their references."""
-        known = [(o, list(r["references"])) for o, r in zip(outputs, rows, strict=True) if len(o) and "references" in r]
-        predictions, references = self.read([o for o, _ in known]), [r for _, r in known]
+        known = [(o, r) for o, r in zip(outputs, rows, strict=True) if len(o) and "references" in r]
+        references = [list(r["references"]) for _, r in known]
+        predictions = self.read([o for o, _ in known], [r for _, r in known])
         parts = texts.bleu_parts(predictions, references)
         values = {"bleu": texts.bleu(predictions, references), "chrf": texts.chrf(predictions, references)}
         if small_letters(self.data.tokenizer):
-            values["bleu_uncased"] = texts.bleu(predictions, [[r.lower() for r in several] for several in references])
+            small = [[r.lower() for r in several] for several in references]
+            values["bleu_uncased"] = texts.bleu([p.lower() for p in predictions], small)
         values |= texts.rouge(predictions, references, SHOWN)
-        return Evidence(values, len(outputs), {"bleu": bootstrap(parts, texts.bleu_of)})
+        return Evidence(values, len(known), {"bleu": bootstrap(parts, texts.bleu_of)})
 
     def decode(self, outputs: list[Tensor], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Texts, with the geometric mean of the probabilities of their tokens."""
         scores = [o[:, 1].clamp(min=1e-30).log().mean().exp().item() for o in outputs]
-        return [{"prediction": text, "score": score} for text, score in zip(self.read(outputs), scores, strict=True)]
+        return [{"prediction": text, "score": score} for text, score in zip(self.read(outputs, rows), scores, strict=True)]
 
     def export(self, folder: Path, data: DataModule) -> str:
         """Writes a transformers folder whose ``generate`` writes the same texts."""
@@ -246,11 +252,12 @@ class Seq2Seq(Task):
         model: Any = self.model if self.pair else self._untied()
         export.transformers(model, data.tokenizer, data.max_length, folder)
         given = f"[{data.prefix!r} + text for text in texts]" if data.prefix else "texts"
+        capitals = "  # in small letters" if data.truecase else ""
         return (
             "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer\n"
             "tokenizer, model = AutoTokenizer.from_pretrained(FOLDER), AutoModelForSeq2SeqLM.from_pretrained(FOLDER)\n"
             f'inputs = tokenizer({given}, return_tensors="pt", padding=True, truncation=True, return_token_type_ids=False)\n'
-            "tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True)"
+            f"tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True){capitals}"
         )
 
     def _untied(self) -> nn.Module:

@@ -68,6 +68,7 @@ class TokenClassification(Task):
 
     def measure(self, outputs: Sequence[Tensor], targets: Sequence[Tensor], rows: Sequence[Mapping[str, Any]]) -> Evidence:
         """Precision, recall and F1 of spans over all gold, with the F1 of each type, and the share of words with the right tag."""
+        outputs = [row.reshape(-1, 2) for row in outputs]  # also where no row has a word
         names = tag_names(self.labels)
         gold = [[(s["type"], s["start"], s["end"]) for s in row["__gold"]] for row in rows]
         found = [spans.find(names[tag] for tag in row[:, 0].long().tolist()) for row in outputs]
@@ -206,7 +207,13 @@ class TokenData(DataModule):
         return files.sha256(files.check(name, f"data.{split}", entities.SUFFIXES))
 
     def read_predict(self, name: str) -> list[files.Row]:
-        """Rows of a file as in training, with or without tags."""
+        """Rows of a file as in training, with or without tags; a .txt file of running text has one in each line."""
+        if files.suffix(files.check(name, suffixes=entities.SUFFIXES)) == ".txt":
+            lines = [(n, line) for n, line in files.text_lines(Path(name).expanduser(), self.encoding) if line.strip()]
+            words = [line.split() for _, line in lines]
+            column = any("\t" in line for _, line in lines) or all(len(w) == 1 for w in words)
+            if not column and not all(spans.is_tag(w[-1]) for w in words):
+                return [{self.layout.text: line, files.LINE: n} for n, line in lines]
         return list(entities.open_rows(name, "", self.layout, self.encoding, tagged=False))
 
     def document(self, row: Mapping[str, Any], place: str = "input:1") -> tuple[str, list[spans.Range]]:
