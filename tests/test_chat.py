@@ -367,3 +367,15 @@ def test_windows_learn_each_token_once() -> None:
     whole = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
     assert learned == whole[1:]
     assert len(turns.windows(tokenizer, "a", 16)) == 1
+
+
+@pytest.mark.parametrize(("text", "documents"), [("a\nb\n\n\n", 2), ("\na\nb", 2), ("a\n\nb\nc\n", 2), ("a\nb\nc", 3)])
+def test_a_blank_line_divides_only_between_lines(text: str, documents: int, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    assert len(list(chat.open_file(str(tmp_path / "a.txt"), "train", NAMES, "utf-8"))) == documents
+
+
+def test_a_chat_of_a_system_message_alone_is_one_line() -> None:
+    row: dict[str, Any] = {"system": "x", "messages": []}
+    with pytest.raises(UserError, match=r"a\.jsonl:1"):
+        chat.read(row, chat.detect(row, NAMES, "a.jsonl"), NAMES, "a.jsonl:1")

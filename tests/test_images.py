@@ -328,3 +328,31 @@ def test_pixels_are_those_of_a_stock_processor(tmp_path: Path) -> None:
     image, _ = images.decode(square(5, (77, 50))[1])
     stock = AutoImageProcessor.from_pretrained(name)(image, return_tensors="pt")["pixel_values"][0]
     assert torch.allclose(images.pixels(images.processor(name), image), stock, atol=1e-2)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 252), (0, 40_000)])
+def test_gray_of_32_bits_keeps_its_scale(low: int, high: int) -> None:
+    values = np.linspace(low, high, 64, dtype=np.int32).reshape(8, 8)
+    image, _ = images.decode(saved(Image.fromarray(values, "I"), "TIFF"), 1000, 65535)
+    expected = values if high < 256 else values / 65535 * 255
+    assert np.abs(np.asarray(image)[..., 0].astype(float) - expected).max() <= 1
+
+
+def test_a_list_of_all_images_beside_split_folders_is_no_split(tmp_path: Path) -> None:
+    names = [f"{split}/{name}/{i}.png" for split in ("train", "test") for name in "ab" for i in range(2)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    (tmp_path / "labels.csv").write_text("image,label\n" + "".join(f"{n},{n.split('/')[1]}\n" for n in names))
+    place = str(tmp_path)
+    assert image_rows.splits(place, "image", "label", "utf-8") == {"train", "test"}
+    train = [e.name for e in image_rows.entries(place, "train", "image", "label", None, "utf-8")]
+    assert sorted(train) == sorted(n for n in names if n.startswith("train"))
+
+
+def test_a_test_folder_without_classes_is_none_to_measure(tmp_path: Path) -> None:
+    for name in ("train/a/1.png", "train/b/2.png", "test/3.png", "test/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    assert image_rows.splits(str(tmp_path), "image", "label", "utf-8") == {"train"}
+    assert {e.label for e in image_rows.entries(str(tmp_path), "train", "image", "label", None, "utf-8")} == {"a", "b"}

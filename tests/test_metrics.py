@@ -441,3 +441,7 @@ def test_collected_starts_again() -> None:
         collected.update(torch.full((2, 1), value), torch.zeros(2), [0, 1])
         assert next(iter(collected.compute())).tolist() == [[value], [value]]
         collected.reset()
+
+
+def test_undefined_probabilities_are_in_no_top() -> None:
+    assert metrics.in_top(torch.full((3, 8), float("nan")), torch.tensor([0, 1, 2]), 5) == 0

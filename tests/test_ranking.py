@@ -82,3 +82,9 @@ def test_a_paired_gain_is_narrower_than_the_scores_it_compares() -> None:
     assert 0 < low < value < high
     assert high - low < scores[0][1]["ndcg@10"][1] - scores[0][1]["ndcg@10"][0]
     assert gain(worse, worse) == (0.0, (0.0, 0.0))
+
+
+def test_an_undefined_score_ranks_last() -> None:
+    scores = torch.full((2, 5), float("nan"))
+    scores[1] = torch.arange(5)
+    assert [r.tolist() for r in ranks(scores, [[2], [4]])] == [[6], [1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -373,3 +374,27 @@ def test_a_decoder_and_frozen_layers(llama: str, tmp_path: Path) -> None:
     train = conll(tmp_path / "a.conll", 20, 90)
     words = ["fit", "--model", "TokenClassification", "--model.backbone", llama, "--data.train", train, "--trainer.max_epochs", "2"]
     assert main([*words, "--model.unfreeze", "head", "--trainer.accelerator", "cpu", "--run", "r", "--test", "false"]) == 0
+
+
+def test_long_rows_among_short_ones_under_a_frozen_backbone(plain_bert: str, tmp_path: Path, capsys: Any) -> None:
+    """Rows of several windows cannot be kept, which shows before the cache is filled."""
+    train = conll(tmp_path / "short.conll", 80, 6)
+    long = conll(tmp_path / "long.conll", 4, 120)
+    Path(train).write_text(Path(train).read_text() + "\n" + Path(long).read_text())
+    words = ["--model", "TokenClassification", "--model.backbone", plain_bert, "--model.unfreeze", "head", "--model.cache", "true"]
+    assert main(["fit", *words, "--data.train", train, "--trainer.max_epochs", "2", "--trainer.accelerator", "cpu", "--run", "r"]) == 0
+    assert "frozen layers run at every step" in capsys.readouterr().out
+
+
+def test_running_text_in_a_text_file_is_a_row_a_line(plain_bert: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Where is my parcel?\nI want to cancel\n\n")
+    (tmp_path / "tagged.txt").write_text("Where O\nparcel B-THING\n\nlost O\n")
+    data = TokenData(labels=["THING"], tokenizer=plain_bert)
+    assert [r["text"] for r in data.read_predict(str(tmp_path / "notes.txt"))] == ["Where is my parcel?", "I want to cancel"]
+    assert [r["tokens"] for r in data.read_predict(str(tmp_path / "tagged.txt"))] == [["Where", "parcel"], ["lost"]]
+
+
+def test_an_evaluation_without_words(plain_bert: str, tmp_path: Path) -> None:
+    task = TokenClassification(plain_bert, labels=["A"])
+    evidence = task.measure([torch.zeros(0)], [torch.zeros(0)], [{"__gold": []}])
+    assert all(math.isnan(v) for v in (evidence.values["f1"], evidence.values["token_accuracy"]))
