@@ -13,7 +13,8 @@ ftlight_install() {
   mark=.venv/installed-$extras-$(cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
   if [ ! -e "$mark" ]; then
     echo "installing into .venv …"
-    .venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[$extras]"
+    # pep517: packages that are source alone (seqeval, rouge-score) build apart, with what they need
+    .venv/bin/python -m pip install --quiet --use-pep517 --constraint constraints.txt --editable ".[$extras]"
     touch "$mark"
   fi
 }
