@@ -20,7 +20,7 @@ POOLING = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens", "last
 def transformers(model: Any, tokenizer: Any, limit: int, folder: Path) -> None:
     """Writes a model with the architecture's native head; ``pipeline("text-classification", folder)`` loads it."""
     model.save_pretrained(folder)
-    _tokenizer(tokenizer, limit, folder)
+    write_tokenizer(tokenizer, limit, folder)
 
 
 def sentence_transformers(model: Pooled, tokenizer: Any, limit: int, folder: Path) -> None:
@@ -34,12 +34,12 @@ def sentence_transformers(model: Pooled, tokenizer: Any, limit: int, folder: Pat
         (folder / name).mkdir(parents=True)
     body, pooling, dense = (folder / parts[i][0] for i in (0, 1, -1))
     model.model.save_pretrained(body)  # type: ignore[operator]
-    _tokenizer(tokenizer, limit, body)
+    write_tokenizer(tokenizer, limit, body)
     width = model.head.in_features
-    _write(body / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
+    write_json(body / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
     modes = {f"pooling_mode_{mode}": model.pooling == name for name, mode in POOLING.items()}
-    _write(pooling / "config.json", {"word_embedding_dimension": width, **modes})
-    _write(
+    write_json(pooling / "config.json", {"word_embedding_dimension": width, **modes})
+    write_json(
         dense / "config.json",
         {
             "in_features": width,
@@ -52,17 +52,18 @@ def sentence_transformers(model: Pooled, tokenizer: Any, limit: int, folder: Pat
     head = {f"linear.{k}": v.contiguous() for k, v in weights.items()}
     save_file(head, dense / "model.safetensors", metadata={"format": "pt"})
     modules = [{"idx": i, "name": str(i), "path": p, "type": NAMESPACE + t} for i, (p, t) in enumerate(parts)]
-    _write(folder / "modules.json", modules)
+    write_json(folder / "modules.json", modules)
 
 
-def _tokenizer(tokenizer: Any, limit: int, folder: Path) -> None:
+def write_tokenizer(tokenizer: Any, limit: int, folder: Path) -> None:
     """Writes the tokenizer with the limit of tokens the model was trained with, so that it cuts at the same place."""
     copied = copy.deepcopy(tokenizer)
     copied.model_max_length = limit
     copied.save_pretrained(folder)
 
 
-def _write(path: Path, data: Any) -> None:
+def write_json(path: Path, data: Any) -> None:
+    """Writes JSON that a person can read, too."""
     path.write_text(json.dumps(data, indent=2) + "\n")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -148,15 +147,8 @@ def paragraphs(path: Path, encoding: str) -> Iterator[files.Row]:
     """Texts of a text file: its paragraphs where empty lines divide it, else its lines, each with the line it begins at."""
     filled = "".join("x" if text.strip() else " " for _, text in files.text_lines(path, encoding))
     divided = " " in filled.strip()  # a blank line at the end divides nothing
-    block: list[str] = []
-    begin = 0
-    for number, text in itertools.chain(files.text_lines(path, encoding), [(0, "")]):
-        if block and (not divided or not text.strip()):
-            yield {"text": "\n".join(block), files.LINE: begin}
-            block = []
-        if text.strip():
-            begin = begin if block else number
-            block.append(text)
+    for line, text in files.documents(files.text_lines(path, encoding), "paragraph" if divided else "line"):
+        yield {"text": text, files.LINE: line}
 
 
 def open_file(name: str, split: str, names: Columns, encoding: str) -> Iterator[files.Row]:

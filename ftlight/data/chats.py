@@ -35,6 +35,8 @@ class ChatData(DataModule):
         base: options of DataModule.
     """
 
+    suffixes = chat.SUFFIXES
+
     def __init__(
         self,
         train: str | None = None,
@@ -101,10 +103,6 @@ class ChatData(DataModule):
         text = datasets.Value("string")
         features = datasets.Features({"messages": text, "format": text, "line": datasets.Value("int64")})
         return chat.read_rows, {"name": self.files[split], "split": split, "names": self.names, "encoding": self.encoding}, features
-
-    def digest(self, split: str, name: str) -> str:
-        """The SHA-256 of the file."""
-        return files.sha256(files.check(name, f"data.{split}", chat.SUFFIXES))
 
     def read_predict(self, name: str) -> list[files.Row]:
         """The rows of a file to predict."""

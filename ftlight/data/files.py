@@ -12,11 +12,13 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ftlight.errors import UserError, listing, nearest
 
 Row = dict[str, Any]
+Unit = Literal["line", "paragraph"]
+"""What is a document in plain text."""
 LINE = "__line__"
 """Key under which a reader gives the line (or row) of the file."""
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
@@ -216,6 +218,25 @@ def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]
     with _text(path, encoding) as file:
         for number, line in enumerate(file, 1):
             yield number, line.rstrip("\r\n")
+
+
+def documents(lines: Iterable[tuple[int, str]], unit: Unit) -> Iterator[tuple[int, str]]:
+    r"""Documents of plain text with the line where each begins: a line each, or the lines between blank ones.
+
+    >>> list(documents([(1, "a"), (2, "b"), (3, " "), (4, "c")], "paragraph"))
+    [(1, 'a\nb'), (4, 'c')]
+    """
+    held: list[str] = []
+    first = 0
+    for number, line in lines:
+        if held and (unit == "line" or not line.strip()):
+            yield first, "\n".join(held)
+            held = []
+        if line.strip():
+            first = first if held else number
+            held.append(line)
+    if held:
+        yield first, "\n".join(held)
 
 
 def open_rows(name: str, split: str, columns: Sequence[str], encoding: str = "utf-8") -> Iterator[Row]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,40 +12,20 @@ from ftlight.backbone import load_tokenizer
 from ftlight.data import files, tokens
 from ftlight.errors import UserError
 
-Document = Literal["line", "paragraph"]
 SUFFIXES = (".txt", *files.SUFFIXES)
 
 
-def documents(lines: Iterable[tuple[int, str]], unit: Document) -> Iterator[tuple[int, str]]:
-    r"""Documents of plain text with the line where each begins: a line each, or the lines between blank ones.
-
-    >>> list(documents([(1, "a"), (2, "b"), (3, " "), (4, "c")], "paragraph"))
-    [(1, 'a\nb'), (4, 'c')]
-    """
-    held: list[str] = []
-    first = 0
-    for number, line in lines:
-        if held and (unit == "line" or not line.strip()):
-            yield first, "\n".join(held)
-            held = []
-        if line.strip():
-            first = first if held else number
-            held.append(line)
-    if held:
-        yield first, "\n".join(held)
-
-
-def read_documents(name: str, split: str, column: str, unit: Document, encoding: str) -> Iterator[tuple[int, str]]:
+def read_documents(name: str, split: str, column: str, unit: files.Unit, encoding: str) -> Iterator[tuple[int, str]]:
     """Documents of a text file, of a column of a table or of a hub data set, with their lines; empty ones too."""
     if not name.startswith("hf:") and files.suffix(path := files.check(name, f"data.{split}" if split else "", SUFFIXES)) == ".txt":
-        yield from documents(files.text_lines(path, encoding), unit)
+        yield from files.documents(files.text_lines(path, encoding), unit)
         return
     for row in files.open_rows(name, split, [column], encoding):
         yield row[files.LINE], files.as_text(row[column], name, row[files.LINE], column)
 
 
 def read_rows(
-    name: str, split: str, column: str, unit: Document, encoding: str, tokenizer: str, room: int, code: str, digest: str
+    name: str, split: str, column: str, unit: files.Unit, encoding: str, tokenizer: str, room: int, code: str, digest: str
 ) -> Iterator[files.Row]:
     """Windows of the documents of a split, none longer than ``room`` tokens, together all of them.
 

@@ -66,7 +66,7 @@ class DataModule(L.LightningDataModule):
 
     A subclass gives :meth:`source`, :meth:`encode`, :meth:`encode_rows` and :meth:`collate`. Where a row differs from epoch to
     epoch (augmentation, masking) it sets ``varies``: columns then hold ``epoch``, -1 in evaluation, and what is drawn must be
-    a function of :attr:`seed`, epoch and row.
+    a function of :attr:`seed`, epoch and row. ``suffixes`` are those of the files it reads.
 
     Args:
         train: training data: CSV, TSV, JSONL or Parquet (or .gz), or a hub data set hf:OWNER/REPO[:CONFIG][@REVISION].
@@ -86,6 +86,7 @@ class DataModule(L.LightningDataModule):
     """
 
     varies: ClassVar[bool] = False
+    suffixes: ClassVar[tuple[str, ...]] = files.SUFFIXES
     kind: Any = None
 
     def __init__(
@@ -173,7 +174,7 @@ class DataModule(L.LightningDataModule):
 
     def digest(self, split: str, name: str) -> str:
         """What tells the content of a split: the SHA-256 of its file."""
-        return files.sha256(files.check(name, f"data.{split}"))
+        return files.sha256(files.check(name, f"data.{split}", self.suffixes))
 
     def read_predict(self, name: str) -> list[files.Row]:
         """The rows of a file to predict."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 
 from ftlight.data import files, tokens
 from ftlight.data.module import Columns, DataModule, Encoded
@@ -214,27 +213,19 @@ class Seq2SeqData(DataModule):
         """Tokenizes a split, cached by data, tokenizer and lengths; the first reference of a row is its target."""
         about = (tokens.identity(self.tokenizer), self.languages, self.prefix, self.max_length, self.max_target_length)
         encoded = self.mapped(table, self._encode, *about, files.code(tokens.tokenize))
-        self._note_cut(split, "sources", np.asarray(encoded["uncut"][:]), self.max_length)
-        targets = np.asarray(encoded["uncut_target"][:])
-        self._note_cut(split, "targets", targets, self.max_target_length)
+        targets = encoded["uncut_target"][:]
+        self.notes += tokens.cut_notes(split, "sources", encoded["uncut"][:], self.max_length)
+        self.notes += tokens.cut_notes(split, "targets", targets, self.max_target_length)
         empty = sum(not t.strip() for t in table["source"][:])
         if empty:
             self.notes.append(f"{split}: {empty} rows have no source")
         if split == "train":
-            self.longest = int(targets.max())
+            self.longest = max(targets)
             if self.truecase is None:
                 self.truecase = small_letters(self.tokenizer) and any(t != t.lower() for t in table["target"][:1000])
             if self.truecase:
                 self.notes.append("what is written gets the capitals of names in its source, and of sentences (data.truecase)")
         return Encoded(encoded.remove_columns(["uncut", "uncut_target"]), None, encoded._fingerprint)
-
-    def _note_cut(self, split: str, what: str, uncut: np.ndarray, most: int) -> None:
-        over = np.maximum(uncut - most, 0)
-        if over.any():
-            self.notes.append(
-                f"{split}: {np.count_nonzero(over)} of {len(uncut)} {what} are longer than {most} tokens and cut"
-                f" ({over.sum() / uncut.sum():.1%} of all their tokens lost, longest {uncut.max()})"
-            )
 
     def encode_rows(self, rows: Sequence[files.Row], place: str) -> Encoded:
         """Tokenizes the sources of rows to predict."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import datasets
-import numpy as np
 
 from ftlight.data import files, tokens
 from ftlight.data.labelled import Labelled, label_text
@@ -99,19 +98,11 @@ class TextData(Labelled):
         targets = self.numbers(table, split)
         about = (tokens.identity(self.tokenizer), self.max_length, bool(self.text_pair), files.code(tokens.tokenize))
         encoded = self.mapped(table, lambda rows: self._tokenize(rows["text"], rows["pair"]), *about)
-        self._note_cut(np.asarray(encoded["uncut"][:]), split)
+        self.notes += tokens.cut_notes(split, "rows", encoded["uncut"][:], self.max_length)
         empty = sum(not t.strip() for t in table["text"][:])
         if empty:
             self.notes.append(f"{split}: {empty} rows have no text")
         return Encoded(encoded.remove_columns("uncut"), targets, encoded._fingerprint)
-
-    def _note_cut(self, uncut: np.ndarray, split: str) -> None:
-        over = np.maximum(uncut - self.max_length, 0)
-        if over.any():
-            self.notes.append(
-                f"{split}: {np.count_nonzero(over)} of {len(uncut)} rows are longer than {self.max_length} tokens and cut"
-                f" ({over.sum() / uncut.sum():.1%} of all tokens lost, longest {uncut.max()})"
-            )
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
         """A batch: ``inputs`` (``int64 [rows, tokens]`` each), ``index`` and, where known, ``targets``."""

@@ -93,6 +93,23 @@ def tokenize(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, 
     return {**columns, "length": [len(ids) for ids in columns["input_ids"]], "uncut": uncut}
 
 
+def cut_notes(split: str, what: str, uncut: Sequence[int], most: int) -> list[str]:
+    """How many texts of a split were cut, in words; nothing where none was.
+
+    Args:
+        split: name of the split.
+        what: what the texts are.
+        uncut: tokens of each before cutting.
+        most: tokens after it.
+    """
+    sizes = np.asarray(uncut)
+    over = np.maximum(sizes - most, 0)
+    if not over.any():
+        return []
+    lost = f"{over.sum() / sizes.sum():.1%} of all their tokens lost, longest {sizes.max()}"
+    return [f"{split}: {np.count_nonzero(over)} of {len(sizes)} {what} are longer than {most} tokens and cut ({lost})"]
+
+
 def pad(rows: Sequence[Sequence[int]], value: int, left: bool = False) -> torch.Tensor:
     """Pads rows of integers to the longest.
 

@@ -137,6 +137,8 @@ class MaskedData(DataModule):
         base: options of DataModule.
     """
 
+    suffixes = masking.SUFFIXES
+
     varies = True
 
     def __init__(
@@ -144,7 +146,7 @@ class MaskedData(DataModule):
         train: str | None = None,
         *,
         text: str = "text",
-        document: masking.Document = "line",
+        document: files.Unit = "line",
         mask: float = 0.15,
         whole_words: bool = False,
         max_length: int | None = None,
@@ -191,16 +193,12 @@ class MaskedData(DataModule):
         """Windows of a document stay on one side of a split."""
         return [str(n) for n in table["document"]]
 
-    def digest(self, split: str, name: str) -> str:
-        """SHA-256 of the file, which may be plain text."""
-        return files.sha256(files.check(name, f"data.{split}", masking.SUFFIXES))
-
     def read_predict(self, name: str) -> list[files.Row]:
         """Documents of a text file, or rows of a table."""
         path = files.check(name, "", masking.SUFFIXES)
         if files.suffix(path) != ".txt":
             return super().read_predict(name)
-        found = masking.documents(files.text_lines(path, self.encoding), self.document)
+        found = files.documents(files.text_lines(path, self.encoding), self.document)
         return [{self.text: text, files.LINE: line} for line, text in found]
 
     def encode(self, table: datasets.Dataset, split: str) -> Encoded:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -315,9 +314,7 @@ def write_encoder(model: Encoder, tokenizer: Any, limit: int, prompts: dict[str,
         folder: where to.
     """
     model.model.save_pretrained(folder)  # type: ignore[operator]
-    saved = copy.deepcopy(tokenizer)
-    saved.model_max_length = limit
-    saved.save_pretrained(folder)
+    export.write_tokenizer(tokenizer, limit, folder)
     modes = {f"pooling_mode_{mode}": model.pooling == name for name, mode in export.POOLING.items()}
     text: Any = model.model.config.get_text_config()  # type: ignore[union-attr, operator]
     width = getattr(text, "hidden_size", 0) or text.d_model
@@ -330,5 +327,5 @@ def write_encoder(model: Encoder, tokenizer: Any, limit: int, prompts: dict[str,
     }
     for name, about in written.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        export.write_json(folder / name, about)
     (folder / "2_Normalize").mkdir()

@@ -16,6 +16,7 @@ from ftlight import backbone as bb
 from ftlight.data import tokens
 from ftlight.data.module import DataModule
 from ftlight.data.pairs import Seq2SeqData, small_letters
+from ftlight.decoder import upto_end
 from ftlight.encoder_decoder import is_pair, shifted, two_of_one
 from ftlight.errors import UserError
 from ftlight.metrics import texts
@@ -25,16 +26,6 @@ from ftlight.task import Evidence, Step, Task
 SHOWN = ("rouge1", "rouge2", "rougeLsum")
 T5 = {"t5", "mt5", "umt5", "longt5", "switch_transformers"}
 KEPT = ("bad_words_ids", "suppress_tokens", "forced_eos_token_id")  # what a backbone must or must not write, whatever the task
-
-
-def up_to(ids: Sequence[int], ends: int | Sequence[int] | None) -> list[int]:
-    """Tokens up to the first that ends a text, and with it.
-
-    >>> up_to([5, 6, 2, 0, 0], 2)
-    [5, 6, 2]
-    """
-    known = ends if isinstance(ends, Sequence) else (ends,)
-    return next((list(ids[: i + 1]) for i, token in enumerate(ids) if token in known), list(ids))
 
 
 def drawn(row: int, rows: int, sample: int | None) -> bool:
@@ -202,7 +193,8 @@ class Seq2Seq(Task):
         model: Any = self.model
         # beam search repeats the states in place
         written = model.generate(encoder_outputs=BaseModelOutput(states.clone()), attention_mask=mask)
-        rows = [up_to(row, model.generation_config.eos_token_id) for row in written[:, 1:].tolist()]
+        end = model.generation_config.eos_token_id
+        rows = [upto_end(row, set(end) if isinstance(end, list) else {end}) for row in written[:, 1:].tolist()]
         labels = tokens.pad(rows, -100).to(mask.device)
         begun = written[:, : labels.shape[1]]
         losses, _ = self.losses(labels, begun, encoder_outputs=BaseModelOutput(states), attention_mask=mask)

@@ -136,6 +136,8 @@ class TokenData(DataModule):
         base: options of DataModule.
     """
 
+    suffixes = entities.SUFFIXES
+
     def __init__(
         self,
         train: str | None = None,
@@ -201,10 +203,6 @@ class TokenData(DataModule):
         code = files.code(spans.find)
         arguments = {"name": self.files[split], "split": split, "layout": self.layout, "encoding": self.encoding, "code": code}
         return entities.read_rows, arguments, datasets.Features(features)
-
-    def digest(self, split: str, name: str) -> str:
-        """SHA-256 of the file, which may be CoNLL text."""
-        return files.sha256(files.check(name, f"data.{split}", entities.SUFFIXES))
 
     def read_predict(self, name: str) -> list[files.Row]:
         """Rows of a file as in training, with or without tags; a .txt file of running text has one in each line."""
