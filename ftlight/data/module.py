@@ -125,6 +125,7 @@ class DataModule(L.LightningDataModule):
         self.given_labels = [str(label) for label in labels] if labels else None
         self.notes: list[str] = []
         self.digests: dict[str, str] = {}
+        self.processes = 0  # that batches are made for; those of the run at its start
         self.sets: dict[str, Any] = {}
         self._raw: dict[str, datasets.Dataset] = {}
         self._predict: list[files.Row] = []
@@ -348,13 +349,32 @@ class DataModule(L.LightningDataModule):
     def _ranks(self) -> dict[str, int]:
         return {"rank": self.trainer.global_rank, "world": self.trainer.world_size} if self.trainer is not None else {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the order of the training rows depends on beside seed and epoch."""
+        return {**{name: getattr(self, name) for name in ("batch_size", "tokens_per_batch")}, "processes": self.processes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on with the batches of a checkpoint, whatever the number of processes: each step has the same rows.
+
+        Raises:
+            UserError: batches would be others, and rows be seen twice or not at all.
+        """
+        for name in ("batch_size", "tokens_per_batch"):
+            if state[name] != getattr(self, name):
+                raise UserError(
+                    f"data.{name}: the checkpoint is of a run with {state[name]}, this is {getattr(self, name)}; go on with that"
+                )
+        self.processes = state["processes"]
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of similar length in an order that is a pure function of the run's seed and the epoch."""
         table, ranks = self.sets["train"], self._ranks()
         lengths, seed = np.asarray(table["length"]), self.seed
+        self.processes = self.processes or ranks.get("world", 1)
+        how: dict[str, Any] = {"seed": seed, "tokens": self.tokens_per_batch, "cut_for": self.processes, **ranks}
 
         def plan(epoch: int) -> list[np.ndarray]:
-            return sampling.train_batches(lengths, self.batch_size, seed=seed, epoch=epoch, tokens=self.tokens_per_batch, **ranks)
+            return sampling.train_batches(lengths, self.batch_size, epoch=epoch, **how)
 
         return self.loader(plan, table, self._position)
 
