@@ -18,13 +18,13 @@ class Inputs(NamedTuple):
     Attributes:
         keys: what tells the input of each row; empty for a row without any, which is like no other.
         answers: what each row should give, where rows of the same input should agree.
-        places: where each row is, in words.
+        rows: the rows as read.
         file: file of the split, where it has one of its own.
     """
 
     keys: Sequence[str]
     answers: Sequence[Any] | None
-    places: Sequence[str]
+    rows: Any
     file: str | None
 
 
@@ -36,6 +36,10 @@ def key(*texts: str) -> str:
     """
     plain = [" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts]
     return hashlib.blake2b("\0".join(plain).encode("utf-8", "replace"), digest_size=12).hexdigest() if any(plain) else ""
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    return str(row["image"]) if "image" in row else f"line {row['line']}"
 
 
 def repeated(inputs: Inputs) -> tuple[int, list[tuple[int, int]]]:
@@ -84,7 +88,7 @@ def survey(splits: Mapping[str, Inputs], most: float) -> list[str]:
         count, odd = repeated(inputs) if inputs.answers is not None else (0, [])
         notes += [f"{name}: {count:,} of {size:,} rows repeat another"] if count else []
         if odd:
-            example = " and ".join(inputs.places[i] for i in odd[0])
+            example = " and ".join(_place(inputs.rows[i]) for i in odd[0])
             notes.append(f"{name}: {len(odd):,} rows repeat another and have a different label (for example {example})")
     names = list(splits)
     for place, name in enumerate(names):

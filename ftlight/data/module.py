@@ -66,7 +66,8 @@ class DataModule(L.LightningDataModule):
 
     A subclass gives :meth:`source`, :meth:`encode`, :meth:`encode_rows` and :meth:`collate`. Where a row differs from epoch to
     epoch (augmentation, masking) it sets ``varies``: columns then hold ``epoch``, -1 in evaluation, and what is drawn must be
-    a function of :attr:`seed`, epoch and row. ``suffixes`` are those of the files it reads.
+    a function of :attr:`seed`, epoch and row. ``suffixes`` are those of the files it reads. :meth:`inputs` and :meth:`answers`
+    find rows that stand twice.
 
     Args:
         train: training data: CSV, TSV, JSONL or Parquet (or .gz), or a hub data set hf:OWNER/REPO[:CONFIG][@REVISION].
@@ -339,8 +340,7 @@ class DataModule(L.LightningDataModule):
             table = self.raw(split)
             keys = self.inputs(table)
             if keys is not None:
-                shown = table["image"][:] if "image" in table.column_names else [f"line {n}" for n in table["line"]]
-                found[split] = duplicates.Inputs(keys, self.answers(table), shown, self.files[split])
+                found[split] = duplicates.Inputs(keys, self.answers(table), table, self.files[split])
         self.notes += duplicates.survey(found, self.max_overlap)
 
     # Batches
