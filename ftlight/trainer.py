@@ -11,9 +11,10 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 
-from ftlight import checkpoint, export, run, screen, summary, tracking, wise
+from ftlight import checkpoint, export, run, screen, sharding, summary, tracking, wise
 from ftlight.callbacks import Best, Last, RunFolder
 from ftlight.data.module import DataModule
+from ftlight.errors import UserError
 from ftlight.task import Task
 
 
@@ -37,7 +38,7 @@ class Trainer(L.Trainer):
         patience: validations in a row without a better score after which training stops; 0 never stops early.
         max_epochs: times over the data; if not given, enough for about 1,000 steps, at least 3 and at most 30.
         max_steps: optimizer steps after which training stops; -1 for no such limit.
-        strategy: how several devices work together: auto, ddp, fsdp, deepspeed, or another of Lightning's.
+        strategy: how several devices work together: auto, ddp, fsdp2, deepspeed, or another of Lightning's.
         accelerator: cpu, gpu, tpu, mps, or auto for the best there is.
         precision: auto is bf16-mixed where the device has it, else 32-true; or one of Lightning's.
         gradient_clip_val: largest norm of all gradients together; 0 for no clipping.
@@ -87,7 +88,7 @@ class Trainer(L.Trainer):
         super().__init__(
             max_epochs=-1 if max_epochs is None else max_epochs,  # -1 until the data are known
             max_steps=max_steps,
-            strategy=strategy,
+            strategy=sharding.FSDP2() if strategy == "fsdp2" else strategy,
             accelerator=accelerator,
             precision=auto_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
             gradient_clip_val=gradient_clip_val,
@@ -121,6 +122,7 @@ class Trainer(L.Trainer):
             weights_only: always true; nothing is unpickled.
         """
         model.freezing().check(model)  # its faults show before a folder is made
+        sharding.check(self, model)
         validates = datamodule.has("validation") if isinstance(datamodule, DataModule) else val_dataloaders is not None
         self._add_callbacks(model, validates)
         self.fitting = True
@@ -145,6 +147,8 @@ class Trainer(L.Trainer):
             self.validate(model, datamodule=datamodule, verbose=False)
             return float(self.callback_metrics[model.monitor])
 
+        if isinstance(self.strategy, sharding.FSDP2):
+            raise UserError("--wise: not on divided weights; add --trainer.strategy ddp")
         self.wise = wise.apply(model, ckpt_path, value, measure)
         if self.is_global_zero:
             screen.table(summary.interpolated(self.wise, model))
@@ -202,4 +206,4 @@ class Trainer(L.Trainer):
 
 def _sharded(strategy: Any) -> bool:
     """Whether a strategy saves its own shards."""
-    return isinstance(strategy, str) and strategy.startswith(("fsdp", "deepspeed", "model_parallel"))
+    return isinstance(strategy, str) and strategy != "fsdp2" and strategy.startswith(("fsdp", "deepspeed", "model_parallel"))
