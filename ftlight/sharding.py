@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments import TorchElasticEnvironment
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
@@ -148,11 +149,14 @@ def shard(task: Any) -> None:
 
 
 def check(trainer: Any, task: Any) -> None:
-    """Refuses what does not work on divided weights.
+    """Refuses what does not work on divided weights, and other numbers of processes than torchrun has started.
 
     Raises:
-        UserError: there are adapters, an average of the weights, or tensor parallelism.
+        UserError: there are adapters, an average of the weights, tensor parallelism, or too few or many devices.
     """
+    nodes, started = trainer.num_nodes, TorchElasticEnvironment().world_size() if TorchElasticEnvironment.detect() else 0
+    if started and started != trainer.num_devices * nodes:
+        raise UserError(f"trainer.devices: torchrun started {started} processes; add --trainer.devices {max(1, started // nodes)}")
     if not isinstance(trainer.strategy, ModelParallelStrategy):
         return
     if not isinstance(trainer.strategy, FSDP2):

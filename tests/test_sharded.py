@@ -124,3 +124,12 @@ def test_other_divisions_are_refused(plain_bert: str, toy: str, tmp_path: Path) 
     trainer = Trainer(strategy=ModelParallelStrategy(), accelerator="cpu", devices=1, run=str(tmp_path / "r"))
     with pytest.raises(UserError, match="divides its layers for fsdp2 only"):
         trainer.fit(task, datamodule=data)
+
+
+def test_torchrun_and_devices_agree(plain_bert: str, toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = TextData(train=toy, tokenizer=plain_bert)
+    trainer = Trainer(accelerator="cpu", devices=1, run=str(tmp_path / "r"))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"torchrun started 2 processes; add --trainer.devices 2"):
+        trainer.fit(TextClassification(plain_bert, labels=data.labels), datamodule=data)
