@@ -20,6 +20,7 @@ from ftlight import prefix_cache as pc
 from ftlight.data import sampling
 from ftlight.data.module import DataModule
 from ftlight.layers import layer_of, places
+from ftlight.sharding import FSDP2
 from ftlight.tap import Tap
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ class Cached:
             return "without a data module of ftlight rows have no numbers"
         if compiled(self.task):
             return "the model is compiled"
+        if isinstance(self.trainer.strategy, FSDP2):
+            return "no process has all weights under fsdp2"
         if any(getattr(m, "gradient_checkpointing", False) for m in self.task.model.modules()):
             return "gradient checkpointing runs layers twice"
         try:

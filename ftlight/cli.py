@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from jsonargparse import ArgumentError
@@ -74,6 +74,17 @@ class CLI(LightningCLI):
         if subcommand == "test":
             parser.add_argument("--wise", type=str, default="", help="Share of the fine-tuned weights, or auto.")
         return parser
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer; what Lightning says of options that do not go together is the user's.
+
+        Raises:
+            UserError: Lightning refuses an option.
+        """
+        try:
+            return cast(Trainer, super().instantiate_trainer(**kwargs))
+        except ValueError as error:
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: Lightning would let values stored in the checkpoint beat the command line."""

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch import Tensor, nn
 
-from ftlight import adapters, optim, schedule
+from ftlight import adapters, optim, schedule, sharding
 from ftlight import backbone as bb
 from ftlight.caching import Cache
 from ftlight.checkpoint import load
@@ -191,6 +191,11 @@ class Task(L.LightningModule):
         """Checks that data and model belong together."""
         if isinstance(self.data, DataModule):
             self.data.check_model(self.model)
+
+    def configure_model(self) -> None:
+        """Divides the weights among the processes, under FSDP2."""
+        if self.device_mesh is not None:
+            sharding.shard(self)
 
     def freezing(self) -> Freezing:
         """The freezing schedule as a callback."""

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 
-from ftlight import checkpoint, export, run, screen, summary, tracking, wise
+from ftlight import checkpoint, export, run, screen, sharding, summary, tracking, wise
 from ftlight.callbacks import Best, RunFolder
 from ftlight.data.module import DataModule
 from ftlight.errors import UserError
@@ -46,7 +46,7 @@ class Trainer(L.Trainer):
         max_steps: optimizer steps after which training stops; -1 for no such limit.
         save_every: optimizer steps (500), or time (30s, 10m, 2h), between checkpoints; one more is made at the end or on a signal.
         unsaved: what a checkpoint that cannot be written does, as on a full disk: warn, and train on, or stop.
-        strategy: how several devices work together: auto, ddp, fsdp, deepspeed, or another of Lightning's.
+        strategy: how several devices work together: auto, ddp, fsdp2, deepspeed, or another of Lightning's.
         accelerator: cpu, gpu, tpu, mps, or auto for the best there is.
         precision: auto is bf16-mixed where the device has it, else 32-true; or one of Lightning's.
         gradient_clip_val: largest norm of all gradients together; 0 for no clipping.
@@ -106,7 +106,7 @@ class Trainer(L.Trainer):
         super().__init__(
             max_epochs=-1 if max_epochs is None else max_epochs,  # -1 until the data are known
             # not max_steps: Lightning restarts a run with such a limit in other ways, some of which count an epoch twice
-            strategy=strategy,
+            strategy=sharding.FSDP2() if strategy == "fsdp2" else strategy,
             accelerator=accelerator,
             precision=auto_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
             gradient_clip_val=gradient_clip_val,
@@ -143,6 +143,7 @@ class Trainer(L.Trainer):
             weights_only: always true; nothing is unpickled.
         """
         model.freezing().check(model)  # its faults show before a folder is made
+        sharding.check(self, model)
         home = Path(self.given_run or ".")
         if self.resume and ckpt_path is None:
             if self._done(home):
@@ -212,6 +213,8 @@ class Trainer(L.Trainer):
             self.validate(model, datamodule=datamodule, verbose=False)
             return float(self.callback_metrics[model.monitor])
 
+        if isinstance(self.strategy, sharding.FSDP2):
+            raise UserError("--wise: not on divided weights; add --trainer.strategy ddp")
         self.wise = wise.apply(model, ckpt_path, value, measure)
         if self.is_global_zero:
             screen.table(summary.interpolated(self.wise, model))
@@ -269,4 +272,4 @@ class Trainer(L.Trainer):
 
 def _sharded(strategy: Any) -> bool:
     """Whether a strategy saves its own shards."""
-    return isinstance(strategy, str) and strategy.startswith(("fsdp", "deepspeed", "model_parallel"))
+    return isinstance(strategy, str) and strategy != "fsdp2" and strategy.startswith(("fsdp", "deepspeed", "model_parallel"))

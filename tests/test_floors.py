@@ -25,6 +25,7 @@ FLOORS = [
         "run",
         "schedule",
         "screen",
+        "sharding",
         "stops",
         "tap",
         "tracking",
