@@ -1,0 +1,132 @@
+"""Real signals to real processes: state saved, exit status, no process left waiting, and the run goes on as if nothing was."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import make_bert, toy_rows, write_csv
+from test_resume import differences, everything
+
+from ftlight import checkpoint
+from ftlight.stops import AGAIN
+
+TESTS = Path(__file__).parent
+CALLBACK = """
+import os, signal, time
+import lightning as L
+
+class Kill(L.Callback):
+    def __init__(self, hook: str, step: int, signals: list[str], rank: int = 0):
+        self.step, self.signals, self.rank = step, signals, rank
+        setattr(self, hook, self.send)
+
+    def send(self, trainer, *rest):
+        if trainer.global_step == self.step and trainer.global_rank == self.rank:
+            for i, name in enumerate(self.signals):
+                if i:
+                    time.sleep(1.2)
+                os.kill(os.getpid(), getattr(signal, name))
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a BERT with dropout, data, a config, and a run that was never stopped."""
+    folder = tmp_path_factory.mktemp("home")
+    make_bert(folder / "bert", num_hidden_layers=3)
+    for name, rows in (("train", toy_rows(48)), ("validation", toy_rows(20)), ("test", toy_rows(9))):
+        write_csv(folder / f"{name}.csv", rows)
+    (folder / "killer.py").write_text(CALLBACK)
+    model = {"task": "TextClassification", "backbone": str(folder / "bert"), "unfreeze": "gradual", "lr": 0.001}
+    data = {name: str(folder / f"{name}.csv") for name in ("train", "validation", "test")}
+    trainer = {"max_epochs": 2, "accelerator": "cpu", "precision": "32-true", "log_every_n_steps": 1, "enable_progress_bar": False}
+    (folder / "X.yaml").write_text(json.dumps({"model": model, "data": {**data, "batch_size": 8}, "trainer": trainer}))
+    done = fit(folder, "whole")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def fit(home: Path, name: str, *words: str, kill: dict[str, Any] | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Trains in a process of its own, which a callback signals."""
+    command = [sys.executable, "-m", "ftlight", "fit", "-c", "X.yaml", "--run", name, "--resume", "auto", *words]
+    if kill is not None:
+        command += ["--trainer.callbacks", json.dumps([{"class_path": "killer.Kill", "init_args": kill}])]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(command, cwd=home, env=env, capture_output=True, text=True, timeout=240, check=False)
+
+
+HOOKS = [("on_train_batch_start", 5), ("on_validation_batch_start", 6), ("on_save_checkpoint", 4), ("on_test_batch_start", 12)]
+
+
+@pytest.mark.parametrize(("hook", "step"), HOOKS)
+def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(home: Path, hook: str, step: int) -> None:
+    name, every = f"run {hook}", ["--trainer.save_every", "2"]
+    sent = {"on_train_batch_start": "SIGUSR1", "on_save_checkpoint": "SIGINT"}.get(hook, "SIGTERM")
+    stopped = fit(home, name, *every, kill={"hook": hook, "step": step, "signals": [sent]})
+    assert stopped.returncode == (130 if sent == "SIGINT" else AGAIN), stopped.stderr
+    assert f"stopped by {sent} at step {step}; to go on: python -m ftlight fit --resume 'run {hook}'" in stopped.stdout
+    assert json.loads((home / name / "run.json").read_text())["status"] == "stopped"
+    again = fit(home, name, *every)
+    assert again.returncode == 0, again.stderr
+    assert f"going on from step {step}, epoch" in again.stdout
+    assert differences(everything(home / "whole"), everything(home / name)) == []
+    third = fit(home, name, *every)
+    assert third.returncode == 0
+    assert "is done; nothing is left to do" in third.stdout
+
+
+def test_a_second_signal_stops_at_once(home: Path) -> None:
+    kill = {"hook": "on_train_batch_start", "step": 5, "signals": ["SIGTERM", "SIGTERM"]}
+    stopped = fit(home, "twice", "--trainer.save_every", "2", kill=kill)
+    assert stopped.returncode == -signal.SIGTERM
+    assert checkpoint.load(home / "twice" / "checkpoints" / "last.ckpt")["global_step"] == 4
+    assert fit(home, "twice", "--trainer.save_every", "2").returncode == 0
+    assert differences(everything(home / "whole"), everything(home / "twice")) == []
+
+
+def free_port() -> str:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return str(found.getsockname()[1])
+
+
+def test_two_processes_stop_together_whichever_is_signalled(home: Path, tmp_path: Path) -> None:
+    rows = {name: str(home / f"{name}.csv") for name in ("validation", "test")} | {"train": write_csv(tmp_path / "train.csv", toy_rows(48))}
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "TORCHELASTIC_RUN_ID": "x"}
+    shared |= {"LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "PYTHONPATH": f"{TESTS}:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(TESTS / "ddp_stops.py"), str(home / "bert"), json.dumps(rows), str(tmp_path)]
+    started = []
+    for rank in ("0", "1"):
+        with (tmp_path / f"log{rank}").open("w") as log:
+            started.append(subprocess.Popen(command, env={**shared, "RANK": rank, "LOCAL_RANK": rank}, stdout=log, stderr=log))
+    try:
+        codes = [process.wait(timeout=400) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert codes == [0, 0], "\n".join((tmp_path / f"log{rank}").read_text()[-3000:] for rank in (0, 1))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_lightnings_own_launcher_and_another_number_of_processes(home: Path, rank: int) -> None:
+    """A signal to one of two processes; then one process goes on, with the same rows in each step."""
+    name, two = f"launched {rank}", ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", "4"]
+    stopped = fit(home, name, *two, kill={"hook": "on_train_batch_start", "step": 3, "signals": ["SIGTERM"], "rank": rank})
+    assert stopped.returncode == AGAIN, stopped.stderr
+    one = fit(home, name, "--data.batch_size", "4")
+    assert one.returncode == 0, one.stderr
+    assert "1 processes go on instead of 2: with the same rows in each step" in one.stdout
+    wanted, found = (checkpoint.load(home / n / "checkpoints" / "last.ckpt") for n in ("whole", name))
+    assert found["global_step"] == wanted["global_step"] == 12
+    far = max(float((wanted["state_dict"][k] - found["state_dict"][k]).abs().max()) for k in wanted["state_dict"])
+    assert 0 < far < 0.05  # the order of sums and other dropout
+    assert all(torch.isfinite(v).all() for v in found["state_dict"].values() if v.is_floating_point())
