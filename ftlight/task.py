@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch import Tensor, nn
 
-from ftlight import adapters, optim, schedule
+from ftlight import adapters, optim, schedule, secrets
 from ftlight import backbone as bb
 from ftlight.caching import Cache
 from ftlight.data.module import DataModule
@@ -302,7 +302,9 @@ class Task(L.LightningModule):
         return digest(self._fixed_weights().items())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leaves out what adapters have fixed, and notes what it was."""
+        """Leaves out secrets, and what adapters have fixed, and notes what it was."""
+        for key in {"hyper_parameters", "datamodule_hyper_parameters"} & checkpoint.keys():  # of save_hyperparameters()
+            checkpoint[key] = secrets.redact(checkpoint[key])
         if self.peft is not None:
             fixed = self.fixed
             for key in ("state_dict", "current_model_state"):  # the latter is that of an average of the weights

@@ -25,6 +25,7 @@ FLOORS = [
         "run",
         "schedule",
         "screen",
+        "secrets",
         "tap",
         "tracking",
     },
