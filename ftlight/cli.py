@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pickle
 import re
 import sys
 import traceback
@@ -19,7 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from ftlight import command, config, run, screen, secrets
 from ftlight.data import files
 from ftlight.data.module import DataModule
-from ftlight.errors import UserError, user_error
+from ftlight.errors import UserError, holds_code, user_error
 from ftlight.predictor import Predictor
 from ftlight.summary import show
 from ftlight.task import Task
@@ -222,6 +223,8 @@ def main(verb: str, argv: Sequence[str]) -> int:
         fault = command.explain(str(error.message), places)
     except MisconfigurationException as error:
         fault = " ".join(str(error).split())
+    except pickle.UnpicklingError:
+        fault = str(holds_code(words.options.get("ckpt_path") if words else ""))
     except (UserError, ValueError) as error:  # jsonargparse wraps what a constructor raises
         found = user_error(error)
         if found is None:

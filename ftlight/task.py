@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -17,7 +18,7 @@ from ftlight import adapters, optim, schedule, secrets
 from ftlight import backbone as bb
 from ftlight.caching import Cache
 from ftlight.data.module import DataModule
-from ftlight.errors import UserError
+from ftlight.errors import UserError, holds_code
 from ftlight.freezing import Freezing
 from ftlight.layers import layer_groups
 from ftlight.metrics.collected import Collected, Rows
@@ -338,7 +339,10 @@ class Task(L.LightningModule):
 
     def restore(self, path: str | Path) -> None:
         """Takes the weights of a checkpoint."""
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise holds_code(path) from error
         self.on_load_checkpoint(checkpoint)
         self.load_state_dict(checkpoint["state_dict"])
 
