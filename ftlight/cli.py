@@ -17,7 +17,7 @@ from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from ftlight import command, config, run, screen, secrets
+from ftlight import command, config, memory, run, screen, secrets
 from ftlight.data import files
 from ftlight.data.module import DataModule
 from ftlight.errors import UserError, holds_code, user_error
@@ -231,7 +231,9 @@ def main(verb: str, argv: Sequence[str]) -> int:
             return _raise_hidden(error, _secrets(argv, words))
         fault = command.placed(str(found), places, words.options if words else ())
     except Exception as error:
-        return _raise_hidden(error, _secrets(argv, words))
+        if not memory.is_lack(error):
+            return _raise_hidden(error, _secrets(argv, words))
+        fault = memory.words("", (), verb == "fit")
     else:
         return 0
     for line in secrets.hide(fault, _secrets(argv, words)).splitlines():
