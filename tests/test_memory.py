@@ -37,7 +37,7 @@ def command(bert: str, tmp_path: Path) -> list[str]:
     [
         ((TextClassification, "step"), f"{WAYS}, {TRAINING}"),
         ((torch.Tensor, "backward"), f"{WAYS}, {TRAINING}"),
-        ((torch.optim.adam, "adam"), f"{WAYS}, {TRAINING}"),
+        ((torch, "_fused_adamw_"), f"{WAYS}, {TRAINING}"),
         ((TextClassification, "evaluate"), WAYS),
     ],
     ids=lambda v: v[1] if isinstance(v, tuple) else "",
