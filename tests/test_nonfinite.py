@@ -6,8 +6,9 @@ import math
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import pytest
@@ -17,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ftlight import TextClassification, TextData
 from ftlight.errors import UserError
-from ftlight.nonfinite import IN_A_ROW, Guard
+from ftlight.nonfinite import IN_A_ROW, Fault, Guard
 from ftlight.task import Step
 
 
@@ -248,3 +249,29 @@ def test_the_option_reaches_the_task(bert: str, toy: str, tmp_path: Path, capfd:
     assert task.guard.mode == "skip"
     assert main(["fit", "--model", "TextClassification", "--model.backbone", bert, "--data.train", toy, "--model.nonfinite", "pass"]) == 2
     assert "model.nonfinite: expected one of 'stop', 'skip'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("here", "elsewhere"), [(True, False), (False, True), (False, False)])
+def test_processes_vote_where_no_norm_is_known(here: bool, elsewhere: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under fp16's scaler, which itself leaves out such steps: one process alone may see the fault, and all must stop."""
+    other = Fault(1, math.nan, math.nan, [7])
+    monkeypatch.setattr(
+        "torch.distributed.all_gather_object", lambda everyone, mine: everyone.__setitem__(slice(None), [mine, [other] * elsewhere])
+    )
+
+    class Strategy:
+        asked: ClassVar[list[bool]] = []
+
+        def reduce_boolean_decision(self, decision: bool, all: bool) -> bool:
+            self.asked.append(decision)
+            return decision or elsewhere
+
+    trainer = types.SimpleNamespace(strategy=Strategy(), world_size=2, is_global_zero=True)
+    guard = Guard("stop")
+    guard.watch(1, {"index": [3]}, torch.tensor(math.inf if here else 1.0))
+    if here or elsewhere:
+        with pytest.raises(UserError, match=rf"^step 1: the loss is {'inf in row 3' if here else 'nan in row 7'} of train; "):
+            guard.settle(trainer, None)
+    else:
+        guard.settle(trainer, None)
+    assert Strategy.asked == [here]
