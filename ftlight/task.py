@@ -6,7 +6,6 @@ import contextlib
 import functools
 import logging
 import math
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -19,9 +18,10 @@ from torch import Tensor, nn
 from ftlight import adapters, memory, optim, schedule, secrets
 from ftlight import backbone as bb
 from ftlight.caching import Cache
+from ftlight.checkpoint import load
 from ftlight.config import options
 from ftlight.data.module import DataModule
-from ftlight.errors import UserError, holds_code
+from ftlight.errors import UserError
 from ftlight.freezing import Freezing
 from ftlight.layers import layer_groups
 from ftlight.metrics.collected import Collected, Rows
@@ -132,6 +132,7 @@ class Task(L.LightningModule):
         self.fed_by: DataModule | None = None
         self.evidence: dict[str, Evidence] = {}
         self._seen = nn.ModuleDict({"val": Collected(), "test": Collected()})
+        self.train_losses: list[Tensor] = []  # of the epoch so far
         self._losses: dict[str, list[Tensor]] = {}
         self.guard, self._size = Guard(nonfinite), ""
 
@@ -227,7 +228,7 @@ class Task(L.LightningModule):
             loss = self.step(batch).loss
         assert loss is not None
         loss = self.guard.watch(self.trainer.global_step + 1, batch, loss)
-        self._losses.setdefault("train", []).append(loss.detach())
+        self.train_losses.append(loss.detach())
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.trainer.global_step + 1) % every == 0:
             self.log("train/loss_step", loss.detach(), batch_size=1)
@@ -236,14 +237,14 @@ class Task(L.LightningModule):
     @property
     def train_loss(self) -> Tensor:
         """Mean loss of the epoch's training batches so far on this device, a scalar; nan before the first."""
-        losses = self._losses.get("train") or [torch.tensor(float("nan"), device=self.device)]
+        losses = self.train_losses or [torch.tensor(float("nan"), device=self.device)]
         return torch.stack(losses).float().nanmean()  # nan: a step that was left out
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's mean training loss."""
         self.guard.settle(self.trainer, self.data)
         self.log("train/loss", self.train_loss, sync_dist=True, batch_size=1)
-        self._losses["train"] = []
+        self.train_losses = []
 
     def on_train_end(self) -> None:
         """Says what was left out."""
@@ -362,10 +363,7 @@ class Task(L.LightningModule):
 
     def restore(self, path: str | Path) -> None:
         """Takes the weights of a checkpoint."""
-        try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise holds_code(path) from error
+        checkpoint = load(path)
         self.on_load_checkpoint(checkpoint)
         self.load_state_dict(checkpoint["state_dict"])
 

@@ -169,9 +169,12 @@ def test_a_checkpoint_that_is_code_is_refused(fit: Run, toy: str, marker: Path, 
         for words in (again, ["test", str(folder), "--data.test", toy, "--ckpt_path", str(evil)]):
             capfd.readouterr()
             assert main(words) == 2
-            assert capfd.readouterr().err.splitlines()[-1].startswith(f"ftlight: error: {evil}: these are no weights that can be read")
+            said = ": these are no weights that can be read" if form == "torch" else " is damaged: it is not whole"
+            err = capfd.readouterr().err
+            assert err.splitlines()[-1].startswith(f"ftlight: error: {evil}{said}")
+            assert "weights_only" not in err
         evil.replace(folder / "checkpoints" / "best.ckpt")
-        with pytest.raises(UserError, match="no code in it is run"):
+        with pytest.raises(UserError, match="no code in it is run" if form == "torch" else "is damaged"):
             load(str(folder))
     assert not marker.exists()
 
@@ -191,7 +194,7 @@ def test_a_checkpoint_from_an_address_is_not_unpickled(
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)  # serves the test's own folder
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        with pytest.raises(pickle.UnpicklingError):
+        with pytest.raises(UserError):
             CheckpointIO().load_checkpoint(f"http://127.0.0.1:{server.server_port}/evil.ckpt", weights_only=asked)
     finally:
         server.shutdown()
