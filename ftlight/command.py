@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftlight import config, run
+from ftlight import config, run, secrets
 from ftlight.errors import UserError, nearest
 
 # One word on the command line for an option inside.
@@ -82,6 +82,7 @@ def resolve(verb: str, words: Words, trainer: type) -> tuple[dict[str, Any], dic
         _use_run(folder, merged, words, verb)
     elif verb == "fit":
         words.options.setdefault("trainer.name", _name(words.configs[-1]) if words.configs else merged["model"][0])
+    _ask_again(merged, places, words.options)
     checkpoint = words.options.get("ckpt_path")
     if checkpoint is not None and not Path(checkpoint).is_file():
         beside = [p.name for p in Path(checkpoint).parent.glob("*.ckpt")]
@@ -138,6 +139,27 @@ def _use_run(folder: Path, merged: dict[str, Any], words: Words, verb: str) -> N
         merged["trainer"]["precision"] = "32-true"
     wanted = words.options.get("ckpt_path", "best")
     words.options["ckpt_path"] = str(folder / "checkpoints" / f"{wanted}.ckpt") if wanted in ("best", "last") else wanted
+
+
+def _ask_again(merged: dict[str, Any], places: dict[str, str], options: Collection[str]) -> None:
+    """Refuses the placeholders of secrets, except where the command line gives them again.
+
+    Raises:
+        UserError: a secret is not given again; says how.
+    """
+    faults = []
+    sections = {"model": merged["model"][1], "data": merged["data"][1], "trainer": merged["trainer"]}
+    for key in secrets.left_out(sections):
+        option = key.replace(".init_args.", ".")
+        section, _, name = option.partition(".")
+        if any(option == o or option.startswith(f"{o}.") for o in options):
+            sections[section].pop(name, None)  # the placeholder may not even be of the option's type
+            continue
+        whole = re.match(r"(.+?)\.\d", option)
+        how = f"give all of {whole[1]} in a YAML after this one: -c FILE" if whole else f"give it again: --{option} VALUE"
+        faults.append(f"{option} is a secret, which a run does not keep; {how}")
+    if faults:
+        raise UserError(placed("\n".join(faults), places))
 
 
 def _check_options(verb: str, words: Words, expanded: dict[str, Any], trainer: type) -> None:

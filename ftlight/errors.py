@@ -20,6 +20,11 @@ def user_error(error: BaseException) -> UserError | None:
     return chain
 
 
+def holds_code(path: object) -> UserError:
+    """The fault of a file of weights that cannot be read without running what is in it."""
+    return UserError(f"{path}: these are no weights that can be read: the file is damaged or holds more than tensors; no code in it is run")
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Returns ``; did you mean "x"?`` for the name closest to ``name``, or nothing.
 

@@ -21,6 +21,7 @@ import yaml
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from ftlight import secrets
 from ftlight.checkpoint import replacing
 from ftlight.errors import UserError
 
@@ -187,7 +188,7 @@ def facts(seed: int | None, digests: Mapping[str, str]) -> dict[str, Any]:
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "status": "running",
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *secrets.command(sys.argv[1:])],
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "git": {"commit": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)},
         "versions": {"python": platform.python_version(), **{p: version(p) for p in STACK}},

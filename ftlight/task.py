@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -13,15 +15,17 @@ import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch import Tensor, nn
 
-from ftlight import adapters, optim, schedule, sharding
+from ftlight import adapters, memory, optim, schedule, secrets, sharding
 from ftlight import backbone as bb
 from ftlight.caching import Cache
 from ftlight.checkpoint import load
+from ftlight.config import options
 from ftlight.data.module import DataModule
 from ftlight.errors import UserError
 from ftlight.freezing import Freezing
 from ftlight.layers import layer_groups
 from ftlight.metrics.collected import Collected, Rows
+from ftlight.nonfinite import Guard, Mode
 from ftlight.prefix_cache import digest
 
 log = logging.getLogger(__name__)
@@ -84,6 +88,7 @@ class Task(L.LightningModule):
         unfreeze: what trains: all, head, last:N, lp_ft, gradual, bias or norm; or a list of stages.
         cache: whether frozen layers run once and their output is kept: true, false, or auto where that saves time.
         cache_gb: the most that kept output may take on the disk, in GB.
+        nonfinite: what is done where a loss or gradient is not finite: stop, or skip to leave that optimizer step out.
         peft: adapters instead of whole layers: lora, dora, loha, lokr or ia3; or the options of peft's config (r, lora_alpha, …).
     """
 
@@ -107,6 +112,7 @@ class Task(L.LightningModule):
         unfreeze: Any = "all",
         cache: Cache = "auto",
         cache_gb: float = 4.0,
+        nonfinite: Mode = "stop",
         peft: Any = None,
     ) -> None:
         super().__init__()
@@ -128,6 +134,7 @@ class Task(L.LightningModule):
         self._seen = nn.ModuleDict({"val": Collected(), "test": Collected()})
         self.train_losses: list[Tensor] = []  # of the epoch so far
         self._losses: dict[str, list[Tensor]] = {}
+        self.guard, self._size = Guard(nonfinite), ""
 
     def load(self, auto: str = "AutoModel", **config: Any) -> nn.Module:
         """The pre-trained model, with adapters where they are asked for.
@@ -215,13 +222,17 @@ class Task(L.LightningModule):
         Raises:
             UserError: a subclass has left it out.
         """
+        self.guard = Guard(self.guard.mode)
         if not any(isinstance(c, Freezing) for c in self.trainer.callbacks):  # type: ignore[attr-defined]
             raise UserError(f"{type(self).__name__}.configure_callbacks: add your callbacks to those of super().configure_callbacks()")
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of a training batch."""
-        loss = self.step(batch).loss
+        self._size = memory.size(batch)
+        with self._explained():
+            loss = self.step(batch).loss
         assert loss is not None
+        loss = self.guard.watch(self.trainer.global_step + 1, batch, loss)
         self.train_losses.append(loss.detach())
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.trainer.global_step + 1) % every == 0:
@@ -232,12 +243,22 @@ class Task(L.LightningModule):
     def train_loss(self) -> Tensor:
         """Mean loss of the epoch's training batches so far on this device, a scalar; nan before the first."""
         losses = self.train_losses or [torch.tensor(float("nan"), device=self.device)]
-        return torch.stack(losses).float().mean()
+        return torch.stack(losses).float().nanmean()  # nan: a step that was left out
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's mean training loss."""
+        self.guard.settle(self.trainer, self.data)
         self.log("train/loss", self.train_loss, sync_dist=True, batch_size=1)
         self.train_losses = []
+
+    def on_train_end(self) -> None:
+        """Says what was left out."""
+        self.guard.close()
+
+    def _explained(self, trains: bool = True) -> contextlib.AbstractContextManager[None]:
+        """Says what to do where the device has not enough memory."""
+        ours = isinstance(self.data, DataModule)
+        return memory.explained(lambda: memory.words(self._size, options(type(self.data)) if ours else (), trains))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Gathers a validation batch."""
@@ -266,7 +287,9 @@ class Task(L.LightningModule):
         return self.data.rows(split, numbers) if isinstance(self.data, DataModule) else [{}] * len(numbers)
 
     def _gather(self, stage: str, batch: dict[str, Any]) -> None:
-        result = self.evaluate(batch)
+        self._size = memory.size(batch)
+        with self._explained(trains=False):
+            result = self.evaluate(batch)
         if result.loss is None:
             raise UserError(f"{stage}: the rows have no labels")
         units = len(batch["index"]) if result.weight is None else result.weight
@@ -309,7 +332,9 @@ class Task(L.LightningModule):
         return digest(self._fixed_weights().items())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leaves out what adapters have fixed, and notes what it was."""
+        """Leaves out secrets, and what adapters have fixed, and notes what it was."""
+        for key in {"hyper_parameters", "datamodule_hyper_parameters"} & checkpoint.keys():  # of save_hyperparameters()
+            checkpoint[key] = secrets.redact(checkpoint[key])
         if self.peft is not None:
             fixed = self.fixed
             for key in ("state_dict", "current_model_state"):  # the latter is that of an average of the weights
@@ -362,14 +387,31 @@ class Task(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips by the global norm; Lightning's own refuses a fused optimizer under bf16-mixed, where nothing is scaled."""
-        strategy = self.trainer.strategy
-        if self._scaler() is not None or gradient_clip_algorithm == "value" or isinstance(strategy, DeepSpeedStrategy):
+        """Clips by the global norm, and keeps gradients that are not finite from the weights.
+
+        Lightning's own refuses a fused optimizer under bf16-mixed, where nothing is scaled.
+        """
+        strategy, step = self.trainer.strategy, self.trainer.global_step + 1
+        norm: Tensor | None = None
+        if self._scaler() is not None or isinstance(strategy, DeepSpeedStrategy):  # these leave out such a step themselves
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        elif gradient_clip_val and isinstance(strategy, FSDPStrategy):  # only it knows the norm of what is sharded
-            strategy.model.clip_grad_norm_(gradient_clip_val)  # type: ignore[union-attr, operator]
-        elif gradient_clip_val:
-            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        elif isinstance(strategy, FSDPStrategy) and gradient_clip_algorithm != "value":  # only it knows the norm of what is sharded
+            norm = strategy.model.clip_grad_norm_(gradient_clip_val or math.inf)  # type: ignore[union-attr, operator]
+        else:
+            norm = nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+            if gradient_clip_algorithm == "value":
+                self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            elif gradient_clip_val:
+                nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, norm)
+        if norm is not None:
+            self.guard.hold(step, optimizer, norm)
+        if self.device.type == "cpu" or step % (self.trainer.log_every_n_steps or 50) == 0:  # type: ignore[attr-defined]
+            self.guard.settle(self.trainer, self.data)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Runs backward and the optimizer."""
+        with self._explained():
+            super().optimizer_step(*args, **kwargs)
 
     def _scaler(self) -> Any:
         """The gradient scaler of fp16, or None."""

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from ftlight import secrets
 from ftlight.errors import UserError
 from ftlight.stops import AGAIN
+
+
+class _Logger(WandbLogger):
+    """W&B's logger, which takes no secrets: Lightning hands it whatever a module has called its hyperparameters."""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        """Adds hyperparameters to the config."""
+        super().log_hyperparams(secrets.redact(vars(params) if isinstance(params, Namespace) else params))
 
 
 def start(project: str, folder: Path, config: Mapping[str, Any], labels: Sequence[str], known: str | None = None) -> WandbLogger:
@@ -21,14 +35,26 @@ def start(project: str, folder: Path, config: Mapping[str, Any], labels: Sequenc
     mode: Any = os.environ.get("WANDB_MODE", "online")  # wandb itself reads it once in a process
     settings = wandb.Settings(silent=True, console="off", mode=mode)  # our own screen says where the run is
     name = f"{folder.parent.name}/{folder.name}"
-    logger = WandbLogger(project=project, name=name, save_dir=str(folder), settings=settings, id=known)
+    logger = _Logger(project=project, name=name, save_dir=str(folder), settings=settings, id=known)
     try:
-        run = logger.experiment
+        with _clean_command():
+            run = logger.experiment
     except wandb.errors.Error as error:
         why = " ".join(str(error).split())
         raise UserError(f"W&B: {why} (wandb login, or WANDB_MODE=offline)") from error
-    run.config.update({**config, "labels": list(labels)}, allow_val_change=True)
+    run.config.update({**secrets.redact(config), "labels": list(labels)}, allow_val_change=True)
     return logger
+
+
+@contextlib.contextmanager
+def _clean_command() -> Iterator[None]:
+    """Keeps secrets out of the command line, which W&B notes when a run begins."""
+    given = sys.argv
+    sys.argv = [*given[:1], *secrets.command(given[1:])]
+    try:
+        yield
+    finally:
+        sys.argv = given
 
 
 def confusion(loggers: Sequence[Any], stage: str, matrix: Tensor | None, labels: Sequence[str]) -> None:

@@ -284,12 +284,11 @@ def test_paths_stay_inside(base: str, path: str, root: str, name: str | None) ->
 
 def test_a_zip_is_read_in_place(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("../out.jpg", PHOTO)
         archive.writestr("__MACOSX/cat/._1.jpg", b"x")
         archive.writestr("cat/.hidden.jpg", b"x")
         archive.writestr("cat/1.jpg", PHOTO)
     place = str(tmp_path / "a.zip")
-    assert [n for n in image_files.members(place) if n.startswith("cat")] == ["cat/1.jpg"]
+    assert image_files.members(place) == ["cat/1.jpg"]
     assert image_files.read(place, "cat/1.jpg", "") == PHOTO
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip"]
     with pytest.raises(images.Bad, match="no such file"):

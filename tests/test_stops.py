@@ -102,7 +102,12 @@ def free_port() -> str:
 def test_two_processes_stop_together_whichever_is_signalled(home: Path, tmp_path: Path) -> None:
     rows = {name: str(home / f"{name}.csv") for name in ("validation", "test")} | {"train": write_csv(tmp_path / "train.csv", toy_rows(48))}
     shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "TORCHELASTIC_RUN_ID": "x"}
-    shared |= {"LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "PYTHONPATH": f"{TESTS}:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
+    shared |= {
+        "LOCAL_WORLD_SIZE": "2",
+        "GROUP_RANK": "0",
+        "PYTHONPATH": f"{TESTS}:{os.environ.get('PYTHONPATH', '')}",
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, str(TESTS / "ddp_stops.py"), str(home / "bert"), json.dumps(rows), str(tmp_path)]
     started = []
     for rank in ("0", "1"):

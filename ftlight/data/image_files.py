@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ftlight.data import files, images
+from ftlight.data import archives, files, images
 from ftlight.errors import UserError, listing, nearest
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif", ".heic", ".heif")
@@ -38,10 +38,15 @@ def open_zip(place: str) -> zipfile.ZipFile:
 
 @functools.lru_cache(8)
 def _open_zip(place: str, process: int, changed: int) -> zipfile.ZipFile:
+    path = Path(place).expanduser()
     try:
-        return zipfile.ZipFile(Path(place).expanduser())
+        found = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         raise UserError(f"{place}: not a readable zip ({error})") from None
+    if fault := archives.fault(found.infolist(), path.stat().st_size):
+        found.close()
+        raise UserError(f"{place}: {fault}")
+    return found
 
 
 def members(place: str) -> list[str]:

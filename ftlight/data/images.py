@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftlight.backbone import locate
+from ftlight.backbone import locate, refuse_code
 from ftlight.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -184,6 +184,7 @@ def processor(name: str, size: int | None = None) -> Any:
     try:
         found = load()
     except (OSError, ValueError, ImportError) as error:
+        refuse_code(name, error)
         why = str(error).strip().splitlines()[0]
         raise UserError(f"model.backbone: no image processor in {name} ({why}); it needs a preprocessor_config.json") from None
     changes = sized(found.to_dict(), size) if size else {}

@@ -4,7 +4,7 @@
 
 A BERT made on the spot, dropout on, is fine-tuned with the schedule ``gradual``, the cache of frozen layers on, and a checkpoint
 every two steps. A process of its own trains (``fit -c X.yaml --run DIR --resume auto``), is killed with signal 9 after a random
-time, and is started again, until the run is done; then a new run begins, until there were so many kills. Times are uniform over
+time, and is started again, five times at most, and then until it is done; then a new run begins, until there were so many kills. Times are uniform over
 what is left of the length of an undisturbed training, so that they fall into start, filling the cache, steps, validations, saves
 and the test.
 Every other kill waits instead for a save to begin and comes within 20 ms of that. TMPDIR is on another file system.
@@ -30,7 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-STEPS = 48
+STEPS, PER_RUN = 48, 5
 CONFIG = """
 model: {{task: TextClassification, backbone: {home}/bert, unfreeze: gradual, cache: true, lr: 1e-3}}
 data: {{train: {home}/train.csv, validation: {home}/validation.csv, test: {home}/test.csv, batch_size: 8}}
@@ -237,7 +237,7 @@ def main() -> None:
     print(f"undisturbed: {STEPS} steps in {seconds:.1f} s; TMPDIR on {'another' if other else 'the same'} file system", flush=True)
     while kills < options.kills:
         folder = home / f"run{runs}"
-        more, while_saving, unreadable = disturb(home, folder, temporary, seconds, options.kills - kills, draw)
+        more, while_saving, unreadable = disturb(home, folder, temporary, seconds, min(PER_RUN, options.kills - kills), draw)
         found = result(folder)
         differ = [name for name in wanted if wanted[name] != found[name]]
         kills, saving, broken, runs, same = kills + more, saving + while_saving, broken + unreadable, runs + 1, same + (not differ)
