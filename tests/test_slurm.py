@@ -28,7 +28,7 @@ ClusterName=ftlight
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.sock,cred_expire=5  # a requeued job waits that long, by default two minutes
+AuthInfo=socket={folder}/munge.sock,cred_expire=2  # a requeued job waits that long, by default two minutes
 SlurmctldPort={ports[0]}
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
@@ -187,7 +187,7 @@ class Rows(Callback):
     """Notes the rows of each batch; slow until the job is signalled."""
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        numbers = " ".join(map(str, batch["index"].tolist()))
+        numbers = " ".join(map(str, batch["index"]))
         with pathlib.Path(f"rows-{trainer.global_rank}.txt").open("a") as file:
             file.write(f"{trainer.current_epoch} {trainer.global_step} {numbers}\\n")
         if "SLOW" in os.environ and "SLURM_RESTART_COUNT" not in os.environ:
