@@ -28,7 +28,7 @@ ClusterName=ftlight
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.sock,cred_expire=2  # a requeued job waits that long, by default two minutes
+AuthInfo=socket={folder}/munge.sock,cred_expire=5  # the least; a requeued job waits that long, by default two minutes
 SlurmctldPort={ports[0]}
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
@@ -37,7 +37,7 @@ SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
 SlurmdParameters=config_overrides
-ProctrackType=proctrack/pgid
+ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
 SwitchType=switch/none
@@ -47,8 +47,8 @@ SelectTypeParameters=CR_CPU
 ReturnToService=2
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2
 PartitionName=main Nodes=n1,n2 Default=YES PriorityTier=1 GraceTime=30
 PartitionName=urgent Nodes=n1,n2 PriorityTier=2 PreemptMode=off
 """
@@ -66,7 +66,7 @@ def until(what: str, condition: Callable[[], Any], seconds: float, hint: Callabl
 
 
 class Cluster:
-    """A controller and two nodes of one CPU each, in a folder."""
+    """A controller and two nodes of two CPUs each, in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -127,9 +127,10 @@ class Cluster:
                 continue
         return found
 
-    def logs(self) -> str:
+    def logs(self, *more: Path) -> str:
         """The ends of all logs."""
-        return "\n".join(f"== {p.name}\n{p.read_text(errors='replace')[-2000:]}" for p in sorted(self.folder.glob("*.log")))
+        files = [p for p in (*sorted(self.folder.glob("*.log")), *more) if p.is_file()]
+        return "\n".join(f"== {p.name}\n{p.read_text(errors='replace')[-3000:]}" for p in files)
 
     def ask(self, *command: str) -> str:
         """What a command of SLURM says."""
@@ -157,7 +158,7 @@ class Cluster:
             state = self.fact(job, "JobState")
             return state if state in OVER and not self.ask("squeue", "-h", "-j", job) else ""
 
-        return until(f"job {job}", over, seconds, lambda: log.read_text() if log and log.is_file() else self.logs())
+        return until(f"job {job}", over, seconds, lambda: self.logs(*([log] if log else [])))
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +170,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if os.geteuid() != 0:
         pytest.skip("only root can start SLURM's daemons")
     made = Cluster(tmp_path_factory.mktemp("slurm"))
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that what follows "finally" is done
     try:
         try:
             made.start()
@@ -177,6 +179,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
     finally:
         made.stop()
+        signal.signal(signal.SIGTERM, before)
 
 
 ROWS = '''
@@ -184,13 +187,13 @@ import os, pathlib, time
 from lightning.pytorch.callbacks import Callback
 
 class Rows(Callback):
-    """Notes the rows of each batch; slow until the job is signalled."""
+    """Notes the rows of each batch; slow while the job is to be stopped."""
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         numbers = " ".join(map(str, batch["index"]))
         with pathlib.Path(f"rows-{trainer.global_rank}.txt").open("a") as file:
             file.write(f"{trainer.current_epoch} {trainer.global_step} {numbers}\\n")
-        if "SLOW" in os.environ and "SLURM_RESTART_COUNT" not in os.environ:
+        if int(os.environ.get("SLURM_RESTART_COUNT", 0)) < int(os.environ.get("STOPS", 0)):
             time.sleep(0.5)
 '''
 TRAIN, EPOCHS, BATCH = 96, 4, 4
@@ -243,12 +246,50 @@ def rows_seen(folder: Path) -> list[list[list[int]]]:
     return [[[int(n) for n in line.split()] for line in (folder / f"rows-{rank}.txt").read_text().splitlines()] for rank in range(2)]
 
 
+STAND_IN = """#!{python}
+import os, signal, sys, time
+
+def say(*words):
+    with open("said.txt", "a") as file:
+        print(*words, file=file)
+
+def stop(number, frame):
+    time.sleep(1)
+    say("saved", signal.Signals(number).name)
+    sys.exit(75)
+
+if "EARLY" not in os.environ:
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGUSR1, stop)
+say("start", *sys.argv[1:])
+if "SLURM_RESTART_COUNT" not in os.environ:
+    time.sleep(90)
+say("done")
+"""
+
+
 def lines(file: Path) -> int:
     return len(file.read_text().splitlines()) if file.is_file() else 0
 
 
+def stand_in(cluster: Cluster, folder: Path, *options: str, **environ: str) -> str:
+    """Submits the template with a program in ftlight's place that stops as it does, at once. Returns the job's id."""
+    python = folder / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(STAND_IN.format(python=sys.executable))
+    python.chmod(0o755)
+    return cluster.submit(folder, "--nodes=1", *options, PATH=os.pathsep.join([str(python.parent), cluster.env["PATH"]]), **environ)
+
+
 @pytest.fixture(scope="module")
-def unbroken(cluster: Cluster, bert: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def short_of_time(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a job that gets a minute, and its id; SLURM signals it 5 to 35 seconds after its start, beside other tests."""
+    folder = tmp_path_factory.mktemp("short")
+    return folder, stand_in(cluster, folder, "--time=1", "--signal=USR1@25")
+
+
+@pytest.fixture(scope="module")
+def unbroken(cluster: Cluster, short_of_time: tuple[Path, str], bert: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a job over two nodes that nothing stopped, and its id."""
     folder = tmp_path_factory.mktemp("unbroken")
     prepare(folder, bert)
@@ -270,18 +311,19 @@ def test_two_nodes_see_every_row_once(unbroken: tuple[Path, str]) -> None:
     assert json.loads((run / "test_metrics.json").read_text())["test/rows"] == 30
 
 
-@pytest.mark.parametrize("how", ["usr1", "requeue"])
-def test_stopped_and_requeued_is_the_same_as_unbroken(
-    cluster: Cluster, unbroken: tuple[Path, str], bert: str, tmp_path: Path, how: str
-) -> None:
+def test_stopped_and_requeued_is_the_same_as_unbroken(cluster: Cluster, unbroken: tuple[Path, str], bert: str, tmp_path: Path) -> None:
     prepare(tmp_path, bert)
-    job = cluster.submit(tmp_path, SLOW="1")
-    log = tmp_path / f"slurm-{job}.out"
-    until("five steps", lambda: lines(tmp_path / "rows-1.txt") >= 5, 90, lambda: log.read_text() if log.is_file() else cluster.logs())
-    # what --signal=USR1@120 sends before the end of the time, or what makes the scheduler stop and start a job
-    cluster.ask(*(["scancel", "--signal=USR1", job] if how == "usr1" else ["scontrol", "requeue", job]))
+    job = cluster.submit(tmp_path, STOPS="2")
+    log, seen = tmp_path / f"slurm-{job}.out", tmp_path / "rows-1.txt"
+    until("5 steps", lambda: lines(seen) >= 5, 120, lambda: cluster.logs(log))
+    cluster.ask("scancel", "--signal=USR1", job)  # what --signal=USR1@120 sends before the end of the time
+    until("a requeue", lambda: cluster.fact(job, "Restarts") == "1", 60, lambda: cluster.logs(log))
+    stopped = lines(seen)
+    until("5 steps more", lambda: lines(seen) >= stopped + 5, 120, lambda: cluster.logs(log))
+    cluster.ask("scontrol", "requeue", job)  # the scheduler stops it: SIGTERM
     assert cluster.wait(job, log=log) == "COMPLETED", log.read_text()
-    assert cluster.fact(job, "Restarts") == "1", log.read_text()
+    assert cluster.fact(job, "Restarts") == "2", log.read_text()
+    assert log.read_text().count("going on from step") == 2
     runs = list((tmp_path / "runs").glob("slurm-*"))
     assert [r.name for r in runs] == [f"slurm-{job}"]
     assert rows_seen(tmp_path) == rows_seen(unbroken[0])  # none lost, none twice
@@ -293,7 +335,7 @@ def test_stopped_and_requeued_is_the_same_as_unbroken(
 
 def test_an_array_makes_independent_runs(cluster: Cluster, bert: str, tmp_path: Path) -> None:
     prepare(tmp_path, bert)
-    job = cluster.submit(tmp_path, "--array=1-4", "--nodes=1", words=("--trainer.max_epochs", "1"))
+    job = cluster.submit(tmp_path, "--array=1-4", "--nodes=1", words=("--trainer.max_epochs", "1", "--test", "false"))
     runs = {seed: tmp_path / "runs" / f"slurm-{job}_{seed}" for seed in range(1, 5)}
     for seed, run in runs.items():
         log = tmp_path / f"slurm-{job}_{seed}.out"
@@ -304,43 +346,24 @@ def test_an_array_makes_independent_runs(cluster: Cluster, bert: str, tmp_path: 
     assert len({digest(run) for run in runs.values()}) == 4
 
 
-STAND_IN = """#!{python}
-import os, signal, sys, time
-
-def say(*words):
-    with open("said.txt", "a") as file:
-        print(*words, file=file)
-
-def stop(number, frame):
-    time.sleep(1)
-    say("saved", signal.Signals(number).name)
-    sys.exit(75)
-
-signal.signal(signal.SIGTERM, stop)
-signal.signal(signal.SIGUSR1, stop)
-say("start", *sys.argv[1:])
-if "SLURM_RESTART_COUNT" not in os.environ:
-    time.sleep(90)
-say("done")
-"""
-
-
-@pytest.mark.parametrize("how", ["cancelled", "preempted", "out of time"])
-def test_a_job_that_stopped_is_tried_again_unless_it_was_cancelled(cluster: Cluster, tmp_path: Path, how: str) -> None:
-    python = tmp_path / "bin" / "python"  # behaves as ftlight does, at once
-    python.parent.mkdir()
-    python.write_text(STAND_IN.format(python=sys.executable))
-    python.chmod(0o755)
-    limit = ["--time=1", "--signal=USR1@55"] if how == "out of time" else []
-    path = os.pathsep.join([str(python.parent), cluster.env["PATH"]])
-    job = cluster.submit(tmp_path, "--nodes=1", *limit, PATH=path)
-    log, said = tmp_path / f"slurm-{job}.out", tmp_path / "said.txt"
-    until("start", lambda: lines(said) == 1, 60, cluster.logs)
-    if how == "cancelled":
-        cluster.ask("scancel", job)
-    elif how == "preempted":
-        cluster.ask("srun", "--partition=urgent", "--nodes=2", "true")
-    assert cluster.wait(job, log=log) == ("CANCELLED" if how == "cancelled" else "COMPLETED"), log.read_text()
+@pytest.mark.parametrize("how", ["cancelled", "preempted", "ended before training"])
+def test_a_job_that_was_stopped_is_tried_again_unless_cancelled(cluster: Cluster, tmp_path: Path, how: str) -> None:
+    job = stand_in(cluster, tmp_path, **({"EARLY": "1"} if how == "ended before training" else {}))
+    said = tmp_path / "said.txt"
+    until("start", lambda: lines(said), 60, cluster.logs)
+    stop = {
+        "cancelled": ["scancel", job],
+        "preempted": ["srun", "--partition=urgent", "--nodes=2", "--exclusive", "true"],
+        "ended before training": ["scancel", "--signal=USR1", job],
+    }
+    cluster.ask(*stop[how])
+    assert cluster.wait(job) == ("CANCELLED" if how == "cancelled" else "COMPLETED")
     start = f"start -m ftlight fit -c x.yaml --run runs/slurm-{job} --resume auto --trainer.num_nodes 1 --trainer.devices 1"
-    saved = f"saved {'SIGUSR1' if how == 'out of time' else 'SIGTERM'}"
-    assert said.read_text().splitlines() == [start, saved, *([] if how == "cancelled" else [start, "done"])]
+    again = {"cancelled": ["saved SIGTERM"], "preempted": ["saved SIGTERM", start, "done"], "ended before training": [start, "done"]}
+    assert said.read_text().splitlines() == [start, *again[how]]
+
+
+def test_a_job_whose_time_is_over_goes_on(cluster: Cluster, short_of_time: tuple[Path, str]) -> None:
+    folder, job = short_of_time
+    assert cluster.wait(job) == "COMPLETED"
+    assert [line.split(" -m ")[0] for line in (folder / "said.txt").read_text().splitlines()] == ["start", "saved SIGUSR1", "start", "done"]
