@@ -41,7 +41,7 @@ class Cached:
         self.store: pc.Store | None = None
         self.checked: set[str] = set()
         self.off: set[str] = set()
-        self.moved = False
+        self.moved: set[str] = set()
 
     def begin(self, trainer: Any, task: Any, cut: int, stage: str) -> None:
         """Opens the store of the activations below ``cut`` and fills it where it is not there yet; keeps one that is open."""
@@ -172,8 +172,10 @@ class Cached:
         if self.store is None or self.tap is None or split in self.off:
             return
         if first:  # an average of the weights may stand in for them while it is validated
-            self.moved = pc.quick(self._below()) != self.weights
-        if self.moved:
+            self.moved.discard(split)
+            if pc.quick(self._below()) != self.weights:
+                self.moved.add(split)
+        if split in self.moved:
             return
         if split not in self.checked:
             self.checked.add(split)

@@ -2,81 +2,77 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from ftlight import backbone, freezing, optim, run, screen, summary, tracking
+from ftlight import checkpoint as files
 from ftlight.data.module import DataModule
-from ftlight.errors import UserError
+from ftlight.errors import UserError, listing, nearest
+from ftlight.stops import Stopped
 from ftlight.task import Evidence, Task
 
+log = logging.getLogger(__name__)
+
 STEPS, EPOCHS = 1000, (3, 30)  # aimed at, and bounds of epochs, where max_epochs is not given
-SAVE_EVERY, SAVE_APART = 600.0, 60.0  # seconds: at least so often, and at epoch ends no more often than that
 
 
-class Best(ModelCheckpoint):
+class Best(Checkpoint):
     """Keeps the weights that are best by the task's monitor as best.ckpt; a run that goes on in a new folder takes them along."""
 
     def __init__(self, monitor: str, mode: str) -> None:
-        super().__init__(monitor=monitor, mode=mode, filename="best", save_weights_only=True, enable_version_counter=False)
+        self.monitor, self.sign = monitor, -1.0 if mode == "min" else 1.0
+        self.score: float | None = None
+        self.best_model_path = ""  # where Lightning looks for it
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the best score and its file; Lightning's own drops both where the folder is another."""
-        old, folder = Path(state_dict["best_model_path"]), Path(str(self.dirpath))
-        if old.is_file() and folder != old.parent:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(old, folder / old.name)
-            score, path = state_dict["best_model_score"], str(folder / old.name)
-            moved = {"dirpath": str(folder), "best_model_path": path, "kth_best_model_path": path, "best_k_models": {path: score}}
-            state_dict = {**state_dict, **moved}
-        super().load_state_dict(state_dict)
+    def on_validation_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
+        """Saves the weights where their score is the best so far; an undefined one is the worst.
 
-
-class Last(Checkpoint):
-    """Keeps last.ckpt, with all that is needed to go on: at ends of epochs, every 10 minutes, at the end, on Ctrl-C."""
-
-    def __init__(self) -> None:
-        self.saved = time.monotonic()
-
-    def _save(self, trainer: Any, after: float = 0.0) -> None:
-        due = trainer.strategy.reduce_boolean_decision(time.monotonic() - self.saved >= after, all=False)
-        if due and trainer.folder is not None:
-            trainer.save_checkpoint(trainer.folder / "checkpoints" / "last.ckpt")
-            self.saved = time.monotonic()
-
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Saves between batches, when it is time; ranks agree every 16 batches."""
-        if batch_idx % 16 == 0 and batch_idx % trainer.accumulate_grad_batches == 0:
-            self._save(trainer, SAVE_EVERY)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves, unless it just did."""
-        self._save(trainer, SAVE_APART)
-
-    def on_train_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
-        """Saves; where nothing was validated, the weights at the end are the best ones too."""
-        self._save(trainer)
-        if trainer.best_path is not None and not trainer.strategy.broadcast(trainer.best_path.is_file()):
-            trainer.save_checkpoint(trainer.best_path, weights_only=True)
-
-    def on_exception(self, trainer: Any, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """On Ctrl-C says how to go on; saves where one process was training (several cannot be asked now)."""
-        if not isinstance(exception, KeyboardInterrupt) or trainer.folder is None or not trainer.fitting:
+        Raises:
+            UserError: the monitored value is not among the logged ones.
+        """
+        if trainer.state.fn != "fit" or trainer.sanity_checking or trainer.fast_dev_run or trainer.best_path is None:
             return
-        if trainer.world_size == 1 and trainer.global_step > 0 and trainer.training:
-            self._save(trainer)
-        place = run.short(trainer.folder)
-        way = f"to go on: python -m ftlight fit -c {place}/config.yaml --ckpt_path {place}/checkpoints/last.ckpt"
-        if trainer.is_global_zero:
-            saved = (trainer.folder / "checkpoints" / "last.ckpt").is_file()
-            screen.console.print(f"stopped at step {trainer.global_step}; {way if saved else 'nothing was saved yet'}")
+        values = trainer.callback_metrics
+        if self.monitor not in values:
+            raise UserError(
+                f"the monitored value {self.monitor} was not logged{nearest(self.monitor, values)} (there are: {listing(values, 20)})"
+            )
+        value = float(values[self.monitor])
+        worse = math.isnan(value) or (self.score is not None and self.sign * value <= self.sign * self.score)
+        first = not self.best_model_path
+        # a score counts once its weights are on the disk
+        if trainer.strategy.reduce_boolean_decision(first or not worse, all=False) and trainer.save_checkpoint(trainer.best_path, True):
+            self.best_model_path = str(trainer.best_path)
+            self.score = None if math.isnan(value) else value
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score, and where its weights are."""
+        return {"score": self.score, "path": self.best_model_path}
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Restores the best score, where its weights are still there and whole."""
+        state = checkpoint["callbacks"].get(self.state_key)
+        if state is None or trainer.state.fn != "fit" or trainer.best_path is None:
+            return
+        mine, old = trainer.best_path, Path(state["path"] or ".")
+        if trainer.is_global_zero and old.is_file() and old.resolve() != mine.resolve() and not (trainer.resume and mine.is_file()):
+            mine.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(old, mine)
+        trainer.strategy.barrier()
+        why = files.fault(mine) if state["path"] else ""
+        if why:
+            log.warning("%s: %s; the next validation makes it anew", mine, why)
+        elif state["path"]:
+            self.score, self.best_model_path = state["score"], str(mine)
 
 
 class RunFolder(Callback):
@@ -90,25 +86,52 @@ class RunFolder(Callback):
             trainer.folder = Path(trainer.given_run)
             _check_shares(trainer)
             return
-        trainer.folder = Path(_agree(trainer, lambda: str(run.make(trainer.given_run, trainer.run_name))))
+        trainer.folder = Path(_agree(trainer, lambda: str(self._open(trainer))))
+        begun = run.read_json(trainer.folder / "run.json") if trainer.is_global_zero else {}
         for saver in trainer.checkpoint_callbacks:
             if getattr(saver, "dirpath", "") is None:
                 saver.dirpath = str(trainer.folder / "checkpoints")
         if trainer.is_global_zero:
-            self._record(trainer, pl_module)
+            self._record(trainer, pl_module, begun)
         trainer.loggers = [run.MetricsFile(trainer.folder), *trainer.loggers]
         if trainer.wandb_project and trainer.is_global_zero:
-            tracker = tracking.start(trainer.wandb_project, trainer.folder, trainer.config, pl_module.labels)
+            known = begun.get("wandb", {}).get("id")
+            tracker = tracking.start(trainer.wandb_project, trainer.folder, trainer.config, pl_module.labels, known)
             run.update(trainer.folder, wandb={"project": trainer.wandb_project, "id": tracker.experiment.id})
             trainer.loggers = [*trainer.loggers, tracker]
 
-    def _record(self, trainer: Any, task: Any) -> None:
+    def _open(self, trainer: Any) -> Path:
+        """Makes the folder, or takes up the one that is to be gone on with, for this process alone."""
+        folder = run.make(trainer.given_run, trainer.run_name, trainer.resume)
+        trainer.lock = run.lock(folder)
+        files.sweep(folder)
+        files.sweep(folder / "checkpoints")
+        data, begun = trainer.datamodule, run.read_json(folder / "run.json")
+        then, now = begun.get("data_sha256", {}), data.digests if isinstance(data, DataModule) else {}
+        changed = [s for s in now if s in then and then[s] != now[s]]
+        if changed:
+            raise UserError(
+                f"data.{changed[0]}: it was changed since the run {run.short(folder)} began; go on with it as it was, or start anew"
+            )
+        return folder
+
+    def _record(self, trainer: Any, task: Any, begun: Mapping[str, Any]) -> None:
         folder, data = trainer.folder, trainer.datamodule
         if trainer.config_yaml:
-            (folder / "config.yaml").write_text(trainer.config_yaml, encoding="utf-8")
+            for line in run.write_config(folder, trainer.config_yaml):
+                log.info("%s", line)
+        if trainer.resumes_from is None:
+            (folder / "metrics.csv").unlink(missing_ok=True)  # of a run that was ended before it had a checkpoint
         digests = data.digests if isinstance(data, DataModule) else {}
         seed = os.environ.get("PL_GLOBAL_SEED")
-        run.write_json(folder / "run.json", {**run.facts(int(seed) if seed else None, digests), "backbone": task.backbone})
+        facts = {**run.facts(int(seed) if seed else None, digests), "backbone": task.backbone}
+        if begun:
+            for name in (n for n, v in facts["versions"].items() if begun["versions"].get(n) != v):
+                was, now = begun["versions"].get(name), facts["versions"][name]
+                log.info("the run began with %s %s and goes on with %s: weights may not be bit-equal", name, was, now)
+            again = {"command": facts["command"], "started": facts["started"], "versions": facts["versions"]}
+            facts = {**begun, "status": "running", "resumed": [*begun.get("resumed", []), again]}
+        run.write_json(folder / "run.json", facts)
         if isinstance(data, DataModule):
             kind = {} if data.kind is None else {"kind": data.kind}
             run.write_json(folder / "labels.json", {**kind, "labels": task.labels})
@@ -127,7 +150,7 @@ class RunFolder(Callback):
 
     def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
         """Ends at max_steps by a stop: Lightning validates before a stop, but not at max_steps."""
-        if trainer.global_step == trainer.max_steps:
+        if trainer.global_step == optim.max_steps(trainer):
             trainer.should_stop = True
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
@@ -144,8 +167,9 @@ class RunFolder(Callback):
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Notes how the run ended."""
         if trainer.is_global_zero and trainer.folder is not None and trainer.fitting:
-            run.update(trainer.folder, status="stopped" if isinstance(exception, KeyboardInterrupt) else "failed")
-            tracking.finish(trainer.loggers, failed=True)
+            asked = isinstance(exception, (KeyboardInterrupt, Stopped))
+            run.update(trainer.folder, status="stopped" if asked else "failed")
+            tracking.finish(trainer.loggers, exception.code if isinstance(exception, Stopped) else 1)  # type: ignore[arg-type]
 
 
 def _check_shares(trainer: Any) -> None:

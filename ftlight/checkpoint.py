@@ -1,46 +1,203 @@
-"""Checkpoint files that are either whole or not there."""
+"""Checkpoint files that are either whole or not there: written beside their target, checked when read, the one before kept."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
-from collections.abc import Callable, Iterator
+import shutil
+import socket
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from ftlight.errors import UserError
+
+log = logging.getLogger(__name__)
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+LEFT = 3600.0  # seconds after which the part of another machine's process counts as left behind
+
+
+def part_of(path: Path) -> Path:
+    """Where this process writes a file before it takes its place."""
+    return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
+
+
+def left(part: Path) -> bool:
+    """Whether a part was left by a process that is no more: told by its number on this machine, by its age on another."""
+    host, _, number = part.name.removesuffix(".part").rpartition(".")
+    with contextlib.suppress(OSError):
+        if not host.endswith(f".{socket.gethostname()}"):
+            return time.time() - part.stat().st_mtime > LEFT
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            return True
+    return False
+
+
+def sweep(folder: Path) -> None:
+    """Deletes parts that processes left which are no more."""
+    for part in folder.glob("*.part"):
+        if left(part):
+            part.unlink(missing_ok=True)
+
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[IO[bytes]]:
+def replacing(path: str | Path, before: Path | None = None) -> Iterator[IO[bytes]]:
     """Writes a file beside ``path`` and moves it there once it is whole and on the disk.
 
     On any error the old file stays and the part is removed.
+
+    Args:
+        path: the file.
+        before: where the old file is kept, if anywhere.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         with part.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if before is not None and path.exists():
+            os.replace(path, before)  # a kill between the two leaves this one, which is as good
         os.replace(part, path)
+        _sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
 
+def _sync(folder: Path) -> None:
+    """Puts the names of a folder's files on the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def size(data: Any) -> int:
+    """Bytes of the tensors in nested mappings and lists; a tensor that is there twice counts once, as in a file."""
+    seen: dict[int, int] = {}
+
+    def walk(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            seen[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        elif isinstance(value, Mapping):
+            for item in value.values():
+                walk(item)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                walk(item)
+
+    walk(data)
+    return sum(seen.values())
+
+
+@functools.lru_cache(8)
+def _fault(path: Path, changed: int, bytes_: int) -> str:
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()  # torch.save stores a CRC-32 with every tensor; torch.load does not look at it
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        return f"it is not whole ({error})"
+    return f"its part {damaged} is not what was written" if damaged else ""
+
+
+def fault(path: Path) -> str:
+    """Why a checkpoint cannot be used: missing, cut off, or a byte of it another one. Nothing where it is fine."""
+    if not path.exists():
+        return "there is none"
+    if path.is_dir():  # of a strategy that writes its own shards
+        return ""
+    stat = path.stat()
+    return _fault(path, stat.st_mtime_ns, stat.st_size)
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest checkpoint of a run's folder of checkpoints that can be gone on from; says so where one is damaged."""
+    for name in (LAST, PREVIOUS):
+        path = folder / name
+        if path.exists():
+            why = fault(path)
+            if not why:
+                return path
+            log.warning("%s is damaged: %s; the one before it is taken", path, why)
+    return None
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint whole; nothing is unpickled but tensors, numbers and text.
+
+    Raises:
+        UserError: it is damaged, or holds something else.
+    """
+    path = Path(path)
+    why = fault(path)
+    if why:
+        raise UserError(f"{path} is damaged: {why}{_others(path)}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a reader of broken bytes does
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{path} cannot be read: {lines[0]}{_others(path)}") from None
+
+
+def _others(path: Path) -> str:
+    fine = [p.name for p in sorted(path.parent.glob("*.ckpt")) if p != path and not fault(p)]
+    return f" (whole ones: {', '.join(fine) or 'none'}; --ckpt_path takes one)"
+
+
 class CheckpointIO(TorchCheckpointIO):
-    """Saves beside the target and replaces it at once: Lightning's goes through TMPDIR, where a kill destroys the old file."""
+    """Saves beside the target and replaces it at once: Lightning's goes through TMPDIR, where a kill destroys the old file.
+
+    What cannot be written is kept in :attr:`problem`, for all processes to hear of: one that raised alone would leave the
+    others waiting.
+    """
+
+    problem = ""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Writes a checkpoint."""
-        with replacing(path) as file:
-            torch.save(checkpoint, file)
+        """Writes a checkpoint; last.ckpt takes the place of one that is kept as previous.ckpt."""
+        path, self.problem = Path(path), ""
+        before = path.with_name(PREVIOUS) if path.name == LAST else None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            missing = self._room(path, size(checkpoint))
+            if missing > 0:
+                raise OSError(f"{missing / 1e6:,.1f} MB are missing on the disk")
+            with replacing(path, before) as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:  # torch's writer knows only the latter
+            there = path.exists() or (before is not None and before.exists())
+            kept = "; the last one that was written stays" if there else ""
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+            self.problem = f"{path} cannot be written: {reason}{kept}"
+
+    def _room(self, path: Path, needed: int) -> int:
+        """Bytes that are missing for a file; gives up previous.ckpt for it, while the last one is whole."""
+        free = shutil.disk_usage(path.parent).free
+        old = path.with_name(PREVIOUS)
+        if free < needed and path.name == LAST and old.exists() and not fault(path):
+            old.unlink()
+            free = shutil.disk_usage(path.parent).free
+        return needed - free
 
     def load_checkpoint(
-        self, path: Any, map_location: Callable[..., Any] | None = lambda storage, loc: storage, weights_only: bool | None = True
+        self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Reads a checkpoint; nothing is unpickled."""
-        return super().load_checkpoint(path, map_location, weights_only=True)
+        """Reads a checkpoint; nothing is unpickled.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        return load(path)

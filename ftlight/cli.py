@@ -85,7 +85,7 @@ class CLI(LightningCLI):
         if self.subcommand == "fit":
             dumped = yaml.safe_load(self.parser.dump(self.config))["fit"]
             record = {k: dumped[k] for k in ("seed_everything", "trainer", "model", "data")}
-            record["trainer"] = {k: v for k, v in record["trainer"].items() if k not in ("run", "name")}
+            record["trainer"] = {k: v for k, v in record["trainer"].items() if k not in ("run", "name", "resume")}
             self.trainer.config = record
             self.trainer.config_yaml = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
 

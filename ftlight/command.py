@@ -59,10 +59,11 @@ class Words:
 def resolve(verb: str, words: Words, trainer: type) -> tuple[dict[str, Any], dict[str, str]]:
     """The config of a command in ``class_path`` form, with the places of its keys; checks all names on the way."""
     folder = None
+    if verb == "fit":
+        _resume(words)
     if words.alone and verb != "fit":
         folder = run.find(words.alone.pop(0))
-        words.configs.insert(0, str(folder / "config.yaml"))
-        sys.path += [p for p in run.read_json(folder / "run.json").get("python_path", []) if p not in sys.path]
+        _take_config(folder, words)
     if verb in ("test", "predict", "export") and folder is None:
         raise UserError(f"{verb} needs a run: python -m ftlight {verb} RUN")
     if verb == "predict" and words.alone:
@@ -88,6 +89,31 @@ def resolve(verb: str, words: Words, trainer: type) -> tuple[dict[str, Any], dic
     expanded = config.expand(merged, places, trainer)
     _check_options(verb, words, expanded, trainer)
     return expanded, places
+
+
+def _take_config(folder: Path, words: Words) -> None:
+    """Puts the config of a run before all others."""
+    words.configs.insert(0, str(folder / "config.yaml"))
+    sys.path += [p for p in run.read_json(folder / "run.json").get("python_path", []) if p not in sys.path]
+
+
+def _resume(words: Words) -> None:
+    """Turns ``--resume`` into options: the run that goes on, or auto for the one that ``--run`` names, if there is one.
+
+    Raises:
+        UserError: there is no such run, or auto is without --run.
+    """
+    wanted = words.options.pop("resume", None)
+    if wanted is None:
+        return
+    words.options["trainer.resume"] = "true"
+    if wanted != "auto":
+        folder = run.find(wanted)
+        _take_config(folder, words)
+        if words.options.setdefault("trainer.run", str(folder)) != str(folder):
+            raise UserError("--resume RUN goes on in its own folder; leave --run out, or give --run DIR --resume auto")
+    elif "trainer.run" not in words.options and not words.configs:
+        raise UserError("--resume auto needs --run DIR: the run that goes on, or is started")
 
 
 def _name(path: str) -> str:
@@ -123,7 +149,7 @@ def _check_options(verb: str, words: Words, expanded: dict[str, Any], trainer: t
     known = {s: config.options(config.find_class(expanded[s]["class_path"])) for s in ("model", "data")}
     known["trainer"] = config.options(trainer)
     own = {"predict": ["file", "text", "out", "probabilities"], "test": ["wise"], "export": ["out", "wise"]}.get(verb, [])
-    plain = [*(ALIASES if verb == "fit" else []), "seed_everything", "ckpt_path", *own]
+    plain = [*([*ALIASES, "resume"] if verb == "fit" else []), "seed_everything", "ckpt_path", *own]
     names = [*plain, "config", "model", "data", *(f"{s}.{n}" for s, ns in known.items() for n in ns)]
     for option in words.options:
         section, _, key = option.partition(".")

@@ -13,12 +13,17 @@ from ftlight import config
 TOP = {
     "fit": [
         ("-c, --config X.yaml", "config file; several are merged in order, later ones win"),
-        ("--run DIR", "folder of the run; runs/NAME/TIME if not given; one that exists is refused"),
+        ("--run DIR", "folder of the run; runs/NAME/TIME if not given; one that exists is refused, unless it is resumed"),
         ("--name N", "name of the run, by default that of the config file"),
         ("--wandb PROJECT", "W&B project to track the run in; WANDB_MODE=offline keeps it on this machine"),
         ("--test false", "no test of the best checkpoint at the end"),
         ("--seed N", "seed of weights, dropout and order of the data (default: 0)"),
-        ("--ckpt_path FILE", "checkpoint to go on from, such as RUN/checkpoints/last.ckpt"),
+        ("--resume RUN", "go on with a run, in its folder, from its newest whole checkpoint; other options than a -c may be changed"),
+        (
+            "--resume auto",
+            "go on with the run that --run DIR names, or start it where there is none (what a job that is queued again needs)",
+        ),
+        ("--ckpt_path FILE", "start a new run from the state of a checkpoint, such as OTHER_RUN/checkpoints/last.ckpt"),
     ],
     "validate": [
         ("RUN", "folder of the run; or -c X.yaml for a model as it starts"),
@@ -95,7 +100,7 @@ def _options(cls: type, section: str, only: set[str] | None) -> list[tuple[str, 
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls, section, fail_untyped=False)
-    aliased = {f"trainer.{name}" for name in ("run", "name", "wandb", "test")}
+    aliased = {f"trainer.{name}" for name in ("run", "name", "wandb", "test", "resume")}
     rows = []
     for action in parser._actions:
         key = action.dest

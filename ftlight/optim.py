@@ -31,11 +31,16 @@ def steps_per_epoch(trainer: Any) -> int:
     return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
 
 
+def max_steps(trainer: Any) -> int:
+    """Optimizer steps after which a run ends; -1 for no such limit. ftlight's trainer keeps it from Lightning."""
+    return getattr(trainer, "steps_limit", trainer.max_steps)
+
+
 def total_steps(trainer: Any) -> int:
     """Optimizer steps of the whole run; 0 where nothing but time ends it."""
     sized = math.isfinite(trainer.num_training_batches)
     limits = [trainer.max_epochs * steps_per_epoch(trainer)] if sized and (trainer.max_epochs or 0) > 0 else []
-    limits += [trainer.max_steps] if trainer.max_steps > 0 else []
+    limits += [max_steps(trainer)] if max_steps(trainer) > 0 else []
     return min(limits, default=0)
 
 

@@ -13,16 +13,18 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import yaml
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ftlight.checkpoint import replacing
 from ftlight.errors import UserError
 
+LOCK = ".lock"
 STACK = ("ftlight", "torch", "lightning", "transformers", "torchmetrics", "datasets", "jsonargparse", "wandb")
 
 
@@ -34,13 +36,22 @@ def version(package: str) -> str:
         return "-"
 
 
-def make(path: str | None, name: str) -> Path:
+def make(path: str | None, name: str, resume: bool = False) -> Path:
     """Makes the folder of a run: ``path`` itself, else ``runs/<name>/<time>`` with a link ``latest`` beside it.
+
+    Args:
+        path: the folder, or None.
+        name: name of the run.
+        resume: whether a run that is in ``path`` is gone on with.
 
     Raises:
         UserError: ``path`` is there already; nothing is overwritten.
     """
     target = Path("runs").absolute() / name if path is None else Path(path).expanduser().absolute()
+    if path is not None and resume and target.is_dir():
+        if not any(target.iterdir()) or any((target / own).exists() for own in ("config.yaml", "run.json", LOCK)):
+            return target
+        raise UserError(f"{target} is there and holds no run; nothing is overwritten. Give another --run DIR, or move it away")
     try:
         target.mkdir(parents=True, exist_ok=path is None)
     except FileExistsError:
@@ -62,6 +73,30 @@ def make(path: str | None, name: str) -> Path:
         link.symlink_to(folder.name)
         os.replace(link, target / "latest")
     return folder
+
+
+def lock(folder: Path) -> IO[str]:
+    """Keeps a run's folder for this process until the file is closed or the process is no more.
+
+    Raises:
+        UserError: another process works there.
+    """
+    file = (folder / LOCK).open("a+", encoding="utf-8")
+    try:
+        import fcntl
+
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock not passed on to processes that load data
+    except (BlockingIOError, PermissionError):
+        file.seek(0)
+        raise UserError(
+            f"{folder}: another process works there ({file.read().strip() or 'unknown'}); wait for it, or give another --run DIR"
+        ) from None
+    except (ImportError, OSError):  # Windows, and file systems without locks
+        pass
+    file.truncate(0)
+    file.write(f"{platform.node()}, process {os.getpid()}\n")
+    file.flush()
+    return file
 
 
 def short(path: Path) -> str:
@@ -111,6 +146,40 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def write_config(folder: Path, text: str) -> list[str]:
+    """Writes config.yaml; where there is another one, that is kept beside it, and what changed is returned, a line each."""
+    path = folder / "config.yaml"
+    old = path.read_text(encoding="utf-8") if path.is_file() else text
+    if old != text:
+        number = next(i for i in range(1, 10**6) if not (folder / f"config-{i}.yaml").exists())
+        os.replace(path, folder / f"config-{number}.yaml")
+    with replacing(path) as file:
+        file.write(text.encode())
+    before, after = (dict(_flat(yaml.safe_load(t))) for t in (old, text))
+    changed = [k for k in {**before, **after} if before.get(k) != after.get(k)]
+    return [f"{k.replace('.init_args', '')}: {after.get(k)}; the run began with {before.get(k)}" for k in changed]
+
+
+def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, data
+
+
+def length(folder: Path | None) -> int:
+    """Bytes of a run's metrics.csv."""
+    path = folder / "metrics.csv" if folder is not None else None
+    return path.stat().st_size if path is not None and path.exists() else 0
+
+
+def cut(folder: Path, bytes_: int) -> None:
+    """Takes from a run's metrics.csv what was written after a checkpoint: it will be written again."""
+    if length(folder) > bytes_:
+        os.truncate(folder / "metrics.csv", bytes_)
 
 
 def facts(seed: int | None, digests: Mapping[str, str]) -> dict[str, Any]:

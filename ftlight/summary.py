@@ -35,7 +35,7 @@ def opening(trainer: Any, task: Task) -> list[tuple[str, str]]:
     stops = trainer.early_stopping_callback
     patience = f"; stops after {stops.patience} validations without a better {stops.monitor}" if stops else ""
     epochs = f"{trainer.max_epochs} epochs of {optim.steps_per_epoch(trainer)} steps" if (trainer.max_epochs or 0) > 0 else ""
-    limit = ", ".join(filter(None, [epochs, f"at most {trainer.max_steps} steps" if trainer.max_steps > 0 else ""])) or "by time"
+    limit = ", ".join(filter(None, [epochs, f"at most {trainer.steps_limit} steps" if trainer.steps_limit > 0 else ""])) or "by time"
     plan = (
         f"{limit}{why}{patience}; seed {os.environ.get('PL_GLOBAL_SEED', 'none')};"
         f" {trainer.world_size} x {trainer.strategy.root_device.type}"

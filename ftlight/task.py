@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ftlight import adapters, optim, schedule
 from ftlight import backbone as bb
 from ftlight.caching import Cache
+from ftlight.checkpoint import load
 from ftlight.data.module import DataModule
 from ftlight.errors import UserError
 from ftlight.freezing import Freezing
@@ -125,6 +126,7 @@ class Task(L.LightningModule):
         self.fed_by: DataModule | None = None
         self.evidence: dict[str, Evidence] = {}
         self._seen = nn.ModuleDict({"val": Collected(), "test": Collected()})
+        self.train_losses: list[Tensor] = []  # of the epoch so far
         self._losses: dict[str, list[Tensor]] = {}
 
     def load(self, auto: str = "AutoModel", **config: Any) -> nn.Module:
@@ -215,7 +217,7 @@ class Task(L.LightningModule):
         """Loss of a training batch."""
         loss = self.step(batch).loss
         assert loss is not None
-        self._losses.setdefault("train", []).append(loss.detach())
+        self.train_losses.append(loss.detach())
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.trainer.global_step + 1) % every == 0:
             self.log("train/loss_step", loss.detach(), batch_size=1)
@@ -224,13 +226,13 @@ class Task(L.LightningModule):
     @property
     def train_loss(self) -> Tensor:
         """Mean loss of the epoch's training batches so far on this device, a scalar; nan before the first."""
-        losses = self._losses.get("train") or [torch.tensor(float("nan"), device=self.device)]
+        losses = self.train_losses or [torch.tensor(float("nan"), device=self.device)]
         return torch.stack(losses).float().mean()
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's mean training loss."""
         self.log("train/loss", self.train_loss, sync_dist=True, batch_size=1)
-        self._losses["train"] = []
+        self.train_losses = []
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Gathers a validation batch."""
@@ -336,7 +338,7 @@ class Task(L.LightningModule):
 
     def restore(self, path: str | Path) -> None:
         """Takes the weights of a checkpoint."""
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = load(path)
         self.on_load_checkpoint(checkpoint)
         self.load_state_dict(checkpoint["state_dict"])
 

@@ -11,16 +11,17 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from ftlight.errors import UserError
+from ftlight.stops import AGAIN
 
 
-def start(project: str, folder: Path, config: Mapping[str, Any], labels: Sequence[str]) -> WandbLogger:
-    """Starts a W&B run for a run folder; WANDB_MODE says online, offline or disabled."""
+def start(project: str, folder: Path, config: Mapping[str, Any], labels: Sequence[str], known: str | None = None) -> WandbLogger:
+    """Starts a W&B run for a run folder, or goes on with the one it ``known``; WANDB_MODE says online, offline or disabled."""
     import wandb
 
     mode: Any = os.environ.get("WANDB_MODE", "online")  # wandb itself reads it once in a process
     settings = wandb.Settings(silent=True, console="off", mode=mode)  # our own screen says where the run is
     name = f"{folder.parent.name}/{folder.name}"
-    logger = WandbLogger(project=project, name=name, save_dir=str(folder), settings=settings)
+    logger = WandbLogger(project=project, name=name, save_dir=str(folder), settings=settings, id=known)
     try:
         run = logger.experiment
     except wandb.errors.Error as error:
@@ -45,8 +46,10 @@ def texts(loggers: Sequence[Any], columns: Sequence[str], rows: Sequence[Sequenc
             logger.log_table("test/predictions", columns=list(columns), data=[list(r) for r in rows])
 
 
-def finish(loggers: Sequence[Any], failed: bool = False) -> None:
-    """Ends W&B runs; the next run of this process would otherwise go on with them."""
+def finish(loggers: Sequence[Any], code: int = 0) -> None:
+    """Ends W&B runs with the exit status of the process; one that was asked to stop and will go on is marked as preempting."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.experiment.finish(exit_code=int(failed))
+            if code == AGAIN:
+                logger.experiment.mark_preempting()
+            logger.experiment.finish(exit_code=code)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 
 from ftlight import checkpoint, export, run, screen, summary, tracking, wise
-from ftlight.callbacks import Best, Last, RunFolder
+from ftlight.callbacks import Best, RunFolder
 from ftlight.data.module import DataModule
+from ftlight.errors import UserError
+from ftlight.resume import Last, interval
+from ftlight.stops import Signals
 from ftlight.task import Task
+
+log = logging.getLogger(__name__)
 
 
 def auto_precision(accelerator: str = "auto") -> str:
@@ -30,13 +36,16 @@ class Trainer(L.Trainer):
     """Trains, tests and predicts, each in a run folder of its own, on one device or many.
 
     Args:
-        run: folder of the run; runs/NAME/TIME if not given; one that exists is refused.
+        run: folder of the run; runs/NAME/TIME if not given; one that exists is refused, unless it is resumed.
+        resume: whether the run in that folder goes on from its newest whole checkpoint; it is started where there is none.
         name: name of the run, by default that of the config file.
         wandb: W&B project to track the run in; WANDB_MODE=offline keeps it on this machine.
         test: whether fit tests the best checkpoint at its end, where there are test data.
         patience: validations in a row without a better score after which training stops; 0 never stops early.
         max_epochs: times over the data; if not given, enough for about 1,000 steps, at least 3 and at most 30.
         max_steps: optimizer steps after which training stops; -1 for no such limit.
+        save_every: optimizer steps (500), or time (30s, 10m, 2h), between checkpoints; one more is made at the end or on a signal.
+        unsaved: what a checkpoint that cannot be written does, as on a full disk: warn, and train on, or stop.
         strategy: how several devices work together: auto, ddp, fsdp, deepspeed, or another of Lightning's.
         accelerator: cpu, gpu, tpu, mps, or auto for the best there is.
         precision: auto is bf16-mixed where the device has it, else 32-true; or one of Lightning's.
@@ -53,12 +62,15 @@ class Trainer(L.Trainer):
         self,
         *,
         run: str | None = None,
+        resume: bool = False,
         name: str = "run",
         wandb: str | None = None,
         test: bool = True,
         patience: int = 3,
         max_epochs: int | None = None,
         max_steps: int = -1,
+        save_every: int | str = "10m",
+        unsaved: Literal["warn", "stop"] = "warn",
         strategy: str | Strategy = "auto",
         accelerator: str = "auto",
         precision: str = "auto",
@@ -72,7 +84,14 @@ class Trainer(L.Trainer):
     ) -> None:
         screen.quiet()
         self.run_name, self.wandb_project, self.test_after_fit, self.patience = name, wandb, test, patience
-        self.given_run, self.saves = run, enable_checkpointing is not False
+        self.given_run, self.resume, self.saves = run, resume, enable_checkpointing is not False
+        self.save_every, self.unsaved, self.steps_limit = save_every, unsaved, max_steps
+        interval(save_every)
+        if resume and run is None:
+            raise UserError("trainer.resume: give the folder of the run: trainer.run (--run DIR)")
+        self.resumes_from: str | None = None
+        self.lock: IO[str] | None = None
+        self.files = checkpoint.CheckpointIO()
         self.folder: Path | None = None
         self.best: Best | None = None
         self.fitting = False
@@ -86,18 +105,21 @@ class Trainer(L.Trainer):
         kwargs["use_distributed_sampler"] = False  # the data module's own samplers neither pad nor repeat
         super().__init__(
             max_epochs=-1 if max_epochs is None else max_epochs,  # -1 until the data are known
-            max_steps=max_steps,
+            # not max_steps: Lightning restarts a run with such a limit in other ways, some of which count an epoch twice
             strategy=strategy,
             accelerator=accelerator,
             precision=auto_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
             gradient_clip_val=gradient_clip_val,
             logger=logger or False,
             callbacks=[RunFolder(), *given, *([screen.Report()] if enable_progress_bar else [])],
-            plugins=[*extra, *([] if _sharded(strategy) else [checkpoint.CheckpointIO()])],
+            plugins=[*extra, *([] if _sharded(strategy) else [self.files])],
             enable_progress_bar=False,  # Report is ours
             enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in given),  # ours come with fit
             **kwargs,
         )
+        self._signal_connector: Signals = Signals(self)
+        # a broadcast before every step, for a signal that Agreement asks for about once a second
+        self.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         timed = any(isinstance(c, Timer) for c in self.callbacks)  # type: ignore[attr-defined]
         self.auto_epochs = max_epochs is None and max_steps == -1 and not timed
 
@@ -121,15 +143,60 @@ class Trainer(L.Trainer):
             weights_only: always true; nothing is unpickled.
         """
         model.freezing().check(model)  # its faults show before a folder is made
+        home = Path(self.given_run or ".")
+        if self.resume and ckpt_path is None:
+            if self._done(home):
+                return
+            found = checkpoint.newest(home / "checkpoints")
+            ckpt_path = str(found) if found else None
+        self.resumes_from = ckpt_path
         validates = datamodule.has("validation") if isinstance(datamodule, DataModule) else val_dataloaders is not None
         self._add_callbacks(model, validates)
         self.fitting = True
-        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
-        if self.test_after_fit and isinstance(datamodule, DataModule) and datamodule.has("test"):
-            self.test(model, datamodule=datamodule, ckpt_path=self.best_path, verbose=False)
-        self.fitting = False
+        try:
+            super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
+            if self.test_after_fit and isinstance(datamodule, DataModule) and datamodule.has("test"):
+                self.test(model, datamodule=datamodule, ckpt_path=self.best_path, verbose=False)
+        finally:
+            self.fitting = False
+            if self.lock is not None:
+                self.lock.close()
         if self.is_global_zero and self.folder is not None:
             self._close(model)
+
+    def _done(self, home: Path) -> bool:
+        """Whether a run has ended, and this config asks no more of it; says so."""
+        record = home / "config.yaml"
+        same = bool(self.config_yaml) and record.is_file() and record.read_text(encoding="utf-8") == self.config_yaml
+        done = same and run.read_json(home / "run.json").get("status") == "done"
+        if done:
+            log.info("%s is done; nothing is left to do (for more: --trainer.max_epochs)", run.short(home))
+        return done
+
+    def save_checkpoint(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> bool:  # type: ignore[override]
+        """Writes a checkpoint, if it can. Returns whether it did.
+
+        Args:
+            filepath: file to write.
+            weights_only: whether only the weights are written; of an average of them, where there is one, that.
+            storage_options: Lightning's.
+
+        Raises:
+            UserError: it cannot be written, and ``unsaved`` is stop.
+        """
+        made = self._checkpoint_connector.dump_checkpoint(weights_only)
+        averages = [c for c in self.callbacks if isinstance(c, WeightAveraging) and c._average_model is not None]  # type: ignore[attr-defined]
+        if weights_only and averages:  # what is validated is what is kept
+            averages[0].on_save_checkpoint(self, self.lightning_module, made)
+            self.lightning_module.on_save_checkpoint(made)
+            made = {k: v for k, v in made.items() if k not in ("current_model_state", "averaging_state")}
+        self.strategy.save_checkpoint(made, filepath, storage_options=storage_options)
+        problem = self.strategy.broadcast(self.files.problem)
+        if problem and self.unsaved == "stop":
+            raise UserError(problem)
+        if problem:
+            log.warning("%s; training goes on (trainer.unsaved)", problem)
+        return not problem
 
     def interpolate(self, model: Task, datamodule: DataModule, ckpt_path: str, value: str) -> None:
         """Puts weights between the pre-trained and the fine-tuned ones into a task (WiSE-FT).
@@ -183,7 +250,7 @@ class Trainer(L.Trainer):
             if validates:
                 self.best = Best(model.monitor, model.mode)
                 callbacks.append(self.best)
-            callbacks.append(Last())
+            callbacks.append(Last(self.save_every, self._signal_connector))
 
     @property
     def best_path(self) -> Path | None:
@@ -193,8 +260,8 @@ class Trainer(L.Trainer):
     def _close(self, model: Task) -> None:
         """Notes the end in run.json and shows the table at the end."""
         assert self.folder is not None
-        score = self.best.best_model_score if self.best else None
-        scores = {} if score is None else {model.monitor: float(score)}
+        score = self.best.score if self.best else None
+        scores = {} if score is None else {model.monitor: score}
         run.update(self.folder, status="done", epochs=self.current_epoch, steps=self.global_step, best=scores)
         screen.table(summary.closing(model, self.folder))
         tracking.finish(self.loggers)

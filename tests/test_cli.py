@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Run, make_bert, save_tokenizer, toy_rows, write_csv
+from conftest import Run, make_bert, toy_rows, write_csv
 
 import ftlight
 from ftlight.__main__ import main
@@ -355,31 +355,6 @@ def test_a_missing_checkpoint(fit: Run, capsys: Any) -> None:
     assert "best.ckpt: no such checkpoint (there are: last.ckpt)" in fails(capsys, "test", str(folder))
 
 
-DATA = [
-    ("", "is empty"),
-    ("text,label\n", "has a header but no rows"),
-    ("text,label\nfine,good\na,b,c\nx,bad\n", ":3: too many fields (3 where the header has 2)"),
-    ('text,label\nfine,good\n"open,bad\nlast,bad\n', ":3: a quote that opens here is not closed"),
-    ("text,label\na,good\nb, \nc,bad\n", ":3: column label has no label"),
-    ("text,label\n" + "a,good\n" * 20, "holds a single class (good); there is nothing to learn"),
-    ("text,label,text\na,good,b\n", ":1: column text stands twice in the header"),
-]
-
-
-@pytest.mark.parametrize(("content", "said"), DATA)
-def test_bad_training_data(content: str, said: str, bert: str, tmp_path: Path, capsys: Any) -> None:
-    (tmp_path / "bad.csv").write_text(content)
-    assert said in fails(capsys, *fit_words(bert, "bad.csv"))
-    assert not Path("runs").exists()
-
-
-@pytest.mark.parametrize("split", ["validation", "test"])
-def test_a_label_that_train_lacks(split: str, bert: str, toy: str, tmp_path: Path, capsys: Any) -> None:
-    file = write_csv(tmp_path / "more.csv", [*toy_rows(3), ("x", "godo"), ("y", "godo")])
-    said = fails(capsys, *fit_words(bert, toy), f"--data.{split}", file)
-    assert "more.csv:5: label 'godo' is not in train (1 such: godo); labels there: bad, good, late" in said
-
-
 def test_words_that_others_take_for_missing_stay(fit: Run, tmp_path: Path) -> None:
     words = ["NA", "null", "None", "nan"]
     file = write_csv(tmp_path / "na.csv", [(words[i % 4], words[i % 4]) for i in range(40)])
@@ -399,21 +374,6 @@ def test_long_texts_are_counted(fit: Run, tmp_path: Path, capsys: Any) -> None:
     rows = [*toy_rows(40), *((f"good {'late ' * 100}", "good") for _ in range(4))]
     fit("--data.validation_split", "0", train=write_csv(tmp_path / "long.csv", rows))
     assert "train: 4 of 44 rows are longer than 64 tokens and cut" in " ".join(capsys.readouterr().out.split())
-
-
-def test_tokenizer_and_embeddings_must_fit(tmp_path: Path, toy: str, capsys: Any) -> None:
-    folder = make_bert(tmp_path / "m")
-    save_tokenizer(folder, extra=7)
-    assert "tokens, the model only" in fails(capsys, *fit_words(str(folder), toy))
-
-
-def test_no_token_to_pad_with(tmp_path: Path, toy: str, capsys: Any) -> None:
-    folder = make_bert(tmp_path / "m")
-    saved = json.loads((folder / "tokenizer_config.json").read_text())
-    for name in ("pad_token", "eos_token", "unk_token"):
-        saved.pop(name, None)
-    (folder / "tokenizer_config.json").write_text(json.dumps(saved))
-    assert "has no pad, end-of-text or unknown token" in fails(capsys, *fit_words(str(folder), toy))
 
 
 def test_weights_that_do_not_fit_the_architecture(tmp_path: Path, toy: str, capsys: Any) -> None:
@@ -481,11 +441,6 @@ def test_jsonl_and_parquet(fit: Run, tmp_path: Path) -> None:
     assert (folders[0] / "metrics.csv").read_text() == (folders[1] / "metrics.csv").read_text()
     assert main(["predict", str(folders[0]), "d.parquet"]) == 0
     assert (folders[0] / "predictions" / "d.csv").read_text().count("\n") == 41
-
-
-def test_mixed_types_of_labels(tmp_path: Path, bert: str, capsys: Any) -> None:
-    (tmp_path / "m.jsonl").write_text('{"text": "a", "label": 1}\n{"text": "b", "label": "1"}\n')
-    assert "m.jsonl:2: label '1' is str, those before are int; write them alike" in fails(capsys, *fit_words(bert, "m.jsonl"))
 
 
 def test_hub_data(bert: str, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from ftlight.data import augment as augmenting
 from ftlight.data import files, image_files, image_rows, images
-from ftlight.data.labelled import Labelled, label_text
+from ftlight.data.labelled import Labelled, label_text, without
 from ftlight.data.module import Columns, Encoded
 from ftlight.errors import UserError, listing
 
@@ -111,7 +111,7 @@ class ImageData(Labelled):
 
     def source(self, split: str) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
         """Reader of a split."""
-        text = ("image", "label", image_rows.CONTAINER, image_rows.NAME, image_rows.FAULT, image_rows.DONE)
+        text = ("image", "label", image_rows.CONTAINER, image_rows.NAME, image_rows.FAULT, image_rows.DONE, image_rows.SAME)
         features = datasets.Features({**{k: datasets.Value("string") for k in text}, "line": datasets.Value("int64")})
         arguments = {
             "place": self.files[split],
@@ -145,7 +145,12 @@ class ImageData(Labelled):
         if counts:
             self.notes.append(f"{split}: {len(table):,} images, {listing(f'{n:,} {done}' for done, n in counts.most_common())}")
         table = table.remove_columns([image_rows.FAULT, image_rows.DONE])
-        return table.select(np.setdiff1d(np.arange(len(table)), bad)) if bad else table
+        return without(table, bad)
+
+    def inputs(self, table: datasets.Dataset) -> Sequence[str]:
+        """Digests of the files of images."""
+        found: list[str] = table[image_rows.SAME][:]
+        return found
 
     def read_predict(self, name: str) -> list[files.Row]:
         """The images to predict: one file, all in a folder or zip, or those that a table names."""

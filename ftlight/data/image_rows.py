@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import posixpath
@@ -19,7 +20,7 @@ from ftlight.errors import UserError, listing
 
 TABLES = (".csv", ".tsv", ".jsonl")
 CHUNK = 512  # images looked at together
-CONTAINER, NAME, FAULT, DONE = "__container", "__name", "__fault", "__done"  # columns that no person reads
+CONTAINER, NAME, FAULT, DONE, SAME = "__container", "__name", "__fault", "__done", "__same"  # columns that no person reads
 
 
 class Entry(NamedTuple):
@@ -187,8 +188,8 @@ def splits(place: str, image: str, label: str, encoding: str) -> set[str]:
     return {s for s in image_files.SPLITS if s in divided and all(label for _, label in divided[s])}
 
 
-def check(entry: Entry, image: str, most: int, white: int, full: bool) -> tuple[str, str]:
-    """Why an image cannot be used, or nothing; and what is done to it when it is opened, joined with ``|``.
+def check(entry: Entry, image: str, most: int, white: int, full: bool) -> tuple[str, str, str]:
+    """Why an image cannot be used, or nothing; what is done to it when it is opened, joined with ``|``; digest of its file.
 
     Args:
         entry: the image.
@@ -199,12 +200,13 @@ def check(entry: Entry, image: str, most: int, white: int, full: bool) -> tuple[
     """
     try:
         data = image_files.read(entry.container, entry.name, image)
+        same = hashlib.blake2b(data, digest_size=12).hexdigest()
         if full:
-            return "", "|".join(images.decode(data, most, white)[1])
+            return "", "|".join(images.decode(data, most, white)[1]), same
         images.header(data, most)
     except images.Bad as error:
-        return str(error), ""
-    return "", ""
+        return str(error), "", ""
+    return "", "", same
 
 
 def read_rows(
@@ -226,6 +228,6 @@ def read_rows(
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         while chunk := list(itertools.islice(found, CHUNK)):
             checked = pool.map(lambda entry: check(entry, image, max_pixels, white, full), chunk)
-            for entry, (fault, done) in zip(chunk, checked, strict=True):
-                about = {CONTAINER: entry.container, NAME: entry.name, FAULT: fault, DONE: done}
+            for entry, (fault, done, same) in zip(chunk, checked, strict=True):
+                about = {CONTAINER: entry.container, NAME: entry.name, FAULT: fault, DONE: done, SAME: same}
                 yield {"image": entry.shown, "label": entry.label, "line": entry.line, **about}

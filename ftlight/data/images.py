@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,7 @@ def _formats() -> list[str]:
     """Those of our formats that this Pillow reads: no decoder of others, some of which start programs, sees a file."""
     image_module = pillow()
     image_module.init()
+    warnings.simplefilter("ignore", image_module.DecompressionBombWarning)  # data.max_pixels is checked
     return [name for name in FORMATS if name in image_module.OPEN]
 
 

@@ -7,25 +7,27 @@ from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 import datasets
+import numpy as np
 import torch
 
 from ftlight.data import files, labels
 from ftlight.data.module import DataModule
-from ftlight.errors import UserError
+from ftlight.errors import UserError, listing
 
 
 def label_text(value: Any, place: str, line: int, column: str) -> str:
     """A label as text; a list of labels (JSONL, Parquet) joined with ``|`` and ending with one, so that it stays a list.
 
-    Raises:
-        UserError: there is none.
+    Empty where there is none: of several labels, none is a bar.
     """
     if isinstance(value, list):
         value = "".join(f"{files.as_text(v, place, line, column)}{labels.SEPARATOR}" for v in value) or labels.SEPARATOR
-    text = files.as_text(value, place, line, column).strip()
-    if not text:
-        raise UserError(f"{place}:{line}: column {column} has no label; fill it in or take the row out (of several labels, | means none)")
-    return text
+    return files.as_text(value, place, line, column).strip()
+
+
+def without(table: datasets.Dataset, rows: Sequence[int]) -> datasets.Dataset:
+    """A table without some of its rows."""
+    return table.select(np.setdiff1d(np.arange(len(table)), rows)) if len(rows) else table
 
 
 class Labelled(DataModule):
@@ -34,6 +36,7 @@ class Labelled(DataModule):
     Args:
         label: column of the label.
         kind: single label, multi (several, a|b or a list) or regression (a number); auto tells by the label column.
+        on_missing_label: error names the rows that have no label, skip leaves them out and counts them.
         base: options of DataModule.
     """
 
@@ -43,11 +46,27 @@ class Labelled(DataModule):
         *,
         label: str = "label",
         kind: Literal["auto", "single", "multi", "regression"] = "auto",
+        on_missing_label: Literal["error", "skip"] = "error",
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
+        self.on_missing_label = on_missing_label
         self.label, self.given_kind = label, kind
         self._labels: list[str] | None = None
+
+    def _load(self, split: str, name: str | None) -> datasets.Dataset:
+        """Reads a split; names, or leaves out, the rows that have no label."""
+        table = super()._load(split, name)
+        missing = [i for i, label in enumerate(table["label"][:]) if not label]
+        if not missing:
+            return table
+        lines, what = [table["line"][i] for i in missing], f"column {self.label} has no label"
+        if self.on_missing_label == "error" or len(missing) == len(table):
+            such = f" ({len(missing):,} such: lines {listing(lines, 5)})" if len(missing) > 1 else ""
+            way = "fill it in, take the rows out, or set data.on_missing_label: skip (of several labels, | means none)"
+            raise UserError(f"{name}:{lines[0]}: {what}{such}; {way}")
+        self.notes.append(f"{split}: {len(missing):,} of {len(table):,} rows left out: {what} (lines {listing(lines, 3)})")
+        return without(table, missing)
 
     @property
     def kind(self) -> labels.Kind:
@@ -91,6 +110,10 @@ class Labelled(DataModule):
         self._infer_kind(table)
         return table["label"][:] if self.given_kind == "single" else None
 
+    def answers(self, table: datasets.Dataset) -> Sequence[str] | None:
+        """Labels of the rows; none of numbers, which may differ for the same input."""
+        return [""] * len(table) if self.kind == "regression" else table["label"][:]
+
     def numbers(self, table: datasets.Dataset, split: str) -> list[Any]:
         """Labels of the rows as numbers.
 
@@ -99,7 +122,10 @@ class Labelled(DataModule):
         """
         place = str(self.files[split] or self.files["train"])
         where = "data.labels" if self.given_labels else "train"
-        return labels.encode(table["label"][:], table["line"][:], self.kind, self.labels, place, where)
+        values = table["label"][:]
+        found = labels.encode(values, table["line"][:], self.kind, self.labels, place, where)
+        self.notes += labels.absent(values, self.kind, self.labels, split)
+        return found
 
     def targets(self, given: Sequence[Any]) -> torch.Tensor:
         """Targets of a batch: classes ``int64 [rows]``, members ``float [rows, labels]``, or values ``float [rows]``."""

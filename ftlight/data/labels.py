@@ -72,6 +72,21 @@ def collect(counts: Mapping[str, int], kind: Kind, place: str) -> tuple[list[str
     return names, notes
 
 
+def absent(values: Iterable[str], kind: Kind, names: Sequence[str], split: str) -> list[str]:
+    """What a person should know of labels that no row of a split has.
+
+    >>> absent(["a", "b"], "single", ["a", "b", "c"], "test")
+    ['test: no row has 1 of the 3 labels (c): it counts 0 in averages over labels, and auroc is n/a']
+    """
+    there = {name for value in set(values) for name in (members(value) if kind == "multi" else [value])}
+    gone = [name for name in names if name not in there]
+    if not gone:
+        return []
+    it = "it counts" if len(gone) == 1 else "they count"
+    what = "nothing is learned of it" if split == "train" else f"{it} 0 in averages over labels, and auroc is n/a"
+    return [f"{split}: no row has {len(gone)} of the {len(names)} labels ({listing(gone, 3)}): {what}"]
+
+
 def encode(values: Sequence[str], lines: Sequence[int], kind: Kind, names: Sequence[str], place: str, known_from: str) -> list[Any]:
     """Labels as numbers: a class, a list of classes, or a value per row.
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from ftlight.backbone import check_tokenizer, load_tokenizer
-from ftlight.data import files, sampling
+from ftlight.data import duplicates, files, sampling
 from ftlight.errors import UserError, user_error
 
 SPLITS = {"fit": ("train", "validation", "test"), "validate": ("validation",), "test": ("test",), "predict": ()}
@@ -66,7 +66,8 @@ class DataModule(L.LightningDataModule):
 
     A subclass gives :meth:`source`, :meth:`encode`, :meth:`encode_rows` and :meth:`collate`. Where a row differs from epoch to
     epoch (augmentation, masking) it sets ``varies``: columns then hold ``epoch``, -1 in evaluation, and what is drawn must be
-    a function of :attr:`seed`, epoch and row. ``suffixes`` are those of the files it reads.
+    a function of :attr:`seed`, epoch and row. ``suffixes`` are those of the files it reads. :meth:`inputs` and :meth:`answers`
+    find rows that stand twice.
 
     Args:
         train: training data: CSV, TSV, JSONL or Parquet (or .gz), or a hub data set hf:OWNER/REPO[:CONFIG][@REVISION].
@@ -75,6 +76,7 @@ class DataModule(L.LightningDataModule):
         validation_split: share of train held out for validation where no validation data are given; 0 for none.
         test_split: share of train held out for the test where no test data are given.
         split_seed: seed of the held-out shares and of the shots.
+        max_overlap: share of the rows of a validation or test file (of 100 rows or more) that may be in train too; more is an error.
         shots: rows of each class to train on, drawn from train by split_seed; nothing is then held out for validation.
         batch_size: rows of a batch on each device.
         tokens_per_batch: the most padded tokens of a training batch; batches then differ in rows (at most batch_size).
@@ -98,6 +100,7 @@ class DataModule(L.LightningDataModule):
         validation_split: float = 0.1,
         test_split: float = 0.0,
         split_seed: int = 0,
+        max_overlap: float = 0.9,
         shots: int | None = None,
         batch_size: int = 32,
         tokens_per_batch: int | None = None,
@@ -111,6 +114,8 @@ class DataModule(L.LightningDataModule):
         for name, share in (("validation_split", validation_split), ("test_split", test_split)):
             if not 0 <= share < 1:
                 raise UserError(f"data.{name}: {share} is not a share; give 0 to below 1, for example 0.1")
+        if not 0 <= max_overlap <= 1:
+            raise UserError(f"data.max_overlap: {max_overlap} is not a share; give 0 to 1, for example 0.1")
         if batch_size < 1:
             raise UserError(f"data.batch_size: {batch_size} is not a number of rows; give 1 or more")
         if shots is not None and shots < 1:
@@ -121,10 +126,11 @@ class DataModule(L.LightningDataModule):
         self.shares = {"validation": 0.0 if validation else validation_split, "test": 0.0 if test else test_split}
         self.split_seed, self.batch_size, self.tokens_per_batch = split_seed, batch_size, tokens_per_batch
         self.workers, self.encoding, self.tokenizer_name = workers, encoding, tokenizer
-        self.shots, self.log_text = shots, log_text
+        self.shots, self.log_text, self.max_overlap = shots, log_text, max_overlap
         self.given_labels = [str(label) for label in labels] if labels else None
         self.notes: list[str] = []
         self.digests: dict[str, str] = {}
+        self.processes = 0  # that batches are made for; those of the run at its start
         self.sets: dict[str, Any] = {}
         self._raw: dict[str, datasets.Dataset] = {}
         self._predict: list[files.Row] = []
@@ -170,6 +176,14 @@ class DataModule(L.LightningDataModule):
 
     def groups(self, table: datasets.Dataset) -> Sequence[str] | None:
         """What rows must share a side of a held-out split: those of equal value; or None."""
+        return None
+
+    def inputs(self, table: datasets.Dataset) -> Sequence[str] | None:
+        """What tells the input of each row from others (empty for none), to find rows that stand twice; or None."""
+        return None
+
+    def answers(self, table: datasets.Dataset) -> Sequence[Any] | None:
+        """What each row should give, where rows of the same input should agree; or None where they need not."""
         return None
 
     def digest(self, split: str, name: str) -> str:
@@ -309,6 +323,7 @@ class DataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Reads, checks and encodes the splits of a stage; ``fit`` includes the test, so that its faults show first."""
+        fresh = stage == "fit" and "train" not in self.sets
         for split in SPLITS[stage]:
             if split not in self.sets and (self.has(split) or stage != "fit"):
                 self.sets[split] = self.encode(self.raw(split), split)
@@ -317,6 +332,17 @@ class DataModule(L.LightningDataModule):
                     raise UserError(
                         f"data.{split} has {len(self.sets[split])} rows, fewer than the {processes} processes; lower trainer.devices"
                     )
+        if fresh:
+            self._find_duplicates()
+
+    def _find_duplicates(self) -> None:
+        found: dict[str, duplicates.Inputs] = {}
+        for split in (s for s in SPLITS["fit"] if s in self.sets):
+            table = self.raw(split)
+            keys = self.inputs(table)
+            if keys is not None:
+                found[split] = duplicates.Inputs(keys, self.answers(table), table, self.files[split])
+        self.notes += duplicates.survey(found, self.max_overlap)
 
     # Batches
 
@@ -348,13 +374,32 @@ class DataModule(L.LightningDataModule):
     def _ranks(self) -> dict[str, int]:
         return {"rank": self.trainer.global_rank, "world": self.trainer.world_size} if self.trainer is not None else {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the order of the training rows depends on beside seed and epoch."""
+        return {**{name: getattr(self, name) for name in ("batch_size", "tokens_per_batch")}, "processes": self.processes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on with the batches of a checkpoint, whatever the number of processes: each step has the same rows.
+
+        Raises:
+            UserError: batches would be others, and rows be seen twice or not at all.
+        """
+        for name in ("batch_size", "tokens_per_batch"):
+            if state[name] != getattr(self, name):
+                raise UserError(
+                    f"data.{name}: the checkpoint is of a run with {state[name]}, this is {getattr(self, name)}; go on with that"
+                )
+        self.processes = state["processes"]
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of similar length in an order that is a pure function of the run's seed and the epoch."""
         table, ranks = self.sets["train"], self._ranks()
         lengths, seed = np.asarray(table["length"]), self.seed
+        self.processes = self.processes or ranks.get("world", 1)
+        how: dict[str, Any] = {"seed": seed, "tokens": self.tokens_per_batch, "cut_for": self.processes, **ranks}
 
         def plan(epoch: int) -> list[np.ndarray]:
-            return sampling.train_batches(lengths, self.batch_size, seed=seed, epoch=epoch, tokens=self.tokens_per_batch, **ranks)
+            return sampling.train_batches(lengths, self.batch_size, epoch=epoch, **how)
 
         return self.loader(plan, table, self._position)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import datasets
 
-from ftlight.data import files, tokens
+from ftlight.data import duplicates, files, tokens
 from ftlight.data.module import Columns, DataModule, Encoded
 from ftlight.errors import UserError, listing, nearest
 
@@ -146,6 +146,10 @@ class Seq2SeqData(DataModule):
         """Sources: the same one is not in train and in what is held out."""
         found: list[str] = table["source"][:]
         return found
+
+    def inputs(self, table: datasets.Dataset) -> list[str]:
+        """What tells the source of each row from others."""
+        return [duplicates.key(text) for text in table["source"]]
 
     def raw(self, split: str) -> datasets.Dataset:
         """The rows of a split: of train one for each reference, of others one for each source, with its ``references``."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
+from ftlight.errors import UserError
+
 WINDOW = 50  # batches that are sorted by length together: 6 % padding where a random order has 190 % (short texts)
 
 
@@ -34,6 +36,7 @@ def train_batches(
     tokens: int | None = None,
     rank: int = 0,
     world: int = 1,
+    cut_for: int | None = None,
 ) -> list[np.ndarray]:
     """Batches of one epoch: rows in a random order, sorted by length within windows, batches shuffled.
 
@@ -49,22 +52,29 @@ def train_batches(
         tokens: the most padded tokens of a batch on one rank; batches then differ in rows.
         rank: number of this process.
         world: number of processes.
+        cut_for: number of processes that batches are made for; the same rows are then shared by ``world``.
+
+    Raises:
+        UserError: a batch cannot be shared by so many processes.
 
     >>> [b.tolist() for b in train_batches(np.array([1, 9, 1, 9]), 2, seed=0, epoch=0)]
     [[1, 3], [2, 0]]
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
-    size = batch_size * world
+    ways = cut_for or world
+    size = batch_size * ways
     # a token budget sorts all rows together: the number of batches is then the same in every epoch
     width = size * WINDOW if tokens is None else len(order)
     batches: list[np.ndarray] = []
-    for window in np.split(order, range(width, len(order) - world + 1, width)):
+    for window in np.split(order, range(width, len(order) - ways + 1, width)):
         window = window[np.argsort(lengths[window], kind="stable")]
-        ends = _cut(lengths[window], batch_size, tokens, world)
-        if len(ends) > 1 and ends[-1] - ends[-2] < world:
+        ends = _cut(lengths[window], batch_size, tokens, ways)
+        if len(ends) > 1 and ends[-1] - ends[-2] < ways:
             del ends[-2]  # fewer rows than ranks: they join the batch before
         batches += np.split(window, ends[:-1])
+    if world > ways and min(map(len, batches)) < world:
+        raise UserError(f"a batch has fewer rows than there are processes ({world}); go on with {ways}, as the run began")
     return [batches[i][rank::world] for i in rng.permutation(len(batches))]
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 
-from ftlight.data import files, tokens
-from ftlight.data.labelled import Labelled, label_text
+from ftlight.data import duplicates, files, tokens
+from ftlight.data.labelled import Labelled, label_text, without
 from ftlight.data.module import Columns, Encoded
-from ftlight.errors import UserError
+from ftlight.errors import UserError, listing
 
 
 def read_rows(
@@ -25,7 +25,7 @@ def read_rows(
     """Rows of a split as strings: ``text``, ``pair``, ``label`` and the ``line`` of the file.
 
     Raises:
-        UserError: a column is missing, or a row has no label.
+        UserError: a column is missing, or labels are not written alike.
     """
     columns = [*text, *([text_pair] if text_pair else []), label]
     kind: type | None = None
@@ -48,6 +48,7 @@ class TextData(Labelled):
         text: column of the text, or several that are joined.
         text_pair: column of a second text, for pairs such as question and answer.
         max_length: the most tokens of a text, longer ones are cut; as many as the backbone takes if not given.
+        on_empty_text: keep trains on rows that have no text and counts them, skip leaves them out.
         base: options of Labelled.
     """
 
@@ -58,11 +59,12 @@ class TextData(Labelled):
         text: str | list[str] = "text",
         text_pair: str | None = None,
         max_length: int | None = None,
+        on_empty_text: Literal["keep", "skip"] = "keep",
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
         self.text = (text,) if isinstance(text, str) else tuple(text)
-        self.text_pair, self.given_length = text_pair, max_length
+        self.text_pair, self.given_length, self.on_empty_text = text_pair, max_length, on_empty_text
 
     # Rows
 
@@ -85,6 +87,29 @@ class TextData(Labelled):
         }
         return read_rows, arguments, features
 
+    def _load(self, split: str, name: str | None) -> datasets.Dataset:
+        """Reads a split; counts, or leaves out, the rows that have no text."""
+        table = super()._load(split, name)
+        pairs = table["pair"][:] if self.text_pair else table["text"][:]
+        empty = [i for i, (text, pair) in enumerate(zip(table["text"][:], pairs, strict=True)) if not text.strip() or not pair.strip()]
+        if not empty:
+            return table
+        lines = listing((table["line"][i] for i in empty), 3)
+        told = (
+            f"{len(empty):,} of {len(table):,} rows {'left out: they ' if self.on_empty_text == 'skip' else ''}have no text (lines {lines})"
+        )
+        if self.on_empty_text == "keep":
+            self.notes.append(f"{split}: {told}; to leave them out set data.on_empty_text: skip")
+            return table
+        if len(empty) == len(table):
+            raise UserError(f"{name}: none of the {len(table):,} rows of {split} has a text")
+        self.notes.append(f"{split}: {told}")
+        return without(table, empty)
+
+    def inputs(self, table: datasets.Dataset) -> list[str]:
+        """What tells the texts of each row from others."""
+        return [duplicates.key(*texts) for texts in zip(table["text"], table["pair"], strict=True)]
+
     @property
     def max_length(self) -> int:
         """The most tokens of a row."""
@@ -99,9 +124,6 @@ class TextData(Labelled):
         about = (tokens.identity(self.tokenizer), self.max_length, bool(self.text_pair), files.code(tokens.tokenize))
         encoded = self.mapped(table, lambda rows: self._tokenize(rows["text"], rows["pair"]), *about)
         self.notes += tokens.cut_notes(split, "rows", encoded["uncut"][:], self.max_length)
-        empty = sum(not t.strip() for t in table["text"][:])
-        if empty:
-            self.notes.append(f"{split}: {empty} rows have no text")
         return Encoded(encoded.remove_columns("uncut"), targets, encoded._fingerprint)
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ftlight import export
-from ftlight.data import contexts, files, squad, tokens
+from ftlight.data import contexts, duplicates, files, squad, tokens
 from ftlight.data.module import Columns, DataModule, Encoded
 from ftlight.errors import UserError
 from ftlight.metrics import answers
@@ -120,6 +120,10 @@ class QAData(DataModule):
         """The contexts: a question about a text that was trained on would flatter."""
         numbers: dict[str, int] = {}
         return [str(numbers.setdefault(text, len(numbers))) for text in table[self.context][:]]
+
+    def inputs(self, table: datasets.Dataset) -> list[str]:
+        """What tells the question and context of each row from others."""
+        return [duplicates.key(*texts) for texts in zip(table[self.question], table[self.context], strict=True)]
 
     def _windows(self, rows: Columns) -> Columns:
         made = contexts.windows(self.tokenizer, rows[self.question], rows[self.context], self.max_length, self.overlap)

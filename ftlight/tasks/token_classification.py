@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftlight import export
-from ftlight.data import entities, files, labels, spans, tokens, windows
+from ftlight.data import duplicates, entities, files, labels, spans, tokens, windows
 from ftlight.data.module import Columns, DataModule, Encoded
 from ftlight.errors import UserError, listing
 from ftlight.metrics import intervals
@@ -233,6 +233,14 @@ class TokenData(DataModule):
         if stride is not None and not 0 <= stride < room:
             raise UserError(f"data.stride: {stride} is not 0 to {room - 1}, what a window of {self.max_length} tokens leaves")
         return min(self.max_length // 4, room - 1) if stride is None else stride
+
+    def inputs(self, table: datasets.Dataset) -> list[str]:
+        """What tells the text of each row from others."""
+        return [duplicates.key(text) for text in table["text"]]
+
+    def answers(self, table: datasets.Dataset) -> list[str]:
+        """The entities of each row."""
+        return [str([(s["type"], s["start"], s["end"]) for s in row]) for row in table["__gold"]]
 
     def _windows(self, texts: Sequence[str], words: Sequence[Sequence[spans.Range]]) -> Columns:
         return windows.cut(self.tokenizer, texts, words, self.max_length, self.stride)

@@ -1,0 +1,221 @@
+"""A run that can be stopped anywhere and goes on as if it had not been: what a checkpoint holds, and when it is written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import re
+import signal
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+
+from ftlight import checkpoint as files
+from ftlight import optim, run
+from ftlight.errors import UserError
+from ftlight.stops import Agreement, Signals, Stopped, status
+
+log = logging.getLogger(__name__)
+KEY = "ftlight"  # of our part of a checkpoint
+APART = 60.0  # seconds between saves at beginnings of epochs
+UNITS = {"s": 1, "m": 60, "h": 3600}
+TRAIN, VALIDATION = 0, 1
+
+
+def seed(*key: int) -> None:
+    """Makes the global random numbers (torch on every device, numpy, Python) a function of a key.
+
+    A step's random numbers then depend on where it is in the run alone, not on what was drawn before: by a validation, by a
+    cache that was there already, by a process that was killed.
+    """
+    low, high, other = np.random.SeedSequence(key).generate_state(3).tolist()
+    torch.manual_seed(low | high << 32)
+    np.random.seed(other)
+    random.seed(other)
+
+
+def interval(every: int | str) -> tuple[int, float]:
+    """Optimizer steps and seconds between checkpoints; 0 steps for none by steps.
+
+    Raises:
+        UserError: it is neither a number of steps nor a duration.
+
+    >>> interval(500), interval("10m"), interval("90s")
+    ((500, inf), (0, 600.0), (0, 90.0))
+    """
+    if isinstance(every, int) or every.isdigit():
+        if int(every) > 0:
+            return int(every), float("inf")
+    elif (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", every)) and float(found[1]) > 0:
+        return 0, float(found[1]) * UNITS[found[2]]
+    raise UserError(f"trainer.save_every: {every} is not how often to save; give steps (500) or a time (30s, 10m, 2h)")
+
+
+class Last(Checkpoint):
+    """Keeps last.ckpt, and the one before it, with all that is needed to go on; stops the run when a signal asks for it.
+
+    It is written between optimizer steps: when it is time, at the end, and on a signal, also during a validation, which is
+    then run again from its start.
+
+    Args:
+        every: optimizer steps, or time (30s, 10m, 2h), between checkpoints.
+        signals: the signals received.
+    """
+
+    def __init__(self, every: int | str, signals: Signals) -> None:
+        self.steps, self.seconds = interval(every)
+        self.signals, self.agreement = signals, Agreement()
+        self.saved, self.saved_step, self.signum = time.monotonic(), -1, 0
+        self.restored: dict[str, Any] | None = None
+
+    # When
+
+    def on_train_start(self, trainer: Any, task: Any) -> None:
+        """Takes up what a checkpoint says of the epoch it was made in."""
+        progress = trainer.fit_loop.epoch_loop.batch_progress.total
+        progress.ready = progress.completed  # a batch that was fetched but not trained on will be fetched again
+        self.saved = time.monotonic()
+        if self.restored is not None and trainer.global_rank < len(self.restored["losses"]):
+            mine = self.restored["losses"][trainer.global_rank]
+            task.train_losses = list(mine.to(task.device).unbind())
+
+    def on_train_batch_start(self, trainer: Any, task: Any, batch: Any, batch_idx: int) -> None:
+        """Between two steps saves, when it is time, or stops; then seeds the step."""
+        if self.restored is not None and not self.restored["validating"]:
+            trainer.fit_loop.epoch_loop._batches_that_stepped = self.restored["stepped"]  # Lightning counts one more
+        self.restored = None
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            step = trainer.global_step
+            passed = time.monotonic() - self.saved
+            due = passed >= self.seconds or (batch_idx == 0 and step > 0 and passed >= APART)
+            signum, due = self.agreement.reached(trainer, self.signals.received, due)
+            # a validation that max_steps brings about cannot be gone on from: Lightning would take the run for done
+            counted = (bool(self.steps) and step % self.steps == 0) or step + 1 == optim.max_steps(trainer)
+            if due or signum or (counted and step not in (0, self.saved_step)):
+                self.save(trainer)
+            if signum:
+                self._stop(trainer, signum)
+        seed(self._seed(), TRAIN, trainer.current_epoch, batch_idx, trainer.global_rank)
+
+    def on_train_epoch_end(self, trainer: Any, task: Any) -> None:
+        """Saves the state at the end of the run, before an average of the weights takes the place of the weights."""
+        loop = trainer.fit_loop
+        ended = 0 < (trainer.max_epochs or 0) <= loop.epoch_progress.current.processed
+        if ended or (trainer.should_stop and loop._can_stop_early):
+            self.save(trainer)
+
+    def on_train_end(self, trainer: Any, task: Any) -> None:
+        """Where nothing was validated, the weights at the end are the best ones too."""
+        if trainer.best_path is not None and not trainer.strategy.broadcast(trainer.best_path.is_file()):
+            trainer.save_checkpoint(trainer.best_path, weights_only=True)
+
+    def on_validation_start(self, trainer: Any, task: Any) -> None:
+        """Counts the batches that every process has: in these they can ask each other."""
+        self.common = min(trainer.num_val_batches, default=0)
+        if trainer.world_size > 1 and trainer.fitting:
+            fewest = torch.tensor(min(self.common, 1 << 30), device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(fewest, torch.distributed.ReduceOp.MIN)
+            self.common = int(fewest)
+
+    def on_validation_batch_start(self, trainer: Any, task: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Breaks a validation off when a signal asks for it."""
+        if not trainer.fitting or trainer.sanity_checking:
+            return
+        if trainer.world_size == 1 or (dataloader_idx == 0 and batch_idx < self.common):
+            self.signum = self.signum or self.agreement.reached(trainer, self.signals.received, False)[0]
+        if self.signum:
+            raise StopIteration  # which the loop takes for the end of the data
+        seed(self._seed(), VALIDATION, trainer.global_step, batch_idx, trainer.global_rank)
+
+    def on_validation_epoch_end(self, trainer: Any, task: Any) -> None:
+        """Saves and stops instead of measuring a validation that was broken off."""
+        if trainer.fitting and not trainer.sanity_checking and (signum := self._any(trainer)):
+            if not trainer.should_stop:
+                self.save(trainer)
+            self._stop(trainer, signum)
+
+    def on_test_batch_start(self, trainer: Any, task: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Breaks off the test at the end of a fit when a signal asks for it."""
+        if trainer.fitting and self.signals.received:
+            raise StopIteration
+
+    def on_test_epoch_end(self, trainer: Any, task: Any) -> None:
+        """Stops instead of measuring a test that was broken off; the training is saved."""
+        if trainer.fitting and (signum := self._any(trainer)):
+            self._stop(trainer, signum)
+
+    def _any(self, trainer: Any) -> int:
+        """The signal of any process, at a place that all reach."""
+        self.agreement.every = 1
+        return self.signum or self.agreement.reached(trainer, self.signals.received, False)[0]
+
+    def save(self, trainer: Any) -> None:
+        """Writes last.ckpt."""
+        if trainer.folder is not None:
+            trainer.save_checkpoint(trainer.folder / "checkpoints" / files.LAST)
+            self.saved, self.saved_step = time.monotonic(), trainer.global_step
+
+    def _stop(self, trainer: Any, signum: int) -> None:
+        # the launcher of Lightning kills all processes when one of those it started exits with another status than 0
+        launched = isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher) and trainer.local_rank > 0
+        name = signal.Signals(signum).name
+        log.info(
+            "stopped by %s at step %s; to go on: python -m ftlight fit --resume %s", name, trainer.global_step, run.short(trainer.folder)
+        )
+        raise Stopped(signum, 0 if launched else status(signum))
+
+    def _seed(self) -> int:
+        return int(os.environ.get("PL_GLOBAL_SEED", 0))
+
+    # What
+
+    def on_save_checkpoint(self, trainer: Any, task: Any, checkpoint: dict[str, Any]) -> None:
+        """Adds what Lightning leaves out: the losses of the epoch so far, the length of metrics.csv, the number of epochs."""
+        losses = torch.stack(task.train_losses).float().cpu() if task.train_losses else torch.zeros(0)
+        everyone: list[Any] = [losses]
+        if trainer.world_size > 1:
+            everyone = [None] * trainer.world_size
+            torch.distributed.all_gather_object(everyone, losses)
+        validating = trainer.validating
+        checkpoint[KEY] = {
+            "losses": everyone,
+            "stepped": trainer.fit_loop.epoch_loop._batches_that_stepped,
+            "validating": validating,
+            "metrics": run.length(trainer.folder),
+            "max_epochs": trainer.max_epochs if trainer.auto_epochs else None,
+            "processes": trainer.world_size,
+        }
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+        if validating:  # Lightning then begins it, but does not train on the batch before it again
+            zero = {"ready": 0, "completed": 0, "started": 0, "processed": 0}
+            progress.update(total={**zero, "ready": 1, "started": 1}, current=zero, is_last_batch=False)
+        batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        if batches["total"]["ready"] > batches["total"]["started"]:  # of a batch that will be fetched again
+            batches["is_last_batch"] = False
+
+    def on_load_checkpoint(self, trainer: Any, task: Any, checkpoint: dict[str, Any]) -> None:
+        """Takes up what :meth:`on_save_checkpoint` added; metrics written after the checkpoint are written again."""
+        state = checkpoint.get(KEY)
+        if state is None or trainer.state.fn != "fit":
+            return
+        self.restored = state
+        if trainer.resume and trainer.is_global_zero:
+            run.cut(trainer.folder, state["metrics"])
+        if trainer.auto_epochs and state["max_epochs"]:
+            trainer.fit_loop.max_epochs = state["max_epochs"]
+        stopping = [c for c in trainer.callbacks if isinstance(c, EarlyStopping)]
+        waited = [(checkpoint["callbacks"].get(c.state_key, {}).get("wait_count", 0), c.patience) for c in stopping]
+        reached = 0 < optim.max_steps(trainer) <= checkpoint["global_step"]
+        trainer.should_stop = reached or any(count >= patience for count, patience in waited)
+        where = f"step {checkpoint['global_step']:,}"
+        log.info("going on from %s, epoch %d", where, checkpoint["epoch"] + 1)
+        if state["processes"] != trainer.world_size:
+            then, now = state["processes"], trainer.world_size
+            log.info(
+                "the run was on %d processes and is now on %d: each step has the same rows, but weights will not be bit-equal", then, now
+            )

@@ -1,0 +1,136 @@
+"""A run that is stopped anywhere and goes on ends as if it had not been stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from conftest import make_bert, toy_rows, write_csv
+from lightning.pytorch.callbacks import EMAWeightAveraging
+
+from ftlight import Trainer, checkpoint
+from ftlight.data.text import TextData
+from ftlight.stops import AGAIN, Stopped
+from ftlight.tasks.text_classification import TextClassification
+
+THAW = [{"train": "head", "steps": 2}, {"train": "last:1", "steps": 2}, {"train": "all"}]
+
+
+@pytest.fixture(scope="module")
+def drops(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A BERT of three layers with dropout."""
+    return str(make_bert(tmp_path_factory.mktemp("drops"), sentence_encoder=False, num_hidden_layers=3))
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """24 rows to train on, 13 to validate and 9 to test."""
+    folder = tmp_path_factory.mktemp("rows")
+    made = toy_rows(46)
+    parts = {"train": made[:24], "validation": made[24:37], "test": made[37:]}
+    return {name: write_csv(folder / f"{name}.csv", part) for name, part in parts.items()}
+
+
+class SignalAt(L.Callback):
+    """A signal at a step, before it or in the validation after it; counts the rows of the steps."""
+
+    def __init__(self, step: int = -1, hook: str = "on_train_batch_start") -> None:
+        self.step, self.seen, self.validated = step, [], []
+        if step >= 0:
+            setattr(self, hook, self.send)
+
+    def send(self, trainer: Any, *rest: Any) -> None:
+        if trainer.global_step == self.step:
+            trainer._signal_connector.received = signal.SIGTERM
+
+    def on_validation_end(self, trainer: Any, *rest: Any) -> None:
+        self.validated.append(trainer.global_step)
+
+    def on_train_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.seen.append((trainer.current_epoch, batch["index"]))
+
+
+HOWS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "stages": {"model": {"unfreeze": THAW, "cache": False}},
+    "cache": {"model": {"unfreeze": THAW, "cache": True}},
+    "workers": {"data": {"workers": 2}},
+    "accumulation": {"trainer": {"accumulate_grad_batches": 2}},
+    "bf16": {"trainer": {"precision": "bf16-mixed"}},
+    "average": {"ema": True},
+    "average, cache, validations within": {"ema": True, "model": {"unfreeze": THAW, "cache": True}, "trainer": {"val_check_interval": 2}},
+    "validations within": {"trainer": {"val_check_interval": 2}},
+    "validations by steps": {"trainer": {"val_check_interval": 2, "check_val_every_n_epoch": None}},
+    "early stopping": {"trainer": {"max_epochs": 6, "patience": 1, "val_check_interval": 0.5}, "model": {"lr": 1e-9}},
+    "steps": {"trainer": {"max_steps": 5, "max_epochs": None}},
+    "epochs of its own": {"trainer": {"max_epochs": None}},
+    "lora": {"model": {"peft": "lora"}},
+    "tokens": {"data": {"tokens_per_batch": 64}},
+    "no validation": {"data": {"validation": None, "validation_split": 0.0}},
+}
+
+
+def run(backbone: str, rows: dict[str, str], folder: Path, how: dict[str, Any], *callbacks: L.Callback, resume: bool = False) -> Any:
+    """Trains, and tests at the end."""
+    L.seed_everything(3, verbose=False)
+    data = TextData(**{**rows, "tokenizer": backbone, "batch_size": 8, **how.get("data", {})})
+    task = TextClassification(backbone, labels=data.labels, **{"lr": 1e-3, **how.get("model", {})})
+    options = {"max_epochs": 2, "precision": "32-true", "log_every_n_steps": 1, **how.get("trainer", {})}
+    given = [*callbacks, *([EMAWeightAveraging(decay=0.8)] if how.get("ema") else [])]
+    trainer = Trainer(run=str(folder), resume=resume, accelerator="cpu", callbacks=given, enable_progress_bar=False, **options)
+    trainer.fit(task, datamodule=data)
+    return trainer
+
+
+def everything(folder: Path) -> dict[str, Any]:
+    """What a run leaves: all of its last checkpoint but names of files, its best weights, its metrics and test."""
+    last = checkpoint.load(folder / "checkpoints" / "last.ckpt")
+    last["callbacks"].pop("Best", None)
+    best = checkpoint.load(folder / "checkpoints" / "best.ckpt")
+    return {
+        "last": {k: last[k] for k in ("state_dict", "optimizer_states", "callbacks", "global_step", "epoch")},
+        "average": last.get("current_model_state", {}),
+        "best": best["state_dict"],
+        "metrics": (folder / "metrics.csv").read_text().splitlines(),
+        "test": (folder / "test_metrics.json").read_text(),
+        "predictions": (folder / "test_predictions.csv").read_text(),
+        "status": json.loads((folder / "run.json").read_text())["status"],
+    }
+
+
+def differences(a: Any, b: Any, where: str = "") -> list[str]:
+    """Places where two nested results are not the same to the bit."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = dict.fromkeys((*a, *b))
+        return [d for k in keys for d in differences(a.get(k), b.get(k), f"{where}.{k}")]
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)) and len(a) == len(b):
+        return [d for i, (x, y) in enumerate(zip(a, b, strict=True)) for d in differences(x, y, f"{where}.{i}")]
+    same = torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b or (a != a and b != b)
+    return (
+        [] if same else [f"{where}: {a if not isinstance(a, torch.Tensor) else 'tensor'} | {b if not isinstance(b, torch.Tensor) else ''}"]
+    )
+
+
+@pytest.mark.parametrize("name", HOWS)
+def test_every_step_and_every_validation_as_the_place_to_stop(name: str, drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+    how, whole = HOWS[name], SignalAt()
+    trainer = run(drops, rows, tmp_path / "whole", how, whole)
+    wanted = everything(tmp_path / "whole")
+    places = [("on_train_batch_start", step) for step in range(trainer.global_step)]
+    places += [("on_validation_batch_start", step) for step in dict.fromkeys(whole.validated)]
+    for hook, step in places:
+        folder, first, second = tmp_path / f"{hook} {step}", SignalAt(step, hook), SignalAt()
+        with pytest.raises(Stopped) as stopped:
+            run(drops, rows, folder, how, first)
+        assert stopped.value.code == AGAIN
+        assert json.loads((folder / "run.json").read_text())["status"] == "stopped"
+        run(drops, rows, folder, how, second, resume=True)
+        assert differences(wanted, everything(folder)) == [], (hook, step)
+        again = len(first.seen) + len(second.seen) - len(whole.seen)  # the last step, where max_steps brought the validation about
+        assert again == (name == "steps" and (hook, step) == ("on_validation_batch_start", trainer.global_step))
+        assert first.seen[: len(first.seen) - again] + second.seen == whole.seen, (hook, step)
