@@ -4,10 +4,10 @@
 
 A BERT made on the spot, dropout on, is fine-tuned with the schedule ``gradual``, the cache of frozen layers on, and a checkpoint
 every two steps. A process of its own trains (``fit -c X.yaml --run DIR --resume auto``), is killed with signal 9 after a random
-time, and is started again, five times at most, and then until it is done; then a new run begins, until there were so many kills. Times are uniform over
-what is left of the length of an undisturbed training, so that they fall into start, filling the cache, steps, validations, saves
-and the test.
-Every other kill waits instead for a save to begin and comes within 20 ms of that. TMPDIR is on another file system.
+time, and is started again, five times at most, and then left to end; then a new run begins, until there were so many kills. Times
+are uniform over what is left of the length of an undisturbed training, so that they fall into start, filling the cache, steps,
+validations, saves and the test. Every other kill waits instead for a save to begin and comes within 20 ms of that. TMPDIR is on
+another file system.
 
 Of every run: SHA-256 of weights and optimizer at the end, the rows of each step, the metrics and the test's; after every kill:
 whether there is a checkpoint that can be read, once there was one.
