@@ -153,6 +153,11 @@ class RunFolder(Callback):
         if trainer.global_step == optim.max_steps(trainer):
             trainer.should_stop = True
 
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Saves the state at the end: here, before an average of the weights takes the place of the weights."""
+        if trainer.last is not None:
+            trainer.last.save(trainer)
+
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Logs the confusion matrix to W&B."""
         tracking.confusion(trainer.loggers, "val", pl_module.evidence["val"].confusion, pl_module.labels)

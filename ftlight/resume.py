@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import re
+import shlex
 import signal
 import time
 from typing import Any
@@ -102,13 +103,6 @@ class Last(Checkpoint):
                 self._stop(trainer, signum)
         seed(self._seed(), TRAIN, trainer.current_epoch, batch_idx, trainer.global_rank)
 
-    def on_train_epoch_end(self, trainer: Any, task: Any) -> None:
-        """Saves the state at the end of the run, before an average of the weights takes the place of the weights."""
-        loop = trainer.fit_loop
-        ended = 0 < (trainer.max_epochs or 0) <= loop.epoch_progress.current.processed
-        if ended or (trainer.should_stop and loop._can_stop_early):
-            self.save(trainer)
-
     def on_train_end(self, trainer: Any, task: Any) -> None:
         """Where nothing was validated, the weights at the end are the best ones too."""
         if trainer.best_path is not None and not trainer.strategy.broadcast(trainer.best_path.is_file()):
@@ -162,12 +156,16 @@ class Last(Checkpoint):
 
     def _stop(self, trainer: Any, signum: int) -> None:
         # the launcher of Lightning kills all processes when one of those it started exits with another status than 0
-        launched = isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher) and trainer.local_rank > 0
+        launcher = trainer.strategy.launcher
+        own = isinstance(launcher, _SubprocessScriptLauncher) and not launcher.cluster_environment.creates_processes_externally
         name = signal.Signals(signum).name
         log.info(
-            "stopped by %s at step %s; to go on: python -m ftlight fit --resume %s", name, trainer.global_step, run.short(trainer.folder)
+            "stopped by %s at step %s; to go on: python -m ftlight fit --resume %s",
+            name,
+            trainer.global_step,
+            shlex.quote(run.short(trainer.folder)),
         )
-        raise Stopped(signum, 0 if launched else status(signum))
+        raise Stopped(signum, 0 if own and trainer.local_rank > 0 else status(signum))
 
     def _seed(self) -> int:
         return int(os.environ.get("PL_GLOBAL_SEED", 0))
@@ -216,6 +214,4 @@ class Last(Checkpoint):
         log.info("going on from %s, epoch %d", where, checkpoint["epoch"] + 1)
         if state["processes"] != trainer.world_size:
             then, now = state["processes"], trainer.world_size
-            log.info(
-                "the run was on %d processes and is now on %d: each step has the same rows, but weights will not be bit-equal", then, now
-            )
+            log.info("%d processes go on instead of %d: with the same rows in each step, but weights will not be bit-equal", now, then)

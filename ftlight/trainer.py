@@ -94,6 +94,7 @@ class Trainer(L.Trainer):
         self.files = checkpoint.CheckpointIO()
         self.folder: Path | None = None
         self.best: Best | None = None
+        self.last: Last | None = None
         self.fitting = False
         self.wise: dict[str, Any] = {}  # what interpolate() did
         self.config: dict[str, Any] = {}
@@ -249,11 +250,12 @@ class Trainer(L.Trainer):
         if validates and self.patience and not any(isinstance(c, EarlyStopping) for c in callbacks):
             # not strict: a run may end, by max_steps say, before it validates
             callbacks.append(EarlyStopping(model.monitor, mode=model.mode, patience=self.patience, check_finite=False, strict=False))
-        if self.saves and not any(isinstance(c, Last) for c in callbacks):
+        if self.saves and self.last is None:
             if validates:
                 self.best = Best(model.monitor, model.mode)
                 callbacks.append(self.best)
-            callbacks.append(Last(self.save_every, self._signal_connector))
+            self.last = Last(self.save_every, self._signal_connector)
+            callbacks.append(self.last)
 
     @property
     def best_path(self) -> Path | None:
