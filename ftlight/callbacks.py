@@ -78,6 +78,8 @@ class Best(Checkpoint):
 class RunFolder(Callback):
     """Makes the run folder on rank 0 before anything is written, and keeps its facts."""
 
+    begun = False
+
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Makes the folder for fit; takes the given one for every other stage."""
         if trainer.folder is not None or (stage != "fit" and trainer.given_run is None):
@@ -87,13 +89,23 @@ class RunFolder(Callback):
             _check_shares(trainer)
             return
         trainer.folder = Path(_agree(trainer, lambda: str(self._open(trainer))))
-        begun = run.read_json(trainer.folder / "run.json") if trainer.is_global_zero else {}
         for saver in trainer.checkpoint_callbacks:
             if getattr(saver, "dirpath", "") is None:
                 saver.dirpath = str(trainer.folder / "checkpoints")
+        if not trainer.resume:
+            self._begin(trainer, pl_module)
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Notes that a run goes on, once its checkpoint was found to fit: one that is refused is left as it was."""
+        if trainer.resume:
+            self._begin(trainer, pl_module)
+
+    def _begin(self, trainer: Any, pl_module: Any) -> None:
+        begun = run.read_json(trainer.folder / "run.json") if trainer.is_global_zero else {}
         if trainer.is_global_zero:
             self._record(trainer, pl_module, begun)
         trainer.loggers = [run.MetricsFile(trainer.folder), *trainer.loggers]
+        self.begun = True
         if trainer.wandb_project and trainer.is_global_zero:
             known = begun.get("wandb", {}).get("id")
             tracker = tracking.start(trainer.wandb_project, trainer.folder, trainer.config, pl_module.labels, known)
@@ -108,11 +120,9 @@ class RunFolder(Callback):
         files.sweep(folder / "checkpoints")
         data, begun = trainer.datamodule, run.read_json(folder / "run.json")
         then, now = begun.get("data_sha256", {}), data.digests if isinstance(data, DataModule) else {}
-        changed = [s for s in now if s in then and then[s] != now[s]]
-        if changed:
-            raise UserError(
-                f"data.{changed[0]}: it was changed since the run {run.short(folder)} began; go on with it as it was, or start anew"
-            )
+        for split in ("train", "validation"):
+            if split in now and then.get(split, now[split]) != now[split]:
+                raise UserError(f"data.{split} was changed since {run.short(folder)} began; go on with it as it was, or start anew")
         return folder
 
     def _record(self, trainer: Any, task: Any, begun: Mapping[str, Any]) -> None:
@@ -171,7 +181,7 @@ class RunFolder(Callback):
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Notes how the run ended."""
-        if trainer.is_global_zero and trainer.folder is not None and trainer.fitting:
+        if trainer.is_global_zero and self.begun and trainer.fitting:
             asked = isinstance(exception, (KeyboardInterrupt, Stopped))
             run.update(trainer.folder, status="stopped" if asked else "failed")
             tracking.finish(trainer.loggers, exception.code if isinstance(exception, Stopped) else 1)  # type: ignore[arg-type]

@@ -109,7 +109,7 @@ def _fault(path: Path, changed: int, bytes_: int) -> str:
     try:
         with zipfile.ZipFile(path) as file:
             damaged = file.testzip()  # torch.save stores a CRC-32 with every tensor; torch.load does not look at it
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except Exception as error:  # whatever a reader of broken bytes does
         return f"it is not whole ({error})"
     return f"its part {damaged} is not what was written" if damaged else ""
 
@@ -160,6 +160,13 @@ def _others(path: Path) -> str:
     return f" (whole ones: {', '.join(fine) or 'none'}; --ckpt_path takes one)"
 
 
+def _reason(error: BaseException) -> str:
+    """Why a file could not be written; torch's writer says only that it stands at another place than it thinks."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return "the disk is full, or files may not grow so large" if "unexpected pos" in str(error) else str(error).splitlines()[0]
+
+
 class CheckpointIO(TorchCheckpointIO):
     """Saves beside the target and replaces it at once: Lightning's goes through TMPDIR, where a kill destroys the old file.
 
@@ -183,8 +190,7 @@ class CheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:  # torch's writer knows only the latter
             there = path.exists() or (before is not None and before.exists())
             kept = "; the last one that was written stays" if there else ""
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-            self.problem = f"{path} cannot be written: {reason}{kept}"
+            self.problem = f"{path} cannot be written: {_reason(error)}{kept}"
 
     def _room(self, path: Path, needed: int) -> int:
         """Bytes that are missing for a file; gives up previous.ckpt for it, while the last one is whole."""

@@ -76,8 +76,14 @@ class Last(Checkpoint):
 
     # When
 
+    def on_fit_start(self, trainer: Any, task: Any) -> None:
+        """Takes out of metrics.csv what was written after the checkpoint: it will be written again."""
+        if trainer.resume and trainer.is_global_zero and self.restored is not None:
+            run.cut(trainer.folder, self.restored["metrics"])
+
     def on_train_start(self, trainer: Any, task: Any) -> None:
         """Takes up what a checkpoint says of the epoch it was made in."""
+        self.on_fit_start(trainer, task)  # some strategies restore a checkpoint only after that
         progress = trainer.fit_loop.epoch_loop.batch_progress.total
         progress.ready = progress.completed  # a batch that was fetched but not trained on will be fetched again
         self.saved = time.monotonic()
@@ -197,13 +203,11 @@ class Last(Checkpoint):
             batches["is_last_batch"] = False
 
     def on_load_checkpoint(self, trainer: Any, task: Any, checkpoint: dict[str, Any]) -> None:
-        """Takes up what :meth:`on_save_checkpoint` added; metrics written after the checkpoint are written again."""
+        """Takes up what :meth:`on_save_checkpoint` added."""
         state = checkpoint.get(KEY)
         if state is None or trainer.state.fn != "fit":
             return
         self.restored = state
-        if trainer.resume and trainer.is_global_zero:
-            run.cut(trainer.folder, state["metrics"])
         if trainer.auto_epochs and state["max_epochs"]:
             trainer.fit_loop.max_epochs = state["max_epochs"]
         stopping = [c for c in trainer.callbacks if isinstance(c, EarlyStopping)]

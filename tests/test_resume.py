@@ -14,6 +14,7 @@ from conftest import make_bert, toy_rows, write_csv
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from ftlight import Trainer, checkpoint
+from ftlight.__main__ import main
 from ftlight.data.text import TextData
 from ftlight.stops import AGAIN, Stopped
 from ftlight.tasks.text_classification import TextClassification
@@ -134,3 +135,85 @@ def test_every_step_and_every_validation_as_the_place_to_stop(name: str, drops: 
         again = len(first.seen) + len(second.seen) - len(whole.seen)  # the last step, where max_steps brought the validation about
         assert again == (name == "steps" and (hook, step) == ("on_validation_batch_start", trainer.global_step))
         assert first.seen[: len(first.seen) - again] + second.seen == whole.seen, (hook, step)
+
+
+FIT = ["fit", "-c", "X.yaml", "--run", "r"]
+
+
+@pytest.fixture
+def begun(drops: str, rows: dict[str, str], tmp_path: Path) -> Path:
+    """A run of one epoch by the command line, in the working folder."""
+    model = {"task": "TextClassification", "backbone": drops, "lr_schedule": "constant", "warmup": 0.0}
+    trainer = {"max_epochs": 1, "accelerator": "cpu", "precision": "32-true", "enable_progress_bar": False}
+    config = {"model": model, "data": {**rows, "batch_size": 8}, "trainer": trainer}
+    (tmp_path / "X.yaml").write_text(json.dumps(config))
+    assert main([*FIT, "--resume", "auto"]) == 0
+    return tmp_path / "r"
+
+
+def test_a_run_that_is_done_is_left_alone_and_may_be_prolonged(begun: Path, tmp_path: Path, capsys: Any) -> None:
+    before = everything(begun)
+    assert main(["fit", "--resume", "r"]) == 0
+    assert "r is done; nothing is left to do (for more: --trainer.max_epochs)" in capsys.readouterr().out
+    assert differences(before, everything(begun)) == []
+    assert main(["fit", "--resume", "r", "--trainer.max_epochs", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "trainer.max_epochs: 3; the run began with 1" in said
+    assert "going on from step 3" in said
+    assert (begun / "config-1.yaml").is_file()
+    assert main([*FIT[:3], "--run", "whole", "--trainer.max_epochs", "3"]) == 0
+    whole, more = everything(tmp_path / "whole"), everything(begun)
+    kept = [[line for line in found["metrics"] if ",test/" not in line] for found in (whole, more)]
+    assert kept[0] == kept[1]
+    assert differences(whole["last"]["state_dict"], more["last"]["state_dict"]) == []
+
+
+def test_a_folder_where_a_run_ended_before_its_first_checkpoint_is_used_again(begun: Path, capsys: Any) -> None:
+    wanted = everything(begun)
+    (begun / "run.json").write_text(json.dumps({**json.loads((begun / "run.json").read_text()), "status": "running"}))
+    for file in (begun / "checkpoints").glob("*.ckpt"):
+        file.unlink()
+    assert main([*FIT, "--resume", "auto"]) == 0
+    assert "going on" not in capsys.readouterr().out
+    assert differences(wanted, everything(begun)) == []
+
+
+WRONG = [
+    (["fit", "--resume", "nothing"], "nothing: no run there, a run has a config.yaml"),
+    (["fit", "-c", "X.yaml", "--resume", "auto"], "trainer.resume: give the folder of the run: trainer.run (--run DIR)"),
+    (["fit", "--resume", "auto"], "--resume auto needs --run DIR: the run that goes on, or is started"),
+    (
+        ["fit", "--resume", "r", "--run", "other"],
+        "--resume RUN goes on in its own folder; leave --run out",
+    ),
+    (["fit", "-c", "X.yaml", "--run", "r"], "is there already; nothing is overwritten"),
+    (["fit", "-c", "X.yaml", "--run", "full", "--resume", "auto"], "full is there and holds no run; nothing is overwritten"),
+    (["fit", "--resume", "r", "--trainer.max_epochs", "2", "--data.batch_size", "4"], "data.batch_size: the run began with 8"),
+    (
+        ["fit", "--resume", "r", "--trainer.save_every", "often"],
+        "trainer.save_every: often is not how often to save; give steps (500)",
+    ),
+    (["fit", "--resume", "r", "--trainer.save_every", "0"], "trainer.save_every: 0 is not how often to save"),
+    (
+        ["fit", "--resume", "r", "--model.unfreeze", "head", "--trainer.max_epochs", "2"],
+        "model.unfreeze: the checkpoint is of another",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG)
+def test_what_cannot_be_gone_on_with_is_said_in_a_line(words: list[str], message: str, begun: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    before = everything(begun)
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert differences(before, {**everything(begun), "status": "done"}) == []
+
+
+def test_training_rows_that_were_changed_are_refused(begun: Path, rows: dict[str, str], tmp_path: Path, capsys: Any) -> None:
+    other = write_csv(tmp_path / "other.csv", toy_rows(24)[::-1])
+    assert main(["fit", "--resume", "r", "--data.train", other, "--trainer.max_epochs", "2"]) == 2
+    assert "data.train was changed since r began; go on with it as it was, or start anew" in capsys.readouterr().err

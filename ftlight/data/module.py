@@ -386,9 +386,8 @@ class DataModule(L.LightningDataModule):
         """
         for name in ("batch_size", "tokens_per_batch"):
             if state[name] != getattr(self, name):
-                raise UserError(
-                    f"data.{name}: the checkpoint is of a run with {state[name]}, this is {getattr(self, name)}; go on with that"
-                )
+                was = f"the run began with {state[name]}, and its batches must stay what they were"
+                raise UserError(f"data.{name}: {was}; this is {getattr(self, name)}")
         self.processes = state["processes"]
 
     def train_dataloader(self) -> DataLoader[Any]:
