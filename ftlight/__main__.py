@@ -51,9 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"ftlight: error: {error}", file=sys.stderr)
         return 2
-    from ftlight import cli
+    try:
+        from ftlight import cli
 
-    return cli.main(verb, rest)
+        return cli.main(verb, rest)
+    except (KeyboardInterrupt, SystemExit) as ended:
+        if isinstance(ended, KeyboardInterrupt) or isinstance(ended.__context__, KeyboardInterrupt):  # Lightning makes it a 1
+            return 130
+        raise
 
 
 if __name__ == "__main__":

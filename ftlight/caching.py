@@ -17,6 +17,7 @@ import transformers
 from torch import Tensor
 
 from ftlight import prefix_cache as pc
+from ftlight.checkpoint import part_of
 from ftlight.data import sampling
 from ftlight.data.module import DataModule
 from ftlight.layers import layer_of, places
@@ -57,7 +58,7 @@ class Cached:
                 return
             path = pc.home() / f"{self.key}.bin"
             if trainer.strategy.reduce_boolean_decision(not path.is_file(), all=False):
-                part = path.with_suffix(f".bin.{trainer.strategy.broadcast(os.getpid())}")
+                part = Path(trainer.strategy.broadcast(str(part_of(path))))
                 if not self._agree(pc.reserve(part, self.layout.bytes, self.limit) if trainer.local_rank == 0 else ""):
                     return
                 self._fill(path, part)
@@ -149,12 +150,19 @@ class Cached:
         store = pc.Store(part, self.layout, write=True)
         for split in self.tables:
             for batch in self._batches(split, local, count):
+                self._asked()
                 store.put(split, batch["index"], self._capture(batch), batch["inputs"])
         store.flush()
         strategy.barrier()
         if local == 0:
             os.replace(part, path)
         strategy.barrier()
+
+    def _asked(self) -> None:
+        """Stops where a signal asked for it; several processes do at the next step, since they must meet."""
+        last = getattr(self.trainer, "last", None)
+        if last is not None and self.trainer.world_size == 1:
+            last.obey(self.trainer)
 
     def _say(self, path: Path, how: str) -> None:
         assert self.tap is not None

@@ -6,13 +6,14 @@ import contextlib
 import hashlib
 import os
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ftlight.checkpoint import sweep
 
 ALIGN = 64  # bytes
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # integers of a size in bytes
@@ -190,6 +191,7 @@ def make_room(folder: Path, needed: int, limit: float) -> str:
         limit: the most bytes of all files.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     size = f"{needed / 1e9:.2g} GB"
     if needed > limit:
         return f"it would take {size}; model.cache_gb allows {limit / 1e9:.2g}"
@@ -199,8 +201,7 @@ def make_room(folder: Path, needed: int, limit: float) -> str:
             if file.is_file():
                 files.append((file.stat().st_mtime, file.stat().st_size, file))
     files.sort(key=lambda f: f[:2])
-    # another run may be writing a part now; one that nobody has written to for an hour was left by a kill
-    old = [f for f in files if f[2].suffix == ".bin" or time.time() - f[0] > 3600]
+    old = [f for f in files if f[2].suffix == ".bin"]  # another run is writing a part
     used = sum(bytes_ for _, bytes_, _ in files)
     while old and used + needed > limit:
         _, bytes_, file = old.pop(0)

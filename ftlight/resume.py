@@ -158,6 +158,12 @@ class Last(Checkpoint):
         if trainer.fitting and (signum := self._any(trainer)):
             self._stop(trainer, signum)
 
+    def obey(self, trainer: Any) -> None:
+        """Saves and stops, between steps of one process, where a signal asked for it."""
+        if self.signals.received:
+            self.save(trainer)
+            self._stop(trainer, self.signals.received)
+
     def _any(self, trainer: Any) -> int:
         """The signal of any process, at a place that all reach."""
         self.agreement.every = 1

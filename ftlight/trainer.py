@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 
 from ftlight import checkpoint, export, run, screen, sharding, summary, tracking, wise
 from ftlight.callbacks import Best, RunFolder
@@ -30,6 +31,12 @@ def auto_precision(accelerator: str = "auto") -> str:
     else:  # with AVX512-BF16 or AMX a step takes half the time of fp32; without, more than fp32
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16-mixed" if native else "32-true"
+
+
+class _Checkpoints(_CheckpointConnector):
+    """Under SLURM Lightning's goes on from any hpc_ckpt_N.ckpt in the working folder, of whatever run that is."""
+
+    _hpc_resume_path = None
 
 
 class Trainer(L.Trainer):
@@ -119,6 +126,7 @@ class Trainer(L.Trainer):
             **kwargs,
         )
         self._signal_connector: Signals = Signals(self)
+        self._checkpoint_connector = _Checkpoints(self)
         # a broadcast before every step, for a signal that Agreement asks for about once a second
         self.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         timed = any(isinstance(c, Timer) for c in self.callbacks)  # type: ignore[attr-defined]

@@ -520,13 +520,13 @@ def test_age_is_by_time_not_by_name(tmp_path: Path) -> None:
 
 
 def test_what_another_run_writes_stays(tmp_path: Path) -> None:
-    put(tmp_path, {"a.bin.123": 60, "b.bin": 30})
+    put(tmp_path, {"a.bin.elsewhere.123.part": 60, "b.bin": 30})
     assert pc.make_room(tmp_path, 40, 100) == ""
-    assert left(tmp_path) == ["a.bin.123"]
+    assert left(tmp_path) == ["a.bin.elsewhere.123.part"]
 
 
 def test_what_a_kill_left_goes(tmp_path: Path) -> None:
-    put(tmp_path, {"a.bin.123": 60}, hours=2)
+    put(tmp_path, {"a.bin.elsewhere.123.part": 60}, hours=2)
     put(tmp_path, {"b.bin": 30})
     assert pc.make_room(tmp_path, 40, 100) == ""
     assert left(tmp_path) == ["b.bin"]

@@ -13,7 +13,7 @@ import torch
 from conftest import make_bert, toy_rows, write_csv
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
-from ftlight import Trainer, checkpoint
+from ftlight import Trainer, checkpoint, cli, prefix_cache
 from ftlight.__main__ import main
 from ftlight.data.text import TextData
 from ftlight.stops import AGAIN, Stopped
@@ -217,3 +217,45 @@ def test_training_rows_that_were_changed_are_refused(begun: Path, rows: dict[str
     other = write_csv(tmp_path / "other.csv", toy_rows(24)[::-1])
     assert main(["fit", "--resume", "r", "--data.train", other, "--trainer.max_epochs", "2"]) == 2
     assert "data.train was changed since r began; go on with it as it was, or start anew" in capsys.readouterr().err
+
+
+def test_a_signal_while_activations_are_kept(drops: str, rows: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    how = {"model": {"unfreeze": THAW, "cache": True}}
+    monkeypatch.setenv("FTLIGHT_CACHE", str(tmp_path / "kept"))
+    run(drops, rows, tmp_path / "whole", how)
+    monkeypatch.setenv("FTLIGHT_CACHE", str(tmp_path / "other"))
+    put = prefix_cache.Store.put
+
+    def signalled(store: Any, *rest: Any) -> None:
+        put(store, *rest)
+        signal.raise_signal(signal.SIGUSR1)
+
+    monkeypatch.setattr(prefix_cache.Store, "put", signalled)
+    with pytest.raises(Stopped):
+        run(drops, rows, tmp_path / "r", how)
+    monkeypatch.setattr(prefix_cache.Store, "put", put)
+    run(drops, rows, tmp_path / "r", how, resume=True)
+    assert differences(everything(tmp_path / "whole"), everything(tmp_path / "r")) == []
+
+
+def test_checkpoints_of_others_in_the_working_folder_are_let_alone(
+    drops: str, rows: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under SLURM Lightning goes on from any hpc_ckpt_N.ckpt."""
+    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"of another run")
+    for name, value in {"JOB_NAME": "x", "NTASKS": "1", "NTASKS_PER_NODE": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert run(drops, rows, tmp_path / "r", {}).global_step == 6
+
+
+@pytest.mark.parametrize("when", ["data", "imports"])
+def test_ctrl_c_before_training(when: str, drops: str, rows: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*rest: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TextData, "setup", interrupted) if when == "data" else monkeypatch.setattr(cli, "main", interrupted)
+    old = signal.getsignal(signal.SIGINT)
+    words = ["fit", "--model", "TextClassification", "--model.backbone", drops, "--data.train", rows["train"], "--run", "r"]
+    assert main([*words, "--trainer.accelerator", "cpu"]) == 130
+    signal.signal(signal.SIGINT, old)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from conftest import Run, toy_rows, write_csv
 
+from ftlight.__main__ import main
+
 BLOCK, HEADER = 32768, 7
 
 
@@ -72,6 +74,28 @@ def test_offline(fit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_
     facts = json.loads((folder / "run.json").read_text())
     assert facts["wandb"]["project"] == "my-project"
     assert any(facts["wandb"]["id"] in p.name for p in folder.rglob("*.wandb"))
+
+
+def test_a_run_that_is_stopped_is_marked_and_goes_on_under_its_name(fit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    (tmp_path / "stopper.py").write_text(
+        "import os, signal\nimport lightning as L\n\nclass Stop(L.Callback):\n    def on_train_batch_start(self, trainer, *rest):\n"
+        "        if trainer.global_step == 3 and trainer.resumes_from is None:\n            os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    stop = ["--trainer.callbacks", json.dumps([{"class_path": "stopper.Stop"}]), "--wandb", "my-project"]
+    with pytest.raises(SystemExit) as ended:
+        fit(*stop)
+    assert ended.value.code == 75
+    assert main(["fit", "--resume", "run"]) == 0
+    files = sorted((tmp_path / "run").rglob("*.wandb"))
+    found = [list(records(file)) for file in files]
+    kinds = [[record.WhichOneof("record_type") for record in each] for each in found]
+    assert "preempting" in kinds[0]
+    assert "preempting" not in kinds[1]
+    assert [[r.exit.exit_code for r in each if r.WhichOneof("record_type") == "exit"] for each in found] == [[75], [0]]
+    ids = {r.run.run_id for each in found for r in each if r.WhichOneof("record_type") == "run"}
+    assert ids == {json.loads((tmp_path / "run" / "run.json").read_text())["wandb"]["id"]}
 
 
 def test_disabled(fit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
