@@ -76,7 +76,15 @@ HOWS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(backbone: str, rows: dict[str, str], folder: Path, how: dict[str, Any], *callbacks: L.Callback, resume: bool = False) -> Any:
+def run(
+    backbone: str,
+    rows: dict[str, str],
+    folder: Path,
+    how: dict[str, Any],
+    *callbacks: L.Callback,
+    resume: bool = False,
+    ckpt: str | None = None,
+) -> Any:
     """Trains, and tests at the end."""
     L.seed_everything(3, verbose=False)
     data = TextData(**{**rows, "tokenizer": backbone, "batch_size": 8, **how.get("data", {})})
@@ -84,7 +92,7 @@ def run(backbone: str, rows: dict[str, str], folder: Path, how: dict[str, Any], 
     options = {"max_epochs": 2, "precision": "32-true", "log_every_n_steps": 1, **how.get("trainer", {})}
     given = [*callbacks, *([EMAWeightAveraging(decay=0.8)] if how.get("ema") else [])]
     trainer = Trainer(run=str(folder), resume=resume, accelerator="cpu", callbacks=given, enable_progress_bar=False, **options)
-    trainer.fit(task, datamodule=data)
+    trainer.fit(task, datamodule=data, ckpt_path=ckpt)
     return trainer
 
 

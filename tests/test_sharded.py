@@ -4,96 +4,88 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import torch
 from conftest import toy_rows, write_csv
 from lightning.pytorch.strategies import ModelParallelStrategy
+from together import together
 
-from ftlight import TextClassification, TextData, Trainer
+from ftlight import TextClassification, TextData, Trainer, checkpoint
 from ftlight.__main__ import main
 from ftlight.errors import UserError
 
-SAVER = "lightning.pytorch.callbacks.ModelCheckpoint"
-CLEAN = {k: v for k, v in os.environ.items() if not k.startswith(("MASTER_", "PL_", "LOCAL_", "NODE_", "WORLD_"))}
+THAW = [{"train": "head", "steps": 4}, {"train": "last:1", "steps": 3}, {"train": "all"}]
 
 
-class Done(NamedTuple):
-    folder: Path
-    said: str
-    losses: list[float]
-    last: dict[str, Any]
-
-    def scores(self) -> dict[str, float]:
-        return dict(json.loads((self.folder / "test_metrics.json").read_text()))
-
-
-def torchrun(backbone: str, strategy: str, folder: Path, *words: str) -> Done:
-    """Trains with torchrun in two processes, which have batches enough for unequal evaluations."""
-    train = write_csv(folder.parent / "train.csv", toy_rows(48))
-    test = write_csv(folder.parent / "test.csv", toy_rows(41))
-    model = ["--model", "TextClassification", "--model.backbone", backbone, "--model.pooling", "native", "--model.lr", "1e-2"]
-    data = ["--data.train", train, "--data.validation", test, "--data.test", test, "--data.batch_size", "4"]
-    options = {"max_epochs": "2", "accelerator": "cpu", "devices": "2", "precision": "32-true", "strategy": strategy, "run": str(folder)}
-    trainer = [word for name, value in options.items() for word in (f"--trainer.{name}", value)]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "ftlight", "fit"]
-    command = [*launch, *model, *data, *trainer, *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=CLEAN, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+def losses(folder: Path) -> list[float]:
+    """Training losses of the epochs."""
     with (folder / "metrics.csv").open() as file:
-        losses = [float(row["value"]) for row in csv.DictReader(file) if row["name"] == "train/loss"]
-    return Done(folder, done.stdout, losses, torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True))
+        return [float(row["value"]) for row in csv.DictReader(file) if row["name"] == "train/loss"]
 
 
-def difference(one: Done, other: Done) -> float:
+def scores(folder: Path) -> dict[str, float]:
+    return dict(json.loads((folder / "test_metrics.json").read_text()))
+
+
+def difference(*folders: Path) -> float:
     """The largest of all weights and optimizer states, whose names are the same."""
-    pairs = [(one.last["state_dict"], other.last["state_dict"])]
-    states = [run.last["optimizer_states"][0] for run in (one, other)]
+    one, other = (checkpoint.load(folder / "checkpoints" / "last.ckpt") for folder in folders)
+    states = [run["optimizer_states"][0] for run in (one, other)]
     assert states[0]["param_groups"] == states[1]["param_groups"]
     assert states[0]["state"].keys() == states[1]["state"].keys()
-    pairs += [(state, states[1]["state"][i]) for i, state in states[0]["state"].items()]
+    pairs = [(one["state_dict"], other["state_dict"]), *((state, states[1]["state"][i]) for i, state in states[0]["state"].items())]
     assert all(a.keys() == b.keys() for a, b in pairs)
     return max(float((a[n].float() - b[n].float()).abs().max()) for a, b in pairs for n in a)
 
 
-@pytest.mark.parametrize("unfreeze", ["all", '[{"train": "head", "steps": 4}, {"train": "last:1", "steps": 3}, {"train": "all"}]'])
-def test_fsdp2_trains_as_ddp(still: str, tmp_path: Path, unfreeze: str) -> None:
-    words = ["--model.unfreeze", unfreeze, "--model.cache", "true"]
-    if unfreeze == "all":
-        words += ["--trainer.callbacks", SAVER, "--trainer.callbacks.filename", "{epoch}", "--trainer.callbacks.save_top_k", "-1"]
-    runs = {s: torchrun(still, s, tmp_path / s, *words) for s in ("ddp", "fsdp2")}
-    ddp, fsdp2 = runs["ddp"], runs["fsdp2"]
-    assert ddp.losses == pytest.approx(fsdp2.losses, abs=1e-4)
-    assert len(ddp.losses) == 2
-    assert difference(ddp, fsdp2) < 1e-4
-    assert fsdp2.scores() == pytest.approx(ddp.scores(), abs=1e-4)
-    assert ("under fsdp2" in fsdp2.said) == (unfreeze != "all")  # why nothing is kept of the frozen layers
-    if unfreeze == "all":
-        _one_process_measures_the_same(fsdp2)
-        _either_goes_on_from_either(still, runs)
+@pytest.fixture(scope="module")
+def trained(still: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trainings by ddp and fsdp2 under torchrun, and what goes on from their first epoch; evaluations are of unequal batches."""
+    home = tmp_path_factory.mktemp("sharded")
+    test = write_csv(home / "test.csv", toy_rows(41))
+    rows = {"train": write_csv(home / "train.csv", toy_rows(48)), "validation": test, "test": test}
+    plain = {"model": {"pooling": "native", "lr": 3e-3}, "data": {"batch_size": 4}}
+    jobs: list[dict[str, Any]] = []
+    for strategy in ("ddp", "fsdp2"):
+        trainer = {"devices": 2, "strategy": strategy}
+        stages = {**plain["model"], "unfreeze": THAW, "cache": True}
+        jobs.append({"folder": home / strategy, "how": {**plain, "trainer": trainer}})
+        jobs.append({"folder": home / f"{strategy} stages", "how": {**plain, "model": stages, "trainer": trainer}})
+        jobs.append({"folder": home / f"{strategy} half", "how": {**plain, "trainer": trainer}, "stop": ("on_train_epoch_end", 6, [0, 1])})
+    for start, end in (("fsdp2", "fsdp2"), ("ddp", "fsdp2"), ("fsdp2", "ddp")):
+        how = {**plain, "trainer": {"devices": 2, "strategy": end}}
+        jobs.append({"folder": home / f"{start} {end}", "how": how, "ckpt": home / f"{start} half" / "checkpoints" / "last.ckpt"})
+    together(home, still, rows, jobs, torchrun=True)
+    return home
 
 
-def _one_process_measures_the_same(fsdp2: Done) -> None:
-    before = fsdp2.scores()
-    assert main(["test", str(fsdp2.folder), "--trainer.devices", "1", "--trainer.strategy", "auto"]) == 0
-    assert fsdp2.scores() == pytest.approx(before, abs=1e-6)
+@pytest.mark.parametrize(("stages", "close"), [("", 1e-4), (" stages", 1e-3)])  # there DDP reads kept activations
+def test_fsdp2_trains_as_ddp(stages: str, close: float, trained: Path) -> None:
+    ddp, fsdp2 = (trained / f"{strategy}{stages}" for strategy in ("ddp", "fsdp2"))
+    assert losses(ddp) == pytest.approx(losses(fsdp2), abs=1e-4)
+    assert len(losses(ddp)) == 2
+    assert difference(ddp, fsdp2) < close
+    assert scores(fsdp2) == pytest.approx(scores(ddp), abs=1e-4)
 
 
-def _either_goes_on_from_either(still: str, runs: dict[str, Done]) -> None:
-    for start, run in runs.items():
-        half = run.folder / "checkpoints" / "epoch=0.ckpt"
-        again = torchrun(still, "fsdp2", run.folder.parent / f"{start}-fsdp2", "--ckpt_path", str(half))
-        assert again.losses == pytest.approx(run.losses[1:], abs=0 if start == "fsdp2" else 1e-4)
-        gap = difference(again, runs["fsdp2"])
-        assert gap == 0 if start == "fsdp2" else gap < 1e-4
-    half = runs["fsdp2"].folder / "checkpoints" / "epoch=0.ckpt"
-    again = torchrun(still, "ddp", half.parent.parent.parent / "fsdp2-ddp", "--ckpt_path", str(half))
-    assert difference(again, runs["ddp"]) < 1e-4
+@pytest.mark.parametrize(("start", "end"), [("fsdp2", "fsdp2"), ("ddp", "fsdp2"), ("fsdp2", "ddp")])
+def test_either_goes_on_from_either(start: str, end: str, trained: Path) -> None:
+    gap = difference(trained / f"{start} {end}", trained / end)
+    assert gap == 0 if start == end else gap < 1e-4
+    assert losses(trained / f"{start} {end}")[-1] == pytest.approx(losses(trained / end)[-1], abs=0 if start == end else 1e-4)
+
+
+def test_one_process_measures_the_same(still: str, trained: Path) -> None:
+    rows = {name: str(trained / f"{name}.csv") for name in ("train", "test")}
+    data = TextData(**rows, tokenizer=still)
+    task = TextClassification(still, labels=data.labels, pooling="native")
+    task.restore(trained / "fsdp2" / "checkpoints" / "best.ckpt")
+    trainer = Trainer(accelerator="cpu", devices=1, precision="32-true")
+    (found,) = trainer.test(task, datamodule=data, verbose=False)
+    wanted = scores(trained / "fsdp2")
+    assert {k: found[k] for k in ("test/loss", "test/f1")} == pytest.approx({k: wanted[k] for k in ("test/loss", "test/f1")}, abs=1e-6)
 
 
 REFUSED = {

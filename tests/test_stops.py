@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +14,7 @@ import torch
 from conftest import make_bert, toy_rows, write_csv
 from forked import Done, command
 from test_resume import differences, everything
+from together import together
 
 from ftlight import checkpoint
 from ftlight.stops import AGAIN
@@ -101,32 +100,34 @@ def test_a_second_signal_stops_at_once(home: Path) -> None:
     assert differences(everything(home / "whole"), everything(home / "twice")) == []
 
 
-def free_port() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
+# where, at which step, on which processes
+STOPS = [
+    ("on_train_batch_start", 1, [0]),
+    ("on_train_batch_start", 2, [1]),
+    ("on_train_batch_end", 3, [0, 1]),
+    ("on_validation_batch_start", 2, [0]),
+    ("on_validation_batch_start", 2, [1]),
+    ("on_validation_batch_end", 3, [0, 1]),
+    ("on_save_checkpoint", 2, [1]),
+    ("on_test_batch_start", 6, [1]),
+]
 
 
 def test_two_processes_stop_together_whichever_is_signalled(home: Path, tmp_path: Path) -> None:
-    rows = {name: str(home / f"{name}.csv") for name in ("validation", "test")} | {"train": write_csv(tmp_path / "train.csv", toy_rows(48))}
-    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "TORCHELASTIC_RUN_ID": "x"}
-    shared |= {
-        "LOCAL_WORLD_SIZE": "2",
-        "GROUP_RANK": "0",
-        "PYTHONPATH": f"{TESTS}:{os.environ.get('PYTHONPATH', '')}",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, str(TESTS / "ddp_stops.py"), str(home / "bert"), json.dumps(rows), str(tmp_path)]
-    started = []
-    for rank in ("0", "1"):
-        with (tmp_path / f"log{rank}").open("w") as log:
-            started.append(subprocess.Popen(command, env={**shared, "RANK": rank, "LOCAL_RANK": rank}, stdout=log, stderr=log))
-    try:
-        codes = [process.wait(timeout=400) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert codes == [0, 0], "\n".join((tmp_path / f"log{rank}").read_text()[-3000:] for rank in (0, 1))
+    rows = {name: str(home / f"{name}.csv") for name in ("train", "validation", "test")}
+    how = {"model": {"unfreeze": "gradual", "cache": False}, "trainer": {"devices": 2, "strategy": "ddp", "val_check_interval": 2}}
+    saving = {**how, "trainer": {**how["trainer"], "save_every": 1}}
+    jobs: list[dict[str, Any]] = [{"folder": tmp_path / "whole", "how": how}]
+    for number, stop in enumerate(STOPS):
+        job = {"folder": tmp_path / f"stop{number}", "how": saving if stop[0] == "on_save_checkpoint" else how}
+        jobs += [{**job, "stop": stop}, {**job, "resume": True}]
+    found = together(tmp_path, str(home / "bert"), rows, jobs)
+    wanted = everything(tmp_path / "whole")
+    for number, stop in enumerate(STOPS):
+        assert [end["code"] for end in found[1 + 2 * number]] == [AGAIN, AGAIN], stop
+        assert all(end["seconds"] < 10 for end in found[1 + 2 * number]), stop
+        assert [end["code"] for end in found[2 + 2 * number]] == [0, 0], stop
+        assert differences(wanted, everything(tmp_path / f"stop{number}")) == [], stop
 
 
 def test_lightnings_own_launcher_and_another_number_of_processes(home: Path) -> None:
