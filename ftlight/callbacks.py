@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -130,11 +131,13 @@ class RunFolder(Callback):
         if trainer.config_yaml:
             for line in run.write_config(folder, trainer.config_yaml):
                 log.info("%s", line)
-        if trainer.resumes_from is None:
+        if not trainer.goes_on:
             (folder / "metrics.csv").unlink(missing_ok=True)  # of a run that was ended before it had a checkpoint
         digests = data.digests if isinstance(data, DataModule) else {}
         seed = os.environ.get("PL_GLOBAL_SEED")
         facts = {**run.facts(int(seed) if seed else None, digests), "backbone": task.backbone}
+        if trainer.resumes_from is not None:
+            facts["began_from"] = str(Path(trainer.resumes_from).absolute())
         if begun:
             for name in (n for n, v in facts["versions"].items() if begun["versions"].get(n) != v):
                 was, now = begun["versions"].get(name), facts["versions"][name]
@@ -166,7 +169,7 @@ class RunFolder(Callback):
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Saves the state at the end: here, before an average of the weights takes the place of the weights."""
         if trainer.last is not None:
-            trainer.last.save(trainer)
+            trainer.last.save(trainer, ended=True)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Logs the confusion matrix to W&B."""
@@ -183,7 +186,8 @@ class RunFolder(Callback):
         """Notes how the run ended."""
         if trainer.is_global_zero and self.begun and trainer.fitting:
             asked = isinstance(exception, (KeyboardInterrupt, Stopped))
-            run.update(trainer.folder, status="stopped" if asked else "failed")
+            with contextlib.suppress(OSError):  # the disk may be what failed
+                run.update(trainer.folder, status="stopped" if asked else "failed")
             tracking.finish(trainer.loggers, exception.code if isinstance(exception, Stopped) else 1)  # type: ignore[arg-type]
 
 

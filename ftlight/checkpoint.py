@@ -34,7 +34,7 @@ def left(part: Path) -> bool:
     """Whether a part was left by a process that is no more: told by its number on this machine, by its age on another."""
     host, _, number = part.name.removesuffix(".part").rpartition(".")
     with contextlib.suppress(OSError):
-        if not host.endswith(f".{socket.gethostname()}"):
+        if not host.endswith(f".{socket.gethostname()}") or os.name == "nt":  # where this signal would be Ctrl-C
             return time.time() - part.stat().st_mtime > LEFT
         try:
             os.kill(int(number), 0)

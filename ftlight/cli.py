@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import pickle
 import re
@@ -241,6 +242,10 @@ def main(verb: str, argv: Sequence[str]) -> int:
         if found is None:
             return _raise_hidden(error, _secrets(argv, words))
         fault = command.placed(str(found), places, words.options if words else ())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return _raise_hidden(error, _secrets(argv, words))
+        fault = f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on: python -m ftlight fit --resume RUN"
     except Exception as error:
         if not memory.is_lack(error):
             return _raise_hidden(error, _secrets(argv, words))

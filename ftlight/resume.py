@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.callbacks import Checkpoint, Timer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from ftlight import checkpoint as files
 from ftlight import optim, run
+from ftlight.data.module import DataModule
 from ftlight.errors import UserError
 from ftlight.stops import Agreement, Signals, Stopped, status
 
@@ -80,14 +81,14 @@ class Last(Checkpoint):
     def __init__(self, every: int | str, signals: Signals) -> None:
         self.steps, self.seconds = interval(every)
         self.signals, self.agreement = signals, Agreement()
-        self.saved, self.saved_step, self.signum = time.monotonic(), -1, 0
+        self.saved, self.saved_step, self.signum, self.ended = time.monotonic(), -1, 0, False
         self.restored: dict[str, Any] | None = None
 
     # When
 
     def on_fit_start(self, trainer: Any, task: Any) -> None:
         """Takes out of metrics.csv what was written after the checkpoint: it will be written again."""
-        if trainer.resume and trainer.is_global_zero and self.restored is not None:
+        if trainer.goes_on and trainer.is_global_zero and self.restored is not None:
             run.cut(trainer.folder, self.restored["metrics"])
 
     def on_train_start(self, trainer: Any, task: Any) -> None:
@@ -120,7 +121,7 @@ class Last(Checkpoint):
 
     def on_train_end(self, trainer: Any, task: Any) -> None:
         """Where nothing was validated, the weights at the end are the best ones too."""
-        if trainer.best_path is not None and not trainer.strategy.broadcast(trainer.best_path.is_file()):
+        if trainer.best_path is not None and (trainer.best is None or not trainer.strategy.broadcast(trainer.best_path.is_file())):
             trainer.save_checkpoint(trainer.best_path, weights_only=True)
 
     def on_validation_start(self, trainer: Any, task: Any) -> None:
@@ -137,13 +138,13 @@ class Last(Checkpoint):
             return
         if trainer.world_size == 1 or (dataloader_idx == 0 and batch_idx < self.common):
             self.signum = self.signum or self.agreement.reached(trainer, self.signals.received, False)[0]
-        if self.signum:
+        if self.signum and not _half(trainer):
             raise StopIteration  # which the loop takes for the end of the data
         seed(trainer.strategy.root_device.type, self._seed(), VALIDATION, trainer.global_step, batch_idx, trainer.global_rank)
 
     def on_validation_epoch_end(self, trainer: Any, task: Any) -> None:
         """Saves and stops instead of measuring a validation that was broken off."""
-        if trainer.fitting and not trainer.sanity_checking and (signum := self._any(trainer)):
+        if trainer.fitting and not trainer.sanity_checking and (signum := self._any(trainer)) and not _half(trainer):
             if not trainer.should_stop:
                 self.save(trainer)
             self._stop(trainer, signum)
@@ -169,8 +170,9 @@ class Last(Checkpoint):
         self.agreement.every = 1
         return self.signum or self.agreement.reached(trainer, self.signals.received, False)[0]
 
-    def save(self, trainer: Any) -> None:
-        """Writes last.ckpt."""
+    def save(self, trainer: Any, ended: bool = False) -> None:
+        """Writes last.ckpt; of a run that has ended, where the next one like it has nothing to do."""
+        self.ended = ended
         if trainer.folder is not None:
             trainer.save_checkpoint(trainer.folder / "checkpoints" / files.LAST)
             self.saved, self.saved_step = time.monotonic(), trainer.global_step
@@ -208,6 +210,7 @@ class Last(Checkpoint):
             "metrics": run.length(trainer.folder),
             "max_epochs": trainer.max_epochs if trainer.auto_epochs else None,
             "processes": trainer.world_size,
+            "ended": _limits(trainer) if self.ended else None,
         }
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
         if validating:  # Lightning then begins it, but does not train on the batch before it again
@@ -218,19 +221,48 @@ class Last(Checkpoint):
             batches["is_last_batch"] = False
 
     def on_load_checkpoint(self, trainer: Any, task: Any, checkpoint: dict[str, Any]) -> None:
-        """Takes up what :meth:`on_save_checkpoint` added."""
+        """Takes up what :meth:`on_save_checkpoint` added.
+
+        Raises:
+            UserError: the checkpoint was made where nothing can be gone on from.
+        """
         state = checkpoint.get(KEY)
         if state is None or trainer.state.fn != "fit":
             return
+        _check_place(trainer, checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"])
         self.restored = state
         if trainer.auto_epochs and state["max_epochs"]:
             trainer.fit_loop.max_epochs = state["max_epochs"]
-        stopping = [c for c in trainer.callbacks if isinstance(c, EarlyStopping)]
-        waited = [(checkpoint["callbacks"].get(c.state_key, {}).get("wait_count", 0), c.patience) for c in stopping]
+        waited = False
+        for stopping in trainer.early_stopping_callbacks:
+            held = checkpoint["callbacks"].get(stopping.state_key, {"wait_count": 0})
+            held["patience"] = stopping.patience  # Lightning would take that of the checkpoint
+            waited |= held["wait_count"] >= stopping.patience
         reached = 0 < optim.max_steps(trainer) <= checkpoint["global_step"]
-        trainer.should_stop = reached or any(count >= patience for count, patience in waited)
+        trainer.should_stop = waited or reached or state["ended"] == _limits(trainer)
         where = f"step {checkpoint['global_step']:,}"
         log.info("going on from %s, epoch %d", where, checkpoint["epoch"] + 1)
         if state["processes"] != trainer.world_size:
             then, now = state["processes"], trainer.world_size
             log.info("%d processes go on instead of %d: with the same rows in each step, but weights will not be bit-equal", now, then)
+
+
+def _limits(trainer: Any) -> list[Any]:
+    """What ends a run: where it is the same, a run that has ended has nothing left to do."""
+    timers = [c._duration for c in trainer.callbacks if isinstance(c, Timer)]
+    return [trainer.max_epochs, optim.max_steps(trainer), [c.patience for c in trainer.early_stopping_callbacks], timers]
+
+
+def _half(trainer: Any) -> bool:
+    """Whether gradients of a step that is not complete wait: no checkpoint holds them."""
+    loop = trainer.fit_loop.epoch_loop
+    return bool((loop.batch_idx + 1) % trainer.accumulate_grad_batches) and not loop.batch_progress.is_last_batch
+
+
+def _check_place(trainer: Any, batches: dict[str, Any]) -> None:
+    """Refuses a checkpoint that a callback made after the last batch of an epoch, and warns where data cannot go on in the middle."""
+    done = batches["current"]
+    if batches["is_last_batch"] and done["processed"] == done["completed"] + 1:
+        raise UserError("the checkpoint was made between the last batch of an epoch and its validation; take last.ckpt, or another")
+    if not isinstance(trainer.datamodule, DataModule) and 0 < done["completed"] and not batches["is_last_batch"]:
+        log.warning("the data are none of ftlight's, and begin the epoch anew: some rows are seen twice, and some may not be at all")

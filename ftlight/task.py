@@ -195,7 +195,11 @@ class Task(L.LightningModule):
     # Stages
 
     def setup(self, stage: str) -> None:
-        """Checks that data and model belong together."""
+        """Checks that data and model belong together; nothing is left of an evaluation that was broken off."""
+        self.train_losses = []
+        self._losses.clear()
+        for seen in self._seen.values():
+            seen.reset()  # type: ignore[operator]
         if isinstance(self.data, DataModule):
             self.data.check_model(self.model)
 
@@ -358,7 +362,11 @@ class Task(L.LightningModule):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Loads weights; those under adapters are the backbone's own."""
         own = self._fixed_weights() if self.peft is not None else {}
-        return super().load_state_dict({**own, **state_dict}, strict, assign)
+        try:
+            return super().load_state_dict({**own, **state_dict}, strict, assign)
+        except RuntimeError as error:
+            first = " ".join(str(error).splitlines()[1:2]).strip()
+            raise UserError(f"model: the checkpoint is of another model than this one of {self.backbone}: {first}") from error
 
     def plain(self) -> None:
         """Merges adapters into the weights they adapt: the model is then an ordinary one."""

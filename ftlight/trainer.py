@@ -154,12 +154,12 @@ class Trainer(L.Trainer):
         model.freezing().check(model)  # its faults show before a folder is made
         sharding.check(self, model)
         home = Path(self.given_run or ".")
-        if self.resume and ckpt_path is None:
-            if self._done(home):
+        if self.resume:
+            if ckpt_path is None and self._done(home):
                 return
-            found = checkpoint.newest(home / "checkpoints")
-            ckpt_path = str(found) if found else None
+            ckpt_path = self._newest(home, ckpt_path)
         self.resumes_from = ckpt_path
+        self._signal_connector.received = 0
         validates = datamodule.has("validation") if isinstance(datamodule, DataModule) else val_dataloaders is not None
         self._add_callbacks(model, validates)
         self.fitting = True
@@ -173,6 +173,20 @@ class Trainer(L.Trainer):
                 self.lock.close()
         if self.is_global_zero and self.folder is not None:
             self._close(model)
+
+    def _newest(self, home: Path, given: str | None) -> str | None:
+        """Where a run goes on: its newest whole checkpoint; before it has one, the one it was started from."""
+        if given is not None and Path(given).resolve().parent == (home / "checkpoints").resolve():
+            return given
+        found = checkpoint.newest(home / "checkpoints")
+        return str(found) if found else given or run.read_json(home / "run.json").get("began_from")
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether this run goes on from a checkpoint of its own."""
+        if not self.resume or self.resumes_from is None:
+            return False
+        return Path(self.resumes_from).resolve().parent.parent == Path(str(self.folder)).resolve()
 
     def _done(self, home: Path) -> bool:
         """Whether a run has ended, and this config asks no more of it; says so."""

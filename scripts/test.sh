@@ -5,4 +5,5 @@ ftlight_install dev
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-HF_HUB_OFFLINE=1 .venv/bin/python -m pytest "$@"
+# files side by side, as many as there are cores; tests of one file stay together, for what they share is made once
+HF_HUB_OFFLINE=1 .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile "$@"

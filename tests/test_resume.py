@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import signal
 from pathlib import Path
@@ -11,11 +13,13 @@ import lightning as L
 import pytest
 import torch
 from conftest import make_bert, toy_rows, write_csv
-from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from ftlight import Trainer, checkpoint, cli, prefix_cache
+from ftlight import run as folders
 from ftlight.__main__ import main
 from ftlight.data.text import TextData
+from ftlight.errors import UserError
 from ftlight.stops import AGAIN, Stopped
 from ftlight.tasks.text_classification import TextClassification
 
@@ -70,6 +74,7 @@ HOWS: dict[str, dict[str, Any]] = {
     "early stopping": {"trainer": {"max_epochs": 6, "patience": 1, "val_check_interval": 0.5}, "model": {"lr": 1e-9}},
     "steps": {"trainer": {"max_steps": 5, "max_epochs": None}},
     "epochs of its own": {"trainer": {"max_epochs": None}},
+    "accumulation, validations within": {"trainer": {"accumulate_grad_batches": 2, "val_check_interval": 1}},
     "lora": {"model": {"peft": "lora"}},
     "tokens": {"data": {"tokens_per_batch": 64}},
     "no validation": {"data": {"validation": None, "validation_split": 0.0}},
@@ -267,3 +272,107 @@ def test_ctrl_c_before_training(when: str, drops: str, rows: dict[str, str], mon
     words = ["fit", "--model", "TextClassification", "--model.backbone", drops, "--data.train", rows["train"], "--run", "r"]
     assert main([*words, "--trainer.accelerator", "cpu"]) == 130
     signal.signal(signal.SIGINT, old)
+
+
+def test_a_run_begun_from_another_ones_checkpoint_goes_on_from_its_own(begun: Path, tmp_path: Path, capsys: Any) -> None:
+    """And from the other one's while it has none."""
+    other = str(begun / "checkpoints" / "last.ckpt")
+    words = ["fit", "-c", "X.yaml", "--run", "more", "--resume", "auto", "--ckpt_path", other, "--trainer.max_epochs", "3"]
+    assert main([*words, "--trainer.save_every", "2"]) == 0
+    wanted = everything(tmp_path / "more")
+    facts = json.loads((tmp_path / "more" / "run.json").read_text())
+    (tmp_path / "more" / "run.json").write_text(json.dumps({**facts, "status": "stopped"}))
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "going on from step 9" in capsys.readouterr().out
+    for file in (tmp_path / "more" / "checkpoints").glob("*.ckpt"):
+        file.unlink()
+    (tmp_path / "more" / "run.json").write_text(json.dumps({**facts, "status": "stopped"}))
+    assert main(["fit", "--resume", "more"]) == 0
+    assert "going on from step 3" in capsys.readouterr().out
+    assert differences(wanted, everything(tmp_path / "more")) == []
+
+
+def test_without_validation_the_best_weights_are_the_last_ones_of_a_prolonged_run(drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+    how = HOWS["no validation"]
+    run(drops, rows, tmp_path / "r", how)
+    run(drops, rows, tmp_path / "r", {**how, "trainer": {"max_epochs": 3}}, resume=True)
+    last, best = (checkpoint.load(tmp_path / "r" / "checkpoints" / f"{name}.ckpt") for name in ("last", "best"))
+    assert best["global_step"] == last["global_step"] == 9
+    assert differences(last["state_dict"], best["state_dict"]) == []
+
+
+def test_more_patience_goes_on(drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+    how = {"trainer": {"max_epochs": 8, "patience": 1}, "model": {"lr": 1e-9}}
+    short = run(drops, rows, tmp_path / "r", how)
+    assert short.global_step < 24
+    assert run(drops, rows, tmp_path / "r", how, resume=True).global_step == short.global_step
+    more = run(drops, rows, tmp_path / "r", {**how, "trainer": {"max_epochs": 8, "patience": 3}}, resume=True)
+    assert more.global_step == short.global_step + 6
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_run_that_a_callback_ended_stays_ended(stopped: bool, drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+    class Enough(L.Callback):
+        def on_validation_end(self, trainer: Any, *rest: Any) -> None:
+            trainer.should_stop = True
+
+    stops = [SignalAt(3, "on_test_batch_start")] if stopped else []
+    with pytest.raises(Stopped) if stopped else contextlib.nullcontext():
+        run(drops, rows, tmp_path / "r", {}, Enough(), *stops)
+    assert run(drops, rows, tmp_path / "r", {}, resume=True).global_step == 3
+    assert (tmp_path / "r" / "test_metrics.json").is_file()
+
+
+def test_the_same_trainer_goes_on_after_a_signal(drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+    run(drops, rows, tmp_path / "whole", {})
+    data = TextData(**rows, tokenizer=drops, batch_size=8)
+    L.seed_everything(3, verbose=False)
+    task = TextClassification(drops, labels=data.labels, lr=1e-3)
+    options = {"max_epochs": 2, "precision": "32-true", "log_every_n_steps": 1, "accelerator": "cpu", "enable_progress_bar": False}
+    trainer = Trainer(run=str(tmp_path / "r"), resume=True, callbacks=[SignalAt(4)], **options)
+    with pytest.raises(Stopped):
+        trainer.fit(task, datamodule=data)
+    trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, SignalAt)]
+    trainer.fit(task, datamodule=data)
+    assert differences(*(everything(tmp_path / n)["last"]["state_dict"] for n in ("whole", "r"))) == []
+
+
+def test_a_checkpoint_between_the_last_batch_and_its_validation_is_refused(drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+    saver = ModelCheckpoint(dirpath=tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    run(drops, rows, tmp_path / "whole", {}, saver)
+    for step in (1, 2, 4):
+        run(drops, rows, tmp_path / f"from {step}", {}, ckpt=str(tmp_path / f"step={step}.ckpt"))
+        found = [everything(tmp_path / n)["last"]["state_dict"] for n in ("whole", f"from {step}")]
+        assert differences(*found) == []
+    with pytest.raises(UserError, match="between the last batch of an epoch and its validation"):
+        run(drops, rows, tmp_path / "from 3", {}, ckpt=str(tmp_path / "step=3.ckpt"))
+
+
+def test_rows_of_another_loader_are_warned_of(drops: str, rows: dict[str, str], tmp_path: Path, capsys: Any) -> None:
+    data = TextData(**rows, tokenizer=drops, batch_size=8)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    for signals in ([SignalAt(1)], []):
+        task = TextClassification(drops, labels=data.labels)
+        options = {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False}
+        trainer = Trainer(run=str(tmp_path / "r"), resume=True, callbacks=list(signals), **options)
+        with pytest.raises(Stopped) if signals else contextlib.nullcontext():
+            trainer.fit(task, train_dataloaders=loader)
+    assert "the data are none of ftlight's, and begin the epoch anew" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_another_model_is_a_line(begun: Path, bert: str, capsys: Any) -> None:
+    before = {p.name: p.read_bytes() for p in begun.glob("*.*")}
+    assert main([*FIT, "--resume", "auto", "--model.backbone", bert, "--trainer.max_epochs", "2"]) == 2
+    assert "model: the checkpoint is of another model than this one of" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in begun.glob("*.*")} == before
+
+
+def test_a_full_disk_under_the_metrics_is_a_line(begun: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def full(*rest: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "r/metrics.csv")
+
+    monkeypatch.setattr(folders.MetricsFile, "log_metrics", full)
+    assert main(["fit", "--resume", "r", "--trainer.max_epochs", "2"]) == 2
+    assert "r/metrics.csv: No space left on device; make room, then go on: python -m ftlight fit --resume" in capsys.readouterr().err
