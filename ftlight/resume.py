@@ -82,6 +82,7 @@ class Last(Checkpoint):
         self.steps, self.seconds = interval(every)
         self.signals, self.agreement = signals, Agreement()
         self.saved, self.saved_step, self.signum, self.ended = time.monotonic(), -1, 0, False
+        self.broken_off = False  # a validation, which is to be run again
         self.restored: dict[str, Any] | None = None
 
     # When
@@ -146,6 +147,7 @@ class Last(Checkpoint):
         """Saves and stops instead of measuring a validation that was broken off."""
         if trainer.fitting and not trainer.sanity_checking and (signum := self._any(trainer)) and not _half(trainer):
             if not trainer.should_stop:
+                self.broken_off = True
                 self.save(trainer)
             self._stop(trainer, signum)
 
@@ -181,13 +183,8 @@ class Last(Checkpoint):
         # the launcher of Lightning kills all processes when one of those it started exits with another status than 0
         launcher = trainer.strategy.launcher
         own = isinstance(launcher, _SubprocessScriptLauncher) and not launcher.cluster_environment.creates_processes_externally
-        name = signal.Signals(signum).name
-        log.info(
-            "stopped by %s at step %s; to go on: python -m ftlight fit --resume %s",
-            name,
-            trainer.global_step,
-            shlex.quote(run.short(trainer.folder)),
-        )
+        name, place = signal.Signals(signum).name, shlex.quote(run.short(trainer.folder))
+        log.info("stopped by %s at step %s; to go on: python -m ftlight fit --resume %s", name, trainer.global_step, place)
         raise Stopped(signum, 0 if own and trainer.local_rank > 0 else status(signum))
 
     def _seed(self) -> int:
@@ -202,21 +199,21 @@ class Last(Checkpoint):
         if trainer.world_size > 1:
             everyone = [None] * trainer.world_size
             torch.distributed.all_gather_object(everyone, losses)
-        validating = trainer.validating
         checkpoint[KEY] = {
             "losses": everyone,
             "stepped": trainer.fit_loop.epoch_loop._batches_that_stepped,
-            "validating": validating,
+            "validating": trainer.validating,
             "metrics": run.length(trainer.folder),
             "max_epochs": trainer.max_epochs if trainer.auto_epochs else None,
             "processes": trainer.world_size,
             "ended": _limits(trainer) if self.ended else None,
         }
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
-        if validating:  # Lightning then begins it, but does not train on the batch before it again
-            zero = {"ready": 0, "completed": 0, "started": 0, "processed": 0}
-            progress.update(total={**zero, "ready": 1, "started": 1}, current=zero, is_last_batch=False)
-        batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        loops = checkpoint["loops"]["fit_loop"]
+        if self.broken_off:  # Lightning then begins the validation, and does not train on the batch before it again
+            zero, begun = dict.fromkeys(("ready", "completed", "started", "processed"), 0), {"ready": 1, "started": 1}
+            loops["epoch_loop.val_loop.batch_progress"] = {"total": {**zero, **begun}, "current": zero, "is_last_batch": False}
+            self.broken_off = False
+        batches = loops["epoch_loop.batch_progress"]
         if batches["total"]["ready"] > batches["total"]["started"]:  # of a batch that will be fetched again
             batches["is_last_batch"] = False
 
@@ -240,8 +237,7 @@ class Last(Checkpoint):
             waited |= held["wait_count"] >= stopping.patience
         reached = 0 < optim.max_steps(trainer) <= checkpoint["global_step"]
         trainer.should_stop = waited or reached or state["ended"] == _limits(trainer)
-        where = f"step {checkpoint['global_step']:,}"
-        log.info("going on from %s, epoch %d", where, checkpoint["epoch"] + 1)
+        log.info("going on from step %s, epoch %d", f"{checkpoint['global_step']:,}", checkpoint["epoch"] + 1)
         if state["processes"] != trainer.world_size:
             then, now = state["processes"], trainer.world_size
             log.info("%d processes go on instead of %d: with the same rows in each step, but weights will not be bit-equal", now, then)

@@ -349,6 +349,22 @@ def test_a_checkpoint_between_the_last_batch_and_its_validation_is_refused(drops
         run(drops, rows, tmp_path / "from 3", {}, ckpt=str(tmp_path / "step=3.ckpt"))
 
 
+def test_a_checkpoint_of_a_callback_after_a_validation_goes_on(drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+    """And does not count that validation twice."""
+    how = {"trainer": {"max_epochs": 6, "patience": 2, "val_check_interval": 2}, "model": {"lr": 1e-9}}
+    run(drops, rows, tmp_path / "whole", how, ModelCheckpoint(dirpath=tmp_path, filename="{step}", monitor="val/loss", save_top_k=-1))
+    wanted = everything(tmp_path / "whole")
+    points = sorted(tmp_path.glob("step=*.ckpt"))
+    assert len(points) > 2
+    for point in points:
+        run(drops, rows, tmp_path / f"from {point.stem}", how, ckpt=str(point))
+        found = everything(tmp_path / f"from {point.stem}")
+        assert differences(wanted["last"]["state_dict"], found["last"]["state_dict"]) == []
+        assert wanted["last"]["global_step"] == found["last"]["global_step"]
+        lines = [[line for line in each["metrics"][1:] if ",test/" not in line] for each in (wanted, found)]
+        assert lines[0][-len(lines[1]) :] == lines[1]
+
+
 def test_rows_of_another_loader_are_warned_of(drops: str, rows: dict[str, str], tmp_path: Path, capsys: Any) -> None:
     data = TextData(**rows, tokenizer=drops, batch_size=8)
     data.setup("fit")
