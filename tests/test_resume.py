@@ -354,8 +354,8 @@ def test_a_checkpoint_of_a_callback_after_a_validation_goes_on(drops: str, rows:
     how = {"trainer": {"max_epochs": 6, "patience": 2, "val_check_interval": 2}, "model": {"lr": 1e-9}}
     run(drops, rows, tmp_path / "whole", how, ModelCheckpoint(dirpath=tmp_path, filename="{step}", monitor="val/loss", save_top_k=-1))
     wanted = everything(tmp_path / "whole")
-    points = sorted(tmp_path.glob("step=*.ckpt"))
-    assert len(points) > 2
+    points = [p for p in tmp_path.glob("step=*.ckpt") if p.stem != f"step={wanted['last']['global_step']}"]  # nothing is left there
+    assert len(points) > 1
     for point in points:
         run(drops, rows, tmp_path / f"from {point.stem}", how, ckpt=str(point))
         found = everything(tmp_path / f"from {point.stem}")
