@@ -125,14 +125,22 @@ def fault(path: Path) -> str:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint of a run's folder of checkpoints that can be gone on from; says so where one is damaged."""
-    for name in (LAST, PREVIOUS):
-        path = folder / name
+    """The newest checkpoint of a run's folder of checkpoints that can be gone on from, None where there never was one.
+
+    Raises:
+        UserError: all that are there are damaged.
+    """
+    damaged: list[str] = []
+    for path in (folder / name for name in (LAST, PREVIOUS)):
         if path.exists():
             why = fault(path)
             if not why:
+                for line in damaged:
+                    log.warning("%s; the one before it is taken", line)
                 return path
-            log.warning("%s is damaged: %s; the one before it is taken", path, why)
+            damaged.append(f"{path} is damaged: {why}")
+    if damaged:
+        raise UserError(f"{'; '.join(damaged)}; no other is left to go on from: give another --run DIR to start anew")
     return None
 
 

@@ -113,7 +113,7 @@ def _resume(words: Words) -> None:
         _take_config(folder, words)
         if words.options.setdefault("trainer.run", str(folder)) != str(folder):
             raise UserError("--resume RUN goes on in its own folder; leave --run out, or give --run DIR --resume auto")
-    elif "trainer.run" not in words.options and not words.configs:
+    elif "trainer.run" not in words.options:
         raise UserError("--resume auto needs --run DIR: the run that goes on, or is started")
 
 
@@ -204,9 +204,13 @@ def explain(message: str, places: dict[str, str]) -> str:
     if not keys:
         return " ".join(message.split())
     key = ".".join(dict.fromkeys(keys))
-    given = re.search(r"Given value: (.*)", message)
+    given = re.search(r"Given value: (?:NestedArg\(key='\w+', val=(?=.*\)$))?(.*?)\)?$", message, re.M)
+    value = given.group(1).strip("'") if given else ""
     wanted = [TYPES.get(t, t) for t in re.findall(r"Expected an? <class '(\w+)'>", message) if t != "NoneType"]
-    wanted += [f"one of {', '.join(c.split(', '))}" for c in re.findall(r"Literal\[([^\]]+)\]", message)]
+    choices = [[c.strip("' ") for c in found.split(",")] for found in re.findall(r"Literal\[([^\]]+)\]", message)]
+    wanted += [f"one of {', '.join(c)}" for c in choices]
     reasons = " or ".join(dict.fromkeys(wanted)) or message.splitlines()[-1].strip(" -")
     place = places.get(key, "")
-    return f"{place}{': ' if place else ''}{key}: expected {reasons}, got {given.group(1) if given else 'nothing'}"
+    got = f", got {given.group(1)}" if given else ""
+    hint = nearest(value, [c for each in choices for c in each])
+    return f"{place}{': ' if place else ''}{key}: expected {reasons}{got}{hint}"

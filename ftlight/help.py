@@ -18,7 +18,10 @@ TOP = {
         ("--wandb PROJECT", "W&B project to track the run in; WANDB_MODE=offline keeps it on this machine"),
         ("--test false", "no test of the best checkpoint at the end"),
         ("--seed N", "seed of weights, dropout and order of the data (default: 0)"),
-        ("--resume RUN", "go on with a run, in its folder, from its newest whole checkpoint; other options than a -c may be changed"),
+        (
+            "--resume RUN",
+            "go on with a run, in its folder, from its newest whole checkpoint; options and a -c given here win over its own",
+        ),
         (
             "--resume auto",
             "go on with the run that --run DIR names, or start it where there is none (what a job that is queued again needs)",

@@ -31,6 +31,12 @@ def steps_per_epoch(trainer: Any) -> int:
     return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
 
 
+def batches_left(trainer: Any) -> int:
+    """Training batches of the epoch that were not trained on; 0 where the data have no length."""
+    done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+    return int(trainer.num_training_batches - done) if math.isfinite(trainer.num_training_batches) else 0
+
+
 def max_steps(trainer: Any) -> int:
     """Optimizer steps after which a run ends; -1 for no such limit. ftlight's trainer keeps it from Lightning."""
     return getattr(trainer, "steps_limit", trainer.max_steps)

@@ -207,6 +207,7 @@ class Last(Checkpoint):
             "max_epochs": trainer.max_epochs if trainer.auto_epochs else None,
             "processes": trainer.world_size,
             "ended": _limits(trainer) if self.ended else None,
+            "left": optim.batches_left(trainer),
         }
         loops = checkpoint["loops"]["fit_loop"]
         if self.broken_off:  # Lightning then begins the validation, and does not train on the batch before it again
@@ -237,7 +238,11 @@ class Last(Checkpoint):
             waited |= held["wait_count"] >= stopping.patience
         reached = 0 < optim.max_steps(trainer) <= checkpoint["global_step"]
         trainer.should_stop = waited or reached or state["ended"] == _limits(trainer)
-        log.info("going on from step %s, epoch %d", f"{checkpoint['global_step']:,}", checkpoint["epoch"] + 1)
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+        ended, step = trainer.should_stop or 0 < (trainer.max_epochs or 0) <= epochs, f"{checkpoint['global_step']:,}"
+        log.info("nothing is left to train after step %s" if ended else f"going on from step %s, epoch {epochs + 1}", step)
+        if state["ended"] and state["left"] and not ended:
+            log.info("the run had ended within an epoch: the other %d batches of that are left out", state["left"])
         if state["processes"] != trainer.world_size:
             then, now = state["processes"], trainer.world_size
             log.info("%d processes go on instead of %d: with the same rows in each step, but weights will not be bit-equal", now, then)

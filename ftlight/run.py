@@ -160,7 +160,7 @@ def write_config(folder: Path, text: str) -> list[str]:
         file.write(text.encode())
     before, after = (dict(_flat(yaml.safe_load(t))) for t in (old, text))
     changed = [k for k in {**before, **after} if before.get(k) != after.get(k)]
-    return [f"{k.replace('.init_args', '')}: {after.get(k)}; the run began with {before.get(k)}" for k in changed]
+    return [f"{k.replace('.init_args', '')}: {after.get(k)}; it was {before.get(k)}" for k in changed]
 
 
 def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

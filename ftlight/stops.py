@@ -47,14 +47,18 @@ class Signals(_SignalConnector):
         """Takes the signals over, for training only; other verbs are ended by them as any program."""
         if self.trainer.fitting and threading.current_thread() is threading.main_thread():  # type: ignore[attr-defined]
             self.teardown()
-            self._original_handlers = {s: signal.getsignal(s) for s in SIGNALS}
-            for signum in SIGNALS:
+            before = {s: signal.getsignal(s) for s in SIGNALS}
+            # one that was ignored stays so: Ctrl-C is by a job in the background
+            self._original_handlers = {s: handler for s, handler in before.items() if handler is not signal.SIG_IGN}
+            for signum in self._original_handlers:
                 signal.signal(signum, self._note)
 
     def _note(self, signum: int, frame: Any) -> None:
         now = time.monotonic()
         if not self.received:
             self.received, self.at = signum, now
+            if self.trainer.is_global_zero:
+                os.write(2, b"\nstopping: the run is saved after this step (once more: it stops at once)\n")
         elif now - self.at > TWICE:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)

@@ -194,7 +194,7 @@ class Trainer(L.Trainer):
         same = bool(self.config_yaml) and record.is_file() and record.read_text(encoding="utf-8") == self.config_yaml
         done = same and run.read_json(home / "run.json").get("status") == "done"
         if done:
-            log.info("%s is done; nothing is left to do (for more: --trainer.max_epochs)", run.short(home))
+            log.info("%s is done; nothing is left to do (for more raise trainer.max_epochs, max_steps or patience)", run.short(home))
         return done
 
     def save_checkpoint(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> bool:  # type: ignore[override]

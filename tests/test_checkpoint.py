@@ -88,12 +88,14 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_goes_on(
     assert differences(everything(stopped / "whole"), everything(here)) == []
 
 
-def test_with_no_checkpoint_whole_the_run_begins_again(stopped: Path, drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+def test_with_no_checkpoint_whole_nothing_is_overwritten(stopped: Path, drops: str, rows: dict[str, str], tmp_path: Path) -> None:
     here = shutil.copytree(stopped / "stopped", tmp_path / "here")
     for name in ("last.ckpt", "previous.ckpt"):
         (here / "checkpoints" / name).write_bytes(b"")
-    run(drops, rows, here, PLAIN, resume=True)
-    assert differences(everything(stopped / "whole"), everything(here)) == []
+    before = {p.name: p.read_bytes() for p in here.glob("*.*")}
+    with pytest.raises(UserError, match=r"last.ckpt is damaged: .*previous.ckpt is damaged: .*give another --run DIR to start anew"):
+        run(drops, rows, here, PLAIN, resume=True)
+    assert {p.name: p.read_bytes() for p in here.glob("*.*")} == before
 
 
 def test_any_flipped_byte_is_found_or_does_not_matter(stopped: Path, tmp_path: Path) -> None:

@@ -167,11 +167,11 @@ def begun(drops: str, rows: dict[str, str], tmp_path: Path) -> Path:
 def test_a_run_that_is_done_is_left_alone_and_may_be_prolonged(begun: Path, tmp_path: Path, capsys: Any) -> None:
     before = everything(begun)
     assert main(["fit", "--resume", "r"]) == 0
-    assert "r is done; nothing is left to do (for more: --trainer.max_epochs)" in capsys.readouterr().out
+    assert "r is done; nothing is left to do (for more raise trainer.max_epochs, max_steps or patience)" in capsys.readouterr().out
     assert differences(before, everything(begun)) == []
     assert main(["fit", "--resume", "r", "--trainer.max_epochs", "3"]) == 0
     said = capsys.readouterr().out
-    assert "trainer.max_epochs: 3; the run began with 1" in said
+    assert "trainer.max_epochs: 3; it was 1" in said
     assert "going on from step 3" in said
     assert (begun / "config-1.yaml").is_file()
     assert main([*FIT[:3], "--run", "whole", "--trainer.max_epochs", "3"]) == 0
@@ -193,7 +193,7 @@ def test_a_folder_where_a_run_ended_before_its_first_checkpoint_is_used_again(be
 
 WRONG = [
     (["fit", "--resume", "nothing"], "nothing: no run there, a run has a config.yaml"),
-    (["fit", "-c", "X.yaml", "--resume", "auto"], "trainer.resume: give the folder of the run: trainer.run (--run DIR)"),
+    (["fit", "-c", "X.yaml", "--resume", "auto"], "--resume auto needs --run DIR: the run that goes on, or is started"),
     (["fit", "--resume", "auto"], "--resume auto needs --run DIR: the run that goes on, or is started"),
     (
         ["fit", "--resume", "r", "--run", "other"],
@@ -284,7 +284,7 @@ def test_a_run_begun_from_another_ones_checkpoint_goes_on_from_its_own(begun: Pa
     (tmp_path / "more" / "run.json").write_text(json.dumps({**facts, "status": "stopped"}))
     capsys.readouterr()
     assert main(words) == 0
-    assert "going on from step 9" in capsys.readouterr().out
+    assert "nothing is left to train after step 9" in capsys.readouterr().out
     for file in (tmp_path / "more" / "checkpoints").glob("*.ckpt"):
         file.unlink()
     (tmp_path / "more" / "run.json").write_text(json.dumps({**facts, "status": "stopped"}))
@@ -300,6 +300,12 @@ def test_without_validation_the_best_weights_are_the_last_ones_of_a_prolonged_ru
     last, best = (checkpoint.load(tmp_path / "r" / "checkpoints" / f"{name}.ckpt") for name in ("last", "best"))
     assert best["global_step"] == last["global_step"] == 9
     assert differences(last["state_dict"], best["state_dict"]) == []
+
+
+def test_what_a_prolonged_run_leaves_out_is_said(drops: str, rows: dict[str, str], tmp_path: Path, capsys: Any) -> None:
+    run(drops, rows, tmp_path / "r", {"trainer": {"max_steps": 2, "max_epochs": None}})
+    run(drops, rows, tmp_path / "r", {"trainer": {"max_steps": 5, "max_epochs": None}}, resume=True)
+    assert "the run had ended within an epoch: the other 1 batches of that are left out" in capsys.readouterr().out
 
 
 def test_more_patience_goes_on(drops: str, rows: dict[str, str], tmp_path: Path) -> None:
