@@ -204,13 +204,13 @@ def explain(message: str, places: dict[str, str]) -> str:
     if not keys:
         return " ".join(message.split())
     key = ".".join(dict.fromkeys(keys))
-    given = re.search(r"Given value: (?:NestedArg\(key='\w+', val=(?=.*\)$))?(.*?)\)?$", message, re.M)
-    value = given.group(1).strip("'") if given else ""
+    given = re.search(r"Given value: (?:NestedArg\(key='\w+', val=(.*)\)|(.*))$", message, re.M)
+    value = str(given[1] or given[2]) if given else ""
     wanted = [TYPES.get(t, t) for t in re.findall(r"Expected an? <class '(\w+)'>", message) if t != "NoneType"]
     choices = [[c.strip("' ") for c in found.split(",")] for found in re.findall(r"Literal\[([^\]]+)\]", message)]
     wanted += [f"one of {', '.join(c)}" for c in choices]
     reasons = " or ".join(dict.fromkeys(wanted)) or message.splitlines()[-1].strip(" -")
     place = places.get(key, "")
-    got = f", got {given.group(1)}" if given else ""
-    hint = nearest(value, [c for each in choices for c in each])
+    got = f", got {value}" if given else ""
+    hint = nearest(value.strip("'"), [c for each in choices for c in each])
     return f"{place}{': ' if place else ''}{key}: expected {reasons}{got}{hint}"
