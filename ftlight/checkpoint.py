@@ -18,7 +18,7 @@ from typing import IO, Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from ftlight.errors import UserError, holds_code
+from ftlight.errors import UserError, first_line, holds_code
 
 log = logging.getLogger(__name__)
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -159,8 +159,7 @@ def load(path: str | Path) -> dict[str, Any]:
     except pickle.UnpicklingError:  # whose text says how to run the code all the same
         raise holds_code(path) from None
     except Exception as error:  # whatever a reader of broken bytes does
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{path} cannot be read: {lines[0]}{_others(path)}") from None
+        raise UserError(f"{path} cannot be read: {first_line(error)}{_others(path)}") from None
 
 
 def _others(path: Path) -> str:
@@ -172,7 +171,7 @@ def _reason(error: BaseException) -> str:
     """Why a file could not be written; torch's writer says only that it stands at another place than it thinks."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    return "the disk is full, or files may not grow so large" if "unexpected pos" in str(error) else str(error).splitlines()[0]
+    return "the disk is full, or files may not grow so large" if "unexpected pos" in str(error) else first_line(error)
 
 
 class CheckpointIO(TorchCheckpointIO):

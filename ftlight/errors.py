@@ -25,6 +25,11 @@ def holds_code(path: object) -> UserError:
     return UserError(f"{path}: these are no weights that can be read: the file is damaged or holds more than tensors; no code in it is run")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Returns ``; did you mean "x"?`` for the name closest to ``name``, or nothing.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import re
 import shlex
@@ -19,6 +18,7 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from ftlight import checkpoint as files
 from ftlight import optim, run
 from ftlight.data.module import DataModule
+from ftlight.data.sampling import run_seed
 from ftlight.errors import UserError
 from ftlight.stops import Agreement, Signals, Stopped, status
 
@@ -118,7 +118,7 @@ class Last(Checkpoint):
                 self.save(trainer)
             if signum:
                 self._stop(trainer, signum)
-        seed(trainer.strategy.root_device.type, self._seed(), TRAIN, trainer.current_epoch, batch_idx, trainer.global_rank)
+        seed(trainer.strategy.root_device.type, run_seed(), TRAIN, trainer.current_epoch, batch_idx, trainer.global_rank)
 
     def on_train_end(self, trainer: Any, task: Any) -> None:
         """Where nothing was validated, the weights at the end are the best ones too."""
@@ -141,7 +141,7 @@ class Last(Checkpoint):
             self.signum = self.signum or self.agreement.reached(trainer, self.signals.received, False)[0]
         if self.signum and not _half(trainer):
             raise StopIteration  # which the loop takes for the end of the data
-        seed(trainer.strategy.root_device.type, self._seed(), VALIDATION, trainer.global_step, batch_idx, trainer.global_rank)
+        seed(trainer.strategy.root_device.type, run_seed(), VALIDATION, trainer.global_step, batch_idx, trainer.global_rank)
 
     def on_validation_epoch_end(self, trainer: Any, task: Any) -> None:
         """Saves and stops instead of measuring a validation that was broken off."""
@@ -186,9 +186,6 @@ class Last(Checkpoint):
         name, place = signal.Signals(signum).name, shlex.quote(run.short(trainer.folder))
         log.info("stopped by %s at step %s; to go on: python -m ftlight fit --resume %s", name, trainer.global_step, place)
         raise Stopped(signum, 0 if own and trainer.local_rank > 0 else status(signum))
-
-    def _seed(self) -> int:
-        return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
     # What
 

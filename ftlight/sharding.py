@@ -72,30 +72,6 @@ class FSDP2(ModelParallelStrategy):
             parts = {i: {k: _share(v, parameters[i]) for k, v in values.items()} for i, values in state["state"].items()}
             optimizer.load_state_dict({**state, "state": parts})
 
-    def on_validation_start(self) -> None:
-        """Gathers the weights."""
-        self._gather()
-
-    def on_validation_end(self) -> None:
-        """Lets go of other processes' weights."""
-        self._release()
-
-    def on_test_start(self) -> None:
-        """Gathers the weights."""
-        self._gather()
-
-    def on_test_end(self) -> None:
-        """Lets go of other processes' weights."""
-        self._release()
-
-    def on_predict_start(self) -> None:
-        """Gathers the weights."""
-        self._gather()
-
-    def on_predict_end(self) -> None:
-        """Lets go of other processes' weights."""
-        self._release()
-
     def _gather(self) -> None:
         """Makes the weights whole on every process, and the statistics of norms those of the first, as DDP does."""
         task: Any = self.lightning_module
@@ -107,10 +83,14 @@ class FSDP2(ModelParallelStrategy):
             torch.distributed.broadcast(buffer, 0)
 
     def _release(self) -> None:
+        """Lets go of other processes' weights."""
         task: Any = self.lightning_module
         for part in _parts(task):
             part.set_reshard_after_forward(part is not task, recurse=False)
             part.reshard()
+
+    on_validation_start = on_test_start = on_predict_start = _gather
+    on_validation_end = on_test_end = on_predict_end = _release
 
 
 def _parts(task: nn.Module) -> list[Any]:

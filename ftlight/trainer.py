@@ -167,16 +167,16 @@ class Trainer(L.Trainer):
             super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
             if self.test_after_fit and isinstance(datamodule, DataModule) and datamodule.has("test"):
                 self.test(model, datamodule=datamodule, ckpt_path=self.best_path, verbose=False)
+            if self.is_global_zero and self.folder is not None:
+                self._close(model)
         finally:
             self.fitting = False
             if self.lock is not None:
                 self.lock.close()
-        if self.is_global_zero and self.folder is not None:
-            self._close(model)
 
     def _newest(self, home: Path, given: str | None) -> str | None:
         """Where a run goes on: its newest whole checkpoint; before it has one, the one it was started from."""
-        if given is not None and Path(given).resolve().parent == (home / "checkpoints").resolve():
+        if given is not None and _of_run(given, home):
             return given
         found = checkpoint.newest(home / "checkpoints")
         return str(found) if found else given or run.read_json(home / "run.json").get("began_from")
@@ -184,9 +184,7 @@ class Trainer(L.Trainer):
     @property
     def goes_on(self) -> bool:
         """Whether this run goes on from a checkpoint of its own."""
-        if not self.resume or self.resumes_from is None:
-            return False
-        return Path(self.resumes_from).resolve().parent.parent == Path(str(self.folder)).resolve()
+        return self.resume and self.resumes_from is not None and self.folder is not None and _of_run(self.resumes_from, self.folder)
 
     def _done(self, home: Path) -> bool:
         """Whether a run has ended, and this config asks no more of it; says so."""
@@ -292,6 +290,11 @@ class Trainer(L.Trainer):
         run.update(self.folder, status="done", epochs=self.current_epoch, steps=self.global_step, best=scores)
         screen.table(summary.closing(model, self.folder))
         tracking.finish(self.loggers)
+
+
+def _of_run(path: str, folder: Path) -> bool:
+    """Whether a checkpoint is one of the run in a folder."""
+    return Path(path).resolve().parent == (folder / "checkpoints").resolve()
 
 
 def _sharded(strategy: Any) -> bool:

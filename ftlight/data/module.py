@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -213,7 +212,7 @@ class DataModule(L.LightningDataModule):
     @property
     def seed(self) -> int:
         """Seed of the run."""
-        return int(os.environ.get("PL_GLOBAL_SEED", 0))
+        return sampling.run_seed()
 
     @property
     def tokenizer(self) -> Any:

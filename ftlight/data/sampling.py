@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -11,6 +12,11 @@ from torch.utils.data import Sampler
 from ftlight.errors import UserError
 
 WINDOW = 50  # batches that are sorted by length together: 6 % padding where a random order has 190 % (short texts)
+
+
+def run_seed() -> int:
+    """Seed of the run, as Lightning has set it; 0 where it has not."""
+    return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
 def _cut(lengths: np.ndarray, batch_size: int, tokens: int | None, world: int = 1) -> list[int]:
