@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ftlight.errors import UserError, first_line, holds_code, listing, nearest
+from ftlight.kernels import Dropout
 
 log = logging.getLogger(__name__)
 # Parts below the head that a backbone need not have: what is made anew trains with the head.
@@ -234,7 +235,7 @@ class Pooled(nn.Module):
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # type: ignore[assignment]  # never used: DDP would wait for its gradient
         self.model, self.pooling, self.scale = model, pooling, scale
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         text: Any = model.config.get_text_config()  # type: ignore[union-attr, operator]
         self.head = nn.Linear(getattr(text, "hidden_size", 0) or text.d_model, outputs)
 
@@ -254,7 +255,7 @@ class Pooled(nn.Module):
         states = self.model(**inputs).last_hidden_state
         vector = pool(states, inputs["attention_mask"], self.pooling)
         if self.scale:
-            vector = nn.functional.normalize(vector.float(), dim=-1) * self.scale
+            vector = (nn.functional.normalize(vector.float(), dim=-1) * self.scale).to(self.head.weight.dtype)
         seen = self.dropout(vector)
         return SequenceClassifierOutput(logits=self.head(seen), hidden_states=(seen,))
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ftlight.errors import UserError
 
@@ -54,6 +54,23 @@ def whole(trainer: Any, stage: str) -> bool:
     """Whether all batches of a stage (train, val, test) are run, none left out by an option."""
     limit = getattr(trainer, f"limit_{stage}_batches")
     return isinstance(limit, float) and limit == 1.0 and not trainer.overfit_batches  # 1 is one batch, 1.0 all of them
+
+
+def divide(optimizer: Any, by: Tensor) -> bool:
+    """Has a fused optimizer divide the gradients of its next step, without a pass over them; not by less than 1.
+
+    Args:
+        optimizer: the optimizer, or Lightning's wrapper of it.
+        by: scalar on the device of the gradients.
+
+    Returns:
+        Whether it does; one that is not fused, or whose gradients are spread over processes, does not.
+    """
+    optimizer = getattr(optimizer, "optimizer", optimizer)
+    fused = bool(optimizer.defaults.get("fused")) and not hasattr(by, "full_tensor")
+    if fused:
+        optimizer.grad_scale = by.detach().float().clamp(min=1)
+    return fused
 
 
 def groups(model: nn.Module, layers: Mapping[str, Sequence[str]], weight_decay: float) -> list[dict[str, Any]]:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 
 from ftlight import checkpoint, export, run, screen, sharding, summary, tracking, wise
+from ftlight import precision as precisions
 from ftlight.callbacks import Best, RunFolder
 from ftlight.data.module import DataModule
 from ftlight.errors import UserError
@@ -22,15 +22,6 @@ from ftlight.stops import Signals
 from ftlight.task import Task
 
 log = logging.getLogger(__name__)
-
-
-def auto_precision(accelerator: str = "auto") -> str:
-    """bf16-mixed where the device computes in bfloat16 natively, else fp32."""
-    if torch.cuda.is_available() and accelerator != "cpu":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:  # with AVX512-BF16 or AMX a step takes half the time of fp32; without, more than fp32
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16-mixed" if native else "32-true"
 
 
 class _Checkpoints(_CheckpointConnector):
@@ -55,7 +46,8 @@ class Trainer(L.Trainer):
         unsaved: what a checkpoint that cannot be written does, as on a full disk: warn, and train on, or stop.
         strategy: how several devices work together: auto, ddp, fsdp2, deepspeed, or another of Lightning's.
         accelerator: cpu, gpu, tpu, mps, or auto for the best there is.
-        precision: auto is bf16-mixed where the device has it, else 32-true; or one of Lightning's.
+        precision: auto is bf16-mixed where the device has it, else 32-true; bf16-master keeps the weights in bfloat16, and in fp32 for
+            the optimizer alone; or one of Lightning's.
         gradient_clip_val: largest norm of all gradients together; 0 for no clipping.
         logger: further Lightning loggers; metrics.csv is always written.
         callbacks: further Lightning callbacks.
@@ -107,6 +99,8 @@ class Trainer(L.Trainer):
         self.config: dict[str, Any] = {}
         self.config_yaml = ""
         given = callbacks if isinstance(callbacks, list) else [callbacks] if callbacks else []
+        chosen = precisions.auto(accelerator) if precision == "auto" else precision
+        master = chosen == precisions.NAME
         extra = plugins if isinstance(plugins, list) else [plugins] if plugins else []
         for key, value in {"num_sanity_val_steps": 0, "enable_model_summary": False}.items():
             kwargs[key] = value if kwargs.get(key) is None else kwargs[key]
@@ -116,11 +110,11 @@ class Trainer(L.Trainer):
             # not max_steps: Lightning restarts a run with such a limit in other ways, some of which count an epoch twice
             strategy=sharding.FSDP2() if strategy == "fsdp2" else strategy,
             accelerator=accelerator,
-            precision=auto_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
+            precision=None if master else chosen,  # type: ignore[arg-type]
             gradient_clip_val=gradient_clip_val,
             logger=logger or False,
             callbacks=[RunFolder(), *given, *([screen.Report()] if enable_progress_bar else [])],
-            plugins=[*extra, *([] if _sharded(strategy) else [self.files])],
+            plugins=[*extra, *([precisions.BF16Master()] if master else []), *([] if _sharded(strategy) else [self.files])],
             enable_progress_bar=False,  # Report is ours
             enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in given),  # ours come with fit
             **kwargs,
@@ -153,6 +147,7 @@ class Trainer(L.Trainer):
         """
         model.freezing().check(model)  # its faults show before a folder is made
         sharding.check(self, model)
+        precisions.check(self)
         home = Path(self.given_run or ".")
         if self.resume:
             if ckpt_path is None and self._done(home):

@@ -67,6 +67,7 @@ HOWS: dict[str, dict[str, Any]] = {
     "workers": {"data": {"workers": 2}},
     "accumulation": {"trainer": {"accumulate_grad_batches": 2}},
     "bf16": {"trainer": {"precision": "bf16-mixed"}},
+    "bf16 weights": {"trainer": {"precision": "bf16-master"}, "model": {"unfreeze": THAW, "cache": True}},
     "average": {"ema": True},
     "average, cache, validations within": {"ema": True, "model": {"unfreeze": THAW, "cache": True}, "trainer": {"val_check_interval": 2}},
     "validations within": {"trainer": {"val_check_interval": 2}},

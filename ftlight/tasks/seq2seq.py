@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ftlight import adapters, export
 from ftlight import backbone as bb
+from ftlight import export
 from ftlight.data import tokens
 from ftlight.data.module import DataModule
 from ftlight.data.pairs import Seq2SeqData, small_letters
@@ -94,8 +94,7 @@ class Seq2Seq(Task):
         self._set_generation()
 
     def _two(self) -> nn.Module:
-        model = two_of_one(self.backbone, self.pretrained)
-        return adapters.inject(model, self.peft) if self.peft is not None else model
+        return self.prepare(two_of_one(self.backbone, self.pretrained))
 
     def _set_generation(self) -> None:
         """Makes the options those of the model's own ``generate``, which an export keeps."""

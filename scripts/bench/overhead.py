@@ -1,16 +1,18 @@
 """ftlight's own cost: milliseconds per step of ftlight.Trainer over a bare PyTorch loop that does the same work.
 
 Both sides have a model of the same type and weights, the data module's batches in the same order, the same fused AdamW with
-the same groups, the same clipping, autocast and learning rates. In one process, each round trains one epoch of STEPS
-batches on each side, in turns first; a round before them warms up. The time is that of the epoch from its second step, since
-the first allocates the optimizer's state, to the end of its last; no checkpoints are written. At the end the weights of both
-sides are compared: they did the same work if they are the same.
+the same groups, the same clipping, autocast, learning rates and random numbers in a step. ftlight logs to metrics.csv as it
+always does; ``--log-every 1`` logs every step. In one process, each round trains one epoch of STEPS batches on each side, in
+turns first; a round before them warms up. The time is that of the epoch from its second step, since the first allocates the
+optimizer's state, to the end of its last; no checkpoints are written. At the end the weights of both sides are compared: they
+did the same work if they are the same. ``--backbone tiny`` makes a BERT of two layers 32 wide, whose step is mostly overhead.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import io
 import os
 import statistics
@@ -27,10 +29,12 @@ import torch
 from torch import Tensor, nn
 
 import ftlight
-from ftlight import optim, screen
+from ftlight import backbone, optim, resume, schedule, screen
+from ftlight.data import files
+from ftlight.layers import layer_groups
 
 WARM = 10  # batches of the warm-up
-PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
+PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "bf16-master": "bf16-master"}
 
 
 class Clock(L.Callback):
@@ -45,16 +49,15 @@ class Clock(L.Callback):
 
     def start(self) -> None:
         """Starts the window."""
-        self.rows, self.tokens, self.order = 0, 0, list[list[int]]()
+        self.rows, self.tokens, self.real, self.order = 0, 0, 0, list[list[int]]()
         self.begun = self._now()
 
     def count(self, mask: Tensor, rows: Sequence[int] = ()) -> None:
-        """Counts a batch by its attention mask ``[rows, tokens]``, at its start; seeds dropout at the first."""
-        if not self.order:
-            torch.manual_seed(0)
+        """Counts a batch by its attention mask ``[rows, tokens]``, at its start."""
         if self.skip and len(self.order) == self.skip:
             self.begun = self._now()
         self.rows, self.tokens = self.rows + len(mask), self.tokens + mask.numel()
+        self.real += int(mask.sum())
         self.order.append(list(rows))
 
     def stop(self) -> None:
@@ -83,8 +86,10 @@ class Clock(L.Callback):
 def arguments(doc: str | None, steps: int, rounds: int) -> argparse.ArgumentParser:
     """The command line, with default steps and rounds."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, what in {"train": "training data, a CSV", "text": "column of the text", "label": "column of the label"}.items():
-        parser.add_argument(f"--{name}", required=True, help=what)
+    parser.add_argument("--train", required=True, help="training data: CSV, TSV, JSONL or Parquet (or .gz)")
+    parser.add_argument("--text", default="text", help="column of the text")
+    parser.add_argument("--label", help="column of the label; without, texts are told apart by an even or odd number of characters")
+    parser.add_argument("--max-length", type=int, help="the most tokens of a text")
     parser.add_argument("--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="hub id or folder")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=steps, help=f"batches of a measured epoch ({steps})")
@@ -96,19 +101,21 @@ def arguments(doc: str | None, steps: int, rounds: int) -> argparse.ArgumentPars
 def sample(options: argparse.Namespace, folder: Path) -> int:
     """Writes random rows for the epoch, and some of them for the warm-up; returns the number of whole batches."""
     screen.quiet()
-    table = ftlight.TextData(options.train, text=options.text, label=options.label, kind="single", validation_split=0).raw("train")
-    steps = min(options.steps, len(table) // options.batch_size)
+    read = [(r[options.text], r[options.label] if options.label else len(r[options.text]) % 2) for r in files.read(Path(options.train))]
+    steps = min(options.steps, len(read) // options.batch_size)
     if steps < 2:
-        raise SystemExit(f"{options.train} has {len(table)} rows, less than two batches")
-    rows = np.random.default_rng(0).permutation(len(table))[: steps * options.batch_size]
-    table.select(rows).to_csv(folder / "rows.csv")
-    table.select(rows[: WARM * options.batch_size]).to_csv(folder / "warm.csv")
+        raise SystemExit(f"{options.train} has {len(read)} rows, less than two batches")
+    chosen = np.random.default_rng(0).permutation(len(read))[: steps * options.batch_size]
+    for name, rows in {"rows.csv": chosen, "warm.csv": chosen[: WARM * options.batch_size]}.items():
+        with (folder / name).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *(read[i] for i in rows)])
     return steps
 
 
 def prepare(options: argparse.Namespace, folder: Path) -> list[ftlight.TextData]:
     """Tokenized data of the warm-up and of the epoch."""
     shared = {"kind": "single", "validation_split": 0, "batch_size": options.batch_size, "tokenizer": options.backbone}
+    shared["max_length"] = options.max_length
     data = ftlight.TextData(str(folder / "rows.csv"), **shared)
     made = [ftlight.TextData(str(folder / "warm.csv"), labels=data.labels, **shared), data]
     for each in made:
@@ -122,12 +129,13 @@ def make_task(options: argparse.Namespace, data: ftlight.TextData) -> ftlight.Te
     return ftlight.TextClassification(options.backbone, pooling="mean", labels=data.labels)
 
 
-def fit_ftlight(task: ftlight.Task, data: ftlight.TextData, precision: str, clock: Clock) -> None:
+def fit_ftlight(task: ftlight.Task, data: ftlight.TextData, precision: str, clock: Clock, log_every: int = 50) -> None:
     """Trains an epoch with ftlight."""
     with tempfile.TemporaryDirectory() as run:
-        only = {"max_epochs": 1, "test": False, "enable_checkpointing": False}  # disk writes would reach into the next window
-        trainer = ftlight.Trainer(run=f"{run}/run", precision=PRECISION[precision], callbacks=[clock], **only)
+        about = {"max_epochs": 1, "test": False, "save_every": "9h", "log_every_n_steps": log_every}
+        trainer = ftlight.Trainer(run=f"{run}/run", precision=PRECISION[precision], callbacks=[clock], **about)
         trainer.fit(task, datamodule=data)
+        os.sync()  # its checkpoint would be written in the next window
 
 
 def fit_bare(task: ftlight.TextClassification, data: ftlight.TextData, precision: str, clock: Clock) -> None:
@@ -135,16 +143,19 @@ def fit_bare(task: ftlight.TextClassification, data: ftlight.TextData, precision
     data.trainer = ftlight.Trainer(precision=PRECISION[precision])  # never fits: gives the loader its device and epoch 0
     device, norm = data.trainer.strategy.root_device, data.trainer.gradient_clip_val
     task.to(device).train()
-    optimizer, loader = task.configure_optimizers(), data.train_dataloader()
+    optimizer, loader = (
+        torch.optim.AdamW(optim.groups(task.model, layer_groups(task.model), task.weight_decay), fused=True),
+        data.train_dataloader(),
+    )
     steps = len(loader)
     clock.start()
     for number, batch in enumerate(loader):
         inputs = {k: v.to(device, non_blocking=True) for k, v in batch["inputs"].items()}
         targets = batch["targets"].to(device, non_blocking=True)
         clock.count(inputs["attention_mask"], batch["index"])
-        factor = optim.shape(number, steps, task.warmup, task.lr_schedule)
+        resume.seed(device.type, 0, resume.TRAIN, 0, number, 0)
         for group in optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
+            group["lr"] = task.lr * schedule.shape(number, steps, task.warmup, task.lr_schedule)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):  # as Lightning's
             loss = task.loss(task(inputs), targets)
         optimizer.zero_grad()
@@ -169,9 +180,24 @@ def report(options: argparse.Namespace, unit: str, steps: int, values: Mapping[s
         print(f"{first} / {other}: {statistics.median(ratios):.4f}, median of rounds ({min(ratios):.4f} to {max(ratios):.4f})")
 
 
+def tiny(folder: Path) -> str:
+    """Writes a BERT whose step is mostly overhead, with the tokenizer of the packaged backbone. Returns its folder."""
+    from transformers import BertConfig, BertModel
+
+    name = "sentence-transformers/all-MiniLM-L6-v2"
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=30522, **sizes)).save_pretrained(folder)
+    backbone.load_tokenizer(name).save_pretrained(folder)
+    return str(folder)
+
+
 def main() -> None:
-    options = arguments(__doc__, steps=100, rounds=5).parse_args()
+    parser = arguments(__doc__, steps=100, rounds=5)
+    parser.add_argument("--log-every", type=int, default=50, help="steps between logged losses (50)")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        if options.backbone == "tiny":
+            options.backbone = tiny(Path(folder, "tiny"))
         steps = sample(options, Path(folder))
         _, data = prepare(options, Path(folder))
         fits = {"ftlight": fit_ftlight, "bare loop": fit_bare}
@@ -180,7 +206,8 @@ def main() -> None:
         for turn in range(options.rounds + 1):  # the first is the warm-up: batches of a new shape are slow
             for side in list(fits)[:: 1 if turn % 2 else -1]:
                 with contextlib.redirect_stdout(io.StringIO()):
-                    fits[side](tasks[side], data, options.precision, clocks[side])
+                    logging = {"log_every": options.log_every} if side == "ftlight" else {}
+                    fits[side](tasks[side], data, options.precision, clocks[side], **logging)
                 times[side] += [clocks[side].seconds / (steps - 1) * 1000] if turn else []
             assert clocks["ftlight"].order == clocks["bare loop"].order
     report(options, "ms/step", steps, times)

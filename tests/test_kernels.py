@@ -1,0 +1,195 @@
+"""Our attention and dropout give what torch's give, by the same law."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from ftlight import kernels
+from ftlight.errors import UserError
+
+USUAL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32, "max_position_embeddings": 32}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "bert": USUAL,
+    "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 4, "hidden_dim": 32, "max_position_embeddings": 32},
+    "modernbert": USUAL,
+    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 32},
+    "llama": {**USUAL, "num_key_value_heads": 2, "head_dim": 4},
+}
+
+
+# Dropout
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_masks_keep_their_share_and_no_pattern(share: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    mask = kernels.kept(torch.Size([1000, 1003]), share, dtype)
+    assert mask.dtype == dtype
+    assert set(mask.unique().tolist()) == {0.0, 1.0}
+    flat, error = mask.double().flatten(), math.sqrt(share * (1 - share) / mask.numel())
+    assert abs(flat.mean() - (1 - share)) < 5 * error
+    centred = (flat - flat.mean()) / flat.std()
+    for apart in (1, 2, 3, 4, 8, 1003):  # four numbers are made of each draw
+        assert abs((centred[apart:] * centred[:-apart]).mean()) < 5 / math.sqrt(len(flat))
+
+
+def test_masks_follow_the_seed() -> None:
+    made = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        made.append(kernels.kept(torch.Size([7, 5]), 0.3, torch.float32))
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+
+
+def test_dropout_scales_what_it_keeps_and_its_gradient() -> None:
+    x = torch.randn(64, 33, requires_grad=True)
+    drop = kernels.Dropout(0.25)
+    made = drop(x)
+    made.backward(torch.full_like(x, 2.0))
+    mask = made.detach() / x.detach()
+    torch.testing.assert_close(mask[mask != 0], torch.full_like(mask[mask != 0], 1 / 0.75))
+    torch.testing.assert_close(x.grad, 2 * mask)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, 1e-9])
+def test_dropout_of_nothing_and_of_all_is_torchs(share: float) -> None:
+    x = torch.randn(5, 4)
+    assert torch.equal(kernels.Dropout(share)(x), nn.Dropout(share)(x))
+
+
+def test_dropout_is_nothing_in_evaluation() -> None:
+    x = torch.randn(5, 4)
+    assert kernels.Dropout(0.5).eval()(x) is x
+
+
+# Attention
+
+
+def given(dtype: torch.dtype = torch.float64, heads: int = 4, few: int = 2) -> list[Tensor]:
+    torch.manual_seed(0)
+    return [torch.randn(5, n, 9, 8, dtype=dtype, requires_grad=True) for n in (heads, few, few)]
+
+
+def layer(causal: bool, groups: int = 2) -> nn.Module:
+    made = nn.Module()
+    made.is_causal, made.num_key_value_groups = causal, groups
+    return made
+
+
+def padded() -> Tensor:
+    return (torch.arange(9) < torch.tensor([9, 4, 9, 2, 7])[:, None])[:, None, None]
+
+
+MASKS = {
+    "none": lambda: None,
+    "padding": padded,
+    "padding and order": lambda: padded() & torch.ones(9, 9, dtype=torch.bool).tril(),
+    "numbers": lambda: torch.randn(1, 4, 9, 9, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("chunk", [1 << 20, 700, 1])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("mask", MASKS)
+def test_attention_and_its_gradients_are_torchs(mask: str, causal: bool, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "CHUNK", chunk)
+    found = []
+    for attend in (kernels.attend, sdpa_attention_forward):
+        inputs = given()
+        out, _ = attend(layer(causal), *inputs, MASKS[mask](), 0.0, None, None)
+        out.backward(torch.arange(out.numel(), dtype=out.dtype).view_as(out).sin())
+        found.append([out.detach(), *(t.grad for t in inputs)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [1 << 20, 60])
+def test_gradients_are_those_of_the_weights_that_were_kept(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "CHUNK", chunk)
+
+    def attend(*inputs: Tensor) -> Tensor:
+        torch.manual_seed(3)
+        return kernels.attend(layer(False, 1), *inputs, None, 0.3, None, False)[0]
+
+    inputs = [torch.randn(3, 2, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    assert torch.autograd.gradcheck(attend, inputs)
+
+
+def test_attention_that_drops_weights_is_right_on_average() -> None:
+    inputs = given()
+    whole, _ = sdpa_attention_forward(layer(False), *inputs, None)
+    torch.manual_seed(0)
+    drawn = torch.stack([kernels.attend(layer(False), *inputs, None, 0.2, None, False)[0].detach() for _ in range(2000)])
+    apart = (drawn.mean(0) - whole).abs() / (drawn.std(0) / math.sqrt(len(drawn)))
+    assert apart.max() < 5
+
+
+def test_long_rows_keep_no_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[int] = []
+    inputs = [torch.randn(4, 2, 128, 4, requires_grad=True) for _ in range(3)]
+    monkeypatch.setattr(kernels, "CHUNK", 1 << 12)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        kernels.attend(layer(False, 1), *inputs, None, 0.1, None, False)
+    assert sum(kept) == sum(t.numel() for t in inputs)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_does_not_train_is_left_to_torch(frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_Attention", None)
+    inputs = [t.detach() for t in given()] if frozen else given()
+    with torch.set_grad_enabled(frozen):
+        kernels.attend(layer(False), *inputs, padded())
+
+
+# Models
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_is_the_same_with_our_kernels(family: str) -> None:
+    config = AutoConfig.for_model(family, vocab_size=50, pad_token_id=0, **FAMILIES[family])
+    torch.manual_seed(0)
+    model = AutoModel.from_config(config).double().eval()
+    ids, mask = torch.randint(1, 50, (3, 12)), (torch.arange(12) < torch.tensor([12, 7, 9])[:, None]).long()
+    found = []
+    for choice in ("stock", "auto"):
+        kernels.use(model, choice)
+        model.zero_grad()
+        states = model(input_ids=ids, attention_mask=mask).last_hidden_state * mask[..., None]
+        states.square().sum().backward()
+        found.append([states.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
+    assert model.config._attn_implementation == kernels.NAME
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_a_model_keeps_its_dropouts_and_a_name_of_its_own_is_not_written(bert: str, tmp_path: Path) -> None:
+    stock, ours = AutoModel.from_pretrained(bert), kernels.use(AutoModel.from_pretrained(bert), "auto")
+    found = {n: (m.p, m.training) for n, m in ours.named_modules() if isinstance(m, kernels.Dropout)}
+    assert found == {n: (m.p, m.training) for n, m in stock.named_modules() if isinstance(m, nn.Dropout)}
+    ours.save_pretrained(tmp_path)
+    assert "ftlight" not in json.dumps(json.loads((tmp_path / "config.json").read_text()))
+
+
+def test_stock_and_a_name_of_transformers(bert: str) -> None:
+    model = kernels.use(AutoModel.from_pretrained(bert), "stock")
+    assert model.config._attn_implementation == "sdpa"
+    assert not any(isinstance(m, kernels.Dropout) for m in model.modules())
+    assert kernels.use(model, "eager").config._attn_implementation == "eager"
+    with pytest.raises(UserError, match=r"model\.kernels: .*nonsense"):
+        kernels.use(model, "nonsense")
+
+
+def test_a_model_without_attention_is_left_alone() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
+    assert type(kernels.use(model, "auto")[1]) is kernels.Dropout
