@@ -49,7 +49,7 @@ class Clock(L.Callback):
 
     def start(self) -> None:
         """Starts the window."""
-        self.rows, self.tokens, self.real, self.order = 0, 0, 0, list[list[int]]()
+        self.rows, self.tokens, self.order = 0, 0, list[list[int]]()
         self.begun = self._now()
 
     def count(self, mask: Tensor, rows: Sequence[int] = ()) -> None:
@@ -57,7 +57,6 @@ class Clock(L.Callback):
         if self.skip and len(self.order) == self.skip:
             self.begun = self._now()
         self.rows, self.tokens = self.rows + len(mask), self.tokens + mask.numel()
-        self.real += int(mask.sum())
         self.order.append(list(rows))
 
     def stop(self) -> None:
@@ -123,10 +122,10 @@ def prepare(options: argparse.Namespace, folder: Path) -> list[ftlight.TextData]
     return made
 
 
-def make_task(options: argparse.Namespace, data: ftlight.TextData) -> ftlight.TextClassification:
+def make_task(options: argparse.Namespace, data: ftlight.TextData, **about: str) -> ftlight.TextClassification:
     """The model, always from the same numbers."""
     torch.manual_seed(0)
-    return ftlight.TextClassification(options.backbone, pooling="mean", labels=data.labels)
+    return ftlight.TextClassification(options.backbone, pooling="mean", labels=data.labels, **about)
 
 
 def fit_ftlight(task: ftlight.Task, data: ftlight.TextData, precision: str, clock: Clock, log_every: int = 50) -> None:
@@ -143,10 +142,8 @@ def fit_bare(task: ftlight.TextClassification, data: ftlight.TextData, precision
     data.trainer = ftlight.Trainer(precision=PRECISION[precision])  # never fits: gives the loader its device and epoch 0
     device, norm = data.trainer.strategy.root_device, data.trainer.gradient_clip_val
     task.to(device).train()
-    optimizer, loader = (
-        torch.optim.AdamW(optim.groups(task.model, layer_groups(task.model), task.weight_decay), fused=True),
-        data.train_dataloader(),
-    )
+    optimizer = torch.optim.AdamW(optim.groups(task.model, layer_groups(task.model), task.weight_decay), fused=True)
+    loader = data.train_dataloader()
     steps = len(loader)
     clock.start()
     for number, batch in enumerate(loader):
