@@ -18,7 +18,8 @@ from conftest import Run, make_bert, toy_rows, write_csv
 
 import ftlight
 from ftlight.__main__ import main
-from ftlight.config import task_names
+from ftlight.help import rows
+from ftlight.lookup import describe, task_names
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 
@@ -240,13 +241,8 @@ def test_help_and_version(capsys: Any) -> None:
 
 @pytest.mark.parametrize("section", ["model", "data", "trainer"])
 def test_every_option_has_its_sentence(section: str, capsys: Any) -> None:
-    from ftlight.data.text import TextData
-    from ftlight.help import _options
-    from ftlight.tasks.text_classification import TextClassification
-    from ftlight.trainer import Trainer
-
-    cls = {"model": TextClassification, "data": TextData, "trainer": Trainer}[section]
-    for name, sentence in _options(cls, section, None):
+    path = {"model": "TextClassification", "data": "TextData", "trainer": "ftlight.trainer.Trainer"}[section]
+    for name, sentence in rows(describe(path).options, section):
         assert len(sentence.split(" (default")[0].split()) >= 3, name
 
 
