@@ -40,26 +40,26 @@ class CLI(LightningCLI):
 
     trainer: Trainer
 
-    def __init__(self, args: list[str] | None, run: bool = True) -> None:
+    def __init__(self, args: list[str], verb: str = "") -> None:
+        self.verb = verb  # the parser of each would take as long as that of the one that runs
         super().__init__(
             Task,
             DataModule,
             save_config_callback=None,  # the run folder keeps it, for fit only
             trainer_class=Trainer,
             seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False, **{verb: {"exit_on_error": False} for verb in VERBS if run}},
+            parser_kwargs={"exit_on_error": False, **({verb: {"exit_on_error": False}} if verb else {})},
             subclass_mode_model=True,
             subclass_mode_data=True,
-            args=args,
-            run=run,
+            args=[verb, *args] if verb else args,
+            run=bool(verb),
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Our verbs and the arguments of the trainer's methods that are not options."""
-        return VERBS
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The verb that runs, and the arguments of the trainer's method that are no options."""
+        return {self.verb: VERBS[self.verb]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What the data tell the model, and the model the data."""
@@ -97,7 +97,7 @@ class CLI(LightningCLI):
         if self.trainer.given_run and self.subcommand != "fit":
             self.datamodule.restore(Path(self.trainer.given_run))
         if self.subcommand == "fit":
-            dumped = yaml.safe_load(self.parser.dump(self.config))["fit"]
+            dumped = json.loads(self.parser.dump(self.config, format="json"))["fit"]
             record = {k: dumped[k] for k in ("seed_everything", "trainer", "model", "data")}
             record["trainer"] = {k: v for k, v in record["trainer"].items() if k not in ("run", "name", "resume")}
             record = secrets.redact(record)
@@ -214,7 +214,7 @@ def load(path: str) -> Predictor:
     resolved, _ = command.resolve("predict", words)
     resolved["seed_everything"] = False  # the caller's random numbers are the caller's
     screen.quiet()
-    cli = CLI(["--config", json.dumps(resolved, ensure_ascii=False)], run=False)
+    cli = CLI(["--config", json.dumps(resolved, ensure_ascii=False)])
     cli.model.restore(words.options["ckpt_path"])
     return Predictor(cli.model, cli.datamodule)
 
@@ -227,7 +227,7 @@ def run_verb(verb: str, words: command.Words, resolved: Mapping[str, Any], place
             find_class(resolved[section]["class_path"], config.at(places, f"{section}.task", f"{section}.class_path", section))
         inside = re.compile(r"^(model|data)\.")
         options = ["--" + inside.sub(r"\1.init_args.", key) + f"={value}" for key, value in words.options.items()]
-        CLI([verb, "--config", json.dumps(resolved, ensure_ascii=False), *options])
+        CLI(["--config", json.dumps(resolved, ensure_ascii=False), *options], verb)
     except ArgumentError as error:
         return values.explain(str(error.message), places)
     except MisconfigurationException as error:

@@ -157,6 +157,8 @@ def write_config(folder: Path, text: str) -> list[str]:
         os.replace(path, folder / f"config-{number}.yaml")
     with replacing(path) as file:
         file.write(text.encode())
+    if old == text:
+        return []
     before, after = (dict(_flat(yaml.safe_load(t))) for t in (old, text))
     changed = [k for k in {**before, **after} if before.get(k) != after.get(k)]
     return [f"{k.replace('.init_args', '')}: {after.get(k)}; it was {before.get(k)}" for k in changed]
