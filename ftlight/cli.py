@@ -59,7 +59,7 @@ class CLI(LightningCLI):
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """The verb that runs, and the arguments of the trainer's method that are no options."""
-        return {self.verb: VERBS[self.verb]}
+        return {self.verb: VERBS[self.verb]} if self.verb else VERBS
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What the data tell the model, and the model the data."""

@@ -100,7 +100,8 @@ def resolve(verb: str, words: Words) -> tuple[dict[str, Any], dict[str, str]]:
     known["trainer"] = lookup.describe(config.TRAINER).options
     _check_options(verb, words, known)
     _check_values(words, expanded, known, places)
-    _check_files(verb, words, expanded["data"], places)
+    resumes = "trainer.resume" in words.options or "resume" in expanded["trainer"]
+    _check_files(verb, words, expanded["data"], resumes, places)
     return expanded, places
 
 
@@ -209,14 +210,14 @@ def _check_values(words: Words, expanded: dict[str, Any], sections: Mapping[str,
         raise UserError(placed("\n".join(faults), places, words.options))
 
 
-def _check_files(verb: str, words: Words, data: dict[str, Any], places: dict[str, str]) -> None:
+def _check_files(verb: str, words: Words, data: dict[str, Any], resumes: bool, places: dict[str, str]) -> None:
     """Checks that the files are there which a verb reads, where the data module is one of ours.
 
     Raises:
         UserError: one is missing; names the nearest.
     """
     splits = {"fit": ("train", "validation", "test"), "validate": ("validation",), "test": ("test",)}.get(verb, ())
-    if not data["class_path"].startswith("ftlight.") or "trainer.resume" in words.options:  # a run that is done reads none
+    if resumes or not data["class_path"].startswith("ftlight."):  # a run that is done reads none
         return
     try:
         for split in splits:

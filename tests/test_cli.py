@@ -253,6 +253,7 @@ def test_every_option_has_its_sentence(section: str, capsys: Any) -> None:
         (["fit"], r"fit needs a config: python -m ftlight fit -c X.yaml"),
         (["fit", "-c", "none.yaml"], r"none.yaml: no such file"),
         (["fit", "--model", "TextClasification"], r'no class TextClasification; did you mean "TextClassification"\?'),
+        (["fit", "--resum", "x"], r'--resum is not an option of fit; did you mean "resume"\?'),
         (["fit", "X.yaml"], r"X.yaml: unexpected; a config is given with -c"),
         (["test"], r"test needs a run"),
         (["test", "nowhere"], r"nowhere: no run there"),
@@ -280,6 +281,15 @@ def test_a_wrong_command(words: list[str], said: str, capsys: Any) -> None:
         (["--trainer.max_epochs", "2.5"], "trainer.max_epochs: expected a whole number, got 2.5"),
         (["--model.lr", "-1"], "model.lr: -1.0 is not a rate"),
         (["--model.warmup", "7"], "model.warmup: 7.0 is not a share"),
+        (["--trainer.unsaved", "stopp"], 'trainer.unsaved: expected one of warn, stop, got stopp; did you mean "stop"?'),
+        (
+            ["--trainer.logger", '{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dirr": "x"}}'],
+            'trainer.logger: CSVLogger has no option save_dirr; did you mean "save_dir"?',
+        ),
+        (
+            ["--trainer.logger", '{"class_path": "lightning.pytorch.loggers.CSVLoger"}'],
+            "CSVLoger: module 'lightning.pytorch.loggers' has",
+        ),
         (["--data.batch_size", "0"], "data.batch_size: 0 is not a number of rows"),
         (["--data.max_length", "100"], "data.max_length: 100 is not between 3 and the backbone's 64 tokens"),
         (["--data.validation_split", "1.5"], "data.validation_split: 1.5 is not a share"),
