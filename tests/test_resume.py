@@ -266,7 +266,7 @@ def test_ctrl_c_before_training(when: str, drops: str, rows: dict[str, str], mon
     def interrupted(*rest: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TextData, "setup", interrupted) if when == "data" else monkeypatch.setattr(cli, "main", interrupted)
+    monkeypatch.setattr(TextData, "setup", interrupted) if when == "data" else monkeypatch.setattr(cli, "run_verb", interrupted)
     old = signal.getsignal(signal.SIGINT)
     words = ["fit", "--model", "TextClassification", "--model.backbone", drops, "--data.train", rows["train"], "--run", "r"]
     assert main([*words, "--trainer.accelerator", "cpu"]) == 130
