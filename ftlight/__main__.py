@@ -52,13 +52,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ftlight: error: {error}", file=sys.stderr)
         return 2
     try:
-        from ftlight import cli
-
-        return cli.main(verb, rest)
+        return _run(verb, rest)
     except (KeyboardInterrupt, SystemExit) as ended:
         if isinstance(ended, KeyboardInterrupt) or isinstance(ended.__context__, KeyboardInterrupt):  # Lightning makes it a 1
             return 130
         raise
+
+
+def _run(verb: str, argv: Sequence[str]) -> int:
+    """Runs a verb that works on a model. Returns the exit status: 0, or 2 for a fault in what was given."""
+    from ftlight import command, secrets
+
+    words = None
+    try:
+        words = command.Words(argv)
+        resolved, places = command.resolve(verb, words)
+        from ftlight import cli  # everything else; not before what was given is known to be whole
+
+        fault = cli.run_verb(verb, words, resolved, places)
+    except UserError as error:
+        fault = str(error)
+    except Exception as error:
+        shown = command.traceback_of(error, argv, words)
+        if not shown:
+            raise
+        print(shown, end="", file=sys.stderr)
+        return 1
+    for line in secrets.hide(fault, command.hidden(argv, words)).splitlines() if fault else ():
+        print(f"ftlight: error: {line}", file=sys.stderr)
+    return 2 if fault else 0
 
 
 if __name__ == "__main__":

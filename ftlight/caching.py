@@ -17,10 +17,10 @@ import transformers
 from torch import Tensor
 
 from ftlight import prefix_cache as pc
-from ftlight.checkpoint import part_of
 from ftlight.data import sampling
 from ftlight.data.module import DataModule
 from ftlight.layers import layer_of, places
+from ftlight.parts import part_of
 from ftlight.sharding import FSDP2
 from ftlight.tap import Tap
 

@@ -14,7 +14,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
-from ftlight import backbone, freezing, optim, run, screen, summary, tracking
+from ftlight import backbone, freezing, optim, parts, run, screen, summary, tracking
 from ftlight import checkpoint as files
 from ftlight.data.module import DataModule
 from ftlight.errors import UserError, listing, nearest
@@ -105,7 +105,7 @@ class RunFolder(Callback):
         begun = run.read_json(trainer.folder / "run.json") if trainer.is_global_zero else {}
         if trainer.is_global_zero:
             self._record(trainer, pl_module, begun)
-        trainer.loggers = [run.MetricsFile(trainer.folder), *trainer.loggers]
+        trainer.loggers = [tracking.MetricsFile(trainer.folder), *trainer.loggers]
         self.begun = True
         if trainer.wandb_project and trainer.is_global_zero:
             known = begun.get("wandb", {}).get("id")
@@ -117,8 +117,8 @@ class RunFolder(Callback):
         """Makes the folder, or takes up the one that is to be gone on with, for this process alone."""
         folder = run.make(trainer.given_run, trainer.run_name, trainer.resume)
         trainer.lock = run.lock(folder)
-        files.sweep(folder)
-        files.sweep(folder / "checkpoints")
+        parts.sweep(folder)
+        parts.sweep(folder / "checkpoints")
         data, begun = trainer.datamodule, run.read_json(folder / "run.json")
         then, now = begun.get("data_sha256", {}), data.digests if isinstance(data, DataModule) else {}
         for split in ("train", "validation"):

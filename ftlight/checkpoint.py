@@ -2,88 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
-import os
 import pickle
 import shutil
-import socket
-import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from ftlight.errors import UserError, first_line, holds_code
+from ftlight.parts import replacing
 
 log = logging.getLogger(__name__)
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-LEFT = 3600.0  # seconds after which the part of another machine's process counts as left behind
-
-
-def part_of(path: Path) -> Path:
-    """Where this process writes a file before it takes its place."""
-    return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
-
-
-def left(part: Path) -> bool:
-    """Whether a part was left by a process that is no more: told by its number on this machine, by its age on another."""
-    host, _, number = part.name.removesuffix(".part").rpartition(".")
-    with contextlib.suppress(OSError):
-        if not host.endswith(f".{socket.gethostname()}") or os.name == "nt":  # where this signal would be Ctrl-C
-            return time.time() - part.stat().st_mtime > LEFT
-        try:
-            os.kill(int(number), 0)
-        except ProcessLookupError:
-            return True
-    return False
-
-
-def sweep(folder: Path) -> None:
-    """Deletes parts that processes left which are no more."""
-    for part in folder.glob("*.part"):
-        if left(part):
-            part.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def replacing(path: str | Path, before: Path | None = None) -> Iterator[IO[bytes]]:
-    """Writes a file beside ``path`` and moves it there once it is whole and on the disk.
-
-    On any error the old file stays and the part is removed.
-
-    Args:
-        path: the file.
-        before: where the old file is kept, if anywhere.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(path)
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if before is not None and path.exists():
-            os.replace(path, before)  # a kill between the two leaves this one, which is as good
-        os.replace(part, path)
-        _sync(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    """Puts the names of a folder's files on the disk, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def size(data: Any) -> int:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import pickle
 import re
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,10 +16,11 @@ from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from ftlight import command, config, memory, run, screen, secrets
+from ftlight import command, config, memory, run, screen, secrets, values
 from ftlight.data import files
 from ftlight.data.module import DataModule
 from ftlight.errors import UserError, holds_code, user_error
+from ftlight.lookup import find_class
 from ftlight.predictor import Predictor
 from ftlight.summary import show
 from ftlight.task import Task
@@ -41,26 +40,26 @@ class CLI(LightningCLI):
 
     trainer: Trainer
 
-    def __init__(self, args: list[str] | None, run: bool = True) -> None:
+    def __init__(self, args: list[str], verb: str = "") -> None:
+        self.verb = verb  # the parser of each would take as long as that of the one that runs
         super().__init__(
             Task,
             DataModule,
             save_config_callback=None,  # the run folder keeps it, for fit only
             trainer_class=Trainer,
             seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False, **{verb: {"exit_on_error": False} for verb in VERBS if run}},
+            parser_kwargs={"exit_on_error": False, **({verb: {"exit_on_error": False}} if verb else {})},
             subclass_mode_model=True,
             subclass_mode_data=True,
-            args=args,
-            run=run,
+            args=[verb, *args] if verb else args,
+            run=bool(verb),
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Our verbs and the arguments of the trainer's methods that are not options."""
-        return VERBS
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The verb that runs, and the arguments of the trainer's method that are no options."""
+        return {self.verb: VERBS[self.verb]} if self.verb else VERBS
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What the data tell the model, and the model the data."""
@@ -98,7 +97,7 @@ class CLI(LightningCLI):
         if self.trainer.given_run and self.subcommand != "fit":
             self.datamodule.restore(Path(self.trainer.given_run))
         if self.subcommand == "fit":
-            dumped = yaml.safe_load(self.parser.dump(self.config))["fit"]
+            dumped = json.loads(self.parser.dump(self.config, format="json"))["fit"]
             record = {k: dumped[k] for k in ("seed_everything", "trainer", "model", "data")}
             record["trainer"] = {k: v for k, v in record["trainer"].items() if k not in ("run", "name", "resume")}
             record = secrets.redact(record)
@@ -212,64 +211,40 @@ def load(path: str) -> Predictor:
         UserError: there is no such run, or it has no checkpoint.
     """
     words = command.Words([path])
-    resolved, _ = command.resolve("predict", words, Trainer)
+    resolved, _ = command.resolve("predict", words)
     resolved["seed_everything"] = False  # the caller's random numbers are the caller's
     screen.quiet()
-    cli = CLI(["--config", json.dumps(resolved, ensure_ascii=False)], run=False)
+    cli = CLI(["--config", json.dumps(resolved, ensure_ascii=False)])
     cli.model.restore(words.options["ckpt_path"])
     return Predictor(cli.model, cli.datamodule)
 
 
-def main(verb: str, argv: Sequence[str]) -> int:
-    """Runs a verb. Returns the exit status: 0, or 2 for a fault in what was given."""
-    places: dict[str, str] = {}
-    words = None
+def run_verb(verb: str, words: command.Words, resolved: Mapping[str, Any], places: Mapping[str, str]) -> str:
+    """Runs a verb with the config that was made for it. Returns the fault in what was given; nothing where there is none."""
     try:
-        words = command.Words(argv)
-        resolved, places = command.resolve(verb, words, Trainer)
         screen.quiet()
+        for section in ("model", "data"):  # what the source says may not be what can be imported
+            find_class(resolved[section]["class_path"], config.at(places, f"{section}.task", f"{section}.class_path", section))
         inside = re.compile(r"^(model|data)\.")
         options = ["--" + inside.sub(r"\1.init_args.", key) + f"={value}" for key, value in words.options.items()]
-        CLI([verb, "--config", json.dumps(resolved, ensure_ascii=False), *options])
+        CLI(["--config", json.dumps(resolved, ensure_ascii=False), *options], verb)
     except ArgumentError as error:
-        fault = command.explain(str(error.message), places)
+        return values.explain(str(error.message), places)
     except MisconfigurationException as error:
-        fault = " ".join(str(error).split())
+        return " ".join(str(error).split())
     except pickle.UnpicklingError:
-        fault = str(holds_code(words.options.get("ckpt_path") if words else ""))
+        return str(holds_code(words.options.get("ckpt_path")))
     except (UserError, ValueError) as error:  # jsonargparse wraps what a constructor raises
         found = user_error(error)
         if found is None:
-            return _raise_hidden(error, _secrets(argv, words))
-        fault = command.placed(str(found), places, words.options if words else ())
+            raise
+        return command.placed(str(found), places, words.options)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return _raise_hidden(error, _secrets(argv, words))
-        fault = f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on: python -m ftlight fit --resume RUN"
+            raise
+        return f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on: python -m ftlight fit --resume RUN"
     except Exception as error:
         if not memory.is_lack(error):
-            return _raise_hidden(error, _secrets(argv, words))
-        fault = memory.words("", (), verb == "fit")
-    else:
-        return 0
-    for line in secrets.hide(fault, _secrets(argv, words)).splitlines():
-        print(f"ftlight: error: {line}", file=sys.stderr)
-    return 2
-
-
-def _raise_hidden(error: Exception, hidden: set[str]) -> int:
-    """Raises an error as it is; where its traceback would show a secret, prints that without it. Returns the exit status."""
-    text = "".join(traceback.format_exception(error))
-    if (shown := secrets.hide(text, hidden)) == text:
-        raise error
-    print(shown, end="", file=sys.stderr)
-    return 1
-
-
-def _secrets(argv: Sequence[str], words: command.Words | None) -> set[str]:
-    """What no message may show: secrets of the command line, of its config files and of the environment."""
-    found = secrets.given(argv) | secrets.of_environment()
-    for path in words.configs if words else ():
-        with contextlib.suppress(UserError):
-            found |= secrets.within(config.read_yaml(path)[0])
-    return found
+            raise
+        return memory.words("", (), verb == "fit")
+    return ""

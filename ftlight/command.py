@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
-from collections.abc import Collection, Sequence
+import traceback
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftlight import config, run, secrets
+from ftlight import config, lookup, run, secrets, values
+from ftlight.data import files
 from ftlight.errors import UserError, nearest
+from ftlight.signatures import Option
 
 # One word on the command line for an option inside.
 ALIASES = {
@@ -56,8 +60,11 @@ class Words:
             self.options[ALIASES.get(key, key)] = value
 
 
-def resolve(verb: str, words: Words, trainer: type) -> tuple[dict[str, Any], dict[str, str]]:
-    """The config of a command in ``class_path`` form, with the places of its keys; checks all names on the way."""
+def resolve(verb: str, words: Words) -> tuple[dict[str, Any], dict[str, str]]:
+    """The config of a command in ``class_path`` form, with the places of its keys.
+
+    Checks on the way what can be checked before anything is imported: names, plain values, and that files are there.
+    """
     folder = None
     if verb == "fit":
         _resume(words)
@@ -71,6 +78,7 @@ def resolve(verb: str, words: Words, trainer: type) -> tuple[dict[str, Any], dic
     if words.alone:
         raise UserError(f"{words.alone[0]}: unexpected{'; a config is given with -c' if verb == 'fit' else ''}")
     if verb == "fit" and not words.configs and not words.classes:
+        _check_options(verb, words, {})
         raise UserError("fit needs a config: python -m ftlight fit -c X.yaml (python -m ftlight init DATA.csv writes one)")
     merged, places = config.merge(words.configs)
     for option, value in words.options.items():
@@ -87,8 +95,13 @@ def resolve(verb: str, words: Words, trainer: type) -> tuple[dict[str, Any], dic
     if checkpoint is not None and not Path(checkpoint).is_file():
         beside = [p.name for p in Path(checkpoint).parent.glob("*.ckpt")]
         raise UserError(f"{checkpoint}: no such checkpoint (there are: {', '.join(beside) or 'none'})")
-    expanded = config.expand(merged, places, trainer)
-    _check_options(verb, words, expanded, trainer)
+    expanded = config.expand(merged, places)
+    known = {section: lookup.describe(expanded[section]["class_path"]).options for section in ("model", "data")}
+    known["trainer"] = lookup.describe(config.TRAINER).options
+    _check_options(verb, words, known)
+    _check_values(words, expanded, known, places)
+    resumes = "trainer.resume" in words.options or "resume" in expanded["trainer"]
+    _check_files(verb, words, expanded["data"], resumes, places)
     return expanded, places
 
 
@@ -162,27 +175,62 @@ def _ask_again(merged: dict[str, Any], places: dict[str, str], options: Collecti
         raise UserError(placed("\n".join(faults), places))
 
 
-def _check_options(verb: str, words: Words, expanded: dict[str, Any], trainer: type) -> None:
-    """Refuses options that do not exist; none is guessed from its beginning.
+def _check_options(verb: str, words: Words, sections: Mapping[str, Sequence[Option]]) -> None:
+    """Refuses options that do not exist; none is guessed from its beginning. Without sections only those outside of them.
 
     Raises:
         UserError: an option is unknown; names the nearest.
     """
-    known = {s: config.options(config.find_class(expanded[s]["class_path"])) for s in ("model", "data")}
-    known["trainer"] = config.options(trainer)
+    known = {section: [o.name for o in options] for section, options in sections.items()}
     own = {"predict": ["file", "text", "out", "probabilities"], "test": ["wise"], "export": ["out", "wise"]}.get(verb, [])
     plain = [*([*ALIASES, "resume"] if verb == "fit" else []), "seed_everything", "ckpt_path", *own]
     names = [*plain, "config", "model", "data", *(f"{s}.{n}" for s, ns in known.items() for n in ns)]
     for option in words.options:
         section, _, key = option.partition(".")
-        if option in plain or (section in known and key.split(".")[0] in known[section]):
+        if option in plain or (key.split(".")[0] in known[section] if section in known else not known and key):
             continue
         alias = config.FOREIGN.get(key or section)
         hint = f"; ftlight calls it --{alias}" if alias else nearest(option, names)
         raise UserError(f"--{option} is not an option of {verb}{hint} (all: python -m ftlight {verb} --help)")
 
 
-def placed(message: str, places: dict[str, str], options: Collection[str] = ()) -> str:
+def _check_values(words: Words, expanded: dict[str, Any], sections: Mapping[str, Sequence[Option]], places: dict[str, str]) -> None:
+    """Refuses words where numbers, truth or choices are wanted.
+
+    Raises:
+        UserError: a value is of another type.
+    """
+    faults = []
+    for section, options in sections.items():
+        given = dict(expanded[section] if section == "trainer" else expanded[section]["init_args"])
+        given |= {o.partition(".")[2]: v for o, v in words.options.items() if o.startswith(f"{section}.")}
+        found = ((o.name, values.fault(o.whole_type, given[o.name])) for o in options if o.name in given)
+        faults += [f"{section}.{name}: {wrong}" for name, wrong in found if wrong]
+    if faults:
+        raise UserError(placed("\n".join(faults), places, words.options))
+
+
+def _check_files(verb: str, words: Words, data: dict[str, Any], resumes: bool, places: dict[str, str]) -> None:
+    """Checks that the files are there which a verb reads, where the data module is one of ours.
+
+    Raises:
+        UserError: one is missing; names the nearest.
+    """
+    splits = {"fit": ("train", "validation", "test"), "validate": ("validation",), "test": ("test",)}.get(verb, ())
+    if resumes or not data["class_path"].startswith("ftlight."):  # a run that is done reads none
+        return
+    try:
+        for split in splits:
+            name = words.options.get(f"data.{split}", data["init_args"].get(split))
+            if isinstance(name, str) and name not in ("", "null") and not name.startswith("hf:"):
+                files.there(name, f"data.{split}")
+        if words.options.get("file", "-") not in ("", "-"):
+            files.there(words.options["file"])
+    except UserError as error:
+        raise UserError(placed(str(error), places, words.options)) from None
+
+
+def placed(message: str, places: Mapping[str, str], options: Collection[str] = ()) -> str:
     """Puts file and line before each line of a message that begins with an option given in a file, and not on the command line."""
     lines = []
     for line in message.splitlines():
@@ -195,22 +243,17 @@ def placed(message: str, places: dict[str, str], options: Collection[str] = ()) 
     return "\n".join(lines)
 
 
-TYPES = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}
+def hidden(argv: Sequence[str], words: Words | None) -> set[str]:
+    """What no message may show: secrets of the command line, of its config files and of the environment."""
+    found = secrets.given(argv) | secrets.of_environment()
+    for path in words.configs if words else ():
+        with contextlib.suppress(UserError):
+            found |= secrets.within(config.read_yaml(path)[0])
+    return found
 
 
-def explain(message: str, places: dict[str, str]) -> str:
-    """One line for a parser's error: where, what was given, what is expected."""
-    keys = [k.removeprefix("fit.").replace(".init_args", "") for k in re.findall(r'Parser key "([^"]+)"', message)]
-    if not keys:
-        return " ".join(message.split())
-    key = ".".join(dict.fromkeys(keys))
-    given = re.search(r"Given value: (?:NestedArg\(key='\w+', val=(.*)\)|(.*))$", message, re.M)
-    value = str(given[1] or given[2]) if given else ""
-    wanted = [TYPES.get(t, t) for t in re.findall(r"Expected an? <class '(\w+)'>", message) if t != "NoneType"]
-    choices = [[c.strip("' ") for c in found.split(",")] for found in re.findall(r"Literal\[([^\]]+)\]", message)]
-    wanted += [f"one of {', '.join(c)}" for c in choices]
-    reasons = " or ".join(dict.fromkeys(wanted)) or message.splitlines()[-1].strip(" -")
-    place = places.get(key, "")
-    got = f", got {value}" if given else ""
-    hint = nearest(value.strip("'"), [c for each in choices for c in each])
-    return f"{place}{': ' if place else ''}{key}: expected {reasons}{got}{hint}"
+def traceback_of(error: Exception, argv: Sequence[str], words: Words | None) -> str:
+    """The traceback of an error without the secrets it shows; nothing where it shows none."""
+    text = "".join(traceback.format_exception(error))
+    shown = secrets.hide(text, hidden(argv, words))
+    return "" if shown == text else shown

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ftlight.errors import UserError, listing, nearest
+from ftlight.lookup import describe, task_names
 
-TASKS, DATA = (Path(__file__).parent / name for name in ("tasks", "data"))
 PATHS = {"data": ("train", "validation", "test", "items", "folder"), "model": ("backbone", "label_descriptions")}
+TRAINER = "ftlight.trainer.Trainer"
 TOP = ("model", "data", "trainer", "seed_everything")
 # What other tools call our options; named in the error, never guessed.
 FOREIGN = {
@@ -112,62 +111,6 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     return data, places
 
 
-def task_files() -> list[str]:
-    """Names of the modules in ``ftlight/tasks``: one file, one task."""
-    return sorted(p.stem for p in TASKS.glob("*.py") if p.stem != "__init__")
-
-
-def task_names() -> list[str]:
-    """Names of the shipped tasks: in each file the class of the same name, whatever its capitals."""
-    found = []
-    for stem in task_files():
-        names = re.findall(r"^class (\w+)", (TASKS / f"{stem}.py").read_text(encoding="utf-8"), re.M)
-        found += [name for name in names if name.lower() == stem.replace("_", "")]
-    return found
-
-
-def find_class(name: str, where: str = "", home: str = "") -> type:
-    """Finds a class by its dotted path, or by its bare name among the shipped tasks and data modules.
-
-    Args:
-        name: ``TextClassification``, ``TextData`` or ``my_task.Mine``.
-        where: place for an error.
-        home: module to look in first.
-
-    Raises:
-        UserError: there is no such class; names the nearest.
-    """
-    module, _, attribute = name.rpartition(".")
-    if module:
-        try:
-            found = getattr(importlib.import_module(module), attribute, None)
-        except ModuleNotFoundError as error:
-            if error.name not in (module, module.split(".")[0]):
-                raise
-            raise UserError(f"{where}no module {module} for {name}; put {module.split('.')[0]}.py beside the YAML") from None
-    else:
-        own = [f"ftlight.tasks.{stem}" for stem in task_files()] + [f"ftlight.data.{p.stem}" for p in DATA.glob("[!_]*.py")]
-        modules = [*([home] if home else []), *sorted(own, key=lambda m: m.rpartition(".")[2].replace("_", "") != attribute.lower())]
-        classes = (getattr(importlib.import_module(m), attribute, None) for m in modules)
-        found = next((c for m, c in zip(modules, classes, strict=True) if getattr(c, "__module__", None) == m), None)
-    if not inspect.isclass(found):
-        raise UserError(f"{where}no class {name}{nearest(name, task_names())} (tasks: {listing(task_names())}; or your_file.Class)")
-    return found
-
-
-def class_path(cls: type) -> str:
-    """Dotted path of a class."""
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def options(cls: Callable[..., Any]) -> list[str]:
-    """Option names of a class, through ``**kwargs`` up to its bases."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    return [name.removeprefix("c.") for name in parser.add_class_arguments(cls, "c", fail_untyped=False)]
-
-
 def _unknown(section: str, key: str, known: Mapping[str, Iterable[str]], owner: str) -> str:
     """The words for an option that its section does not have."""
     if key in FOREIGN and FOREIGN[key] != f"{section}.{key}":
@@ -244,13 +187,12 @@ def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
     return merged, places
 
 
-def expand(merged: dict[str, Any], places: dict[str, str], trainer: type) -> dict[str, Any]:
+def expand(merged: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:
     """Turns a merged config into the ``class_path``/``init_args`` form that the parser reads.
 
     Args:
         merged: what :func:`merge` returns, with classes named on the command line already in it.
         places: dotted key to ``file:line``.
-        trainer: the trainer's class, whose options are checked too.
 
     Raises:
         UserError: no task, unknown classes or options (all of them, one line each).
@@ -258,17 +200,18 @@ def expand(merged: dict[str, Any], places: dict[str, str], trainer: type) -> dic
     name, model_options = merged["model"]
     if not name:
         raise UserError(f"no task: write model: {{task: …}} in the YAML or give --model TASK (tasks: {listing(task_names())})")
-    task = find_class(name, _at(places, "model.task", "model.class_path", "model"))
-    default = getattr(task, "data_module", None)
+    task = describe(name, at(places, "model.task", "model.class_path", "model"))
     data_name, data_options = merged["data"]
-    if not data_name and not default:
+    if not data_name and not task.data_module:
         raise UserError(f"{name} names no data module of its own: write data: {{module: …}}")
-    data = find_class(str(data_name or default), _at(places, "data.module", "data.class_path", "data"), task.__module__)
-    known = {"model": set(options(task)), "data": set(options(data)), "trainer": set(options(trainer))}
+    home = task.path.rpartition(".")[0]
+    data = describe(str(data_name or task.data_module), at(places, "data.module", "data.class_path", "data"), home)
+    found = {"model": task, "data": data, "trainer": describe(TRAINER)}
+    known = {section: {o.name for o in about.options} for section, about in found.items()}
     given = {"model": model_options, "data": data_options, "trainer": merged["trainer"]}
-    owners = {"model": task.__name__, "data": data.__name__, "trainer": "the trainer"}
+    owners = {"model": task.name, "data": data.name, "trainer": "the trainer"}
     faults = [
-        _at(places, f"{s}.{k}") + _unknown(s, str(k), known, owners[s]) for s, opts in given.items() for k in opts if k not in known[s]
+        at(places, f"{s}.{k}") + _unknown(s, str(k), known, owners[s]) for s, opts in given.items() for k in opts if k not in known[s]
     ]
     if faults:
         raise UserError("\n".join(faults))
@@ -276,11 +219,11 @@ def expand(merged: dict[str, Any], places: dict[str, str], trainer: type) -> dic
     return {
         **rest,
         "trainer": merged["trainer"],
-        "model": {"class_path": class_path(task), "init_args": model_options},
-        "data": {"class_path": class_path(data), "init_args": data_options},
+        "model": {"class_path": task.path, "init_args": model_options},
+        "data": {"class_path": data.path, "init_args": data_options},
     }
 
 
-def _at(places: dict[str, str], *keys: str) -> str:
+def at(places: Mapping[str, str], *keys: str) -> str:
     """The place of the first of ``keys`` that has one, ready to stand before a message."""
     return next((f"{places[k]}: " for k in keys if k in places), "")

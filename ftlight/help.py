@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
-from ftlight import config
+from ftlight import config, lookup
+from ftlight.signatures import Option
 
 TOP = {
     "fit": [
@@ -80,15 +79,15 @@ def show(verb: str, words: Sequence[str]) -> str:
     parts = [f"usage: python -m ftlight {verb} " + ("-c X.yaml [options]" if verb == "fit" else f"{TOP[verb][0][0]} [options]")]
     parts.append(_lines(TOP[verb]))
     if verb == "fit":
-        task = config.find_class(_after("--model", words) or "TextClassification")
-        default = getattr(task, "data_module", None)
-        data = config.find_class(_after("--data", words) or default, home=task.__module__) if default else None
-        from ftlight.trainer import Trainer
-
-        for section, cls in (("model", task), ("data", data), ("trainer", Trainer)):
-            if cls is not None:
-                only = {*inspect.signature(cls).parameters, *TRAINER} if section == "trainer" and "all" not in words else None
-                parts.append(f"{section}: {cls.__name__}\n" + _lines(_options(cls, section, only)))
+        task = lookup.describe(_after("--model", words) or "TextClassification")
+        name = _after("--data", words) or task.data_module
+        data = lookup.describe(name, home=task.path.rpartition(".")[0]) if name else None
+        trainer = lookup.describe(config.TRAINER)
+        if "all" not in words:
+            trainer = trainer._replace(options=[o for o in trainer.options if o.owner == trainer.path or o.name in TRAINER])
+        for section, about in (("model", task), ("data", data), ("trainer", trainer)):
+            if about is not None:
+                parts.append(f"{section}: {about.name}\n" + _lines(rows(about.options, section)))
         parts.append("--help all shows the rest of the trainer's; --model TASK --help the options of another task")
     return "\n\n".join(parts)
 
@@ -97,28 +96,21 @@ def _after(option: str, words: Sequence[str]) -> str | None:
     return next((words[i + 1] for i, w in enumerate(words[:-1]) if w == option and not words[i + 1].startswith("-")), None)
 
 
-def _options(cls: type, section: str, only: set[str] | None) -> list[tuple[str, str]]:
-    """Options of a class with their sentence, type and default."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls, section, fail_untyped=False)
+def rows(options: Sequence[Option], section: str) -> list[tuple[str, str]]:
+    """Options of a class as they are shown: name and type, sentence and default."""
     aliased = {f"trainer.{name}" for name in ("run", "name", "wandb", "test", "resume")}
-    rows = []
-    for action in parser._actions:
-        key = action.dest
-        plain = "." in key and not key.endswith(".help") and key not in LINKED | aliased
-        if plain and (only is None or key.partition(".")[2] in only):
-            value = str(action.default).lower() if isinstance(action.default, bool) else action.default
+    shown = []
+    for option in options:
+        if (key := f"{section}.{option.name}") not in LINKED | aliased:
+            value = str(option.default).lower() if isinstance(option.default, bool) else option.default
             default = "" if value in (None, "", ()) else f" (default: {value})"
-            sentence = TRAINER.get(key.removeprefix("trainer."), " ".join(str(action.help or "").split())).rstrip(".")
-            rows.append((f"--{key} {_type(getattr(action, '_typehint', None))}", sentence + default))
-    return rows
+            sentence = (TRAINER.get(option.name, option.help) if section == "trainer" else option.help).rstrip(".")
+            shown.append((f"--{key} {kind(option.whole_type)}", sentence + default))
+    return shown
 
 
-def _type(hint: Any) -> str:
+def kind(text: str) -> str:
     """A type in a word."""
-    text = str(hint)
     choices = re.search(r"Literal\[([^\]]+)\]", text)
     if choices:
         return "|".join([*(["true", "false"] if "bool" in text else []), *(c.strip(" '") for c in choices.group(1).split(","))])

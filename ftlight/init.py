@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from ftlight import config, guess
+from ftlight import config, guess, lookup
 from ftlight.data import files, labels
 from ftlight.errors import UserError, listing, nearest
 
@@ -80,8 +80,8 @@ def copy_example(name: str) -> str:
 
 def from_data(name: str, label: str | None, task: str | None) -> str:
     """A commented YAML for a data file, with what was inferred and why."""
-    if task is not None and task not in config.task_names():
-        raise UserError(f"no task {task}{nearest(task, config.task_names())} (tasks: {listing(config.task_names())})")
+    if task is not None and task not in lookup.task_names():
+        raise UserError(f"no task {task}{nearest(task, lookup.task_names())} (tasks: {listing(lookup.task_names())})")
     if not Path(name).exists() and "." not in name:
         raise UserError(f"{name}: neither a file nor an example{nearest(name, examples())} (examples: {listing(examples(), 30)})")
     path = Path(name)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ftlight.checkpoint import sweep
+from ftlight.parts import sweep
 
 ALIGN = 64  # bytes
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # integers of a size in bytes

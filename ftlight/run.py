@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import importlib.metadata
 import io
 import json
 import math
@@ -18,12 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
-from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.utilities import rank_zero_only
 
 from ftlight import secrets
-from ftlight.checkpoint import replacing
 from ftlight.errors import UserError
+from ftlight.parts import replacing
 
 LOCK = ".lock"
 STACK = ("ftlight", "torch", "lightning", "transformers", "torchmetrics", "datasets", "jsonargparse", "wandb")
@@ -31,6 +28,8 @@ STACK = ("ftlight", "torch", "lightning", "transformers", "torchmetrics", "datas
 
 def version(package: str) -> str:
     """Version of an installed package, or ``-``."""
+    import importlib.metadata
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -158,6 +157,8 @@ def write_config(folder: Path, text: str) -> list[str]:
         os.replace(path, folder / f"config-{number}.yaml")
     with replacing(path) as file:
         file.write(text.encode())
+    if old == text:
+        return []
     before, after = (dict(_flat(yaml.safe_load(t))) for t in (old, text))
     changed = [k for k in {**before, **after} if before.get(k) != after.get(k)]
     return [f"{k.replace('.init_args', '')}: {after.get(k)}; it was {before.get(k)}" for k in changed]
@@ -203,45 +204,6 @@ def facts(seed: int | None, digests: Mapping[str, str]) -> dict[str, Any]:
 def update(folder: Path, **changes: Any) -> None:
     """Changes facts in run.json."""
     write_json(folder / "run.json", {**read_json(folder / "run.json"), **changes})
-
-
-class MetricsFile(Logger):
-    """Appends metrics to metrics.csv, one per line (``step, epoch, name, value``): always there, never rewritten."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.path = folder / "metrics.csv"
-
-    @property
-    def name(self) -> str:
-        """Name of the run."""
-        return self.path.parent.parent.name
-
-    @property
-    def version(self) -> str:
-        """Time of the run."""
-        return self.path.parent.name
-
-    @property
-    def save_dir(self) -> str:
-        """Folder of the run."""
-        return str(self.path.parent)
-
-    @rank_zero_only
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: config.yaml is the record."""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Appends a line per metric."""
-        new = not self.path.exists()
-        epoch = metrics.get("epoch", "")
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if new:
-                writer.writerow(["step", "epoch", "name", "value"])
-            where = "" if step is None else step, int(epoch) if epoch != "" else ""
-            writer.writerows([*where, k, repr(float(v))] for k, v in metrics.items() if k != "epoch")
 
 
 def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]], decoded: Iterable[Mapping[str, Any]], spread: bool) -> int:

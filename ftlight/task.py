@@ -19,11 +19,11 @@ from ftlight import adapters, kernels, memory, optim, schedule, secrets, shardin
 from ftlight import backbone as bb
 from ftlight.caching import Cache
 from ftlight.checkpoint import load
-from ftlight.config import options
 from ftlight.data.module import DataModule
 from ftlight.errors import UserError
 from ftlight.freezing import Freezing
 from ftlight.layers import layer_groups
+from ftlight.lookup import options
 from ftlight.metrics.collected import Collected, Rows
 from ftlight.nonfinite import Guard, Mode
 from ftlight.precision import BF16Master, MasterAdamW

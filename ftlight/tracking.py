@@ -1,8 +1,9 @@
-"""Weights & Biases: config, labels, metrics and confusion matrix; texts of the data only where the user says so."""
+"""metrics.csv, and Weights & Biases: config, labels, metrics and confusion matrix; texts of the data only where the user says so."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import sys
 from argparse import Namespace
@@ -10,13 +11,52 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from ftlight import secrets
 from ftlight.errors import UserError
 from ftlight.stops import AGAIN
+
+
+class MetricsFile(Logger):
+    """Appends metrics to metrics.csv, one per line (``step, epoch, name, value``): always there, never rewritten."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = folder / "metrics.csv"
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self.path.parent.parent.name
+
+    @property
+    def version(self) -> str:
+        """Time of the run."""
+        return self.path.parent.name
+
+    @property
+    def save_dir(self) -> str:
+        """Folder of the run."""
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: config.yaml is the record."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Appends a line per metric."""
+        new = not self.path.exists()
+        epoch = metrics.get("epoch", "")
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if new:
+                writer.writerow(["step", "epoch", "name", "value"])
+            where = "" if step is None else step, int(epoch) if epoch != "" else ""
+            writer.writerows([*where, k, repr(float(v))] for k, v in metrics.items() if k != "epoch")
 
 
 class _Logger(WandbLogger):

@@ -22,7 +22,7 @@ from conftest import make_bert, toy_rows, write_csv
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from test_resume import SignalAt, differences, everything, run
 
-from ftlight import checkpoint
+from ftlight import checkpoint, parts
 from ftlight import run as folders
 from ftlight.errors import UserError
 from ftlight.stops import Stopped
@@ -215,7 +215,7 @@ def test_parts_of_processes_that_are_no_more_are_swept(tmp_path: Path) -> None:
     for name in names.values():
         (tmp_path / name).write_bytes(b"x")
     os.utime(tmp_path / names["elsewhere, old"], (0, 0))
-    checkpoint.sweep(tmp_path)
+    parts.sweep(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {names["own"], names["elsewhere"]}
 
 

@@ -18,7 +18,8 @@ from conftest import Run, make_bert, toy_rows, write_csv
 
 import ftlight
 from ftlight.__main__ import main
-from ftlight.config import task_names
+from ftlight.help import rows
+from ftlight.lookup import describe, task_names
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 
@@ -240,13 +241,8 @@ def test_help_and_version(capsys: Any) -> None:
 
 @pytest.mark.parametrize("section", ["model", "data", "trainer"])
 def test_every_option_has_its_sentence(section: str, capsys: Any) -> None:
-    from ftlight.data.text import TextData
-    from ftlight.help import _options
-    from ftlight.tasks.text_classification import TextClassification
-    from ftlight.trainer import Trainer
-
-    cls = {"model": TextClassification, "data": TextData, "trainer": Trainer}[section]
-    for name, sentence in _options(cls, section, None):
+    path = {"model": "TextClassification", "data": "TextData", "trainer": "ftlight.trainer.Trainer"}[section]
+    for name, sentence in rows(describe(path).options, section):
         assert len(sentence.split(" (default")[0].split()) >= 3, name
 
 
@@ -257,6 +253,7 @@ def test_every_option_has_its_sentence(section: str, capsys: Any) -> None:
         (["fit"], r"fit needs a config: python -m ftlight fit -c X.yaml"),
         (["fit", "-c", "none.yaml"], r"none.yaml: no such file"),
         (["fit", "--model", "TextClasification"], r'no class TextClasification; did you mean "TextClassification"\?'),
+        (["fit", "--resum", "x"], r'--resum is not an option of fit; did you mean "resume"\?'),
         (["fit", "X.yaml"], r"X.yaml: unexpected; a config is given with -c"),
         (["test"], r"test needs a run"),
         (["test", "nowhere"], r"nowhere: no run there"),
@@ -284,6 +281,15 @@ def test_a_wrong_command(words: list[str], said: str, capsys: Any) -> None:
         (["--trainer.max_epochs", "2.5"], "trainer.max_epochs: expected a whole number, got 2.5"),
         (["--model.lr", "-1"], "model.lr: -1.0 is not a rate"),
         (["--model.warmup", "7"], "model.warmup: 7.0 is not a share"),
+        (["--trainer.unsaved", "stopp"], 'trainer.unsaved: expected one of warn, stop, got stopp; did you mean "stop"?'),
+        (
+            ["--trainer.logger", '{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dirr": "x"}}'],
+            'trainer.logger: CSVLogger has no option save_dirr; did you mean "save_dir"?',
+        ),
+        (
+            ["--trainer.logger", '{"class_path": "lightning.pytorch.loggers.CSVLoger"}'],
+            "CSVLoger: module 'lightning.pytorch.loggers' has",
+        ),
         (["--data.batch_size", "0"], "data.batch_size: 0 is not a number of rows"),
         (["--data.max_length", "100"], "data.max_length: 100 is not between 3 and the backbone's 64 tokens"),
         (["--data.validation_split", "1.5"], "data.validation_split: 1.5 is not a share"),

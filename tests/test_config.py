@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ftlight import config
+from ftlight import config, lookup
 from ftlight.data.text import TextData
 from ftlight.errors import UserError
 from ftlight.tasks.text_classification import TextClassification
@@ -38,7 +38,7 @@ def fault_of_read(text: str) -> str:
 
 def expand(*texts: str) -> dict[str, Any]:
     merged, places = config.merge([put(text, f"{'xyz'[i]}.yaml") for i, text in enumerate(texts)])
-    return config.expand(merged, places, Trainer)
+    return config.expand(merged, places)
 
 
 def fault(*texts: str) -> str:
@@ -374,8 +374,8 @@ def test_expanded_form() -> None:
 
 @pytest.mark.parametrize("name", ["TextClassification", "ftlight.tasks.text_classification.TextClassification"])
 def test_find_class(name: str) -> None:
-    assert config.find_class(name) is TextClassification
-    assert config.find_class("TextData", home=TextClassification.__module__) is TextData
+    assert lookup.find_class(name) is TextClassification
+    assert lookup.find_class("TextData", home=TextClassification.__module__) is TextData
 
 
 @pytest.mark.parametrize("text", ["", "data: {}\n", "model: {lr: 1}\n", "model: {task: }\n"])
@@ -449,7 +449,7 @@ def test_foreign_names_lead_to_options_that_are_there(name: str) -> None:
     section, _, option = config.FOREIGN[name].partition(" ")[0].partition(".")
     known = {"model": TextClassification, "data": TextData, "trainer": Trainer}
     if option:
-        assert option in config.options(known[section])
+        assert option in lookup.options(known[section])
     else:
         assert section in ("run", "seed_everything")
 
@@ -474,16 +474,16 @@ def test_all_faults_at_once_each_with_its_line() -> None:
 
 
 def test_options_go_through_to_the_bases() -> None:
-    assert {"text", "label", "kind", "train", "batch_size", "encoding"} <= set(config.options(TextData))
-    assert {"backbone", "lr", "layer_decay"} <= set(config.options(TextClassification))
-    assert {"patience", "run", "max_epochs", "limit_train_batches"} <= set(config.options(Trainer))
-    assert not {"self", "base", "kwargs", "c"} & set(config.options(TextData))
+    assert {"text", "label", "kind", "train", "batch_size", "encoding"} <= set(lookup.options(TextData))
+    assert {"backbone", "lr", "layer_decay"} <= set(lookup.options(TextClassification))
+    assert {"patience", "run", "max_epochs", "limit_train_batches"} <= set(lookup.options(Trainer))
+    assert not {"self", "base", "kwargs", "c"} & set(lookup.options(TextData))
 
 
 def test_tasks_are_files() -> None:
-    assert "TextClassification" in config.task_names()
-    assert "text_classification" in config.task_files()
-    assert all(config.find_class(name).__name__ == name for name in config.task_names())
+    assert "TextClassification" in lookup.task_names()
+    assert "text_classification" in lookup.task_files()
+    assert all(lookup.find_class(name).__name__ == name for name in lookup.task_names())
 
 
 # A user's own class
@@ -511,9 +511,11 @@ class Bare(TextClassification):
 def test_own_class_in_a_file_beside_the_yaml(tmp_path: Path) -> None:
     put(OWN, "far/ftlight_test_own_a.py")
     merged, places = config.merge([put("model: {task: ftlight_test_own_a.Mine, sharpness: 2, lr: 1}\ndata: {batch_size: 3}", "far/x.yaml")])
-    made = config.expand(merged, places, Trainer)
+    made = config.expand(merged, places)
     assert made["model"] == {"class_path": "ftlight_test_own_a.Mine", "init_args": {"sharpness": 2, "lr": 1}}
     assert made["data"]["class_path"] == "ftlight.data.text.TextData"
+    assert "ftlight_test_own_a" not in sys.modules  # its source has told all
+    lookup.find_class("ftlight_test_own_a.Mine")
     assert sys.modules["ftlight_test_own_a"].__file__ == str(tmp_path / "far" / "ftlight_test_own_a.py")
 
 
@@ -556,4 +558,4 @@ def test_own_file_with_a_missing_import_says_which() -> None:
     put("import ftlight_no_such_thing\n", "ftlight_test_own_f.py")
     merged, places = config.merge([put("model: {task: ftlight_test_own_f.Mine}")])
     with pytest.raises(ModuleNotFoundError, match="ftlight_no_such_thing"):
-        config.expand(merged, places, Trainer)
+        config.expand(merged, places)

@@ -15,7 +15,6 @@ from conftest import toy_rows, write_csv
 from ftlight import config, init
 from ftlight.__main__ import main
 from ftlight.errors import UserError
-from ftlight.trainer import Trainer
 
 
 def made(*words: str) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def test_yaml_of_a_csv() -> None:
 def test_yaml_is_one_that_fit_takes() -> None:
     write_csv(Path("toy.csv"), ROWS)
     Path("made.yaml").write_text(init.init(["toy.csv"]))
-    expanded = config.expand(*config.merge(["made.yaml"]), Trainer)
+    expanded = config.expand(*config.merge(["made.yaml"]))
     assert expanded["data"]["init_args"]["train"] == str(Path("toy.csv").absolute())
 
 
@@ -66,7 +65,7 @@ def test_comments_are_options_once_uncommented() -> None:
     Path("made.yaml").write_text(
         "\n".join([lines[0], *(line.replace("# ", "", 1) if line.strip()[0] == "#" else line for line in lines[1:])])
     )
-    expanded = config.expand(*config.merge(["made.yaml"]), Trainer)
+    expanded = config.expand(*config.merge(["made.yaml"]))
     assert expanded["trainer"] == {"max_epochs": 5}
     assert expanded["data"]["init_args"]["validation"] == "FILE"
 
@@ -289,7 +288,7 @@ def test_the_task_is_told_by_the_data(name: str, content: Any, task: str, option
     assert found["model"]["task"] == task
     assert found["data"]["train"] == name
     assert options.items() <= found["data"].items()
-    config.expand({"model": (task, {}), "data": (None, found["data"]), "trainer": {}}, {}, Trainer)  # knows all options
+    config.expand({"model": (task, {}), "data": (None, found["data"]), "trainer": {}}, {})  # knows all options
 
 
 def test_a_folder_is_images() -> None:
@@ -323,7 +322,7 @@ def test_example_is_copied_with_its_data(name: str) -> None:
     assert said.startswith(f"copied {name}.yaml")
     assert ("not shipped" in said) == (not any(Path().glob("*/")))
     assert said.endswith(f"\nnext: python -m ftlight fit -c {name}.yaml\n")
-    expanded = config.expand(*config.merge([f"{name}.yaml"]), Trainer)
+    expanded = config.expand(*config.merge([f"{name}.yaml"]))
     if "not shipped" in said:
         return
     for split in ("train", "validation", "test"):

@@ -15,8 +15,7 @@ import torch
 from conftest import make_bert, toy_rows, write_csv
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
-from ftlight import Trainer, checkpoint, cli, prefix_cache
-from ftlight import run as folders
+from ftlight import Trainer, checkpoint, cli, prefix_cache, tracking
 from ftlight.__main__ import main
 from ftlight.data.text import TextData
 from ftlight.errors import UserError
@@ -268,7 +267,7 @@ def test_ctrl_c_before_training(when: str, drops: str, rows: dict[str, str], mon
     def interrupted(*rest: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TextData, "setup", interrupted) if when == "data" else monkeypatch.setattr(cli, "main", interrupted)
+    monkeypatch.setattr(TextData, "setup", interrupted) if when == "data" else monkeypatch.setattr(cli, "run_verb", interrupted)
     old = signal.getsignal(signal.SIGINT)
     words = ["fit", "--model", "TextClassification", "--model.backbone", drops, "--data.train", rows["train"], "--run", "r"]
     assert main([*words, "--trainer.accelerator", "cpu"]) == 130
@@ -396,6 +395,6 @@ def test_a_full_disk_under_the_metrics_is_a_line(begun: Path, monkeypatch: pytes
     def full(*rest: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "r/metrics.csv")
 
-    monkeypatch.setattr(folders.MetricsFile, "log_metrics", full)
+    monkeypatch.setattr(tracking.MetricsFile, "log_metrics", full)
     assert main(["fit", "--resume", "r", "--trainer.max_epochs", "2"]) == 2
     assert "r/metrics.csv: No space left on device; make room, then go on: python -m ftlight fit --resume" in capsys.readouterr().err

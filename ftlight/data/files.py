@@ -6,7 +6,6 @@ import contextlib
 import csv
 import gzip
 import hashlib
-import inspect
 import io
 import json
 import zlib
@@ -31,6 +30,23 @@ def suffix(path: Path) -> str:
     return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
+def there(name: str, option: str = "") -> Path:
+    """Checks that a file or folder is there.
+
+    Args:
+        name: the file or folder.
+        option: the option that names it, for an error.
+
+    Raises:
+        UserError: it is missing; names the nearest in its folder.
+    """
+    path = Path(name).expanduser()
+    if not path.exists():
+        beside = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
+        raise UserError(f"{f'{option}: ' if option else ''}{path}: no such file{nearest(path.name, beside)}")
+    return path
+
+
 def check(name: str, option: str = "", suffixes: Sequence[str] = SUFFIXES) -> Path:
     """Checks that a data file is there and of a format that can be read.
 
@@ -42,11 +58,7 @@ def check(name: str, option: str = "", suffixes: Sequence[str] = SUFFIXES) -> Pa
     Raises:
         UserError: the file is missing (names the nearest in its folder), empty, a folder or of another format.
     """
-    path = Path(name).expanduser()
-    said = f"{option}: " if option else ""
-    if not path.exists():
-        beside = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
-        raise UserError(f"{said}{path}: no such file{nearest(path.name, beside)}")
+    path, said = there(name, option), f"{option}: " if option else ""
     if path.is_dir():
         raise UserError(f"{said}{path} is a folder; name one of its files ({listing(p.name for p in path.iterdir())})")
     if suffix(path) in (".xlsx", ".xls", ".ods"):
@@ -66,6 +78,8 @@ def sha256(path: Path) -> str:
 
 def code(*things: Any) -> str:
     """Digest of the source files of functions: a cache must not outlive the code that filled it."""
+    import inspect
+
     paths = sorted({inspect.getfile(thing) for thing in things})
     return hashlib.sha256("".join(sha256(Path(p)) for p in paths).encode()).hexdigest()
 

@@ -100,7 +100,7 @@ class Labelled(DataModule):
         self.raw("train")
         # shares held out of train belong to it
         shares = [s for s in ("train", "validation", "test") if s == "train" or (s in self._raw and not self.files[s])]
-        counts = Counter(value for s in shares for value in self._raw[s]["label"])
+        counts = Counter(value for s in shares for value in self._raw[s]["label"][:])
         names, notes = labels.collect(counts, self.kind, f"{self.files['train']}: {self.label_place}")
         self.notes += notes
         return names

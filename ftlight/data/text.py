@@ -108,7 +108,7 @@ class TextData(Labelled):
 
     def inputs(self, table: datasets.Dataset) -> list[str]:
         """What tells the texts of each row from others."""
-        return [duplicates.key(*texts) for texts in zip(table["text"], table["pair"], strict=True)]
+        return [duplicates.key(*texts) for texts in zip(table["text"][:], table["pair"][:], strict=True)]
 
     @property
     def max_length(self) -> int:

@@ -67,8 +67,8 @@ def identity(tokenizer: Any) -> str:
     """What a tokenizer does, as text: its rules, without the limits that its last call left in it."""
     if not tokenizer.is_fast:
         return f"{tokenizer.name_or_path} {tokenizer!r}"
-    rules = json.loads(tokenizer.backend_tokenizer.to_str())
-    return json.dumps({k: v for k, v in rules.items() if k not in ("truncation", "padding")})
+    limits, mark, rules = tokenizer.backend_tokenizer.to_str().partition('"added_tokens":')  # in JSON the limits come first
+    return mark + rules if mark else str(limits)
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, longest: int) -> dict[str, list[Any]]:
