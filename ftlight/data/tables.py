@@ -70,9 +70,14 @@ def batches(table: datasets.Dataset, names: Sequence[str] | None = None) -> Iter
         names: which columns; all if not given.
     """
     data = table.data.table.select(list(names or table.column_names))
-    order = table._indices.column(0) if table._indices is not None else None
+    order = table._indices.column(0).to_numpy() if table._indices is not None else None
     for start in range(0, len(table), SIZE):
-        yield (data.slice(start, SIZE) if order is None else data.take(order.slice(start, SIZE))).to_pydict()
+        if order is None:
+            yield data.slice(start, SIZE).to_pydict()
+        else:  # out of the stretch that they lie in: a look into every piece of a large table would take longer than the rows
+            rows = order[start : start + SIZE]
+            first = rows.min()
+            yield data.slice(first, rows.max() - first + 1).take(pa.array(rows - first)).to_pydict()
 
 
 def column(table: datasets.Dataset, name: str) -> list[Any]:
