@@ -9,6 +9,7 @@ empty cache, the second with what it left: a BERT of 2 layers and width 32 made 
 - encode: ``data.setup("fit")`` after that: labels, tokenization, rows that stand twice.
 - step: ``trainer.fit`` from its start to the end of the first training step.
 - process: the whole process, with imports (which read, encode and step leave out).
+- cpu: seconds that its cores computed, all threads together: what process would be near on a free machine with one core.
 - peak: the largest resident memory of the process, in GiB, with pages of files that it has mapped.
 """
 
@@ -30,7 +31,7 @@ from typing import Any
 import numpy as np
 
 ROWS = (1_000, 10_000, 100_000, 1_000_000)
-PHASES = ("read", "encode", "step", "process", "peak")
+PHASES = ("read", "encode", "step", "process", "cpu", "peak")
 
 
 def make_rows(path: Path, rows: int) -> None:
@@ -83,7 +84,7 @@ def start(folder: Path) -> dict[str, float]:
         only = {"max_steps": 1, "test": False, "enable_checkpointing": False, "limit_val_batches": 1, "accelerator": "cpu"}
         ftlight.Trainer(run=f"{run}/run", callbacks=[Stop()], **only).fit(task, datamodule=data)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-    return {**dict(zip(PHASES, np.diff(times[:4]).tolist(), strict=False)), "peak": peak}
+    return {**dict(zip(PHASES, np.diff(times[:4]).tolist(), strict=False)), "cpu": time.process_time(), "peak": peak}
 
 
 def measure(folder: Path) -> dict[str, float]:
