@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
+from lightning.pytorch.plugins.precision import Precision
 
 from ftlight.data.module import DataModule
 from ftlight.task import Task
@@ -18,10 +19,12 @@ class Predictor:
     Args:
         task: the fine-tuned task.
         data: its data module, which need not have any files.
+        precision: Lightning's plugin of the precision to compute in; that of the weights if not given.
     """
 
-    def __init__(self, task: Task, data: DataModule) -> None:
-        self.task, self.data = task.eval(), data
+    def __init__(self, task: Task, data: DataModule, precision: Precision | None = None) -> None:
+        self.precision = precision or Precision()
+        self.task, self.data = cast(Task, self.precision.convert_module(task.eval())), data
         task.fed_by = data
 
     def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -42,5 +45,7 @@ class Predictor:
         found: dict[int, dict[str, Any]] = {}
         with torch.inference_mode():
             for batch in self.data.predict_dataloader():
-                found.update(self.task.predict_step(move_data_to_device(batch, self.task.device)))
+                batch = self.precision.convert_input(move_data_to_device(batch, self.task.device))
+                with self.precision.predict_step_context():
+                    found.update(self.task.predict_step(batch))
         return [found[i] for i in range(len(rows))]

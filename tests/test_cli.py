@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import Run, make_bert, toy_rows, write_csv
 
 import ftlight
 from ftlight.__main__ import main
+from ftlight.errors import UserError
 from ftlight.help import rows
 from ftlight.lookup import describe, task_names
 
@@ -56,7 +58,7 @@ def test_every_task_has_a_config_and_a_tiny_model() -> None:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_runs(config: Path, tmp_path: Path) -> None:
-    """With a tiny model, few batches: fit, test, predict, export."""
+    """With a tiny model, few batches: fit, test, predict (also in bfloat16), export."""
     assert 3 <= len(config.read_text().splitlines()) <= 12
     given = yaml.safe_load(config.read_text())
     made = tiny(given["model"]["task"])
@@ -70,6 +72,8 @@ def test_every_config_runs(config: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "test_metrics.json").is_file()
     assert (tmp_path / "run" / "test_predictions.csv").is_file()
     assert main(["predict", run, *made.predict(tmp_path)]) == 0
+    if config.stem not in ("chat", "fewshot"):
+        assert main(["predict", run, *made.predict(tmp_path), "--trainer.precision", "bf16-true"]) == 0
     exports = "." not in given["model"]["task"]
     assert main(["export", run]) == (0 if exports else 2)
     assert (tmp_path / "run" / "export" / "README.md").is_file() == exports
@@ -200,6 +204,24 @@ def test_load_in_python_agrees_with_the_command_line(fit: Run, tmp_path: Path) -
     assert [a["prediction"] for a in answers] == [r["prediction"] for r in written]
     assert [a["score"] for a in answers] == pytest.approx([float(r["score"]) for r in written], abs=1e-4)
     assert ftlight.load(str(folder)).predict([]) == []
+
+
+def test_prediction_in_bfloat16_is_for_the_asking(fit: Run, tmp_path: Path) -> None:
+    folder = fit()
+    texts = [t for t, _ in toy_rows(20)]
+    write_csv(tmp_path / "t.csv", [(t,) for t in texts], ("text",))
+    exact, half = ftlight.load(str(folder)), ftlight.load(str(folder), precision="bf16-true")
+    assert {p.dtype for p in half.task.parameters()} == {torch.bfloat16}
+    found = half.predict(texts)
+    scores = [[a["score"] for a in answers] for answers in (found, exact.predict(texts))]
+    assert scores[0] != scores[1]
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)
+    assert torch.get_default_dtype() == torch.float32
+    assert main(["predict", str(folder), "t.csv", "--trainer.precision", "bf16-true"]) == 0
+    written = list(csv.DictReader((folder / "predictions" / "t.csv").open()))
+    assert [float(r["score"]) for r in written] == pytest.approx(scores[0], abs=1e-5)
+    with pytest.raises(UserError, match="Precision 'half' is invalid"):
+        ftlight.load(str(folder), precision="half")
 
 
 def test_a_run_can_be_moved_without_its_backbone(tmp_path: Path, fit: Run) -> None:

@@ -411,3 +411,29 @@ def test_modes_are_declared_in_a_run(squares: str, resnet: str, tmp_path: Path) 
     data = ImageData(str(place), tokenizer=resnet, validation_split=0.0)
     data.setup("fit")
     assert "train: 40 images, 3 transparent, over white, 1 16-bit gray over 65,535" in data.notes
+
+
+def test_colours_lie_side_by_side_where_the_architecture_takes_them_so(resnet: str) -> None:
+    torch.manual_seed(0)
+    task = ImageClassification(resnet, labels=["a", "b"]).eval()
+    values = torch.rand(3, 3, 32, 32)
+    seen: list[bool] = []
+    first = next(m for m in task.modules() if isinstance(m, torch.nn.Conv2d))
+    first.register_forward_pre_hook(lambda _, given: seen.append(given[0].is_contiguous(memory_format=torch.channels_last)))
+    with torch.no_grad():
+        fast = task({"pixel_values": values})
+        assert torch.allclose(fast, task.model(pixel_values=values).logits, atol=1e-5)
+        assert seen == [True, False]
+        handle = first.register_forward_hook(lambda _m, _i, out: out.view(len(out), -1).view(out.shape))
+        assert torch.allclose(task({"pixel_values": values}), fast, atol=1e-5)
+    handle.remove()
+    assert seen == [True, False, True, False]
+    assert not task.channels_last
+
+
+def test_images_scaled_together_are_what_the_processor_makes_of_each(resnet: str) -> None:
+    processor = images.processor(resnet)
+    assert images.scales(processor)
+    noise = np.random.default_rng(1).integers(0, 256, (4, *images.shape(processor), 3), dtype=np.uint8)
+    each = [images.pixels(processor, Image.fromarray(n), do_resize=False, do_center_crop=False) for n in noise]
+    assert torch.allclose(images.unpacked(processor, torch.from_numpy(noise).permute(0, 3, 1, 2)), torch.stack(each), atol=1e-5)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ftlight.data import augment as augmenting
-from ftlight.data import files, image_files, image_rows, images
+from ftlight.data import files, image_files, image_rows, images, tables
 from ftlight.data.labelled import Labelled, label_text, without
 from ftlight.data.module import Columns, Encoded
 from ftlight.errors import UserError, listing
@@ -131,7 +131,7 @@ class ImageData(Labelled):
     def _load(self, split: str, name: str | None) -> datasets.Dataset:
         """Reads a split; names, or leaves out, the images that cannot be read, and says what was done to others."""
         table = super()._load(split, name)
-        faults = table[image_rows.FAULT][:]
+        faults = tables.column(table, image_rows.FAULT)
         bad = [i for i, fault in enumerate(faults) if fault]
         if bad:
             named = listing((f"{table['image'][i]} ({faults[i]})" for i in bad), 3)
@@ -141,7 +141,7 @@ class ImageData(Labelled):
             if len(bad) == len(table):
                 raise UserError(f"{name}: none of the {len(table)} images of {split} can be used: {named}")
             self.notes.append(f"{split}: {len(bad)} of {len(table)} images left out: {named}")
-        counts = Counter(done for dones in table[image_rows.DONE] for done in dones.split("|") if done)
+        counts = Counter(done for dones in tables.column(table, image_rows.DONE) for done in dones.split("|") if done)
         if counts:
             self.notes.append(f"{split}: {len(table):,} images, {listing(f'{n:,} {done}' for done, n in counts.most_common())}")
         table = table.remove_columns([image_rows.FAULT, image_rows.DONE])
@@ -149,8 +149,7 @@ class ImageData(Labelled):
 
     def inputs(self, table: datasets.Dataset) -> Sequence[str]:
         """Digests of the files of images."""
-        found: list[str] = table[image_rows.SAME][:]
-        return found
+        return tables.column(table, image_rows.SAME)
 
     def read_predict(self, name: str) -> list[files.Row]:
         """The images to predict: one file, all in a folder or zip, or those that a table names."""
@@ -172,7 +171,10 @@ class ImageData(Labelled):
     def encode(self, table: datasets.Dataset, split: str) -> Encoded:
         """Where the images are, and their labels as numbers."""
         about = (table._fingerprint, self.processor.to_json_string(), self.white, files.code(images.decode))
-        columns = {"container": table[image_rows.CONTAINER][:], "name": table[image_rows.NAME][:], "length": [1] * len(table)}
+        columns: Columns = {
+            key: tables.column(table, name) for key, name in (("container", image_rows.CONTAINER), ("name", image_rows.NAME))
+        }
+        columns["length"] = [1] * len(table)
         return Encoded(columns, self.numbers(table, split), datasets.fingerprint.Hasher.hash(about))
 
     def encode_rows(self, rows: Sequence[files.Row], place: str) -> Encoded:
@@ -214,16 +216,21 @@ class ImageData(Labelled):
         """A batch: ``inputs`` with ``pixel_values`` ``float32 [rows, 3, height, width]``, ``index`` and, where known, ``targets``."""
         epochs = columns.get("epoch", [-1] * len(rows))
         places = zip(columns["container"], columns["name"], epochs, rows, strict=True)
-        batch: dict[str, Any] = {"inputs": {"pixel_values": torch.stack([self._pixels(*place) for place in places])}, "index": rows}
+        values = [self._pixels(*place) for place in places]
+        if {v.dtype for v in values} == {torch.uint8}:
+            stacked = images.unpacked(self.processor, torch.stack(values))  # all at once
+        else:
+            stacked = torch.stack([images.unpacked(self.processor, v) if v.dtype == torch.uint8 else v for v in values])
+        batch: dict[str, Any] = {"inputs": {"pixel_values": stacked}, "index": rows}
         if "target" in columns:
             batch["targets"] = self.targets(columns["target"])
         return batch
 
     def _pixels(self, container: str, name: str, epoch: int, row: int) -> torch.Tensor:
-        """An image as the model sees it, augmented in training, ``float32 [3, height, width]``."""
+        """An image as the model sees it, augmented in training, ``[3, height, width]``: ``uint8`` before scaling, or ``float32`` after."""
         kept = self.kept.get((container, name)) if epoch < 0 or self.augment == "none" else None
         if kept is not None:
-            return images.unpacked(self.processor, kept)
+            return kept
         try:
             image, _ = images.decode(image_files.read(container, name, self.image), self.max_pixels, self.white)
         except images.Bad as error:
@@ -232,6 +239,8 @@ class ImageData(Labelled):
             return self._keep(container, name, images.pixels(self.processor, image))
         rng = np.random.default_rng([self.seed, epoch, row])
         changed = augmenting.augment(image, self.augment, self.flip, images.shape(self.processor), self.processor.resample, rng)
+        if images.scales(self.processor):
+            return torch.from_numpy(np.array(changed)).permute(2, 0, 1)
         return images.pixels(self.processor, changed, do_resize=False, do_center_crop=False)
 
     def _keep(self, container: str, name: str, pixels: torch.Tensor) -> torch.Tensor:
@@ -242,7 +251,7 @@ class ImageData(Labelled):
         if self.trainer is not None and self.trainer.state.fn == "fit" and not self.workers and self.room >= packed.numel():
             self.kept[container, name] = packed
             self.room -= packed.numel()
-        return images.unpacked(self.processor, packed)
+        return packed
 
     def __getstate__(self) -> dict[str, Any]:
         """What a loading process needs."""

@@ -232,7 +232,16 @@ def packed(made: Any, values: torch.Tensor) -> torch.Tensor | None:
     return whole.to(torch.uint8)
 
 
+@functools.lru_cache(4)
+def scales(made: Any) -> bool:
+    """Whether a processor does no more than scale and shift to an image of its size."""
+    noise = np.random.default_rng(0).integers(0, 256, (*shape(made), 3), dtype=np.uint8)
+    given = pixels(made, pillow().fromarray(noise), do_resize=False, do_center_crop=False)
+    whole = packed(made, given)
+    return whole is not None and torch.equal(whole, torch.from_numpy(noise).permute(2, 0, 1))
+
+
 def unpacked(made: Any, values: torch.Tensor) -> torch.Tensor:
-    """What :func:`packed` packed, ``float32 [3, height, width]``."""
+    """What :func:`packed` packed, one image or many, ``float32 [..., 3, height, width]``."""
     step, black = _scale(made)
     return values * step + black

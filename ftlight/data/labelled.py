@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 import torch
 
-from ftlight.data import files, labels
+from ftlight.data import files, labels, tables
 from ftlight.data.module import DataModule
 from ftlight.errors import UserError, listing
 
@@ -57,7 +57,7 @@ class Labelled(DataModule):
     def _load(self, split: str, name: str | None) -> datasets.Dataset:
         """Reads a split; names, or leaves out, the rows that have no label."""
         table = super()._load(split, name)
-        missing = [i for i, label in enumerate(table["label"][:]) if not label]
+        missing = [i for i, label in enumerate(tables.column(table, "label")) if not label]
         if not missing:
             return table
         lines, what = [table["line"][i] for i in missing], f"column {self.label} has no label"
@@ -100,7 +100,7 @@ class Labelled(DataModule):
         self.raw("train")
         # shares held out of train belong to it
         shares = [s for s in ("train", "validation", "test") if s == "train" or (s in self._raw and not self.files[s])]
-        counts = Counter(value for s in shares for value in self._raw[s]["label"][:])
+        counts = Counter(value for s in shares for value in tables.column(self._raw[s], "label"))
         names, notes = labels.collect(counts, self.kind, f"{self.files['train']}: {self.label_place}")
         self.notes += notes
         return names
@@ -108,11 +108,11 @@ class Labelled(DataModule):
     def classes(self, table: datasets.Dataset) -> Sequence[str] | None:
         """Labels of the rows, where there is one each."""
         self._infer_kind(table)
-        return table["label"][:] if self.given_kind == "single" else None
+        return tables.column(table, "label") if self.given_kind == "single" else None
 
     def answers(self, table: datasets.Dataset) -> Sequence[str] | None:
         """Labels of the rows; none of numbers, which may differ for the same input."""
-        return [""] * len(table) if self.kind == "regression" else table["label"][:]
+        return [""] * len(table) if self.kind == "regression" else tables.column(table, "label")
 
     def numbers(self, table: datasets.Dataset, split: str) -> list[Any]:
         """Labels of the rows as numbers.
@@ -122,8 +122,8 @@ class Labelled(DataModule):
         """
         place = str(self.files[split] or self.files["train"])
         where = "data.labels" if self.given_labels else "train"
-        values = table["label"][:]
-        found = labels.encode(values, table["line"][:], self.kind, self.labels, place, where)
+        values = tables.column(table, "label")
+        found = labels.encode(values, tables.column(table, "line"), self.kind, self.labels, place, where)
         self.notes += labels.absent(values, self.kind, self.labels, split)
         return found
 

@@ -107,6 +107,8 @@ def encode(values: Sequence[str], lines: Sequence[int], kind: Kind, names: Seque
                 raise UserError(f"{place}:{line}: label {value!r} is not a number; for classes set data.kind: single")
         return [float(v) for v in values]
     number = {name: i for i, name in enumerate(names)}
+    if kind == "single" and number.keys() >= set(values):
+        return [number[v] for v in values]
     lists = [members(v) if kind == "multi" else [v] for v in values]
     unknown: dict[str, int] = {}
     for row, line in zip(lists, lines, strict=True):

@@ -14,11 +14,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from ftlight.backbone import check_tokenizer, load_tokenizer
-from ftlight.data import duplicates, files, sampling
-from ftlight.errors import UserError, user_error
+from ftlight.data import duplicates, files, sampling, tables
+from ftlight.data.tables import Columns as Columns
+from ftlight.errors import UserError
 
 SPLITS = {"fit": ("train", "validation", "test"), "validate": ("validation",), "test": ("test",), "predict": ()}
-Columns = dict[str, list[Any]]
 
 
 class Encoded:
@@ -38,7 +38,7 @@ class Encoded:
 
     def __getitem__(self, key: str | list[int]) -> Any:
         if isinstance(key, str):
-            return self.columns[key][:]
+            return self.columns[key] if isinstance(self.columns, dict) else tables.column(self.columns, key)
         if isinstance(self.columns, dict):
             found = {k: [v[i] for i in key] for k, v in self.columns.items()}
         else:
@@ -257,11 +257,8 @@ class DataModule(L.LightningDataModule):
         self.digests[split] = digest
         function, arguments, features = self.source(split)
         content = f"{digest} {files.code(function, files.read)}"
-        try:
-            table = datasets.Dataset.from_generator(function, features=features, gen_kwargs={**arguments, "digest": content})
-        except datasets.exceptions.DatasetGenerationError as error:
-            raise user_error(error) or error from None
-        return table
+        mark = datasets.fingerprint.Hasher.hash([function.__module__, function.__qualname__, arguments, content, features])
+        return tables.kept(mark, lambda: tables.gathered(function(**arguments, digest=content), list(features)), features)
 
     def _hold_out(self) -> None:
         for split in ("test", "validation"):
@@ -309,7 +306,7 @@ class DataModule(L.LightningDataModule):
             about: all else that the result depends on.
         """
         mark = datasets.fingerprint.Hasher.hash([table._fingerprint, files.code(function), *about])
-        return table.map(function, batched=True, remove_columns=table.column_names, new_fingerprint=mark)
+        return tables.kept(mark, lambda: map(function, tables.batches(table)))
 
     def prepare_data(self) -> None:
         """Fills the caches on one process of each machine, while the others wait."""

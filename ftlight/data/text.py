@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import datasets
 
-from ftlight.data import duplicates, files, tokens
+from ftlight.data import duplicates, files, tables, tokens
 from ftlight.data.labelled import Labelled, label_text, without
 from ftlight.data.module import Columns, Encoded
 from ftlight.errors import UserError, listing
@@ -90,8 +90,9 @@ class TextData(Labelled):
     def _load(self, split: str, name: str | None) -> datasets.Dataset:
         """Reads a split; counts, or leaves out, the rows that have no text."""
         table = super()._load(split, name)
-        pairs = table["pair"][:] if self.text_pair else table["text"][:]
-        empty = [i for i, (text, pair) in enumerate(zip(table["text"][:], pairs, strict=True)) if not text.strip() or not pair.strip()]
+        given = ["text", "pair"] if self.text_pair else ["text"]
+        full = (all(t.strip() for t in texts) for some in tables.batches(table, given) for texts in zip(*some.values(), strict=True))
+        empty = [i for i, whole in enumerate(full) if not whole]
         if not empty:
             return table
         lines = listing((table["line"][i] for i in empty), 3)
@@ -108,7 +109,8 @@ class TextData(Labelled):
 
     def inputs(self, table: datasets.Dataset) -> list[str]:
         """What tells the texts of each row from others."""
-        return [duplicates.key(*texts) for texts in zip(table["text"][:], table["pair"][:], strict=True)]
+        batches = tables.batches(table, ["text", "pair"])
+        return [duplicates.key(*texts) for some in batches for texts in zip(some["text"], some["pair"], strict=True)]
 
     @property
     def max_length(self) -> int:
@@ -123,7 +125,7 @@ class TextData(Labelled):
         targets = self.numbers(table, split)
         about = (tokens.identity(self.tokenizer), self.max_length, bool(self.text_pair), files.code(tokens.tokenize))
         encoded = self.mapped(table, lambda rows: self._tokenize(rows["text"], rows["pair"]), *about)
-        self.notes += tokens.cut_notes(split, "rows", encoded["uncut"][:], self.max_length)
+        self.notes += tokens.cut_notes(split, "rows", tables.column(encoded, "uncut"), self.max_length)
         return Encoded(encoded.remove_columns("uncut"), targets, encoded._fingerprint)
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from ftlight.classification import Classification
@@ -48,6 +49,22 @@ class ImageClassification(Classification):
         self.norms = [m for m in self.model.modules() if isinstance(m, _NormBase)]
         if self.norms and not self.lr_given:
             self.lr = CONVOLUTIONAL
+        self.channels_last = bool(self.norms)  # convolutions are nearly twice as fast where colours lie side by side
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Logits ``[rows, labels]``, or values ``[rows]`` for regression.
+
+        Args:
+            inputs: ``pixel_values``, ``float [rows, 3, height, width]``.
+        """
+        if self.channels_last:
+            try:
+                return super().forward({k: v.contiguous(memory_format=torch.channels_last) for k, v in inputs.items()})
+            except RuntimeError as error:
+                if "view size is not compatible" not in str(error):
+                    raise
+                self.channels_last = False  # the architecture counts on the usual order
+        return super().forward(inputs)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Keeps the statistics of batch normalisation, whose scale and shift still train."""

@@ -195,11 +195,11 @@ class Retrieval(Task):
         data, trainer = self.data, self._trainer
         table, tokenizer = data.candidates, data.tokenizer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        found = torch.zeros(len(table), bb.width(self.backbone), device=self.device)
+        found = torch.zeros(len(table), bb.width(self.backbone), dtype=torch.float, device=self.device)
         with trainer.precision_plugin.forward_context() if trainer is not None else contextlib.nullcontext():
             for numbers in sampling.eval_batches(np.asarray(table["length"]), 64, rank=rank, world=world):
                 inputs = {k: v.to(self.device) for k, v in tokens.collate(table[numbers.tolist()], tokenizer).items()}
-                found[torch.from_numpy(numbers).to(self.device)] = model(**inputs)
+                found[torch.from_numpy(numbers).to(self.device)] = model(**inputs).float()
         if world > 1:
             found = trainer.strategy.reduce(found, reduce_op="sum")  # type: ignore[union-attr]
         return found
@@ -241,9 +241,9 @@ class Retrieval(Task):
         """
         row = torch.tensor([i for i, items in enumerate(exclude) for _ in items], dtype=torch.long, device=self.device)
         column = torch.tensor([item for items in exclude for item in items], dtype=torch.long, device=self.device)
-        never = torch.tensor(NEVER, device=self.device)
+        never = torch.tensor(NEVER, dtype=torch.float, device=self.device)
         with torch.autocast(self.device.type, enabled=False):
-            scores = {name: q @ self._indexes[name][1].T + self._gains for name, q in queries.items()}
+            scores = {name: q.float() @ self._indexes[name][1].T + self._gains for name, q in queries.items()}
         if "popularity" in self._rivals:
             scores["popularity"] = self._counts.repeat(len(golds), 1)
         scores = {name: values.index_put((row, column), never) for name, values in scores.items()}
