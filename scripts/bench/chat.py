@@ -7,11 +7,11 @@
   replies, the model's own loss over the logits of all tokens. TRL's trainer is this one, with these defaults of its collator.
 - padded, grouped: the same with train_sampling_strategy="group_by_length".
 
-All train on the same samples, cut and tokenized by ftlight, with the same labels, from the same weights. BATCH_SIZE samples a step on
-the side of transformers, and on ours as many tokens a step as these have in the mean. A round trains each variant once, in processes
-of their own, one after the other: a few steps of the longest samples as a warm-up, then one epoch of STEPS x BATCH_SIZE random samples. The
-rate is all tokens that are no padding over all time, from the start of the epoch to the end of its last step: with collation,
-without imports, loading, tokenization and validation; no checkpoints are written.
+All train on the same samples, cut and tokenized by ftlight, with the same labels, from the same weights. BATCH_SIZE samples
+a step on the side of transformers, and on ours as many tokens a step as these have in the mean. A round trains each variant
+once, in processes of their own, one after the other: a few steps of the longest samples as a warm-up, then one epoch of
+STEPS x BATCH_SIZE random samples. The rate is all tokens that are no padding over all time, from the start of the epoch to
+the end of its last step: with collation, without imports, loading, tokenization and validation; no checkpoints are written.
 
 Without --backbone a Llama of random weights is made: 25 million parameters (--width 512, --layers 6) and a tokenizer of 8,192 tokens,
 made of the chats.

@@ -2,11 +2,12 @@
 
     OMP_WAIT_POLICY=PASSIVE python scripts/bench/memory.py --train banking77/train.csv --text text --label category
 
-Each variant trains STEPS steps with ftlight.Trainer in a process of its own, on batches of BATCH_SIZE rows as they are ("short") and on
-batches whose rows are joined until they have --max-length tokens ("long"). Counted is each byte that torch allocates and frees (on the
-CPU every event of torch.profiler with profile_memory, on a GPU torch.cuda.max_memory_allocated), from the first step on, on top of the weights: so
-with the temporaries inside of operators, without the interpreter, libraries, tokenized rows and files mapped into memory.
-With the cache the frozen layers have run before the first step; their weights stay in memory and count.
+Each variant trains STEPS steps with ftlight.Trainer in a process of its own, on batches of BATCH_SIZE rows as they are
+("short") and on batches whose rows are joined until they have --max-length tokens ("long"). Counted is each byte that torch
+allocates and frees (on the CPU every event of torch.profiler with profile_memory, on a GPU torch.cuda.max_memory_allocated),
+from the first step on, on top of the weights: so with the temporaries inside of operators, without the interpreter,
+libraries, tokenized rows and files mapped into memory. With the cache the frozen layers have run before the first step;
+their weights stay in memory and count.
 """
 
 from __future__ import annotations
