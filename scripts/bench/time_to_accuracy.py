@@ -100,7 +100,7 @@ class Watch(L.Callback):
 def fit_ftlight(task: ftlight.TextClassification, data: Data, options: argparse.Namespace, watch: Watch) -> None:
     """Trains with ftlight."""
     with tempfile.TemporaryDirectory() as run, contextlib.redirect_stdout(io.StringIO()):
-        only = {"test": False, "enable_checkpointing": False, "enable_progress_bar": False, "max_epochs": options.count}
+        only = {"test": False, "enable_checkpointing": False, "enable_progress_bar": False, "max_epochs": options.epochs}
         trainer = ftlight.Trainer(run=f"{run}/run", precision=PRECISION[options.precision], callbacks=[watch], **only)
         trainer.fit(task, datamodule=data["train"])
 
@@ -125,14 +125,14 @@ def fit_transformers(task: ftlight.TextClassification, data: Data, options: argp
 
     class Marks(transformers.TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            watch.start(state.max_steps // options.count)
+            watch.start(state.max_steps // options.epochs)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             watch.stepped(state.global_step, state.global_step == state.max_steps)
 
     encoded = data["train"].sets["train"]
     rows = encoded.columns.add_column("labels", encoded.targets)
-    size = {"per_device_train_batch_size": options.batch_size, "num_train_epochs": options.count, "learning_rate": options.rate}
+    size = {"per_device_train_batch_size": options.batch_size, "num_train_epochs": options.epochs, "learning_rate": options.rate}
     shape = {"warmup_steps": task.warmup, "weight_decay": task.weight_decay, "lr_scheduler_type": "linear", "optim": "adamw_torch_fused"}
     place = {"save_strategy": "no", "report_to": "none", "use_cpu": not torch.accelerator.is_available(), "disable_tqdm": True}
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -146,6 +146,8 @@ def fit_transformers(task: ftlight.TextClassification, data: Data, options: argp
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Trains a variant in this process at one rate."""
+    if options.variant.endswith("head"):
+        options.batch_size, options.epochs = options.head_batch_size, options.head_epochs
     shared = {"kind": "single", "tokenizer": options.backbone, "batch_size": options.batch_size}
     train = ftlight.TextData(f"{options.folder}/train.csv", validation_split=0, **shared)
     train.setup("fit")
@@ -154,7 +156,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         data[split] = ftlight.TextData(test=f"{options.folder}/{split}.csv", labels=train.labels, **{**shared, "batch_size": 128})
         data[split].setup("test")
     torch.manual_seed(0)
-    options.count = options.head_epochs if options.variant.endswith("head") else options.epochs
     about = {"lr": options.rate, "unfreeze": "head" if options.variant == "ftlight head" else "all"}
     task = ftlight.TextClassification(options.backbone, pooling="mean", labels=train.labels, **about)
     watch = Watch(task, data, options)
@@ -192,10 +193,9 @@ def run(options: argparse.Namespace, variant: str, rate: float, folder: str) -> 
 def report(options: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> None:
     """Prints the chosen run of each variant, and how many times as fast ours are."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    print(
-        f"\n{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {options.precision}, torch {torch.__version__}; {options.backbone}"
-    )
-    print(f"{options.backbone}, batches of {options.batch_size}, {options.epochs} epochs (head: {options.head_epochs})\n")
+    print(f"\n{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {options.precision}, torch {torch.__version__}")
+    head = f"{options.head_batch_size}, {options.head_epochs} epochs"
+    print(f"{options.backbone}, batches of {options.batch_size}, {options.epochs} epochs (head alone: {head})\n")
     goal, reached = f"{options.goal:g} at s", {}
     print(f"{'':20}{'lr':>8}{'validation':>12}{goal:>12}{'validated':>11}{'final test':>12}{'at s':>8}{'validated':>11}")
     for variant, made in runs.items():
@@ -218,11 +218,11 @@ def main() -> None:
     for name, what in words.items():
         parser.add_argument(f"--{name}", required=True, help=what)
     parser.add_argument("--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="hub id or folder")
-    for name, value in {"batch-size": 32, "epochs": 3, "head-epochs": 10, "marks": 2, "rows": 0}.items():
+    for name, value in {"batch-size": 32, "head-batch-size": 128, "epochs": 3, "head-epochs": 5, "marks": 2, "rows": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=value, help=f"({value})")
     parser.add_argument("--goal", type=float, default=0.92, help="test accuracy to reach (0.92)")
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 2e-4, 4e-4], help="grid of full fine-tuning, on both sides")
-    parser.add_argument("--head-rates", type=float, nargs="+", default=[3e-3, 1e-2, 3e-2], help="grid of the head alone, on both sides")
+    parser.add_argument("--head-rates", type=float, nargs="+", default=[1e-2, 3e-2, 1e-1], help="grid of the head alone, on both sides")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="variants to run")
     parser.add_argument("--precision", choices=PRECISION, default="bf16")
     for hidden, kind in {"variant": str, "folder": str, "rate": float}.items():
