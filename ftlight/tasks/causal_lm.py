@@ -58,6 +58,7 @@ class CausalLM(Task):
         self.cache = False  # a row of an evaluation is several samples, and a packed batch is one
         self.sample, self.max_new_tokens, self.temperature, self.top_p = sample, max_new_tokens, temperature, top_p
         self.model = self.load("AutoModelForCausalLM")
+        decoder.attend_plainly(self.model)
         self._replies: dict[int, tuple[list[int], float]] | None = None
         self._split = ""
 
