@@ -1,4 +1,4 @@
-"""What a decoder does with tokens: how likely it finds them, what it writes after them, what it can see, and how it attends."""
+"""What a decoder does with tokens: how likely it finds them, what it writes after them, and what it can see."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from torch.nn import functional as F
 from ftlight.caching import evaluating
 from ftlight.data import tokens
 from ftlight.data.chats import UNLEARNED
-
-PLAIN = "ftlight_plain"
-LONGEST = 1024  # tokens of a row, above which the scores of all pairs take more memory than they save time
 
 
 def likelihood(model: nn.Module, inputs: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,65 +41,6 @@ def likelihood(model: nn.Module, inputs: dict[str, Tensor], labels: Tensor) -> t
     gold = labels[:, 1:][wanted]
     nll = F.cross_entropy(logits, gold, reduction="none")
     return nll, (logits.detach().argmax(-1) == gold).float(), wanted.nonzero()[:, 0]
-
-
-def attend(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **about: Any,
-) -> tuple[Tensor, None]:
-    """Attention as three plain steps (product, softmax, product) for short rows in bfloat16 on the CPU; torch's own elsewhere.
-
-    There torch's kernel, made for long rows, takes two to four times as long, most of it in backward.
-
-    Args:
-        module: the attention layer.
-        query: ``[rows, heads, tokens, width]``.
-        key: the same, of as many heads or of a divisor of them.
-        value: the same as key.
-        attention_mask: bool, true where a token sees another, or what is added to scores, ``[rows, 1, tokens, tokens]``; None: causal.
-        dropout: share of the weights that is dropped.
-        scaling: factor on scores; by default one over the root of the width.
-        about: what else transformers gives an attention.
-
-    Returns:
-        What is attended to, ``[rows, tokens, heads, width]``, and no weights.
-    """
-    from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
-
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
-    (rows, heads, count, width), short = query.shape, 1 < key.shape[2] == query.shape[2] <= LONGEST
-    extra = {k for k in ("softcap", "position_bias", "cache") if about.get(k) is not None}
-    causal = about.get("is_causal") if about.get("is_causal") is not None else getattr(module, "is_causal", True)
-    if query.device.type != "cpu" or dtype != torch.bfloat16 or not short or extra or not (causal or attention_mask is not None):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **about)
-    if attention_mask is None:
-        attention_mask = torch.ones(count, count, dtype=torch.bool).tril()
-    if attention_mask.dtype == torch.bool:
-        attention_mask = torch.zeros(attention_mask.shape, dtype=dtype).masked_fill_(~attention_mask, torch.finfo(dtype).min)
-    groups = heads // key.shape[1]
-    query = (query * (width**-0.5 if scaling is None else scaling)).to(dtype).flatten(0, 1)
-    key, value = (repeat_kv(x.to(dtype), groups).flatten(0, 1) for x in (key, value))
-    scores = torch.bmm(query, key.transpose(1, 2)).view(rows, heads, count, count)
-    weights = F.dropout(scores.add_(attention_mask.to(dtype)).softmax(-1), dropout)
-    return torch.bmm(weights.flatten(0, 1), value).view(rows, heads, count, -1).transpose(1, 2), None
-
-
-def attend_plainly(model: Any) -> None:
-    """Lets a model that has torch's attention take :func:`attend`, by transformers' own interface for it."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    if getattr(model.config, "_attn_implementation", None) != "sdpa":
-        return
-    AttentionInterface.register(PLAIN, attend)
-    AttentionMaskInterface.register(PLAIN, sdpa_mask)
-    model.set_attn_implementation(PLAIN)
 
 
 @torch.no_grad()

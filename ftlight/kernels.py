@@ -12,6 +12,8 @@ from ftlight.errors import UserError
 
 NAME = "ftlight"  # of our attention among those of transformers
 CHUNK = 1 << 20  # attention scores that are worked on at a time: 2 to 4 MB, which stay in the cache
+SLOW = {torch.bfloat16}  # types whose backward pass is slow in torch's kernel for a CPU, which is taken where nothing is dropped
+SHORT = 512  # keys up to which its forward pass is slow too
 DRAWS = 1 << 16  # a mask is drawn with 16 bits a number: a share is met to 1/65536
 
 
@@ -133,9 +135,9 @@ def attend(
     is_causal: bool | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention for transformers' interface: ours where a CPU trains, else torch's.
+    """Attention for transformers' interface: ours on a CPU with dropout or in bfloat16, else torch's.
 
-    On a CPU torch keeps all scores where there is dropout, and has a slow backward pass for short rows where there is none.
+    On a CPU torch keeps all scores where there is dropout, and is slow in bfloat16 where there is none.
 
     Args:
         module: the attention layer.
@@ -154,9 +156,11 @@ def attend(
     from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
     trains = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+    slow = value.dtype in SLOW and (trains or (1 < query.shape[2] and key.shape[2] <= SHORT))
     plain = all(kwargs.get(name) is None for name in ("position_bias", "cache", "softcap")) and (not dropout or drawable(dropout))
     learned = attention_mask is not None and attention_mask.requires_grad
-    if not trains or not plain or learned or query.device.type != "cpu" or torch.compiler.is_compiling():
+    ours = plain and not learned and (slow or (trains and dropout > 0)) and query.device.type == "cpu"
+    if not ours or torch.compiler.is_compiling():
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)

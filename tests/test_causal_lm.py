@@ -16,10 +16,11 @@ from tiny.causal_lm import make_decoder, write_chats
 from torch.nn import functional as F
 
 import ftlight
+from ftlight import kernels
 from ftlight.__main__ import main
 from ftlight.data import chat
 from ftlight.data.chats import UNLEARNED, ChatData, packed
-from ftlight.decoder import LONGEST, attend, attend_plainly, likelihood, probe
+from ftlight.decoder import likelihood, probe
 from ftlight.errors import UserError
 from ftlight.tasks.causal_lm import CausalLM
 
@@ -169,7 +170,7 @@ def test_packed_and_padded_give_the_same_loss_and_gradients(kind: str, decoder: 
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2", "mistral", "gpt_neox"])
-def test_attention_in_plain_products_is_as_near_to_fp32_as_torchs_own(kind: str, decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_attention_is_as_near_to_fp32_as_torchs_own(kind: str, decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny(kind)
     for parameter in model.parameters():
         parameter.data.mul_(3 if parameter.ndim > 1 else 1)  # attention that is not even
@@ -186,40 +187,12 @@ def test_attention_in_plain_products_is_as_near_to_fp32_as_torchs_own(kind: str,
     for batch in batches:
         model.set_attn_implementation("sdpa")
         exact, theirs = (gradients(*batch, half) for half in (False, True))
-        attend_plainly(model)
+        kernels.use(model, "auto")
         torch.testing.assert_close(gradients(*batch, False), exact)  # in fp32 it is torch's own
         with monkeypatch.context() as without:
             without.setattr(F, "scaled_dot_product_attention", None)
             ours = gradients(*batch, True)
         assert (ours - exact).norm() < 2 * (theirs - exact).norm() + 1e-3 * exact.norm()
-
-
-def test_plain_attention_drops_and_is_only_for_short_rows_without_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = torch.nn.Module()
-    q, k, v = (torch.randn(2, 4, 6, 8, dtype=torch.bfloat16) for _ in range(3))
-    value, _ = attend(layer, q, k, v, None)
-    dropped, _ = attend(layer, q, k, v, None, dropout=0.5)
-    assert value.shape == (2, 6, 4, 8)
-    assert not torch.equal(value, dropped)
-    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda query, *args, **kwargs: torch.zeros_like(query))
-    long = [torch.randn(1, 1, LONGEST + 1, 2, dtype=torch.bfloat16)] * 3
-    given: list[tuple[Any, Any]] = [
-        (long, {}),
-        ((q[:, :, -1:], k, v), {}),
-        ((q, k, v), {"is_causal": False}),
-        ((q.float(), k.float(), v.float()), {}),
-    ]
-    assert all(not attend(layer, *tensors, None, **more)[0].any() for tensors, more in given)
-    with pytest.raises(ValueError, match="softcap"):
-        attend(layer, q, k, v, None, softcap=3.0)
-
-
-def test_a_model_with_another_attention_keeps_it(decoder: str) -> None:
-    model = tiny("llama")
-    model.set_attn_implementation("eager")
-    attend_plainly(model)
-    assert model.config._attn_implementation == "eager"
-    assert "attn" not in str(CausalLM(decoder).model.config.to_diff_dict())
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2"])

@@ -58,7 +58,7 @@ def test_every_task_has_a_config_and_a_tiny_model() -> None:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_runs(config: Path, tmp_path: Path) -> None:
-    """With a tiny model, few batches: fit, test, predict (also in bfloat16), export."""
+    """With a tiny model, few batches: fit, test, predict (both also in bfloat16), export."""
     assert 3 <= len(config.read_text().splitlines()) <= 12
     given = yaml.safe_load(config.read_text())
     made = tiny(given["model"]["task"])
@@ -72,8 +72,8 @@ def test_every_config_runs(config: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "test_metrics.json").is_file()
     assert (tmp_path / "run" / "test_predictions.csv").is_file()
     assert main(["predict", run, *made.predict(tmp_path)]) == 0
-    if config.stem not in ("chat", "fewshot"):
-        assert main(["predict", run, *made.predict(tmp_path), "--trainer.precision", "bf16-true"]) == 0
+    assert main(["predict", run, *made.predict(tmp_path), "--trainer.precision", "bf16-true"]) == 0
+    assert main(["fit", "-c", str(config), *small, *words, "--trainer.precision", "bf16-master"]) == 0
     exports = "." not in given["model"]["task"]
     assert main(["export", run]) == (0 if exports else 2)
     assert (tmp_path / "run" / "export" / "README.md").is_file() == exports

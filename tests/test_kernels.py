@@ -76,6 +76,11 @@ def test_dropout_is_nothing_in_evaluation() -> None:
 # Attention
 
 
+@pytest.fixture(autouse=True)
+def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "SLOW", {torch.bfloat16, torch.float64})  # float64 for a close look
+
+
 def given(dtype: torch.dtype = torch.float64, heads: int = 4, few: int = 2) -> list[Tensor]:
     torch.manual_seed(0)
     return [torch.randn(5, n, 9, 8, dtype=dtype, requires_grad=True) for n in (heads, few, few)]
@@ -147,9 +152,16 @@ def test_long_rows_keep_no_scores(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("frozen", [False, True])
 def test_what_does_not_train_is_left_to_torch(frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "_Attention", None)
-    inputs = [t.detach() for t in given()] if frozen else given()
+    inputs = [t.detach() for t in given(torch.float32)] if frozen else given(torch.float32)
     with torch.set_grad_enabled(frozen):
         kernels.attend(layer(False), *inputs, padded())
+
+
+def test_short_rows_in_bfloat16_are_ours_without_gradients_too() -> None:
+    inputs = [t.detach() for t in given(torch.bfloat16)]
+    with torch.inference_mode():
+        ours, theirs = (f(layer(False), *inputs, padded(), 0.0, None, None)[0] for f in (kernels.attend, sdpa_attention_forward))
+    torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02)
 
 
 # Models

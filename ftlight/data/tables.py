@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from ftlight.checkpoint import replacing
+from ftlight.parts import replacing
 
 Columns = dict[str, list[Any]]
 SIZE = 1000  # rows of a batch

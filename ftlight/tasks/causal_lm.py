@@ -58,7 +58,6 @@ class CausalLM(Task):
         self.cache = False  # a row of an evaluation is several samples, and a packed batch is one
         self.sample, self.max_new_tokens, self.temperature, self.top_p = sample, max_new_tokens, temperature, top_p
         self.model = self.load("AutoModelForCausalLM")
-        decoder.attend_plainly(self.model)
         self._replies: dict[int, tuple[list[int], float]] | None = None
         self._split = ""
 
@@ -85,7 +84,7 @@ class CausalLM(Task):
 
     def evaluate(self, batch: dict[str, Any]) -> Step:
         """Loss of the replies of each row, and replies of the sampled rows; of rows to predict the replies alone."""
-        facts = torch.zeros(len(batch["index"]), 3, device=self.device)
+        facts = torch.zeros(len(batch["index"]), 3, dtype=torch.float, device=self.device)
         if "labels" in batch:
             for nll, right, line in self._in_parts(batch["inputs"], batch["labels"]):
                 facts.index_add_(0, batch["places"][line], torch.stack([nll, torch.ones_like(nll), right], 1))
@@ -173,7 +172,7 @@ class CausalLM(Task):
         ids = [p + w for p, w in zip(prompts, written, strict=True)]
         learned = [[False] * len(p) + [True] * len(w) for p, w in zip(prompts, written, strict=True)]
         batch = move_data_to_device(padded(ids, learned, pad), self.device)
-        total = torch.zeros(len(ids), device=self.device)
+        total = torch.zeros(len(ids), dtype=torch.float, device=self.device)
         for nll, _, line in self._in_parts(batch["inputs"], batch["labels"]):
             total.index_add_(0, line, -nll)
         return [(w, v / len(w)) for w, v in zip(written, total.tolist(), strict=True)]
