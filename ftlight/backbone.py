@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from ftlight.errors import UserError, first_line, holds_code, listing, nearest
-from ftlight.kernels import Dropout
 
 log = logging.getLogger(__name__)
 # Parts below the head that a backbone need not have: what is made anew trains with the head.
@@ -235,7 +234,7 @@ class Pooled(nn.Module):
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # type: ignore[assignment]  # never used: DDP would wait for its gradient
         self.model, self.pooling, self.scale = model, pooling, scale
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         text: Any = model.config.get_text_config()  # type: ignore[union-attr, operator]
         self.head = nn.Linear(getattr(text, "hidden_size", 0) or text.d_model, outputs)
 

@@ -16,8 +16,10 @@ import torch
 import transformers
 from torch import Tensor
 
+from ftlight import kernels
 from ftlight import prefix_cache as pc
 from ftlight.data import sampling
+from ftlight.data.files import code
 from ftlight.data.module import DataModule
 from ftlight.layers import layer_of, places
 from ftlight.parts import part_of
@@ -138,7 +140,7 @@ class Cached:
         parts = [
             *(pc.digest(below), config.to_json_string() if config is not None else "", str(self.tap.cut), str(self.tap.at_head), dtype),
             *(repr(self.task.model), self.trainer.precision, device.type, where, torch.__version__, transformers.__version__),
-            *(str(FILL), str(TOKENS), *prints),
+            *(str(FILL), str(TOKENS), *prints, self.task.kernels, code(kernels.attend)),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 

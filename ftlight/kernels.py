@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ftlight.errors import UserError
 
@@ -69,24 +70,25 @@ class _Attention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, share: float, scale: float) -> Tensor:
-        ctx.share, ctx.scale = share, scale
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, causal: bool, share: float, scale: float) -> Tensor:
+        ctx.share, ctx.scale, ctx.causal = share, scale, causal
         ctx.seed = int(torch.empty((), dtype=torch.int64).random_()) if share else 0
         out = q.new_empty(q.shape[0], q.shape[2], q.shape[1], v.shape[3])
-        for rows, scores, mask in _parts(ctx, q, k, bias):
+        for rows, scores, mask in _parts(ctx, q, k, seen):
             weights = scores if mask is None else scores * mask
             found = _product(weights, _flat(v[rows]), 1 / (1 - share))
             out[rows] = found.view(-1, q.shape[1], *found.shape[1:]).transpose(1, 2)
-        whole = rows.stop - rows.start >= len(q)
-        ctx.save_for_backward(q, k, v, bias, *((scores, mask) if whole else ()))
+        whole = len(scores) == q.shape[0] * q.shape[1] and scores.numel() <= CHUNK
+        ctx.save_for_backward(q, k, v, seen, *((scores, mask) if whole else ()))
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, bias, *made = ctx.saved_tensors
+        q, k, v, seen, *made = ctx.saved_tensors
         up, scale = 1 / (1 - ctx.share), ctx.scale
         grads = [t.new_empty(t.shape[0], t.shape[2], t.shape[1], t.shape[3]).transpose(1, 2) for t in (q, k, v)]
-        for rows, scores, mask in [(slice(None), *made)] if made else _parts(ctx, q, k, bias):
+        for rows, scores, mask in [(slice(None), *made)] if made else _parts(ctx, q, k, seen):
             down = _flat(grad[rows].transpose(1, 2))
             dropped = scores if mask is None else scores * mask
             dv = _product(dropped.transpose(1, 2), down, up)
@@ -98,20 +100,31 @@ class _Attention(torch.autograd.Function):
             dk = _product(dscores.transpose(1, 2), _flat(q[rows]), scale)
             for whole, part in zip(grads, (dq, dk, dv), strict=True):
                 whole[rows] = part.view(-1, q.shape[1], *part.shape[1:])
-        return *grads, None, None, None
+        return *grads, None, None, None, None
 
 
-def _parts(ctx: Any, q: Tensor, k: Tensor, bias: Tensor | None) -> Any:
+def _parts(ctx: Any, q: Tensor, k: Tensor, seen: Tensor | None) -> Any:
     """Yields rows, their attention weights ``[rows · heads, queries, keys]`` and, where some are dropped, the mask of those kept."""
     generator = torch.Generator().manual_seed(ctx.seed) if ctx.share else None
     size = max(1, CHUNK // (q.shape[1] * q.shape[2] * k.shape[2]))
     for start in range(0, len(q), size):
         rows = slice(start, start + size)
         scores = _product(_flat(q[rows]), _flat(k[rows]).transpose(1, 2), ctx.scale)
-        if bias is not None:
-            scores.view(-1, q.shape[1], *scores.shape[1:]).add_(bias if len(bias) == 1 else bias[rows])
+        if seen is not None:
+            _limit(scores.view(-1, q.shape[1], *scores.shape[1:]), seen if len(seen) == 1 else seen[rows])
+        elif ctx.causal:
+            _limit(scores, torch.ones(scores.shape[1:], dtype=torch.bool).tril())
         scores = torch._softmax(scores, -1, False)
         yield rows, scores, None if generator is None else kept(scores.shape, ctx.share, scores.dtype, generator)
+
+
+def _limit(scores: Tensor, seen: Tensor) -> None:
+    """Adds a mask to scores, in place; a query that sees no key sees all alike, which is finite."""
+    least = torch.finfo(scores.dtype).min
+    if seen.dtype == torch.bool:
+        scores.masked_fill_(~seen, least)
+    else:
+        scores.add_(seen.clamp(min=least / 2).to(scores.dtype))
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -157,29 +170,24 @@ def attend(
 
     trains = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
     slow = value.dtype in SLOW and (trains or (1 < query.shape[2] and key.shape[2] <= SHORT))
-    plain = all(kwargs.get(name) is None for name in ("position_bias", "cache", "softcap")) and (not dropout or drawable(dropout))
-    learned = attention_mask is not None and attention_mask.requires_grad
-    ours = plain and not learned and (slow or (trains and dropout > 0)) and query.device.type == "cpu"
+    plain = all(kwargs.get(name) is None for name in ("position_bias", "cache", "softcap")) and _usual(query, key, value, attention_mask)
+    # with dropout also where nothing trains: a pass that is checkpointed must draw what its repetition draws
+    ours = plain and (drawable(dropout) or (slow and not dropout)) and query.device.type == "cpu"
     if not ours or torch.compiler.is_compiling():
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    bias = _bias(attention_mask, query, key, bool(causal))
+    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal) and query.shape[2] > 1
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    query, key = query.to(value.dtype), key.to(value.dtype)
     with torch.autocast("cpu", enabled=False):
-        return _Attention.apply(query.to(value.dtype), key.to(value.dtype), value, bias, dropout, scale), None  # type: ignore[no-untyped-call]
+        return _Attention.apply(query, key, value, attention_mask, causal, dropout, scale), None  # type: ignore[no-untyped-call]
 
 
-def _bias(mask: Tensor | None, query: Tensor, key: Tensor, causal: bool) -> Tensor | None:
-    """What is added to the scores, ``[rows or 1, heads or 1, queries, keys]``; None for nothing."""
-    if mask is None:
-        if not causal or query.shape[2] == 1:
-            return None
-        mask = torch.ones(1, 1, query.shape[2], key.shape[2], dtype=torch.bool).tril()
-    if mask.dtype != torch.bool:
-        return mask.to(query.dtype)
-    return torch.zeros(mask.shape, dtype=query.dtype).masked_fill_(~mask, torch.finfo(query.dtype).min)
+def _usual(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> bool:
+    """Whether shapes are those of one attention for each row, and the mask is one that is not learned."""
+    rows, fits = len(query), mask is None or (mask.ndim == 4 and len(mask) in (1, len(query)) and not mask.requires_grad)
+    return 0 < rows == len(key) == len(value) and fits
 
 
 @functools.cache
@@ -213,8 +221,9 @@ def use(model: nn.Module, kernels: str) -> nn.Module:
     except (ValueError, ImportError) as error:
         raise UserError(f"model.kernels: {' '.join(str(error).split())} (auto, stock, or a name of transformers' attention)") from error
     if kernels == "auto":
-        for module in list(model.modules()):
-            for name, child in module.named_children():
-                if type(child) is nn.Dropout:
-                    setattr(module, name, Dropout(child.p).train(child.training))
+        for module in model.modules():
+            if type(module) is nn.Dropout:
+                module.__class__ = Dropout  # in its place, with all that others hold of it
+    elif not mine:
+        raise UserError(f"model.kernels: {type(model).__name__} has one attention only; leave out {kernels}, or set stock")
     return model

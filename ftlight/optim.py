@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ftlight.errors import UserError
@@ -56,21 +57,22 @@ def whole(trainer: Any, stage: str) -> bool:
     return isinstance(limit, float) and limit == 1.0 and not trainer.overfit_batches  # 1 is one batch, 1.0 all of them
 
 
-def divide(optimizer: Any, by: Tensor) -> bool:
-    """Has a fused optimizer divide the gradients of its next step, without a pass over them; not by less than 1.
+def clips(optimizer: Any, norm: Tensor, most: float) -> bool:
+    """Has a fused optimizer divide the gradients of its next step by what they are too large, without a pass over them.
 
     Args:
         optimizer: the optimizer, or Lightning's wrapper of it.
-        by: scalar on the device of the gradients.
+        norm: norm of all gradients, a scalar on their device.
+        most: largest norm; 0 for no clipping.
 
     Returns:
-        Whether it does; one that is not fused, or whose gradients are spread over processes, does not.
+        Whether nothing is left to be done; one that is not fused, or whose gradients are spread over processes, cannot.
     """
     optimizer = getattr(optimizer, "optimizer", optimizer)
-    fused = bool(optimizer.defaults.get("fused")) and not hasattr(by, "full_tensor")
-    if fused:
-        optimizer.grad_scale = by.detach().float().clamp(min=1)
-    return fused
+    able = isinstance(optimizer, torch.optim.Adam | torch.optim.SGD) and bool(optimizer.defaults["fused"])
+    able = able and not hasattr(norm, "full_tensor")
+    optimizer.grad_scale = (norm.detach().float() / most).clamp(min=1) if able and most else None
+    return able or not most
 
 
 def groups(model: nn.Module, layers: Mapping[str, Sequence[str]], weight_decay: float) -> list[dict[str, Any]]:

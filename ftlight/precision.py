@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from ftlight.errors import UserError
 
 NAME = "bf16-master"
-PIECE = {"cpu": 1 << 18}  # numbers that AdamW works on at a time: 5 MB with its state, which stay in the cache
+PIECE = 1 << 18  # numbers that AdamW works on at a time on a CPU: 5 MB with its state, which stay in the cache
 
 
 def auto(accelerator: str = "auto") -> str:
@@ -77,6 +77,18 @@ def check(trainer: Any) -> None:
         raise UserError(f"trainer.precision: an average of the weights would be rounded with {NAME}; use bf16-mixed")
 
 
+def check_state(checkpoint: dict[str, Any], trainer: Any) -> None:
+    """Refuses to go on in another precision where the fp32 weights would be lost, or are missing.
+
+    Raises:
+        UserError: one of run and checkpoint is in bf16-master, and the other is not.
+    """
+    states = [s for one in checkpoint.get("optimizer_states", ()) for s in one["state"].values()]
+    theirs, ours = any("master" in s for s in states), isinstance(trainer.precision_plugin, BF16Master)
+    if states and theirs != ours:
+        raise UserError(f"trainer.precision: the run began {'with' if theirs else 'without'} {NAME}, and must go on so")
+
+
 class MasterAdamW(torch.optim.AdamW):
     """Fused AdamW whose state holds fp32 weights for those in bfloat16; the model's are these, rounded.
 
@@ -84,8 +96,8 @@ class MasterAdamW(torch.optim.AdamW):
     first is 1, gradients are divided by the second.
     """
 
-    def __init__(self, params: Any, lr: float = 1e-3, **options: Any) -> None:
-        super().__init__(params, lr=lr, fused=True, **options)
+    def __init__(self, params: Any, lr: float = 1e-3, weight_decay: float = 0.01) -> None:
+        super().__init__(params, lr=lr, weight_decay=weight_decay, fused=True)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -96,26 +108,32 @@ class MasterAdamW(torch.optim.AdamW):
                 loss = closure()
         held: dict[str, Any] = {name: getattr(self, name, None) for name in ("grad_scale", "found_inf")}
         for group in self.param_groups:
+            trained = [p for p in group["params"] if p.grad is not None]
+            steps = [self._state(p)["step"] for p in trained]
+            if not trained:
+                continue
+            torch._foreach_add_(steps, 1)
             first, second = group["betas"]
-            fixed: dict[str, Any] = {
-                "lr": group["lr"],
-                "beta1": first,
-                "beta2": second,
-                "weight_decay": group["weight_decay"],
-                "eps": group["eps"],
-            }
-            for parameter in (p for p in group["params"] if p.grad is not None):
-                state = self._state(parameter)
-                state["step"] += 1
-                for weight, grad, master, mean, square in _pieces(parameter, parameter.grad, *(state[k] for k in KEPT)):
-                    torch._fused_adamw_(
-                        [master], [grad.float()], [mean], [square], [], [state["step"]], amsgrad=False, maximize=False, **fixed, **held
-                    )
-                    if weight.dtype != master.dtype:
-                        weight.copy_(master)
-                if held["found_inf"] is not None:
-                    state["step"] -= held["found_inf"].to(state["step"].device)
+            fixed: dict[str, Any] = {"beta1": first, "beta2": second, **{k: group[k] for k in ("lr", "weight_decay", "eps")}}
+            for weights, grads, masters, means, squares, counts in self._portions(trained):
+                exact = [g.float() for g in grads]
+                torch._fused_adamw_(masters, exact, means, squares, [], counts, amsgrad=False, maximize=False, **fixed, **held)
+                rounded = [(w, m) for w, m in zip(weights, masters, strict=True) if w.dtype != m.dtype]
+                if rounded:
+                    torch._foreach_copy_([w for w, _ in rounded], [m for _, m in rounded])
+            if held["found_inf"] is not None:
+                torch._foreach_sub_(steps, [held["found_inf"].to(steps[0].device)] * len(steps))
         return loss
+
+    def _portions(self, trained: list[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
+        """Weights, gradients, state and steps of a group: on a CPU a piece at a time, elsewhere all at once."""
+        whole = [(p.detach(), p.grad, *(self.state[p][k] for k in KEPT), self.state[p]["step"]) for p in trained]
+        if trained[0].device.type != "cpu":
+            yield tuple(map(list, zip(*whole, strict=True)))
+            return
+        for *tensors, count in whole:
+            for part in _pieces(tensors):
+                yield *([t] for t in part), [count]
 
     def _state(self, parameter: Tensor) -> dict[str, Tensor]:
         """State of a parameter: number of steps, fp32 weights, means of gradients and of their squares."""
@@ -143,15 +161,11 @@ class MasterAdamW(torch.optim.AdamW):
 KEPT = ("master", "exp_avg", "exp_avg_sq")
 
 
-def _pieces(*tensors: Tensor | None) -> Iterable[tuple[Tensor, ...]]:
-    """Equal pieces of tensors of one shape, as flat views; whole tensors where the device has no cache worth it."""
-    whole = [t.detach() for t in tensors if t is not None]
-    size = PIECE.get(whole[0].device.type, whole[0].numel())
-    if whole[0].numel() <= size or not all(t.is_contiguous() for t in whole):
-        return [tuple(whole)]
-    return _cut([t.view(-1) for t in whole], size)
-
-
-def _cut(flat: list[Tensor], size: int) -> Iterator[tuple[Tensor, ...]]:
-    for start in range(0, flat[0].numel(), size):
-        yield tuple(t[start : start + size] for t in flat)
+def _pieces(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Equal pieces of tensors of one shape, as flat views; tensors as they are where their numbers are not in a row."""
+    if tensors[0].numel() <= PIECE or not all(t.is_contiguous() for t in tensors):
+        yield tensors
+        return
+    flat = [t.view(-1) for t in tensors]
+    for start in range(0, len(flat[0]), PIECE):
+        yield [t[start : start + PIECE] for t in flat]

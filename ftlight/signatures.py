@@ -176,7 +176,7 @@ def _handed_on(module: str, cls: ast.ClassDef, init: ast.FunctionDef) -> Sequenc
         if isinstance(part, ast.Subscript) and (isinstance(part.ctx, ast.Store) or not isinstance(part.slice, ast.Constant)):
             known.add(id(part.value))
         if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr == "get":
-            known |= {id(part.func.value)} if not isinstance(part.args[0], ast.Constant) else set()
+            known |= {id(part.func.value)} if part.args and not isinstance(part.args[0], ast.Constant) else set()
     base = _base(module, cls)
     if base is None or any(id(n) not in known for n in uses) or not any(n.id == extra for n in uses):
         raise _Unclear

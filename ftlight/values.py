@@ -22,7 +22,7 @@ def fault(kind: str, value: Any) -> str:
     """
     try:
         parts = _parts(ast.parse(kind, mode="eval").body)
-    except SyntaxError:
+    except (SyntaxError, ValueError):  # also a choice that is no plain value, such as of an enum
         return ""
     plain = [p for p in parts if p in ("float", "int", "bool", "None")]
     choices = [p for p in parts if isinstance(p, list)]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -81,9 +82,10 @@ def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "SLOW", {torch.bfloat16, torch.float64})  # float64 for a close look
 
 
-def given(dtype: torch.dtype = torch.float64, heads: int = 4, few: int = 2) -> list[Tensor]:
+def given(dtype: torch.dtype = torch.float64, heads: int = 4, few: int = 2, keys: int = 9) -> list[Tensor]:
     torch.manual_seed(0)
-    return [torch.randn(5, n, 9, 8, dtype=dtype, requires_grad=True) for n in (heads, few, few)]
+    sizes = (5, heads, 9, 8), (5, few, keys, 8), (5, few, keys, 6)
+    return [torch.randn(size, dtype=dtype, requires_grad=True) for size in sizes]
 
 
 def layer(causal: bool, groups: int = 2) -> nn.Module:
@@ -92,31 +94,66 @@ def layer(causal: bool, groups: int = 2) -> nn.Module:
     return made
 
 
-def padded() -> Tensor:
-    return (torch.arange(9) < torch.tensor([9, 4, 9, 2, 7])[:, None])[:, None, None]
+def padded(keys: int = 9) -> Tensor:
+    return (torch.arange(keys) < torch.tensor([9, 4, 9, 2, 7])[:, None])[:, None, None]
 
 
 MASKS = {
-    "none": lambda: None,
+    "none": lambda keys: None,
     "padding": padded,
-    "padding and order": lambda: padded() & torch.ones(9, 9, dtype=torch.bool).tril(),
-    "numbers": lambda: torch.randn(1, 4, 9, 9, dtype=torch.float64),
+    "padding and order": lambda keys: padded(keys) & torch.ones(9, keys, dtype=torch.bool).tril(),
+    "of each head": lambda keys: torch.rand(5, 4, 9, keys, generator=torch.Generator().manual_seed(0)) < 0.7,
+    "numbers": lambda keys: torch.linspace(-1, 1, 4 * 9 * keys, dtype=torch.float64).view(1, 4, 9, keys),
+    "numbers without end": lambda keys: torch.zeros(5, 1, 1, keys, dtype=torch.float64).masked_fill(~padded(keys), -math.inf),
+    "of two axes": lambda keys: torch.ones(9, keys, dtype=torch.bool).tril(),
 }
 
 
 @pytest.mark.parametrize("chunk", [1 << 20, 700, 1])
+@pytest.mark.parametrize("keys", [9, 12])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("mask", MASKS)
-def test_attention_and_its_gradients_are_torchs(mask: str, causal: bool, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_and_its_gradients_are_torchs(mask: str, causal: bool, keys: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "CHUNK", chunk)
     found = []
     for attend in (kernels.attend, sdpa_attention_forward):
-        inputs = given()
-        out, _ = attend(layer(causal), *inputs, MASKS[mask](), 0.0, None, None)
+        inputs = given(keys=keys)
+        out, _ = attend(layer(causal), *inputs, MASKS[mask](keys), 0.0, None, None)
         out.backward(torch.arange(out.numel(), dtype=out.dtype).view_as(out).sin())
         found.append([out.detach(), *(t.grad for t in inputs)])
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_a_query_that_sees_nothing_does_no_harm() -> None:
+    inputs = given()
+    mask = padded().to(torch.float64).log().expand(5, 1, 9, 9).clone()
+    mask[0, :, 0] = -math.inf
+    out, _ = kernels.attend(layer(False), *inputs, mask, 0.0, None, False)
+    out[:, 1:].sum().backward()
+    assert all(t.isfinite().all() for t in (out, *(t.grad for t in inputs)))
+
+
+def test_what_torch_would_spread_over_rows_is_left_to_it() -> None:
+    q, k, v = given()
+    ours, theirs = (f(layer(False), q[:1], k, v, None, 0.0, None, False)[0] for f in (kernels.attend, sdpa_attention_forward))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_pass_that_is_repeated_drops_the_same() -> None:
+    found = []
+    for repeated in (False, True):
+        inputs = given(torch.float32)
+
+        def attend(*tensors: Tensor) -> Tensor:
+            return kernels.attend(layer(False), *tensors, None, 0.5, None, False)[0]
+
+        torch.manual_seed(3)
+        out = checkpoint(attend, *inputs, use_reentrant=True) if repeated else attend(*inputs)
+        out.sum().backward()
+        found.append([out, *(t.grad for t in inputs)])
+    for once, twice in zip(*found, strict=True):
+        torch.testing.assert_close(once, twice)
 
 
 @pytest.mark.parametrize("chunk", [1 << 20, 60])
@@ -140,13 +177,15 @@ def test_attention_that_drops_weights_is_right_on_average() -> None:
     assert apart.max() < 5
 
 
-def test_long_rows_keep_no_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rows", [1, 4])
+def test_long_rows_keep_no_scores(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[int] = []
-    inputs = [torch.randn(4, 2, 128, 4, requires_grad=True) for _ in range(3)]
+    inputs = [torch.randn(rows, 2, 128, 4, requires_grad=True) for _ in range(3)]
+    mask = torch.ones(rows, 1, 128, 128, dtype=torch.bool)
     monkeypatch.setattr(kernels, "CHUNK", 1 << 12)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
-        kernels.attend(layer(False, 1), *inputs, None, 0.1, None, False)
-    assert sum(kept) == sum(t.numel() for t in inputs)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
+        kernels.attend(layer(False, 1), *inputs, mask, 0.1, None, False)
+    assert set(kept) == {t.data_ptr() for t in (*inputs, mask)}  # the mask is that of all layers
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -205,3 +244,5 @@ def test_stock_and_a_name_of_transformers(bert: str) -> None:
 def test_a_model_without_attention_is_left_alone() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
     assert type(kernels.use(model, "auto")[1]) is kernels.Dropout
+    with pytest.raises(UserError, match="Sequential has one attention only"):
+        kernels.use(model, "flash_attention_2")

@@ -155,3 +155,19 @@ def test_optimizer_takes_the_groups_and_does_not_move_at_rate_0() -> None:
         group["lr"] = 0.1
     optimizer.step()
     assert not any(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("most", [0.5, 100.0])
+def test_a_fused_optimizer_clips_as_a_pass_over_the_gradients_does(most: float) -> None:
+    torch.manual_seed(0)
+    weights = [nn.Parameter(torch.ones(4, 3)), nn.Parameter(torch.ones(4, 3))]
+    grad = torch.randn(4, 3)
+    fused, plain = (torch.optim.SGD([w], lr=0.1, fused=fused) for w, fused in zip(weights, (True, False), strict=True))
+    for weight, optimizer in zip(weights, (fused, plain), strict=True):
+        weight.grad = grad.clone()
+        if not optim.clips(optimizer, grad.norm(), most):
+            nn.utils.clip_grads_with_norm_([weight], most, grad.norm())
+        optimizer.step()
+    torch.testing.assert_close(*weights)
+    assert optim.clips(fused, grad.norm(), 0.0)
+    assert fused.grad_scale is None  # nothing is left of a step that was clipped

@@ -256,7 +256,7 @@ class DataModule(L.LightningDataModule):
             digest = self.digest(split, name)
         self.digests[split] = digest
         function, arguments, features = self.source(split)
-        content = f"{digest} {files.code(function, files.read)}"
+        content = f"{digest} {files.code(function, files.read, tables.kept)}"
         mark = datasets.fingerprint.Hasher.hash([function.__module__, function.__qualname__, arguments, content, features])
         return tables.kept(mark, lambda: tables.gathered(function(**arguments, digest=content), list(features)), features)
 
@@ -305,7 +305,7 @@ class DataModule(L.LightningDataModule):
             function: makes the new columns of a batch of rows.
             about: all else that the result depends on.
         """
-        mark = datasets.fingerprint.Hasher.hash([table._fingerprint, files.code(function), *about])
+        mark = datasets.fingerprint.Hasher.hash([table._fingerprint, files.code(function, tables.kept), *about])
         return tables.kept(mark, lambda: map(function, tables.batches(table)))
 
     def prepare_data(self) -> None:

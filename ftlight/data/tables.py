@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from ftlight.parts import replacing
+from ftlight.parts import replacing, sweep
 
 Columns = dict[str, list[Any]]
 SIZE = 1000  # rows of a batch
@@ -26,25 +26,28 @@ def kept(mark: str, make: Callable[[], Iterable[Columns]], features: datasets.Fe
         features: types of the columns; by the first rows if not given.
     """
     path = Path(datasets.config.HF_DATASETS_CACHE) / "ftlight" / f"{mark}.arrow"
-    if not path.exists():  # processes that make it at the same time write the same, each in a file of its own
+    if not path.exists():
+        sweep(path.parent)
         schema = features.arrow_schema if features is not None else None
-        with replacing(path) as file:
+        with replacing(path) as file:  # processes that make it at the same time write the same, each in a file of its own
             _write(file, make(), schema)
-    table = datasets.table.MemoryMappedTable.from_file(str(path))
+    try:
+        table = datasets.table.MemoryMappedTable.from_file(str(path))
+    except pa.ArrowInvalid:  # damaged since
+        path.unlink(missing_ok=True)
+        return kept(mark, make, features)
     return datasets.Dataset(table, info=datasets.DatasetInfo(features=features), fingerprint=mark)
 
 
 def _write(file: Any, batches: Iterable[Columns], schema: pa.Schema | None) -> None:
-    writer = None
+    writer, told = None, schema is not None
     for columns in batches:
         if schema is None and not len(next(iter(columns.values()))):
             continue  # nothing to tell the types by
-        made = pa.table(columns, schema=schema)
-        if schema is None:
-            schema = pa.schema([(f.name, _small(f.type, SMALL.get(f.name, pa.int64()))) for f in made.schema])
-            made = made.cast(schema)
+        made = pa.table(columns, schema=schema if told else None)
+        schema = schema or pa.schema([(f.name, _small(f.type, SMALL.get(f.name, pa.int64()))) for f in made.schema])
         writer = writer or pa.ipc.new_stream(file, schema)
-        writer.write_table(made)
+        writer.write_table(made.cast(schema))  # an error where rows are of another kind than the first, not other values
     (writer or pa.ipc.new_stream(file, schema or pa.schema([]))).close()
 
 

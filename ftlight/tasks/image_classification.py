@@ -18,6 +18,7 @@ from ftlight.errors import UserError
 CONVOLUTIONAL = 5e-4  # learning rate of nets with batch normalisation; others have that of their width
 
 DROPOUT = 0.2
+SMALL = 64  # pixels of the sides of an image to try a model on
 
 
 class ImageClassification(Classification):
@@ -49,7 +50,8 @@ class ImageClassification(Classification):
         self.norms = [m for m in self.model.modules() if isinstance(m, _NormBase)]
         if self.norms and not self.lr_given:
             self.lr = CONVOLUTIONAL
-        self.channels_last = bool(self.norms)  # convolutions are nearly twice as fast where colours lie side by side
+        # convolutions are nearly twice as fast where colours lie side by side
+        self.channels_last = bool(self.norms) and _takes_channels_last(self.model)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Logits ``[rows, labels]``, or values ``[rows]`` for regression.
@@ -58,12 +60,7 @@ class ImageClassification(Classification):
             inputs: ``pixel_values``, ``float [rows, 3, height, width]``.
         """
         if self.channels_last:
-            try:
-                return super().forward({k: v.contiguous(memory_format=torch.channels_last) for k, v in inputs.items()})
-            except RuntimeError as error:
-                if "view size is not compatible" not in str(error):
-                    raise
-                self.channels_last = False  # the architecture counts on the usual order
+            inputs = {k: v.contiguous(memory_format=torch.channels_last) for k, v in inputs.items()}
         return super().forward(inputs)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -84,3 +81,17 @@ class ImageClassification(Classification):
         self.model.save_pretrained(folder)  # type: ignore[operator]
         data.processor.save_pretrained(folder)
         return 'from transformers import pipeline\npipeline("image-classification", FOLDER)(images)  # paths or PIL images, in RGB'
+
+
+def _takes_channels_last(model: Any) -> bool:
+    """Whether a model computes on images whose colours lie side by side, forwards and backwards; some count on the usual order."""
+    training = model.training
+    images = torch.zeros(2, getattr(model.config, "num_channels", 3), SMALL, SMALL).contiguous(memory_format=torch.channels_last)
+    try:
+        with torch.enable_grad():
+            model.eval()(pixel_values=images).logits.sum().backward()
+    except (RuntimeError, ValueError):
+        return False
+    finally:
+        model.train(training).zero_grad()
+    return True

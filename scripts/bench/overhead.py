@@ -34,7 +34,7 @@ from ftlight.data import files
 from ftlight.layers import layer_groups
 
 WARM = 10  # batches of the warm-up
-PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "bf16-master": "bf16-master"}
+PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
 class Clock(L.Callback):
@@ -132,7 +132,7 @@ def fit_ftlight(task: ftlight.Task, data: ftlight.TextData, precision: str, cloc
     """Trains an epoch with ftlight."""
     with tempfile.TemporaryDirectory() as run:
         about = {"max_epochs": 1, "test": False, "save_every": "9h", "log_every_n_steps": log_every}
-        trainer = ftlight.Trainer(run=f"{run}/run", precision=PRECISION[precision], callbacks=[clock], **about)
+        trainer = ftlight.Trainer(run=f"{run}/run", precision=PRECISION.get(precision, precision), callbacks=[clock], **about)
         trainer.fit(task, datamodule=data)
         os.sync()  # its checkpoint would be written in the next window
 

@@ -157,6 +157,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         data[split].setup("test")
     torch.manual_seed(0)
     about = {"lr": options.rate, "unfreeze": "head" if options.variant == "ftlight head" else "all"}
+    about["kernels"] = "auto" if options.variant.startswith("ftlight") else "stock"
     task = ftlight.TextClassification(options.backbone, pooling="mean", labels=train.labels, **about)
     watch = Watch(task, data, options)
     with tempfile.TemporaryDirectory() as cache:
