@@ -121,7 +121,7 @@ def fit_ftlight(model: str, data: ChatData, precision: str, clock: Clock) -> Non
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as run:
         only = {"max_epochs": 1, "test": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        trainer = ftlight.Trainer(run=f"{run}/run", precision=PRECISION[precision], callbacks=[clock], **only)
+        trainer = ftlight.Trainer(run=f"{run}/run", precision=precision, callbacks=[clock], **only)
         trainer.fit(CausalLM(model), datamodule=data)
 
 
@@ -174,7 +174,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         if made is not data:
             made.sets["train"].columns = made.sets["train"].columns.select(longest)
         if options.variant == "ftlight":
-            fit_ftlight(options.model, made, options.precision, clock)
+            fit_ftlight(options.model, made, options.ours or PRECISION[options.precision], clock)
         else:
             fit_transformers(options.model, made, options, clock, VARIANTS[options.variant])
     real = sum(data.sets["train"]["length"])
@@ -190,6 +190,7 @@ def main() -> None:
     for name, value in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=value, help=f"({value})")
     parser.add_argument("--precision", choices=PRECISION, default="bf16")
+    parser.add_argument("--ours", help="precision of ftlight, such as bf16-master (that of --precision)")
     for hidden in ("--variant", "--model"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -87,7 +87,7 @@ def fit(options: argparse.Namespace, task: ftlight.TextClassification, data: ftl
     """Trains an epoch."""
     only = {"max_epochs": 1, "test": False, "enable_checkpointing": False, "enable_progress_bar": False}
     with tempfile.TemporaryDirectory() as run, contextlib.redirect_stdout(io.StringIO()):
-        trainer = ftlight.Trainer(run=f"{run}/run", precision=PRECISION[options.precision], callbacks=[callback], **only)
+        trainer = ftlight.Trainer(run=f"{run}/run", precision=options.ours or PRECISION[options.precision], callbacks=[callback], **only)
         trainer.fit(task, datamodule=data)
 
 
@@ -142,6 +142,7 @@ def main() -> None:
     for name, value in {"length": 64, "batch": 16, "longest": 512, "steps": 4, "rounds": 3}.items():
         parser.add_argument(f"--{name}", type=int, default=value, help=f"({value})")
     parser.add_argument("--precision", choices=PRECISION, default="bf16")
+    parser.add_argument("--ours", help="precision of ftlight, such as bf16-master (that of --precision)")
     options = parser.parse_args()
     screen.quiet()
     with tempfile.TemporaryDirectory() as options.folder:
@@ -151,7 +152,8 @@ def main() -> None:
             rates[point].append(rate(options, point))
         found = {p: (statistics.median(made), gigabytes(options, p)) for p, made in rates.items()}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    print(f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {options.precision}, torch {torch.__version__}")
+    threads, kind = torch.get_num_threads(), " and ".join({options.precision, options.ours or options.precision})
+    print(f"{device}, {os.cpu_count()} cores, {threads} threads, {kind}, torch {torch.__version__}")
     print(f"{options.rounds} turns of {options.steps} steps; else {options.length} tokens, batches of {options.batch}, all layers\n")
     print(f"{'axis':16}{'value':>6}{'rows/s':>10}{'tokens/s':>11}{'peak GB':>9}")
     for point, (speed, memory) in found.items():

@@ -101,7 +101,7 @@ def fit_ftlight(task: ftlight.TextClassification, data: Data, options: argparse.
     """Trains with ftlight."""
     with tempfile.TemporaryDirectory() as run, contextlib.redirect_stdout(io.StringIO()):
         only = {"test": False, "enable_checkpointing": False, "enable_progress_bar": False, "max_epochs": options.epochs}
-        trainer = ftlight.Trainer(run=f"{run}/run", precision=PRECISION[options.precision], callbacks=[watch], **only)
+        trainer = ftlight.Trainer(run=f"{run}/run", precision=options.ours or PRECISION[options.precision], callbacks=[watch], **only)
         trainer.fit(task, datamodule=data["train"])
 
 
@@ -194,7 +194,8 @@ def run(options: argparse.Namespace, variant: str, rate: float, folder: str) -> 
 def report(options: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> None:
     """Prints the chosen run of each variant, and how many times as fast ours are."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    print(f"\n{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {options.precision}, torch {torch.__version__}")
+    threads, kind = torch.get_num_threads(), " and ".join({options.precision, options.ours or options.precision})
+    print(f"\n{device}, {os.cpu_count()} cores, {threads} threads, {kind}, torch {torch.__version__}")
     head = f"{options.head_batch_size}, {options.head_epochs} epochs"
     print(f"{options.backbone}, batches of {options.batch_size}, {options.epochs} epochs (head alone: {head})\n")
     goal, reached = f"{options.goal:g} at s", {}
@@ -226,6 +227,7 @@ def main() -> None:
     parser.add_argument("--head-rates", type=float, nargs="+", default=[1e-2, 3e-2, 1e-1], help="grid of the head alone, on both sides")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="variants to run")
     parser.add_argument("--precision", choices=PRECISION, default="bf16")
+    parser.add_argument("--ours", help="precision of ftlight, such as bf16-master (that of --precision)")
     for hidden, kind in {"variant": str, "folder": str, "rate": float}.items():
         parser.add_argument(f"--{hidden}", type=kind, help=argparse.SUPPRESS)
     options = parser.parse_args()
