@@ -44,6 +44,7 @@ TOP = {
         ('--text "…"', "one text instead of a file"),
         ("--out F", "file to write, .jsonl or CSV; RUN/predictions/FILE if not given"),
         ("--probabilities", "write the probability of every label"),
+        ("--trainer.precision bf16-true", "predict in bfloat16: faster, and scores are rounded"),
         ("--ckpt_path best|last|FILE", "checkpoint to use (default: best)"),
     ],
     "export": [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import re
 from typing import Any
 
 import torch
@@ -199,6 +201,11 @@ def _register() -> None:
     AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
+def _asks(model: nn.Module) -> bool:
+    """Whether the code of a model does other things under the name of torch's attention, and so does not know ours."""
+    return re.search(r"_attn_implementation\b.*sdpa", inspect.getsource(inspect.getmodule(type(model)) or type(model))) is not None
+
+
 def use(model: nn.Module, kernels: str) -> nn.Module:
     """Gives a model its kernels, where it has attention of transformers' interface; in place.
 
@@ -214,10 +221,11 @@ def use(model: nn.Module, kernels: str) -> nn.Module:
         return model
     _register()
     wanted = NAME if kernels == "auto" else kernels
-    mine = [m for m in model.modules() if hasattr(m, "set_attn_implementation") and m._can_set_attn_implementation()]  # type: ignore[operator]
+    mine: list[Any] = [m for m in model.modules() if getattr(m, "_can_set_attn_implementation", bool)()]
+    chosen = mine if kernels != "auto" else [m for m in mine if m.config._attn_implementation == "sdpa" and not _asks(m)]
     try:
-        for part in mine if kernels != "auto" else [m for m in mine if m.config._attn_implementation == "sdpa"]:  # type: ignore[union-attr]
-            part.set_attn_implementation(wanted)  # type: ignore[operator]
+        for part in chosen:
+            part.set_attn_implementation(wanted)
     except (ValueError, ImportError) as error:
         raise UserError(f"model.kernels: {' '.join(str(error).split())} (auto, stock, or a name of transformers' attention)") from error
     if kernels == "auto":

@@ -241,6 +241,12 @@ def test_stock_and_a_name_of_transformers(bert: str) -> None:
         kernels.use(model, "nonsense")
 
 
+def test_a_model_that_asks_for_torchs_by_its_name_keeps_it() -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 50}
+    model = kernels.use(AutoModel.from_config(AutoConfig.for_model("falcon", **sizes)), "auto")
+    assert model.config._attn_implementation == "sdpa"
+
+
 def test_a_model_without_attention_is_left_alone() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
     assert type(kernels.use(model, "auto")[1]) is kernels.Dropout
