@@ -25,14 +25,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
-from overhead import PRECISION, report
+from overhead import PRECISION, Clock, report, timing
 from torch import Tensor
 
 import ftlight
@@ -73,36 +71,6 @@ def make_llama(folder: Path, said: list[str], width: int, layers: int, vocabular
     return str(folder)
 
 
-class Clock(L.Callback):
-    """Seconds of an epoch, and its padded tokens."""
-
-    def start(self) -> None:
-        """Starts the window."""
-        self.tokens, self.begun = 0, self._now()
-
-    def stop(self) -> None:
-        """Ends the window."""
-        self.seconds = self._now() - self.begun
-
-    def _now(self) -> float:
-        if torch.accelerator.is_available():
-            torch.accelerator.synchronize()
-        return time.perf_counter()
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Starts the window."""
-        self.start()
-
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Counts a batch."""
-        self.tokens += batch["inputs"]["input_ids"].numel()
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Ends the window at the last batch."""
-        if batch_idx + 1 == trainer.num_training_batches:
-            self.stop()
-
-
 class Rows(torch.utils.data.Dataset[dict[str, Any]]):
     """Samples of a table as transformers' Trainer takes them."""
 
@@ -129,14 +97,6 @@ def fit_transformers(model: str, data: ChatData, options: argparse.Namespace, cl
     """Trains an epoch with transformers' Trainer on padded batches."""
     import transformers
 
-    class Timing(transformers.TrainerCallback):
-        def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            clock.start()
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step == state.max_steps:
-                clock.stop()
-
     def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         batch = padded([r["input_ids"] for r in rows], [r["learned"] for r in rows], data.tokenizer.pad_token_id)
         clock.tokens += batch["labels"].numel()
@@ -150,7 +110,7 @@ def fit_transformers(model: str, data: ChatData, options: argparse.Namespace, cl
         )
         torch.manual_seed(0)
         made = transformers.AutoModelForCausalLM.from_pretrained(model)
-        transformers.Trainer(made, args, collate, Rows(data.sets["train"]), callbacks=[Timing()]).train()
+        transformers.Trainer(made, args, collate, Rows(data.sets["train"]), callbacks=[timing(clock)]).train()
 
 
 def prepare(options: argparse.Namespace) -> ChatData:

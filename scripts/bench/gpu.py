@@ -36,6 +36,7 @@ from typing import Any
 import chat
 import numpy as np
 import torch
+from overhead import Clock, timing
 from torch import nn
 
 import ftlight
@@ -128,7 +129,7 @@ def now() -> float:
 
 def fit_ftlight(task: ftlight.Task, data: DataModule, options: argparse.Namespace) -> None:
     """Trains two epochs with ftlight."""
-    clock = chat.Clock()
+    clock = Clock()
     options.clock = clock
     if "compiled" in options.variant:
         task.model.compile(dynamic=True)
@@ -141,15 +142,7 @@ def fit_transformers(task: ftlight.Task, data: DataModule, options: argparse.Nam
     """Trains two epochs with transformers' Trainer, on the model as it is loaded."""
     import transformers
 
-    clock = options.clock = chat.Clock()
-
-    class Timing(transformers.TrainerCallback):
-        def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            clock.start()
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step == state.max_steps:
-                clock.stop()
+    clock = options.clock = Clock()
 
     pad = data.tokenizer.pad_token_id
 
@@ -173,7 +166,7 @@ def fit_transformers(task: ftlight.Task, data: DataModule, options: argparse.Nam
     place = {"save_strategy": "no", "report_to": "none", "use_cpu": options.device == "cpu", "torch_compile": "compiled" in options.variant}
     with tempfile.TemporaryDirectory() as folder:
         args = transformers.TrainingArguments(output_dir=folder, **size, **best, **place)
-        transformers.Trainer(model, args, collate, rows, callbacks=[Timing()]).train()
+        transformers.Trainer(model, args, collate, rows, callbacks=[timing(clock)]).train()
 
 
 def measure(options: argparse.Namespace) -> dict[str, float]:

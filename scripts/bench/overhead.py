@@ -52,11 +52,11 @@ class Clock(L.Callback):
         self.rows, self.tokens, self.order = 0, 0, list[list[int]]()
         self.begun = self._now()
 
-    def count(self, mask: Tensor, rows: Sequence[int] = ()) -> None:
-        """Counts a batch by its attention mask ``[rows, tokens]``, at its start."""
+    def count(self, ids: Tensor, rows: Sequence[int] = ()) -> None:
+        """Counts a batch by a tensor ``[rows, tokens]``, at its start."""
         if self.skip and len(self.order) == self.skip:
             self.begun = self._now()
-        self.rows, self.tokens = self.rows + len(mask), self.tokens + mask.numel()
+        self.rows, self.tokens = self.rows + len(ids), self.tokens + ids.numel()
         self.order.append(list(rows))
 
     def stop(self) -> None:
@@ -74,12 +74,27 @@ class Clock(L.Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """Counts the batch."""
-        self.count(batch["inputs"]["attention_mask"], batch["index"])
+        self.count(batch["inputs"]["input_ids"], batch.get("index", ()))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Ends the window at the last batch."""
         if batch_idx + 1 == trainer.num_training_batches:
             self.stop()
+
+
+def timing(clock: Clock) -> Any:
+    """The clock as a callback of transformers' Trainer: from the beginning of its last epoch to the end of its last step."""
+    import transformers
+
+    class Timing(transformers.TrainerCallback):
+        def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            clock.start()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == state.max_steps:
+                clock.stop()
+
+    return Timing()
 
 
 def arguments(doc: str | None, steps: int, rounds: int) -> argparse.ArgumentParser:

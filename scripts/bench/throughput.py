@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from overhead import Clock, arguments, fit_ftlight, make_task, prepare, report, sample
+from overhead import Clock, arguments, fit_ftlight, make_task, prepare, report, sample, timing
 from torch import Tensor, nn
 
 import ftlight
@@ -59,14 +59,6 @@ def fit_transformers(task: ftlight.TextClassification, data: ftlight.TextData, p
             logits = self.model(input_ids=input_ids, attention_mask=attention_mask).logits.float()
             return {"loss": task.loss(logits, labels), "logits": logits}
 
-    class Timing(transformers.TrainerCallback):
-        def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            clock.start()
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step == state.max_steps:
-                clock.stop()
-
     encoded = data.sets["train"]
     rows = encoded.columns.add_column("labels", encoded.targets)
     size = {"per_device_train_batch_size": data.batch_size, "max_steps": len(rows) // data.batch_size}
@@ -74,7 +66,7 @@ def fit_transformers(task: ftlight.TextClassification, data: ftlight.TextData, p
     with tempfile.TemporaryDirectory() as folder:
         args = transformers.TrainingArguments(output_dir=folder, bf16=precision == "bf16", **size, **place, **chosen)
         collator = transformers.DataCollatorWithPadding(data.tokenizer)
-        trainer = transformers.Trainer(Model(), args, collator, rows, processing_class=data.tokenizer, callbacks=[Timing()])
+        trainer = transformers.Trainer(Model(), args, collator, rows, processing_class=data.tokenizer, callbacks=[timing(clock)])
         trainer.train()
 
 
