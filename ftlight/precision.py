@@ -16,6 +16,7 @@ from ftlight.errors import UserError
 
 NAME = "bf16-master"
 PIECE = 1 << 18  # numbers that AdamW works on at a time on a CPU: 5 MB with its state, which stay in the cache
+KEPT = ("master", "exp_avg", "exp_avg_sq")  # of the optimizer's state, beside the number of steps
 
 
 def auto(accelerator: str = "auto") -> str:
@@ -156,9 +157,6 @@ class MasterAdamW(torch.optim.AdamW):
                 if parameter.dtype == torch.float32:
                     state["master"] = parameter.detach()
                 self.state[parameter] = state
-
-
-KEPT = ("master", "exp_avg", "exp_avg_sq")
 
 
 def _pieces(tensors: list[Tensor]) -> Iterator[list[Tensor]]:

@@ -420,8 +420,8 @@ class Task(L.LightningModule):
             norm = nn.utils.get_total_norm([p.grad for p in trained])
             if gradient_clip_algorithm == "value":
                 self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            elif not optim.clips(optimizer, norm, gradient_clip_val or 0.0) and gradient_clip_val:
-                nn.utils.clip_grads_with_norm_(trained, gradient_clip_val, norm)
+            elif not optim.clips(optimizer, norm, most := gradient_clip_val or 0.0):
+                nn.utils.clip_grads_with_norm_(trained, most, norm)
         if norm is not None:
             self.guard.hold(step, optimizer, norm)
         if self.device.type == "cpu" or step % (self.trainer.log_every_n_steps or 50) == 0:  # type: ignore[attr-defined]

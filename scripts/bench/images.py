@@ -22,7 +22,6 @@ import io
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -156,17 +155,12 @@ def main() -> None:
                 raise SystemExit(f"{side} failed:\n{done.stderr}")
             rates[side].append(json.loads(done.stdout.splitlines()[-1]))
     import torch
+    from overhead import table
 
     versions = ", ".join(f"{p} {version(p)}" for p in ("torch", "lightning", "transformers"))
     print(f"cpu, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {options.precision}, {options.workers} workers; {versions}")
     print(f"{options.backbone}, {options.steps} steps of {options.batch_size} images, the same on all sides\n")
-    print(f"{'images/s':32}" + "".join(f"{f'round {i + 1}':>9}" for i in range(options.rounds)) + f"{'median':>9}")
-    for side, made in rates.items():
-        print(f"{side:32}" + "".join(f"{v:9.2f}" for v in [*made, statistics.median(made)]))
-    for side in SIDES[:2]:
-        for other in SIDES[2:]:
-            ratios = [a / b for a, b in zip(rates[side], rates[other], strict=True)]
-            print(f"{side} / {other}: {statistics.median(ratios):.2f}, median of rounds ({min(ratios):.2f} to {max(ratios):.2f})")
+    table("images/s", rates, SIDES[:2], SIDES[2:])
 
 
 if __name__ == "__main__":

@@ -183,13 +183,20 @@ def report(options: argparse.Namespace, unit: str, steps: int, values: Mapping[s
     versions = ", ".join(f"{p} {version(p)}" for p in ("torch", "lightning", "transformers"))
     print(f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {options.precision}; {versions}")
     print(f"{options.backbone}, {steps} steps of {options.batch_size} rows, the same rows on all sides\n")
-    print(f"{unit:22}" + "".join(f"{f'round {i + 1}':>9}" for i in range(options.rounds)) + f"{'median':>9}")
-    for side, rounds in values.items():
-        print(f"{side:22}" + "".join(f"{v:9.2f}" for v in [*rounds, statistics.median(rounds)]))
     first, *others = values
-    for other in others:
-        ratios = [a / b for a, b in zip(values[first], values[other], strict=True)]
-        print(f"{first} / {other}: {statistics.median(ratios):.4f}, median of rounds ({min(ratios):.4f} to {max(ratios):.4f})")
+    table(unit, values, [first], others)
+
+
+def table(unit: str, values: Mapping[str, Sequence[float]], ours: Sequence[str], others: Sequence[str]) -> None:
+    """Prints the rounds of each side with their median, and the ratios of some sides to others."""
+    width = max(22, *(len(side) + 2 for side in values))
+    print(f"{unit:{width}}" + "".join(f"{f'round {i + 1}':>9}" for i in range(len(values[ours[0]]))) + f"{'median':>9}")
+    for side, rounds in values.items():
+        print(f"{side:{width}}" + "".join(f"{v:9.2f}" for v in [*rounds, statistics.median(rounds)]))
+    for one in ours:
+        for other in others:
+            ratios = [a / b for a, b in zip(values[one], values[other], strict=True)]
+            print(f"{one} / {other}: {statistics.median(ratios):.4f}, median of rounds ({min(ratios):.4f} to {max(ratios):.4f})")
 
 
 def tiny(folder: Path) -> str:
