@@ -3,8 +3,8 @@
 import torch
 from torch.nn import functional as F
 
-from ftlight.backbone import Pooled
 from ftlight.metrics.intervals import bootstrap
+from ftlight.models.loading import Pooled
 from ftlight.task import Evidence, Step, Task
 
 
@@ -16,7 +16,7 @@ class Ordinal(Task):
         base: options of Task.
     """
 
-    data_module = "ftlight.data.text.TextData"
+    data_module = "ftlight.tasks.text_classification.data.TextData"
     score, monitor, mode = "mae", "val/mae", "min"
 
     def __init__(self, backbone: str, **base):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ftlight.errors import UserError, nearest
+from ftlight.utils.errors import UserError, nearest
 
 VERBS = {
     "init": "print a short YAML for a data file, or copy an example",
@@ -32,19 +32,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb, rest = words[0], words[1:]
     try:
         if verb == "--version":
-            from ftlight.run import STACK, version
+            from ftlight.run.folder import STACK, version
 
             print("\n".join(f"{name} {version(name)}" for name in STACK))
             return 0
         if verb not in VERBS:
             raise UserError(f"no verb {verb}{nearest(verb, VERBS)} (verbs: {', '.join(VERBS)})")
         if "--help" in rest or "-h" in rest:
-            from ftlight.help import show
+            from ftlight.cli.help import show
 
             print(show(verb, rest))
             return 0
         if verb == "init":
-            from ftlight.init import init
+            from ftlight.cli.init import init
 
             print(init(rest), end="")
             return 0
@@ -61,15 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(verb: str, argv: Sequence[str]) -> int:
     """Runs a verb that works on a model. Returns the exit status: 0, or 2 for a fault in what was given."""
-    from ftlight import command, secrets
+    from ftlight.cli import command
+    from ftlight.utils import secrets
 
     words = None
     try:
         words = command.Words(argv)
         resolved, places = command.resolve(verb, words)
-        from ftlight import cli  # everything else; not before what was given is known to be whole
+        from ftlight.cli import parser  # everything else; not before what was given is known to be whole
 
-        fault = cli.run_verb(verb, words, resolved, places)
+        fault = parser.run_verb(verb, words, resolved, places)
     except UserError as error:
         fault = str(error)
     except Exception as error:

@@ -15,18 +15,20 @@ import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch import Tensor, nn
 
-from ftlight import adapters, kernels, memory, optim, precision, schedule, secrets, sharding
-from ftlight import backbone as bb
-from ftlight.caching import Cache
-from ftlight.checkpoint import load
+from ftlight.cli.classes import options
 from ftlight.data.module import DataModule
-from ftlight.errors import UserError
-from ftlight.freezing import Freezing
-from ftlight.layers import layer_groups
-from ftlight.lookup import options
+from ftlight.freezing import schedule
+from ftlight.freezing.cache import Cache
+from ftlight.freezing.callback import Freezing
+from ftlight.freezing.store import digest
 from ftlight.metrics.collected import Collected, Rows
-from ftlight.nonfinite import Guard, Mode
-from ftlight.prefix_cache import digest
+from ftlight.models import adapters, kernels, loading
+from ftlight.models.layers import layer_groups
+from ftlight.training import fsdp, memory, optim, precision
+from ftlight.training.checkpoint import load
+from ftlight.training.nonfinite import Guard, Mode
+from ftlight.utils import secrets
+from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 SPLIT = {"val": "validation"}
@@ -146,7 +148,7 @@ class Task(L.LightningModule):
             auto: name of the transformers Auto class.
             config: changes to the model's config, such as ``num_labels``.
         """
-        return self.prepare(bb.load(self.backbone, auto, pretrained=self.pretrained, **config))
+        return self.prepare(loading.load(self.backbone, auto, pretrained=self.pretrained, **config))
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """A model with adapters where they are asked for, and its kernels."""
@@ -192,7 +194,7 @@ class Task(L.LightningModule):
 
     def default_lr(self, backbone: str) -> float:
         """The learning rate of the top-most layer, where none is given."""
-        return optim.default_lr(bb.width(backbone))
+        return optim.default_lr(loading.width(backbone))
 
     def describe(self) -> str:
         """What a person should know of the head, for the table at the start."""
@@ -212,7 +214,7 @@ class Task(L.LightningModule):
     def configure_model(self) -> None:
         """Divides the weights among the processes, under FSDP2."""
         if self.device_mesh is not None:
-            sharding.shard(self)
+            fsdp.shard(self)
 
     def freezing(self) -> Freezing:
         """The freezing schedule as a callback."""

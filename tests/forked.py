@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["ftlight.cli", "ftlight.trainer", "ftlight.tasks.text_classification", "ftlight.data.text"])
+CONTEXT.set_forkserver_preload(
+    ["ftlight.cli.parser", "ftlight.trainer.trainer", "ftlight.tasks.text_classification.task", "ftlight.tasks.text_classification.data"]
+)
 
 
 class Done(NamedTuple):

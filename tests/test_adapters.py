@@ -13,9 +13,12 @@ from conftest import Run, make_bert, same, still_bert
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-from ftlight import TextClassification, TextData, Trainer, adapters, freezing, load, wise
+from ftlight import TextClassification, TextData, Trainer, load
 from ftlight.__main__ import main
-from ftlight.errors import UserError
+from ftlight.freezing import callback
+from ftlight.models import adapters
+from ftlight.trainer import wise
+from ftlight.utils.errors import UserError
 
 EIGHT = {"r": 8, "lora_alpha": 16}
 
@@ -39,7 +42,7 @@ def test_adapters_train_and_nothing_below_them(option: Any, pooling: str, deep: 
     moved = {n for n, v in task.state_dict().items() if not torch.equal(v, before[n])}
     assert moved
     assert not moved & task.fixed
-    schedule = freezing.of(trainer)
+    schedule = callback.of(trainer)
     heads = {n for n in moved if n.startswith(("model.classifier", "model.head", "model.bert.pooler"))}
     assert heads
     within = [n for n in moved - heads if ".layer." in n]
@@ -57,7 +60,7 @@ def test_stages_train_adapters_of_their_layers(deep: str, toy: str, tmp_path: Pa
 
     class Moving(L.Callback):
         def on_before_optimizer_step(self, trainer: Any, task: Any, optimizer: Any) -> None:
-            seen.setdefault(freezing.of(trainer).stage, set()).update(n for n, p in task.named_parameters() if p.grad is not None)
+            seen.setdefault(callback.of(trainer).stage, set()).update(n for n, p in task.named_parameters() if p.grad is not None)
 
     data = TextData(train=toy, tokenizer=deep, batch_size=8)
     stages = [{"train": "head", "epochs": 1}, {"train": "last:2", "epochs": 2}, {"train": "all"}]

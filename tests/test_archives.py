@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ftlight.data import archives, image_files
-from ftlight.errors import UserError
+from ftlight.tasks.image_classification import archives, containers
+from ftlight.utils.errors import UserError
 
 
 def entry(name: str, mode: int = 0) -> zipfile.ZipInfo:
@@ -45,7 +45,7 @@ def test_a_bad_entry(name: str, mode: int, said: str, tmp_path: Path) -> None:
     place = write(tmp_path / "a.zip", (entry("cat/1.jpg"), b"1"), (entry(name, mode), b"/etc/passwd"))
     for _ in range(2):  # a refused zip is not kept
         with pytest.raises(UserError) as error:
-            image_files.members(place)
+            containers.members(place)
         assert str(error.value).startswith(f"{place}: ")
         assert said in str(error.value)
 
@@ -53,7 +53,7 @@ def test_a_bad_entry(name: str, mode: int, said: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["cat/1.jpg", "cat/a..b.jpg", "...jpg", "cat/..jpg", "c:d.jpg"])
 def test_a_good_entry(name: str, tmp_path: Path) -> None:
     place = write(tmp_path / "a.zip", (entry("cat/", stat.S_IFDIR | 0o755), b""), (entry(name, stat.S_IFREG | 0o644), b"1"))
-    assert image_files.read(place, name, "") == b"1"
+    assert containers.read(place, name, "") == b"1"
     assert archives.fault(zipfile.ZipFile(place).infolist(), Path(place).stat().st_size) is None
 
 
@@ -72,10 +72,10 @@ def test_limits(limits: dict[str, int], said: str | None, tmp_path: Path, monkey
         monkeypatch.setattr(archives, name, value)
     place = write(tmp_path / "a.zip", *((entry(f"cat/{i}.bmp"), bytes(2 << 20)) for i in range(3)))
     if said is None:
-        assert len(image_files.members(place)) == 3
+        assert len(containers.members(place)) == 3
         return
     with pytest.raises(UserError, match=said):
-        image_files.members(place)
+        containers.members(place)
 
 
 def test_a_bomb_of_many_gigabytes(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_bomb_of_many_gigabytes(tmp_path: Path) -> None:
         archive.writestr("cat/1.bmp", b"1")
         archive.filelist[0].file_size = 5 << 30
     with pytest.raises(UserError, match="times as large unpacked, as those of a zip bomb are"):
-        image_files.members(str(tmp_path / "a.zip"))
+        containers.members(str(tmp_path / "a.zip"))
 
 
 def test_files_that_overlap(tmp_path: Path) -> None:
@@ -96,4 +96,4 @@ def test_files_that_overlap(tmp_path: Path) -> None:
             twin.filename = f"cat/{number}.bmp"
             archive.filelist.append(twin)
     with pytest.raises(UserError, match="its files overlap"):
-        image_files.members(str(tmp_path / "a.zip"))
+        containers.members(str(tmp_path / "a.zip"))

@@ -20,16 +20,18 @@ from conftest import make_bert, save_tokenizer, toy_rows, write_csv
 from PIL import Image
 from tiny.image_classification import make_resnet, square
 
-from ftlight import TextClassification, TextData, screen
+from ftlight import TextClassification, TextData
 from ftlight.__main__ import main
-from ftlight.backbone import load_tokenizer
-from ftlight.data import images, tokens
-from ftlight.data.image_data import ImageData
-from ftlight.data.pairs import Seq2SeqData
-from ftlight.errors import UserError
+from ftlight.data import tokens
 from ftlight.metrics import classes
-from ftlight.tasks.question_answering import QAData
-from ftlight.tasks.token_classification import TokenData
+from ftlight.models.loading import load_tokenizer
+from ftlight.run import console as screen
+from ftlight.tasks.image_classification import decoding
+from ftlight.tasks.image_classification.data import ImageData
+from ftlight.tasks.question_answering.task import QAData
+from ftlight.tasks.seq2seq.data import Seq2SeqData
+from ftlight.tasks.token_classification.task import TokenData
+from ftlight.utils.errors import UserError
 
 MANY = [(f"text {i}", "ab"[i % 2]) for i in range(120)]
 
@@ -137,7 +139,7 @@ def colour(image: Image.Image, kind: str = "PNG") -> Case:
     """The first pixel that a model sees, and what was done."""
 
     def case(models: Models) -> str:
-        made, done = images.decode(saved(image, kind))
+        made, done = decoding.decode(saved(image, kind))
         return f"{made.mode} {made.getpixel((0, 0))} {done}"
 
     return case

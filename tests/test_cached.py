@@ -14,10 +14,11 @@ from conftest import toy_rows, write_csv
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
-from ftlight import TextClassification, TextData, Trainer, freezing
-from ftlight.caching import Cached
-from ftlight.prefix_cache import Layout, Store, home
-from ftlight.tap import Tap
+from ftlight import TextClassification, TextData, Trainer
+from ftlight.freezing import callback
+from ftlight.freezing.cache import Cached
+from ftlight.freezing.store import Layout, Store, home
+from ftlight.freezing.tap import Tap
 
 SMALL = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 6, "intermediate_size": 64, "vocab_size": 200}
 IMAGES = {**{k: v for k, v in SMALL.items() if k != "vocab_size"}, "image_size": 32, "patch_size": 8}
@@ -162,7 +163,7 @@ def test_other_batches_give_the_same_up_to_rounding(family: str) -> None:
         torch.manual_seed(5)
         head = nn.Linear(32, 4)
         names = [n for n, _ in model.named_parameters()]
-        schedule = freezing.Freezing("last:2", lr=1e-3, given=True, defaults={})
+        schedule = callback.Freezing("last:2", lr=1e-3, given=True, defaults={})
 
         class Holder(L.LightningModule):
             monitor = "val/loss"

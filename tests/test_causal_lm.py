@@ -16,13 +16,13 @@ from tiny.causal_lm import make_decoder, write_chats
 from torch.nn import functional as F
 
 import ftlight
-from ftlight import kernels
 from ftlight.__main__ import main
-from ftlight.data import chat
-from ftlight.data.chats import UNLEARNED, ChatData, packed
-from ftlight.decoder import likelihood, probe
-from ftlight.errors import UserError
-from ftlight.tasks.causal_lm import CausalLM
+from ftlight.models import kernels
+from ftlight.tasks.causal_lm import messages as chat
+from ftlight.tasks.causal_lm.data import UNLEARNED, ChatData, packed
+from ftlight.tasks.causal_lm.task import CausalLM
+from ftlight.tasks.generation import likelihood, probe
+from ftlight.utils.errors import UserError
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
@@ -358,7 +358,7 @@ def test_measures_do_not_depend_on_the_batches_and_count_tokens(decoder: str, tm
     train = write_chats(tmp_path / "c.jsonl", 24, 5)
     found = []
     for size, logits in ((1, 2**26), (7, 2**26), (24, 10)):
-        monkeypatch.setattr("ftlight.tasks.causal_lm.LOGITS", logits)
+        monkeypatch.setattr("ftlight.tasks.causal_lm.task.LOGITS", logits)
         task, data = (
             CausalLM(decoder, sample=4, max_new_tokens=6),
             ChatData(train, tokenizer=decoder, batch_size=size, max_length=120, test=train),
@@ -450,7 +450,7 @@ def test_drawn_replies_are_the_same_each_time(decoder: str) -> None:
 
 
 def ftlight_predict(task: CausalLM, data: ChatData, rows: list[str]) -> list[str]:
-    from ftlight.predictor import Predictor
+    from ftlight.trainer.predictor import Predictor
 
     return [p["prediction"] for p in Predictor(task, data).predict(rows)]
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from tiny.causal_lm import byte_tokenizer, piece_tokenizer
 
-from ftlight.data import chat, templates, turns
-from ftlight.data.chat import Columns, Message
-from ftlight.errors import UserError
+from ftlight.tasks.causal_lm import chat_template, truncation
+from ftlight.tasks.causal_lm import messages as chat
+from ftlight.tasks.causal_lm.messages import Columns, Message
+from ftlight.utils.errors import UserError
 
 NAMES = Columns()
 
@@ -181,13 +182,13 @@ MARKED = EACH + (
 TOKENS = ["<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>"]
 
 
-def template(name: str, pieces: bool = False) -> templates.Template:
+def template(name: str, pieces: bool = False) -> chat_template.Template:
     tokenizer = piece_tokenizer(TOKENS) if pieces else byte_tokenizer(TOKENS)
     source = {"chatml": CHATML, "llama2": LLAMA2, "llama3": LLAMA3, "gemma": GEMMA, "vicuna": VICUNA, "thinks": THINKS, "marked": MARKED}
-    return templates.Template(tokenizer, source.get(name) or templates.plain(tokenizer))
+    return chat_template.Template(tokenizer, source.get(name) or chat_template.plain(tokenizer))
 
 
-def learned_parts(made: templates.Template, sample: templates.Sample) -> list[str]:
+def learned_parts(made: chat_template.Template, sample: chat_template.Sample) -> list[str]:
     """Text of each run of learned tokens."""
     parts: list[list[int]] = []
     for i, (token, learned) in enumerate(zip(sample.ids, sample.learned, strict=True)):
@@ -231,7 +232,7 @@ def test_tokens_are_those_of_apply_chat_template_in_training_and_generation(name
     assert tokenizer.apply_chat_template(given, return_dict=False) == sample.ids[: len(sample.ids) - len(made.closing)]
     last = max(i for i, learned in enumerate(sample.learned) if learned and not sample.learned[i - 1])
     prompt = tokenizer.apply_chat_template(given[:-1], add_generation_prompt=True, return_dict=False)
-    assert sample.ids[:last] == prompt == turns.prompt(made, CHAT[:-1], 10_000)
+    assert sample.ids[:last] == prompt == truncation.prompt(made, CHAT[:-1], 10_000)
 
 
 @pytest.mark.parametrize("name", ["plain", "chatml", "llama2", "llama3", "vicuna", "thinks"])
@@ -263,9 +264,9 @@ def test_thoughts_are_learned_where_the_template_shows_them() -> None:
 def test_a_template_that_changes_words_is_followed_by_its_own_marks() -> None:
     made = template("marked")
     assert learned_parts(made, made.encode(CHAT)) == ["ON ITS WAY.<|im_end|>", "ON ITS WAY, I SAID: ASSISTANT USER.<|im_end|>"]
-    unmarked = templates.Template(made.tokenizer, MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", ""))
+    unmarked = chat_template.Template(made.tokenizer, MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", ""))
     assert unmarked.encode(CHAT) == made.encode(CHAT)  # by where the prompt ends
-    lost = templates.Template(made.tokenizer, EACH + "{{ loop.length ~ m['content'] | upper }}{% endfor %}")
+    lost = chat_template.Template(made.tokenizer, EACH + "{{ loop.length ~ m['content'] | upper }}{% endfor %}")
     with pytest.raises(UserError, match=r"rewrites message 2 so that the reply cannot be found .*data.template: plain"):
         lost.encode(CHAT)
 
@@ -293,7 +294,7 @@ def test_a_tokenizer_without_an_end_is_refused() -> None:
     tokenizer = byte_tokenizer([])
     tokenizer.eos_token = None
     with pytest.raises(UserError, match="no end-of-text token"):
-        templates.plain(tokenizer)
+        chat_template.plain(tokenizer)
 
 
 # Cutting
@@ -305,7 +306,7 @@ LONG = talk(*(f"question {i} {'x' * (i % 7)}" if i % 2 == 0 else f"answer {i} {'
 @pytest.mark.parametrize("limit", [150, 200, 311])
 def test_long_chats_are_cut_at_turns_and_every_reply_is_learned_once(name: str, limit: int) -> None:
     made = template(name)
-    samples = turns.samples(made, LONG, limit)
+    samples = truncation.samples(made, LONG, limit)
     assert len(samples) > 2
     assert all(len(s.ids) <= limit and s.lost == 0 for s in samples)
     learned = [p for s in samples for p in learned_parts(made, s)]
@@ -319,7 +320,7 @@ def test_long_chats_are_cut_at_turns_and_every_reply_is_learned_once(name: str, 
 def test_the_last_piece_has_the_turns_before_that_fit() -> None:
     made = template("plain")
     whole = made.encode(LONG)
-    first, last = turns.samples(made, LONG, len(whole.ids) - 1)
+    first, last = truncation.samples(made, LONG, len(whole.ids) - 1)
     assert len(learned_parts(made, last)) == 1
     assert len(last.ids) > 0.8 * len(whole.ids)  # not the last exchange alone
     assert sum(last.learned) + sum(first.learned) == sum(whole.learned)
@@ -327,18 +328,18 @@ def test_the_last_piece_has_the_turns_before_that_fit() -> None:
 
 def test_a_chat_that_fits_is_one_sample_and_a_last_question_is_left_out() -> None:
     made = template("plain")
-    assert turns.samples(made, [*CHAT, Message("user", "thanks")], 10_000) == [made.encode(CHAT)]
+    assert truncation.samples(made, [*CHAT, Message("user", "thanks")], 10_000) == [made.encode(CHAT)]
 
 
 def test_an_exchange_too_long_is_cut_at_the_left_of_the_prompt_and_the_right_of_the_reply() -> None:
     made = template("plain")
-    (long_prompt,) = turns.samples(made, talk("x" * 300 + "END", "yes"), 100)
+    (long_prompt,) = truncation.samples(made, talk("x" * 300 + "END", "yes"), 100)
     text = made.tokenizer.decode(long_prompt.ids)
     assert text.startswith("<s>User: xx")
     assert text.endswith("xxEND\nAssistant: yes</s>")
     assert 90 < len(long_prompt.ids) <= 100
     assert long_prompt.lost == len(made.encode(talk("x" * 300 + "END", "yes")).ids) - len(long_prompt.ids)
-    (long_reply,) = turns.samples(made, talk("x" * 300, "y" * 300), 100)
+    (long_reply,) = truncation.samples(made, talk("x" * 300, "y" * 300), 100)
     assert len(long_reply.ids) == 100
     assert made.tokenizer.decode(long_reply.ids).endswith("yyy")
     assert 45 <= sum(long_reply.learned) <= 60
@@ -347,7 +348,7 @@ def test_an_exchange_too_long_is_cut_at_the_left_of_the_prompt_and_the_right_of_
 @pytest.mark.parametrize("room", [30, 60, 100, 200, 2000])
 def test_a_prompt_drops_the_oldest_turns(room: int) -> None:
     made = template("plain")
-    ids = turns.prompt(made, LONG[:-1], room)
+    ids = truncation.prompt(made, LONG[:-1], room)
     text = made.tokenizer.decode(ids)
     assert len(ids) <= room
     assert text.endswith("\nAssistant:")
@@ -361,12 +362,12 @@ def test_a_prompt_drops_the_oldest_turns(room: int) -> None:
 def test_windows_learn_each_token_once() -> None:
     tokenizer = byte_tokenizer([])
     text = "abcdefghij" * 7
-    samples = turns.windows(tokenizer, text, 16)
+    samples = truncation.windows(tokenizer, text, 16)
     assert all(len(s.ids) <= 16 for s in samples)
     learned = [t for s in samples for t, k in zip(s.ids, s.learned, strict=True) if k]
     whole = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
     assert learned == whole[1:]
-    assert len(turns.windows(tokenizer, "a", 16)) == 1
+    assert len(truncation.windows(tokenizer, "a", 16)) == 1
 
 
 @pytest.mark.parametrize(("text", "documents"), [("a\nb\n\n\n", 2), ("\na\nb", 2), ("a\n\nb\nc\n", 2), ("a\nb\nc", 3)])

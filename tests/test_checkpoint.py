@@ -22,10 +22,11 @@ from conftest import make_bert, toy_rows, write_csv
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from test_resume import SignalAt, differences, everything, run
 
-from ftlight import checkpoint, parts
-from ftlight import run as folders
-from ftlight.errors import UserError
-from ftlight.stops import Stopped
+from ftlight.run import folder as runs
+from ftlight.training import checkpoint
+from ftlight.training.signals import Stopped
+from ftlight.utils import atomic
+from ftlight.utils.errors import UserError
 
 PLAIN: dict[str, Any] = {"model": {"unfreeze": "gradual", "cache": False}, "trainer": {"save_every": 1}}
 
@@ -217,7 +218,7 @@ def test_parts_of_processes_that_are_no_more_are_swept(tmp_path: Path) -> None:
     for name in names.values():
         (tmp_path / name).write_bytes(b"x")
     os.utime(tmp_path / names["elsewhere, old"], (0, 0))
-    parts.sweep(tmp_path)
+    atomic.sweep(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {names["own"], names["elsewhere"]}
 
 
@@ -231,9 +232,9 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
     assert held.stdout is not None
     held.stdout.readline()
     with pytest.raises(UserError, match="another process works there"):
-        folders.lock(tmp_path)
+        runs.lock(tmp_path)
     held.communicate(b"")
-    folders.lock(tmp_path).close()
+    runs.lock(tmp_path).close()
 
 
 def test_the_best_weights_of_an_average_are_the_average(drops: str, rows: dict[str, str], tmp_path: Path) -> None:

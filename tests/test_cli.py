@@ -19,9 +19,9 @@ from conftest import Run, make_bert, toy_rows, write_csv
 
 import ftlight
 from ftlight.__main__ import main
-from ftlight.errors import UserError
-from ftlight.help import rows
-from ftlight.lookup import describe, task_names
+from ftlight.cli.classes import describe, task_names
+from ftlight.cli.help import rows
+from ftlight.utils.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 
@@ -120,7 +120,7 @@ def test_the_yaml_of_the_readme(bert: str, tmp_path: Path) -> None:
     assert len([p for p in (tmp_path / "runs" / "mine").iterdir() if not p.is_symlink()]) == 2
     assert not (latest / "test_metrics.json").exists()
     saved = yaml.safe_load((latest / "config.yaml").read_text())
-    assert saved["model"]["class_path"] == "ftlight.tasks.text_classification.TextClassification"
+    assert saved["model"]["class_path"] == "ftlight.tasks.text_classification.task.TextClassification"
     assert saved["data"]["init_args"]["train"] == str(tmp_path / "tickets" / "train.csv")
 
 
@@ -263,7 +263,7 @@ def test_help_and_version(capsys: Any) -> None:
 
 @pytest.mark.parametrize("section", ["model", "data", "trainer"])
 def test_every_option_has_its_sentence(section: str, capsys: Any) -> None:
-    path = {"model": "TextClassification", "data": "TextData", "trainer": "ftlight.trainer.Trainer"}[section]
+    path = {"model": "TextClassification", "data": "TextData", "trainer": "ftlight.trainer.trainer.Trainer"}[section]
     for name, sentence in rows(describe(path).options, section):
         assert len(sentence.split(" (default")[0].split()) >= 3, name
 
@@ -438,7 +438,7 @@ def test_nothing_else_is_printed(bert: str, toy: str, tmp_path: Path) -> None:
 
 def test_three_commands_from_a_csv_to_predictions(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     """From an empty folder with the data in it: init, fit, predict; no line written by hand."""
-    from ftlight import init
+    from ftlight.cli import init
 
     monkeypatch.setattr(init, "BACKBONE", str(make_bert(tmp_path / "backbone")))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from ftlight import config, lookup
-from ftlight.data.text import TextData
-from ftlight.errors import UserError
-from ftlight.tasks.text_classification import TextClassification
-from ftlight.trainer import Trainer
+from ftlight.cli import classes, config
+from ftlight.tasks.text_classification.data import TextData
+from ftlight.tasks.text_classification.task import TextClassification
+from ftlight.trainer.trainer import Trainer
+from ftlight.utils.errors import UserError
 
 TASK = "model: {task: TextClassification}\n"
 
@@ -367,15 +367,15 @@ def test_expanded_form() -> None:
     assert made == {
         "seed_everything": 3,
         "trainer": {"max_epochs": 2},
-        "model": {"class_path": "ftlight.tasks.text_classification.TextClassification", "init_args": {"lr": 1e-4}},
-        "data": {"class_path": "ftlight.data.text.TextData", "init_args": {"batch_size": 4}},
+        "model": {"class_path": "ftlight.tasks.text_classification.task.TextClassification", "init_args": {"lr": 1e-4}},
+        "data": {"class_path": "ftlight.tasks.text_classification.data.TextData", "init_args": {"batch_size": 4}},
     }
 
 
-@pytest.mark.parametrize("name", ["TextClassification", "ftlight.tasks.text_classification.TextClassification"])
+@pytest.mark.parametrize("name", ["TextClassification", "ftlight.tasks.text_classification.task.TextClassification"])
 def test_find_class(name: str) -> None:
-    assert lookup.find_class(name) is TextClassification
-    assert lookup.find_class("TextData", home=TextClassification.__module__) is TextData
+    assert classes.find_class(name) is TextClassification
+    assert classes.find_class("TextData", home=TextClassification.__module__) is TextData
 
 
 @pytest.mark.parametrize("text", ["", "data: {}\n", "model: {lr: 1}\n", "model: {task: }\n"])
@@ -413,7 +413,7 @@ def test_unknown_module() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["ftlight.tasks.text_classification.Nothing", "ftlight.config.TASKS", "ftlight.config.merge"])
+@pytest.mark.parametrize("name", ["ftlight.tasks.text_classification.task.Nothing", "ftlight.cli.config.TASKS", "ftlight.cli.config.merge"])
 def test_something_else_than_a_class(name: str) -> None:
     assert fault(f"model: {{task: {name}}}").startswith(f"x.yaml:1: no class {name} (tasks: ")
 
@@ -449,7 +449,7 @@ def test_foreign_names_lead_to_options_that_are_there(name: str) -> None:
     section, _, option = config.FOREIGN[name].partition(" ")[0].partition(".")
     known = {"model": TextClassification, "data": TextData, "trainer": Trainer}
     if option:
-        assert option in lookup.options(known[section])
+        assert option in classes.options(known[section])
     else:
         assert section in ("run", "seed_everything")
 
@@ -474,16 +474,16 @@ def test_all_faults_at_once_each_with_its_line() -> None:
 
 
 def test_options_go_through_to_the_bases() -> None:
-    assert {"text", "label", "kind", "train", "batch_size", "encoding"} <= set(lookup.options(TextData))
-    assert {"backbone", "lr", "layer_decay"} <= set(lookup.options(TextClassification))
-    assert {"patience", "run", "max_epochs", "limit_train_batches"} <= set(lookup.options(Trainer))
-    assert not {"self", "base", "kwargs", "c"} & set(lookup.options(TextData))
+    assert {"text", "label", "kind", "train", "batch_size", "encoding"} <= set(classes.options(TextData))
+    assert {"backbone", "lr", "layer_decay"} <= set(classes.options(TextClassification))
+    assert {"patience", "run", "max_epochs", "limit_train_batches"} <= set(classes.options(Trainer))
+    assert not {"self", "base", "kwargs", "c"} & set(classes.options(TextData))
 
 
 def test_tasks_are_files() -> None:
-    assert "TextClassification" in lookup.task_names()
-    assert "text_classification" in lookup.task_files()
-    assert all(lookup.find_class(name).__name__ == name for name in lookup.task_names())
+    assert "TextClassification" in classes.task_names()
+    assert "text_classification" in classes.task_files()
+    assert all(classes.find_class(name).__name__ == name for name in classes.task_names())
 
 
 # A user's own class
@@ -513,9 +513,9 @@ def test_own_class_in_a_file_beside_the_yaml(tmp_path: Path) -> None:
     merged, places = config.merge([put("model: {task: ftlight_test_own_a.Mine, sharpness: 2, lr: 1}\ndata: {batch_size: 3}", "far/x.yaml")])
     made = config.expand(merged, places)
     assert made["model"] == {"class_path": "ftlight_test_own_a.Mine", "init_args": {"sharpness": 2, "lr": 1}}
-    assert made["data"]["class_path"] == "ftlight.data.text.TextData"
+    assert made["data"]["class_path"] == "ftlight.tasks.text_classification.data.TextData"
     assert "ftlight_test_own_a" not in sys.modules  # its source has told all
-    lookup.find_class("ftlight_test_own_a.Mine")
+    classes.find_class("ftlight_test_own_a.Mine")
     assert sys.modules["ftlight_test_own_a"].__file__ == str(tmp_path / "far" / "ftlight_test_own_a.py")
 
 

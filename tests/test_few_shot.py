@@ -15,9 +15,9 @@ from conftest import Run, toy_rows, write_csv
 from torch.nn import functional as F
 
 import ftlight
-from ftlight import few_shot
 from ftlight.__main__ import main
-from ftlight.errors import UserError
+from ftlight.tasks.text_classification import few_shot
+from ftlight.utils.errors import UserError
 
 LABELS = ("good", "bad", "late")
 NAMED = ["--model.head_init", "labels"]

@@ -13,7 +13,7 @@ import pytest
 from conftest import write_csv
 
 from ftlight.data import files
-from ftlight.errors import UserError
+from ftlight.utils.errors import UserError
 
 
 def put(name: str, content: str | bytes, encoding: str = "utf-8") -> Path:

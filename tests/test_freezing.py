@@ -17,11 +17,12 @@ from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 
-from ftlight import TextClassification, TextData, Trainer, freezing
+from ftlight import TextClassification, TextData, Trainer
 from ftlight.__main__ import main
-from ftlight.errors import UserError
-from ftlight.layers import layer_groups, layer_of, places
-from ftlight.schedule import rate
+from ftlight.freezing import callback as freezing
+from ftlight.freezing.schedule import rate
+from ftlight.models.layers import layer_groups, layer_of, places
+from ftlight.utils.errors import UserError
 
 THAW = [{"train": "head", "epochs": 1, "lr": 1e-2}, {"train": "last:2", "steps": 10}, {"train": "all", "layer_decay": 0.9}]
 BACK = [{"train": "last:2", "epochs": 1}, {"train": "first:2", "epochs": 1}, {"train": "head"}]

@@ -21,10 +21,11 @@ from tiny.image_classification import make_resnet, square, write_zip
 
 import ftlight
 from ftlight.__main__ import main
-from ftlight.data import files, image_files, images
-from ftlight.data.image_data import ImageData
-from ftlight.errors import UserError
-from ftlight.tasks.image_classification import ImageClassification
+from ftlight.data import files
+from ftlight.tasks.image_classification import containers, decoding
+from ftlight.tasks.image_classification.data import ImageData
+from ftlight.tasks.image_classification.task import ImageClassification
+from ftlight.utils.errors import UserError
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +129,7 @@ def test_images_of_the_hub(squares: str, resnet: str, tmp_path: Path, monkeypatc
     made = as_parquet(squares, tmp_path)
     hub = {split: datasets.Dataset.from_parquet(path) for split, path in made.items()}
     monkeypatch.setattr(files, "load_hub", lambda name: hub)
-    image_files._table_of.cache_clear()
+    containers._table_of.cache_clear()
     data = ImageData("hf:some/squares", validation="hf:some/squares", tokenizer=resnet, augment="none")
     assert rows(data) == rows(ImageData(squares, tokenizer=resnet, augment="none"))
     assert next(iter(data.val_dataloader()))["inputs"]["pixel_values"].shape == (12, 3, 32, 32)
@@ -137,8 +138,8 @@ def test_images_of_the_hub(squares: str, resnet: str, tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("count", [1, 30])
 def test_images_are_decoded_once_where_they_stay_the_same(count: int, squares: str, resnet: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as there is room; those without are the same all the same."""
-    decoded, plain = [], images.decode
-    monkeypatch.setattr(images, "decode", lambda *about: decoded.append(1) or plain(*about))
+    decoded, plain = [], decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda *about: decoded.append(1) or plain(*about))
     data = ImageData(squares, tokenizer=resnet, augment="none", keep_gb=count * 3 * 32 * 32 / 1e9)
     data.trainer = SimpleNamespace(
         state=SimpleNamespace(fn="fit"), global_rank=0, world_size=1, strategy=L.Trainer(accelerator="cpu").strategy
@@ -436,8 +437,8 @@ def test_an_architecture_that_counts_on_the_usual_order_gets_it(resnet: str, mon
 
 
 def test_images_scaled_together_are_what_the_processor_makes_of_each(resnet: str) -> None:
-    processor = images.processor(resnet)
-    assert images.scales(processor)
-    noise = np.random.default_rng(1).integers(0, 256, (4, *images.shape(processor), 3), dtype=np.uint8)
-    each = [images.pixels(processor, Image.fromarray(n), do_resize=False, do_center_crop=False) for n in noise]
-    assert torch.allclose(images.unpacked(processor, torch.from_numpy(noise).permute(0, 3, 1, 2)), torch.stack(each), atol=1e-5)
+    processor = decoding.processor(resnet)
+    assert decoding.scales(processor)
+    noise = np.random.default_rng(1).integers(0, 256, (4, *decoding.shape(processor), 3), dtype=np.uint8)
+    each = [decoding.pixels(processor, Image.fromarray(n), do_resize=False, do_center_crop=False) for n in noise]
+    assert torch.allclose(decoding.unpacked(processor, torch.from_numpy(noise).permute(0, 3, 1, 2)), torch.stack(each), atol=1e-5)

@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 from tiny.image_classification import make_resnet, square
 
-from ftlight.data import augment as augmenting
-from ftlight.data import image_files, image_rows, images
-from ftlight.errors import UserError
+from ftlight.tasks.image_classification import augment as augmenting
+from ftlight.tasks.image_classification import containers, decoding
+from ftlight.tasks.image_classification import rows as image_rows
+from ftlight.utils.errors import UserError
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -55,18 +56,18 @@ OPENED = {
 @pytest.mark.parametrize("name", OPENED)
 def test_every_mode_becomes_rgb_and_says_so(name: str) -> None:
     data, colour, done = OPENED[name]
-    image, found = images.decode(data)
+    image, found = decoding.decode(data)
     assert (image.mode, found) == ("RGB", done)
     assert np.abs(np.asarray(image).reshape(-1, 3).astype(int) - colour).max() <= 1
 
 
 def test_gray_of_twelve_bits_has_another_white() -> None:
-    image, done = images.decode(saved(sixteen(4095)), white=4095)
+    image, done = decoding.decode(saved(sixteen(4095)), white=4095)
     assert (image.getpixel((0, 0)), done) == ((255, 255, 255), ["16-bit gray over 4,095"])
 
 
 def test_gray_of_any_range_is_fitted_to_its_own() -> None:
-    image, done = images.decode(saved(Image.fromarray(np.array([[-5.0, 15.0, np.nan]], np.float32)), "TIFF"))
+    image, done = decoding.decode(saved(Image.fromarray(np.array([[-5.0, 15.0, np.nan]], np.float32)), "TIFF"))
     assert [image.getpixel((x, 0))[0] for x in range(3)] == [0, 255, 64]
     assert done == ["32-bit gray over its own range"]
 
@@ -81,14 +82,14 @@ def test_images_are_turned_as_exif_says(orientation: int) -> None:
     how = stored[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image, done = images.decode(saved(upright.transpose(how) if how is not None else upright, exif=exif))
+    image, done = decoding.decode(saved(upright.transpose(how) if how is not None else upright, exif=exif))
     assert np.array_equal(np.asarray(image), np.asarray(upright))
     assert done == (["turned by EXIF"] if orientation > 1 else [])
 
 
 def test_of_an_animation_the_first_frame_is_taken() -> None:
     frames = [Image.new("RGB", (4, 4), c) for c in ("red", "blue")]
-    image, done = images.decode(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    image, done = decoding.decode(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     assert image.getpixel((0, 0)) == (255, 0, 0)
     assert "animated, first frame" in done
 
@@ -126,13 +127,13 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_what_is_no_whole_image_says_why(name: str) -> None:
     data, words = FAULTS[name]
-    with pytest.raises(images.Bad, match=words):
-        images.decode(data)
+    with pytest.raises(decoding.Bad, match=words):
+        decoding.decode(data)
 
 
 def test_too_many_pixels_are_refused_before_decoding() -> None:
-    with pytest.raises(images.Bad, match=r"200 x 200 pixels are more than data.max_pixels: 30,000"):
-        images.header(PHOTO, 30_000)
+    with pytest.raises(decoding.Bad, match=r"200 x 200 pixels are more than data.max_pixels: 30,000"):
+        decoding.header(PHOTO, 30_000)
 
 
 # Preparing
@@ -156,48 +157,48 @@ def test_processors_give_one_size_and_the_one_asked_for(settings: dict[str, Any]
     name = write_processor(tmp_path / "p", **settings)
     own = {"height": 0, "width": 0, **settings.get("crop_size", settings["size"])}
     wanted = own["height"] or own.get("shortest_edge")
-    assert images.shape(images.processor(name)) == (wanted, wanted)
+    assert decoding.shape(decoding.processor(name)) == (wanted, wanted)
     for size in (32, 80):
-        made = images.processor(name, size)
-        assert images.shape(made) == (size, size)
+        made = decoding.processor(name, size)
+        assert decoding.shape(made) == (size, size)
         for shape in ((100, 37), (37, 100), (16, 16)):
-            assert images.pixels(made, Image.new("RGB", shape)).shape == (3, size, size)
+            assert decoding.pixels(made, Image.new("RGB", shape)).shape == (3, size, size)
 
 
 def test_an_image_is_prepared_as_by_hand(tmp_path: Path) -> None:
-    made = images.processor(write_processor(tmp_path / "p", **MOBILE, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.3, 0.4]))
-    image, _ = images.decode(square(4, (90, 70))[1])
+    made = decoding.processor(write_processor(tmp_path / "p", **MOBILE, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.3, 0.4]))
+    image, _ = decoding.decode(square(4, (90, 70))[1])
     small = np.asarray(image.resize((82, 64), Image.Resampling.BILINEAR), dtype=np.float32)[4:60, 13:69]
     wanted = (small / 255 - np.array([0.5, 0.4, 0.3])) / np.array([0.2, 0.3, 0.4])
-    assert np.abs(images.pixels(made, image).numpy() - wanted.transpose(2, 0, 1)).max() < 1e-2
+    assert np.abs(decoding.pixels(made, image).numpy() - wanted.transpose(2, 0, 1)).max() < 1e-2
 
 
 def test_a_size_keeps_the_share_that_is_cut_out() -> None:
-    assert images.sized({**MOBILE, "do_center_crop": True}, 112)["size"] == {"shortest_edge": 128}
-    assert images.sized(VIT, 96) == {"size": {"height": 96, "width": 96}}
+    assert decoding.sized({**MOBILE, "do_center_crop": True}, 112)["size"] == {"shortest_edge": 128}
+    assert decoding.sized(VIT, 96) == {"size": {"height": 96, "width": 96}}
 
 
 def test_a_backbone_without_an_image_processor_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model.backbone: no image processor in .*preprocessor_config.json"):
-        images.processor(str(tmp_path))
+        decoding.processor(str(tmp_path))
 
 
 @pytest.mark.parametrize("settings", [VIT, MOBILE, CONVNEXT, EFFICIENT], ids=lambda s: s["image_processor_type"])
 def test_prepared_pixels_are_kept_as_whole_numbers(settings: dict[str, Any], tmp_path: Path) -> None:
-    made = images.processor(write_processor(tmp_path / "p", **settings))
-    values = images.pixels(made, images.decode(square(4, (90, 70))[1])[0])
-    packed = images.packed(made, values)
+    made = decoding.processor(write_processor(tmp_path / "p", **settings))
+    values = decoding.pixels(made, decoding.decode(square(4, (90, 70))[1])[0])
+    packed = decoding.packed(made, values)
     assert packed is not None
     assert packed.dtype == torch.uint8
-    assert torch.allclose(images.unpacked(made, packed), values, atol=1e-5)
-    assert images.packed(made, values + 1e-3) is None
+    assert torch.allclose(decoding.unpacked(made, packed), values, atol=1e-5)
+    assert decoding.packed(made, values + 1e-3) is None
 
 
 # Augmentation
 
 
 def changed(seed: list[int], level: augmenting.Augment = "strong", flip: augmenting.Flip = "horizontal") -> np.ndarray:
-    image, _ = images.decode(square(7, (60, 40))[1])
+    image, _ = decoding.decode(square(7, (60, 40))[1])
     return np.asarray(augmenting.augment(image, level, flip, (32, 32), 2, np.random.default_rng(seed)))
 
 
@@ -256,7 +257,7 @@ def test_crops_lie_inside_and_keep_their_share() -> None:
     ],
 )
 def test_classes_are_folders(names: list[str], found: dict[str, list[str]]) -> None:
-    divided = image_files.by_class(names)
+    divided = containers.by_class(names)
     assert set(divided) == set(found)
     for split in found.keys() - {"other"}:
         assert [label for _, label in divided[split]] == found[split]
@@ -288,11 +289,11 @@ def test_a_zip_is_read_in_place(tmp_path: Path) -> None:
         archive.writestr("cat/.hidden.jpg", b"x")
         archive.writestr("cat/1.jpg", PHOTO)
     place = str(tmp_path / "a.zip")
-    assert image_files.members(place) == ["cat/1.jpg"]
-    assert image_files.read(place, "cat/1.jpg", "") == PHOTO
+    assert containers.members(place) == ["cat/1.jpg"]
+    assert containers.read(place, "cat/1.jpg", "") == PHOTO
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip"]
-    with pytest.raises(images.Bad, match="no such file"):
-        image_files.read(place, "cat/2.jpg", "")
+    with pytest.raises(decoding.Bad, match="no such file"):
+        containers.read(place, "cat/2.jpg", "")
 
 
 def test_a_zip_with_a_damaged_member_names_it(tmp_path: Path) -> None:
@@ -300,8 +301,8 @@ def test_a_zip_with_a_damaged_member_names_it(tmp_path: Path) -> None:
         archive.writestr("cat/1.jpg", PHOTO)
     whole = (tmp_path / "a.zip").read_bytes()
     (tmp_path / "a.zip").write_bytes(whole.replace(PHOTO[300:310], b"0123456789"))
-    with pytest.raises(images.Bad, match="cannot be read"):
-        image_files.read(str(tmp_path / "a.zip"), "cat/1.jpg", "")
+    with pytest.raises(decoding.Bad, match="cannot be read"):
+        containers.read(str(tmp_path / "a.zip"), "cat/1.jpg", "")
 
 
 def test_the_digest_of_a_folder_sees_names_sizes_and_times(tmp_path: Path) -> None:
@@ -310,7 +311,7 @@ def test_the_digest_of_a_folder_sees_names_sizes_and_times(tmp_path: Path) -> No
     (folder / "1.jpg").write_bytes(PHOTO)
 
     def now() -> str:
-        return image_files.digest(str(tmp_path / "set"), None, "image", "utf-8")
+        return containers.digest(str(tmp_path / "set"), None, "image", "utf-8")
 
     first = now()
     assert first == now()
@@ -324,15 +325,15 @@ def test_pixels_are_those_of_a_stock_processor(tmp_path: Path) -> None:
     from transformers import AutoImageProcessor
 
     name = make_resnet(tmp_path / "resnet")
-    image, _ = images.decode(square(5, (77, 50))[1])
+    image, _ = decoding.decode(square(5, (77, 50))[1])
     stock = AutoImageProcessor.from_pretrained(name)(image, return_tensors="pt")["pixel_values"][0]
-    assert torch.allclose(images.pixels(images.processor(name), image), stock, atol=1e-2)
+    assert torch.allclose(decoding.pixels(decoding.processor(name), image), stock, atol=1e-2)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 252), (0, 40_000)])
 def test_gray_of_32_bits_keeps_its_scale(low: int, high: int) -> None:
     values = np.linspace(low, high, 64, dtype=np.int32).reshape(8, 8)
-    image, _ = images.decode(saved(Image.fromarray(values, "I"), "TIFF"), 1000, 65535)
+    image, _ = decoding.decode(saved(Image.fromarray(values, "I"), "TIFF"), 1000, 65535)
     expected = values if high < 256 else values / 65535 * 255
     assert np.abs(np.asarray(image)[..., 0].astype(float) - expected).max() <= 1
 

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from conftest import toy_rows, write_csv
 
-from ftlight import config, init
 from ftlight.__main__ import main
-from ftlight.errors import UserError
+from ftlight.cli import config, init
+from ftlight.utils.errors import UserError
 
 
 def made(*words: str) -> dict[str, Any]:

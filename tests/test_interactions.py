@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from conftest import write_csv
 
-from ftlight.data.interactions import Event, cuts, in_order, moment, read, read_rows, rows_of, survey, user_text
-from ftlight.errors import UserError
+from ftlight.tasks.retrieval.interactions import Event, cuts, in_order, moment, read, read_rows, rows_of, survey, user_text
+from ftlight.utils.errors import UserError
 
 COLUMNS = ("user", "item", "time", None, None, "utf-8")
 

@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from ftlight import kernels
-from ftlight.errors import UserError
+from ftlight.models import kernels
+from ftlight.utils.errors import UserError
 
 USUAL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32, "max_position_embeddings": 32}
 FAMILIES: dict[str, dict[str, Any]] = {

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from ftlight.data import labels
-from ftlight.errors import UserError
+from ftlight.utils.errors import UserError
 
 
 def encode(values: list[str], kind: labels.Kind, names: list[str], lines: list[int] | None = None) -> list[object]:

@@ -14,10 +14,10 @@ from conftest import WORDS, make_bert, same, save_tokenizer, toy_rows, write_csv
 
 import ftlight
 from ftlight.__main__ import main
-from ftlight.backbone import load_tokenizer
-from ftlight.data import masking
-from ftlight.errors import UserError
-from ftlight.tasks.masked_lm import MaskedData, MaskedLM, specials
+from ftlight.models.loading import load_tokenizer
+from ftlight.tasks.masked_lm import masking
+from ftlight.tasks.masked_lm.task import MaskedData, MaskedLM, specials
+from ftlight.utils.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ import pytest
 import torch
 from conftest import write_csv
 
-from ftlight import TextClassification, memory
+from ftlight import TextClassification
 from ftlight.__main__ import main
-from ftlight.errors import UserError
+from ftlight.training import memory
+from ftlight.utils.errors import UserError
 
 LACK = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 1 GiB")
 WAYS = "ways out: lower data.batch_size or data.tokens_per_batch or data.max_length"

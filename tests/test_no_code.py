@@ -16,11 +16,12 @@ import pytest
 import torch
 from conftest import Run, make_bert
 
-from ftlight import backbone, load
+from ftlight import load
 from ftlight.__main__ import main
-from ftlight.checkpoint import CheckpointIO
-from ftlight.data import images
-from ftlight.errors import UserError
+from ftlight.models import loading
+from ftlight.tasks.image_classification import decoding
+from ftlight.training.checkpoint import CheckpointIO
+from ftlight.utils.errors import UserError
 
 SOURCES = [p for folder in ("ftlight", "scripts", "configs") for p in (Path(__file__).parent.parent / folder).rglob("*.py")]
 Edit = Callable[[Path], Any]
@@ -69,18 +70,18 @@ def change(file: Path, **values: Any) -> None:
 
 def as_config(folder: Path) -> Callable[[], Any]:
     change(folder / "config.json", model_type="never-heard-of", auto_map={"AutoConfig": "code.A", "AutoModel": "code.A"})
-    return lambda: backbone.load_config(str(folder))
+    return lambda: loading.load_config(str(folder))
 
 
 def as_tokenizer(folder: Path) -> Callable[[], Any]:
     change(folder / "config.json", model_type="never-heard-of")
     change(folder / "tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["code.A", "code.A"]})
-    return lambda: backbone.load_tokenizer(str(folder))
+    return lambda: loading.load_tokenizer(str(folder))
 
 
 def as_images(folder: Path) -> Callable[[], Any]:
     change(folder / "preprocessor_config.json", image_processor_type="Own", auto_map={"AutoImageProcessor": "code.A"})
-    return lambda: images.processor(str(folder))
+    return lambda: decoding.processor(str(folder))
 
 
 @pytest.fixture
@@ -119,16 +120,16 @@ def test_code_beside_a_model_that_transformers_knows_is_not_run(folder: Path, ma
     change(folder / "preprocessor_config.json", image_processor_type="ViTImageProcessor", auto_map={"AutoImageProcessor": "code.A"})
     for auto in ("AutoModel", "AutoModelForSequenceClassification"):
         for pretrained in (True, False):
-            assert type(backbone.load(str(folder), auto, pretrained=pretrained)).__module__.startswith("transformers.")
-    assert type(backbone.load_tokenizer(str(folder))).__module__.startswith("transformers.")
-    assert type(images.processor(str(folder))).__module__.startswith("transformers.")
+            assert type(loading.load(str(folder), auto, pretrained=pretrained)).__module__.startswith("transformers.")
+    assert type(loading.load_tokenizer(str(folder))).__module__.startswith("transformers.")
+    assert type(decoding.processor(str(folder))).__module__.startswith("transformers.")
     assert not marker.exists()
 
 
 def test_a_model_type_that_is_not_known(folder: Path) -> None:
     change(folder / "config.json", model_type="never-heard-of")
     with pytest.raises(UserError, match=r"the config.json in .*own cannot be used \(.*never-heard-of"):
-        backbone.load_config(str(folder))
+        loading.load_config(str(folder))
 
 
 @pytest.mark.parametrize("form", ["pickle", "torch"])
@@ -136,15 +137,15 @@ def test_weights_that_are_code_are_refused(form: str, folder: Path, marker: Path
     os.remove(folder / "model.safetensors")
     write(folder / "pytorch_model.bin", form, marker)
     with pytest.raises(UserError, match=r"own: these are no weights that can be read: .*; save them as safetensors$"):
-        backbone.load(str(folder))
+        loading.load(str(folder))
     assert not marker.exists()
 
 
 def test_weights_that_are_a_pickle_of_tensors_load(folder: Path) -> None:
-    weights = backbone.load(str(folder)).state_dict()
+    weights = loading.load(str(folder)).state_dict()
     os.remove(folder / "model.safetensors")
     torch.save(weights, folder / "pytorch_model.bin")
-    again = backbone.load(str(folder)).state_dict()
+    again = loading.load(str(folder)).state_dict()
     assert all(torch.equal(weights[n], again[n]) for n in weights)
     assert os.environ["DISABLE_SAFETENSORS_CONVERSION"] == "1"
 

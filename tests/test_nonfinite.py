@@ -17,9 +17,9 @@ from conftest import still_bert, toy_rows, write_csv
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ftlight import TextClassification, TextData
-from ftlight.errors import UserError
-from ftlight.nonfinite import IN_A_ROW, Fault, Guard
 from ftlight.task import Step
+from ftlight.training.nonfinite import IN_A_ROW, Fault, Guard
+from ftlight.utils.errors import UserError
 
 
 class Odd(TextClassification):

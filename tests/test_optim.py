@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from ftlight import optim
-from ftlight.layers import layer_groups
+from ftlight.models.layers import layer_groups
+from ftlight.training import optim
 
 SIZES = {"vocab_size": 50, "num_labels": 3, "pad_token_id": 0}
 USUAL = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32}

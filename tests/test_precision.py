@@ -11,11 +11,12 @@ from conftest import make_bert
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import nn
 
-from ftlight import Trainer, precision
-from ftlight.data.text import TextData
-from ftlight.errors import UserError
-from ftlight.precision import BF16Master, MasterAdamW
-from ftlight.tasks.text_classification import TextClassification
+from ftlight import Trainer
+from ftlight.tasks.text_classification.data import TextData
+from ftlight.tasks.text_classification.task import TextClassification
+from ftlight.training import precision
+from ftlight.training.precision import BF16Master, MasterAdamW
+from ftlight.utils.errors import UserError
 
 
 def pair(*shape: int, channels_last: bool = False) -> tuple[nn.Parameter, nn.Parameter]:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ftlight import prefix_cache as pc
+from ftlight.freezing import store as pc
 
 # Which stages read stored activations
 

@@ -23,10 +23,11 @@ from tiny.question_answering import squad as write_squad
 
 import ftlight
 from ftlight.__main__ import main
-from ftlight.backbone import load_tokenizer
-from ftlight.data import contexts, squad
-from ftlight.errors import UserError
-from ftlight.tasks.question_answering import QAData, QuestionAnswering
+from ftlight.models.loading import load_tokenizer
+from ftlight.tasks.question_answering import readers as squad
+from ftlight.tasks.question_answering import windows as contexts
+from ftlight.tasks.question_answering.task import QAData, QuestionAnswering
+from ftlight.utils.errors import UserError
 
 CONTEXT = "the money is in the red parcel , not in the blue parcel"
 COLUMNS = {"question": "question", "context": "context", "answer": "answer", "answer_start": "answer_start"}
@@ -380,7 +381,7 @@ def test_long_contexts_take_no_more_memory_than_a_window_a_row(training: bool, t
     parts, gradients = run()
     assert windows > 12 >= max(seen)
     assert sum(seen) == windows * (1 + training)  # computed again only where that saves memory
-    monkeypatch.setattr("ftlight.tasks.question_answering.AT_ONCE", windows)
+    monkeypatch.setattr("ftlight.tasks.question_answering.task.AT_ONCE", windows)
     whole, expected = run()
     assert seen[-1] == windows
     torch.testing.assert_close(parts, whole)

@@ -15,12 +15,16 @@ import torch
 from conftest import make_bert, toy_rows, write_csv
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
-from ftlight import Trainer, checkpoint, cli, prefix_cache, tracking
+from ftlight import Trainer
 from ftlight.__main__ import main
-from ftlight.data.text import TextData
-from ftlight.errors import UserError
-from ftlight.stops import AGAIN, Stopped
-from ftlight.tasks.text_classification import TextClassification
+from ftlight.cli import parser
+from ftlight.freezing import store as prefix_cache
+from ftlight.run import loggers
+from ftlight.tasks.text_classification.data import TextData
+from ftlight.tasks.text_classification.task import TextClassification
+from ftlight.training import checkpoint
+from ftlight.training.signals import AGAIN, Stopped
+from ftlight.utils.errors import UserError
 
 THAW = [{"train": "head", "steps": 2}, {"train": "last:1", "steps": 2}, {"train": "all"}]
 
@@ -267,7 +271,7 @@ def test_ctrl_c_before_training(when: str, drops: str, rows: dict[str, str], mon
     def interrupted(*rest: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TextData, "setup", interrupted) if when == "data" else monkeypatch.setattr(cli, "run_verb", interrupted)
+    monkeypatch.setattr(TextData, "setup", interrupted) if when == "data" else monkeypatch.setattr(parser, "run_verb", interrupted)
     old = signal.getsignal(signal.SIGINT)
     words = ["fit", "--model", "TextClassification", "--model.backbone", drops, "--data.train", rows["train"], "--run", "r"]
     assert main([*words, "--trainer.accelerator", "cpu"]) == 130
@@ -395,6 +399,6 @@ def test_a_full_disk_under_the_metrics_is_a_line(begun: Path, monkeypatch: pytes
     def full(*rest: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "r/metrics.csv")
 
-    monkeypatch.setattr(tracking.MetricsFile, "log_metrics", full)
+    monkeypatch.setattr(loggers.MetricsFile, "log_metrics", full)
     assert main(["fit", "--resume", "r", "--trainer.max_epochs", "2"]) == 2
     assert "r/metrics.csv: No space left on device; make room, then go on: python -m ftlight fit --resume" in capsys.readouterr().err

@@ -20,10 +20,10 @@ from tiny.retrieval import interactions, items
 
 import ftlight
 from ftlight.__main__ import main
-from ftlight.data.catalogue import read_items, read_pairs
-from ftlight.data.retrieval import RetrievalData
-from ftlight.errors import UserError
-from ftlight.tasks.retrieval import Retrieval, contrast
+from ftlight.tasks.retrieval.catalogue import read_items, read_pairs
+from ftlight.tasks.retrieval.data import RetrievalData
+from ftlight.tasks.retrieval.task import Retrieval, contrast
+from ftlight.utils.errors import UserError
 
 EVENTS = {"items": "items.csv", "item": "movieId", "text": ["title", "genres"], "user": "userId", "time": "timestamp", "held_out": 3}
 PAIRS = [
@@ -242,7 +242,7 @@ def test_a_run_that_is_moved_measures_the_same(recommended: Path, monkeypatch: p
     """And leaves out the untuned figures where the pre-trained weights are not."""
     monkeypatch.chdir(recommended)
     before = scores(recommended / "run")
-    monkeypatch.setattr("ftlight.tasks.retrieval.CELLS", 70)  # two queries at once
+    monkeypatch.setattr("ftlight.tasks.retrieval.task.CELLS", 70)  # two queries at once
     moved = tmp_path / "moved"
     shutil.copytree("run", moved)
     assert main(["test", str(moved)]) == 0

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ftlight import config
-from ftlight.errors import UserError
-from ftlight.schedule import HEAD_LR, PROBE, THAW, WORDS, Shape, Stage, default_rate, expand, rate, read, select, shape, starts
+from ftlight.cli import config
+from ftlight.freezing.schedule import HEAD_LR, PROBE, THAW, WORDS, Shape, Stage, default_rate, expand, rate, read, select, shape, starts
+from ftlight.utils.errors import UserError
 
 FORMS: tuple[Shape, ...] = ("linear", "cosine", "constant")
 LAYERS = {

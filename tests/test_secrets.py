@@ -11,8 +11,8 @@ import pytest
 import yaml
 from conftest import Run, toy_rows, write_csv
 
-from ftlight import secrets
 from ftlight.__main__ import main
+from ftlight.utils import secrets
 
 SECRET, SHORT, INHERITED = "sk-1234567890abcdef", "Xy7", "wandb-key-from-outside"
 MODULE = """

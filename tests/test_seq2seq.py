@@ -15,12 +15,12 @@ from conftest import make_bert, save_tokenizer, write_csv
 from tiny.seq2seq import orders
 
 from ftlight.__main__ import main
-from ftlight.data import pairs
-from ftlight.data.pairs import Seq2SeqData
-from ftlight.encoder_decoder import shifted, two_of_one
-from ftlight.errors import UserError
-from ftlight.layers import layer_groups
-from ftlight.tasks.seq2seq import Seq2Seq, drawn
+from ftlight.models.layers import layer_groups
+from ftlight.tasks.seq2seq import data as pairs
+from ftlight.tasks.seq2seq.data import Seq2SeqData
+from ftlight.tasks.seq2seq.encoder_decoder import shifted, two_of_one
+from ftlight.tasks.seq2seq.task import Seq2Seq, drawn
+from ftlight.utils.errors import UserError
 
 KINDS = ["bert", "t5", "bart", "m2m"]
 pytestmark = pytest.mark.filterwarnings("ignore:Version v4.12.0")  # of EncoderDecoderModel given labels, as an oracle

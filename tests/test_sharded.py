@@ -12,9 +12,10 @@ from conftest import toy_rows, write_csv
 from lightning.pytorch.strategies import ModelParallelStrategy
 from together import together
 
-from ftlight import TextClassification, TextData, Trainer, checkpoint
+from ftlight import TextClassification, TextData, Trainer
 from ftlight.__main__ import main
-from ftlight.errors import UserError
+from ftlight.training import checkpoint
+from ftlight.utils.errors import UserError
 
 THAW = [{"train": "head", "steps": 4}, {"train": "last:1", "steps": 3}, {"train": "all"}]
 

@@ -10,24 +10,24 @@ from typing import Any
 import pytest
 from jsonargparse import ArgumentError, ArgumentParser
 
-from ftlight import config, lookup, signatures, values
-from ftlight.help import kind
+from ftlight.cli import classes, config, options, values
+from ftlight.cli.help import kind
 
-SHIPPED = [f"ftlight.tasks.{stem}.{name}" for stem, name in zip(lookup.task_files(), lookup.task_names(), strict=True)]
-DATA = sorted({str(lookup.find_class(task).data_module) for task in SHIPPED})  # type: ignore[attr-defined]
+SHIPPED = [f"ftlight.tasks.{stem}.{name}" for stem, name in zip(classes.task_files(), classes.task_names(), strict=True)]
+DATA = sorted({str(classes.find_class(task).data_module) for task in SHIPPED})  # type: ignore[attr-defined]
 ALL = [*SHIPPED, *DATA, config.TRAINER, "ftlight.data.module.DataModule", "ftlight.task.Task", "lightning.Trainer"]
 
 
-def told(path: str) -> signatures.Described | None:
-    return signatures.describe(*path.rpartition(".")[::2])
+def told(path: str) -> options.Described | None:
+    return options.describe(*path.rpartition(".")[::2])
 
 
 @pytest.mark.parametrize("path", ALL)
 def test_source_and_parser_agree(path: str) -> None:
-    found, cls = told(path), lookup.find_class(path)
+    found, cls = told(path), classes.find_class(path)
     assert found is not None
-    assert (found.path, found.data_module) == (lookup.class_path(cls), getattr(cls, "data_module", None))
-    parsed = lookup.parsed(cls)
+    assert (found.path, found.data_module) == (classes.class_path(cls), getattr(cls, "data_module", None))
+    parsed = classes.parsed(cls)
     assert [o.name for o in found.options] == [o.name for o in parsed]
     for option, other in zip(found.options, parsed, strict=True):
         assert (option.default, option.help) == (other.default, other.help), option.name
@@ -47,7 +47,7 @@ def says(parser: ArgumentParser, name: str, value: Any) -> str:
 def test_values_are_refused_with_the_words_of_the_parser(path: str) -> None:
     found, parser = told(path), ArgumentParser(exit_on_error=False)
     assert found is not None
-    parser.add_class_arguments(lookup.find_class(path), "c", fail_untyped=False)
+    parser.add_class_arguments(classes.find_class(path), "c", fail_untyped=False)
     refused = 0
     for option in found.options:
         for value in ("fast", "meen", "skipp", "Auto", "warn", "true", "no", "null", "nan", "1e-4", "2.5", 2.5, "3", 3, 2.0):
@@ -140,7 +140,7 @@ def test_own_classes(own: str) -> None:
     assert "lr" not in names  # given
     assert {o.name: (o.type, o.default, o.help) for o in plain.options}["sharpness"] == ("float", 1.0, "how sharp.")
     assert [o.name for o in bare.options] == names
-    assert bare.data_module == "ftlight.data.text.TextData"
+    assert bare.data_module == "ftlight.tasks.text_classification.data.TextData"
     assert [(o.name, o.type) for o in through.options] == [("only", "int | None")]
     assert through.data_module == "mine.Data"
 

@@ -15,9 +15,10 @@ import pytest
 import seqeval.metrics as judge
 from seqeval.metrics.sequence_labeling import get_entities
 
-from ftlight.data import entities, spans
-from ftlight.errors import UserError
 from ftlight.metrics import spans as metrics
+from ftlight.tasks.token_classification import readers as entities
+from ftlight.tasks.token_classification import tags as spans
+from ftlight.utils.errors import UserError
 
 TYPES = ["LOC", "MISC", "PER"]
 

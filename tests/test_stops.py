@@ -16,8 +16,8 @@ from forked import Done, command
 from test_resume import differences, everything
 from together import together
 
-from ftlight import checkpoint
-from ftlight.stops import AGAIN
+from ftlight.training import checkpoint
+from ftlight.training.signals import AGAIN
 
 TESTS = Path(__file__).parent
 CALLBACK = """

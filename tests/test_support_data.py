@@ -9,7 +9,7 @@ from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
-from ftlight.backbone import locate
+from ftlight.models.loading import locate
 
 FOLDER = Path(__file__).parent.parent / "configs" / "support"
 SPLITS = {s: list(csv.DictReader((FOLDER / f"{s}.csv").open(encoding="utf-8"))) for s in ("train", "validation", "test")}

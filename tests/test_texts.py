@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ftlight.errors import UserError
 from ftlight.metrics import texts
+from ftlight.utils.errors import UserError
 
 REAL = [
     (

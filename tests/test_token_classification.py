@@ -21,10 +21,11 @@ from torch import nn
 
 import ftlight
 from ftlight.__main__ import main
-from ftlight.backbone import load_tokenizer
-from ftlight.data import spans, windows
-from ftlight.errors import UserError
-from ftlight.tasks.token_classification import TokenClassification, TokenData, tag_names
+from ftlight.models.loading import load_tokenizer
+from ftlight.tasks.token_classification import tags as spans
+from ftlight.tasks.token_classification import windows
+from ftlight.tasks.token_classification.task import TokenClassification, TokenData, tag_names
+from ftlight.utils.errors import UserError
 
 TEXTS = [" ".join(WORDS), "Where is my parcel? It's late, (very) late. Parcel 17/3: broken...", "money\nmoney  refund\t!!", "", "x" * 40]
 

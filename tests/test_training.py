@@ -19,7 +19,7 @@ from conftest import Run, same, still_bert, toy_rows, write_csv
 
 from ftlight import TextClassification, TextData, Trainer, load
 from ftlight.__main__ import main
-from ftlight.errors import UserError
+from ftlight.utils.errors import UserError
 
 
 def build(backbone: str, train: str, **model: Any) -> tuple[TextClassification, TextData]:
@@ -154,7 +154,7 @@ def test_class_weights_balance(bert: str, tmp_path: Path) -> None:
 
 
 def test_rates_follow_the_formula(bert: str, toy: str, tmp_path: Path) -> None:
-    from ftlight.schedule import shape
+    from ftlight.freezing.schedule import shape
 
     seen: list[dict[str, float]] = []
 

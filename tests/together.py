@@ -20,7 +20,7 @@ from typing import Any
 import lightning as L
 from test_resume import run
 
-from ftlight.stops import Stopped
+from ftlight.training.signals import Stopped
 
 
 class SignalAt(L.Callback):

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ftlight.errors import UserError
+from ftlight.utils.errors import UserError
 
 LEAST = 100  # rows of a split from which on nearly all being in train is no try-out and no chance
 

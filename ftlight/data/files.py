@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ftlight.errors import UserError, listing, nearest
+from ftlight.utils.errors import UserError, listing, nearest
 
 Row = dict[str, Any]
 Unit = Literal["line", "paragraph"]

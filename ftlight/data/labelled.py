@@ -12,7 +12,7 @@ import torch
 
 from ftlight.data import files, labels, tables
 from ftlight.data.module import DataModule
-from ftlight.errors import UserError, listing
+from ftlight.utils.errors import UserError, listing
 
 
 def label_text(value: Any, place: str, line: int, column: str) -> str:

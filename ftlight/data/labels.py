@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from ftlight.errors import UserError, listing
+from ftlight.utils.errors import UserError, listing
 
 Kind = Literal["single", "multi", "regression"]
 SEPARATOR = "|"

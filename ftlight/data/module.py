@@ -13,10 +13,10 @@ import numpy as np
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from ftlight.backbone import check_tokenizer, load_tokenizer
 from ftlight.data import duplicates, files, sampling, tables
 from ftlight.data.tables import Columns as Columns
-from ftlight.errors import UserError
+from ftlight.models.loading import check_tokenizer, load_tokenizer
+from ftlight.utils.errors import UserError
 
 SPLITS = {"fit": ("train", "validation", "test"), "validate": ("validation",), "test": ("test",), "predict": ()}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
-from ftlight.errors import UserError
+from ftlight.utils.errors import UserError
 
 WINDOW = 50  # batches that are sorted by length together: 6 % padding where a random order has 190 % (short texts)
 

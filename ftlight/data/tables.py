@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from ftlight.parts import replacing, sweep
+from ftlight.utils.atomic import replacing, sweep
 
 Columns = dict[str, list[Any]]
 SIZE = 1000  # rows of a batch

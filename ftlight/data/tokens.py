@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftlight.backbone import beside, load_config, load_tokenizer
-from ftlight.errors import UserError
+from ftlight.models.loading import beside, load_config, load_tokenizer
+from ftlight.utils.errors import UserError
 
 
 def max_length(name: str, trained: bool = True) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ftlight.errors import UserError
+from ftlight.utils.errors import UserError
 
 ORDER = 4  # BLEU's longest n-grams, in words
 KINDS = ("rouge1", "rouge2", "rougeL", "rougeLsum")

@@ -34,9 +34,9 @@ from overhead import PRECISION, Clock, report, timing
 from torch import Tensor
 
 import ftlight
-from ftlight import screen
-from ftlight.data.chats import ChatData, padded
-from ftlight.tasks.causal_lm import CausalLM
+from ftlight.run import console as screen
+from ftlight.tasks.causal_lm.data import ChatData, padded
+from ftlight.tasks.causal_lm.task import CausalLM
 
 WARM = 6  # steps of the warm-up
 VARIANTS: dict[str, dict[str, str]] = {"ftlight": {}, "padded": {}, "padded, grouped": {"train_sampling_strategy": "group_by_length"}}

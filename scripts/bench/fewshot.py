@@ -43,7 +43,7 @@ def words(entry: str) -> tuple[str, list[str]]:
 def zero_shot(config: dict[str, Any], options: list[str]) -> Cell:
     """Accuracy on the test file before any training."""
     import ftlight
-    from ftlight.data.text import TextData
+    from ftlight.tasks.text_classification.data import TextData
 
     given = dict(zip((o.removeprefix("--data.") for o in options[::2]), options[1::2], strict=True))
     model = {k: v for k, v in config["model"].items() if k != "task"}
@@ -72,7 +72,7 @@ def fit(config: str, options: list[str], draw: int, run: Path) -> Cell:
 
 def rows_of(config: dict[str, Any], options: list[str], draw: int) -> dict[str, Any]:
     """The rows of a draw as ftlight trains on them, and the test's."""
-    from ftlight.data.text import TextData
+    from ftlight.tasks.text_classification.data import TextData
 
     given = dict(zip((o.removeprefix("--data.") for o in options[::2]), options[1::2], strict=True))
     data = TextData(**given, shots=config["data"]["shots"], split_seed=draw, tokenizer=config["model"]["backbone"])
@@ -81,7 +81,7 @@ def rows_of(config: dict[str, Any], options: list[str], draw: int) -> dict[str, 
 
 def setfit(python: str, config: dict[str, Any], options: list[str], draw: int, folder: Path) -> Cell:
     """SetFit on the rows of a draw, in a process of another Python."""
-    from ftlight import backbone
+    from ftlight.models import loading as backbone
 
     task = {**rows_of(config, options, draw), "backbone": backbone.locate(config["model"]["backbone"]), "seed": draw}
     source, result = folder / f"setfit-{draw}.json", folder / f"setfit-{draw}-result.json"

@@ -35,8 +35,9 @@ import torch
 from transformers import AutoTokenizer
 
 import ftlight
-from ftlight import backbone, freezing
 from ftlight.data import tokens
+from ftlight.freezing import callback
+from ftlight.models import loading
 
 TARGETS = {"head": 100, "last:1": 6, "last:2": 3}  # times as fast as full fine-tuning, with the cache
 VARIANTS = {"full": ("all", False)} | {f"{word}{', cached' * on}": (word, on) for word in TARGETS for on in (False, True)}
@@ -92,7 +93,7 @@ class Lane(L.Callback):
     def on_train_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Ends the step; a cache that is off where it is asked for, or on where it is not, is no measurement."""
         self.steps.append(now() - self.begun)
-        store = freezing.of(trainer).cached.store
+        store = callback.of(trainer).cached.store
         if (store is not None) != self.cache:
             raise SystemExit(f"{task.schedule}: the cache is {'off' if self.cache else 'on'}")
         self.file = store.path if store is not None else Path()
@@ -144,10 +145,10 @@ def report_steps(options: argparse.Namespace, lanes: dict[str, Lane]) -> None:
 
 def report_bytes(options: argparse.Namespace, lanes: dict[str, Lane]) -> None:
     """Prints the size of each file against the prediction."""
-    tokenizer = AutoTokenizer.from_pretrained(backbone.locate(options.backbone))
+    tokenizer = AutoTokenizer.from_pretrained(loading.locate(options.backbone))
     texts = lanes["full"].data.raw("train")["text"][:]
     encoded = tokenizer(texts, truncation=True, max_length=tokens.max_length(options.backbone))["input_ids"]
-    count, width = sum(map(len, encoded)), backbone.width(options.backbone)
+    count, width = sum(map(len, encoded)), loading.width(options.backbone)
     print(f"\n{len(texts):,} rows, {count:,} tokens, width {width}\n{'':10}{'bytes on disk':>16}{'predicted':>16}{'difference':>12}")
     for name in TARGETS:
         size, expected = lanes[f"{name}, cached"].file.stat().st_size, (len(texts) if name == "head" else count) * width * 4

@@ -40,10 +40,10 @@ from overhead import Clock, timing
 from torch import nn
 
 import ftlight
-from ftlight import screen
-from ftlight.data.chats import ChatData, padded
 from ftlight.data.module import DataModule
-from ftlight.tasks.causal_lm import CausalLM
+from ftlight.run import console as screen
+from ftlight.tasks.causal_lm.data import ChatData, padded
+from ftlight.tasks.causal_lm.task import CausalLM
 
 SHAPES = {"bert": (768, 12, 30522), "llama": (1152, 26, 32768)}  # width, layers, tokens: 110 and 0.5 billion parameters
 TINY = {"bert": (64, 1, 600), "llama": (64, 1, 600)}

@@ -165,7 +165,7 @@ def sha(data: Any) -> str:
 
 def result(folder: Path) -> dict[str, Any]:
     """What a run has left: hashes of its state, the rows of each step, metrics."""
-    from ftlight import checkpoint
+    from ftlight.training import checkpoint
 
     last, best = (checkpoint.load(folder / "checkpoints" / f"{name}.ckpt") for name in ("last", "best"))
     steps = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
@@ -181,7 +181,7 @@ def result(folder: Path) -> dict[str, Any]:
 
 def readable(folder: Path) -> bool:
     """Whether there is a whole checkpoint, or there never was one."""
-    from ftlight import checkpoint
+    from ftlight.training import checkpoint
 
     files = list((folder / "checkpoints").glob("*.ckpt"))
     states = [f for f in files if f.name in ("last.ckpt", "previous.ckpt")]
@@ -226,7 +226,7 @@ def main() -> None:
     temporary = Path(tempfile.mkdtemp(dir=options.tmpdir if Path(options.tmpdir).is_dir() else None))
     os.environ.update(FTLIGHT_CACHE=str(home / "cache"), HF_DATASETS_CACHE=str(home / "datasets"))
     make_data(home)
-    from ftlight import callbacks, cli, summary, trainer  # noqa: F401  what every process needs
+    from ftlight.trainer import trainer  # noqa: F401  what every process needs
 
     began = time.monotonic()
     if (code := wait(start(home, home / "whole", temporary), lambda: False)) != 0:

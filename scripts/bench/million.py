@@ -54,7 +54,7 @@ def make_model(backbone: str, folder: Path) -> None:
     """Writes a tiny BERT with the tokenizer of a backbone."""
     import transformers
 
-    from ftlight.backbone import load_tokenizer
+    from ftlight.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(backbone)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -29,9 +29,13 @@ import torch
 from torch import Tensor, nn
 
 import ftlight
-from ftlight import backbone, optim, resume, schedule, screen
 from ftlight.data import files
-from ftlight.layers import layer_groups
+from ftlight.freezing import schedule
+from ftlight.models import loading
+from ftlight.models.layers import layer_groups
+from ftlight.run import console as screen
+from ftlight.trainer import resume
+from ftlight.training import optim
 
 WARM = 10  # batches of the warm-up
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
@@ -206,7 +210,7 @@ def tiny(folder: Path) -> str:
     name = "sentence-transformers/all-MiniLM-L6-v2"
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(vocab_size=30522, **sizes)).save_pretrained(folder)
-    backbone.load_tokenizer(name).save_pretrained(folder)
+    loading.load_tokenizer(name).save_pretrained(folder)
     return str(folder)
 
 

@@ -27,7 +27,8 @@ from memory import Peak
 from overhead import PRECISION, Clock
 
 import ftlight
-from ftlight import backbone, screen
+from ftlight.models import loading
+from ftlight.run import console as screen
 
 WARM = 2  # batches of a turn that are not timed
 LENGTHS, BATCHES, LAYERS = (32, 64, 128, 256, 512), (8, 16, 32, 64, 128), (0, 1, 2, 3, 4, 5, 6)
@@ -65,7 +66,7 @@ def make(options: argparse.Namespace, point: Point, steps: int) -> tuple[ftlight
 
 def unlimited(folder: str | Path, name: str) -> str:
     """A copy of a backbone that takes as many tokens as it has positions, not those that it was trained with. Returns its folder."""
-    shutil.copytree(backbone.locate(name), folder, ignore=shutil.ignore_patterns("sentence_bert_config.json"))
+    shutil.copytree(loading.locate(name), folder, ignore=shutil.ignore_patterns("sentence_bert_config.json"))
     return str(folder)
 
 

@@ -43,7 +43,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
 import ftlight
-from ftlight import screen
+from ftlight.run import console as screen
 
 EPOCHS, BATCH, ROWS, LR, RISE = 6, 8, 48, 1e-2, 0.1
 STEPS = EPOCHS * ROWS // BATCH

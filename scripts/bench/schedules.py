@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 
 import lightning as L
 
-from ftlight import freezing
+from ftlight.freezing import callback
 
 SCHEDULES = {word: ["--model.unfreeze", word] for word in ("all", "head", "last:2", "lp_ft", "gradual")}
 SCHEDULES |= {"layer_decay 0.9": ["--model.layer_decay", "0.9"], "lora": ["--model.peft", "lora"]}
@@ -64,7 +64,7 @@ class Share(L.Callback):
 
     def on_train_batch_end(self, trainer: Any, task: Any, *rest: Any) -> None:
         """Counts at the first step of a stage."""
-        stage = freezing.of(trainer).stage
+        stage = callback.of(trainer).stage
         if stage != self.stage:
             sizes = [(p.numel(), p.requires_grad) for p in task.model.parameters()]
             self.largest = max(self.largest, sum(n for n, trains in sizes if trains) / sum(n for n, _ in sizes))

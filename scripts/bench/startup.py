@@ -84,7 +84,7 @@ def commands(options: argparse.Namespace, home: Path) -> dict[str, tuple[list[st
     fit = ["-m", "ftlight", "fit"]
     step = [*fit, "-c", "good.yaml", "--trainer.accelerator", "cpu", "--trainer.callbacks", "[{class_path: startup.FirstStep}]"]
     lost = [*fit, "-c", "good.yaml", "--data.train", "none.csv"]
-    from ftlight.backbone import locate
+    from ftlight.models.loading import locate
 
     own = [str(Path(__file__).absolute()), "--bare", locate(options.backbone)]
     return {

@@ -35,10 +35,10 @@ from overhead import PRECISION
 from torch import Tensor, nn
 
 import ftlight
-from ftlight import screen
-from ftlight.caching import evaluating
 from ftlight.data import sampling
-from ftlight.layers import layer_groups
+from ftlight.freezing.cache import evaluating
+from ftlight.models.layers import layer_groups
+from ftlight.run import console as screen
 
 VARIANTS = ("ftlight head", "ftlight full", "transformers head", "transformers full")
 Data = dict[str, ftlight.TextData]

@@ -1,0 +1,97 @@
+"""Images to one label, several labels or a number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from ftlight.data.module import DataModule
+from ftlight.tasks.classification import Classification
+from ftlight.tasks.image_classification import decoding
+from ftlight.tasks.image_classification.data import ImageData
+from ftlight.utils.errors import UserError
+
+CONVOLUTIONAL = 5e-4  # learning rate of nets with batch normalisation; others have that of their width
+
+DROPOUT = 0.2
+SMALL = 64  # pixels of the sides of an image to try a model on
+
+
+class ImageClassification(Classification):
+    """Classifies images, with one label, several, or a number as the answer.
+
+    Args:
+        backbone: pre-trained model: a hub id (OWNER/NAME) or a local folder.
+        batch_norm: frozen keeps the pre-trained statistics of batch normalisation in layers that train; train follows the
+            batches, for large data unlike the pre-training's.
+        dropout: share of the features dropped before the head, where the architecture drops any; if not given its own, but at
+            most 0.2 (MobileNets come with 0.8, which was the share kept).
+        base: options of Classification.
+    """
+
+    data_module = "ftlight.tasks.image_classification.data.ImageData"
+
+    def __init__(
+        self, backbone: str, *, batch_norm: Literal["frozen", "train"] = "frozen", dropout: float | None = None, **base: Any
+    ) -> None:
+        super().__init__(backbone, **base)
+        if dropout is not None and not 0 <= dropout < 1:
+            raise UserError(f"model.dropout: {dropout} is not a share; give 0 to below 1, for example 0.2")
+        self.batch_norm = batch_norm
+        self.model = self.native("AutoModelForImageClassification")
+        inside = {id(m) for m in self.model.base_model.modules()}  # type: ignore[union-attr]
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout) and id(module) not in inside:
+                module.p = min(module.p, DROPOUT) if dropout is None else dropout
+        self.norms = [m for m in self.model.modules() if isinstance(m, _NormBase)]
+        if self.norms and not self.lr_given:
+            self.lr = CONVOLUTIONAL
+        # convolutions are nearly twice as fast where colours lie side by side
+        self.channels_last = bool(self.norms) and _takes_channels_last(self.model)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Logits ``[rows, labels]``, or values ``[rows]`` for regression.
+
+        Args:
+            inputs: ``pixel_values``, ``float [rows, 3, height, width]``.
+        """
+        if self.channels_last:
+            inputs = {k: v.contiguous(memory_format=torch.channels_last) for k, v in inputs.items()}
+        return super().forward(inputs)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Keeps the statistics of batch normalisation, whose scale and shift still train."""
+        if self.batch_norm == "frozen" and self.pretrained:  # random layers have no statistics to keep
+            for norm in self.norms:
+                norm.training = False
+
+    def describe(self) -> str:
+        """Kind and size of the images."""
+        height, width = decoding.shape(self.data.processor) if isinstance(self.data, ImageData) else (0, 0)
+        return f"{self.kind}, native head, {height} x {width} pixels"
+
+    def export(self, folder: Path, data: DataModule) -> str:
+        """Writes a transformers folder with its image processor."""
+        assert isinstance(data, ImageData)
+        self.write_labels(folder)
+        self.model.save_pretrained(folder)  # type: ignore[operator]
+        data.processor.save_pretrained(folder)
+        return 'from transformers import pipeline\npipeline("image-classification", FOLDER)(images)  # paths or PIL images, in RGB'
+
+
+def _takes_channels_last(model: Any) -> bool:
+    """Whether a model computes on images whose colours lie side by side, forwards and backwards; some count on the usual order."""
+    training = model.training
+    images = torch.zeros(2, getattr(model.config, "num_channels", 3), SMALL, SMALL).contiguous(memory_format=torch.channels_last)
+    try:
+        with torch.enable_grad():
+            model.eval()(pixel_values=images).logits.sum().backward()
+    except (RuntimeError, ValueError):
+        return False
+    finally:
+        model.train(training).zero_grad()
+    return True

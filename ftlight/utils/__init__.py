@@ -1,0 +1,1 @@
+"""What needs nothing else of ftlight: errors, files, text."""
