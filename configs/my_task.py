@@ -4,8 +4,8 @@ import torch
 from torch.nn import functional as F
 
 from ftlight.metrics.intervals import bootstrap
-from ftlight.models.loading import Pooled
-from ftlight.task import Evidence, Step, Task
+from ftlight.models.pooling import Pooled
+from ftlight.task import EvaluationResult, Step, Task
 
 
 class Ordinal(Task):
@@ -16,7 +16,7 @@ class Ordinal(Task):
         base: options of Task.
     """
 
-    data_module = "ftlight.tasks.text_classification.data.TextData"
+    data_module = "ftlight.TextData"
     score, monitor, mode = "mae", "val/mae", "min"
 
     def __init__(self, backbone: str, **base):
@@ -32,7 +32,7 @@ class Ordinal(Task):
     def measure(self, outputs, targets, rows):
         off = (outputs.gt(0.5).sum(1) - targets).abs().double()
         ends = bootstrap(torch.stack([off, torch.ones_like(off)], 1), lambda sums: float(sums[0] / sums[1]))
-        return Evidence({"mae": off.mean().item(), "accuracy": (off == 0).double().mean().item()}, len(off), {"mae": ends})
+        return EvaluationResult({"mae": off.mean().item(), "accuracy": (off == 0).double().mean().item()}, len(off), {"mae": ends})
 
     def decode(self, outputs, rows):
         sure = (outputs - 0.5).abs().amin(1) + 0.5

@@ -15,7 +15,6 @@ import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch import Tensor, nn
 
-from ftlight.cli.classes import options
 from ftlight.data.module import DataModule
 from ftlight.freezing import schedule
 from ftlight.freezing.cache import Cache
@@ -51,7 +50,7 @@ class Step(NamedTuple):
     weight: float | None = None
 
 
-class Evidence(NamedTuple):
+class EvaluationResult(NamedTuple):
     """What an evaluation showed.
 
     Attributes:
@@ -135,7 +134,7 @@ class Task(L.LightningModule):
         self.schedule, self.cache, self.cache_gb, self.kernels = schedule.read(unfreeze), cache, cache_gb, kernels
         self.total_steps = 0
         self.fed_by: DataModule | None = None
-        self.evidence: dict[str, Evidence] = {}
+        self.evidence: dict[str, EvaluationResult] = {}
         self._seen = nn.ModuleDict({"val": Collected(), "test": Collected()})
         self.train_losses: list[Tensor] = []  # of the epoch so far
         self._losses: dict[str, list[Tensor]] = {}
@@ -169,7 +168,7 @@ class Task(L.LightningModule):
         """What validation, test and prediction run on a batch: :meth:`step`, unless there is something to generate."""
         return self.step(batch)
 
-    def measure(self, outputs: Any, targets: Any, rows: Sequence[Mapping[str, Any]]) -> Evidence:
+    def measure(self, outputs: Any, targets: Any, rows: Sequence[Mapping[str, Any]]) -> EvaluationResult:
         """Measures all outputs of an evaluation.
 
         Args:
@@ -269,8 +268,9 @@ class Task(L.LightningModule):
 
     def _explained(self, trains: bool = True) -> contextlib.AbstractContextManager[None]:
         """Says what to do where the device has not enough memory."""
-        ours = isinstance(self.data, DataModule)
-        return memory.explained(lambda: memory.words(self._size, options(type(self.data)) if ours else (), trains))
+        data: Any = self.data
+        known = [o for o in memory.SMALLER if isinstance(data, DataModule) and hasattr(data, o)]
+        return memory.explained(lambda: memory.words(self._size, known, trains))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Gathers a validation batch."""

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from ftlight.__main__ import main
 
+ROOT = Path(__file__).resolve().parents[1]
 WORDS = (
     "the a my is was not and to of for in on it i you we they order parcel refund money card broken late lost new cancel "
     "return where when how please thanks good bad great awful fine movie plot film happy sad blue red green small large one two"

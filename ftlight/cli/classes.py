@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from ftlight.cli import moved, source
 from ftlight.cli import options as signatures
-from ftlight.cli import source
 from ftlight.cli.options import Described, Option
+from ftlight.tasks import HOMES
 from ftlight.utils.errors import UserError, listing, nearest
-
-TASKS, DATA = (Path(__file__).parent / name for name in ("tasks", "data"))
-
-
-def task_files() -> list[str]:
-    """Names of the modules in ``ftlight/tasks``: one file, one task."""
-    return sorted(p.stem for p in TASKS.glob("*.py") if p.stem != "__init__")
 
 
 def task_names() -> list[str]:
-    """Names of the shipped tasks: in each file the class of the same name, whatever its capitals."""
-    found = []
-    for stem in task_files():
-        names = re.findall(r"^class (\w+)", (TASKS / f"{stem}.py").read_text(encoding="utf-8"), re.M)
-        found += [name for name in names if name.lower() == stem.replace("_", "")]
-    return found
+    """Names of the shipped tasks."""
+    return [name for name, home in HOMES.items() if home.endswith(".task")]
+
+
+def public(path: str) -> str:
+    """The public name of a shipped class, whatever module it is or was in; any other path as it is.
+
+    >>> public("ftlight.data.text.TextData"), public("my_task.Mine")
+    ('ftlight.TextData', 'my_task.Mine')
+    """
+    name = path.rpartition(".")[2]
+    return f"ftlight.{name}" if path.startswith("ftlight.") and name in HOMES else path
+
+
+def _definition(path: str) -> tuple[str, str]:
+    """Module and name of a class: of a shipped one where it is defined."""
+    module, _, name = public(path).rpartition(".")
+    return (HOMES.get(name, module) if module == "ftlight" else module), name
 
 
 def find_class(name: str, where: str = "", home: str = "") -> type:
@@ -41,16 +44,16 @@ def find_class(name: str, where: str = "", home: str = "") -> type:
     Raises:
         UserError: there is no such class; names the nearest.
     """
-    module, _, attribute = name.rpartition(".")
+    module, attribute = _definition(name)
     if module:
         try:
-            found = getattr(importlib.import_module(module), attribute, None)
+            found = getattr(moved.import_module(module), attribute, None)
         except ModuleNotFoundError as error:
             if error.name not in (module, module.split(".")[0]):
                 raise
             raise _no_module(name, where) from None
     else:
-        classes = ((m, getattr(importlib.import_module(m), attribute, None)) for m in _homes(name, home))
+        classes = ((m, getattr(moved.import_module(m), attribute, None)) for m in _homes(name, home))
         found = next((c for m, c in classes if getattr(c, "__module__", None) == m), None)
     if not isinstance(found, type):
         raise _no_class(name, where)
@@ -59,7 +62,7 @@ def find_class(name: str, where: str = "", home: str = "") -> type:
 
 def describe(name: str, where: str = "", home: str = "") -> Described:
     """Describes the class that :func:`find_class` finds; imports it only where its source does not tell its options."""
-    module, _, attribute = name.rpartition(".")
+    module, attribute = _definition(name)
     told: Described | None = None
     if module:
         if not source.exists(module.split(".")[0]):
@@ -72,16 +75,15 @@ def describe(name: str, where: str = "", home: str = "") -> Described:
         first = next(m for m, has in there.items() if has is not False)
         told = signatures.describe(first, name) if there[first] else None
     if told is not None:
-        return told
+        return told._replace(path=public(told.path))
     cls = find_class(name, where, home)
     return Described(class_path(cls), parsed(cls), getattr(cls, "data_module", None))
 
 
 def _homes(name: str, home: str) -> list[str]:
-    """Modules that may hold a class known by its bare name: the one given, then those of ours that do."""
-    files = [*(TASKS / f"{stem}.py" for stem in task_files()), *DATA.glob("[!_]*.py")]
-    own = [f for f in files if re.search(rf"^class {re.escape(name)}\b", f.read_text(encoding="utf-8"), re.M)]
-    return [*([home] if home else []), *(f"ftlight.{f.parent.name}.{f.stem}" for f in own)]
+    """Modules that may hold a class known by its bare name: the one given, then that of ours that does."""
+    own = [HOMES[name]] if name in HOMES else []
+    return [*([home] if home not in ("", "ftlight") else []), *own]
 
 
 def _no_class(name: str, where: str) -> UserError:
@@ -94,8 +96,8 @@ def _no_module(name: str, where: str) -> UserError:
 
 
 def class_path(cls: type) -> str:
-    """Dotted path of a class."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+    """Dotted path of a class; the public name of a shipped one."""
+    return public(f"{cls.__module__}.{cls.__qualname__}")
 
 
 def parsed(cls: Callable[..., Any]) -> list[Option]:
@@ -109,8 +111,3 @@ def parsed(cls: Callable[..., Any]) -> list[Option]:
         Option(n.removeprefix("c."), str(getattr(a, "_typehint", "")), a.default, " ".join(str(a.help or "").split()), "")
         for n, a in actions.items()
     ]
-
-
-def options(cls: Callable[..., Any]) -> list[str]:
-    """Option names of a class."""
-    return [o.name for o in parsed(cls)]

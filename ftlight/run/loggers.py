@@ -15,7 +15,6 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from ftlight.training.signals import AGAIN
 from ftlight.utils import secrets
 from ftlight.utils.errors import UserError
 
@@ -112,10 +111,10 @@ def texts(loggers: Sequence[Any], columns: Sequence[str], rows: Sequence[Sequenc
             logger.log_table("test/predictions", columns=list(columns), data=[list(r) for r in rows])
 
 
-def finish(loggers: Sequence[Any], code: int = 0) -> None:
+def finish(loggers: Sequence[Any], code: int = 0, preempted: bool = False) -> None:
     """Ends W&B runs with the exit status of the process; one that was asked to stop and will go on is marked as preempting."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            if code == AGAIN:
+            if preempted:
                 logger.experiment.mark_preempting()
             logger.experiment.finish(exit_code=code)

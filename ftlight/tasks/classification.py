@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ftlight.data import labels
 from ftlight.data.module import DataModule
 from ftlight.metrics import classes, intervals
-from ftlight.task import Evidence, Step, Task
+from ftlight.task import EvaluationResult, Step, Task
 from ftlight.utils.errors import UserError
 
 
@@ -115,16 +115,16 @@ class Classification(Task):
         smooth = targets * (1 - smoothing) + 0.5 * smoothing
         return F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights)
 
-    def measure(self, outputs: Tensor, targets: Tensor, rows: Sequence[Mapping[str, Any]]) -> Evidence:
+    def measure(self, outputs: Tensor, targets: Tensor, rows: Sequence[Mapping[str, Any]]) -> EvaluationResult:
         """All metrics of the kind, with the interval of its score."""
         count = len(targets)
         if self.kind == "regression":
             values = classes.regression(outputs, targets)
-            return Evidence(values, count, {"pearson": intervals.fisher(values["pearson"], count)})
+            return EvaluationResult(values, count, {"pearson": intervals.fisher(values["pearson"], count)})
         if self.kind == "multi":
-            return Evidence(classes.multi_label(outputs, targets), count, {"f1_micro": classes.bootstrap_f1(outputs, targets)})
+            return EvaluationResult(classes.multi_label(outputs, targets), count, {"f1_micro": classes.bootstrap_f1(outputs, targets)})
         values, confusion = classes.single_label(outputs, targets)
-        return Evidence(values, count, {"accuracy": intervals.wilson(values["accuracy"], count)}, confusion)
+        return EvaluationResult(values, count, {"accuracy": intervals.wilson(values["accuracy"], count)}, confusion)
 
     def decode(self, outputs: Tensor, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Labels as words with their probabilities, or values."""

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftlight.data import tokens
-from ftlight.freezing.cache import evaluating
-from ftlight.tasks.causal_lm.data import UNLEARNED
+from ftlight.models.modes import evaluating
 
 
 def likelihood(model: nn.Module, inputs: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -24,7 +23,7 @@ def likelihood(model: nn.Module, inputs: dict[str, Tensor], labels: Tensor) -> t
     Returns:
         Of each labelled token, row by row, ``[labelled]``: negative log likelihood, whether it is the likeliest, its row.
     """
-    wanted = labels[:, 1:] != UNLEARNED
+    wanted = labels[:, 1:] != tokens.IGNORE
     chosen = F.pad(wanted, (0, 1)).flatten().nonzero().squeeze(1)  # the places before them
 
     def only(module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback
 
 from ftlight.data.module import DataModule
 from ftlight.freezing import callback
@@ -20,67 +18,18 @@ from ftlight.models import loading
 from ftlight.run import console as screen
 from ftlight.run import folder as runs
 from ftlight.run import loggers
-from ftlight.task import Evidence, Task
+from ftlight.run.predictions import write_predictions
+from ftlight.task import EvaluationResult, Task
 from ftlight.trainer import summary
-from ftlight.training import checkpoint as files
 from ftlight.training import optim
-from ftlight.training.signals import Stopped
+from ftlight.training.signals import AGAIN, Stopped
 from ftlight.utils import atomic
-from ftlight.utils.errors import UserError, listing, nearest
+from ftlight.utils.atomic import read_json, write_json
+from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
 STEPS, EPOCHS = 1000, (3, 30)  # aimed at, and bounds of epochs, where max_epochs is not given
-
-
-class Best(Checkpoint):
-    """Keeps the weights that are best by the task's monitor as best.ckpt; a run that goes on in a new folder takes them along."""
-
-    def __init__(self, monitor: str, mode: str) -> None:
-        self.monitor, self.sign = monitor, -1.0 if mode == "min" else 1.0
-        self.score: float | None = None
-        self.best_model_path = ""  # where Lightning looks for it
-
-    def on_validation_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
-        """Saves the weights where their score is the best so far; an undefined one is the worst.
-
-        Raises:
-            UserError: the monitored value is not among the logged ones.
-        """
-        if trainer.state.fn != "fit" or trainer.sanity_checking or trainer.fast_dev_run or trainer.best_path is None:
-            return
-        values = trainer.callback_metrics
-        if self.monitor not in values:
-            raise UserError(
-                f"the monitored value {self.monitor} was not logged{nearest(self.monitor, values)} (there are: {listing(values, 20)})"
-            )
-        value = float(values[self.monitor])
-        worse = math.isnan(value) or (self.score is not None and self.sign * value <= self.sign * self.score)
-        first = not self.best_model_path
-        # a score counts once its weights are on the disk
-        if trainer.strategy.reduce_boolean_decision(first or not worse, all=False) and trainer.save_checkpoint(trainer.best_path, True):
-            self.best_model_path = str(trainer.best_path)
-            self.score = None if math.isnan(value) else value
-
-    def state_dict(self) -> dict[str, Any]:
-        """The best score, and where its weights are."""
-        return {"score": self.score, "path": self.best_model_path}
-
-    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Restores the best score, where its weights are still there and whole."""
-        state = checkpoint["callbacks"].get(self.state_key)
-        if state is None or trainer.state.fn != "fit" or trainer.best_path is None:
-            return
-        mine, old = trainer.best_path, Path(state["path"] or ".")
-        if trainer.is_global_zero and old.is_file() and old.resolve() != mine.resolve() and not (trainer.resume and mine.is_file()):
-            mine.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(old, mine)
-        trainer.strategy.barrier()
-        why = files.fault(mine) if state["path"] else ""
-        if why:
-            log.warning("%s: %s; the next validation makes it anew", mine, why)
-        elif state["path"]:
-            self.score, self.best_model_path = state["score"], str(mine)
 
 
 class RunFolder(Callback):
@@ -109,7 +58,7 @@ class RunFolder(Callback):
             self._begin(trainer, pl_module)
 
     def _begin(self, trainer: Any, pl_module: Any) -> None:
-        begun = runs.read_json(trainer.folder / "run.json") if trainer.is_global_zero else {}
+        begun = read_json(trainer.folder / "run.json") if trainer.is_global_zero else {}
         if trainer.is_global_zero:
             self._record(trainer, pl_module, begun)
         trainer.loggers = [loggers.MetricsFile(trainer.folder), *trainer.loggers]
@@ -126,7 +75,7 @@ class RunFolder(Callback):
         trainer.lock = runs.lock(folder)
         atomic.sweep(folder)
         atomic.sweep(folder / "checkpoints")
-        data, begun = trainer.datamodule, runs.read_json(folder / "run.json")
+        data, begun = trainer.datamodule, read_json(folder / "run.json")
         then, now = begun.get("data_sha256", {}), data.digests if isinstance(data, DataModule) else {}
         for split in ("train", "validation"):
             if split in now and then.get(split, now[split]) != now[split]:
@@ -151,10 +100,10 @@ class RunFolder(Callback):
                 log.info("the run began with %s %s and goes on with %s: weights may not be bit-equal", name, was, now)
             again = {"command": facts["command"], "started": facts["started"], "versions": facts["versions"]}
             facts = {**begun, "status": "running", "resumed": [*begun.get("resumed", []), again]}
-        runs.write_json(folder / "run.json", facts)
+        write_json(folder / "run.json", facts)
         if isinstance(data, DataModule):
             kind = {} if data.kind is None else {"kind": data.kind}
-            runs.write_json(folder / "labels.json", {**kind, "labels": task.labels})
+            write_json(folder / "labels.json", {**kind, "labels": task.labels})
             loading.save_description(task.backbone, folder / "backbone")
             data.keep(folder)
 
@@ -195,7 +144,8 @@ class RunFolder(Callback):
             asked = isinstance(exception, (KeyboardInterrupt, Stopped))
             with contextlib.suppress(OSError):  # the disk may be what failed
                 runs.update(trainer.folder, status="stopped" if asked else "failed")
-            loggers.finish(trainer.loggers, exception.code if isinstance(exception, Stopped) else 1)  # type: ignore[arg-type]
+            code = exception.code if isinstance(exception, Stopped) else 1
+            loggers.finish(trainer.loggers, code, preempted=code == AGAIN)  # type: ignore[arg-type]
 
 
 def _check_shares(trainer: Any) -> None:
@@ -206,7 +156,7 @@ def _check_shares(trainer: Any) -> None:
     """
     data = trainer.datamodule
     now = data.digests.get("train") if isinstance(data, DataModule) else None
-    then = runs.read_json(trainer.folder / "run.json").get("data_sha256", {}).get("train")
+    then = read_json(trainer.folder / "run.json").get("data_sha256", {}).get("train")
     if now is not None and then is not None and now != then:
         raise UserError(
             f"{data.files['train']} was changed since the run: the share held out of it is another; give data.test: FILE, or fit again"
@@ -227,9 +177,9 @@ def _agree(trainer: L.Trainer, make: Callable[[], str]) -> str:
     return value
 
 
-def _write_test(trainer: Any, task: Task, evidence: Evidence) -> None:
+def _write_test(trainer: Any, task: Task, evidence: EvaluationResult) -> None:
     data = trainer.datamodule
-    facts = runs.read_json(trainer.folder / "run.json")
+    facts = read_json(trainer.folder / "run.json")
     known = not isinstance(data, DataModule) or facts.get("data_sha256", {}).get("test") == data.digests.get("test")
     mixed = trainer.wise if trainer.ckpt_path is None else {}
     checkpoint = mixed.get("checkpoint") or Path(str(trainer.ckpt_path or "best")).stem
@@ -244,14 +194,14 @@ def _write_test(trainer: Any, task: Task, evidence: Evidence) -> None:
     scores = {f"test/{k}": v for k, v in evidence.values.items()}
     bounds = {f"test/{k}_{end}": v for k, ends in evidence.intervals.items() for end, v in zip(("low", "high"), ends, strict=True)}
     how = {"wise": mixed} if mixed else {}
-    runs.write_json(trainer.folder / f"{stem}_metrics.json", {**scores, **bounds, "test/rows": evidence.rows, **how})
+    write_json(trainer.folder / f"{stem}_metrics.json", {**scores, **bounds, "test/rows": evidence.rows, **how})
     if not isinstance(data, DataModule) or evidence.outputs is None or evidence.numbers is None:
         return
     raw = list(data.rows("test", evidence.numbers.tolist()))
     columns = [c for c in raw[0] if not c.startswith("__") and any(row[c] for row in raw)]
     rows: list[Mapping[str, Any]] = [{c: row[c] for c in columns} for row in raw]
     decoded = task.decode(evidence.outputs, raw)
-    runs.write_predictions(trainer.folder / f"{stem}_predictions.csv", rows, decoded, spread=False)
+    write_predictions(trainer.folder / f"{stem}_predictions.csv", rows, decoded, spread=False)
     if data.log_text:
         made = [[*row.values(), d["prediction"], d["score"]] for row, d in zip(rows, decoded, strict=True)]
         loggers.texts(trainer.loggers, [*columns, "prediction", "score"], made)

@@ -15,6 +15,7 @@ from ftlight.run import console as screen
 from ftlight.run import folder as runs
 from ftlight.task import Task
 from ftlight.training import optim
+from ftlight.utils import format as fmt
 
 
 def opening(trainer: Any, task: Task) -> list[tuple[str, str]]:
@@ -29,7 +30,7 @@ def opening(trainer: Any, task: Task) -> list[tuple[str, str]]:
         rows += [("", note) for note in data.notes]
     depth = depth_of(callback.of(trainer).layers)
     said = task.describe()
-    model = f"{task.backbone}: {screen.count(total)} parameters; {depth} layers{said and '; '}{said}"
+    model = f"{task.backbone}: {fmt.count(total)} parameters; {depth} layers{said and '; '}{said}"
     rates = (
         f"{task.lr_schedule}, warm-up {task.warmup:.0%}; weight decay {task.weight_decay:g};"
         f" gradients clipped at {trainer.gradient_clip_val or 'no norm'}; {trainer.precision}"
@@ -57,7 +58,7 @@ def layers(schedule: Freezing, width: int = 36) -> tuple[list[str], list[list[st
         depth = len(names) - 1 - height
         kept = [store is not None and _below(name, store, names) for store in schedule.stores]
         marks = "".join("█" if name in t else "▒" if k else "░" for t, k in zip(schedule.trained, kept, strict=True))
-        rates = [screen.rate(s.lr * s.layer_decay**depth) for s, t in zip(schedule.stages, schedule.trained, strict=True) if name in t]
+        rates = [fmt.rate(s.lr * s.layer_decay**depth) for s, t in zip(schedule.stages, schedule.trained, strict=True) if name in t]
         if not alike or alike[-1][0] != marks or name.split()[0] != alike[-1][1][-1].split()[0]:
             alike.append((marks, [], []))
         alike[-1][1].append(name)
@@ -66,7 +67,7 @@ def layers(schedule: Freezing, width: int = 36) -> tuple[list[str], list[list[st
     for marks, members, by_layer in alike:
         mine = [n for m in members for n in schedule.layers[m]]
         count, some = sum(numel[n] for n in mine), sum(numel[n] for n in mine if n in trained)
-        size = screen.count(count) if some in (0, count) else f"{screen.count(some)} of {screen.count(count)}"
+        size = fmt.count(count) if some in (0, count) else f"{fmt.count(some)} of {fmt.count(count)}"
         stages = [", ".join(str(i + 1) for i, m in enumerate(marks) if m == mark) for mark in "█▒"]
         bar = _bar(marks, begins, total, width)
         rows.append([_names(members), size, bar, stages[0] or "never", _rates(by_layer), f"{decay:g}", stages[1] or "-"])
@@ -124,10 +125,10 @@ def show(task: Task, stage: str) -> list[tuple[str, str]]:
 
     def said(name: str) -> str:
         low, high = evidence.intervals.get(name, (None, None))
-        interval = "" if low is None or high is None else f"95 % interval {screen.number(low)} to {screen.number(high)}"
+        interval = "" if low is None or high is None else f"95 % interval {fmt.number(low)} to {fmt.number(high)}"
         seen = f"{evidence.rows:,} rows" if name == task.score else ""
         more = ", ".join(filter(None, [interval, seen]))
-        return screen.number(evidence.values[name]) + (f" ({more})" if more else "")
+        return fmt.number(evidence.values[name]) + (f" ({more})" if more else "")
 
     others = ", ".join(f"{k} {said(k)}" for k in evidence.values if k != task.score)
     rows = [(f"{stage} {task.score}", said(task.score)), ("also", others)]
@@ -138,7 +139,7 @@ def show(task: Task, stage: str) -> list[tuple[str, str]]:
 
 def interpolated(made: dict[str, Any], task: Task) -> list[tuple[str, str]]:
     """What was made of pre-trained and fine-tuned weights."""
-    scores = ", ".join(f"{k}: {screen.number(v)}" for k, v in made.get("validation", {}).items())
+    scores = ", ".join(f"{k}: {fmt.number(v)}" for k, v in made.get("validation", {}).items())
     return [("weights", f"{made['share']:g} fine-tuned, {1 - made['share']:g} pre-trained"), *([(task.monitor, scores)] if scores else [])]
 
 

@@ -13,17 +13,20 @@ from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 
 from ftlight.data.module import DataModule
-from ftlight.models import saving as export
 from ftlight.run import console as screen
 from ftlight.run import folder as run
 from ftlight.run import loggers as tracking
 from ftlight.task import Task
 from ftlight.trainer import summary, wise
+from ftlight.trainer.best import Best
+from ftlight.trainer.export import card, prepare
 from ftlight.trainer.resume import Last, interval
-from ftlight.trainer.run_folder import Best, RunFolder
+from ftlight.trainer.run_folder import RunFolder
 from ftlight.training import checkpoint, fsdp
 from ftlight.training import precision as precisions
+from ftlight.training.progress import Report
 from ftlight.training.signals import Signals
+from ftlight.utils.atomic import read_json
 from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -118,7 +121,7 @@ class Trainer(L.Trainer):
             precision=None if master else chosen,  # type: ignore[arg-type]
             gradient_clip_val=gradient_clip_val,
             logger=logger or False,
-            callbacks=[RunFolder(), *given, *([screen.Report()] if enable_progress_bar else [])],
+            callbacks=[RunFolder(), *given, *([Report()] if enable_progress_bar else [])],
             plugins=[*extra, *([precisions.BF16Master()] if master else []), *([] if _sharded(strategy) else [self.files])],
             enable_progress_bar=False,  # Report is ours
             enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in given),  # ours come with fit
@@ -179,7 +182,7 @@ class Trainer(L.Trainer):
         if given is not None and _of_run(given, home):
             return given
         found = checkpoint.newest(home / "checkpoints")
-        return str(found) if found else given or run.read_json(home / "run.json").get("began_from")
+        return str(found) if found else given or read_json(home / "run.json").get("began_from")
 
     @property
     def goes_on(self) -> bool:
@@ -190,7 +193,7 @@ class Trainer(L.Trainer):
         """Whether a run has ended, and this config asks no more of it; says so."""
         record = home / "config.yaml"
         same = bool(self.config_yaml) and record.is_file() and record.read_text(encoding="utf-8") == self.config_yaml
-        done = same and run.read_json(home / "run.json").get("status") == "done"
+        done = same and read_json(home / "run.json").get("status") == "done"
         if done:
             log.info("%s is done; nothing is left to do (for more raise trainer.max_epochs, max_steps or patience)", run.short(home))
         return done
@@ -251,18 +254,18 @@ class Trainer(L.Trainer):
             wise: share of the fine-tuned weights, the rest being the pre-trained ones; or auto, by the validation data.
         """
         home = self.folder or Path(self.given_run or ".")
-        folder = export.prepare(Path(out) if out else home / "export")
+        folder = prepare(Path(out) if out else home / "export")
         if wise:
             self.interpolate(model, datamodule, ckpt_path, wise)
         else:
             model.restore(ckpt_path)
             model.plain()
-        facts, scores = (run.read_json(home / name) for name in ("run.json", f"test{'-wise' if wise else ''}_metrics.json"))
+        facts, scores = (read_json(home / name) for name in ("run.json", f"test{'-wise' if wise else ''}_metrics.json"))
         if wise and scores.get("wise", {}).get("share") != self.wise["share"]:
             scores = {}  # of another mix
         model.fed_by = datamodule
         how = model.cpu().eval().export(folder, datamodule)
-        (folder / "README.md").write_text(export.card(facts, model, how, scores, self.wise.get("share")), encoding="utf-8")
+        (folder / "README.md").write_text(card(facts, model, how, scores, self.wise.get("share")), encoding="utf-8")
         return folder
 
     def _add_callbacks(self, model: Task, validates: bool) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 LEFT = 3600.0  # seconds after which the part of another machine's process counts as left behind
 
@@ -72,3 +74,22 @@ def _sync(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes JSON in one piece; nan and infinity become null."""
+    with replacing(path) as file:
+        file.write((json.dumps(_finite(data), indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {k: _finite(v) for k, v in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(v) for v in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON, or gives an empty mapping where there is no file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

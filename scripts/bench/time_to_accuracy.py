@@ -36,8 +36,8 @@ from torch import Tensor, nn
 
 import ftlight
 from ftlight.data import sampling
-from ftlight.freezing.cache import evaluating
 from ftlight.models.layers import layer_groups
+from ftlight.models.modes import evaluating
 from ftlight.run import console as screen
 
 VARIANTS = ("ftlight head", "ftlight full", "transformers head", "transformers full")

@@ -14,13 +14,12 @@ import torch
 from ftlight.data import files, tokens
 from ftlight.data.module import Columns, DataModule, Encoded
 from ftlight.models.loading import beside
-from ftlight.run import folder as runs
 from ftlight.tasks.causal_lm import chat_template, truncation
 from ftlight.tasks.causal_lm import messages as chat
+from ftlight.utils.atomic import read_json, write_json
 from ftlight.utils.errors import UserError
 
 CONTEXT = 2048  # tokens of a sample, where a model takes more and nothing is said
-UNLEARNED = -100
 
 
 class ChatData(DataModule):
@@ -83,11 +82,11 @@ class ChatData(DataModule):
     def keep(self, folder: Path) -> None:
         """Writes format, template and the tokens that end a reply."""
         self.kept = {"format": "text" if self.plain else "chat", "template": self.template.source, "ends": self.end_tokens}
-        runs.write_json(folder / "chat.json", self.kept)
+        write_json(folder / "chat.json", self.kept)
 
     def restore(self, folder: Path) -> None:
         """Takes what the run has kept."""
-        self.kept = runs.read_json(folder / "chat.json")
+        self.kept = read_json(folder / "chat.json")
 
     @property
     def end_tokens(self) -> list[int]:
@@ -221,13 +220,13 @@ class ChatData(DataModule):
 
 
 def _labels(ids: list[list[int]], learned: list[list[bool]]) -> list[list[int]]:
-    return [[t if k else UNLEARNED for t, k in zip(row, kept, strict=True)] for row, kept in zip(ids, learned, strict=True)]
+    return [[t if k else tokens.IGNORE for t, k in zip(row, kept, strict=True)] for row, kept in zip(ids, learned, strict=True)]
 
 
 def padded(ids: list[list[int]], learned: list[list[bool]], pad: int) -> dict[str, Any]:
     """Samples padded to the longest, ``[samples, tokens]``: padding has no label, whichever token pads."""
     inputs = {"input_ids": tokens.pad(ids, pad), "attention_mask": tokens.pad([[1] * len(row) for row in ids], 0)}
-    return {"inputs": inputs, "labels": tokens.pad(_labels(ids, learned), UNLEARNED)}
+    return {"inputs": inputs, "labels": tokens.pad(_labels(ids, learned), tokens.IGNORE)}
 
 
 def packed(ids: list[list[int]], learned: list[list[bool]], pad: int) -> dict[str, Any]:
@@ -249,4 +248,4 @@ def packed(ids: list[list[int]], learned: list[list[bool]], pad: int) -> dict[st
     labels = _labels(ids, learned)
     places = [[p for n in (*(len(ids[i]) for i in row), room) for p in range(n)] for row, room in zip(rows, left, strict=True)]
     inputs = {"input_ids": tokens.pad([[t for i in row for t in ids[i]] for row in rows], pad), "position_ids": torch.tensor(places)}
-    return {"inputs": inputs, "labels": tokens.pad([[t for i in row for t in labels[i]] for row in rows], UNLEARNED)}
+    return {"inputs": inputs, "labels": tokens.pad([[t for i in row for t in labels[i]] for row in rows], tokens.IGNORE)}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftlight.data import files
+from ftlight.data.hub import load_hub, read_hub
 from ftlight.utils.errors import UserError, listing, nearest
 
 ROLES = {
@@ -154,8 +155,8 @@ def paragraphs(path: Path, encoding: str) -> Iterator[files.Row]:
 def open_file(name: str, split: str, names: Columns, encoding: str) -> Iterator[files.Row]:
     """Rows of a file or of a split of a hub data set, as they are."""
     if name.startswith("hf:"):
-        table = files.load_hub(name)
-        return files.read_hub(name, split, list(table[split].features) if split in table else [])
+        table = load_hub(name)
+        return read_hub(name, split, list(table[split].features) if split in table else [])
     path = files.check(name, f"data.{split}", SUFFIXES)
     if files.suffix(path) == ".txt":
         return ({names.text: row["text"], files.LINE: row[files.LINE]} for row in paragraphs(path, encoding))

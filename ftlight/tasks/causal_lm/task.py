@@ -14,10 +14,10 @@ from lightning.fabric.utilities.apply_func import move_data_to_device
 from torch import Tensor
 
 from ftlight.data.module import DataModule
-from ftlight.freezing.cache import evaluating
 from ftlight.metrics import texts
 from ftlight.metrics.intervals import bootstrap
-from ftlight.task import Evidence, Step, Task
+from ftlight.models.modes import evaluating
+from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks import generation as decoder
 from ftlight.tasks.causal_lm import messages as chat
 from ftlight.tasks.causal_lm import truncation
@@ -41,7 +41,7 @@ class CausalLM(Task):
         base: options of Task.
     """
 
-    data_module = "ftlight.tasks.causal_lm.data.ChatData"
+    data_module = "ftlight.ChatData"
     score = "perplexity"
     monitor = "val/loss"
     mode = "min"
@@ -186,7 +186,7 @@ class CausalLM(Task):
 
     # Measures
 
-    def measure(self, outputs: list[Tensor], targets: None, rows: Sequence[Mapping[str, Any]]) -> Evidence:
+    def measure(self, outputs: list[Tensor], targets: None, rows: Sequence[Mapping[str, Any]]) -> EvaluationResult:
         """Perplexity and share of tokens rightly predicted, over all tokens of replies; BLEU and ROUGE-L of the replies written."""
         facts = torch.stack([o[:3] for o in outputs]).double()
         values = {"perplexity": perplexity(facts.sum(0)), "token_accuracy": (facts[:, 2].sum() / facts[:, 1].sum()).item()}
@@ -197,7 +197,7 @@ class CausalLM(Task):
             with contextlib.suppress(UserError):  # without sacrebleu there is no BLEU
                 values["bleu"] = texts.bleu(predictions, references)
             values["rougeL"] = texts.rouge(predictions, references, ("rougeL",))["rougeL"]
-        return Evidence(values, len(outputs), {"perplexity": bootstrap(facts, perplexity)})
+        return EvaluationResult(values, len(outputs), {"perplexity": bootstrap(facts, perplexity)})
 
     def decode(self, outputs: list[Tensor], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Replies with the mean probability of their tokens; rows of an evaluation have their perplexity too."""

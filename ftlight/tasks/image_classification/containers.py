@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ftlight.data import files
+from ftlight.data.hub import load_hub
 from ftlight.tasks.image_classification import archives, decoding
 from ftlight.utils.errors import UserError, listing, nearest
 
@@ -80,7 +81,7 @@ def _table_of(place: str, changed: int) -> Any:
 
     if place.startswith("hf:"):
         name, _, split = place.rpartition("#")
-        found = files.load_hub(name)
+        found = load_hub(name)
         if split not in found:
             raise UserError(f"{name} has no split {split}{nearest(split, found)} (splits: {listing(found)})")
         table = found[split]

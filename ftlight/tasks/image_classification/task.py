@@ -33,7 +33,7 @@ class ImageClassification(Classification):
         base: options of Classification.
     """
 
-    data_module = "ftlight.tasks.image_classification.data.ImageData"
+    data_module = "ftlight.ImageData"
 
     def __init__(
         self, backbone: str, *, batch_norm: Literal["frozen", "train"] = "frozen", dropout: float | None = None, **base: Any

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ftlight.data import files, tokens
+from ftlight.data.sources import open_rows
 from ftlight.models.loading import load_tokenizer
 from ftlight.utils.errors import UserError
 
@@ -20,7 +21,7 @@ def read_documents(name: str, split: str, column: str, unit: files.Unit, encodin
     if not name.startswith("hf:") and files.suffix(path := files.check(name, f"data.{split}" if split else "", SUFFIXES)) == ".txt":
         yield from files.documents(files.text_lines(path, encoding), unit)
         return
-    for row in files.open_rows(name, split, [column], encoding):
+    for row in open_rows(name, split, [column], encoding):
         yield row[files.LINE], files.as_text(row[column], name, row[files.LINE], column)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from ftlight.data import files
+from ftlight.data.hub import load_hub
+from ftlight.data.sources import open_rows
 from ftlight.utils.errors import UserError
 
 Missing = Literal["error", "skip"]
@@ -150,11 +152,11 @@ def _open(name: str, split: str, columns: Mapping[str, str], encoding: str) -> I
         return
     wanted = [question, context]
     if name.startswith("hf:"):
-        have = files.load_hub(name)
+        have = load_hub(name)
         wanted += [
             c for c in (columns["answer"], "answers", columns["answer_start"], ID) if split in have and c in have[split].column_names
         ]
-    yield from files.open_rows(name, split, wanted, encoding)
+    yield from open_rows(name, split, wanted, encoding)
 
 
 def read_rows(name: str, split: str, columns: dict[str, str], missing: Missing, encoding: str, digest: str) -> Iterator[files.Row]:

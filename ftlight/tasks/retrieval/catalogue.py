@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftlight.data import files, labels
+from ftlight.data.sources import open_rows
 from ftlight.utils.errors import UserError, nearest
 
 
@@ -52,7 +53,7 @@ def read_items(name: str, column: str, text: Sequence[str], encoding: str) -> Ca
     """
     lines: dict[str, int] = {}
     texts: list[str] = []
-    for row in files.open_rows(name, "train", [column, *text], encoding):
+    for row in open_rows(name, "train", [column, *text], encoding):
         line = row[files.LINE]
         key = files.as_text(row[column], name, line, column).strip()
         said = ", ".join(filter(None, (files.as_text(row[c], name, line, c).strip() for c in text)))
@@ -114,7 +115,7 @@ def read_pairs(name: str, split: str, query: str, positive: str, negatives: str 
         UserError: a row has no query or nothing that it seeks, or an item is both.
     """
     found: dict[str, files.Row] = {}
-    for row in files.open_rows(name, split, [query, positive, *([negatives] if negatives else [])], encoding):
+    for row in open_rows(name, split, [query, positive, *([negatives] if negatives else [])], encoding):
         line = row[files.LINE]
         asked = files.as_text(row[query], name, line, query).strip()
         value = row[positive]

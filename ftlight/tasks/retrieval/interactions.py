@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ftlight.data import files
+from ftlight.data.sources import open_rows
 from ftlight.utils.errors import UserError
 
 
@@ -140,7 +141,7 @@ def read(name: str, user: str, item: str, time: str, rating: str | None, min_rat
 
     def events() -> Iterator[Event]:
         nonlocal low
-        for row in files.open_rows(name, "train", columns, encoding):
+        for row in open_rows(name, "train", columns, encoding):
             line = row[files.LINE]
             who, what = (files.as_text(row[c], name, line, c).strip() for c in (user, item))
             if not who or not what:

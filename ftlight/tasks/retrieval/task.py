@@ -18,8 +18,9 @@ from ftlight.data import sampling, tokens
 from ftlight.data.module import DataModule
 from ftlight.metrics.ranking import gain, ranking, ranks
 from ftlight.models import loading
-from ftlight.models import saving as export
-from ftlight.task import Evidence, Step, Task
+from ftlight.models.pooling import Encoder, Pooling, trained_pooling
+from ftlight.models.saving import write_encoder
+from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.retrieval.data import RetrievalData
 from ftlight.utils.errors import UserError
 
@@ -27,31 +28,6 @@ log = logging.getLogger(__name__)
 TOP = 10  # items that a prediction lists
 NEVER = float("-inf")
 CELLS = 2**26  # scores held at once, 256 MB: queries times items
-
-
-class Encoder(nn.Module):
-    """A backbone whose token states are pooled into one vector of length 1.
-
-    Args:
-        model: the backbone, giving ``last_hidden_state [rows, tokens, width]``.
-        pooling: mean, cls, last or max, over real tokens only.
-    """
-
-    def __init__(self, model: nn.Module, pooling: loading.Pooling) -> None:
-        super().__init__()
-        if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # type: ignore[assignment]  # never used: DDP would wait for its gradient
-        self.model, self.pooling = model, pooling
-
-    @property
-    def base_model(self) -> nn.Module:
-        """The backbone."""
-        return self.model
-
-    def forward(self, **inputs: Tensor) -> Tensor:
-        """Returns vectors ``float [rows, width]``."""
-        states = self.model(**inputs).last_hidden_state
-        return F.normalize(loading.pool(states, inputs["attention_mask"], self.pooling).float(), dim=-1)
 
 
 def contrast(scores: Tensor, positive: Tensor, known: Tensor, symmetric: bool = False) -> Tensor:
@@ -93,7 +69,7 @@ class Retrieval(Task):
         base: options of Task.
     """
 
-    data_module = "ftlight.tasks.retrieval.data.RetrievalData"
+    data_module = "ftlight.RetrievalData"
     score = "ndcg@10"
     monitor = "val/ndcg@10"
 
@@ -101,7 +77,7 @@ class Retrieval(Task):
         self,
         backbone: str,
         *,
-        pooling: loading.Pooling = "auto",
+        pooling: Pooling = "auto",
         temperature: float = 0.05,
         symmetric: bool = False,
         popularity: float | None = None,
@@ -113,8 +89,8 @@ class Retrieval(Task):
             raise UserError(f"model.temperature: {temperature} is not a temperature; give a number above 0, for example 0.05")
         if pooling == "native":
             raise UserError("model.pooling: native has no vectors; give mean, cls, last or max")
-        trained = loading.trained_pooling(backbone) if pooling == "auto" else pooling
-        self.pooling: loading.Pooling = "mean" if trained == "native" else trained
+        trained = trained_pooling(backbone) if pooling == "auto" else pooling
+        self.pooling: Pooling = "mean" if trained == "native" else trained
         self.temperature, self.symmetric, self.popularity, self.baselines = temperature, symmetric, popularity, baselines
         self.model = Encoder(self.load(), self.pooling)
         self._indexes: dict[str, tuple[Any, Tensor]] = {}  # of the model and, in a test, of the pre-trained one
@@ -257,7 +233,7 @@ class Retrieval(Task):
         by_rank = zip(*(ranks(values, golds) for values in scores.values()), strict=True)
         return outputs, losses, [torch.stack(parts, 1) for parts in by_rank]
 
-    def measure(self, outputs: Any, targets: Any, rows: Sequence[Mapping[str, Any]]) -> Evidence:
+    def measure(self, outputs: Any, targets: Any, rows: Sequence[Mapping[str, Any]]) -> EvaluationResult:
         """Recall, NDCG and reciprocal rank, with recall@10 and NDCG@10 of the baselines, and by how much NDCG@10 is above theirs."""
         columns = list(zip(*(t.unbind(1) for t in targets), strict=True))
         values, intervals = ranking(columns[0])
@@ -267,7 +243,7 @@ class Retrieval(Task):
                 values[f"{name}_{metric}"], intervals[f"{name}_{metric}"] = theirs[metric], ends[metric]
             above = f"ndcg@10_over_{name}"
             values[above], intervals[above] = gain(columns[0], ranked)
-        return Evidence(values, len(targets), intervals)
+        return EvaluationResult(values, len(targets), intervals)
 
     def decode(self, outputs: Any, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The best item's text, its score, its id where it has one, and the ten best as ``items``."""
@@ -301,31 +277,3 @@ class Retrieval(Task):
             f"query = model.encode_query({query})\n"
             'scores = model.encode_document([i["text"] for i in items]) @ query + [i["prior"] for i in items]'
         )
-
-
-def write_encoder(model: Encoder, tokenizer: Any, limit: int, prompts: dict[str, str], folder: Path) -> None:
-    """Writes an encoder as Transformer, Pooling and Normalize; ``SentenceTransformer(folder).encode`` gives its vectors.
-
-    Args:
-        model: the encoder.
-        tokenizer: its tokenizer.
-        limit: the most tokens of a text.
-        prompts: what is put before a ``query`` and before a ``document``.
-        folder: where to.
-    """
-    model.model.save_pretrained(folder)  # type: ignore[operator]
-    export.write_tokenizer(tokenizer, limit, folder)
-    modes = {f"pooling_mode_{mode}": model.pooling == name for name, mode in export.POOLING.items()}
-    text: Any = model.model.config.get_text_config()  # type: ignore[union-attr, operator]
-    width = getattr(text, "hidden_size", 0) or text.d_model
-    parts = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
-    written = {
-        "sentence_bert_config.json": {"max_seq_length": limit, "do_lower_case": False},
-        "1_Pooling/config.json": {"word_embedding_dimension": width, **modes},
-        "config_sentence_transformers.json": {"prompts": prompts, "similarity_fn_name": "cosine"},
-        "modules.json": [{"idx": i, "name": str(i), "path": path, "type": export.NAMESPACE + name} for i, (path, name) in enumerate(parts)],
-    }
-    for name, about in written.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        export.write_json(folder / name, about)
-    (folder / "2_Normalize").mkdir()

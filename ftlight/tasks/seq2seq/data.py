@@ -12,6 +12,7 @@ import datasets
 
 from ftlight.data import duplicates, files, tokens
 from ftlight.data.module import Columns, DataModule, Encoded
+from ftlight.data.sources import open_rows
 from ftlight.utils.errors import UserError, listing, nearest
 
 
@@ -22,7 +23,7 @@ def read_pairs(name: str, split: str, source: tuple[str, ...], target: tuple[str
         UserError: a column is missing, or a row has no reference.
     """
     needed = [*source, *target] if name.startswith("hf:") else source  # of a hub data set only these columns are read
-    for row in files.open_rows(name, split, needed, encoding):
+    for row in open_rows(name, split, needed, encoding):
         line = row[files.LINE]
         there = [c for c in target if c in row]
         if not there:

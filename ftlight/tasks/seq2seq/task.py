@@ -17,7 +17,7 @@ from ftlight.metrics import texts
 from ftlight.metrics.intervals import bootstrap
 from ftlight.models import loading
 from ftlight.models import saving as export
-from ftlight.task import Evidence, Step, Task
+from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.generation import upto_end
 from ftlight.tasks.seq2seq.data import Seq2SeqData, small_letters
 from ftlight.tasks.seq2seq.encoder_decoder import is_pair, shifted, two_of_one
@@ -56,7 +56,7 @@ class Seq2Seq(Task):
         base: options of Task.
     """
 
-    data_module = "ftlight.tasks.seq2seq.data.Seq2SeqData"
+    data_module = "ftlight.Seq2SeqData"
     score = "bleu"
     monitor = "val/bleu"
 
@@ -218,7 +218,7 @@ class Seq2Seq(Task):
         found = self.data.tokenizer.batch_decode([o[:, 0].long().tolist() for o in outputs], skip_special_tokens=True)
         return [self.data.finished(text, row) for text, row in zip(found, rows, strict=True)]
 
-    def measure(self, outputs: list[Tensor], targets: None, rows: Sequence[Mapping[str, Any]]) -> Evidence:
+    def measure(self, outputs: list[Tensor], targets: None, rows: Sequence[Mapping[str, Any]]) -> EvaluationResult:
         """BLEU, chrF and ROUGE of the rows that were generated, against all their references."""
         known = [(o, r) for o, r in zip(outputs, rows, strict=True) if len(o) and "references" in r]
         references = [list(r["references"]) for _, r in known]
@@ -229,7 +229,7 @@ class Seq2Seq(Task):
             small = [[r.lower() for r in several] for several in references]
             values["bleu_uncased"] = texts.bleu([p.lower() for p in predictions], small)
         values |= texts.rouge(predictions, references, SHOWN)
-        return Evidence(values, len(known), {"bleu": bootstrap(parts, texts.bleu_of)})
+        return EvaluationResult(values, len(known), {"bleu": bootstrap(parts, texts.bleu_of)})
 
     def decode(self, outputs: list[Tensor], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Texts, with the geometric mean of the probabilities of their tokens."""

@@ -10,6 +10,7 @@ import datasets
 from ftlight.data import duplicates, files, tables, tokens
 from ftlight.data.labelled import Labelled, label_text, without
 from ftlight.data.module import Columns, Encoded
+from ftlight.data.sources import open_rows
 from ftlight.utils.errors import UserError, listing
 
 
@@ -29,7 +30,7 @@ def read_rows(
     """
     columns = [*text, *([text_pair] if text_pair else []), label]
     kind: type | None = None
-    for row in files.open_rows(name, split, columns, encoding):
+    for row in open_rows(name, split, columns, encoding):
         line, value = row[files.LINE], row[label]
         kind = kind or (type(value) if value is not None else None)
         if kind is not None and value is not None and type(value) is not kind and {type(value), kind} != {int, float}:

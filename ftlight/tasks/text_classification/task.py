@@ -11,6 +11,7 @@ from ftlight.data import tokens
 from ftlight.data.module import DataModule
 from ftlight.models import loading
 from ftlight.models import saving as export
+from ftlight.models.pooling import Pooled, Pooling, trained_pooling
 from ftlight.task import Step
 from ftlight.tasks.classification import Classification
 from ftlight.tasks.text_classification import few_shot
@@ -38,13 +39,13 @@ class TextClassification(Classification):
         base: options of Classification.
     """
 
-    data_module = "ftlight.tasks.text_classification.data.TextData"
+    data_module = "ftlight.TextData"
 
     def __init__(
         self,
         backbone: str,
         *,
-        pooling: loading.Pooling = "auto",
+        pooling: Pooling = "auto",
         head_init: Literal["random", "labels"] = "random",
         label_template: str | list[str] | None = None,
         label_descriptions: Any = None,
@@ -52,7 +53,7 @@ class TextClassification(Classification):
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
-        self.pooling = loading.trained_pooling(backbone) if pooling == "auto" else pooling
+        self.pooling = trained_pooling(backbone) if pooling == "auto" else pooling
         self.head_init, self.contrastive = head_init, contrastive
         if head_init == "labels" and pooling == "auto" and self.pooling == "native":
             self.pooling = "mean"
@@ -61,7 +62,7 @@ class TextClassification(Classification):
             self.model = self.native("AutoModelForSequenceClassification")
         else:
             named = head_init == "labels"
-            self.model = loading.Pooled(self.load(), self.pooling, self.outputs, scale=SCALE if named else None)
+            self.model = Pooled(self.load(), self.pooling, self.outputs, scale=SCALE if named else None)
             if named and self.pretrained:
                 described = few_shot.descriptions(label_descriptions, self.labels)
                 templates = [label_template] if isinstance(label_template, str) else label_template
@@ -79,7 +80,7 @@ class TextClassification(Classification):
     @torch.no_grad()
     def _start_from(self, texts: list[list[str]]) -> None:
         """Makes the directions of texts, given by template and label, those of the head's classes."""
-        assert isinstance(self.model, loading.Pooled)
+        assert isinstance(self.model, Pooled)
         tokenizer = loading.load_tokenizer(self.backbone)
         self.model.eval()
         vectors = []
@@ -109,7 +110,7 @@ class TextClassification(Classification):
         """Writes a transformers folder (native head) or a sentence-transformers folder (pooled)."""
         assert isinstance(data, TextData)
         self.write_labels(folder)
-        if isinstance(self.model, loading.Pooled):
+        if isinstance(self.model, Pooled):
             export.sentence_transformers(self.model, data.tokenizer, data.max_length, folder)
             return (
                 "from sentence_transformers import SentenceTransformer\n"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ftlight.data import files
+from ftlight.data.hub import load_hub, read_hub
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.utils.errors import UserError, listing, nearest
 
@@ -85,10 +86,10 @@ def open_rows(name: str, split: str, layout: Layout, encoding: str, tagged: bool
 
 
 def _read_hub(name: str, split: str, layout: Layout) -> Iterator[files.Row]:
-    features = {key: table.features for key, table in files.load_hub(name).items()}.get(split, {})
+    features = {key: table.features for key, table in load_hub(name).items()}.get(split, {})
     inputs = [c for c in (layout.tokens, layout.text) if c in features] or [layout.tokens]
     answers = [c for c in (layout.tags if inputs[0] == layout.tokens else layout.spans) if c in features]
-    for row in files.read_hub(name, split, [inputs[0], *answers[:1]]):
+    for row in read_hub(name, split, [inputs[0], *answers[:1]]):
         names = getattr(getattr(features[answers[0]], "feature", None), "names", None) if answers else None
         yield {**row, answers[0]: [names[v] for v in row[answers[0]]]} if names else row
 

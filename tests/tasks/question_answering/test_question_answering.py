@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from conftest import WORDS, make_bert, save_tokenizer, write_csv
+from conftest import ROOT, WORDS, make_bert, save_tokenizer, write_csv
 from test_answers import score_1, score_2
 from tiny.question_answering import squad as write_squad
 
@@ -26,7 +26,8 @@ from ftlight.__main__ import main
 from ftlight.models.loading import load_tokenizer
 from ftlight.tasks.question_answering import readers as squad
 from ftlight.tasks.question_answering import windows as contexts
-from ftlight.tasks.question_answering.task import QAData, QuestionAnswering
+from ftlight.tasks.question_answering.data import QAData
+from ftlight.tasks.question_answering.task import QuestionAnswering
 from ftlight.utils.errors import UserError
 
 CONTEXT = "the money is in the red parcel , not in the blue parcel"
@@ -594,5 +595,5 @@ def test_without_unanswerable_questions_there_always_is_an_answer(tmp_path: Path
 
 
 def test_the_config_is_short_and_names_no_default() -> None:
-    config = yaml.safe_load((Path(__file__).parent.parent / "configs" / "qa.yaml").read_text())
+    config = yaml.safe_load((ROOT / "configs" / "qa.yaml").read_text())
     assert set(config["model"]) == {"task", "backbone"}

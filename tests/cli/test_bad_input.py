@@ -25,13 +25,13 @@ from ftlight.__main__ import main
 from ftlight.data import tokens
 from ftlight.metrics import classes
 from ftlight.models.loading import load_tokenizer
-from ftlight.run import console as screen
 from ftlight.tasks.image_classification import decoding
 from ftlight.tasks.image_classification.data import ImageData
-from ftlight.tasks.question_answering.task import QAData
+from ftlight.tasks.question_answering.data import QAData
 from ftlight.tasks.seq2seq.data import Seq2SeqData
-from ftlight.tasks.token_classification.task import TokenData
+from ftlight.tasks.token_classification.data import TokenData
 from ftlight.utils.errors import UserError
+from ftlight.utils.format import number
 
 MANY = [(f"text {i}", "ab"[i % 2]) for i in range(120)]
 
@@ -220,7 +220,7 @@ def scores(target: list[int]) -> Case:
 
     def case(models: Models) -> str:
         values, _ = classes.single_label(torch.eye(3)[target], torch.tensor(target))
-        return f"f1 {screen.number(values['f1'])}, auroc {screen.number(values['auroc'])}"
+        return f"f1 {number(values['f1'])}, auroc {number(values['auroc'])}"
 
     return case
 

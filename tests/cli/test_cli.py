@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import Run, make_bert, toy_rows, write_csv
+from conftest import ROOT, Run, make_bert, toy_rows, write_csv
 
 import ftlight
 from ftlight.__main__ import main
@@ -23,7 +23,7 @@ from ftlight.cli.classes import describe, task_names
 from ftlight.cli.help import rows
 from ftlight.utils.errors import UserError
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 def fails(capsys: Any, *words: str) -> str:
@@ -45,7 +45,7 @@ def test_there_are_configs() -> None:
 
 def tiny(task: str) -> Any:
     """The module of tests/tiny with a model and data for a task, named as in a config."""
-    stems = {p.stem.replace("_", ""): p.stem for p in (Path(__file__).parent / "tiny").glob("*.py")}
+    stems = {p.stem.replace("_", ""): p.stem for p in (ROOT / "tests" / "tiny").glob("*.py")}
     return importlib.import_module(f"tiny.{stems[task.partition('.')[0].lower().replace('_', '')]}")
 
 

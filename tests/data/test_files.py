@@ -13,6 +13,7 @@ import pytest
 from conftest import write_csv
 
 from ftlight.data import files
+from ftlight.data.hub import parse_hub, read_hub
 from ftlight.utils.errors import UserError
 
 
@@ -450,12 +451,12 @@ def test_as_text_of_something_nested(value: Any) -> None:
     ],
 )
 def test_parse_hub(name: str, parts: tuple[str, str | None, str | None]) -> None:
-    assert files.parse_hub(name) == parts
+    assert parse_hub(name) == parts
 
 
 def test_hub_that_cannot_be_reached() -> None:
     with pytest.raises(UserError) as info:
-        list(files.read_hub("hf:nobody/no-such-data", "train", ["text"]))
+        list(read_hub("hf:nobody/no-such-data", "train", ["text"]))
     message = str(info.value)
     assert message.startswith("hf:nobody/no-such-data: cannot be loaded from the hub (")
     assert message.endswith("); check the name and the network")

@@ -16,7 +16,8 @@ import ftlight
 from ftlight.__main__ import main
 from ftlight.models.loading import load_tokenizer
 from ftlight.tasks.masked_lm import masking
-from ftlight.tasks.masked_lm.task import MaskedData, MaskedLM, specials
+from ftlight.tasks.masked_lm.data import MaskedData, specials
+from ftlight.tasks.masked_lm.task import MaskedLM
 from ftlight.utils.errors import UserError
 
 

@@ -17,9 +17,10 @@ from torch.nn import functional as F
 
 import ftlight
 from ftlight.__main__ import main
+from ftlight.data import tokens
 from ftlight.models import kernels
 from ftlight.tasks.causal_lm import messages as chat
-from ftlight.tasks.causal_lm.data import UNLEARNED, ChatData, packed
+from ftlight.tasks.causal_lm.data import ChatData, packed
 from ftlight.tasks.causal_lm.task import CausalLM
 from ftlight.tasks.generation import likelihood, probe
 from ftlight.utils.errors import UserError
@@ -71,7 +72,7 @@ def test_only_replies_and_their_ends_have_a_loss(
         said = []
         for batch in batches(data, split):
             for row in batch["labels"].tolist():
-                text = data.tokenizer.decode([t for t in row if t != UNLEARNED])
+                text = data.tokenizer.decode([t for t in row if t != tokens.IGNORE])
                 said += [part.strip() for part in text.split(end)[:-1]]
                 assert text == "" or text.endswith(end)
         replies = [m.content for t in data.raw(split)["messages"] for m in chat.load(t) if m.role == "assistant"]
@@ -87,15 +88,15 @@ def test_the_end_is_learned_and_padding_is_not_though_they_are_one_token(decoder
     batch = data.collate(table[[short, long]], [short, long])
     mask, labels = batch["inputs"]["attention_mask"], batch["labels"]
     assert (mask == 0).any()
-    assert (labels[mask == 0] == UNLEARNED).all()
+    assert (labels[mask == 0] == tokens.IGNORE).all()
     assert (labels == eos).sum() == 4  # two replies in each row
 
 
 def test_loss_on_all_tokens_is_for_training_alone(decoder: str, tmp_path: Path) -> None:
     data = module(decoder, write_chats(tmp_path / "c.jsonl", 20), loss="all")
     train, val = (batches(data, split)[0] for split in ("train", "validation"))
-    assert ((train["labels"] != UNLEARNED).sum(1) == train["inputs"]["attention_mask"].sum(1) - 1).all()
-    assert ((val["labels"] != UNLEARNED).sum(1) < val["inputs"]["attention_mask"].sum(1) / 2).all()
+    assert ((train["labels"] != tokens.IGNORE).sum(1) == train["inputs"]["attention_mask"].sum(1) - 1).all()
+    assert ((val["labels"] != tokens.IGNORE).sum(1) < val["inputs"]["attention_mask"].sum(1) / 2).all()
 
 
 def test_long_chats_are_rows_of_their_own_in_training_and_one_row_in_evaluation(decoder: str, tmp_path: Path) -> None:
@@ -238,13 +239,13 @@ def test_the_loss_is_that_of_transformers_and_logits_are_made_for_labels_alone(k
     made: list[torch.Size] = []
     model.get_output_embeddings().register_forward_hook(lambda m, given, out: made.append(out.shape))
     nll, right, rows = likelihood(model, batch["inputs"], batch["labels"])
-    count = int((batch["labels"] != UNLEARNED).sum())
+    count = int((batch["labels"] != tokens.IGNORE).sum())
     assert made == [(1, count, 97)]
     out = model(**batch["inputs"], labels=batch["labels"])
     assert nll.mean().item() == pytest.approx(out.loss.item(), abs=1e-6)
     gold = batch["labels"][:, 1:]
-    assert right.tolist() == (out.logits[:, :-1].argmax(-1) == gold)[gold != UNLEARNED].float().tolist()
-    assert rows.tolist() == (gold != UNLEARNED).nonzero()[:, 0].tolist()
+    assert right.tolist() == (out.logits[:, :-1].argmax(-1) == gold)[gold != tokens.IGNORE].float().tolist()
+    assert rows.tolist() == (gold != tokens.IGNORE).nonzero()[:, 0].tolist()
 
 
 # Runs

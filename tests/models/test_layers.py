@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ftlight.models.layers import Stack, layer_groups, layer_of, norm_parameters, places, stacks
-from ftlight.models.loading import Pooled
+from ftlight.models.pooling import Pooled
 
 BASE = {"vocab_size": 50, "num_labels": 3, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 USUAL = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32}

@@ -24,7 +24,8 @@ from ftlight.__main__ import main
 from ftlight.models.loading import load_tokenizer
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification import windows
-from ftlight.tasks.token_classification.task import TokenClassification, TokenData, tag_names
+from ftlight.tasks.token_classification.data import TokenData, tag_names
+from ftlight.tasks.token_classification.task import TokenClassification
 from ftlight.utils.errors import UserError
 
 TEXTS = [" ".join(WORDS), "Where is my parcel? It's late, (very) late. Parcel 17/3: broken...", "money\nmoney  refund\t!!", "", "x" * 40]
@@ -149,7 +150,7 @@ class Told(nn.Module):
 
 
 def evaluate(task: TokenClassification, data: TokenData, split: str = "test") -> tuple[Any, list[Any], list[Any]]:
-    """Evidence of a split, outputs and rows."""
+    """EvaluationResult of a split, outputs and rows."""
     data.setup("test")
     task.eval()
     found: dict[int, tuple[Any, Any]] = {}

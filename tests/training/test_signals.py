@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_bert, toy_rows, write_csv
+from conftest import ROOT, make_bert, toy_rows, write_csv
 from forked import Done, command
 from test_resume import differences, everything
 from together import together
@@ -19,7 +19,6 @@ from together import together
 from ftlight.training import checkpoint
 from ftlight.training.signals import AGAIN
 
-TESTS = Path(__file__).parent
 CALLBACK = """
 import json, os, signal, time
 import lightning as L
@@ -157,7 +156,7 @@ def test_lightnings_own_launcher_and_another_number_of_processes(home: Path) -> 
 
 def test_kills_at_any_time(tmp_path: Path) -> None:
     """The benchmark, with ten kills: it fails where a run does not end as the one that was never killed."""
-    script = TESTS.parent / "scripts" / "bench" / "kill_resume.py"
+    script = ROOT / "scripts" / "bench" / "kill_resume.py"
     command = [sys.executable, str(script), "--kills", "10", "--seed", "1", "--home", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
