@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ftlight.utils.errors import UserError, nearest
+from ftlight.utils.errors import UserError, did_you_mean
 
 VERBS = {
     "init": "print a short YAML for a data file, or copy an example",
@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("\n".join(f"{name} {version(name)}" for name in STACK))
             return 0
         if verb not in VERBS:
-            raise UserError(f"no verb {verb}{nearest(verb, VERBS)} (verbs: {', '.join(VERBS)})")
+            raise UserError(
+                f"no verb {verb}{did_you_mean(verb, VERBS)} (verbs: {', '.join(VERBS)})"
+            )
         if "--help" in rest or "-h" in rest:
             from ftlight.cli.help import show
 
@@ -54,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(verb, rest)
     except (KeyboardInterrupt, SystemExit) as ended:
-        if isinstance(ended, KeyboardInterrupt) or isinstance(ended.__context__, KeyboardInterrupt):  # Lightning makes it a 1
+        if isinstance(ended, KeyboardInterrupt) or isinstance(
+            ended.__context__, KeyboardInterrupt
+        ):  # Lightning makes it a 1
             return 130
         raise
 
@@ -68,7 +72,9 @@ def _run(verb: str, argv: Sequence[str]) -> int:
     try:
         words = command.Words(argv)
         resolved, places = command.resolve(verb, words)
-        from ftlight.cli import parser  # everything else; not before what was given is known to be whole
+        from ftlight.cli import (
+            parser,  # everything else; not before what was given is known to be whole
+        )
 
         fault = parser.run_verb(verb, words, resolved, places)
     except UserError as error:

@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import lightning as L
 import torch
@@ -28,9 +28,17 @@ from ftlight.training.checkpoint import load
 from ftlight.training.nonfinite import Guard, Mode
 from ftlight.utils import secrets
 from ftlight.utils.errors import UserError
+from ftlight.utils.renamed import keep_old_names, old_attribute
 
 log = logging.getLogger(__name__)
 SPLIT = {"val": "validation"}
+OLD_NAMES = {
+    "measure": "compute_metrics",
+    "decode": "postprocess",
+    "score": "primary_metric",
+    "plain": "merge_adapters",
+    "restore": "load_weights",
+}
 
 
 class Step(NamedTuple):
@@ -38,9 +46,9 @@ class Step(NamedTuple):
 
     Attributes:
         loss: mean over the batch's rows (or other units, see weight), or None where the batch has no targets.
-        outputs: what metrics and :meth:`Task.decode` read: ``[rows, …]``, or a tensor per row where they differ in length.
+        outputs: what metrics and :meth:`Task.postprocess` read: ``[rows, …]``, or a tensor per row where they differ in length.
             Never all logits: an evaluation keeps them for every row.
-        targets: targets in the same form, or None where :meth:`Task.measure` reads them from the rows.
+        targets: targets in the same form, or None where :meth:`Task.compute_metrics` reads them from the rows.
         weight: units that the loss is a mean of, such as tokens; rows if not given.
     """
 
@@ -58,7 +66,7 @@ class EvaluationResult(NamedTuple):
         rows: rows seen, each once over all processes.
         intervals: metric to the ends of its 95 % interval, that of the task's score among them.
         confusion: confusion matrix ``[actual, predicted]``, where the task has one.
-        outputs: outputs of the rows in order, for :meth:`Task.decode`.
+        outputs: outputs of the rows in order, for :meth:`Task.postprocess`.
         numbers: which rows: all of them, unless an option limits the batches.
     """
 
@@ -73,7 +81,7 @@ class EvaluationResult(NamedTuple):
 class Task(L.LightningModule):
     """A pre-trained model with a head, trained and measured the same way in every stage.
 
-    A subclass sets ``self.model`` in its constructor and gives :meth:`step`, :meth:`measure` and :meth:`decode`; one that
+    A subclass sets ``self.model`` in its constructor and gives :meth:`step`, :meth:`compute_metrics` and :meth:`postprocess`; one that
     generates gives :meth:`evaluate` too. All that trains lies in ``self.model``.
 
     Args:
@@ -96,10 +104,15 @@ class Task(L.LightningModule):
     """
 
     data_module: ClassVar[str | None] = None
-    score: str = "accuracy"
+    primary_metric: str = "accuracy"
     monitor: str = "val/accuracy"
     mode: str = "max"
     model: nn.Module
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Takes the names of 0.1 for the new ones."""
+        super().__init_subclass__(**options)
+        keep_old_names(cls, OLD_NAMES)
 
     def __init__(
         self,
@@ -122,18 +135,29 @@ class Task(L.LightningModule):
         super().__init__()
         self.backbone, self.labels, self.pretrained = backbone, list(labels), pretrained
         if lr is not None and not lr > 0:
-            raise UserError(f"model.lr: {lr} is not a rate; give a number above 0, for example 1e-4")
+            raise UserError(
+                f"model.lr: {lr} is not a rate; give a number above 0, for example 1e-4"
+            )
         if not 0 <= warmup <= 1:
-            raise UserError(f"model.warmup: {warmup} is not a share of the steps; give 0 to 1, for example 0.1")
+            raise UserError(
+                f"model.warmup: {warmup} is not a share of the steps; give 0 to 1, for example 0.1"
+            )
         if not 0 < layer_decay <= 1:
-            raise UserError(f"model.layer_decay: {layer_decay} is not a factor; give a number above 0 and at most 1, for example 0.9")
+            raise UserError(
+                f"model.layer_decay: {layer_decay} is not a factor; give a number above 0 and at most 1, for example 0.9"
+            )
         self.peft = adapters.read(peft)
         self.lr, self.lr_given = lr or self.default_lr(backbone), lr is not None
         self.lr_schedule, self.warmup = lr_schedule, warmup
         self.weight_decay, self.layer_decay = weight_decay, layer_decay
-        self.schedule, self.cache, self.cache_gb, self.kernels = schedule.read(unfreeze), cache, cache_gb, kernels
+        self.schedule, self.cache, self.cache_gb, self.kernels = (
+            schedule.read(unfreeze),
+            cache,
+            cache_gb,
+            kernels,
+        )
         self.total_steps = 0
-        self.fed_by: DataModule | None = None
+        self.datamodule: DataModule | None = None
         self.evidence: dict[str, EvaluationResult] = {}
         self._seen = nn.ModuleDict({"val": Collected(), "test": Collected()})
         self.train_losses: list[Tensor] = []  # of the epoch so far
@@ -151,12 +175,26 @@ class Task(L.LightningModule):
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """A model with adapters where they are asked for, and its kernels."""
-        return kernels.use(adapters.inject(model, self.peft) if self.peft is not None else model, self.kernels)
+        return kernels.use(
+            adapters.inject(model, self.peft) if self.peft is not None else model, self.kernels
+        )
+
+    @property
+    def score(self) -> str:
+        """The name of 0.1 for ``primary_metric``."""
+        return self.primary_metric
+
+    @score.setter
+    def score(self, name: str) -> None:
+        log.warning(
+            "%s.score is called primary_metric since ftlight 0.2; rename it", type(self).__name__
+        )
+        self.primary_metric = name
 
     @property
     def data(self) -> Any:
         """The data module that feeds the task: that of its trainer, or of a Predictor."""
-        return self.fed_by or self.trainer.datamodule  # type: ignore[attr-defined]
+        return self.datamodule or self.trainer.datamodule  # type: ignore[attr-defined]
 
     # What a subclass gives
 
@@ -168,7 +206,9 @@ class Task(L.LightningModule):
         """What validation, test and prediction run on a batch: :meth:`step`, unless there is something to generate."""
         return self.step(batch)
 
-    def measure(self, outputs: Any, targets: Any, rows: Sequence[Mapping[str, Any]]) -> EvaluationResult:
+    def compute_metrics(
+        self, outputs: Any, targets: Any, rows: Sequence[Mapping[str, Any]]
+    ) -> EvaluationResult:
         """Measures all outputs of an evaluation.
 
         Args:
@@ -178,7 +218,7 @@ class Task(L.LightningModule):
         """
         raise NotImplementedError
 
-    def decode(self, outputs: Any, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def postprocess(self, outputs: Any, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Turns outputs into what a person reads, one per row: ``prediction`` and ``score``, then any other keys.
 
         Args:
@@ -217,8 +257,17 @@ class Task(L.LightningModule):
 
     def freezing(self) -> Freezing:
         """The freezing schedule as a callback."""
-        defaults = {"layer_decay": self.layer_decay, "warmup": self.warmup, "lr_schedule": self.lr_schedule}
-        about: dict[str, Any] = {"lr": self.lr, "given": self.lr_given, "cache": self.cache, "cache_gb": self.cache_gb}
+        defaults = {
+            "layer_decay": self.layer_decay,
+            "warmup": self.warmup,
+            "lr_schedule": self.lr_schedule,
+        }
+        about: dict[str, Any] = {
+            "lr": self.lr,
+            "given": self.lr_given,
+            "cache": self.cache,
+            "cache_gb": self.cache_gb,
+        }
         return Freezing(self.schedule, defaults=defaults, **about)
 
     def configure_callbacks(self) -> list[L.Callback]:
@@ -235,7 +284,9 @@ class Task(L.LightningModule):
         """
         self.guard = Guard(self.guard.mode)
         if not any(isinstance(c, Freezing) for c in self.trainer.callbacks):  # type: ignore[attr-defined]
-            raise UserError(f"{type(self).__name__}.configure_callbacks: add your callbacks to those of super().configure_callbacks()")
+            raise UserError(
+                f"{type(self).__name__}.configure_callbacks: add your callbacks to those of super().configure_callbacks()"
+            )
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of a training batch."""
@@ -288,15 +339,21 @@ class Task(L.LightningModule):
         """Measures the test."""
         self._report("test")
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int = 0) -> list[tuple[int, dict[str, Any]]]:
+    def predict_step(
+        self, batch: dict[str, Any], batch_idx: int = 0
+    ) -> list[tuple[int, dict[str, Any]]]:
         """Predictions of a batch with the numbers of their rows."""
         numbers = batch["index"]
-        decoded = self.decode(self.evaluate(batch).outputs, self._rows("predict", numbers))
+        decoded = self.postprocess(self.evaluate(batch).outputs, self._rows("predict", numbers))
         return list(zip(numbers, decoded, strict=True))
 
     def _rows(self, split: str, numbers: Sequence[int]) -> Sequence[Mapping[str, Any]]:
         """Rows as read; empty ones where the data module is none of ours."""
-        return self.data.rows(split, numbers) if isinstance(self.data, DataModule) else [{}] * len(numbers)
+        return (
+            self.data.rows(split, numbers)
+            if isinstance(self.data, DataModule)
+            else [{}] * len(numbers)
+        )
 
     def _gather(self, stage: str, batch: dict[str, Any]) -> None:
         self._size = memory.size(batch)
@@ -307,7 +364,9 @@ class Task(L.LightningModule):
         units = len(batch["index"]) if result.weight is None else result.weight
         self._seen[stage].update(result.outputs, result.targets, batch["index"])  # type: ignore[operator]
         # sum and count: the mean is over units, however they are batched
-        part = torch.stack([result.loss.detach().float() * units, result.loss.new_tensor(units, dtype=torch.float)])
+        part = torch.stack(
+            [result.loss.detach().float() * units, result.loss.new_tensor(units, dtype=torch.float)]
+        )
         self._losses.setdefault(stage, []).append(part)
 
     def _report(self, stage: str) -> None:
@@ -317,16 +376,25 @@ class Task(L.LightningModule):
         outputs, targets, numbers = seen.compute()
         seen.reset()
         self._check_seen(stage, len(numbers))
-        evidence = self.measure(outputs, targets, self._rows(SPLIT.get(stage, stage), numbers.tolist()))
+        evidence = self.compute_metrics(
+            outputs, targets, self._rows(SPLIT.get(stage, stage), numbers.tolist())
+        )
         values = {"loss": total / count if count else float("nan"), **evidence.values}
         self.evidence[stage] = evidence._replace(values=values, outputs=outputs, numbers=numbers)
-        self.log_dict({f"{stage}/{k}": torch.tensor(v, dtype=torch.float) for k, v in values.items()})
+        self.log_dict(
+            {f"{stage}/{k}": torch.tensor(v, dtype=torch.float) for k, v in values.items()}
+        )
 
     def _check_seen(self, stage: str, rows: int) -> None:
         """Every row was seen, unless an option limits the batches."""
         trainer: Any = self.trainer
         table = getattr(trainer.datamodule, "sets", {}).get(SPLIT.get(stage, stage))
-        if table is not None and optim.whole(trainer, stage) and not trainer.sanity_checking and rows != len(table):
+        if (
+            table is not None
+            and optim.runs_all_batches(trainer, stage)
+            and not trainer.sanity_checking
+            and rows != len(table)
+        ):
             raise RuntimeError(f"{stage}: {rows} rows were seen, there are {len(table)}")
 
     # Checkpoints
@@ -341,15 +409,23 @@ class Task(L.LightningModule):
 
     @functools.cached_property
     def _fixed_sha256(self) -> str:
-        return digest((n, p.bfloat16()) for n, p in self._fixed_weights().items())  # the same in any precision of training
+        return digest(
+            (n, p.bfloat16()) for n, p in self._fixed_weights().items()
+        )  # the same in any precision of training
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves out secrets, and what adapters have fixed, and notes what it was."""
-        for key in {"hyper_parameters", "datamodule_hyper_parameters"} & checkpoint.keys():  # of save_hyperparameters()
+        for key in {
+            "hyper_parameters",
+            "datamodule_hyper_parameters",
+        } & checkpoint.keys():  # of save_hyperparameters()
             checkpoint[key] = secrets.redact(checkpoint[key])
         if self.peft is not None:
             fixed = self.fixed
-            for key in ("state_dict", "current_model_state"):  # the latter is that of an average of the weights
+            for key in (
+                "state_dict",
+                "current_model_state",
+            ):  # the latter is that of an average of the weights
                 if key in checkpoint:
                     checkpoint[key] = {n: v for n, v in checkpoint[key].items() if n not in fixed}
             checkpoint["fixed_sha256"] = self._fixed_sha256
@@ -365,26 +441,40 @@ class Task(L.LightningModule):
         if self.peft is None:
             return
         if checkpoint.get("fixed_sha256") != self._fixed_sha256:
-            raise UserError(f"model.backbone: the adapters of the checkpoint belong to other weights than those of {self.backbone}")
-        own = self._fixed_weights()  # an average of the weights is loaded by its callback, which asks for all of them
-        checkpoint.update({k: {**own, **checkpoint[k]} for k in ("state_dict", "current_model_state") if k in checkpoint})
+            raise UserError(
+                f"model.backbone: the adapters of the checkpoint belong to other weights than those of {self.backbone}"
+            )
+        own = (
+            self._fixed_weights()
+        )  # an average of the weights is loaded by its callback, which asks for all of them
+        checkpoint.update(
+            {
+                k: {**own, **checkpoint[k]}
+                for k in ("state_dict", "current_model_state")
+                if k in checkpoint
+            }
+        )
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
         """Loads weights; those under adapters are the backbone's own."""
         own = self._fixed_weights() if self.peft is not None else {}
         try:
             return super().load_state_dict({**own, **state_dict}, strict, assign)
         except RuntimeError as error:
             first = " ".join(str(error).splitlines()[1:2]).strip()
-            raise UserError(f"model: the checkpoint is of another model than this one of {self.backbone}: {first}") from error
+            raise UserError(
+                f"model: the checkpoint is of another model than this one of {self.backbone}: {first}"
+            ) from error
 
-    def plain(self) -> None:
+    def merge_adapters(self) -> None:
         """Merges adapters into the weights they adapt: the model is then an ordinary one."""
         if self.peft is not None:
             adapters.merge(self.model)
             self.peft = None
 
-    def restore(self, path: str | Path) -> None:
+    def load_weights(self, path: str | Path) -> None:
         """Takes the weights of a checkpoint."""
         checkpoint = load(path)
         self.on_load_checkpoint(checkpoint)
@@ -413,16 +503,22 @@ class Task(L.LightningModule):
         """
         strategy, step = self.trainer.strategy, self.trainer.global_step + 1
         norm: Tensor | None = None
-        if self._scaler() is not None or isinstance(strategy, DeepSpeedStrategy):  # these leave out such a step themselves
+        if self._scaler() is not None or isinstance(
+            strategy, DeepSpeedStrategy
+        ):  # these leave out such a step themselves
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        elif isinstance(strategy, FSDPStrategy) and gradient_clip_algorithm != "value":  # only it knows the norm of what is sharded
+        elif (
+            isinstance(strategy, FSDPStrategy) and gradient_clip_algorithm != "value"
+        ):  # only it knows the norm of what is sharded
             norm = strategy.model.clip_grad_norm_(gradient_clip_val or math.inf)  # type: ignore[union-attr, operator]
         else:
-            trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            trained = [
+                p for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+            ]
             norm = nn.utils.get_total_norm([p.grad for p in trained])
             if gradient_clip_algorithm == "value":
                 self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            elif not optim.clips(optimizer, norm, most := gradient_clip_val or 0.0):
+            elif not optim.clip_in_optimizer(optimizer, norm, most := gradient_clip_val or 0.0):
                 nn.utils.clip_grads_with_norm_(trained, most, norm)
         if norm is not None:
             self.guard.hold(step, optimizer, norm)
@@ -437,3 +533,10 @@ class Task(L.LightningModule):
     def _scaler(self) -> Any:
         """The gradient scaler of fp16, or None."""
         return getattr(self.trainer.precision_plugin, "scaler", None)
+
+
+keep_old_names(Task, OLD_NAMES)
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        return old_attribute(globals(), {"Evidence": "EvaluationResult"}, name)

@@ -11,7 +11,12 @@ from typing import NamedTuple
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["ftlight.cli.parser", "ftlight.trainer.trainer", "ftlight.tasks.text_classification.task", "ftlight.tasks.text_classification.data"]
+    [
+        "ftlight.cli.parser",
+        "ftlight.trainer.trainer",
+        "ftlight.tasks.text_classification.task",
+        "ftlight.tasks.text_classification.data",
+    ]
 )
 
 
@@ -41,7 +46,11 @@ def command(words: list[str], home: Path, seconds: float = 120, **environment: s
     """Runs ``python -m ftlight`` with these words."""
     handle, log = tempfile.mkstemp(dir=home)
     os.close(handle)
-    kept = {k: os.environ[k] for k in ("HF_DATASETS_CACHE", "FTLIGHT_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS") if k in os.environ}
+    kept = {
+        k: os.environ[k]
+        for k in ("HF_DATASETS_CACHE", "FTLIGHT_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS")
+        if k in os.environ
+    }
     process = CONTEXT.Process(target=_work, args=(words, str(home), log, {**kept, **environment}))
     process.start()
     process.join(seconds)

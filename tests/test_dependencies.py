@@ -24,7 +24,9 @@ HOLES = {  # the last version with a hole that reaches us
 
 def requirements() -> dict[str, Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [r for name, rs in project["optional-dependencies"].items() if name != "dev" for r in rs]
+    extras = [
+        r for name, rs in project["optional-dependencies"].items() if name != "dev" for r in rs
+    ]
     return {r.name: r for r in map(Requirement, [*project["dependencies"], *extras])}
 
 
@@ -49,9 +51,18 @@ KNOWN = "flask  0.12.2  PYSEC-2018-66 0.12.3"
     ("script", "said"),
     [
         (f"echo '{KNOWN}'", "no known vulnerabilities in constraints.txt"),
-        (f"echo '{KNOWN}'; echo 'torch  2.9.0   GHSA-63cw-57p8-fm3p 2.10.0'; exit 1", "torch  2.9.0   GHSA-63cw-57p8-fm3p 2.10.0"),
-        ("echo 'No known vulnerabilities found'", "left out, the database of vulnerabilities cannot be reached from here"),
-        ("echo 'flask 0.12.2 could not be audited'", "left out, the database of vulnerabilities cannot be reached from here"),
+        (
+            f"echo '{KNOWN}'; echo 'torch  2.9.0   GHSA-63cw-57p8-fm3p 2.10.0'; exit 1",
+            "torch  2.9.0   GHSA-63cw-57p8-fm3p 2.10.0",
+        ),
+        (
+            "echo 'No known vulnerabilities found'",
+            "left out, the database of vulnerabilities cannot be reached from here",
+        ),
+        (
+            "echo 'flask 0.12.2 could not be audited'",
+            "left out, the database of vulnerabilities cannot be reached from here",
+        ),
         ("exit 3", "left out, the database of vulnerabilities cannot be reached from here"),
         ("sleep 30", "left out, the database of vulnerabilities cannot be reached from here"),
     ],
@@ -60,8 +71,19 @@ def test_the_audit_never_fails(script: str, said: str, tmp_path: Path) -> None:
     audit = tmp_path / "audit"
     audit.write_text(f"#!/bin/sh\n{script}\n")
     audit.chmod(0o755)
-    environment = {**os.environ, "FTLIGHT_PIP_AUDIT": str(audit), "FTLIGHT_AUDIT_SECONDS": "1", "TMPDIR": str(tmp_path)}
-    done = subprocess.run(["bash", str(ROOT / "scripts" / "audit.sh")], env=environment, capture_output=True, text=True, timeout=20)
+    environment = {
+        **os.environ,
+        "FTLIGHT_PIP_AUDIT": str(audit),
+        "FTLIGHT_AUDIT_SECONDS": "1",
+        "TMPDIR": str(tmp_path),
+    }
+    done = subprocess.run(
+        ["bash", str(ROOT / "scripts" / "audit.sh")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
     assert done.returncode == 0
     assert said in done.stdout
     assert [p.name for p in tmp_path.iterdir()] == ["audit"]

@@ -60,7 +60,9 @@ def ring(graph: Mapping[str, Set[str]]) -> list[str]:
             return [*above[above.index(name) :], name]
         if name in done:
             return []
-        found = next(filter(None, (visit(n, [*above, name]) for n in sorted(graph.get(name, ())))), [])
+        found = next(
+            filter(None, (visit(n, [*above, name]) for n in sorted(graph.get(name, ())))), []
+        )
         done.add(name)
         return found
 
@@ -81,13 +83,20 @@ def test_a_package_imports_lower_floors_alone() -> None:
             if other != own and LEVEL[other] >= LEVEL[own]:
                 wrong.append(f"{name} imports {module}")
             if own == "cli" and other == "tasks":
-                wrong.append(f"{name} imports {module}: the command line names tasks by string only")
+                wrong.append(
+                    f"{name} imports {module}: the command line names tasks by string only"
+                )
     assert wrong == []
 
 
 def test_no_task_imports_another() -> None:
     tasks = {n: m for n, m in GRAPH.items() if room(n).startswith("tasks.")}
-    wrong = [f"{n} imports {m}" for n, ms in tasks.items() for m in ms if room(m).startswith("tasks.") and room(m) != room(n)]
+    wrong = [
+        f"{n} imports {m}"
+        for n, ms in tasks.items()
+        for m in ms
+        if room(m).startswith("tasks.") and room(m) != room(n)
+    ]
     assert wrong == []
 
 
@@ -100,7 +109,9 @@ def test_no_rings_of_files_or_packages() -> None:
     assert ring(files) == []
     packages: dict[str, set[str]] = {}
     for name, modules in files.items():
-        packages.setdefault(room(name), set()).update(room(m) for m in modules if room(m) != room(name))
+        packages.setdefault(room(name), set()).update(
+            room(m) for m in modules if room(m) != room(name)
+        )
     assert ring(packages) == []
 
 

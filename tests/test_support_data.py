@@ -12,7 +12,10 @@ from pathlib import Path
 from ftlight.models.loading import locate
 
 FOLDER = Path(__file__).parent.parent / "configs" / "support"
-SPLITS = {s: list(csv.DictReader((FOLDER / f"{s}.csv").open(encoding="utf-8"))) for s in ("train", "validation", "test")}
+SPLITS = {
+    s: list(csv.DictReader((FOLDER / f"{s}.csv").open(encoding="utf-8")))
+    for s in ("train", "validation", "test")
+}
 
 
 def test_size_and_balance() -> None:

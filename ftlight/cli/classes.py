@@ -9,7 +9,7 @@ from ftlight.cli import moved, source
 from ftlight.cli import options as signatures
 from ftlight.cli.options import Described, Option
 from ftlight.tasks import HOMES
-from ftlight.utils.errors import UserError, listing, nearest
+from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 
 def task_names() -> list[str]:
@@ -53,7 +53,9 @@ def find_class(name: str, where: str = "", home: str = "") -> type:
                 raise
             raise _no_module(name, where) from None
     else:
-        classes = ((m, getattr(moved.import_module(m), attribute, None)) for m in _homes(name, home))
+        classes = (
+            (m, getattr(moved.import_module(m), attribute, None)) for m in _homes(name, home)
+        )
         found = next((c for m, c in classes if getattr(c, "__module__", None) == m), None)
     if not isinstance(found, type):
         raise _no_class(name, where)
@@ -87,12 +89,16 @@ def _homes(name: str, home: str) -> list[str]:
 
 
 def _no_class(name: str, where: str) -> UserError:
-    return UserError(f"{where}no class {name}{nearest(name, task_names())} (tasks: {listing(task_names())}; or your_file.Class)")
+    return UserError(
+        f"{where}no class {name}{did_you_mean(name, task_names())} (tasks: {join_limited(task_names())}; or your_file.Class)"
+    )
 
 
 def _no_module(name: str, where: str) -> UserError:
     module = name.rpartition(".")[0]
-    return UserError(f"{where}no module {module} for {name}; put {module.split('.')[0]}.py beside the YAML")
+    return UserError(
+        f"{where}no module {module} for {name}; put {module.split('.')[0]}.py beside the YAML"
+    )
 
 
 def class_path(cls: type) -> str:
@@ -108,6 +114,12 @@ def parsed(cls: Callable[..., Any]) -> list[Option]:
     names = parser.add_class_arguments(cls, "c", fail_untyped=False)
     actions = {a.dest: a for a in parser._actions if a.dest in names}
     return [
-        Option(n.removeprefix("c."), str(getattr(a, "_typehint", "")), a.default, " ".join(str(a.help or "").split()), "")
+        Option(
+            n.removeprefix("c."),
+            str(getattr(a, "_typehint", "")),
+            a.default,
+            " ".join(str(a.help or "").split()),
+            "",
+        )
         for n, a in actions.items()
     ]

@@ -17,7 +17,7 @@ from ftlight.data import files
 from ftlight.run import folder as run
 from ftlight.utils import secrets
 from ftlight.utils.atomic import read_json
-from ftlight.utils.errors import UserError, nearest
+from ftlight.utils.errors import UserError, did_you_mean
 
 # One word on the command line for an option inside.
 ALIASES = {
@@ -58,7 +58,14 @@ class Words:
         key = name.lstrip("-").replace(".init_args.", ".")
         if name in ("-c", "--config"):
             self.configs.append(value)
-        elif key in ("model", "model.task", "model.class_path", "data", "data.module", "data.class_path"):
+        elif key in (
+            "model",
+            "model.task",
+            "model.class_path",
+            "data",
+            "data.module",
+            "data.class_path",
+        ):
             self.classes[key.split(".")[0]] = value
         else:
             self.options[ALIASES.get(key, key)] = value
@@ -80,10 +87,14 @@ def resolve(verb: str, words: Words) -> tuple[dict[str, Any], dict[str, str]]:
     if verb == "predict" and words.alone:
         words.options["file"] = words.alone.pop(0)
     if words.alone:
-        raise UserError(f"{words.alone[0]}: unexpected{'; a config is given with -c' if verb == 'fit' else ''}")
+        raise UserError(
+            f"{words.alone[0]}: unexpected{'; a config is given with -c' if verb == 'fit' else ''}"
+        )
     if verb == "fit" and not words.configs and not words.classes:
         _check_options(verb, words, {})
-        raise UserError("fit needs a config: python -m ftlight fit -c X.yaml (python -m ftlight init DATA.csv writes one)")
+        raise UserError(
+            "fit needs a config: python -m ftlight fit -c X.yaml (python -m ftlight init DATA.csv writes one)"
+        )
     merged, places = config.merge(words.configs)
     for option, value in words.options.items():
         section, _, key = option.partition(".")
@@ -93,14 +104,21 @@ def resolve(verb: str, words: Words) -> tuple[dict[str, Any], dict[str, str]]:
     if folder is not None:
         _use_run(folder, merged, words, verb)
     elif verb == "fit":
-        words.options.setdefault("trainer.name", _name(words.configs[-1]) if words.configs else merged["model"][0])
+        words.options.setdefault(
+            "trainer.name", _name(words.configs[-1]) if words.configs else merged["model"][0]
+        )
     _ask_again(merged, places, words.options)
     checkpoint = words.options.get("ckpt_path")
     if checkpoint is not None and not Path(checkpoint).is_file():
         beside = [p.name for p in Path(checkpoint).parent.glob("*.ckpt")]
-        raise UserError(f"{checkpoint}: no such checkpoint (there are: {', '.join(beside) or 'none'})")
+        raise UserError(
+            f"{checkpoint}: no such checkpoint (there are: {', '.join(beside) or 'none'})"
+        )
     expanded = config.expand(merged, places)
-    known = {section: lookup.describe(expanded[section]["class_path"]).options for section in ("model", "data")}
+    known = {
+        section: lookup.describe(expanded[section]["class_path"]).options
+        for section in ("model", "data")
+    }
     known["trainer"] = lookup.describe(config.TRAINER).options
     _check_options(verb, words, known)
     _check_values(words, expanded, known, places)
@@ -112,7 +130,9 @@ def resolve(verb: str, words: Words) -> tuple[dict[str, Any], dict[str, str]]:
 def _take_config(folder: Path, words: Words) -> None:
     """Puts the config of a run before all others."""
     words.configs.insert(0, str(folder / "config.yaml"))
-    sys.path += [p for p in read_json(folder / "run.json").get("python_path", []) if p not in sys.path]
+    sys.path += [
+        p for p in read_json(folder / "run.json").get("python_path", []) if p not in sys.path
+    ]
 
 
 def _resume(words: Words) -> None:
@@ -129,7 +149,9 @@ def _resume(words: Words) -> None:
         folder = run.find(wanted)
         _take_config(folder, words)
         if words.options.setdefault("trainer.run", str(folder)) != str(folder):
-            raise UserError("--resume RUN goes on in its own folder; leave --run out, or give --run DIR --resume auto")
+            raise UserError(
+                "--resume RUN goes on in its own folder; leave --run out, or give --run DIR --resume auto"
+            )
     elif "trainer.run" not in words.options:
         raise UserError("--resume auto needs --run DIR: the run that goes on, or is started")
 
@@ -147,15 +169,23 @@ def _use_run(folder: Path, merged: dict[str, Any], words: Words, verb: str) -> N
         merged["data"][1]["labels"] = known["labels"]
     if "kind" in known:
         merged["data"][1]["kind"] = known["kind"]
-    if not merged["model"][1].get("peft") and not words.options.get("wise"):  # all weights come from the checkpoint
+    if not merged["model"][1].get("peft") and not words.options.get(
+        "wise"
+    ):  # all weights come from the checkpoint
         merged["model"][1].update(pretrained=False, backbone=str(folder / "backbone"))
     # where a run was trained is not where it is used
     kept = PLACEMENT if verb in ("validate", "test") else ()
-    merged["trainer"] = {"devices": 1, **{k: v for k, v in merged["trainer"].items() if k in kept}, "run": str(folder)}
+    merged["trainer"] = {
+        "devices": 1,
+        **{k: v for k, v in merged["trainer"].items() if k in kept},
+        "run": str(folder),
+    }
     if verb == "predict":  # the scores of an exported model, to the last digits
         merged["trainer"]["precision"] = "32-true"
     wanted = words.options.get("ckpt_path", "best")
-    words.options["ckpt_path"] = str(folder / "checkpoints" / f"{wanted}.ckpt") if wanted in ("best", "last") else wanted
+    words.options["ckpt_path"] = (
+        str(folder / "checkpoints" / f"{wanted}.ckpt") if wanted in ("best", "last") else wanted
+    )
 
 
 def _ask_again(merged: dict[str, Any], places: dict[str, str], options: Collection[str]) -> None:
@@ -165,15 +195,25 @@ def _ask_again(merged: dict[str, Any], places: dict[str, str], options: Collecti
         UserError: a secret is not given again; says how.
     """
     faults = []
-    sections = {"model": merged["model"][1], "data": merged["data"][1], "trainer": merged["trainer"]}
+    sections = {
+        "model": merged["model"][1],
+        "data": merged["data"][1],
+        "trainer": merged["trainer"],
+    }
     for key in secrets.left_out(sections):
         option = key.replace(".init_args.", ".")
         section, _, name = option.partition(".")
         if any(option == o or option.startswith(f"{o}.") for o in options):
-            sections[section].pop(name, None)  # the placeholder may not even be of the option's type
+            sections[section].pop(
+                name, None
+            )  # the placeholder may not even be of the option's type
             continue
         whole = re.match(r"(.+?)\.\d", option)
-        how = f"give all of {whole[1]} in a YAML after this one: -c FILE" if whole else f"give it again: --{option} VALUE"
+        how = (
+            f"give all of {whole[1]} in a YAML after this one: -c FILE"
+            if whole
+            else f"give it again: --{option} VALUE"
+        )
         faults.append(f"{option} is a secret, which a run does not keep; {how}")
     if faults:
         raise UserError(placed("\n".join(faults), places))
@@ -186,19 +226,38 @@ def _check_options(verb: str, words: Words, sections: Mapping[str, Sequence[Opti
         UserError: an option is unknown; names the nearest.
     """
     known = {section: [o.name for o in options] for section, options in sections.items()}
-    own = {"predict": ["file", "text", "out", "probabilities"], "test": ["wise"], "export": ["out", "wise"]}.get(verb, [])
+    own = {
+        "predict": ["file", "text", "out", "probabilities"],
+        "test": ["wise"],
+        "export": ["out", "wise"],
+    }.get(verb, [])
     plain = [*([*ALIASES, "resume"] if verb == "fit" else []), "seed_everything", "ckpt_path", *own]
-    names = [*plain, "config", "model", "data", *(f"{s}.{n}" for s, ns in known.items() for n in ns)]
+    names = [
+        *plain,
+        "config",
+        "model",
+        "data",
+        *(f"{s}.{n}" for s, ns in known.items() for n in ns),
+    ]
     for option in words.options:
         section, _, key = option.partition(".")
-        if option in plain or (key.split(".")[0] in known[section] if section in known else not known and key):
+        if option in plain or (
+            key.split(".")[0] in known[section] if section in known else not known and key
+        ):
             continue
         alias = config.FOREIGN.get(key or section)
-        hint = f"; ftlight calls it --{alias}" if alias else nearest(option, names)
-        raise UserError(f"--{option} is not an option of {verb}{hint} (all: python -m ftlight {verb} --help)")
+        hint = f"; ftlight calls it --{alias}" if alias else did_you_mean(option, names)
+        raise UserError(
+            f"--{option} is not an option of {verb}{hint} (all: python -m ftlight {verb} --help)"
+        )
 
 
-def _check_values(words: Words, expanded: dict[str, Any], sections: Mapping[str, Sequence[Option]], places: dict[str, str]) -> None:
+def _check_values(
+    words: Words,
+    expanded: dict[str, Any],
+    sections: Mapping[str, Sequence[Option]],
+    places: dict[str, str],
+) -> None:
     """Refuses words where numbers, truth or choices are wanted.
 
     Raises:
@@ -207,20 +266,30 @@ def _check_values(words: Words, expanded: dict[str, Any], sections: Mapping[str,
     faults = []
     for section, options in sections.items():
         given = dict(expanded[section] if section == "trainer" else expanded[section]["init_args"])
-        given |= {o.partition(".")[2]: v for o, v in words.options.items() if o.startswith(f"{section}.")}
-        found = ((o.name, values.fault(o.whole_type, given[o.name])) for o in options if o.name in given)
+        given |= {
+            o.partition(".")[2]: v for o, v in words.options.items() if o.startswith(f"{section}.")
+        }
+        found = (
+            (o.name, values.fault(o.whole_type, given[o.name])) for o in options if o.name in given
+        )
         faults += [f"{section}.{name}: {wrong}" for name, wrong in found if wrong]
     if faults:
         raise UserError(placed("\n".join(faults), places, words.options))
 
 
-def _check_files(verb: str, words: Words, data: dict[str, Any], resumes: bool, places: dict[str, str]) -> None:
+def _check_files(
+    verb: str, words: Words, data: dict[str, Any], resumes: bool, places: dict[str, str]
+) -> None:
     """Checks that the files are there which a verb reads, where the data module is one of ours.
 
     Raises:
         UserError: one is missing; names the nearest.
     """
-    splits = {"fit": ("train", "validation", "test"), "validate": ("validation",), "test": ("test",)}.get(verb, ())
+    splits = {
+        "fit": ("train", "validation", "test"),
+        "validate": ("validation",),
+        "test": ("test",),
+    }.get(verb, ())
     if resumes or not data["class_path"].startswith("ftlight."):  # a run that is done reads none
         return
     try:

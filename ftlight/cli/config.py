@@ -11,9 +11,12 @@ from typing import Any
 import yaml
 
 from ftlight.cli.classes import describe, task_names
-from ftlight.utils.errors import UserError, listing, nearest
+from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
-PATHS = {"data": ("train", "validation", "test", "items", "folder"), "model": ("backbone", "label_descriptions")}
+PATHS = {
+    "data": ("train", "validation", "test", "items", "folder"),
+    "model": ("backbone", "label_descriptions"),
+}
 TRAINER = "ftlight.trainer.trainer.Trainer"
 TOP = ("model", "data", "trainer", "seed_everything")
 # What other tools call our options; named in the error, never guessed.
@@ -48,16 +51,26 @@ class Loader(yaml.SafeLoader):
 
 
 Loader.yaml_implicit_resolvers = {
-    first: [(tag, rx) for tag, rx in resolvers if tag.rpartition(":")[2] not in ("bool", "timestamp", "int", "float")]
+    first: [
+        (tag, rx)
+        for tag, rx in resolvers
+        if tag.rpartition(":")[2] not in ("bool", "timestamp", "int", "float")
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^(?:[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
+    re.compile(
+        r"^(?:[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
     list("-+0123456789."),
 )
-Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789")
+)
 
 
 def _walk(node: yaml.Node, key: str, file: str, places: dict[str, str]) -> None:
@@ -71,7 +84,9 @@ def _walk(node: yaml.Node, key: str, file: str, places: dict[str, str]) -> None:
         here = f"{file}:{name.start_mark.line + 1}"
         dotted = f"{key}.{name.value}" if key else str(name.value)
         if places.get(dotted, "").startswith(f"{file}:"):
-            raise UserError(f"{here}: {dotted} is given twice (first in line {places[dotted].rpartition(':')[2]}); keep one")
+            raise UserError(
+                f"{here}: {dotted} is given twice (first in line {places[dotted].rpartition(':')[2]}); keep one"
+            )
         places[dotted] = here
         _walk(value, dotted, file, places)
 
@@ -90,7 +105,9 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         beside = path.parent.glob("*.y*ml") if path.parent.is_dir() else ()
-        raise UserError(f"{path}: no such file{nearest(path.name, [p.name for p in beside])}") from None
+        raise UserError(
+            f"{path}: no such file{did_you_mean(path.name, [p.name for p in beside])}"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     try:
@@ -103,11 +120,15 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not valid YAML: {error.problem or error.context}; check indentation and quotes") from None
+        raise UserError(
+            f"{path}{line}: not valid YAML: {error.problem or error.context}; check indentation and quotes"
+        ) from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
-        raise UserError(f"{path}: expected keys such as model: and data:, got {type(data).__name__}")
+        raise UserError(
+            f"{path}: expected keys such as model: and data:, got {type(data).__name__}"
+        )
     return data, places
 
 
@@ -118,7 +139,7 @@ def _unknown(section: str, key: str, known: Mapping[str, Iterable[str]], owner: 
     elsewhere = [s for s, names in known.items() if s != section and key in names]
     if elsewhere:
         return f"{section}.{key} is not an option of {owner}; it belongs under {elsewhere[0]}:"
-    return f"{section}.{key} is not an option of {owner}{nearest(key, known[section])} (options: {listing(sorted(known[section]), 30)})"
+    return f"{section}.{key} is not an option of {owner}{did_you_mean(key, known[section])} (options: {join_limited(sorted(known[section]), 30)})"
 
 
 def _section(value: Any, key: str, word: str, place: str) -> tuple[str | None, dict[str, Any]]:
@@ -133,7 +154,9 @@ def _section(value: Any, key: str, word: str, place: str) -> tuple[str | None, d
     name = value.pop(word, None)
     if "class_path" in value:
         if name is not None or set(value) - {"class_path", "init_args"}:
-            raise UserError(f"{place}{key} has both forms; use either {word}: with options beside it, or class_path: and init_args:")
+            raise UserError(
+                f"{place}{key} has both forms; use either {word}: with options beside it, or class_path: and init_args:"
+            )
         name, value = value["class_path"], value.get("init_args") or {}
         if not isinstance(value, dict):
             raise UserError(f"{place}{key}.init_args: expected options, got {value!r}")
@@ -171,7 +194,11 @@ def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
         for key, value in raw.items():
             place = f"{here.get(str(key), path)}: "
             if key not in TOP:
-                hint = f"; ftlight calls it {FOREIGN[key]}" if key in FOREIGN else nearest(str(key), TOP)
+                hint = (
+                    f"; ftlight calls it {FOREIGN[key]}"
+                    if key in FOREIGN
+                    else did_you_mean(str(key), TOP)
+                )
                 raise UserError(f"{place}unknown key {key}{hint} (keys: {', '.join(TOP)})")
             if key in ("model", "data"):
                 name, opts = _section(value, key, "task" if key == "model" else "module", place)
@@ -199,19 +226,28 @@ def expand(merged: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:
     """
     name, model_options = merged["model"]
     if not name:
-        raise UserError(f"no task: write model: {{task: …}} in the YAML or give --model TASK (tasks: {listing(task_names())})")
+        raise UserError(
+            f"no task: write model: {{task: …}} in the YAML or give --model TASK (tasks: {join_limited(task_names())})"
+        )
     task = describe(name, at(places, "model.task", "model.class_path", "model"))
     data_name, data_options = merged["data"]
     if not data_name and not task.data_module:
         raise UserError(f"{name} names no data module of its own: write data: {{module: …}}")
     home = task.path.rpartition(".")[0]
-    data = describe(str(data_name or task.data_module), at(places, "data.module", "data.class_path", "data"), home)
+    data = describe(
+        str(data_name or task.data_module),
+        at(places, "data.module", "data.class_path", "data"),
+        home,
+    )
     found = {"model": task, "data": data, "trainer": describe(TRAINER)}
     known = {section: {o.name for o in about.options} for section, about in found.items()}
     given = {"model": model_options, "data": data_options, "trainer": merged["trainer"]}
     owners = {"model": task.name, "data": data.name, "trainer": "the trainer"}
     faults = [
-        at(places, f"{s}.{k}") + _unknown(s, str(k), known, owners[s]) for s, opts in given.items() for k in opts if k not in known[s]
+        at(places, f"{s}.{k}") + _unknown(s, str(k), known, owners[s])
+        for s, opts in given.items()
+        for k in opts
+        if k not in known[s]
     ]
     if faults:
         raise UserError("\n".join(faults))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftlight.data import files
-from ftlight.utils.errors import UserError, listing
+from ftlight.utils.errors import UserError, join_limited
 
 Options = dict[str, Any]
 SENTENCE_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -19,12 +19,30 @@ BACKBONES = {
     "ImageClassification": "google/mobilenet_v2_1.0_224",
     "Seq2Seq": "google-t5/t5-small",
 }
-USERS, ITEMS, TIMES = ("user", "user_id", "userid"), ("item", "item_id", "itemid", "movieid", "product_id"), ("time", "timestamp", "date")
+USERS, ITEMS, TIMES = (
+    ("user", "user_id", "userid"),
+    ("item", "item_id", "itemid", "movieid", "product_id"),
+    ("time", "timestamp", "date"),
+)
 SOURCES = ("source", "document", "dialogue", "article", "input")
 TARGETS = ("target", "summary", "highlights", "translation", "output")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # What people call the column of a label.
-LABELS = ("label", "labels", "category", "class", "intent", "target", "topic", "sentiment", "score", "rating", "y", "tag", "tags")
+LABELS = (
+    "label",
+    "labels",
+    "category",
+    "class",
+    "intent",
+    "target",
+    "topic",
+    "sentiment",
+    "score",
+    "rating",
+    "y",
+    "tag",
+    "tags",
+)
 TAG = re.compile(r"(O|[BIESLU]-\S+)")
 
 
@@ -49,7 +67,11 @@ def by_form(path: Path) -> Guess | None:
         return Guess("TokenClassification", {}, "a word and its tag in each line")
     if kind == ".json":
         start = next((line for _, line in files.text_lines(path) if line.strip()), "")
-        return Guess("QuestionAnswering", {}, "SQuAD's layout") if '"paragraphs"' in start or start.strip() == "{" else None
+        return (
+            Guess("QuestionAnswering", {}, "SQuAD's layout")
+            if '"paragraphs"' in start or start.strip() == "{"
+            else None
+        )
     if kind == ".txt":
         ways = "--task MaskedLM adapts an encoder to it, --task CausalLM teaches a language model to write it"
         raise UserError(f"{path} is plain text: {ways}; for a label beside each text write a CSV")
@@ -57,7 +79,11 @@ def by_form(path: Path) -> Guess | None:
 
 
 def _tagged(path: Path) -> bool:
-    lines = [line.split() for _, line in islice(files.text_lines(path), 200) if line.strip() and not line.startswith(("#", "-DOCSTART-"))]
+    lines = [
+        line.split()
+        for _, line in islice(files.text_lines(path), 200)
+        if line.strip() and not line.startswith(("#", "-DOCSTART-"))
+    ]
     return bool(lines) and all(len(words) > 1 and TAG.fullmatch(words[-1]) for words in lines)
 
 
@@ -83,13 +109,30 @@ def by_columns(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
         return Guess("Retrieval", {}, "columns query and positive")
     user, item, time = one(USERS), one(ITEMS), one(TIMES)
     if user and item and time:
-        options = {"user": user, "item": item, "time": time, "items": "ITEMS.csv  # the table with a text for each item"}
+        options = {
+            "user": user,
+            "item": item,
+            "time": time,
+            "items": "ITEMS.csv  # the table with a text for each item",
+        }
         return Guess("Retrieval", options, "a user, an item and a time in each row")
-    image = next((k for k, v in first.items() if isinstance(v, str) and v.lower().endswith(PICTURES)), None)
+    image = next(
+        (k for k, v in first.items() if isinstance(v, str) and v.lower().endswith(PICTURES)), None
+    )
     if image is not None:
         label = one(LABELS)
-        return Guess("ImageClassification", {"image": image, **({"label": label} if label else {})}, "paths of images")
+        return Guess(
+            "ImageClassification",
+            {"image": image, **({"label": label} if label else {})},
+            "paths of images",
+        )
     source, target = one(SOURCES), one(TARGETS)
-    if source and target and len({str(row.get(target)) for row in rows}) * 2 > len(rows):  # fewer are labels
-        return Guess("Seq2Seq", {"source": source, "target": target}, f"columns {listing([source, target])}")
+    if (
+        source and target and len({str(row.get(target)) for row in rows}) * 2 > len(rows)
+    ):  # fewer are labels
+        return Guess(
+            "Seq2Seq",
+            {"source": source, "target": target},
+            f"columns {join_limited([source, target])}",
+        )
     return None

@@ -14,7 +14,7 @@ import yaml
 
 from ftlight.cli import classes, config, guess
 from ftlight.data import files, labels
-from ftlight.utils.errors import UserError, listing, nearest
+from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 BACKBONE = guess.SENTENCE_ENCODER
 SAMPLE = 2000
@@ -50,11 +50,15 @@ def init(words: Sequence[str]) -> str:
                 raise UserError(f"{word} needs a value")
             given[word] = rest.pop(0)
         elif word.startswith("-"):
-            raise UserError(f"{word} is not an option of init{nearest(word, ['--label', '--task'])} (options: --label COLUMN, --task T)")
+            raise UserError(
+                f"{word} is not an option of init{did_you_mean(word, ['--label', '--task'])} (options: --label COLUMN, --task T)"
+            )
         else:
             alone.append(f"{word}{equals}{value}")
     if len(alone) != 1:
-        raise UserError(f"init needs one data file, or one of the examples {listing(examples(), 30)}")
+        raise UserError(
+            f"init needs one data file, or one of the examples {join_limited(examples(), 30)}"
+        )
     if alone[0] in examples() and not Path(alone[0]).exists():
         return copy_example(alone[0])
     return from_data(alone[0], given.get("--label"), given.get("--task"))
@@ -68,7 +72,9 @@ def copy_example(name: str) -> str:
     modules = [p for p in source.parent.glob("*.py") if f" {p.stem}." in text]
     for item in (source, *folders, *modules):
         if Path(item.name).exists():
-            raise UserError(f"{item.name} is there already; nothing is overwritten. Run init in another folder")
+            raise UserError(
+                f"{item.name} is there already; nothing is overwritten. Run init in another folder"
+            )
     for file in (source, *modules):
         shutil.copy(file, file.name)
     for folder in folders:
@@ -81,11 +87,17 @@ def copy_example(name: str) -> str:
 def from_data(name: str, label: str | None, task: str | None) -> str:
     """A commented YAML for a data file, with what was inferred and why."""
     if task is not None and task not in classes.task_names():
-        raise UserError(f"no task {task}{nearest(task, classes.task_names())} (tasks: {listing(classes.task_names())})")
+        raise UserError(
+            f"no task {task}{did_you_mean(task, classes.task_names())} (tasks: {join_limited(classes.task_names())})"
+        )
     if not Path(name).exists() and "." not in name:
-        raise UserError(f"{name}: neither a file nor an example{nearest(name, examples())} (examples: {listing(examples(), 30)})")
+        raise UserError(
+            f"{name}: neither a file nor an example{did_you_mean(name, examples())} (examples: {join_limited(examples(), 30)})"
+        )
     path = Path(name)
-    asked = guess.Guess(task, {}, "as asked for") if task not in (None, "TextClassification") else None
+    asked = (
+        guess.Guess(task, {}, "as asked for") if task not in (None, "TextClassification") else None
+    )
     found = guess.by_form(path) if path.exists() and asked is None and task is None else None
     if found is not None:
         return _yaml(path, found)
@@ -126,20 +138,42 @@ def _yaml(path: Path, found: guess.Guess) -> str:
 def _classification(path: Path, rows: list[files.Row], label: str | None) -> str:
     """The YAML of a text classification."""
     name = str(path)
-    columns = [c for c in rows[0] if c != files.LINE and not any(isinstance(r.get(c), (dict, bytes)) for r in rows)]
+    columns = [
+        c
+        for c in rows[0]
+        if c != files.LINE and not any(isinstance(r.get(c), (dict, bytes)) for r in rows)
+    ]
     if label is not None:
         files.need(rows[0], [label], str(path))
-    values = {c: [files.as_text(r.get(c), name, 0, c) for r in rows if not isinstance(r.get(c), list)] for c in columns}
+    values = {
+        c: [files.as_text(r.get(c), name, 0, c) for r in rows if not isinstance(r.get(c), list)]
+        for c in columns
+    }
     label = label or _label_column(columns, values, rows)
     texts = [c for c in columns if c != label]
     if not texts:
-        raise UserError(f"{path} has no text column beside {label} (columns: {listing(columns)})")
+        raise UserError(
+            f"{path} has no text column beside {label} (columns: {join_limited(columns)})"
+        )
     text = max(texts, key=lambda c: sum(map(len, values[c])))
     cells = [r.get(label) for r in rows]
     kind = "multi" if any(isinstance(c, list) for c in cells) else labels.infer_kind(values[label])
     listed = [str(m) for c in cells if isinstance(c, list) for m in c]
-    counts = Counter([*listed, *(m for v in values[label] for m in (labels.members(v) if kind == "multi" else [v]))])
-    what = f"{len(counts)} labels ({listing([n for n, _ in counts.most_common(4)], 4)})" if kind != "regression" else "numbers"
+    counts = Counter(
+        [
+            *listed,
+            *(
+                m
+                for v in values[label]
+                for m in (labels.split_labels(v) if kind == "multi" else [v])
+            ),
+        ]
+    )
+    what = (
+        f"{len(counts)} labels ({join_limited([n for n, _ in counts.most_common(4)], 4)})"
+        if kind != "regression"
+        else "numbers"
+    )
     seen = f"the first {SAMPLE:,} rows" if len(rows) == SAMPLE else f"{len(rows):,} rows"
     more = [_quoted(c) for c in texts if c != text]
     beside = _beside(path)
@@ -149,10 +183,18 @@ def _classification(path: Path, rows: list[files.Row], label: str | None) -> str
         "data:",
         f"  train: {_quoted(str(path))}",
         *(f"  {split}: {_quoted(file)}" for split, file in beside.items()),
-        *([] if "validation" in beside else ["  # validation: FILE              # without it a tenth of train is held out"]),
+        *(
+            []
+            if "validation" in beside
+            else ["  # validation: FILE              # without it a tenth of train is held out"]
+        ),
         f"  text: {_quoted(text)}"
-        + (f"  # or several that are joined: [{_quoted(text)}, {more[0]}]; or text_pair: {more[0]}" if more else ""),
-        f"  label: {_quoted(label)}  # {kind}; others: {listing(more) or 'none'}",
+        + (
+            f"  # or several that are joined: [{_quoted(text)}, {more[0]}]; or text_pair: {more[0]}"
+            if more
+            else ""
+        ),
+        f"  label: {_quoted(label)}  # {kind}; others: {join_limited(more) or 'none'}",
         "# trainer: {max_epochs: 5}        # enough for about 1,000 steps if not given",
     ]
     return "\n".join(lines) + "\n"
@@ -164,20 +206,27 @@ def _quoted(word: str) -> str:
     return word if plain else json.dumps(word, ensure_ascii=False)
 
 
-def _label_column(columns: Sequence[str], values: dict[str, list[str]], rows: Sequence[files.Row]) -> str:
+def _label_column(
+    columns: Sequence[str], values: dict[str, list[str]], rows: Sequence[files.Row]
+) -> str:
     """The column named like a label, else the one with the fewest and shortest values; lists are labels."""
     lists = [c for c in columns if any(isinstance(r.get(c), list) for r in rows)]
     named = [c for c in columns if c.lower() in guess.LABELS]
     few = sorted(columns, key=lambda c: (len(set(values[c])), sum(map(len, values[c]))))
     if not (lists or named) and len(set(values[few[0]])) * 2 > len(rows):
-        raise UserError(f"which column is the label? Give --label COLUMN (columns: {listing(columns, 20)})")
+        raise UserError(
+            f"which column is the label? Give --label COLUMN (columns: {join_limited(columns, 20)})"
+        )
     return (lists or named or few)[0]
 
 
 def _beside(path: Path) -> dict[str, str]:
     """Files named like further splits beside a training file."""
     found: dict[str, str] = {}
-    for split, names in {"validation": ("validation", "valid", "val", "dev"), "test": ("test",)}.items():
+    for split, names in {
+        "validation": ("validation", "valid", "val", "dev"),
+        "test": ("test",),
+    }.items():
         for name in names:
             other = path.with_name(path.name.replace("train", name))
             if "train" in path.name and other.is_file():

@@ -38,7 +38,11 @@ class Option(NamedTuple):
     def whole_type(self) -> str:
         """The type with those in place of the names that modules give them, such as ``Literal['a', 'b']`` for ``Kind``."""
         module = self.owner.rpartition(".")[0]
-        return ast.unparse(_Aliases(module).visit(ast.parse(self.type, mode="eval").body)) if module and self.type else self.type
+        return (
+            ast.unparse(_Aliases(module).visit(ast.parse(self.type, mode="eval").body))
+            if module and self.type
+            else self.type
+        )
 
 
 class Described(NamedTuple):
@@ -61,7 +65,9 @@ def describe(module: str, name: str) -> Described | None:
         return None
     home, cls = found[0], found[1]
     try:
-        return Described(f"{home}.{cls.name}", _options(home, cls), _attribute(home, cls, "data_module"))
+        return Described(
+            f"{home}.{cls.name}", _options(home, cls), _attribute(home, cls, "data_module")
+        )
     except _Unclear:
         return None
 
@@ -81,7 +87,9 @@ def _base(module: str, cls: ast.ClassDef) -> tuple[str, ast.ClassDef] | None:
         raise _Unclear
     for base in cls.bases:
         base = base.value if isinstance(base, ast.Subscript) else base
-        found = look(module, ast.unparse(base)) if isinstance(base, (ast.Name, ast.Attribute)) else None
+        found = (
+            look(module, ast.unparse(base)) if isinstance(base, (ast.Name, ast.Attribute)) else None
+        )
         if found is not None and isinstance(found[1], ast.ClassDef):
             return found[0], found[1]
         if ast.unparse(base) != "object":
@@ -92,7 +100,13 @@ def _base(module: str, cls: ast.ClassDef) -> tuple[str, ast.ClassDef] | None:
 def _attribute(module: str, cls: ast.ClassDef, name: str) -> Any:
     """The value of an attribute of a class or its bases; None where there is none."""
     for node in cls.body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
+        target = (
+            node.targets[0]
+            if isinstance(node, ast.Assign)
+            else node.target
+            if isinstance(node, ast.AnnAssign)
+            else None
+        )
         if isinstance(target, ast.Name) and target.id == name:
             value = getattr(node, "value", None)
             if not isinstance(value, ast.Constant):
@@ -114,7 +128,11 @@ def _binds(cls: ast.ClassDef, name: str) -> list[ast.stmt]:
     functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     plain = [n for n in cls.body if isinstance(n, functions) and n.name == name]
     rest = [n for n in cls.body if not isinstance(n, functions)]
-    return plain + [n for n in rest if any(name == getattr(p, "id", getattr(p, "name", "")) for p in ast.walk(n))]
+    return plain + [
+        n
+        for n in rest
+        if any(name == getattr(p, "id", getattr(p, "name", "")) for p in ast.walk(n))
+    ]
 
 
 @functools.cache
@@ -128,7 +146,10 @@ def _options(module: str, cls: ast.ClassDef) -> Sequence[Option]:
         base = _base(module, cls)
         return _options(*base) if base else []
     init = made[0]
-    if any(not isinstance(d, ast.Name) or d.id not in SAME for d in init.decorator_list) or not init.args.args:
+    if (
+        any(not isinstance(d, ast.Name) or d.id not in SAME for d in init.decorator_list)
+        or not init.args.args
+    ):
         raise _Unclear
     own = list(_own(module, cls, init))
     names = {o.name for o in own}
@@ -138,8 +159,13 @@ def _options(module: str, cls: ast.ClassDef) -> Sequence[Option]:
 def _own(module: str, cls: ast.ClassDef, init: ast.FunctionDef) -> Iterator[Option]:
     said = _said(module, cls)
     given = [*init.args.posonlyargs, *init.args.args]
-    late: list[ast.expr | None] = [None] * (len(given) - len(init.args.defaults)) + list(init.args.defaults)
-    pairs = [*zip(given, late, strict=True), *zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)]
+    late: list[ast.expr | None] = [None] * (len(given) - len(init.args.defaults)) + list(
+        init.args.defaults
+    )
+    pairs = [
+        *zip(given, late, strict=True),
+        *zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True),
+    ]
     for arg, node in pairs[1:]:
         if not arg.arg.startswith("_"):
             default = _value(module, node)
@@ -168,17 +194,35 @@ def _handed_on(module: str, cls: ast.ClassDef, init: ast.FunctionDef) -> Sequenc
     uses = [n for n in parts if isinstance(n, ast.Name) and n.id in (extra, more)]
     if not uses:
         return []
-    calls = [n for n in parts if isinstance(n, ast.Call) and ast.unparse(n.func) == "super().__init__"]
+    calls = [
+        n for n in parts if isinstance(n, ast.Call) and ast.unparse(n.func) == "super().__init__"
+    ]
     if len(calls) != 1:
         raise _Unclear
-    known = {id(k.value) for k in calls[0].keywords if k.arg is None} | {id(a.value) for a in calls[0].args if isinstance(a, ast.Starred)}
+    known = {id(k.value) for k in calls[0].keywords if k.arg is None} | {
+        id(a.value) for a in calls[0].args if isinstance(a, ast.Starred)
+    }
     for part in parts:  # kwargs[…] = …, kwargs.get(key): no option is named by them
-        if isinstance(part, ast.Subscript) and (isinstance(part.ctx, ast.Store) or not isinstance(part.slice, ast.Constant)):
+        if isinstance(part, ast.Subscript) and (
+            isinstance(part.ctx, ast.Store) or not isinstance(part.slice, ast.Constant)
+        ):
             known.add(id(part.value))
-        if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr == "get":
-            known |= {id(part.func.value)} if part.args and not isinstance(part.args[0], ast.Constant) else set()
+        if (
+            isinstance(part, ast.Call)
+            and isinstance(part.func, ast.Attribute)
+            and part.func.attr == "get"
+        ):
+            known |= (
+                {id(part.func.value)}
+                if part.args and not isinstance(part.args[0], ast.Constant)
+                else set()
+            )
     base = _base(module, cls)
-    if base is None or any(id(n) not in known for n in uses) or not any(n.id == extra for n in uses):
+    if (
+        base is None
+        or any(id(n) not in known for n in uses)
+        or not any(n.id == extra for n in uses)
+    ):
         raise _Unclear
     below = _options(*base)
     taken = sum(not isinstance(a, ast.Starred) for a in calls[0].args)
@@ -188,7 +232,13 @@ def _handed_on(module: str, cls: ast.ClassDef, init: ast.FunctionDef) -> Sequenc
 
 def _text(node: ast.expr | None) -> str:
     """An annotation as text; one in quotes without them."""
-    text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ast.unparse(node) if node else ""
+    text = (
+        node.value
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        else ast.unparse(node)
+        if node
+        else ""
+    )
     try:
         return ast.unparse(ast.parse(text, mode="eval")) if text else ""
     except SyntaxError:
@@ -203,9 +253,17 @@ class _Aliases(ast.NodeTransformer):
 
     def _put(self, node: Any) -> Any:
         found = look(self.module, ast.unparse(node))
-        value = getattr(found[1], "value", None) if found and isinstance(found[1], (ast.Assign, ast.AnnAssign)) else None
+        value = (
+            getattr(found[1], "value", None)
+            if found and isinstance(found[1], (ast.Assign, ast.AnnAssign))
+            else None
+        )
         plain = isinstance(value, (ast.Subscript, ast.BinOp, ast.Name, ast.Attribute))
-        return _Aliases(found[0]).visit(ast.parse(_text(value), mode="eval").body) if found and plain else node
+        return (
+            _Aliases(found[0]).visit(ast.parse(_text(value), mode="eval").body)
+            if found and plain
+            else node
+        )
 
     visit_Name = visit_Attribute = _put
 
@@ -217,7 +275,9 @@ def _value(module: str, node: ast.expr | None) -> Any:
     try:
         return ast.literal_eval(node)
     except ValueError:
-        found = look(module, ast.unparse(node)) if isinstance(node, (ast.Name, ast.Attribute)) else None
+        found = (
+            look(module, ast.unparse(node)) if isinstance(node, (ast.Name, ast.Attribute)) else None
+        )
         value = getattr(found[1], "value", None) if found else None
         return _value(found[0], value) if found and value is not None else ast.unparse(node)
 
@@ -229,7 +289,11 @@ def sentences(docstring: str | None) -> dict[str, str]:
     {'name': 'the file, or a folder.', 'size': 'rows.'}
     """
     lines = (docstring or "").expandtabs().splitlines()
-    starts = [i for i, line in enumerate(lines) if line.strip() in ("Args:", "Arguments:", "Parameters:", "Params:")]
+    starts = [
+        i
+        for i, line in enumerate(lines)
+        if line.strip() in ("Args:", "Arguments:", "Parameters:", "Params:")
+    ]
     found: dict[str, str] = {}
     name, first = "", 0
     for line in lines[starts[0] + 1 :] if starts else []:
@@ -237,7 +301,9 @@ def sentences(docstring: str | None) -> dict[str, str]:
         first = first or depth
         if line.strip() and depth < first:
             break
-        entry = re.match(r"\s*\*{0,2}(\w+)(?: \([^)]*\))?:\s*(.*)", line) if depth == first else None
+        entry = (
+            re.match(r"\s*\*{0,2}(\w+)(?: \([^)]*\))?:\s*(.*)", line) if depth == first else None
+        )
         if entry:
             name = entry[1]
         if name:

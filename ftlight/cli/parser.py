@@ -54,7 +54,10 @@ class CLI(LightningCLI):
             save_config_callback=None,  # the run folder keeps it, for fit only
             trainer_class=Trainer,
             seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False, **({verb: {"exit_on_error": False}} if verb else {})},
+            parser_kwargs={
+                "exit_on_error": False,
+                **({verb: {"exit_on_error": False}} if verb else {}),
+            },
             subclass_mode_model=True,
             subclass_mode_data=True,
             args=[verb, *args] if verb else args,
@@ -73,15 +76,34 @@ class CLI(LightningCLI):
         parser.link_arguments("data.kind", "model.init_args.kind", apply_on="instantiate")
         parser.link_arguments("model.init_args.backbone", "data.init_args.tokenizer")
 
-    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "predict":
-            parser.add_argument("--file", type=str, default="", help="File with rows to predict, or - for lines of text.")
+            parser.add_argument(
+                "--file",
+                type=str,
+                default="",
+                help="File with rows to predict, or - for lines of text.",
+            )
             parser.add_argument("--text", type=str, default="", help="One text to predict.")
-            parser.add_argument("--out", type=str, default="", help="File to write; .jsonl for JSON lines, else CSV.")
-            parser.add_argument("--probabilities", type=bool, default=False, help="Write the probability of every label.")
+            parser.add_argument(
+                "--out",
+                type=str,
+                default="",
+                help="File to write; .jsonl for JSON lines, else CSV.",
+            )
+            parser.add_argument(
+                "--probabilities",
+                type=bool,
+                default=False,
+                help="Write the probability of every label.",
+            )
         if subcommand == "test":
-            parser.add_argument("--wise", type=str, default="", help="Share of the fine-tuned weights, or auto.")
+            parser.add_argument(
+                "--wise", type=str, default="", help="Share of the fine-tuned weights, or auto."
+            )
         return parser
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -101,11 +123,13 @@ class CLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Hands the trainer the config, as the run's record, or the data what a run has kept of them."""
         if self.trainer.given_run and self.subcommand != "fit":
-            self.datamodule.restore(Path(self.trainer.given_run))
+            self.datamodule.load_state(Path(self.trainer.given_run))
         if self.subcommand == "fit":
             dumped = json.loads(self.parser.dump(self.config, format="json"))["fit"]
             record = {k: dumped[k] for k in ("seed_everything", "trainer", "model", "data")}
-            record["trainer"] = {k: v for k, v in record["trainer"].items() if k not in ("run", "name", "resume")}
+            record["trainer"] = {
+                k: v for k, v in record["trainer"].items() if k not in ("run", "name", "resume")
+            }
             for section in ("model", "data"):
                 record[section]["class_path"] = public(record[section]["class_path"])
             record = secrets.redact(record)
@@ -117,7 +141,12 @@ class CLI(LightningCLI):
         options = self.config_init["predict"]
         rows, place = _rows(options, datamodule)
         datamodule.set_predict(rows, place)
-        batches = self.trainer.predict(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True) or []
+        batches = (
+            self.trainer.predict(
+                model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True
+            )
+            or []
+        )
         found = dict(pair for batch in _gathered(self.trainer, batches) for pair in batch)
         if not self.trainer.is_global_zero:
             return
@@ -144,7 +173,14 @@ class CLI(LightningCLI):
             ckpt_path = None
         self._measure("test", self.trainer.test, model, datamodule, ckpt_path)
 
-    def _measure(self, stage: str, measure: Callable[..., Any], model: Task, data: DataModule, ckpt_path: str | None) -> None:
+    def _measure(
+        self,
+        stage: str,
+        measure: Callable[..., Any],
+        model: Task,
+        data: DataModule,
+        ckpt_path: str | None,
+    ) -> None:
         measure(model, datamodule=data, ckpt_path=ckpt_path, verbose=False, weights_only=True)
         if self.trainer.is_global_zero:
             screen.table(show(model, stage))
@@ -171,7 +207,9 @@ def _rows(options: Any, data: DataModule) -> tuple[list[files.Row], str]:
             raise UserError(f"{options.file} has a header but no rows")
         return rows, options.file
     if len(data.columns) > 1:
-        raise UserError(f"the run reads several columns ({', '.join(data.columns)}); give a file that has them")
+        raise UserError(
+            f"the run reads several columns ({', '.join(data.columns)}); give a file that has them"
+        )
     lines = [options.text] if options.text else [line.rstrip("\n") for line in sys.stdin]
     rows = [{data.columns[0]: line} for line in lines if line.strip()]
     if not rows:
@@ -194,7 +232,9 @@ def _say(row: files.Row, answer: dict[str, Any], all_of_them: bool) -> None:
     """Prints a prediction as words with probabilities: the three best, or all."""
     text = next(str(v) for k, v in row.items() if not k.startswith("__"))
     named = sorted(answer.get("probabilities", {}).items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{k} {v:.2f}" for k, v in (named if all_of_them else named[:3])) or number(answer["score"])
+    shown = ", ".join(f"{k} {v:.2f}" for k, v in (named if all_of_them else named[:3])) or number(
+        answer["score"]
+    )
     found = answer["prediction"]
     lines = [_line(item) for item in found] if isinstance(found, list) else [f"{found}  ({shown})"]
     screen.console.print("\n  ".join([text, *(lines or ["nothing found"])]))
@@ -223,20 +263,28 @@ def load(path: str, precision: str = "32-true") -> Predictor:
     resolved, _ = command.resolve("predict", words)
     resolved["seed_everything"] = False  # the caller's random numbers are the caller's
     resolved["trainer"]["precision"] = precision
-    screen.quiet()
+    screen.silence_libraries()
     cli = CLI(["--config", json.dumps(resolved, ensure_ascii=False)])
-    cli.model.restore(words.options["ckpt_path"])
+    cli.model.load_weights(words.options["ckpt_path"])
     return Predictor(cli.model, cli.datamodule, cli.trainer.precision_plugin)
 
 
-def run_verb(verb: str, words: command.Words, resolved: Mapping[str, Any], places: Mapping[str, str]) -> str:
+def run_verb(
+    verb: str, words: command.Words, resolved: Mapping[str, Any], places: Mapping[str, str]
+) -> str:
     """Runs a verb with the config that was made for it. Returns the fault in what was given; nothing where there is none."""
     try:
-        screen.quiet()
+        screen.silence_libraries()
         for section in ("model", "data"):  # what the source says may not be what can be imported
-            find_class(resolved[section]["class_path"], config.at(places, f"{section}.task", f"{section}.class_path", section))
+            find_class(
+                resolved[section]["class_path"],
+                config.at(places, f"{section}.task", f"{section}.class_path", section),
+            )
         inside = re.compile(r"^(model|data)\.")
-        options = ["--" + inside.sub(r"\1.init_args.", key) + f"={value}" for key, value in words.options.items()]
+        options = [
+            "--" + inside.sub(r"\1.init_args.", key) + f"={value}"
+            for key, value in words.options.items()
+        ]
         CLI(["--config", json.dumps(resolved, ensure_ascii=False), *options], verb)
     except ArgumentError as error:
         return values.explain(str(error.message), places)

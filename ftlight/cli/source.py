@@ -19,7 +19,11 @@ def file_of(module: str) -> Path | None:
     if spec is None:
         return None
     homes = [Path(home, *below) for home in spec.submodule_search_locations or ()]
-    files = [f for h in homes for f in (h / "__init__.py", *([h.with_name(f"{h.name}.py")] if below else []))]
+    files = [
+        f
+        for h in homes
+        for f in (h / "__init__.py", *([h.with_name(f"{h.name}.py")] if below else []))
+    ]
     if not below and spec.origin is not None and spec.origin.endswith(".py"):
         files = [Path(spec.origin)]
     return next((f for f in files if f.is_file()), None)
@@ -38,11 +42,19 @@ def _names(file: Path) -> Mapping[str, Sequence[ast.stmt]]:
             bound.setdefault(node.name, []).append(node)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
-                key = alias.asname or (alias.name.partition(".")[0] if isinstance(node, ast.Import) else alias.name)
+                key = alias.asname or (
+                    alias.name.partition(".")[0] if isinstance(node, ast.Import) else alias.name
+                )
                 bound.setdefault(key, []).append(node)
         elif isinstance(node, (ast.If, ast.Try, ast.With, ast.For, ast.While)):
-            below = [child for part in ("body", "orelse", "finalbody") for child in getattr(node, part, ())]
-            waiting += below + [child for handler in getattr(node, "handlers", ()) for child in handler.body]
+            below = [
+                child
+                for part in ("body", "orelse", "finalbody")
+                for child in getattr(node, part, ())
+            ]
+            waiting += below + [
+                child for handler in getattr(node, "handlers", ()) for child in handler.body
+            ]
         else:
             for part in ast.walk(node):
                 if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load):

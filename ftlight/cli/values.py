@@ -8,10 +8,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from ftlight.cli import classes
-from ftlight.utils.errors import nearest
+from ftlight.utils.errors import did_you_mean
 
 TYPES = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}
-OTHERS = {"true", "false", "yes", "no", "on", "off", "y", "n", "null", "none", "nan", "inf", "infinity"}  # words that may be read as values
+OTHERS = {
+    "true",
+    "false",
+    "yes",
+    "no",
+    "on",
+    "off",
+    "y",
+    "n",
+    "null",
+    "none",
+    "nan",
+    "inf",
+    "infinity",
+}  # words that may be read as values
 
 
 def fault(kind: str, value: Any) -> str:
@@ -26,9 +40,23 @@ def fault(kind: str, value: Any) -> str:
         return ""
     plain = [p for p in parts if p in ("float", "int", "bool", "None")]
     choices = [p for p in parts if isinstance(p, list)]
-    word = isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z][A-Za-z_-]*", value)) and value.lower() not in OTHERS
-    broken = plain and not choices and not {"float", "bool"} & set(plain) and bool(re.fullmatch(r"-?\d+\.\d*[1-9]", str(value)))
-    if not parts or len(plain) + len(choices) < len(parts) or not (word or broken) or any(value in c for c in choices):
+    word = (
+        isinstance(value, str)
+        and bool(re.fullmatch(r"[A-Za-z][A-Za-z_-]*", value))
+        and value.lower() not in OTHERS
+    )
+    broken = (
+        plain
+        and not choices
+        and not {"float", "bool"} & set(plain)
+        and bool(re.fullmatch(r"-?\d+\.\d*[1-9]", str(value)))
+    )
+    if (
+        not parts
+        or len(plain) + len(choices) < len(parts)
+        or not (word or broken)
+        or any(value in c for c in choices)
+    ):
         return ""
     return _words([str(p) for p in plain if p != "None"], choices, str(value))
 
@@ -50,14 +78,19 @@ def _parts(node: ast.expr) -> list[Any]:
 
 
 def _words(types: list[str], choices: list[list[Any]], value: str, given: bool = True) -> str:
-    wanted = [TYPES.get(t, t) for t in types] + [f"one of {', '.join(map(str, c))}" for c in choices]
-    hint = nearest(value, [str(c) for each in choices for c in each])
+    wanted = [TYPES.get(t, t) for t in types] + [
+        f"one of {', '.join(map(str, c))}" for c in choices
+    ]
+    hint = did_you_mean(value, [str(c) for each in choices for c in each])
     return f"expected {' or '.join(dict.fromkeys(wanted))}{f', got {value}' if given else ''}{hint}"
 
 
 def explain(message: str, places: Mapping[str, str]) -> str:
     """One line for a parser's error: where, what was given, what is expected."""
-    keys = [k.removeprefix("fit.").replace(".init_args", "") for k in re.findall(r'Parser key "([^"]+)"', message)]
+    keys = [
+        k.removeprefix("fit.").replace(".init_args", "")
+        for k in re.findall(r'Parser key "([^"]+)"', message)
+    ]
     if not keys:
         return " ".join(message.split())
     key = ".".join(dict.fromkeys(keys))
@@ -65,10 +98,15 @@ def explain(message: str, places: Mapping[str, str]) -> str:
     if inside := _of_class(message):
         return f"{place}{key}: {inside}"
     given = re.search(r"Got value: (.*)$", message, re.M)
-    given = given or re.search(r"Given value: (?:NestedArg\(key='\w+', val=(.*)\)|(.*))$", message, re.M)
+    given = given or re.search(
+        r"Given value: (?:NestedArg\(key='\w+', val=(.*)\)|(.*))$", message, re.M
+    )
     value = next((str(g) for g in given.groups() if g is not None), "").strip("'") if given else ""
     wanted = [t for t in re.findall(r"Expected an? <class '(\w+)'>", message) if t != "NoneType"]
-    choices = [[c.strip("' ") for c in found.split(",")] for found in re.findall(r"Literal\[([^\]]+)\]", message)]
+    choices = [
+        [c.strip("' ") for c in found.split(",")]
+        for found in re.findall(r"Literal\[([^\]]+)\]", message)
+    ]
     if not wanted and not choices:
         return f"{place}{key}: expected {message.splitlines()[-1].strip(' -')}{f', got {value}' if given else ''}"
     return f"{place}{key}: {_words(wanted, choices, value, given is not None)}"
@@ -84,4 +122,4 @@ def _of_class(message: str) -> str:
     if option is None:
         return f"{path}: {said}"
     about = classes.describe(path)
-    return f"{about.name} has no option {option[1]}{nearest(option[1], [o.name for o in about.options])}"
+    return f"{about.name} has no option {option[1]}{did_you_mean(option[1], [o.name for o in about.options])}"

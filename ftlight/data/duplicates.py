@@ -35,7 +35,11 @@ def key(*texts: str) -> str:
     (True, False, '')
     """
     plain = [" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts]
-    return hashlib.blake2b("\0".join(plain).encode("utf-8", "replace"), digest_size=12).hexdigest() if any(plain) else ""
+    return (
+        hashlib.blake2b("\0".join(plain).encode("utf-8", "replace"), digest_size=12).hexdigest()
+        if any(plain)
+        else ""
+    )
 
 
 def _place(row: Mapping[str, Any]) -> str:
@@ -60,7 +64,9 @@ def repeated(inputs: Inputs) -> tuple[int, list[tuple[int, int]]]:
 
 def _check(splits: Mapping[str, Inputs], most: float) -> None:
     """Refuses a file for validation or test that is nearly all in train, or in what is held out of it."""
-    known = {k for inputs in splits.values() if not inputs.file for k in inputs.keys} | set(splits["train"].keys)
+    known = {k for inputs in splits.values() if not inputs.file for k in inputs.keys} | set(
+        splits["train"].keys
+    )
     for name, inputs in splits.items():
         size, shared = len(inputs.keys), sum(k in known for k in inputs.keys if k)
         if name != "train" and inputs.file and size >= LEAST and shared > most * size:
@@ -89,11 +95,17 @@ def survey(splits: Mapping[str, Inputs], most: float) -> list[str]:
         notes += [f"{name}: {count:,} of {size:,} rows repeat another"] if count else []
         if odd:
             example = " and ".join(_place(inputs.rows[i]) for i in odd[0])
-            notes.append(f"{name}: {len(odd):,} rows repeat another and have a different label (for example {example})")
+            notes.append(
+                f"{name}: {len(odd):,} rows repeat another and have a different label (for example {example})"
+            )
     names = list(splits)
     for place, name in enumerate(names):
         for before in names[:place]:
             there = set(splits[before].keys) - {""}
             shared = sum(k in there for k in splits[name].keys)
-            notes += [f"{name}: {shared:,} of {len(splits[name].keys):,} rows are in {before} too"] if shared else []
+            notes += (
+                [f"{name}: {shared:,} of {len(splits[name].keys):,} rows are in {before} too"]
+                if shared
+                else []
+            )
     return notes

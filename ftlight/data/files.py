@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ftlight.utils.errors import UserError, listing, nearest
+from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 Row = dict[str, Any]
 Unit = Literal["line", "paragraph"]
@@ -42,8 +42,12 @@ def there(name: str, option: str = "") -> Path:
     """
     path = Path(name).expanduser()
     if not path.exists():
-        beside = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
-        raise UserError(f"{f'{option}: ' if option else ''}{path}: no such file{nearest(path.name, beside)}")
+        beside = (
+            [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
+        )
+        raise UserError(
+            f"{f'{option}: ' if option else ''}{path}: no such file{did_you_mean(path.name, beside)}"
+        )
     return path
 
 
@@ -60,11 +64,15 @@ def check(name: str, option: str = "", suffixes: Sequence[str] = SUFFIXES) -> Pa
     """
     path, said = there(name, option), f"{option}: " if option else ""
     if path.is_dir():
-        raise UserError(f"{said}{path} is a folder; name one of its files ({listing(p.name for p in path.iterdir())})")
+        raise UserError(
+            f"{said}{path} is a folder; name one of its files ({join_limited(p.name for p in path.iterdir())})"
+        )
     if suffix(path) in (".xlsx", ".xls", ".ods"):
         raise UserError(f"{said}{path} is a spreadsheet; save it as CSV (UTF-8) and name that file")
     if suffix(path) not in suffixes or path.name.lower().endswith(".parquet.gz"):
-        raise UserError(f"{said}{path}: format {suffix(path) or 'without suffix'} is not known; use {', '.join(suffixes)} (or .gz of one)")
+        raise UserError(
+            f"{said}{path}: format {suffix(path) or 'without suffix'} is not known; use {', '.join(suffixes)} (or .gz of one)"
+        )
     if path.stat().st_size == 0:
         raise UserError(f"{said}{path} is empty")
     return path
@@ -96,7 +104,9 @@ def _text(path: Path, encoding: str) -> Iterator[io.TextIOBase]:
     if start[:2] in _BOMS and not wide:
         raise UserError(f"{path} is in UTF-16; set data.encoding: utf-16")
     if b"\0" in start and not wide and not zipped:
-        raise UserError(f"{path} holds NUL bytes: it is binary, or in UTF-16 without a mark (then set data.encoding: utf-16-le)")
+        raise UserError(
+            f"{path} holds NUL bytes: it is binary, or in UTF-16 without a mark (then set data.encoding: utf-16-le)"
+        )
     opener = gzip.open if zipped else open
     try:
         # utf-8-sig reads UTF-8 with and without a byte order mark
@@ -109,9 +119,13 @@ def _text(path: Path, encoding: str) -> Iterator[io.TextIOBase]:
             f"{path}: byte {place} (0x{byte:02x}) is not {encoding}; set data.encoding, for example data.encoding: cp1252"
         ) from error
     except UnicodeError as error:  # of utf-16 and utf-32, where there is no mark
-        raise UserError(f"{path} is not {encoding} ({error}); set data.encoding, for example data.encoding: utf-8") from None
+        raise UserError(
+            f"{path} is not {encoding} ({error}); set data.encoding, for example data.encoding: utf-8"
+        ) from None
     except LookupError:
-        raise UserError(f"data.encoding: {encoding} is not an encoding that Python knows; for example utf-8, cp1252, utf-16") from None
+        raise UserError(
+            f"data.encoding: {encoding} is not an encoding that Python knows; for example utf-8, cp1252, utf-16"
+        ) from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: the gzip file is damaged ({error})") from None
 
@@ -135,7 +149,9 @@ def _delimiter(file: io.TextIOBase, path: Path) -> str:
     best, most = ",", 1
     for candidate in ",;\t|":
         try:
-            widths = [len(row) for row in csv.reader(io.StringIO(sample), delimiter=candidate) if row][:20]
+            widths = [
+                len(row) for row in csv.reader(io.StringIO(sample), delimiter=candidate) if row
+            ][:20]
         except csv.Error:
             continue
         if widths and widths[0] > most and sum(w == widths[0] for w in widths) * 2 > len(widths):
@@ -163,15 +179,21 @@ def _read_csv(path: Path, encoding: str) -> Iterator[Row]:
                     yield {**dict(zip(header, row, strict=True)), LINE: line}
                 line = rows.line_num + 1
         except csv.Error as error:
-            raise UserError(f"{path}:{line}: a quote that opens here is not closed ({error}); double a quote inside quotes") from None
+            raise UserError(
+                f"{path}:{line}: a quote that opens here is not closed ({error}); double a quote inside quotes"
+            ) from None
 
 
 def _check_header(header: list[str], path: Path, line: int) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if "" in twice:
-        raise UserError(f"{path}:{line}: {header.count('')} columns have no name in the header; name them or take them out")
+        raise UserError(
+            f"{path}:{line}: {header.count('')} columns have no name in the header; name them or take them out"
+        )
     if twice:
-        raise UserError(f"{path}:{line}: column {listing(twice)} stands twice in the header; rename one")
+        raise UserError(
+            f"{path}:{line}: column {join_limited(twice)} stands twice in the header; rename one"
+        )
 
 
 def _read_jsonl(path: Path, encoding: str) -> Iterator[Row]:
@@ -185,9 +207,13 @@ def _read_jsonl(path: Path, encoding: str) -> Iterator[Row]:
             try:
                 row = json.loads(text)
             except json.JSONDecodeError as error:
-                raise UserError(f"{path}:{line}: not valid JSON: {error.msg} at column {error.colno}") from None
+                raise UserError(
+                    f"{path}:{line}: not valid JSON: {error.msg} at column {error.colno}"
+                ) from None
             if not isinstance(row, dict):
-                raise UserError(f'{path}:{line}: expected an object such as {{"text": …}}, got {type(row).__name__}')
+                raise UserError(
+                    f'{path}:{line}: expected an object such as {{"text": …}}, got {type(row).__name__}'
+                )
             yield {**row, LINE: line}
 
 
@@ -203,7 +229,9 @@ def _read_parquet(path: Path) -> Iterator[Row]:
                     number += 1
                     yield {**row, LINE: number}
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+        raise UserError(
+            f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})"
+        ) from None
 
 
 def read(path: Path, encoding: str = "utf-8") -> Iterator[Row]:
@@ -262,8 +290,12 @@ def need(row: Mapping[str, Any], columns: Iterable[str], path: str) -> None:
     have = [k for k in row if k != LINE]
     for column in columns:
         if column not in row:
-            line = f":{row[LINE]}" if suffix(Path(path)) in (".jsonl", ".json") and LINE in row else ""  # each row may differ
-            raise UserError(f"{path}{line}: no column {column}{nearest(column, have)} (columns: {listing(have, 20)})")
+            line = (
+                f":{row[LINE]}" if suffix(Path(path)) in (".jsonl", ".json") and LINE in row else ""
+            )  # each row may differ
+            raise UserError(
+                f"{path}{line}: no column {column}{did_you_mean(column, have)} (columns: {join_limited(have, 20)})"
+            )
 
 
 def as_text(value: Any, path: str, line: int, column: str) -> str:
@@ -275,5 +307,13 @@ def as_text(value: Any, path: str, line: int, column: str) -> str:
     if value is None or value != value:
         return ""
     if isinstance(value, (list, dict, bytes)):
-        raise UserError(f"{path}:{line}: column {column} holds {type(value).__name__}, expected text")
-    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, bool) else str(value)
+        raise UserError(
+            f"{path}:{line}: column {column} holds {type(value).__name__}, expected text"
+        )
+    return (
+        value
+        if isinstance(value, str)
+        else json.dumps(value)
+        if isinstance(value, bool)
+        else str(value)
+    )

@@ -12,7 +12,7 @@ import torch
 
 from ftlight.data import files, labels, tables
 from ftlight.data.module import DataModule
-from ftlight.utils.errors import UserError, listing
+from ftlight.utils.errors import UserError, join_limited
 
 
 def label_text(value: Any, place: str, line: int, column: str) -> str:
@@ -21,7 +21,10 @@ def label_text(value: Any, place: str, line: int, column: str) -> str:
     Empty where there is none: of several labels, none is a bar.
     """
     if isinstance(value, list):
-        value = "".join(f"{files.as_text(v, place, line, column)}{labels.SEPARATOR}" for v in value) or labels.SEPARATOR
+        value = (
+            "".join(f"{files.as_text(v, place, line, column)}{labels.SEPARATOR}" for v in value)
+            or labels.SEPARATOR
+        )
     return files.as_text(value, place, line, column).strip()
 
 
@@ -62,10 +65,16 @@ class Labelled(DataModule):
             return table
         lines, what = [table["line"][i] for i in missing], f"column {self.label} has no label"
         if self.on_missing_label == "error" or len(missing) == len(table):
-            such = f" ({len(missing):,} such: lines {listing(lines, 5)})" if len(missing) > 1 else ""
+            such = (
+                f" ({len(missing):,} such: lines {join_limited(lines, 5)})"
+                if len(missing) > 1
+                else ""
+            )
             way = "fill it in, take the rows out, or set data.on_missing_label: skip (of several labels, | means none)"
             raise UserError(f"{name}:{lines[0]}: {what}{such}; {way}")
-        self.notes.append(f"{split}: {len(missing):,} of {len(table):,} rows left out: {what} (lines {listing(lines, 3)})")
+        self.notes.append(
+            f"{split}: {len(missing):,} of {len(table):,} rows left out: {what} (lines {join_limited(lines, 3)})"
+        )
         return without(table, missing)
 
     @property
@@ -74,7 +83,7 @@ class Labelled(DataModule):
         if self.given_kind == "auto" and self.given_labels is not None and not self.files["train"]:
             return "single"
         if self.given_kind == "auto":
-            self._infer_kind(self.raw("train"))
+            self._infer_kind(self.load_split("train"))
         return cast(labels.Kind, self.given_kind)
 
     def _infer_kind(self, table: datasets.Dataset) -> None:
@@ -97,11 +106,17 @@ class Labelled(DataModule):
         return self._labels
 
     def _read_labels(self) -> list[str]:
-        self.raw("train")
+        self.load_split("train")
         # shares held out of train belong to it
-        shares = [s for s in ("train", "validation", "test") if s == "train" or (s in self._raw and not self.files[s])]
+        shares = [
+            s
+            for s in ("train", "validation", "test")
+            if s == "train" or (s in self._raw and not self.files[s])
+        ]
         counts = Counter(value for s in shares for value in tables.column(self._raw[s], "label"))
-        names, notes = labels.collect(counts, self.kind, f"{self.files['train']}: {self.label_place}")
+        names, notes = labels.collect(
+            counts, self.kind, f"{self.files['train']}: {self.label_place}"
+        )
         self.notes += notes
         return names
 
@@ -110,7 +125,7 @@ class Labelled(DataModule):
         self._infer_kind(table)
         return tables.column(table, "label") if self.given_kind == "single" else None
 
-    def answers(self, table: datasets.Dataset) -> Sequence[str] | None:
+    def duplicate_labels(self, table: datasets.Dataset) -> Sequence[str] | None:
         """Labels of the rows; none of numbers, which may differ for the same input."""
         return [""] * len(table) if self.kind == "regression" else tables.column(table, "label")
 
@@ -123,7 +138,9 @@ class Labelled(DataModule):
         place = str(self.files[split] or self.files["train"])
         where = "data.labels" if self.given_labels else "train"
         values = tables.column(table, "label")
-        found = labels.encode(values, tables.column(table, "line"), self.kind, self.labels, place, where)
+        found = labels.encode(
+            values, tables.column(table, "line"), self.kind, self.labels, place, where
+        )
         self.notes += labels.absent(values, self.kind, self.labels, split)
         return found
 

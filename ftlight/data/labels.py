@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from ftlight.utils.errors import UserError, listing
+from ftlight.utils.errors import UserError, join_limited
 
 Kind = Literal["single", "multi", "regression"]
 SEPARATOR = "|"
@@ -34,10 +34,10 @@ def infer_kind(values: Iterable[str]) -> Kind:
     return "multi" if any(SEPARATOR in v for v in values) else "single"
 
 
-def members(value: str) -> list[str]:
+def split_labels(value: str) -> list[str]:
     """The labels in ``a|b``.
 
-    >>> members("a | b|")
+    >>> split_labels("a | b|")
     ['a', 'b']
     """
     return [part.strip() for part in value.split(SEPARATOR) if part.strip()]
@@ -56,19 +56,25 @@ def collect(counts: Mapping[str, int], kind: Kind, place: str) -> tuple[list[str
     """
     rows = Counter[str]()
     for value, count in counts.items():
-        for name in members(value) if kind == "multi" else [value]:
+        for name in split_labels(value) if kind == "multi" else [value]:
             rows[name] += count
     if (len(rows) < 2 and kind == "single") or not rows:
-        raise UserError(f"{place} holds a single class ({listing(rows) or 'none'}); there is nothing to learn")
+        raise UserError(
+            f"{place} holds a single class ({join_limited(rows) or 'none'}); there is nothing to learn"
+        )
     numbers = all(map(is_number, rows))
     names = sorted(rows, key=lambda n: (float(n) if numbers else 0, n))
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault((name.lstrip("0") or "0").casefold(), []).append(name)
-    notes = [f"labels {listing(map(repr, twins))} look alike and are kept apart" for twins in alike.values() if len(twins) > 1]
+    notes = [
+        f"labels {join_limited(map(repr, twins))} look alike and are kept apart"
+        for twins in alike.values()
+        if len(twins) > 1
+    ]
     rare = [name for name in names if rows[name] < RARE]
     if rare:
-        notes.append(f"{len(rare)} labels have fewer than {RARE} rows ({listing(rare, 3)})")
+        notes.append(f"{len(rare)} labels have fewer than {RARE} rows ({join_limited(rare, 3)})")
     return names, notes
 
 
@@ -78,16 +84,33 @@ def absent(values: Iterable[str], kind: Kind, names: Sequence[str], split: str) 
     >>> absent(["a", "b"], "single", ["a", "b", "c"], "test")
     ['test: no row has 1 of the 3 labels (c): it counts 0 in averages over labels, and auroc is n/a']
     """
-    there = {name for value in set(values) for name in (members(value) if kind == "multi" else [value])}
+    there = {
+        name
+        for value in set(values)
+        for name in (split_labels(value) if kind == "multi" else [value])
+    }
     gone = [name for name in names if name not in there]
     if not gone:
         return []
     it = "it counts" if len(gone) == 1 else "they count"
-    what = "nothing is learned of it" if split == "train" else f"{it} 0 in averages over labels, and auroc is n/a"
-    return [f"{split}: no row has {len(gone)} of the {len(names)} labels ({listing(gone, 3)}): {what}"]
+    what = (
+        "nothing is learned of it"
+        if split == "train"
+        else f"{it} 0 in averages over labels, and auroc is n/a"
+    )
+    return [
+        f"{split}: no row has {len(gone)} of the {len(names)} labels ({join_limited(gone, 3)}): {what}"
+    ]
 
 
-def encode(values: Sequence[str], lines: Sequence[int], kind: Kind, names: Sequence[str], place: str, known_from: str) -> list[Any]:
+def encode(
+    values: Sequence[str],
+    lines: Sequence[int],
+    kind: Kind,
+    names: Sequence[str],
+    place: str,
+    known_from: str,
+) -> list[Any]:
     """Labels as numbers: a class, a list of classes, or a value per row.
 
     Args:
@@ -104,12 +127,14 @@ def encode(values: Sequence[str], lines: Sequence[int], kind: Kind, names: Seque
     if kind == "regression":
         for value, line in zip(values, lines, strict=True):
             if not is_number(value):
-                raise UserError(f"{place}:{line}: label {value!r} is not a number; for classes set data.kind: single")
+                raise UserError(
+                    f"{place}:{line}: label {value!r} is not a number; for classes set data.kind: single"
+                )
         return [float(v) for v in values]
     number = {name: i for i, name in enumerate(names)}
     if kind == "single" and number.keys() >= set(values):
         return [number[v] for v in values]
-    lists = [members(v) if kind == "multi" else [v] for v in values]
+    lists = [split_labels(v) if kind == "multi" else [v] for v in values]
     unknown: dict[str, int] = {}
     for row, line in zip(lists, lines, strict=True):
         for name in row:
@@ -118,8 +143,8 @@ def encode(values: Sequence[str], lines: Sequence[int], kind: Kind, names: Seque
     if unknown:
         first, line = next(iter(unknown.items()))
         raise UserError(
-            f"{place}:{line}: label {first!r} is not in {known_from} ({len(unknown)} such: {listing(unknown, 5)});"
-            f" labels there: {listing(names)}. Correct it, take the rows out, or add some to train"
+            f"{place}:{line}: label {first!r} is not in {known_from} ({len(unknown)} such: {join_limited(unknown, 5)});"
+            f" labels there: {join_limited(names)}. Correct it, take the rows out, or add some to train"
         )
     numbers = [[number[n] for n in row] for row in lists]
     return numbers if kind == "multi" else [n[0] for n in numbers]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import datasets
 import lightning as L
@@ -18,12 +18,27 @@ from ftlight.data.hub import load_hub
 from ftlight.data.tables import Columns as Columns
 from ftlight.models.loading import check_tokenizer, load_tokenizer
 from ftlight.utils.errors import UserError
+from ftlight.utils.renamed import keep_old_names, old_attribute
 
-SPLITS = {"fit": ("train", "validation", "test"), "validate": ("validation",), "test": ("test",), "predict": ()}
+SPLITS = {
+    "fit": ("train", "validation", "test"),
+    "validate": ("validation",),
+    "test": ("test",),
+    "predict": (),
+}
+OLD_NAMES = {
+    "source": "reader",
+    "raw": "load_split",
+    "keep": "save_state",
+    "restore": "load_state",
+    "inputs": "duplicate_keys",
+    "answers": "duplicate_labels",
+    "mapped": "map_cached",
+}
 
 
-class Encoded:
-    """Encoded columns, and targets where they are known, by lists of rows.
+class EncodedSplit:
+    """EncodedSplit columns, and targets where they are known, by lists of rows.
 
     Args:
         columns: a table or a mapping of column to values, with ``length``: the tokens of each row, or what else makes rows alike.
@@ -31,7 +46,9 @@ class Encoded:
         fingerprint: tells the content, for caches; empty where it cannot be told.
     """
 
-    def __init__(self, columns: Any, targets: Sequence[Any] | None = None, fingerprint: str = "") -> None:
+    def __init__(
+        self, columns: Any, targets: Sequence[Any] | None = None, fingerprint: str = ""
+    ) -> None:
         self.columns, self.targets, self.fingerprint = columns, targets, fingerprint
 
     def __len__(self) -> int:
@@ -39,18 +56,26 @@ class Encoded:
 
     def __getitem__(self, key: str | list[int]) -> Any:
         if isinstance(key, str):
-            return self.columns[key] if isinstance(self.columns, dict) else tables.column(self.columns, key)
+            return (
+                self.columns[key]
+                if isinstance(self.columns, dict)
+                else tables.column(self.columns, key)
+            )
         if isinstance(self.columns, dict):
             found = {k: [v[i] for i in key] for k, v in self.columns.items()}
         else:
             found = self.columns[key]
-        return found if self.targets is None else {**found, "target": [self.targets[i] for i in key]}
+        return (
+            found if self.targets is None else {**found, "target": [self.targets[i] for i in key]}
+        )
 
 
 class _Rows(Dataset[Any]):
     """Rows of a table by lists of numbers, collated."""
 
-    def __init__(self, table: Any, collate: Callable[[Columns, list[int]], Any], varies: bool, trains: bool) -> None:
+    def __init__(
+        self, table: Any, collate: Callable[[Columns, list[int]], Any], varies: bool, trains: bool
+    ) -> None:
         self.table, self.collate, self.varies, self.trains = table, collate, varies, trains
 
     def __getitem__(self, place: tuple[int, list[int]]) -> Any:
@@ -64,9 +89,9 @@ class _Rows(Dataset[Any]):
 class DataModule(L.LightningDataModule):
     """Reads the splits of a data set once, keeps them memory-mapped, and makes batches of them.
 
-    A subclass gives :meth:`source`, :meth:`encode`, :meth:`encode_rows` and :meth:`collate`. Where a row differs from epoch to
+    A subclass gives :meth:`reader`, :meth:`encode`, :meth:`encode_rows` and :meth:`collate`. Where a row differs from epoch to
     epoch (augmentation, masking) it sets ``varies``: columns then hold ``epoch``, -1 in evaluation, and what is drawn must be
-    a function of :attr:`seed`, epoch and row. ``suffixes`` are those of the files it reads. :meth:`inputs` and :meth:`answers`
+    a function of :attr:`seed`, epoch and row. ``suffixes`` are those of the files it reads. :meth:`duplicate_keys` and :meth:`duplicate_labels`
     find rows that stand twice.
 
     Args:
@@ -91,6 +116,11 @@ class DataModule(L.LightningDataModule):
     suffixes: ClassVar[tuple[str, ...]] = files.SUFFIXES
     kind: Any = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Takes the names of 0.1 for the new ones."""
+        super().__init_subclass__(**options)
+        keep_old_names(cls, OLD_NAMES)
+
     def __init__(
         self,
         train: str | None = None,
@@ -113,18 +143,31 @@ class DataModule(L.LightningDataModule):
         super().__init__()
         for name, share in (("validation_split", validation_split), ("test_split", test_split)):
             if not 0 <= share < 1:
-                raise UserError(f"data.{name}: {share} is not a share; give 0 to below 1, for example 0.1")
+                raise UserError(
+                    f"data.{name}: {share} is not a share; give 0 to below 1, for example 0.1"
+                )
         if not 0 <= max_overlap <= 1:
-            raise UserError(f"data.max_overlap: {max_overlap} is not a share; give 0 to 1, for example 0.1")
+            raise UserError(
+                f"data.max_overlap: {max_overlap} is not a share; give 0 to 1, for example 0.1"
+            )
         if batch_size < 1:
-            raise UserError(f"data.batch_size: {batch_size} is not a number of rows; give 1 or more")
+            raise UserError(
+                f"data.batch_size: {batch_size} is not a number of rows; give 1 or more"
+            )
         if shots is not None and shots < 1:
             raise UserError(f"data.shots: {shots} is not a number of rows; give 1 or more")
         if shots is not None:
             validation_split = 0.0  # what is held out would be more than what is left
         self.files = {"train": train, "validation": validation, "test": test}
-        self.shares = {"validation": 0.0 if validation else validation_split, "test": 0.0 if test else test_split}
-        self.split_seed, self.batch_size, self.tokens_per_batch = split_seed, batch_size, tokens_per_batch
+        self.shares = {
+            "validation": 0.0 if validation else validation_split,
+            "test": 0.0 if test else test_split,
+        }
+        self.split_seed, self.batch_size, self.tokens_per_batch = (
+            split_seed,
+            batch_size,
+            tokens_per_batch,
+        )
         self.workers, self.encoding, self.tokenizer_name = workers, encoding, tokenizer
         self.shots, self.log_text, self.max_overlap = shots, log_text, max_overlap
         self.given_labels = [str(label) for label in labels] if labels else None
@@ -137,18 +180,20 @@ class DataModule(L.LightningDataModule):
 
     # What a subclass gives
 
-    def source(self, split: str) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
+    def reader(
+        self, split: str
+    ) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
         """The generator function of a split's rows, its plain arguments, and the features of its rows.
 
         The function is one of a module, and all that its rows depend on is in the arguments: together they key the cache.
         """
         raise NotImplementedError
 
-    def encode(self, table: datasets.Dataset, split: str) -> Encoded:
+    def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
         """Makes a table ready for batches: with ``length`` (tokens of each row), indexable by lists of rows."""
         raise NotImplementedError
 
-    def encode_rows(self, rows: Sequence[files.Row], place: str) -> Encoded:
+    def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Makes rows to predict ready for batches; they need the input columns, not the label.
 
         Raises:
@@ -178,11 +223,11 @@ class DataModule(L.LightningDataModule):
         """What rows must share a side of a held-out split: those of equal value; or None."""
         return None
 
-    def inputs(self, table: datasets.Dataset) -> Sequence[str] | None:
+    def duplicate_keys(self, table: datasets.Dataset) -> Sequence[str] | None:
         """What tells the input of each row from others (empty for none), to find rows that stand twice; or None."""
         return None
 
-    def answers(self, table: datasets.Dataset) -> Sequence[Any] | None:
+    def duplicate_labels(self, table: datasets.Dataset) -> Sequence[Any] | None:
         """What each row should give, where rows of the same input should agree; or None where they need not."""
         return None
 
@@ -202,11 +247,11 @@ class DataModule(L.LightningDataModule):
         """
         check_tokenizer(model, self.tokenizer, self.tokenizer_name)
 
-    def keep(self, folder: Path) -> None:
+    def save_state(self, folder: Path) -> None:
         """Writes into a run's folder what later verbs need of the data beside labels.json."""
 
-    def restore(self, folder: Path) -> None:
-        """Takes from a run's folder what :meth:`keep` wrote."""
+    def load_state(self, folder: Path) -> None:
+        """Takes from a run's folder what :meth:`save_state` wrote."""
 
     # Splits
 
@@ -227,9 +272,11 @@ class DataModule(L.LightningDataModule):
 
     def has(self, split: str) -> bool:
         """Whether there is such a split, by a file or as a share of train."""
-        return bool(self.files[split]) or (bool(self.files["train"]) and self.shares.get(split, 0) > 0)
+        return bool(self.files[split]) or (
+            bool(self.files["train"]) and self.shares.get(split, 0) > 0
+        )
 
-    def raw(self, split: str) -> datasets.Dataset:
+    def load_split(self, split: str) -> datasets.Dataset:
         """The rows of a split as read, memory-mapped.
 
         Raises:
@@ -240,9 +287,11 @@ class DataModule(L.LightningDataModule):
             if own or split == "train":
                 self._raw[split] = self._load(split, own)
             elif self.has(split):
-                self.raw("train")
+                self.load_split("train")
             else:
-                raise UserError(f"no {split} data: give data.{split}, or data.{split}_split to hold out a share of train")
+                raise UserError(
+                    f"no {split} data: give data.{split}, or data.{split}_split to hold out a share of train"
+                )
             if split == "train" and own:
                 self._hold_out()
                 self._draw_shots()
@@ -256,10 +305,16 @@ class DataModule(L.LightningDataModule):
         else:
             digest = self.digest(split, name)
         self.digests[split] = digest
-        function, arguments, features = self.source(split)
-        content = f"{digest} {files.code(function, files.read, tables.kept)}"
-        mark = datasets.fingerprint.Hasher.hash([function.__module__, function.__qualname__, arguments, content, features])
-        return tables.kept(mark, lambda: tables.gathered(function(**arguments, digest=content), list(features)), features)
+        function, arguments, features = self.reader(split)
+        content = f"{digest} {files.code(function, files.read, tables.cached_table)}"
+        mark = datasets.fingerprint.Hasher.hash(
+            [function.__module__, function.__qualname__, arguments, content, features]
+        )
+        return tables.cached_table(
+            mark,
+            lambda: tables.gathered(function(**arguments, digest=content), list(features)),
+            features,
+        )
 
     def _hold_out(self) -> None:
         for split in ("test", "validation"):
@@ -268,13 +323,19 @@ class DataModule(L.LightningDataModule):
             table = self._raw["train"]
             share, groups = self.shares[split], self.groups(table)
             if groups is None:
-                kept, held = sampling.hold_out(self.classes(table), len(table), share, self.split_seed)
+                kept, held = sampling.hold_out(
+                    self.classes(table), len(table), share, self.split_seed
+                )
             else:
                 kept, held = sampling.hold_out_groups(groups, share, self.split_seed)
             if len(held) == 0 or len(kept) == 0:
-                raise UserError(f"data.train has {len(table)} rows, too few to hold out data.{split}_split: {share}")
+                raise UserError(
+                    f"data.train has {len(table)} rows, too few to hold out data.{split}_split: {share}"
+                )
             self._raw["train"], self._raw[split] = table.select(kept), table.select(held)
-            self.notes.append(f"no {split} data given: {share:.0%} of train held out (data.{split}_split)")
+            self.notes.append(
+                f"no {split} data given: {share:.0%} of train held out (data.{split}_split)"
+            )
 
     def _draw_shots(self) -> None:
         if self.shots is None:
@@ -282,7 +343,9 @@ class DataModule(L.LightningDataModule):
         table = self._raw["train"]
         classes = self.classes(table)
         if classes is None:
-            raise UserError("data.shots: the rows have no single class each, so none can be drawn by class")
+            raise UserError(
+                "data.shots: the rows have no single class each, so none can be drawn by class"
+            )
         chosen = sampling.shots(classes, self.shots, self.split_seed)
         few = sum(n < self.shots for n in Counter(classes).values())
         self._raw["train"] = table.select(chosen)
@@ -290,15 +353,19 @@ class DataModule(L.LightningDataModule):
             f"{len(chosen)} rows of train drawn, {self.shots} of each class{f' (of {few} all, which is less)' if few else ''} (data.shots)"
         )
         if not self.files["validation"]:
-            self.notes.append("nothing is held out for validation: the weights at the end are kept (data.shots)")
+            self.notes.append(
+                "nothing is held out for validation: the weights at the end are kept (data.shots)"
+            )
 
     def rows(self, split: str, numbers: Sequence[int]) -> Sequence[files.Row]:
         """Rows of a split as read, or of those to predict as given."""
         if split == "predict":
             return [self._predict[i] for i in numbers]
-        return self.raw(split).select(list(numbers))
+        return self.load_split(split).select(list(numbers))
 
-    def mapped(self, table: datasets.Dataset, function: Callable[[Columns], Columns], *about: Any) -> datasets.Dataset:
+    def map_cached(
+        self, table: datasets.Dataset, function: Callable[[Columns], Columns], *about: Any
+    ) -> datasets.Dataset:
         """A table made of another in batches, memory-mapped, cached by its content, the function's source file and ``about``.
 
         Args:
@@ -306,8 +373,10 @@ class DataModule(L.LightningDataModule):
             function: makes the new columns of a batch of rows.
             about: all else that the result depends on.
         """
-        mark = datasets.fingerprint.Hasher.hash([table._fingerprint, files.code(function, tables.kept), *about])
-        return tables.kept(mark, lambda: map(function, tables.batches(table)))
+        mark = datasets.fingerprint.Hasher.hash(
+            [table._fingerprint, files.code(function, tables.cached_table), *about]
+        )
+        return tables.cached_table(mark, lambda: map(function, tables.batches(table)))
 
     def prepare_data(self) -> None:
         """Fills the caches on one process of each machine, while the others wait."""
@@ -323,7 +392,7 @@ class DataModule(L.LightningDataModule):
         fresh = stage == "fit" and "train" not in self.sets
         for split in SPLITS[stage]:
             if split not in self.sets and (self.has(split) or stage != "fit"):
-                self.sets[split] = self.encode(self.raw(split), split)
+                self.sets[split] = self.encode(self.load_split(split), split)
                 processes = self._ranks().get("world", 1)
                 if len(self.sets[split]) < processes:
                     raise UserError(
@@ -335,10 +404,12 @@ class DataModule(L.LightningDataModule):
     def _find_duplicates(self) -> None:
         found: dict[str, duplicates.Inputs] = {}
         for split in (s for s in SPLITS["fit"] if s in self.sets):
-            table = self.raw(split)
-            keys = self.inputs(table)
+            table = self.load_split(split)
+            keys = self.duplicate_keys(table)
             if keys is not None:
-                found[split] = duplicates.Inputs(keys, self.answers(table), table, self.files[split])
+                found[split] = duplicates.Inputs(
+                    keys, self.duplicate_labels(table), table, self.files[split]
+                )
         self.notes += duplicates.survey(found, self.max_overlap)
 
     # Batches
@@ -355,7 +426,10 @@ class DataModule(L.LightningDataModule):
         return loop.epoch_progress.current.processed, done
 
     def loader(
-        self, plan: Callable[[int], list[np.ndarray]], table: Any, position: Callable[[], tuple[int, int]] | None = None
+        self,
+        plan: Callable[[int], list[np.ndarray]],
+        table: Any,
+        position: Callable[[], tuple[int, int]] | None = None,
     ) -> DataLoader[Any]:
         """Batches of a table by a plan: epoch to lists of rows."""
         trainer = self.trainer
@@ -369,11 +443,18 @@ class DataModule(L.LightningDataModule):
         )
 
     def _ranks(self) -> dict[str, int]:
-        return {"rank": self.trainer.global_rank, "world": self.trainer.world_size} if self.trainer is not None else {}
+        return (
+            {"rank": self.trainer.global_rank, "world": self.trainer.world_size}
+            if self.trainer is not None
+            else {}
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """What the order of the training rows depends on beside seed and epoch."""
-        return {**{name: getattr(self, name) for name in ("batch_size", "tokens_per_batch")}, "processes": self.processes}
+        return {
+            **{name: getattr(self, name) for name in ("batch_size", "tokens_per_batch")},
+            "processes": self.processes,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on with the batches of a checkpoint, whatever the number of processes: each step has the same rows.
@@ -392,7 +473,12 @@ class DataModule(L.LightningDataModule):
         table, ranks = self.sets["train"], self._ranks()
         lengths, seed = np.asarray(table["length"]), self.seed
         self.processes = self.processes or ranks.get("world", 1)
-        how: dict[str, Any] = {"seed": seed, "tokens": self.tokens_per_batch, "cut_for": self.processes, **ranks}
+        how: dict[str, Any] = {
+            "seed": seed,
+            "tokens": self.tokens_per_batch,
+            "cut_for": self.processes,
+            **ranks,
+        }
 
         def plan(epoch: int) -> list[np.ndarray]:
             return sampling.train_batches(lengths, self.batch_size, epoch=epoch, **how)
@@ -401,7 +487,9 @@ class DataModule(L.LightningDataModule):
 
     def _eval_loader(self, table: Any) -> DataLoader[Any]:
         lengths, ranks = np.asarray(table["length"]), self._ranks()
-        return self.loader(lambda epoch: sampling.eval_batches(lengths, self.batch_size, **ranks), table)
+        return self.loader(
+            lambda epoch: sampling.eval_batches(lengths, self.batch_size, **ranks), table
+        )
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Every validation row once, over all processes."""
@@ -423,3 +511,10 @@ class DataModule(L.LightningDataModule):
         """
         self._predict = list(rows)
         self.sets["predict"] = self.encode_rows(self._predict, place)
+
+
+keep_old_names(DataModule, OLD_NAMES)
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        return old_attribute(globals(), {"Encoded": "EncodedSplit"}, name)

@@ -80,11 +80,15 @@ def train_batches(
             del ends[-2]  # fewer rows than ranks: they join the batch before
         batches += np.split(window, ends[:-1])
     if world > ways and min(map(len, batches)) < world:
-        raise UserError(f"a batch has fewer rows than there are processes ({world}); go on with {ways}, as the run began")
+        raise UserError(
+            f"a batch has fewer rows than there are processes ({world}); go on with {ways}, as the run began"
+        )
     return [batches[i][rank::world] for i in rng.permutation(len(batches))]
 
 
-def eval_batches(lengths: np.ndarray, batch_size: int, *, rank: int = 0, world: int = 1) -> list[np.ndarray]:
+def eval_batches(
+    lengths: np.ndarray, batch_size: int, *, rank: int = 0, world: int = 1
+) -> list[np.ndarray]:
     """Batches for evaluation: sorted by length, every row exactly once over all ranks, none repeated to fill up.
 
     Ranks have equally many batches where there are enough rows, since a collective inside a loop would hang otherwise.
@@ -106,7 +110,9 @@ def _codes(classes: Sequence[str]) -> np.ndarray:
     return np.fromiter((number[name] for name in classes), dtype=np.int64, count=len(classes))
 
 
-def hold_out(classes: Sequence[str] | None, rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(
+    classes: Sequence[str] | None, rows: int, share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Splits rows into kept and held out, by a seed; stratified where classes are given.
 
     Every class with at least two rows keeps one and, from a share that rounds to it, gives one; a class with one row
@@ -138,7 +144,9 @@ def hold_out(classes: Sequence[str] | None, rows: int, share: float, seed: int) 
     return kept, np.sort(held)
 
 
-def hold_out_groups(groups: Sequence[str], share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_out_groups(
+    groups: Sequence[str], share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Splits rows into kept and held out, those of a group on the same side.
 
     Args:
@@ -177,7 +185,9 @@ class Batches(Sampler[tuple[int, list[int]]]):
         position: gives the current epoch, and the batches of it that are done, when an iteration starts.
     """
 
-    def __init__(self, plan: Callable[[int], list[np.ndarray]], position: Callable[[], tuple[int, int]]) -> None:
+    def __init__(
+        self, plan: Callable[[int], list[np.ndarray]], position: Callable[[], tuple[int, int]]
+    ) -> None:
         self.plan, self.position = functools.lru_cache(1)(plan), position
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:

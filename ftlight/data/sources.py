@@ -9,7 +9,9 @@ from ftlight.data.hub import read_hub
 from ftlight.utils.errors import UserError
 
 
-def open_rows(name: str, split: str, columns: Sequence[str], encoding: str = "utf-8") -> Iterator[Row]:
+def open_rows(
+    name: str, split: str, columns: Sequence[str], encoding: str = "utf-8"
+) -> Iterator[Row]:
     """Yields the rows of a file or of a split of a hub data set, each with these columns.
 
     Raises:

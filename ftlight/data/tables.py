@@ -10,14 +10,16 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from ftlight.utils.atomic import replacing, sweep
+from ftlight.utils.atomic import atomic_write, remove_stale
 
 Columns = dict[str, list[Any]]
 SIZE = 1000  # rows of a batch
 SMALL = {"input_ids": pa.int32(), "token_type_ids": pa.int8()}  # half or an eighth of the disk
 
 
-def kept(mark: str, make: Callable[[], Iterable[Columns]], features: datasets.Features | None = None) -> datasets.Dataset:
+def cached_table(
+    mark: str, make: Callable[[], Iterable[Columns]], features: datasets.Features | None = None
+) -> datasets.Dataset:
     """The table of a mark, memory-mapped: made unless a file of the cache holds it.
 
     Args:
@@ -27,15 +29,17 @@ def kept(mark: str, make: Callable[[], Iterable[Columns]], features: datasets.Fe
     """
     path = Path(datasets.config.HF_DATASETS_CACHE) / "ftlight" / f"{mark}.arrow"
     if not path.exists():
-        sweep(path.parent)
+        remove_stale(path.parent)
         schema = features.arrow_schema if features is not None else None
-        with replacing(path) as file:  # processes that make it at the same time write the same, each in a file of its own
+        with (
+            atomic_write(path) as file
+        ):  # processes that make it at the same time write the same, each in a file of its own
             _write(file, make(), schema)
     try:
         table = datasets.table.MemoryMappedTable.from_file(str(path))
     except pa.ArrowInvalid:  # damaged since
         path.unlink(missing_ok=True)
-        return kept(mark, make, features)
+        return cached_table(mark, make, features)
     return datasets.Dataset(table, info=datasets.DatasetInfo(features=features), fingerprint=mark)
 
 
@@ -45,9 +49,13 @@ def _write(file: Any, batches: Iterable[Columns], schema: pa.Schema | None) -> N
         if schema is None and not len(next(iter(columns.values()))):
             continue  # nothing to tell the types by
         made = pa.table(columns, schema=schema if told else None)
-        schema = schema or pa.schema([(f.name, _small(f.type, SMALL.get(f.name, pa.int64()))) for f in made.schema])
+        schema = schema or pa.schema(
+            [(f.name, _small(f.type, SMALL.get(f.name, pa.int64()))) for f in made.schema]
+        )
         writer = writer or pa.ipc.new_stream(file, schema)
-        writer.write_table(made.cast(schema))  # an error where rows are of another kind than the first, not other values
+        writer.write_table(
+            made.cast(schema)
+        )  # an error where rows are of another kind than the first, not other values
     (writer or pa.ipc.new_stream(file, schema or pa.schema([]))).close()
 
 

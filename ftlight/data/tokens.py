@@ -29,7 +29,9 @@ def max_length(name: str, trained: bool = True) -> int:
     positions = getattr(load_config(name), "max_position_embeddings", None)
     if positions:
         # RoBERTa and its kin count positions from the padding index + 1 and keep two rows for that: 514 means 512
-        limits.append(positions - 2 if positions > 4 and (positions - 2) & (positions - 3) == 0 else positions)
+        limits.append(
+            positions - 2 if positions > 4 and (positions - 2) & (positions - 3) == 0 else positions
+        )
     file = beside(name, "sentence_bert_config.json") if trained else None
     if file is not None:
         limits.append(json.loads(Path(file).read_text()).get("max_seq_length") or limits[0])
@@ -50,7 +52,9 @@ def limit(name: str, given: int | None, most: int | None = None) -> int:
     """
     most = most or max_length(name)
     if given is not None and not 3 <= given <= most:
-        raise UserError(f"data.max_length: {given} is not between 3 and the backbone's {most} tokens")
+        raise UserError(
+            f"data.max_length: {given} is not between 3 and the backbone's {most} tokens"
+        )
     return given or most
 
 
@@ -62,18 +66,24 @@ def check_places(tokenizer: Any) -> None:
     """
     if not tokenizer.is_fast:
         name = tokenizer.name_or_path
-        raise UserError(f"the tokenizer of {name} has no tokenizer.json: it cannot tell which part of a text a token is")
+        raise UserError(
+            f"the tokenizer of {name} has no tokenizer.json: it cannot tell which part of a text a token is"
+        )
 
 
 def identity(tokenizer: Any) -> str:
     """What a tokenizer does, as text: its rules, without the limits that its last call left in it."""
     if not tokenizer.is_fast:
         return f"{tokenizer.name_or_path} {tokenizer!r}"
-    limits, mark, rules = tokenizer.backend_tokenizer.to_str().partition('"added_tokens":')  # in JSON the limits come first
+    limits, mark, rules = tokenizer.backend_tokenizer.to_str().partition(
+        '"added_tokens":'
+    )  # in JSON the limits come first
     return mark + rules if mark else str(limits)
 
 
-def tokenize(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, longest: int) -> dict[str, list[Any]]:
+def tokenize(
+    tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, longest: int
+) -> dict[str, list[Any]]:
     """Tokenizes texts or pairs of texts, cutting at ``longest`` (the longer of a pair first).
 
     Returns:
@@ -85,10 +95,14 @@ def tokenize(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, 
     kwargs = {"padding": False, "return_attention_mask": False, "return_token_type_ids": types}
     out = tokenizer(*given, truncation=False, verbose=False, **kwargs)
     uncut = [len(ids) for ids in out["input_ids"]]
-    columns = {k: list(out[k]) for k in (("input_ids", "token_type_ids") if types else ("input_ids",))}
+    columns = {
+        k: list(out[k]) for k in (("input_ids", "token_type_ids") if types else ("input_ids",))
+    }
     over = [i for i, n in enumerate(uncut) if n > longest]
     if over:
-        cut = tokenizer(*([g[i] for i in over] for g in given), truncation=True, max_length=longest, **kwargs)
+        cut = tokenizer(
+            *([g[i] for i in over] for g in given), truncation=True, max_length=longest, **kwargs
+        )
         for name, column in columns.items():
             for i, ids in zip(over, cut[name], strict=True):
                 column[i] = ids
@@ -109,7 +123,9 @@ def cut_notes(split: str, what: str, uncut: Sequence[int], most: int) -> list[st
     if not over.any():
         return []
     lost = f"{over.sum() / sizes.sum():.1%} of all their tokens lost, longest {sizes.max()}"
-    return [f"{split}: {np.count_nonzero(over)} of {len(sizes)} {what} are longer than {most} tokens and cut ({lost})"]
+    return [
+        f"{split}: {np.count_nonzero(over)} of {len(sizes)} {what} are longer than {most} tokens and cut ({lost})"
+    ]
 
 
 def pad(rows: Sequence[Sequence[int]], value: int, left: bool = False) -> torch.Tensor:

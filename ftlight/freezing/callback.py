@@ -15,14 +15,14 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ftlight.freezing import schedule as plans
 from ftlight.freezing import store as prefix_cache
-from ftlight.freezing.cache import Cache, Cached, epochs_of
+from ftlight.freezing.cache import Cache, PrefixCache, epochs_of
 from ftlight.freezing.schedule import Stage
 from ftlight.freezing.tap import reach
-from ftlight.models.layers import depth_of, layer_groups, layer_of, norm_parameters, places
+from ftlight.models.layers import layer_groups, layer_of, module_layers, norm_parameters, num_layers
 from ftlight.models.modes import compiled
 from ftlight.training import optim
 from ftlight.utils import format as fmt
-from ftlight.utils.errors import UserError, listing, nearest
+from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 log = logging.getLogger(__name__)
 LOWER = ("loss", "mse", "mae", "rmse", "error", "perplexity")  # values that are better when lower
@@ -46,10 +46,23 @@ class Freezing(L.Callback):
     """
 
     def __init__(
-        self, option: Any, *, lr: float, given: bool, defaults: Mapping[str, Any], cache: Cache = "auto", cache_gb: float = 4.0
+        self,
+        option: Any,
+        *,
+        lr: float,
+        given: bool,
+        defaults: Mapping[str, Any],
+        cache: Cache = "auto",
+        cache_gb: float = 4.0,
     ) -> None:
-        self.option, self.lr, self.given, self.defaults, self.cache = option, lr, given, dict(defaults), cache
-        self.cached = Cached(cache_gb)
+        self.option, self.lr, self.given, self.defaults, self.cache = (
+            option,
+            lr,
+            given,
+            dict(defaults),
+            cache,
+        )
+        self.cached = PrefixCache(cache_gb)
         self.stages: list[Stage] = []
         self.stores: list[int | None] = []
         self.eligible: set[str] = set()
@@ -75,10 +88,14 @@ class Freezing(L.Callback):
         self.task = task
         self._begin(trainer.global_step)
         self.check(task)
-        late = trainer.strategy.restore_checkpoint_after_setup or isinstance(trainer.strategy, DeepSpeedStrategy)
+        late = trainer.strategy.restore_checkpoint_after_setup or isinstance(
+            trainer.strategy, DeepSpeedStrategy
+        )
         if len(self.stages) > 1 and late:
             name = type(trainer.strategy).__name__
-            raise UserError(f"model.unfreeze: {name} takes one stage only, not {len(self.stages)}; use trainer.strategy: ddp, or one word")
+            raise UserError(
+                f"model.unfreeze: {name} takes one stage only, not {len(self.stages)}; use trainer.strategy: ddp, or one word"
+            )
         self._apply()
 
     def check(self, task: Any) -> None:
@@ -93,31 +110,52 @@ class Freezing(L.Callback):
     def resolve(self, task: Any) -> None:
         """Stages, and the names of what trains in each."""
         self.layers = layer_groups(task.model)
-        trainable = {k: [n for n in names if n in self.eligible] for k, names in self.layers.items()}
+        trainable = {
+            k: [n for n in names if n in self.eligible] for k, names in self.layers.items()
+        }
         trainable = {k: names for k, names in trainable.items() if names}
         self.numel = {n: p.numel() for n, p in task.model.named_parameters()}
         norms = norm_parameters(task.model)
-        given = self.option if isinstance(self.option, list) else plans.expand(self.option, list(self.layers))
+        given = (
+            self.option
+            if isinstance(self.option, list)
+            else plans.expand(self.option, list(self.layers))
+        )
         self.stages, self.chosen = [], []
         for i, options in enumerate(given):
-            where = f"model.unfreeze.{i}.train" if isinstance(self.option, list) else "model.unfreeze"
+            where = (
+                f"model.unfreeze.{i}.train" if isinstance(self.option, list) else "model.unfreeze"
+            )
             self.chosen.append(plans.select(options["train"], trainable, norms, where))
             rate = plans.default_rate(self.chosen[-1], self.layers, self.numel, self.lr)
-            if self.given and (len(given) == 1 or not self.chosen[-1] <= set(self.layers.get("head", ()))):
-                rate = self.lr  # one rate for a whole model is not meant for a head alone in a stage of its own
-            settings = {"lr": rate, **self.defaults, **{k: v for k, v in options.items() if v is not None}}
+            if self.given and (
+                len(given) == 1 or not self.chosen[-1] <= set(self.layers.get("head", ()))
+            ):
+                rate = (
+                    self.lr
+                )  # one rate for a whole model is not meant for a head alone in a stage of its own
+            settings = {
+                "lr": rate,
+                **self.defaults,
+                **{k: v for k, v in options.items() if v is not None},
+            }
             if settings.get("patience") is not None:
                 settings = {"monitor": task.monitor, **settings}
             self.stages.append(Stage(**settings))
-        self.found = places(task.model)
-        self.trained = [{k for k, names in self.layers.items() if chosen & set(names)} for chosen in self.chosen]
+        self.found = module_layers(task.model)
+        self.trained = [
+            {k for k, names in self.layers.items() if chosen & set(names)} for chosen in self.chosen
+        ]
 
     def cut(self, stage: int) -> int:
         """Frozen layers at the bottom of a stage that need not be run: all of them where the head alone trains."""
-        depth = depth_of(self.layers)
+        depth = num_layers(self.layers)
         lowest = next(k for k in self.layers if k in self.trained[stage])
         fixed = {"embeddings": 0, "post": depth - 1, "head": depth}
-        return reach(self.task.model, fixed[lowest] if lowest in fixed else int(lowest.removeprefix("layer ")))
+        return reach(
+            self.task.model,
+            fixed[lowest] if lowest in fixed else int(lowest.removeprefix("layer ")),
+        )
 
     def lengths(self) -> list[int | None]:
         """The most optimizer steps of each stage, by the run's limits; None for the last, or where patience alone ends one."""
@@ -128,7 +166,10 @@ class Freezing(L.Callback):
     def state_dict(self) -> dict[str, Any]:
         """Number of the stage, where stages began, what patience has seen, and the schedule that it is about."""
         names = ("stage", "begins", "best", "waited", "ended")
-        return {**{k: getattr(self, k) for k in names}, "schedule": [dataclasses.asdict(s) for s in self.stages]}
+        return {
+            **{k: getattr(self, k) for k in names},
+            "schedule": [dataclasses.asdict(s) for s in self.stages],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on in the stage of a checkpoint; applied at once, before DDP sees the model.
@@ -167,7 +208,9 @@ class Freezing(L.Callback):
         self.task.train()  # transformers loads models in eval mode, and Lightning leaves them so
         for name, module in self.task.model.named_modules():
             module.training = layer_of(name, self.found) in trained
-            if isinstance(module, _NormBase) and not any(f"{name}.{p}" in chosen for p, _ in module.named_parameters()):
+            if isinstance(module, _NormBase) and not any(
+                f"{name}.{p}" in chosen for p, _ in module.named_parameters()
+            ):
                 module.training = False
 
     def _advance(self, trainer: Any) -> None:
@@ -182,7 +225,9 @@ class Freezing(L.Callback):
         if self.stores[self.stage] is None or self.stores[self.stage] != self.stores[before]:
             self.cached.end()
         self._apply()
-        if isinstance(trainer.strategy, DDPStrategy):  # its reducer knows only what required gradients when it was made
+        if isinstance(
+            trainer.strategy, DDPStrategy
+        ):  # its reducer knows only what required gradients when it was made
             trainer.strategy.model = self.task
             trainer.strategy.configure_ddp()
         if compiled(self.task):
@@ -220,7 +265,9 @@ class Freezing(L.Callback):
             UserError: the optimizer's groups are not those of the task.
         """
         if not all("layer" in group for group in trainer.optimizers[0].param_groups):
-            raise UserError("configure_optimizers: build on the groups of Task.configure_optimizers, whose rates the schedule sets")
+            raise UserError(
+                "configure_optimizers: build on the groups of Task.configure_optimizers, whose rates the schedule sets"
+            )
         if not hasattr(trainer, "auto_epochs"):
             self.count(trainer)
 
@@ -230,23 +277,57 @@ class Freezing(L.Callback):
         Raises:
             UserError: nothing is left for the last stage, or nothing says how long the run is.
         """
-        self.per_epoch, self.total = optim.steps_per_epoch(trainer), max(0, optim.total_steps(trainer) - self.begins[0])
+        self.per_epoch, self.total = (
+            optim.steps_per_epoch(trainer),
+            max(0, optim.total_steps(trainer) - self.begins[0]),
+        )
         self.task.total_steps = self.total
         last = self.stages[-1]
         if not self.total and last.lr_schedule != "constant":
-            raise UserError(f"model.lr_schedule: {last.lr_schedule} needs trainer.max_epochs or max_steps; or set it to constant")
+            raise UserError(
+                f"model.lr_schedule: {last.lr_schedule} needs trainer.max_epochs or max_steps; or set it to constant"
+            )
         if not self.total and any(s.fraction for s in self.stages):
-            raise UserError("model.unfreeze: a fraction of the run needs trainer.max_epochs or max_steps; or give epochs or steps")
-        known = sum(s.length(self.per_epoch, self.total) or 0 for s in self.stages[:-1] if s.patience is None)
-        if self.total and known >= self.total and not trainer.fast_dev_run and any(s.epochs or s.steps for s in self.stages):
+            raise UserError(
+                "model.unfreeze: a fraction of the run needs trainer.max_epochs or max_steps; or give epochs or steps"
+            )
+        known = sum(
+            s.length(self.per_epoch, self.total) or 0
+            for s in self.stages[:-1]
+            if s.patience is None
+        )
+        if (
+            self.total
+            and known >= self.total
+            and not trainer.fast_dev_run
+            and any(s.epochs or s.steps for s in self.stages)
+        ):
             said = f"the first {len(self.stages) - 1} stages take {known} of the run's {self.total} optimizer steps"
-            raise UserError(f"model.unfreeze: {said}; nothing is left for the last: give trainer.max_epochs more, or the stages less")
-        if any(s.patience for s in self.stages) and not sum(trainer.num_val_batches) and not trainer.fast_dev_run:
-            raise UserError("model.unfreeze: patience counts validations, and there are no validation data; give epochs instead")
-        spent = epochs_of(self.lengths(), self.total, self.per_epoch) if self.total else [1e6] * len(self.stages)
-        wanted = self.cache is True or (self.cache == "auto" and optim.whole(trainer, "train") and not trainer.fast_dev_run)
+            raise UserError(
+                f"model.unfreeze: {said}; nothing is left for the last: give trainer.max_epochs more, or the stages less"
+            )
+        if (
+            any(s.patience for s in self.stages)
+            and not sum(trainer.num_val_batches)
+            and not trainer.fast_dev_run
+        ):
+            raise UserError(
+                "model.unfreeze: patience counts validations, and there are no validation data; give epochs instead"
+            )
+        spent = (
+            epochs_of(self.lengths(), self.total, self.per_epoch)
+            if self.total
+            else [1e6] * len(self.stages)
+        )
+        wanted = self.cache is True or (
+            self.cache == "auto"
+            and optim.runs_all_batches(trainer, "train")
+            and not trainer.fast_dev_run
+        )
         cuts = [self.cut(i) for i in range(len(self.stages))]
-        self.stores = prefix_cache.plan(cuts, spent, self.cache is True) if wanted else [None] * len(cuts)
+        self.stores = (
+            prefix_cache.plan(cuts, spent, self.cache is True) if wanted else [None] * len(cuts)
+        )
 
     def on_train_epoch_start(self, trainer: Any, task: Any) -> None:
         """Sets the modes again, in case somebody called train()."""
@@ -264,7 +345,11 @@ class Freezing(L.Callback):
         step = trainer.global_step - begin
         for group in trainer.optimizers[0].param_groups:
             trains = group["layer"] in self.trained[self.stage]
-            group["lr"] = plans.rate(stage, group["depth"], step, length or self.per_epoch) if trains else 0.0
+            group["lr"] = (
+                plans.lr_at(stage, group["depth"], step, length or self.per_epoch)
+                if trains
+                else 0.0
+            )
         store = self.stores[self.stage]
         if store is not None:
             if not self.entered:
@@ -272,16 +357,28 @@ class Freezing(L.Callback):
             self.entered = True
             self.cached.load(batch, "train", batch_idx == 0)
 
-    def on_train_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Leaves nothing at the tap."""
         self.cached.done()
 
-    def on_validation_batch_start(self, trainer: Any, task: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def on_validation_batch_start(
+        self, trainer: Any, task: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
         """Feeds kept activations."""
         if self.fitting and not trainer.sanity_checking:
             self.cached.load(batch, "validation", batch_idx == 0)
 
-    def on_validation_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def on_validation_batch_end(
+        self,
+        trainer: Any,
+        task: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Leaves nothing at the tap."""
         self.cached.done()
 
@@ -307,13 +404,21 @@ class Freezing(L.Callback):
             return
         values = trainer.callback_metrics
         if stage.monitor not in values:
-            there = f"{nearest(str(stage.monitor), values)} (there are: {listing(values, 20)})"
+            there = f"{did_you_mean(str(stage.monitor), values)} (there are: {join_limited(values, 20)})"
             raise UserError(f"model.unfreeze.{self.stage}.monitor: no value {stage.monitor}{there}")
         value = float(values[stage.monitor])
-        lower = task.mode == "min" if stage.monitor == task.monitor else any(w in str(stage.monitor) for w in LOWER)
-        better = not math.isnan(value) and (self.best is None or (value < self.best if lower else value > self.best))
+        lower = (
+            task.mode == "min"
+            if stage.monitor == task.monitor
+            else any(w in str(stage.monitor) for w in LOWER)
+        )
+        better = not math.isnan(value) and (
+            self.best is None or (value < self.best if lower else value > self.best)
+        )
         self.best, self.waited = (value, 0) if better else (self.best, self.waited + 1)
-        self.ended = trainer.strategy.reduce_boolean_decision(self.waited >= stage.patience, all=False)
+        self.ended = trainer.strategy.reduce_boolean_decision(
+            self.waited >= stage.patience, all=False
+        )
 
     def teardown(self, trainer: Any, task: Any, stage: str) -> None:
         """Leaves the model as it was."""

@@ -8,16 +8,36 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from ftlight.models.layers import depth_of
-from ftlight.utils.errors import UserError, listing, nearest
+from ftlight.models.layers import num_layers
+from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 Shape = Literal["linear", "cosine", "constant"]
 WORDS = ("all", "head", "last:N", "lp_ft", "gradual", "bias", "norm")
-SELECTORS = ("all", "head", "embeddings", "post", "norm", "bias", "last:N", "first:N", "layer:I", "layers:I-J", "re:REGEX")
-FORM = re.compile(r"all|head|embeddings|post|norm|bias|(last|first):[1-9]\d*|layer:\d+|layers:\d+-\d+|re:.+")
+SELECTORS = (
+    "all",
+    "head",
+    "embeddings",
+    "post",
+    "norm",
+    "bias",
+    "last:N",
+    "first:N",
+    "layer:I",
+    "layers:I-J",
+    "re:REGEX",
+)
+FORM = re.compile(
+    r"all|head|embeddings|post|norm|bias|(last|first):[1-9]\d*|layer:\d+|layers:\d+-\d+|re:.+"
+)
 DURATIONS = ("epochs", "steps", "fraction")
-HEAD_LR, FEW = 1e-2, 10  # a linear head alone on frozen features; the largest factor where little of the backbone trains
-PROBE, THAW = 0.4, 0.5  # share of the run before everything trains: lp_ft's head stage, gradual's stages together
+HEAD_LR, FEW = (
+    1e-2,
+    10,
+)  # a linear head alone on frozen features; the largest factor where little of the backbone trains
+PROBE, THAW = (
+    0.4,
+    0.5,
+)  # share of the run before everything trains: lp_ft's head stage, gradual's stages together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +72,13 @@ class Stage:
         """The stage as it could be written in YAML, without what is not set."""
         given = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
         given["train"] = self.train[0] if len(self.train) == 1 else f"[{', '.join(self.train)}]"
-        return "{" + ", ".join(f"{k}: {v:.3g}" if isinstance(v, float) else f"{k}: {v}" for k, v in given.items()) + "}"
+        return (
+            "{"
+            + ", ".join(
+                f"{k}: {v:.3g}" if isinstance(v, float) else f"{k}: {v}" for k, v in given.items()
+            )
+            + "}"
+        )
 
     def length(self, per_epoch: float, total: int) -> int | None:
         """Optimizer steps of the stage, or the most of them; None where nothing but patience or the run ends it."""
@@ -73,17 +99,28 @@ def read(option: Any) -> str | list[dict[str, Any]]:
     if isinstance(option, str):
         if option in ("lp_ft", "gradual") or _is_selector(option):
             return option
-        raise UserError(f"model.unfreeze: no schedule {option}{nearest(option, WORDS)} (one of {listing(WORDS, 20)}; or a list of stages)")
+        raise UserError(
+            f"model.unfreeze: no schedule {option}{did_you_mean(option, WORDS)} (one of {join_limited(WORDS, 20)}; or a list of stages)"
+        )
     stages = [option] if isinstance(option, Mapping) else option
     if not isinstance(stages, (list, tuple)) or not stages:
-        raise UserError(f"model.unfreeze: expected a word ({listing(WORDS, 20)}) or a list of stages, got {option!r}")
-    faults = [fault for i, stage in enumerate(stages) for fault in _faults(stage, i, i == len(stages) - 1)]
+        raise UserError(
+            f"model.unfreeze: expected a word ({join_limited(WORDS, 20)}) or a list of stages, got {option!r}"
+        )
+    faults = [
+        fault for i, stage in enumerate(stages) for fault in _faults(stage, i, i == len(stages) - 1)
+    ]
     shares = sum(s.get("fraction") or 0 for s in stages) if not faults else 0
     if shares >= 1 - 1e-9:
-        faults = [f"model.unfreeze: the fractions add up to {shares:g}, which leaves nothing for the last stage"]
+        faults = [
+            f"model.unfreeze: the fractions add up to {shares:g}, which leaves nothing for the last stage"
+        ]
     if faults:
         raise UserError("\n".join(faults))
-    return [{**s, "train": tuple([s["train"]] if isinstance(s["train"], str) else s["train"])} for s in stages]
+    return [
+        {**s, "train": tuple([s["train"]] if isinstance(s["train"], str) else s["train"])}
+        for s in stages
+    ]
 
 
 def _is_selector(word: str) -> bool:
@@ -95,17 +132,25 @@ def _is_selector(word: str) -> bool:
 
 def _number(value: Any, low: float, high: float = math.inf, whole: bool = False) -> bool:
     kinds: Any = int if whole else (int, float)
-    return isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= min(high, 1e15)
+    return (
+        isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= min(high, 1e15)
+    )
 
 
 CHECKS: dict[str, tuple[Any, str]] = {
     "epochs": (lambda v: _number(v, 1e-9), "a number of epochs above 0"),
     "steps": (lambda v: _number(v, 1, whole=True), "a whole number of optimizer steps, 1 or more"),
-    "fraction": (lambda v: _number(v, 1e-9, 1 - 1e-9), "a share of the run between 0 and 1, for example 0.2"),
+    "fraction": (
+        lambda v: _number(v, 1e-9, 1 - 1e-9),
+        "a share of the run between 0 and 1, for example 0.2",
+    ),
     "patience": (lambda v: _number(v, 1, whole=True), "a whole number of validations, 1 or more"),
     "monitor": (lambda v: isinstance(v, str), "the name of a logged value, such as val/loss"),
     "lr": (lambda v: _number(v, 1e-15), "a rate above 0, for example 1e-4"),
-    "layer_decay": (lambda v: _number(v, 1e-9, 1), "a factor above 0 and at most 1, for example 0.9"),
+    "layer_decay": (
+        lambda v: _number(v, 1e-9, 1),
+        "a factor above 0 and at most 1, for example 0.9",
+    ),
     "warmup": (lambda v: _number(v, 0, 1), "a share of the stage from 0 to 1, for example 0.1"),
     "lr_schedule": (lambda v: v in get_args(Shape), f"one of {', '.join(get_args(Shape))}"),
 }
@@ -117,16 +162,29 @@ def _faults(stage: Any, number: int, last: bool) -> list[str]:
     if not isinstance(stage, Mapping):
         return [f"{where}: expected a stage such as {{train: last:2, epochs: 2}}, got {stage!r}"]
     known = ("train", *CHECKS)
-    found = [f"{where}.{k}: a stage has no {k}{nearest(str(k), known)} (options: {listing(known, 20)})" for k in stage if k not in known]
+    found = [
+        f"{where}.{k}: a stage has no {k}{did_you_mean(str(k), known)} (options: {join_limited(known, 20)})"
+        for k in stage
+        if k not in known
+    ]
     train = stage.get("train")
     selectors = [train] if isinstance(train, str) else train
     if not isinstance(selectors, (list, tuple)) or not selectors:
-        found.append(f"{where}.train: say what trains: one or a list of {listing(SELECTORS, 20)}, -… to take away")
+        found.append(
+            f"{where}.train: say what trains: one or a list of {join_limited(SELECTORS, 20)}, -… to take away"
+        )
     else:
-        wrong = [s for s in selectors if not isinstance(s, str) or not _is_selector(s.removeprefix("-"))]
+        wrong = [
+            s for s in selectors if not isinstance(s, str) or not _is_selector(s.removeprefix("-"))
+        ]
         if not wrong and all(s.startswith("-") for s in selectors):
-            found.append(f"{where}.train: only takes away; say from what, for example [all, {', '.join(selectors)}]")
-        found += [f"{where}.train: no selector {s}{nearest(str(s).removeprefix('-'), SELECTORS)} ({listing(SELECTORS, 20)})" for s in wrong]
+            found.append(
+                f"{where}.train: only takes away; say from what, for example [all, {', '.join(selectors)}]"
+            )
+        found += [
+            f"{where}.train: no selector {s}{did_you_mean(str(s).removeprefix('-'), SELECTORS)} ({join_limited(SELECTORS, 20)})"
+            for s in wrong
+        ]
     found += [
         f"{where}.{k}: expected {words}, got {stage[k]!r}"
         for k, (check, words) in CHECKS.items()
@@ -137,9 +195,13 @@ def _faults(stage: Any, number: int, last: bool) -> list[str]:
         found.append(f"{where}: {' and '.join(durations)} are given; keep one")
     if last and (durations or stage.get("patience") is not None):
         what = [*durations, *(["patience"] if stage.get("patience") is not None else [])][0]
-        found.append(f"{where}.{what}: the last stage goes on to the end of the run (trainer.max_epochs, trainer.patience); take it out")
+        found.append(
+            f"{where}.{what}: the last stage goes on to the end of the run (trainer.max_epochs, trainer.patience); take it out"
+        )
     if not last and not durations and stage.get("patience") is None:
-        found.append(f"{where}: how long? give epochs, steps, fraction or patience; only the last stage goes without")
+        found.append(
+            f"{where}: how long? give epochs, steps, fraction or patience; only the last stage goes without"
+        )
     if stage.get("monitor") is not None and stage.get("patience") is None:
         found.append(f"{where}.monitor: is for patience, which is not given")
     return found
@@ -156,12 +218,14 @@ def expand(word: str, layers: Sequence[str]) -> list[dict[str, Any]]:
     """
     tied = "head" not in layers
     if word in ("head", "lp_ft") and tied:
-        raise UserError(f"model.unfreeze: {word} is not to be had: the head of this model is tied to its embeddings; use last:1")
+        raise UserError(
+            f"model.unfreeze: {word} is not to be had: the head of this model is tied to its embeddings; use last:1"
+        )
     if word == "lp_ft":
         return [{"train": ("head",), "fraction": PROBE, "lr": HEAD_LR}, {"train": ("all",)}]
     if word != "gradual":
         return [{"train": (word,)}]
-    depth = depth_of(layers)
+    depth = num_layers(layers)
     few = max(1, -(-depth // 4))
     counts = [1] * (tied and depth > 0) + [n for n in range(few, depth, few) if n > tied]
     first: list[dict[str, Any]] = [] if tied else [{"train": ("head",), "lr": HEAD_LR}]
@@ -172,7 +236,12 @@ def expand(word: str, layers: Sequence[str]) -> list[dict[str, Any]]:
 # What a stage selects
 
 
-def select(selectors: Sequence[str], layers: Mapping[str, Sequence[str]], norms: frozenset[str] | set[str], where: str) -> set[str]:
+def select(
+    selectors: Sequence[str],
+    layers: Mapping[str, Sequence[str]],
+    norms: frozenset[str] | set[str],
+    where: str,
+) -> set[str]:
     """Names of the parameters that selectors name; the head is among them unless ``-head`` is said.
 
     Args:
@@ -188,9 +257,11 @@ def select(selectors: Sequence[str], layers: Mapping[str, Sequence[str]], norms:
     for selector in sorted(selectors, key=lambda s: s.startswith("-")):
         found = _match(selector.removeprefix("-"), layers, norms)
         if not found:
-            depth = depth_of(layers)
+            depth = num_layers(layers)
             rest = [name for name in layers if not name.startswith("layer ")]
-            raise UserError(f"{where}: {selector} matches nothing; the model has {_layers(depth)} and {', '.join(rest)}")
+            raise UserError(
+                f"{where}: {selector} matches nothing; the model has {_layers(depth)} and {', '.join(rest)}"
+            )
         chosen = chosen - found if selector.startswith("-") else chosen | found
     if "-head" not in selectors:
         chosen |= set(layers.get("head", ()))
@@ -200,10 +271,14 @@ def select(selectors: Sequence[str], layers: Mapping[str, Sequence[str]], norms:
 
 
 def _layers(depth: int) -> str:
-    return f"{depth} layers (layer:0 to layer:{depth - 1})" if depth > 1 else f"{depth or 'no'} layer"
+    return (
+        f"{depth} layers (layer:0 to layer:{depth - 1})" if depth > 1 else f"{depth or 'no'} layer"
+    )
 
 
-def _match(selector: str, layers: Mapping[str, Sequence[str]], norms: frozenset[str] | set[str]) -> set[str]:
+def _match(
+    selector: str, layers: Mapping[str, Sequence[str]], norms: frozenset[str] | set[str]
+) -> set[str]:
     names = {name for members in layers.values() for name in members}
     stack = [name for name in layers if name.startswith("layer ")]
     kind, _, what = selector.partition(":")
@@ -231,7 +306,9 @@ def _match(selector: str, layers: Mapping[str, Sequence[str]], norms: frozenset[
     return {name for layer in wanted for name in layers.get(layer, ())}
 
 
-def default_rate(chosen: set[str], layers: Mapping[str, Sequence[str]], numel: Mapping[str, int], lr: float) -> float:
+def default_rate(
+    chosen: set[str], layers: Mapping[str, Sequence[str]], numel: Mapping[str, int], lr: float
+) -> float:
     """The rate of a stage that names none: a head's own for a head alone, else the whole model's, higher the less of it trains.
 
     The fewer weights move, the further each may: times the share of the backbone that stands still, ten times at most.
@@ -250,7 +327,7 @@ def default_rate(chosen: set[str], layers: Mapping[str, Sequence[str]], numel: M
 # Which rate a step has
 
 
-def shape(step: int, total: int, warmup: float, form: Shape) -> float:
+def lr_factor(step: int, total: int, warmup: float, form: Shape) -> float:
     """The factor on every learning rate at an optimizer step.
 
     Args:
@@ -259,7 +336,7 @@ def shape(step: int, total: int, warmup: float, form: Shape) -> float:
         warmup: share of the steps in which the factor rises to 1.
         form: how it falls to 0 after that.
 
-    >>> [shape(s, 10, 0.2, "linear") for s in (0, 1, 2, 6, 9)]
+    >>> [lr_factor(s, 10, 0.2, "linear") for s in (0, 1, 2, 6, 9)]
     [0.5, 1.0, 1.0, 0.5, 0.125]
     """
     rise = math.ceil(total * warmup)
@@ -271,7 +348,7 @@ def shape(step: int, total: int, warmup: float, form: Shape) -> float:
     return left if form == "linear" else 0.5 * (1 - math.cos(math.pi * left))
 
 
-def rate(stage: Stage, depth: int, step: int, length: int) -> float:
+def lr_at(stage: Stage, depth: int, step: int, length: int) -> float:
     """Learning rate of a layer at a step of a stage.
 
     Args:
@@ -281,7 +358,7 @@ def rate(stage: Stage, depth: int, step: int, length: int) -> float:
         length: optimizer steps of the stage (the most, or an epoch's, where patience ends it).
     """
     form: Shape = "constant" if stage.patience is not None else stage.lr_schedule
-    return stage.lr * stage.layer_decay**depth * shape(step, length, stage.warmup, form)
+    return stage.lr * stage.layer_decay**depth * lr_factor(step, length, stage.warmup, form)
 
 
 def starts(lengths: Sequence[int | None], total: int) -> list[int]:

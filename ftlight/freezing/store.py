@@ -13,10 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ftlight.utils.atomic import sweep
+from ftlight.utils.atomic import remove_stale
 
 ALIGN = 64  # bytes
-BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # integers of a size in bytes
+BITS = {
+    1: torch.int8,
+    2: torch.int16,
+    4: torch.int32,
+    8: torch.int64,
+}  # integers of a size in bytes
 
 
 def plan(cuts: Sequence[int], epochs: Sequence[float], always: bool = False) -> list[int | None]:
@@ -45,10 +50,25 @@ def plan(cuts: Sequence[int], epochs: Sequence[float], always: bool = False) -> 
         for start in range(end):
             k = min(cuts[start:end])
             if k > 0:
-                run = k + sum((c - k) * e for c, e in zip(cuts[start:end], epochs[start:end], strict=True))
-                options.append((best[start][0] + (0 if always else run), [*best[start][1], *[k] * (end - start)]))
+                run = k + sum(
+                    (c - k) * e for c, e in zip(cuts[start:end], epochs[start:end], strict=True)
+                )
+                options.append(
+                    (
+                        best[start][0] + (0 if always else run),
+                        [*best[start][1], *[k] * (end - start)],
+                    )
+                )
         # equal costs: the plain way; when storing is asked for, the fewest layers left to run
-        best.append(min(options, key=lambda o: (o[0], sum(c - (s or 0) for c, s in zip(cuts, o[1], strict=False)) if always else 0)))
+        best.append(
+            min(
+                options,
+                key=lambda o: (
+                    o[0],
+                    sum(c - (s or 0) for c, s in zip(cuts, o[1], strict=False)) if always else 0,
+                ),
+            )
+        )
     return best[-1][1]
 
 
@@ -71,7 +91,11 @@ def checksums(inputs: Mapping[str, Tensor]) -> Tensor:
     for i, key in enumerate(sorted(k for k in inputs if k != "attention_mask")):
         value = inputs[key].contiguous()
         if mask is not None and value.shape == mask.shape:
-            bits = value.view(BITS[value.element_size()]).long() if value.is_floating_point() else value.long()
+            bits = (
+                value.view(BITS[value.element_size()]).long()
+                if value.is_floating_point()
+                else value.long()
+            )
             found = (_mixed(bits ^ _mixed(mask.long().cumsum(1) + (i << 40))) * mask).sum(1)
         else:  # row by row and 8 bytes at a time: images have many
             rows = value.view(len(value), -1)
@@ -93,11 +117,15 @@ def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return found.hexdigest()
 
 
-def quick(tensors: Iterable[tuple[str, Tensor]]) -> list[int]:
+def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> list[int]:
     """Numbers of tensors that tell whether these changed: fast, blind to order, for the same tensors later."""
     bits = [v.detach().contiguous().view(BITS[v.element_size()]) for _, v in tensors if v.numel()]
     # exclusive or alone takes many ones for as many twos
-    return [n for b in bits for n in (int(torch.hash_tensor(b).view(torch.int64)), int(b.sum(dtype=torch.int64)))]
+    return [
+        n
+        for b in bits
+        for n in (int(torch.hash_tensor(b).view(torch.int64)), int(b.sum(dtype=torch.int64)))
+    ]
 
 
 class Layout:
@@ -110,7 +138,13 @@ class Layout:
         whole: whether rows are kept whole, not token by token.
     """
 
-    def __init__(self, lengths: Mapping[str, np.ndarray], shape: Sequence[int], dtype: torch.dtype, whole: bool) -> None:
+    def __init__(
+        self,
+        lengths: Mapping[str, np.ndarray],
+        shape: Sequence[int],
+        dtype: torch.dtype,
+        whole: bool,
+    ) -> None:
         self.shape, self.dtype, self.whole = tuple(shape), dtype, whole
         self.lengths = {s: np.ones_like(n) if whole else n for s, n in lengths.items()}
         units = np.concatenate([[0], *self.lengths.values()]).cumsum()
@@ -129,10 +163,12 @@ class Layout:
             return numbers, numbers
         begins, counts = self.offsets[numbers], self.offsets[numbers + 1] - self.offsets[numbers]
         skipped = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-        return numbers, torch.repeat_interleave(begins, counts) + torch.arange(int(counts.sum())) - skipped
+        return numbers, torch.repeat_interleave(begins, counts) + torch.arange(
+            int(counts.sum())
+        ) - skipped
 
 
-class Store:
+class ActivationStore:
     """Activations and checksums of rows in one memory-mapped file.
 
     Args:
@@ -150,7 +186,9 @@ class Store:
         self.values = values.view(layout.dtype).view(layout.units, *layout.shape)
         self.sums = flat[layout.values_bytes :].view(torch.int64)
 
-    def put(self, split: str, rows: Sequence[int], states: Tensor, inputs: Mapping[str, Tensor]) -> None:
+    def put(
+        self, split: str, rows: Sequence[int], states: Tensor, inputs: Mapping[str, Tensor]
+    ) -> None:
         """Keeps the activations of rows, ``[rows, tokens, …]`` or ``[rows, …]``."""
         numbers, places_of = self.layout.at(split, rows)
         mask = mask_of(inputs)
@@ -177,12 +215,12 @@ class Store:
         return states
 
 
-def home() -> Path:
+def cache_dir() -> Path:
     """Folder of kept activations: ``$FTLIGHT_CACHE``, or ``~/.cache/ftlight``."""
     return Path(os.environ.get("FTLIGHT_CACHE") or Path.home() / ".cache" / "ftlight").expanduser()
 
 
-def make_room(folder: Path, needed: int, limit: float) -> str:
+def evict(folder: Path, needed: int, limit: float) -> str:
     """Deletes the files that were used longest ago until there is room. Returns why there is none, or nothing.
 
     Args:
@@ -191,7 +229,7 @@ def make_room(folder: Path, needed: int, limit: float) -> str:
         limit: the most bytes of all files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sweep(folder)
+    remove_stale(folder)
     size = f"{needed / 1e9:.2g} GB"
     if needed > limit:
         return f"it would take {size}; model.cache_gb allows {limit / 1e9:.2g}"
@@ -210,13 +248,17 @@ def make_room(folder: Path, needed: int, limit: float) -> str:
     if used + needed > limit:
         return f"it would take {size}; other runs are writing {used / 1e9:.2g} GB of the {limit / 1e9:.2g} that model.cache_gb allows"
     free = shutil.disk_usage(folder).free
-    return "" if free > needed * 1.05 else f"it would take {size}; {folder} has {free / 1e9:.2g} GB free"
+    return (
+        ""
+        if free > needed * 1.05
+        else f"it would take {size}; {folder} has {free / 1e9:.2g} GB free"
+    )
 
 
 def reserve(part: Path, needed: int, limit: float) -> str:
     """Makes a file of its full size, so that a disk cannot be full later. Returns why it cannot be made, or nothing."""
     try:
-        reason = make_room(part.parent, needed, limit)
+        reason = evict(part.parent, needed, limit)
         if not reason:
             with part.open("wb") as file:
                 if hasattr(os, "posix_fallocate"):
@@ -231,7 +273,7 @@ def reserve(part: Path, needed: int, limit: float) -> str:
 
 
 @contextlib.contextmanager
-def steady() -> Iterator[None]:
+def preserve_rng() -> Iterator[None]:
     """Random numbers go on afterwards as if nothing had happened."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ftlight.models.layers import Stack, layer_of, places, stacks
+from ftlight.models.layers import Stack, layer_of, module_layers, stacks
 
 
 class _Captured(Exception):
@@ -17,8 +17,12 @@ class _Captured(Exception):
 
 def _heads(model: nn.Module) -> list[nn.Module]:
     """The innermost modules of the head."""
-    found = places(model)
-    return [m for n, m in model.named_modules() if layer_of(n, found) == "head" and not list(m.children())]
+    found = module_layers(model)
+    return [
+        m
+        for n, m in model.named_modules()
+        if layer_of(n, found) == "head" and not list(m.children())
+    ]
 
 
 def reach(model: nn.Module, cut: int) -> int:
@@ -77,7 +81,9 @@ class Tap:
             for layer in layers[:cut]:
                 self._swap(layer, self._skip_layer(layer.forward))
         self.cut = cut
-        self.handles += [m.register_forward_pre_hook(self._at_target, with_kwargs=True) for m in self.targets]
+        self.handles += [
+            m.register_forward_pre_hook(self._at_target, with_kwargs=True) for m in self.targets
+        ]
 
     def _swap(self, module: nn.Module, forward: Callable[..., Any]) -> None:
         module.forward = forward
@@ -115,7 +121,9 @@ class Tap:
             mask = kwargs.get("attention_mask")
             sizes = {-1: len(self.pending), -2: mask.shape[1] if mask is not None else 0}
             blank = {
-                k: torch.zeros((), dtype=dtype, device=self.pending.device).expand([sizes.get(n, n) for n in shape])
+                k: torch.zeros((), dtype=dtype, device=self.pending.device).expand(
+                    [sizes.get(n, n) for n in shape]
+                )
                 for k, (shape, dtype) in fields.items()
             }
             return kind(**blank)
@@ -142,7 +150,9 @@ class Tap:
             return None
         states, self.pending = self.pending, None
         states = states.transpose(0, 1) if self.turned else states
-        return ((states, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": states})
+        return (
+            ((states, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": states})
+        )
 
     def capture(self, run: Callable[[], Any], rows: int) -> Tensor:
         """Activations at the tap while ``run`` runs the model; what lies above is not run.

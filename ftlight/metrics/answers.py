@@ -86,10 +86,14 @@ def best_threshold(no_answer: Tensor, value: Tensor, answerable: Tensor) -> tupl
     if not len(value):
         return NAN, NAN
     points, order = no_answer.double().sort(stable=True)
-    gain = torch.where(answerable, value.double(), -torch.ones(len(value), dtype=torch.double))[order]
+    gain = torch.where(answerable, value.double(), -torch.ones(len(value), dtype=torch.double))[
+        order
+    ]
     total = torch.cat([gain.new_zeros(1), gain.cumsum(0)]) + (~answerable).sum()
     between = torch.cat([points[:1] - 1, (points[:-1] + points[1:]) / 2, points[-1:] + 1])
-    apart = torch.cat([total.new_ones(1), points[1:] > points[:-1], total.new_ones(1)]).bool()  # equal rows are on one side
+    apart = torch.cat(
+        [total.new_ones(1), points[1:] > points[:-1], total.new_ones(1)]
+    ).bool()  # equal rows are on one side
     total = total.masked_fill(~apart, -torch.inf)
     best = int(total.argmax())
     return between[best].item(), (total[best] / len(value)).item()

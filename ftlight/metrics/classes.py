@@ -22,7 +22,11 @@ def _averages(hit: Tensor, predicted: Tensor, actual: Tensor) -> dict[str, float
         predicted: rows predicted as the class ``[classes]``.
         actual: rows of the class ``[classes]``.
     """
-    precision, recall, f1 = _ratio(hit, predicted), _ratio(hit, actual), _ratio(2 * hit, predicted + actual)
+    precision, recall, f1 = (
+        _ratio(hit, predicted),
+        _ratio(hit, actual),
+        _ratio(2 * hit, predicted + actual),
+    )
     return {
         "f1": f1.mean().item(),
         "f1_micro": _ratio(2 * hit.sum(), predicted.sum() + actual.sum()).item(),
@@ -59,7 +63,10 @@ def macro_auroc(probabilities: Tensor, members: Tensor) -> float:
         probabilities: ``[rows, classes]``.
         members: bool ``[rows, classes]``.
     """
-    return sum(auroc(probabilities[:, c], members[:, c]) for c in range(probabilities.shape[1])) / probabilities.shape[1]
+    return (
+        sum(auroc(probabilities[:, c], members[:, c]) for c in range(probabilities.shape[1]))
+        / probabilities.shape[1]
+    )
 
 
 def calibration_error(confidence: Tensor, right: Tensor, bins: int = 15) -> float:
@@ -71,7 +78,9 @@ def calibration_error(confidence: Tensor, right: Tensor, bins: int = 15) -> floa
         bins: number of bins.
     """
     index = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gap = torch.zeros(bins, dtype=torch.double).index_add_(0, index, right.double() - confidence.double())
+    gap = torch.zeros(bins, dtype=torch.double).index_add_(
+        0, index, right.double() - confidence.double()
+    )
     return (gap.abs().sum() / len(right)).item()
 
 
@@ -98,7 +107,11 @@ def single_label(probabilities: Tensor, target: Tensor) -> tuple[dict[str, float
     """
     classes = probabilities.shape[1]
     confidence, predicted = probabilities.max(1)
-    matrix = torch.bincount(target * classes + predicted, minlength=classes**2).reshape(classes, classes).double()
+    matrix = (
+        torch.bincount(target * classes + predicted, minlength=classes**2)
+        .reshape(classes, classes)
+        .double()
+    )
     hit, predictions, actual, rows = matrix.diag(), matrix.sum(0), matrix.sum(1), matrix.sum()
     covariance = hit.sum() * rows - (predictions * actual).sum()
     spread = ((rows**2 - (predictions**2).sum()) * (rows**2 - (actual**2).sum())).sqrt()
@@ -129,14 +142,18 @@ def multi_label(probabilities: Tensor, target: Tensor) -> dict[str, float]:
         "accuracy": (predicted == actual).all(1).double().mean().item(),  # of whole rows
         **_averages(hit, predicted.sum(0).double(), actual.sum(0).double()),
         "auroc": macro_auroc(probabilities, actual),
-        "calibration_error": calibration_error(confidence.flatten(), (predicted == actual).flatten()),
+        "calibration_error": calibration_error(
+            confidence.flatten(), (predicted == actual).flatten()
+        ),
     }
 
 
 def regression(values: Tensor, target: Tensor) -> dict[str, float]:
     """Pearson and Spearman correlation, mean absolute and root mean squared error, of ``[rows]`` each."""
     values, target = values.double(), target.double()
-    defined = len(target) > 1 and bool(values.min() < values.max()) and bool(target.min() < target.max())
+    defined = (
+        len(target) > 1 and bool(values.min() < values.max()) and bool(target.min() < target.max())
+    )
     return {
         "pearson": pearson_corrcoef(values, target).item() if defined else NAN,
         "spearman": spearman_corrcoef(values, target).item() if defined else NAN,

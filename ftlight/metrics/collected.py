@@ -67,7 +67,9 @@ class Collected(Metric):
 
     def _whole(self, name: str) -> Tensor | None:
         state: Any = getattr(self, name)
-        whole = torch.cat(state) if isinstance(state, list) and state else state  # a list where not synced
+        whole = (
+            torch.cat(state) if isinstance(state, list) and state else state
+        )  # a list where not synced
         return None if len(whole) == 0 else whole.cpu()
 
     def _ordered(self, name: str, order: Tensor) -> Rows | None:

@@ -19,7 +19,9 @@ def wilson(share: float, rows: int) -> tuple[float, float]:
     """
     z = 1.959964
     middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
-    half = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    half = (
+        z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    )
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
@@ -31,7 +33,9 @@ def fisher(correlation: float, rows: int) -> tuple[float, float]:
     return math.tanh(z - half), math.tanh(z + half)
 
 
-def bootstrap(parts: Tensor, statistic: Callable[[Tensor], float], draws: int = 1000) -> tuple[float, float]:
+def bootstrap(
+    parts: Tensor, statistic: Callable[[Tensor], float], draws: int = 1000
+) -> tuple[float, float]:
     """95 % interval by resampling rows with a fixed seed (Efron 1979), of a score that is a function of sums over rows.
 
     Args:
@@ -48,7 +52,9 @@ def bootstrap(parts: Tensor, statistic: Callable[[Tensor], float], draws: int = 
     parts, generator = parts.double(), torch.Generator().manual_seed(0)
     values = []
     for _ in range(draws):
-        times = torch.bincount(torch.randint(rows, (rows,), generator=generator), minlength=rows)  # how often each row is drawn
+        times = torch.bincount(
+            torch.randint(rows, (rows,), generator=generator), minlength=rows
+        )  # how often each row is drawn
         values.append(statistic(times.double() @ parts))
     known = torch.tensor([v for v in values if v == v], dtype=torch.double)
     if len(known) == 0:

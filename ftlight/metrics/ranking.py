@@ -34,10 +34,14 @@ def ranks(scores: Tensor, golds: Sequence[Sequence[int]]) -> list[Tensor]:
     padded = padded.to(scores.device)
     numbers = torch.arange(scores.shape[1], device=scores.device)
     found = torch.empty_like(padded)
-    for i in range(width):  # one gold of every query at a time: [queries, items] and never [queries, golds, items]
+    for i in range(
+        width
+    ):  # one gold of every query at a time: [queries, items] and never [queries, golds, items]
         own = scores.gather(1, padded[:, i : i + 1])
         behind = (scores < own) | ((scores == own) & (numbers >= padded[:, i : i + 1]))
-        found[:, i] = (~behind).sum(1) + 1  # what is not surely behind is before: an undefined score ranks last
+        found[:, i] = (~behind).sum(
+            1
+        ) + 1  # what is not surely behind is before: an undefined score ranks last
     return [row[:size] for row, size in zip(found, sizes, strict=True)]
 
 
@@ -76,7 +80,9 @@ def ranking(ranked: Sequence[Tensor]) -> tuple[dict[str, float], dict[str, tuple
         **{f"ndcg@{k}": [ndcg(r, k) for r in asked] for k in NDCG_AT},
         "mrr": [1 / int(r.min()) for r in asked],
     }
-    values = {name: sum(column) / len(column) if column else NAN for name, column in columns.items()}
+    values = {
+        name: sum(column) / len(column) if column else NAN for name, column in columns.items()
+    }
     return values, {name: _interval(columns[name]) for name in ("recall@10", "ndcg@10", "mrr")}
 
 

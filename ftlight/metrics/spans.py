@@ -11,7 +11,9 @@ Span = tuple[str, int, int]
 NAN = float("nan")
 
 
-def counts(gold: Sequence[Iterable[Span]], predicted: Sequence[Iterable[Span]], types: Sequence[str]) -> Tensor:
+def counts(
+    gold: Sequence[Iterable[Span]], predicted: Sequence[Iterable[Span]], types: Sequence[str]
+) -> Tensor:
     """Spans found rightly, found, and there, by row and type.
 
     Args:
@@ -60,4 +62,7 @@ def scores(table: Tensor, types: Sequence[str]) -> dict[str, float]:
     """
     total = table.sum((0, 1))
     values = {"f1": f1(total), "precision": precision(total), "recall": recall(total)}
-    return {**values, **{f"f1_{name}": f1(sums) for name, sums in zip(types, table.sum(0), strict=True)}}
+    return {
+        **values,
+        **{f"f1_{name}": f1(sums) for name, sums in zip(types, table.sum(0), strict=True)},
+    }

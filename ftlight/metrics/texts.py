@@ -43,9 +43,13 @@ def bleu_parts(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
     Returns:
         ``float64 [rows, 10]``: matching 1-, 2-, 3- and 4-grams, all of them, words of the prediction, words of the nearest reference.
     """
-    scorer = require().BLEU(effective_order=True)  # counts are the same without it, but each row would warn
+    scorer = require().BLEU(
+        effective_order=True
+    )  # counts are the same without it, but each row would warn
     rows = [scorer.sentence_score(p, list(r)) for p, r in zip(predictions, references, strict=True)]
-    return torch.tensor([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in rows], dtype=torch.float64).reshape(-1, 2 * ORDER + 2)
+    return torch.tensor(
+        [[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in rows], dtype=torch.float64
+    ).reshape(-1, 2 * ORDER + 2)
 
 
 def bleu_of(parts: Tensor) -> float:
@@ -56,7 +60,11 @@ def bleu_of(parts: Tensor) -> float:
     """
     counts = [int(v) for v in parts.tolist()]
     correct, total = counts[:ORDER], counts[ORDER : 2 * ORDER]
-    return float(require().BLEU.compute_bleu(correct, total, counts[-2], counts[-1], smooth_method="exp").score)
+    return float(
+        require()
+        .BLEU.compute_bleu(correct, total, counts[-2], counts[-1], smooth_method="exp")
+        .score
+    )
 
 
 def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
@@ -186,7 +194,9 @@ def _scorer(kind: str) -> Callable[[str, str], float]:
     return lambda prediction, reference: _rouge_n(prediction, reference, int(kind[5:]))
 
 
-def rouge_rows(predictions: Sequence[str], references: Sequence[Sequence[str]], kinds: Iterable[str] = KINDS) -> dict[str, list[float]]:
+def rouge_rows(
+    predictions: Sequence[str], references: Sequence[Sequence[str]], kinds: Iterable[str] = KINDS
+) -> dict[str, list[float]]:
     """ROUGE F1 of each row (Lin, 2004), that of the package ``rouge-score`` without stemming; of several references the best.
 
     ``rougeLsum`` takes lines as sentences, as rouge-score does.
@@ -200,14 +210,20 @@ def rouge_rows(predictions: Sequence[str], references: Sequence[Sequence[str]], 
         kind to values, 0 to 1, one per row.
     """
     pairs = list(zip(predictions, references, strict=True))
-    return {kind: [max(_scorer(kind)(p, r) for r in several) for p, several in pairs] for kind in kinds}
+    return {
+        kind: [max(_scorer(kind)(p, r) for r in several) for p, several in pairs] for kind in kinds
+    }
 
 
-def rouge(predictions: Sequence[str], references: Sequence[Sequence[str]], kinds: Iterable[str] = KINDS) -> dict[str, float]:
+def rouge(
+    predictions: Sequence[str], references: Sequence[Sequence[str]], kinds: Iterable[str] = KINDS
+) -> dict[str, float]:
     """Mean of :func:`rouge_rows` over the rows.
 
     Returns:
         kind to value, 0 to 1; nan without rows.
     """
     rows = rouge_rows(predictions, references, kinds)
-    return {kind: sum(values) / len(values) if values else float("nan") for kind, values in rows.items()}
+    return {
+        kind: sum(values) / len(values) if values else float("nan") for kind, values in rows.items()
+    }

@@ -15,12 +15,16 @@ from ftlight.utils.errors import UserError
 
 NAME = "ftlight"  # of our attention among those of transformers
 CHUNK = 1 << 20  # attention scores that are worked on at a time: 2 to 4 MB, which stay in the cache
-SLOW = {torch.bfloat16}  # types whose backward pass is slow in torch's kernel for a CPU, which is taken where nothing is dropped
+SLOW = {
+    torch.bfloat16
+}  # types whose backward pass is slow in torch's kernel for a CPU, which is taken where nothing is dropped
 SHORT = 512  # keys up to which its forward pass is slow too
 DRAWS = 1 << 16  # a mask is drawn with 16 bits a number: a share is met to 1/65536
 
 
-def kept(shape: torch.Size, share: float, dtype: torch.dtype, generator: torch.Generator | None = None) -> Tensor:
+def kept(
+    shape: torch.Size, share: float, dtype: torch.dtype, generator: torch.Generator | None = None
+) -> Tensor:
     """A mask of ones, with zeros for a share of it drawn at random, on the CPU.
 
     Four numbers are made of each 64 random bits, and compared straight into the mask: a fifth of the time of ``bernoulli_``.
@@ -32,8 +36,14 @@ def kept(shape: torch.Size, share: float, dtype: torch.dtype, generator: torch.G
         generator: source of random numbers; torch's own if not given.
     """
     count = shape.numel()
-    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
-    return torch.ge(bits.view(torch.int16)[:count].view(shape), round(share * DRAWS) - DRAWS // 2, out=torch.empty(shape, dtype=dtype))
+    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(
+        -(2**63), None, generator=generator
+    )
+    return torch.ge(
+        bits.view(torch.int16)[:count].view(shape),
+        round(share * DRAWS) - DRAWS // 2,
+        out=torch.empty(shape, dtype=dtype),
+    )
 
 
 def drawable(share: float) -> bool:
@@ -59,7 +69,9 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Drops values at random in training."""
-        ours = self.training and x.device.type == "cpu" and drawable(self.p) and x.is_floating_point()
+        ours = (
+            self.training and x.device.type == "cpu" and drawable(self.p) and x.is_floating_point()
+        )
         if not ours or torch.compiler.is_compiling():
             return super().forward(x)
         return _Dropped.apply(x, self.p)  # type: ignore[no-untyped-call]
@@ -72,7 +84,16 @@ class _Attention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, causal: bool, share: float, scale: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        seen: Tensor | None,
+        causal: bool,
+        share: float,
+        scale: float,
+    ) -> Tensor:
         ctx.share, ctx.scale, ctx.causal = share, scale, causal
         ctx.seed = int(torch.empty((), dtype=torch.int64).random_()) if share else 0
         out = q.new_empty(q.shape[0], q.shape[2], q.shape[1], v.shape[3])
@@ -89,7 +110,10 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, seen, *made = ctx.saved_tensors
         up, scale = 1 / (1 - ctx.share), ctx.scale
-        grads = [t.new_empty(t.shape[0], t.shape[2], t.shape[1], t.shape[3]).transpose(1, 2) for t in (q, k, v)]
+        grads = [
+            t.new_empty(t.shape[0], t.shape[2], t.shape[1], t.shape[3]).transpose(1, 2)
+            for t in (q, k, v)
+        ]
         for rows, scores, mask in [(slice(None), *made)] if made else _parts(ctx, q, k, seen):
             down = _flat(grad[rows].transpose(1, 2))
             dropped = scores if mask is None else scores * mask
@@ -113,11 +137,18 @@ def _parts(ctx: Any, q: Tensor, k: Tensor, seen: Tensor | None) -> Any:
         rows = slice(start, start + size)
         scores = _product(_flat(q[rows]), _flat(k[rows]).transpose(1, 2), ctx.scale)
         if seen is not None:
-            _limit(scores.view(-1, q.shape[1], *scores.shape[1:]), seen if len(seen) == 1 else seen[rows])
+            _limit(
+                scores.view(-1, q.shape[1], *scores.shape[1:]),
+                seen if len(seen) == 1 else seen[rows],
+            )
         elif ctx.causal:
             _limit(scores, torch.ones(scores.shape[1:], dtype=torch.bool).tril())
         scores = torch._softmax(scores, -1, False)
-        yield rows, scores, None if generator is None else kept(scores.shape, ctx.share, scores.dtype, generator)
+        yield (
+            rows,
+            scores,
+            None if generator is None else kept(scores.shape, ctx.share, scores.dtype, generator),
+        )
 
 
 def _limit(scores: Tensor, seen: Tensor) -> None:
@@ -170,16 +201,25 @@ def attend(
     """
     from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
-    trains = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+    trains = torch.is_grad_enabled() and (
+        query.requires_grad or key.requires_grad or value.requires_grad
+    )
     slow = value.dtype in SLOW and (trains or (1 < query.shape[2] and key.shape[2] <= SHORT))
-    plain = all(kwargs.get(name) is None for name in ("position_bias", "cache", "softcap")) and _usual(query, key, value, attention_mask)
+    plain = all(
+        kwargs.get(name) is None for name in ("position_bias", "cache", "softcap")
+    ) and _usual(query, key, value, attention_mask)
     # with dropout also where nothing trains: a pass that is checkpointed must draw what its repetition draws
     ours = plain and (drawable(dropout) or (slow and not dropout)) and query.device.type == "cpu"
     if not ours or torch.compiler.is_compiling():
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs
+        )
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal) and query.shape[2] > 1
+    causal = (
+        bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+        and query.shape[2] > 1
+    )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     query, key = query.to(value.dtype), key.to(value.dtype)
     with torch.autocast("cpu", enabled=False):
@@ -188,7 +228,11 @@ def attend(
 
 def _usual(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> bool:
     """Whether shapes are those of one attention for each row, and the mask is one that is not learned."""
-    rows, fits = len(query), mask is None or (mask.ndim == 4 and len(mask) in (1, len(query)) and not mask.requires_grad)
+    rows, fits = (
+        len(query),
+        mask is None
+        or (mask.ndim == 4 and len(mask) in (1, len(query)) and not mask.requires_grad),
+    )
     return 0 < rows == len(key) == len(value) and fits
 
 
@@ -203,7 +247,13 @@ def _register() -> None:
 
 def _asks(model: nn.Module) -> bool:
     """Whether the code of a model does other things under the name of torch's attention, and so does not know ours."""
-    return re.search(r"_attn_implementation\b.*sdpa", inspect.getsource(inspect.getmodule(type(model)) or type(model))) is not None
+    return (
+        re.search(
+            r"_attn_implementation\b.*sdpa",
+            inspect.getsource(inspect.getmodule(type(model)) or type(model)),
+        )
+        is not None
+    )
 
 
 def use(model: nn.Module, kernels: str) -> nn.Module:
@@ -221,17 +271,27 @@ def use(model: nn.Module, kernels: str) -> nn.Module:
         return model
     _register()
     wanted = NAME if kernels == "auto" else kernels
-    mine: list[Any] = [m for m in model.modules() if getattr(m, "_can_set_attn_implementation", bool)()]
-    chosen = mine if kernels != "auto" else [m for m in mine if m.config._attn_implementation == "sdpa" and not _asks(m)]
+    mine: list[Any] = [
+        m for m in model.modules() if getattr(m, "_can_set_attn_implementation", bool)()
+    ]
+    chosen = (
+        mine
+        if kernels != "auto"
+        else [m for m in mine if m.config._attn_implementation == "sdpa" and not _asks(m)]
+    )
     try:
         for part in chosen:
             part.set_attn_implementation(wanted)
     except (ValueError, ImportError) as error:
-        raise UserError(f"model.kernels: {' '.join(str(error).split())} (auto, stock, or a name of transformers' attention)") from error
+        raise UserError(
+            f"model.kernels: {' '.join(str(error).split())} (auto, stock, or a name of transformers' attention)"
+        ) from error
     if kernels == "auto":
         for module in model.modules():
             if type(module) is nn.Dropout:
                 module.__class__ = Dropout  # in its place, with all that others hold of it
     elif not mine:
-        raise UserError(f"model.kernels: {type(model).__name__} has one attention only; leave out {kernels}, or set stock")
+        raise UserError(
+            f"model.kernels: {type(model).__name__} has one attention only; leave out {kernels}, or set stock"
+        )
     return model

@@ -9,9 +9,16 @@ from typing import NamedTuple
 from torch import nn
 
 NORM = re.compile(r"norm|^ln(_|$)", re.IGNORECASE)
-HEAD = re.compile(r"^(classifier|score|head|fc|lm_head)$")  # where a model has no backbone of its own (CLIP's vision classifier)
-FINAL = re.compile(r"final|ln_f|norm_f|pooler")  # OPT registers its final norm before its layers, GTE its pooler
-DEBERTA = {"LayerNorm": "embeddings", "conv": "layer 0"}  # the norm of its table; a convolution after the first layer
+HEAD = re.compile(
+    r"^(classifier|score|head|fc|lm_head)$"
+)  # where a model has no backbone of its own (CLIP's vision classifier)
+FINAL = re.compile(
+    r"final|ln_f|norm_f|pooler"
+)  # OPT registers its final norm before its layers, GTE its pooler
+DEBERTA = {
+    "LayerNorm": "embeddings",
+    "conv": "layer 0",
+}  # the norm of its table; a convolution after the first layer
 
 
 class Stack(NamedTuple):
@@ -36,17 +43,25 @@ def stacks(base: nn.Module) -> list[Stack]:
 
     lists = [(n, m) for n, m in base.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
     marked = [(n, m) for n, m in lists if all(isinstance(c, GradientCheckpointingLayer) for c in m)]
-    top = [(n, m) for n, m in marked or lists if not any(n.startswith(f"{o}.") for o, _ in marked or lists)]
+    top = [
+        (n, m)
+        for n, m in marked or lists
+        if not any(n.startswith(f"{o}.") for o, _ in marked or lists)
+    ]
     if not top:
         return []
     if marked:
         return [Stack(n, [[f"{n}.{i}"] for i in range(len(m))]) for n, m in top]
     name, largest = max(top, key=lambda item: sum(p.numel() for p in item[1].parameters()))
-    beside = [n for n, m in top if len(m) == len(largest) and n.rpartition(".")[0] == name.rpartition(".")[0]]
+    beside = [
+        n
+        for n, m in top
+        if len(m) == len(largest) and n.rpartition(".")[0] == name.rpartition(".")[0]
+    ]
     return [Stack(name, [[f"{n}.{i}" for n in beside] for i in range(len(largest))])]
 
 
-def places(model: nn.Module) -> dict[str, str]:
+def module_layers(model: nn.Module) -> dict[str, str]:
     """The layer of each part of a model: module name (or parameter name) to ``embeddings``, ``layer 0`` …, ``post``, ``head``.
 
     Parts are found by their longest name. The stack of layers inside the backbone divides what is registered before it
@@ -88,8 +103,13 @@ def places(model: nn.Module) -> dict[str, str]:
 
     visit(root, base, -1)
     new = set(getattr(model, "new_parameters", ()))
-    own = {n: {f"{n}.{p}" for p, _ in m.named_parameters(recurse=False)} for n, m in model.named_modules()}
-    return found | dict.fromkeys([*new, *(n for n, names in own.items() if names and names <= new)], "head")
+    own = {
+        n: {f"{n}.{p}" for p, _ in m.named_parameters(recurse=False)}
+        for n, m in model.named_modules()
+    }
+    return found | dict.fromkeys(
+        [*new, *(n for n, names in own.items() if names and names <= new)], "head"
+    )
 
 
 def _place(name: str, part: nn.Module, below: int, last: int) -> str:
@@ -115,15 +135,17 @@ def layer_groups(model: nn.Module) -> dict[str, list[str]]:
     Args:
         model: a transformers model with or without a head, or :class:`Pooled`.
     """
-    found = places(model)
+    found = module_layers(model)
     depth = len({v for v in found.values() if v.startswith("layer ")})
-    groups: dict[str, list[str]] = {name: [] for name in ["embeddings", *(f"layer {i}" for i in range(depth)), "post", "head"]}
+    groups: dict[str, list[str]] = {
+        name: [] for name in ["embeddings", *(f"layer {i}" for i in range(depth)), "post", "head"]
+    }
     for name, _ in model.named_parameters():
         groups[layer_of(name, found)].append(name)
     return {name: members for name, members in groups.items() if members}
 
 
-def depth_of(layers: Iterable[str]) -> int:
+def num_layers(layers: Iterable[str]) -> int:
     """How many of the names are layers of the stack."""
     return sum(name.startswith("layer ") for name in layers)
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ftlight.utils.errors import UserError, first_line, holds_code, listing, nearest
+from ftlight.utils.errors import UserError, did_you_mean, first_line, holds_code, join_limited
 
 log = logging.getLogger(__name__)
 # Parts below the head that a backbone need not have: what is made anew trains with the head.
@@ -29,27 +29,35 @@ def locate(name: str) -> str:
         UserError: it looks like a path and no such folder is there.
     """
     if not name:
-        raise UserError("no backbone: give model.backbone, a hub id such as sentence-transformers/all-MiniLM-L6-v2 or a folder")
+        raise UserError(
+            "no backbone: give model.backbone, a hub id such as sentence-transformers/all-MiniLM-L6-v2 or a folder"
+        )
     path = Path(name).expanduser()
     if path.is_dir():
         return str(path)
     if name in PACKAGED:
         package, folder = PACKAGED[name]
         spec = importlib.util.find_spec(package)
-        if spec is not None and spec.origin is not None and (found := Path(spec.origin).parent / folder).is_dir():
+        if (
+            spec is not None
+            and spec.origin is not None
+            and (found := Path(spec.origin).parent / folder).is_dir()
+        ):
             return str(found)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        folders = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
-        raise UserError(f"model.backbone: no folder {name}{nearest(path.name, folders)}")
+        folders = (
+            [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+        )
+        raise UserError(f"model.backbone: no folder {name}{did_you_mean(path.name, folders)}")
     return name
 
 
 def _unreachable(name: str, error: Exception) -> UserError:
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     why = "HF_HUB_OFFLINE is set" if offline else f"{type(error).__name__}: {first_line(error)}"
-    carried = listing(PACKAGED)
+    carried = join_limited(PACKAGED)
     return UserError(
-        f"model.backbone: {name} is neither a folder nor to be had from the hub ({why}); check the name{nearest(name, PACKAGED)}"
+        f"model.backbone: {name} is neither a folder nor to be had from the hub ({why}); check the name{did_you_mean(name, PACKAGED)}"
         f" (without a network: {carried}, from pip install ftlight[quickstart])"
     )
 
@@ -61,7 +69,9 @@ def refuse_code(name: str, error: Exception) -> None:
         UserError: it did.
     """
     if "trust_remote_code" in str(error) or "custom code" in str(error):
-        raise UserError(f"model.backbone: {name} brings code of its own; such models are not run") from error
+        raise UserError(
+            f"model.backbone: {name} brings code of its own; such models are not run"
+        ) from error
 
 
 @functools.lru_cache(8)
@@ -78,7 +88,9 @@ def load_config(name: str) -> Any:
     except (OSError, ValueError) as error:
         refuse_code(name, error)
         if Path(locate(name)).is_dir():
-            raise UserError(f"model.backbone: the config.json in {name} cannot be used ({first_line(error)})") from error
+            raise UserError(
+                f"model.backbone: the config.json in {name} cannot be used ({first_line(error)})"
+            ) from error
         raise _unreachable(name, error) from error
 
 
@@ -96,12 +108,16 @@ def load_tokenizer(name: str) -> Any:
     except (OSError, ValueError) as error:
         refuse_code(name, error)
         if Path(locate(name)).is_dir():
-            raise UserError(f"model.backbone: no tokenizer in {name} ({first_line(error)})") from error
+            raise UserError(
+                f"model.backbone: no tokenizer in {name} ({first_line(error)})"
+            ) from error
         raise _unreachable(name, error) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
-        raise UserError(f"model.backbone: the tokenizer of {name} has no pad, end-of-text or unknown token; set pad_token in its files")
+        raise UserError(
+            f"model.backbone: the tokenizer of {name} has no pad, end-of-text or unknown token; set pad_token in its files"
+        )
     return tokenizer
 
 
@@ -124,7 +140,9 @@ def width(name: str) -> int:
     return int(getattr(config, "hidden_size", 0) or getattr(config, "d_model", 0) or 768)
 
 
-def load(name: str, auto: str = "AutoModel", *, pretrained: bool = True, **config: Any) -> nn.Module:
+def load(
+    name: str, auto: str = "AutoModel", *, pretrained: bool = True, **config: Any
+) -> nn.Module:
     """Loads a pre-trained model in fp32, in training mode, with the names of what was not pre-trained in ``new_parameters``.
 
     Args:
@@ -143,10 +161,14 @@ def load(name: str, auto: str = "AutoModel", *, pretrained: bool = True, **confi
     if getattr(text, "vocab_size", None) and text.pad_token_id is None:
         text.pad_token_id = load_tokenizer(name).pad_token_id
     factory = getattr(transformers, auto)
-    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else a thread asks the hub to convert what is a pickle
+    os.environ.setdefault(
+        "DISABLE_SAFETENSORS_CONVERSION", "1"
+    )  # else a thread asks the hub to convert what is a pickle
     try:
         if not pretrained:
-            return factory.from_config(settings, dtype=torch.float32, trust_remote_code=False).train()
+            return factory.from_config(
+                settings, dtype=torch.float32, trust_remote_code=False
+            ).train()
         # fp32 whatever the file holds: AdamW on bf16 weights loses small updates
         model, info = factory.from_pretrained(
             locate(name),
@@ -162,9 +184,13 @@ def load(name: str, auto: str = "AutoModel", *, pretrained: bool = True, **confi
     except (OSError, ValueError) as error:
         refuse_code(name, error)
         if "Unrecognized configuration class" in str(error):
-            raise UserError(f"model.backbone: {name} ({settings.model_type}) has no {auto.removeprefix('AutoModelFor')} model") from error
+            raise UserError(
+                f"model.backbone: {name} ({settings.model_type}) has no {auto.removeprefix('AutoModelFor')} model"
+            ) from error
         if Path(locate(name)).is_dir():
-            raise UserError(f"model.backbone: the weights in {name} cannot be loaded ({first_line(error)})") from error
+            raise UserError(
+                f"model.backbone: the weights in {name} cannot be loaded ({first_line(error)})"
+            ) from error
         raise _unreachable(name, error) from error
     _check_loaded(name, model, info)
     model.new_parameters = tuple(info["missing_keys"])  # they belong to the head, wherever they are
@@ -181,12 +207,14 @@ def _check_loaded(name: str, model: Any, info: dict[str, Any]) -> None:
         found = len(info["unexpected_keys"])
         raise UserError(
             f"model.backbone: the weights of {name} do not match {type(model).__name__}: {len(below)} tensors missing,"
-            f" {len(wrong)} of another shape, {found} unused (for example {listing([*below, *wrong], 2)});"
+            f" {len(wrong)} of another shape, {found} unused (for example {join_limited([*below, *wrong], 2)});"
             " the model would start from random numbers. Check that config.json and the weights belong together"
         )
     made = sorted({part for k in missing for part in NEW & set(k.split("."))})
     if made:
-        log.info("%s has no %s; a new one is made and belongs to the head", name, listing(made))
+        log.info(
+            "%s has no %s; a new one is made and belongs to the head", name, join_limited(made)
+        )
 
 
 def check_tokenizer(model: nn.Module, tokenizer: Any, name: str) -> None:
@@ -209,7 +237,11 @@ def save_description(name: str, folder: Path) -> None:
     reads = bool(getattr(load_config(name).get_text_config(), "vocab_size", None))
     if reads:
         load_tokenizer(name).save_pretrained(folder)
-    for file in ("1_Pooling/config.json", "sentence_bert_config.json") if reads else ("preprocessor_config.json",):
+    for file in (
+        ("1_Pooling/config.json", "sentence_bert_config.json")
+        if reads
+        else ("preprocessor_config.json",)
+    ):
         found = beside(name, file)
         if found is not None:
             (folder / file).parent.mkdir(exist_ok=True)

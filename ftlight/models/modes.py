@@ -12,7 +12,10 @@ log = logging.getLogger(__name__)
 
 def compiled(task: Any) -> bool:
     """Whether torch.compile has a hand in a task."""
-    return any(m._compiled_call_impl is not None for m in task.modules()) or getattr(task, "_compiler_ctx", None) is not None
+    return (
+        any(m._compiled_call_impl is not None for m in task.modules())
+        or getattr(task, "_compiler_ctx", None) is not None
+    )
 
 
 @contextlib.contextmanager

@@ -29,7 +29,10 @@ def trained_pooling(name: str) -> Pooling:
     modes: dict[str, Pooling] = {"mean": "mean", "cls": "cls", "max": "max", "lasttoken": "last"}
     if config.get("pooling_mode") in modes:
         return modes[config["pooling_mode"]]
-    named = {f"pooling_mode_{k}{'_token' if k == 'cls' else '' if k == 'lasttoken' else '_tokens'}": v for k, v in modes.items()}
+    named = {
+        f"pooling_mode_{k}{'_token' if k == 'cls' else '' if k == 'lasttoken' else '_tokens'}": v
+        for k, v in modes.items()
+    }
     return next((pooling for key, pooling in named.items() if config.get(key)), "mean")
 
 
@@ -44,7 +47,14 @@ class Pooled(nn.Module):
         scale: length that the pooled vector is brought to before the head, so that directions alone count; as it is if not given.
     """
 
-    def __init__(self, model: nn.Module, pooling: Pooling, outputs: int, dropout: float = 0.1, scale: float | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        pooling: Pooling,
+        outputs: int,
+        dropout: float = 0.1,
+        scale: float | None = None,
+    ) -> None:
         super().__init__()
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # type: ignore[assignment]  # never used: DDP would wait for its gradient
@@ -69,7 +79,9 @@ class Pooled(nn.Module):
         states = self.model(**inputs).last_hidden_state
         vector = pool(states, inputs["attention_mask"], self.pooling)
         if self.scale:
-            vector = (nn.functional.normalize(vector.float(), dim=-1) * self.scale).to(self.head.weight.dtype)
+            vector = (nn.functional.normalize(vector.float(), dim=-1) * self.scale).to(
+                self.head.weight.dtype
+            )
         seen = self.dropout(vector)
         return SequenceClassifierOutput(logits=self.head(seen), hidden_states=(seen,))
 
@@ -120,4 +132,6 @@ class Encoder(nn.Module):
     def forward(self, **inputs: Tensor) -> Tensor:
         """Returns vectors ``float [rows, width]``."""
         states = self.model(**inputs).last_hidden_state
-        return F.normalize(pooling.pool(states, inputs["attention_mask"], self.pooling).float(), dim=-1)
+        return F.normalize(
+            pooling.pool(states, inputs["attention_mask"], self.pooling).float(), dim=-1
+        )

@@ -37,7 +37,9 @@ def sentence_transformers(model: Pooled, tokenizer: Any, limit: int, folder: Pat
     model.model.save_pretrained(body)  # type: ignore[operator]
     write_tokenizer(tokenizer, limit, body)
     width = model.head.in_features
-    write_json(body / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
+    write_json(
+        body / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False}
+    )
     modes = {f"pooling_mode_{mode}": model.pooling == name for name, mode in POOLING.items()}
     write_json(pooling / "config.json", {"word_embedding_dimension": width, **modes})
     write_json(
@@ -49,10 +51,16 @@ def sentence_transformers(model: Pooled, tokenizer: Any, limit: int, folder: Pat
             "activation_function": "torch.nn.modules.linear.Identity",
         },
     )
-    weights = {k: v.detach().cpu() * (model.scale if model.scale and k == "weight" else 1) for k, v in model.head.state_dict().items()}
+    weights = {
+        k: v.detach().cpu() * (model.scale if model.scale and k == "weight" else 1)
+        for k, v in model.head.state_dict().items()
+    }
     head = {f"linear.{k}": v.contiguous() for k, v in weights.items()}
     save_file(head, dense / "model.safetensors", metadata={"format": "pt"})
-    modules = [{"idx": i, "name": str(i), "path": p, "type": NAMESPACE + t} for i, (p, t) in enumerate(parts)]
+    modules = [
+        {"idx": i, "name": str(i), "path": p, "type": NAMESPACE + t}
+        for i, (p, t) in enumerate(parts)
+    ]
     write_json(folder / "modules.json", modules)
 
 
@@ -68,7 +76,9 @@ def write_json(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, indent=2) + "\n")
 
 
-def write_encoder(model: Encoder, tokenizer: Any, limit: int, prompts: dict[str, str], folder: Path) -> None:
+def write_encoder(
+    model: Encoder, tokenizer: Any, limit: int, prompts: dict[str, str], folder: Path
+) -> None:
     """Writes an encoder as Transformer, Pooling and Normalize; ``SentenceTransformer(folder).encode`` gives its vectors.
 
     Args:
@@ -88,7 +98,10 @@ def write_encoder(model: Encoder, tokenizer: Any, limit: int, prompts: dict[str,
         "sentence_bert_config.json": {"max_seq_length": limit, "do_lower_case": False},
         "1_Pooling/config.json": {"word_embedding_dimension": width, **modes},
         "config_sentence_transformers.json": {"prompts": prompts, "similarity_fn_name": "cosine"},
-        "modules.json": [{"idx": i, "name": str(i), "path": path, "type": NAMESPACE + name} for i, (path, name) in enumerate(parts)],
+        "modules.json": [
+            {"idx": i, "name": str(i), "path": path, "type": NAMESPACE + name}
+            for i, (path, name) in enumerate(parts)
+        ],
     }
     for name, about in written.items():
         (folder / name).parent.mkdir(exist_ok=True)

@@ -12,19 +12,36 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+console = Console(
+    highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120
+)
 
 
-def quiet() -> None:
+def silence_libraries() -> None:
     """Silences what a user can do nothing about: tips, adverts and hints of the libraries below."""
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "datasets", "torch.distributed", "fsspec"):
+    for name in (
+        "lightning",
+        "lightning.pytorch",
+        "lightning.fabric",
+        "datasets",
+        "torch.distributed",
+        "fsspec",
+    ):
         logging.getLogger(name).setLevel(logging.ERROR)
     # such as: num_workers is low, the log folder is not empty, modules are in eval mode
     ours = logging.getLogger("ftlight")
     if not ours.handlers:
         ours.setLevel(logging.INFO)
         ours.addHandler(_Lines())
-    for module in ("lightning", "torch", "jsonargparse", "torchmetrics", "transformers", "datasets", "wandb"):
+    for module in (
+        "lightning",
+        "torch",
+        "jsonargparse",
+        "torchmetrics",
+        "transformers",
+        "datasets",
+        "wandb",
+    ):
         warnings.filterwarnings("ignore", module=rf"{module}(\..*)?")
     import datasets
     import transformers

@@ -15,11 +15,20 @@ from typing import IO, Any
 import yaml
 
 from ftlight.utils import secrets
-from ftlight.utils.atomic import read_json, replacing, write_json
+from ftlight.utils.atomic import atomic_write, read_json, write_json
 from ftlight.utils.errors import UserError
 
 LOCK = ".lock"
-STACK = ("ftlight", "torch", "lightning", "transformers", "torchmetrics", "datasets", "jsonargparse", "wandb")
+STACK = (
+    "ftlight",
+    "torch",
+    "lightning",
+    "transformers",
+    "torchmetrics",
+    "datasets",
+    "jsonargparse",
+    "wandb",
+)
 
 
 def version(package: str) -> str:
@@ -45,15 +54,23 @@ def make(path: str | None, name: str, resume: bool = False) -> Path:
     """
     target = Path("runs").absolute() / name if path is None else Path(path).expanduser().absolute()
     if path is not None and resume and target.is_dir():
-        if not any(target.iterdir()) or any((target / own).exists() for own in ("config.yaml", "run.json", LOCK)):
+        if not any(target.iterdir()) or any(
+            (target / own).exists() for own in ("config.yaml", "run.json", LOCK)
+        ):
             return target
-        raise UserError(f"{target} is there and holds no run; nothing is overwritten. Give another --run DIR, or move it away")
+        raise UserError(
+            f"{target} is there and holds no run; nothing is overwritten. Give another --run DIR, or move it away"
+        )
     try:
         target.mkdir(parents=True, exist_ok=path is None)
     except FileExistsError:
-        raise UserError(f"{target} is there already; nothing is overwritten. Give another --run DIR, or move it away") from None
+        raise UserError(
+            f"{target} is there already; nothing is overwritten. Give another --run DIR, or move it away"
+        ) from None
     except OSError as error:
-        raise UserError(f"{target} cannot be made ({error.strerror}); give another with --run DIR") from None
+        raise UserError(
+            f"{target} cannot be made ({error.strerror}); give another with --run DIR"
+        ) from None
     if path is not None:
         return target
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
@@ -81,7 +98,9 @@ def lock(folder: Path) -> IO[str]:
     try:
         import fcntl
 
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock not passed on to processes that load data
+        fcntl.lockf(
+            file, fcntl.LOCK_EX | fcntl.LOCK_NB
+        )  # unlike flock not passed on to processes that load data
     except (BlockingIOError, PermissionError):
         file.seek(0)
         raise UserError(
@@ -119,7 +138,9 @@ def find(path: str) -> Path:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, timeout=5, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
@@ -132,13 +153,15 @@ def write_config(folder: Path, text: str) -> list[str]:
     if old != text:
         number = next(i for i in range(1, 10**6) if not (folder / f"config-{i}.yaml").exists())
         os.replace(path, folder / f"config-{number}.yaml")
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode())
     if old == text:
         return []
     before, after = (dict(_flat(yaml.safe_load(t))) for t in (old, text))
     changed = [k for k in {**before, **after} if before.get(k) != after.get(k)]
-    return [f"{k.replace('.init_args', '')}: {after.get(k)}; it was {before.get(k)}" for k in changed]
+    return [
+        f"{k.replace('.init_args', '')}: {after.get(k)}; it was {before.get(k)}" for k in changed
+    ]
 
 
 def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -155,26 +178,31 @@ def length(folder: Path | None) -> int:
     return path.stat().st_size if path is not None and path.exists() else 0
 
 
-def cut(folder: Path, bytes_: int) -> None:
+def truncate_metrics(folder: Path, bytes_: int) -> None:
     """Takes from a run's metrics.csv what was written after a checkpoint: it will be written again."""
     if length(folder) > bytes_:
         os.truncate(folder / "metrics.csv", bytes_)
 
 
-def facts(seed: int | None, digests: Mapping[str, str]) -> dict[str, Any]:
+def provenance(seed: int | None, digests: Mapping[str, str]) -> dict[str, Any]:
     """What run.json holds of a run at its start: command, code, versions, seed, data."""
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "status": "running",
         "command": [Path(sys.argv[0]).name, *secrets.command(sys.argv[1:])],
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "git": {"commit": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)},
+        "git": {
+            "commit": _git("rev-parse", "HEAD"),
+            "dirty": None if status is None else bool(status),
+        },
         "versions": {"python": platform.python_version(), **{p: version(p) for p in STACK}},
         "machine": {"cores": os.cpu_count(), "system": platform.system()},
         "seed": seed,
         "data_sha256": dict(digests),
         # where classes beside the user's YAML are found again
-        "python_path": [p for p in sys.path if p and Path(p).is_dir() and any(Path(p).glob("*.y*ml"))],
+        "python_path": [
+            p for p in sys.path if p and Path(p).is_dir() and any(Path(p).glob("*.y*ml"))
+        ],
     }
 
 

@@ -55,7 +55,9 @@ class MetricsFile(Logger):
             if new:
                 writer.writerow(["step", "epoch", "name", "value"])
             where = "" if step is None else step, int(epoch) if epoch != "" else ""
-            writer.writerows([*where, k, repr(float(v))] for k, v in metrics.items() if k != "epoch")
+            writer.writerows(
+                [*where, k, repr(float(v))] for k, v in metrics.items() if k != "epoch"
+            )
 
 
 class _Logger(WandbLogger):
@@ -64,15 +66,25 @@ class _Logger(WandbLogger):
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
         """Adds hyperparameters to the config."""
-        super().log_hyperparams(secrets.redact(vars(params) if isinstance(params, Namespace) else params))
+        super().log_hyperparams(
+            secrets.redact(vars(params) if isinstance(params, Namespace) else params)
+        )
 
 
-def start(project: str, folder: Path, config: Mapping[str, Any], labels: Sequence[str], known: str | None = None) -> WandbLogger:
+def start(
+    project: str,
+    folder: Path,
+    config: Mapping[str, Any],
+    labels: Sequence[str],
+    known: str | None = None,
+) -> WandbLogger:
     """Starts a W&B run for a run folder, or goes on with the one it ``known``; WANDB_MODE says online, offline or disabled."""
     import wandb
 
     mode: Any = os.environ.get("WANDB_MODE", "online")  # wandb itself reads it once in a process
-    settings = wandb.Settings(silent=True, console="off", mode=mode)  # our own screen says where the run is
+    settings = wandb.Settings(
+        silent=True, console="off", mode=mode
+    )  # our own screen says where the run is
     name = f"{folder.parent.name}/{folder.name}"
     logger = _Logger(project=project, name=name, save_dir=str(folder), settings=settings, id=known)
     try:
@@ -96,19 +108,27 @@ def _clean_command() -> Iterator[None]:
         sys.argv = given
 
 
-def confusion(loggers: Sequence[Any], stage: str, matrix: Tensor | None, labels: Sequence[str]) -> None:
+def confusion(
+    loggers: Sequence[Any], stage: str, matrix: Tensor | None, labels: Sequence[str]
+) -> None:
     """Logs a confusion matrix ``[actual, predicted]`` as a table of its cells that are not empty."""
     for logger in loggers:
         if isinstance(logger, WandbLogger) and matrix is not None:
-            cells = [[labels[i], labels[j], int(matrix[i, j])] for i, j in matrix.nonzero().tolist()]
-            logger.log_table(f"{stage}/confusion", columns=["actual", "predicted", "count"], data=cells)
+            cells = [
+                [labels[i], labels[j], int(matrix[i, j])] for i, j in matrix.nonzero().tolist()
+            ]
+            logger.log_table(
+                f"{stage}/confusion", columns=["actual", "predicted", "count"], data=cells
+            )
 
 
 def texts(loggers: Sequence[Any], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Logs rows of the test data with their predictions; only called where the user allows it."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.log_table("test/predictions", columns=list(columns), data=[list(r) for r in rows])
+            logger.log_table(
+                "test/predictions", columns=list(columns), data=[list(r) for r in rows]
+            )
 
 
 def finish(loggers: Sequence[Any], code: int = 0, preempted: bool = False) -> None:

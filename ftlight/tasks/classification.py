@@ -42,11 +42,19 @@ class Classification(Task):
         super().__init__(backbone, **base)
         self.kind, self.class_weight, self.label_smoothing = kind, class_weight, label_smoothing
         if not 0 <= label_smoothing < 1:
-            raise UserError(f"model.label_smoothing: {label_smoothing} is not a share; give 0 to below 1, for example 0.1")
+            raise UserError(
+                f"model.label_smoothing: {label_smoothing} is not a share; give 0 to below 1, for example 0.1"
+            )
         if kind != "regression" and not self.labels:
-            raise UserError(f"no labels: a {type(self).__name__} needs labels=[…], in Python from the data module's .labels")
-        self.score = {"single": "accuracy", "multi": "f1_micro", "regression": "pearson"}[kind]
-        self.monitor = {"single": "val/f1", "multi": "val/f1_micro", "regression": "val/pearson"}[kind]
+            raise UserError(
+                f"no labels: a {type(self).__name__} needs labels=[…], in Python from the data module's .labels"
+            )
+        self.primary_metric = {"single": "accuracy", "multi": "f1_micro", "regression": "pearson"}[
+            kind
+        ]
+        self.monitor = {"single": "val/f1", "multi": "val/f1_micro", "regression": "val/pearson"}[
+            kind
+        ]
         self.outputs = len(self.labels) or 1
         self.weights: Tensor | None
         self.variance: Tensor
@@ -61,9 +69,19 @@ class Classification(Task):
             auto: name of the transformers Auto class.
         """
         names = self.labels or ["value"]
-        problems = {"single": "single_label_classification", "multi": "multi_label_classification", "regression": "regression"}
+        problems = {
+            "single": "single_label_classification",
+            "multi": "multi_label_classification",
+            "regression": "regression",
+        }
         ids = {n: i for i, n in enumerate(names)}
-        return self.load(auto, num_labels=self.outputs, id2label=dict(enumerate(names)), label2id=ids, problem_type=problems[self.kind])
+        return self.load(
+            auto,
+            num_labels=self.outputs,
+            id2label=dict(enumerate(names)),
+            label2id=ids,
+            problem_type=problems[self.kind],
+        )
 
     def setup(self, stage: str) -> None:
         """Takes class weights, or a regression's scale, from the training rows."""
@@ -73,13 +91,21 @@ class Classification(Task):
         targets = self.data.sets["train"].targets
         if self.kind == "regression":
             self.variance = torch.tensor(float(np.var(targets)) or 1.0)
-            final = [m for m in self.model.modules() if isinstance(m, nn.Linear) and m.out_features == 1][-1]
-            if final.bias is not None and not self.total_steps:  # start from the mean: the first epochs need not find it
+            final = [
+                m for m in self.model.modules() if isinstance(m, nn.Linear) and m.out_features == 1
+            ][-1]
+            if (
+                final.bias is not None and not self.total_steps
+            ):  # start from the mean: the first epochs need not find it
                 nn.init.constant_(final.bias, float(np.mean(targets)))
         elif self.class_weight == "balanced":
             flat = np.concatenate([np.atleast_1d(t) for t in targets]).astype(int)
             counts = np.maximum(np.bincount(flat, minlength=len(self.labels)), 1)
-            balanced = len(targets) / counts - 1 if self.kind == "multi" else len(targets) / (len(self.labels) * counts)
+            balanced = (
+                len(targets) / counts - 1
+                if self.kind == "multi"
+                else len(targets) / (len(self.labels) * counts)
+            )
             self.weights = torch.tensor(balanced, dtype=torch.float)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -94,7 +120,11 @@ class Classification(Task):
     def step(self, batch: dict[str, Any]) -> Step:
         """Loss and probabilities (or values) of a batch."""
         logits, targets = self(batch["inputs"]), batch.get("targets")
-        return Step(None if targets is None else self.loss(logits, targets), self.probabilities(logits), targets)
+        return Step(
+            None if targets is None else self.loss(logits, targets),
+            self.probabilities(logits),
+            targets,
+        )
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Probabilities ``[rows, labels]``; values ``[rows]`` as they are."""
@@ -115,27 +145,49 @@ class Classification(Task):
         smooth = targets * (1 - smoothing) + 0.5 * smoothing
         return F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights)
 
-    def measure(self, outputs: Tensor, targets: Tensor, rows: Sequence[Mapping[str, Any]]) -> EvaluationResult:
+    def compute_metrics(
+        self, outputs: Tensor, targets: Tensor, rows: Sequence[Mapping[str, Any]]
+    ) -> EvaluationResult:
         """All metrics of the kind, with the interval of its score."""
         count = len(targets)
         if self.kind == "regression":
             values = classes.regression(outputs, targets)
-            return EvaluationResult(values, count, {"pearson": intervals.fisher(values["pearson"], count)})
+            return EvaluationResult(
+                values, count, {"pearson": intervals.fisher(values["pearson"], count)}
+            )
         if self.kind == "multi":
-            return EvaluationResult(classes.multi_label(outputs, targets), count, {"f1_micro": classes.bootstrap_f1(outputs, targets)})
+            return EvaluationResult(
+                classes.multi_label(outputs, targets),
+                count,
+                {"f1_micro": classes.bootstrap_f1(outputs, targets)},
+            )
         values, confusion = classes.single_label(outputs, targets)
-        return EvaluationResult(values, count, {"accuracy": intervals.wilson(values["accuracy"], count)}, confusion)
+        return EvaluationResult(
+            values, count, {"accuracy": intervals.wilson(values["accuracy"], count)}, confusion
+        )
 
-    def decode(self, outputs: Tensor, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def postprocess(
+        self, outputs: Tensor, rows: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
         """Labels as words with their probabilities, or values."""
         if self.kind == "regression":
             return [{"prediction": v, "score": v} for v in outputs.tolist()]
         decoded = []
         for row in outputs.tolist():
             named = dict(zip(self.labels, row, strict=True))
-            chosen = [max(named, key=named.__getitem__)] if self.kind == "single" else [n for n, p in named.items() if p >= 0.5]
+            chosen = (
+                [max(named, key=named.__getitem__)]
+                if self.kind == "single"
+                else [n for n, p in named.items() if p >= 0.5]
+            )
             score = max(row) if self.kind == "single" else min(max(p, 1 - p) for p in row)
-            decoded.append({"prediction": labels.SEPARATOR.join(chosen), "score": score, "probabilities": named})
+            decoded.append(
+                {
+                    "prediction": labels.SEPARATOR.join(chosen),
+                    "score": score,
+                    "probabilities": named,
+                }
+            )
         return decoded
 
     def write_labels(self, folder: Path) -> None:

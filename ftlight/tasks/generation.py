@@ -12,7 +12,9 @@ from ftlight.data import tokens
 from ftlight.models.modes import evaluating
 
 
-def likelihood(model: nn.Module, inputs: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def likelihood(
+    model: nn.Module, inputs: dict[str, Tensor], labels: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """How well a model predicts the labelled tokens; logits are made for these alone.
 
     Args:
@@ -36,7 +38,9 @@ def likelihood(model: nn.Module, inputs: dict[str, Tensor], labels: Tensor) -> t
     finally:
         handle.remove()
     # a model that does not call its head as a module has made all of them
-    logits = (logits.flatten(0, 1)[chosen] if logits.shape[:2] == labels.shape else logits[0]).float()
+    logits = (
+        logits.flatten(0, 1)[chosen] if logits.shape[:2] == labels.shape else logits[0]
+    ).float()
     gold = labels[:, 1:][wanted]
     nll = F.cross_entropy(logits, gold, reduction="none")
     return nll, (logits.detach().argmax(-1) == gold).float(), wanted.nonzero()[:, 0]
@@ -58,7 +62,9 @@ def probe(model: nn.Module) -> tuple[bool, bool]:
         except (TypeError, ValueError, RuntimeError, IndexError):
             packed = whole
     near = 1e-3 * float(whole.abs().max())
-    return bool((whole[:, :5] - first).abs().max() < near), bool((packed - torch.cat([first, second], 1)).abs().max() < near)
+    return bool((whole[:, :5] - first).abs().max() < near), bool(
+        (packed - torch.cat([first, second], 1)).abs().max() < near
+    )
 
 
 def write(model: Any, prompts: list[list[int]], pad: int, ends: set[int]) -> list[list[int]]:
@@ -73,13 +79,13 @@ def write(model: Any, prompts: list[list[int]], pad: int, ends: set[int]) -> lis
     mask = tokens.pad([[1] * len(p) for p in prompts], 0, left=True).to(model.device)
     given = tokens.pad(prompts, pad, left=True).to(model.device)
     out = model.generate(input_ids=given, attention_mask=mask)
-    return [upto_end(row, ends) for row in out[:, given.shape[1] :].tolist()]
+    return [truncate_at_eos(row, ends) for row in out[:, given.shape[1] :].tolist()]
 
 
-def upto_end(ids: list[int], ends: set[int]) -> list[int]:
+def truncate_at_eos(ids: list[int], ends: set[int]) -> list[int]:
     """Tokens up to the first that ends a reply, and with it.
 
-    >>> upto_end([5, 6, 2, 0, 0], {2})
+    >>> truncate_at_eos([5, 6, 2, 0, 0], {2})
     [5, 6, 2]
     """
     return ids[: next((i + 1 for i, t in enumerate(ids) if t in ends), len(ids))]

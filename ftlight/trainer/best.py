@@ -12,7 +12,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from ftlight.training import checkpoint as files
-from ftlight.utils.errors import UserError, listing, nearest
+from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +31,27 @@ class Best(Checkpoint):
         Raises:
             UserError: the monitored value is not among the logged ones.
         """
-        if trainer.state.fn != "fit" or trainer.sanity_checking or trainer.fast_dev_run or trainer.best_path is None:
+        if (
+            trainer.state.fn != "fit"
+            or trainer.sanity_checking
+            or trainer.fast_dev_run
+            or trainer.best_path is None
+        ):
             return
         values = trainer.callback_metrics
         if self.monitor not in values:
             raise UserError(
-                f"the monitored value {self.monitor} was not logged{nearest(self.monitor, values)} (there are: {listing(values, 20)})"
+                f"the monitored value {self.monitor} was not logged{did_you_mean(self.monitor, values)} (there are: {join_limited(values, 20)})"
             )
         value = float(values[self.monitor])
-        worse = math.isnan(value) or (self.score is not None and self.sign * value <= self.sign * self.score)
+        worse = math.isnan(value) or (
+            self.score is not None and self.sign * value <= self.sign * self.score
+        )
         first = not self.best_model_path
         # a score counts once its weights are on the disk
-        if trainer.strategy.reduce_boolean_decision(first or not worse, all=False) and trainer.save_checkpoint(trainer.best_path, True):
+        if trainer.strategy.reduce_boolean_decision(
+            first or not worse, all=False
+        ) and trainer.save_checkpoint(trainer.best_path, True):
             self.best_model_path = str(trainer.best_path)
             self.score = None if math.isnan(value) else value
 
@@ -56,7 +65,12 @@ class Best(Checkpoint):
         if state is None or trainer.state.fn != "fit" or trainer.best_path is None:
             return
         mine, old = trainer.best_path, Path(state["path"] or ".")
-        if trainer.is_global_zero and old.is_file() and old.resolve() != mine.resolve() and not (trainer.resume and mine.is_file()):
+        if (
+            trainer.is_global_zero
+            and old.is_file()
+            and old.resolve() != mine.resolve()
+            and not (trainer.resume and mine.is_file())
+        ):
             mine.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(old, mine)
         trainer.strategy.barrier()

@@ -21,7 +21,9 @@ def prepare(folder: Path) -> Path:
     return folder
 
 
-def card(run: dict[str, Any], task: Any, how: str, scores: dict[str, Any], share: float | None = None) -> str:
+def card(
+    run: dict[str, Any], task: Any, how: str, scores: dict[str, Any], share: float | None = None
+) -> str:
     """A model card: what it is, how it was made, how it was measured, how it is loaded.
 
     Args:
@@ -31,14 +33,24 @@ def card(run: dict[str, Any], task: Any, how: str, scores: dict[str, Any], share
         scores: what test_metrics.json holds, or nothing.
         share: share of the fine-tuned weights, where they were mixed with the pre-trained ones.
     """
-    library = next(iter(re.findall(r"^(?:from|import) (\w+)", how, re.M)), "transformers").replace("_", "-")
-    rows = "\n".join(f"| {k} | {'n/a' if v is None else f'{v:.4f}'} |" for k, v in scores.items() if isinstance(v, float | None))
+    library = next(iter(re.findall(r"^(?:from|import) (\w+)", how, re.M)), "transformers").replace(
+        "_", "-"
+    )
+    rows = "\n".join(
+        f"| {k} | {'n/a' if v is None else f'{v:.4f}'} |"
+        for k, v in scores.items()
+        if isinstance(v, float | None)
+    )
     return (
         f"---\nlibrary_name: {library}\nbase_model: {run.get('backbone')}\n---\n"
         f"# {type(task).__name__} on {run.get('backbone')}\n\n"
         f"Fine-tuned with ftlight {run.get('versions', {}).get('ftlight', '')},"
         f" seed {run.get('seed')}{'; labels: ' + ', '.join(task.labels) if task.labels else ''}."
-        + ("" if share is None else f" The backbone's weights are {share:g} fine-tuned and {1 - share:g} pre-trained (WiSE-FT).")
+        + (
+            ""
+            if share is None
+            else f" The backbone's weights are {share:g} fine-tuned and {1 - share:g} pre-trained (WiSE-FT)."
+        )
         + "\n\n"
         f"```python\n{how}\n```\n\n"
         + (

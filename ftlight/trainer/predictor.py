@@ -25,7 +25,7 @@ class Predictor:
     def __init__(self, task: Task, data: DataModule, precision: Precision | None = None) -> None:
         self.precision = precision or Precision()
         self.task, self.data = cast(Task, self.precision.convert_module(task.eval())), data
-        task.fed_by = data
+        task.datamodule = data
 
     def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Predicts rows, in batches of similar length.
@@ -41,7 +41,9 @@ class Predictor:
         """
         if not rows:
             return []
-        self.data.set_predict([{self.data.columns[0]: r} if isinstance(r, str) else dict(r) for r in rows])
+        self.data.set_predict(
+            [{self.data.columns[0]: r} if isinstance(r, str) else dict(r) for r in rows]
+        )
         found: dict[int, dict[str, Any]] = {}
         with torch.inference_mode():
             for batch in self.data.predict_dataloader():

@@ -20,7 +20,7 @@ from ftlight.data.sampling import run_seed
 from ftlight.run import folder as runs
 from ftlight.training import checkpoint as files
 from ftlight.training import optim
-from ftlight.training.signals import Agreement, Signals, Stopped, status
+from ftlight.training.signals import Agreement, RunInterrupted, Signals, status
 from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,9 @@ def seed(device: str, *key: int) -> None:
     """
     low, high, other = np.random.SeedSequence(key).generate_state(3).tolist()
     number = low | high << 32
-    torch.default_generator.manual_seed(number)  # 1 us, where torch.manual_seed takes 140 to look for devices
+    torch.default_generator.manual_seed(
+        number
+    )  # 1 us, where torch.manual_seed takes 140 to look for devices
     if device == "cuda":
         torch.cuda.manual_seed(number)
     elif device != "cpu":
@@ -65,7 +67,9 @@ def interval(every: int | str) -> tuple[int, float]:
             return int(every), float("inf")
     elif (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", every)) and float(found[1]) > 0:
         return 0, float(found[1]) * UNITS[found[2]]
-    raise UserError(f"trainer.save_every: {every} is not how often to save; give steps (500) or a time (30s, 10m, 2h)")
+    raise UserError(
+        f"trainer.save_every: {every} is not how often to save; give steps (500) or a time (30s, 10m, 2h)"
+    )
 
 
 class Last(Checkpoint):
@@ -91,13 +95,15 @@ class Last(Checkpoint):
     def on_fit_start(self, trainer: Any, task: Any) -> None:
         """Takes out of metrics.csv what was written after the checkpoint: it will be written again."""
         if trainer.goes_on and trainer.is_global_zero and self.restored is not None:
-            runs.cut(trainer.folder, self.restored["metrics"])
+            runs.truncate_metrics(trainer.folder, self.restored["metrics"])
 
     def on_train_start(self, trainer: Any, task: Any) -> None:
         """Takes up what a checkpoint says of the epoch it was made in."""
         self.on_fit_start(trainer, task)  # some strategies restore a checkpoint only after that
         progress = trainer.fit_loop.epoch_loop.batch_progress.total
-        progress.ready = progress.completed  # a batch that was fetched but not trained on will be fetched again
+        progress.ready = (
+            progress.completed
+        )  # a batch that was fetched but not trained on will be fetched again
         self.saved = time.monotonic()
         if self.restored is not None and trainer.global_rank < len(self.restored["losses"]):
             mine = self.restored["losses"][trainer.global_rank]
@@ -106,7 +112,9 @@ class Last(Checkpoint):
     def on_train_batch_start(self, trainer: Any, task: Any, batch: Any, batch_idx: int) -> None:
         """Between two steps saves, when it is time, or stops; then seeds the step."""
         if self.restored is not None and not self.restored["validating"]:
-            trainer.fit_loop.epoch_loop._batches_that_stepped = self.restored["stepped"]  # Lightning counts one more
+            trainer.fit_loop.epoch_loop._batches_that_stepped = self.restored[
+                "stepped"
+            ]  # Lightning counts one more
         self.restored = None
         if batch_idx % trainer.accumulate_grad_batches == 0:
             step = trainer.global_step
@@ -114,16 +122,27 @@ class Last(Checkpoint):
             due = passed >= self.seconds or (batch_idx == 0 and step > 0 and passed >= APART)
             signum, due = self.agreement.reached(trainer, self.signals.received, due)
             # a validation that max_steps brings about cannot be gone on from: Lightning would take the run for done
-            counted = (bool(self.steps) and step % self.steps == 0) or step + 1 == optim.max_steps(trainer)
+            counted = (bool(self.steps) and step % self.steps == 0) or step + 1 == optim.max_steps(
+                trainer
+            )
             if due or signum or (counted and step not in (0, self.saved_step)):
                 self.save(trainer)
             if signum:
                 self._stop(trainer, signum)
-        seed(trainer.strategy.root_device.type, run_seed(), TRAIN, trainer.current_epoch, batch_idx, trainer.global_rank)
+        seed(
+            trainer.strategy.root_device.type,
+            run_seed(),
+            TRAIN,
+            trainer.current_epoch,
+            batch_idx,
+            trainer.global_rank,
+        )
 
     def on_train_end(self, trainer: Any, task: Any) -> None:
         """Where nothing was validated, the weights at the end are the best ones too."""
-        if trainer.best_path is not None and (trainer.best is None or not trainer.strategy.broadcast(trainer.best_path.is_file())):
+        if trainer.best_path is not None and (
+            trainer.best is None or not trainer.strategy.broadcast(trainer.best_path.is_file())
+        ):
             trainer.save_checkpoint(trainer.best_path, weights_only=True)
 
     def on_validation_start(self, trainer: Any, task: Any) -> None:
@@ -134,25 +153,43 @@ class Last(Checkpoint):
             torch.distributed.all_reduce(fewest, torch.distributed.ReduceOp.MIN)
             self.common = int(fewest)
 
-    def on_validation_batch_start(self, trainer: Any, task: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def on_validation_batch_start(
+        self, trainer: Any, task: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
         """Breaks a validation off when a signal asks for it."""
         if not trainer.fitting or trainer.sanity_checking:
             return
         if trainer.world_size == 1 or (dataloader_idx == 0 and batch_idx < self.common):
-            self.signum = self.signum or self.agreement.reached(trainer, self.signals.received, False)[0]
+            self.signum = (
+                self.signum or self.agreement.reached(trainer, self.signals.received, False)[0]
+            )
         if self.signum and not _half(trainer):
             raise StopIteration  # which the loop takes for the end of the data
-        seed(trainer.strategy.root_device.type, run_seed(), VALIDATION, trainer.global_step, batch_idx, trainer.global_rank)
+        seed(
+            trainer.strategy.root_device.type,
+            run_seed(),
+            VALIDATION,
+            trainer.global_step,
+            batch_idx,
+            trainer.global_rank,
+        )
 
     def on_validation_epoch_end(self, trainer: Any, task: Any) -> None:
         """Saves and stops instead of measuring a validation that was broken off."""
-        if trainer.fitting and not trainer.sanity_checking and (signum := self._any(trainer)) and not _half(trainer):
+        if (
+            trainer.fitting
+            and not trainer.sanity_checking
+            and (signum := self._any(trainer))
+            and not _half(trainer)
+        ):
             if not trainer.should_stop:
                 self.broken_off = True
                 self.save(trainer)
             self._stop(trainer, signum)
 
-    def on_test_batch_start(self, trainer: Any, task: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def on_test_batch_start(
+        self, trainer: Any, task: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
         """Breaks off the test at the end of a fit when a signal asks for it."""
         if trainer.fitting and self.signals.received:
             raise StopIteration
@@ -183,16 +220,26 @@ class Last(Checkpoint):
     def _stop(self, trainer: Any, signum: int) -> None:
         # the launcher of Lightning kills all processes when one of those it started exits with another status than 0
         launcher = trainer.strategy.launcher
-        own = isinstance(launcher, _SubprocessScriptLauncher) and not launcher.cluster_environment.creates_processes_externally
+        own = (
+            isinstance(launcher, _SubprocessScriptLauncher)
+            and not launcher.cluster_environment.creates_processes_externally
+        )
         name, place = signal.Signals(signum).name, shlex.quote(runs.short(trainer.folder))
-        log.info("stopped by %s at step %s; to go on: python -m ftlight fit --resume %s", name, trainer.global_step, place)
-        raise Stopped(signum, 0 if own and trainer.local_rank > 0 else status(signum))
+        log.info(
+            "stopped by %s at step %s; to go on: python -m ftlight fit --resume %s",
+            name,
+            trainer.global_step,
+            place,
+        )
+        raise RunInterrupted(signum, 0 if own and trainer.local_rank > 0 else status(signum))
 
     # What
 
     def on_save_checkpoint(self, trainer: Any, task: Any, checkpoint: dict[str, Any]) -> None:
         """Adds what Lightning leaves out: the losses of the epoch so far, the length of metrics.csv, the number of epochs."""
-        losses = torch.stack(task.train_losses).float().cpu() if task.train_losses else torch.zeros(0)
+        losses = (
+            torch.stack(task.train_losses).float().cpu() if task.train_losses else torch.zeros(0)
+        )
         everyone: list[Any] = [losses]
         if trainer.world_size > 1:
             everyone = [None] * trainer.world_size
@@ -208,12 +255,23 @@ class Last(Checkpoint):
             "left": optim.batches_left(trainer),
         }
         loops = checkpoint["loops"]["fit_loop"]
-        if self.broken_off:  # Lightning then begins the validation, and does not train on the batch before it again
-            zero, begun = dict.fromkeys(("ready", "completed", "started", "processed"), 0), {"ready": 1, "started": 1}
-            loops["epoch_loop.val_loop.batch_progress"] = {"total": {**zero, **begun}, "current": zero, "is_last_batch": False}
+        if (
+            self.broken_off
+        ):  # Lightning then begins the validation, and does not train on the batch before it again
+            zero, begun = (
+                dict.fromkeys(("ready", "completed", "started", "processed"), 0),
+                {"ready": 1, "started": 1},
+            )
+            loops["epoch_loop.val_loop.batch_progress"] = {
+                "total": {**zero, **begun},
+                "current": zero,
+                "is_last_batch": False,
+            }
             self.broken_off = False
         batches = loops["epoch_loop.batch_progress"]
-        if batches["total"]["ready"] > batches["total"]["started"]:  # of a batch that will be fetched again
+        if (
+            batches["total"]["ready"] > batches["total"]["started"]
+        ):  # of a batch that will be fetched again
             batches["is_last_batch"] = False
 
     def on_load_checkpoint(self, trainer: Any, task: Any, checkpoint: dict[str, Any]) -> None:
@@ -237,31 +295,62 @@ class Last(Checkpoint):
         reached = 0 < optim.max_steps(trainer) <= checkpoint["global_step"]
         trainer.should_stop = waited or reached or state["ended"] == _limits(trainer)
         epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-        ended, step = trainer.should_stop or 0 < (trainer.max_epochs or 0) <= epochs, f"{checkpoint['global_step']:,}"
-        log.info("nothing is left to train after step %s" if ended else f"going on from step %s, epoch {epochs + 1}", step)
+        ended, step = (
+            trainer.should_stop or 0 < (trainer.max_epochs or 0) <= epochs,
+            f"{checkpoint['global_step']:,}",
+        )
+        log.info(
+            "nothing is left to train after step %s"
+            if ended
+            else f"going on from step %s, epoch {epochs + 1}",
+            step,
+        )
         if state["ended"] and state["left"] and not ended:
-            log.info("the run had ended within an epoch: the other %d batches of that are left out", state["left"])
+            log.info(
+                "the run had ended within an epoch: the other %d batches of that are left out",
+                state["left"],
+            )
         if state["processes"] != trainer.world_size:
             then, now = state["processes"], trainer.world_size
-            log.info("%d processes go on instead of %d: with the same rows in each step, but weights will not be bit-equal", now, then)
+            log.info(
+                "%d processes go on instead of %d: with the same rows in each step, but weights will not be bit-equal",
+                now,
+                then,
+            )
 
 
 def _limits(trainer: Any) -> list[Any]:
     """What ends a run: where it is the same, a run that has ended has nothing left to do."""
     timers = [c._duration for c in trainer.callbacks if isinstance(c, Timer)]
-    return [trainer.max_epochs, optim.max_steps(trainer), [c.patience for c in trainer.early_stopping_callbacks], timers]
+    return [
+        trainer.max_epochs,
+        optim.max_steps(trainer),
+        [c.patience for c in trainer.early_stopping_callbacks],
+        timers,
+    ]
 
 
 def _half(trainer: Any) -> bool:
     """Whether gradients of a step that is not complete wait: no checkpoint holds them."""
     loop = trainer.fit_loop.epoch_loop
-    return bool((loop.batch_idx + 1) % trainer.accumulate_grad_batches) and not loop.batch_progress.is_last_batch
+    return (
+        bool((loop.batch_idx + 1) % trainer.accumulate_grad_batches)
+        and not loop.batch_progress.is_last_batch
+    )
 
 
 def _check_place(trainer: Any, batches: dict[str, Any]) -> None:
     """Refuses a checkpoint that a callback made after the last batch of an epoch, and warns where data cannot go on in the middle."""
     done = batches["current"]
     if batches["is_last_batch"] and done["processed"] == done["completed"] + 1:
-        raise UserError("the checkpoint was made between the last batch of an epoch and its validation; take last.ckpt, or another")
-    if not isinstance(trainer.datamodule, DataModule) and 0 < done["completed"] and not batches["is_last_batch"]:
-        log.warning("the data are none of ftlight's, and begin the epoch anew: some rows are seen twice, and some may not be at all")
+        raise UserError(
+            "the checkpoint was made between the last batch of an epoch and its validation; take last.ckpt, or another"
+        )
+    if (
+        not isinstance(trainer.datamodule, DataModule)
+        and 0 < done["completed"]
+        and not batches["is_last_batch"]
+    ):
+        log.warning(
+            "the data are none of ftlight's, and begin the epoch anew: some rows are seen twice, and some may not be at all"
+        )

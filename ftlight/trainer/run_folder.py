@@ -22,7 +22,7 @@ from ftlight.run.predictions import write_predictions
 from ftlight.task import EvaluationResult, Task
 from ftlight.trainer import summary
 from ftlight.training import optim
-from ftlight.training.signals import AGAIN, Stopped
+from ftlight.training.signals import EXIT_REQUEUE, RunInterrupted
 from ftlight.utils import atomic
 from ftlight.utils.atomic import read_json, write_json
 from ftlight.utils.errors import UserError
@@ -65,21 +65,31 @@ class RunFolder(Callback):
         self.begun = True
         if trainer.wandb_project and trainer.is_global_zero:
             known = begun.get("wandb", {}).get("id")
-            tracker = loggers.start(trainer.wandb_project, trainer.folder, trainer.config, pl_module.labels, known)
-            runs.update(trainer.folder, wandb={"project": trainer.wandb_project, "id": tracker.experiment.id})
+            tracker = loggers.start(
+                trainer.wandb_project, trainer.folder, trainer.config, pl_module.labels, known
+            )
+            runs.update(
+                trainer.folder,
+                wandb={"project": trainer.wandb_project, "id": tracker.experiment.id},
+            )
             trainer.loggers = [*trainer.loggers, tracker]
 
     def _open(self, trainer: Any) -> Path:
         """Makes the folder, or takes up the one that is to be gone on with, for this process alone."""
         folder = runs.make(trainer.given_run, trainer.run_name, trainer.resume)
         trainer.lock = runs.lock(folder)
-        atomic.sweep(folder)
-        atomic.sweep(folder / "checkpoints")
+        atomic.remove_stale(folder)
+        atomic.remove_stale(folder / "checkpoints")
         data, begun = trainer.datamodule, read_json(folder / "run.json")
-        then, now = begun.get("data_sha256", {}), data.digests if isinstance(data, DataModule) else {}
+        then, now = (
+            begun.get("data_sha256", {}),
+            data.digests if isinstance(data, DataModule) else {},
+        )
         for split in ("train", "validation"):
             if split in now and then.get(split, now[split]) != now[split]:
-                raise UserError(f"data.{split} was changed since {runs.short(folder)} began; go on with it as it was, or start anew")
+                raise UserError(
+                    f"data.{split} was changed since {runs.short(folder)} began; go on with it as it was, or start anew"
+                )
         return folder
 
     def _record(self, trainer: Any, task: Any, begun: Mapping[str, Any]) -> None:
@@ -88,29 +98,42 @@ class RunFolder(Callback):
             for line in runs.write_config(folder, trainer.config_yaml):
                 log.info("%s", line)
         if not trainer.goes_on:
-            (folder / "metrics.csv").unlink(missing_ok=True)  # of a run that was ended before it had a checkpoint
+            (folder / "metrics.csv").unlink(
+                missing_ok=True
+            )  # of a run that was ended before it had a checkpoint
         digests = data.digests if isinstance(data, DataModule) else {}
         seed = os.environ.get("PL_GLOBAL_SEED")
-        facts = {**runs.facts(int(seed) if seed else None, digests), "backbone": task.backbone}
+        facts = {**runs.provenance(int(seed) if seed else None, digests), "backbone": task.backbone}
         if trainer.resumes_from is not None:
             facts["began_from"] = str(Path(trainer.resumes_from).absolute())
         if begun:
             for name in (n for n, v in facts["versions"].items() if begun["versions"].get(n) != v):
                 was, now = begun["versions"].get(name), facts["versions"][name]
-                log.info("the run began with %s %s and goes on with %s: weights may not be bit-equal", name, was, now)
-            again = {"command": facts["command"], "started": facts["started"], "versions": facts["versions"]}
+                log.info(
+                    "the run began with %s %s and goes on with %s: weights may not be bit-equal",
+                    name,
+                    was,
+                    now,
+                )
+            again = {
+                "command": facts["command"],
+                "started": facts["started"],
+                "versions": facts["versions"],
+            }
             facts = {**begun, "status": "running", "resumed": [*begun.get("resumed", []), again]}
         write_json(folder / "run.json", facts)
         if isinstance(data, DataModule):
             kind = {} if data.kind is None else {"kind": data.kind}
             write_json(folder / "labels.json", {**kind, "labels": task.labels})
             loading.save_description(task.backbone, folder / "backbone")
-            data.keep(folder)
+            data.save_state(folder)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Sets the number of epochs where none was given, and shows what is about to be done."""
         if trainer.auto_epochs:
-            trainer.fit_loop.max_epochs = min(max(EPOCHS[0], round(STEPS / optim.steps_per_epoch(trainer))), EPOCHS[1])
+            trainer.fit_loop.max_epochs = min(
+                max(EPOCHS[0], round(STEPS / optim.steps_per_epoch(trainer))), EPOCHS[1]
+            )
         schedule = callback.of(trainer)
         schedule.count(trainer)
         if trainer.is_global_zero:
@@ -129,7 +152,9 @@ class RunFolder(Callback):
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Logs the confusion matrix to W&B."""
-        loggers.confusion(trainer.loggers, "val", pl_module.evidence["val"].confusion, pl_module.labels)
+        loggers.confusion(
+            trainer.loggers, "val", pl_module.evidence["val"].confusion, pl_module.labels
+        )
 
     def on_test_end(self, trainer: Any, pl_module: Any) -> None:
         """Writes the test's metrics and predictions."""
@@ -141,11 +166,11 @@ class RunFolder(Callback):
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Notes how the run ended."""
         if trainer.is_global_zero and self.begun and trainer.fitting:
-            asked = isinstance(exception, (KeyboardInterrupt, Stopped))
+            asked = isinstance(exception, (KeyboardInterrupt, RunInterrupted))
             with contextlib.suppress(OSError):  # the disk may be what failed
                 runs.update(trainer.folder, status="stopped" if asked else "failed")
-            code = exception.code if isinstance(exception, Stopped) else 1
-            loggers.finish(trainer.loggers, code, preempted=code == AGAIN)  # type: ignore[arg-type]
+            code = exception.code if isinstance(exception, RunInterrupted) else 1
+            loggers.finish(trainer.loggers, code, preempted=code == EXIT_REQUEUE)  # type: ignore[arg-type]
 
 
 def _check_shares(trainer: Any) -> None:
@@ -180,7 +205,9 @@ def _agree(trainer: L.Trainer, make: Callable[[], str]) -> str:
 def _write_test(trainer: Any, task: Task, evidence: EvaluationResult) -> None:
     data = trainer.datamodule
     facts = read_json(trainer.folder / "run.json")
-    known = not isinstance(data, DataModule) or facts.get("data_sha256", {}).get("test") == data.digests.get("test")
+    known = not isinstance(data, DataModule) or facts.get("data_sha256", {}).get(
+        "test"
+    ) == data.digests.get("test")
     mixed = trainer.wise if trainer.ckpt_path is None else {}
     checkpoint = mixed.get("checkpoint") or Path(str(trainer.ckpt_path or "best")).stem
     stem = "-".join(
@@ -192,16 +219,26 @@ def _write_test(trainer: Any, task: Task, evidence: EvaluationResult) -> None:
         ]
     )
     scores = {f"test/{k}": v for k, v in evidence.values.items()}
-    bounds = {f"test/{k}_{end}": v for k, ends in evidence.intervals.items() for end, v in zip(("low", "high"), ends, strict=True)}
+    bounds = {
+        f"test/{k}_{end}": v
+        for k, ends in evidence.intervals.items()
+        for end, v in zip(("low", "high"), ends, strict=True)
+    }
     how = {"wise": mixed} if mixed else {}
-    write_json(trainer.folder / f"{stem}_metrics.json", {**scores, **bounds, "test/rows": evidence.rows, **how})
+    write_json(
+        trainer.folder / f"{stem}_metrics.json",
+        {**scores, **bounds, "test/rows": evidence.rows, **how},
+    )
     if not isinstance(data, DataModule) or evidence.outputs is None or evidence.numbers is None:
         return
     raw = list(data.rows("test", evidence.numbers.tolist()))
     columns = [c for c in raw[0] if not c.startswith("__") and any(row[c] for row in raw)]
     rows: list[Mapping[str, Any]] = [{c: row[c] for c in columns} for row in raw]
-    decoded = task.decode(evidence.outputs, raw)
+    decoded = task.postprocess(evidence.outputs, raw)
     write_predictions(trainer.folder / f"{stem}_predictions.csv", rows, decoded, spread=False)
     if data.log_text:
-        made = [[*row.values(), d["prediction"], d["score"]] for row, d in zip(rows, decoded, strict=True)]
+        made = [
+            [*row.values(), d["prediction"], d["score"]]
+            for row, d in zip(rows, decoded, strict=True)
+        ]
         loggers.texts(trainer.loggers, [*columns, "prediction", "score"], made)

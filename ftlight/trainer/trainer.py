@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer, WeightAveraging
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    ModelCheckpoint,
+    Timer,
+    WeightAveraging,
+)
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
@@ -89,8 +95,13 @@ class Trainer(L.Trainer):
         enable_checkpointing: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        screen.quiet()
-        self.run_name, self.wandb_project, self.test_after_fit, self.patience = name, wandb, test, patience
+        screen.silence_libraries()
+        self.run_name, self.wandb_project, self.test_after_fit, self.patience = (
+            name,
+            wandb,
+            test,
+            patience,
+        )
         self.given_run, self.resume, self.saves = run, resume, enable_checkpointing is not False
         self.save_every, self.unsaved, self.steps_limit = save_every, unsaved, max_steps
         interval(save_every)
@@ -112,7 +123,9 @@ class Trainer(L.Trainer):
         extra = plugins if isinstance(plugins, list) else [plugins] if plugins else []
         for key, value in {"num_sanity_val_steps": 0, "enable_model_summary": False}.items():
             kwargs[key] = value if kwargs.get(key) is None else kwargs[key]
-        kwargs["use_distributed_sampler"] = False  # the data module's own samplers neither pad nor repeat
+        kwargs["use_distributed_sampler"] = (
+            False  # the data module's own samplers neither pad nor repeat
+        )
         super().__init__(
             max_epochs=-1 if max_epochs is None else max_epochs,  # -1 until the data are known
             # not max_steps: Lightning restarts a run with such a limit in other ways, some of which count an epoch twice
@@ -122,9 +135,15 @@ class Trainer(L.Trainer):
             gradient_clip_val=gradient_clip_val,
             logger=logger or False,
             callbacks=[RunFolder(), *given, *([Report()] if enable_progress_bar else [])],
-            plugins=[*extra, *([precisions.BF16Master()] if master else []), *([] if _sharded(strategy) else [self.files])],
+            plugins=[
+                *extra,
+                *([precisions.BF16Master()] if master else []),
+                *([] if _sharded(strategy) else [self.files]),
+            ],
             enable_progress_bar=False,  # Report is ours
-            enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in given),  # ours come with fit
+            enable_checkpointing=any(
+                isinstance(c, ModelCheckpoint) for c in given
+            ),  # ours come with fit
             **kwargs,
         )
         self._signal_connector: Signals = Signals(self)
@@ -163,12 +182,22 @@ class Trainer(L.Trainer):
             ckpt_path = self._newest(home, ckpt_path)
         self.resumes_from = ckpt_path
         self._signal_connector.received = 0
-        validates = datamodule.has("validation") if isinstance(datamodule, DataModule) else val_dataloaders is not None
+        validates = (
+            datamodule.has("validation")
+            if isinstance(datamodule, DataModule)
+            else val_dataloaders is not None
+        )
         self._add_callbacks(model, validates)
         self.fitting = True
         try:
-            super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
-            if self.test_after_fit and isinstance(datamodule, DataModule) and datamodule.has("test"):
+            super().fit(
+                model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only
+            )
+            if (
+                self.test_after_fit
+                and isinstance(datamodule, DataModule)
+                and datamodule.has("test")
+            ):
                 self.test(model, datamodule=datamodule, ckpt_path=self.best_path, verbose=False)
             if self.is_global_zero and self.folder is not None:
                 self._close(model)
@@ -187,18 +216,32 @@ class Trainer(L.Trainer):
     @property
     def goes_on(self) -> bool:
         """Whether this run goes on from a checkpoint of its own."""
-        return self.resume and self.resumes_from is not None and self.folder is not None and _of_run(self.resumes_from, self.folder)
+        return (
+            self.resume
+            and self.resumes_from is not None
+            and self.folder is not None
+            and _of_run(self.resumes_from, self.folder)
+        )
 
     def _done(self, home: Path) -> bool:
         """Whether a run has ended, and this config asks no more of it; says so."""
         record = home / "config.yaml"
-        same = bool(self.config_yaml) and record.is_file() and record.read_text(encoding="utf-8") == self.config_yaml
+        same = (
+            bool(self.config_yaml)
+            and record.is_file()
+            and record.read_text(encoding="utf-8") == self.config_yaml
+        )
         done = same and read_json(home / "run.json").get("status") == "done"
         if done:
-            log.info("%s is done; nothing is left to do (for more raise trainer.max_epochs, max_steps or patience)", run.short(home))
+            log.info(
+                "%s is done; nothing is left to do (for more raise trainer.max_epochs, max_steps or patience)",
+                run.short(home),
+            )
         return done
 
-    def save_checkpoint(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> bool:  # type: ignore[override]
+    def save_checkpoint(
+        self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None
+    ) -> bool:  # type: ignore[override]
         """Writes a checkpoint, if it can. Returns whether it did.
 
         Args:
@@ -210,11 +253,17 @@ class Trainer(L.Trainer):
             UserError: it cannot be written, and ``unsaved`` is stop.
         """
         made = self._checkpoint_connector.dump_checkpoint(weights_only)
-        averages = [c for c in self.callbacks if isinstance(c, WeightAveraging) and c._average_model is not None]  # type: ignore[attr-defined]
+        averages = [
+            c
+            for c in self.callbacks
+            if isinstance(c, WeightAveraging) and c._average_model is not None
+        ]  # type: ignore[attr-defined]
         if weights_only and averages:  # what is validated is what is kept
             averages[0].on_save_checkpoint(self, self.lightning_module, made)
             self.lightning_module.on_save_checkpoint(made)
-            made = {k: v for k, v in made.items() if k not in ("current_model_state", "averaging_state")}
+            made = {
+                k: v for k, v in made.items() if k not in ("current_model_state", "averaging_state")
+            }
         self.strategy.save_checkpoint(made, filepath, storage_options=storage_options)
         problem = self.strategy.broadcast(self.files.problem)
         if problem and self.unsaved == "stop":
@@ -243,7 +292,14 @@ class Trainer(L.Trainer):
         if self.is_global_zero:
             screen.table(summary.interpolated(self.wise, model))
 
-    def export(self, model: Task, datamodule: DataModule, ckpt_path: str, out: str | None = None, wise: str = "") -> Path:
+    def export(
+        self,
+        model: Task,
+        datamodule: DataModule,
+        ckpt_path: str,
+        out: str | None = None,
+        wise: str = "",
+    ) -> Path:
         """Writes the fine-tuned model as a folder that stock libraries load with the same scores.
 
         Args:
@@ -258,21 +314,34 @@ class Trainer(L.Trainer):
         if wise:
             self.interpolate(model, datamodule, ckpt_path, wise)
         else:
-            model.restore(ckpt_path)
-            model.plain()
-        facts, scores = (read_json(home / name) for name in ("run.json", f"test{'-wise' if wise else ''}_metrics.json"))
+            model.load_weights(ckpt_path)
+            model.merge_adapters()
+        facts, scores = (
+            read_json(home / name)
+            for name in ("run.json", f"test{'-wise' if wise else ''}_metrics.json")
+        )
         if wise and scores.get("wise", {}).get("share") != self.wise["share"]:
             scores = {}  # of another mix
-        model.fed_by = datamodule
+        model.datamodule = datamodule
         how = model.cpu().eval().export(folder, datamodule)
-        (folder / "README.md").write_text(card(facts, model, how, scores, self.wise.get("share")), encoding="utf-8")
+        (folder / "README.md").write_text(
+            card(facts, model, how, scores, self.wise.get("share")), encoding="utf-8"
+        )
         return folder
 
     def _add_callbacks(self, model: Task, validates: bool) -> None:
         callbacks: list[Callback] = self.callbacks  # type: ignore[attr-defined]
         if validates and self.patience and not any(isinstance(c, EarlyStopping) for c in callbacks):
             # not strict: a run may end, by max_steps say, before it validates
-            callbacks.append(EarlyStopping(model.monitor, mode=model.mode, patience=self.patience, check_finite=False, strict=False))
+            callbacks.append(
+                EarlyStopping(
+                    model.monitor,
+                    mode=model.mode,
+                    patience=self.patience,
+                    check_finite=False,
+                    strict=False,
+                )
+            )
         if self.saves and self.last is None:
             if validates:
                 self.best = Best(model.monitor, model.mode)
@@ -290,7 +359,13 @@ class Trainer(L.Trainer):
         assert self.folder is not None
         score = self.best.score if self.best else None
         scores = {} if score is None else {model.monitor: score}
-        run.update(self.folder, status="done", epochs=self.current_epoch, steps=self.global_step, best=scores)
+        run.update(
+            self.folder,
+            status="done",
+            epochs=self.current_epoch,
+            steps=self.global_step,
+            best=scores,
+        )
         screen.table(summary.closing(model, self.folder))
         tracking.finish(self.loggers)
 
@@ -302,4 +377,8 @@ def _of_run(path: str, folder: Path) -> bool:
 
 def _sharded(strategy: Any) -> bool:
     """Whether a strategy saves its own shards."""
-    return isinstance(strategy, str) and strategy != "fsdp2" and strategy.startswith(("fsdp", "deepspeed", "model_parallel"))
+    return (
+        isinstance(strategy, str)
+        and strategy != "fsdp2"
+        and strategy.startswith(("fsdp", "deepspeed", "model_parallel"))
+    )

@@ -29,7 +29,9 @@ def share(value: str) -> float | None:
     except ValueError:
         found = -1.0
     if found is not None and not 0 <= found <= 1:
-        raise UserError(f"--wise {value}: expected auto, or the share of the fine-tuned weights from 0 to 1")
+        raise UserError(
+            f"--wise {value}: expected auto, or the share of the fine-tuned weights from 0 to 1"
+        )
     return found
 
 
@@ -44,7 +46,10 @@ def mix(start: Mapping[str, Tensor], end: Mapping[str, Tensor], part: float) -> 
     >>> mix({"w": torch.tensor([0.0, 2.0])}, {"w": torch.tensor([1.0, 4.0]), "head": torch.tensor(3.0)}, 0.5)
     {'w': tensor([0.5000, 3.0000]), 'head': tensor(3.)}
     """
-    return {n: torch.lerp(start[n].float(), v.float(), part).to(v.dtype) if n in start else v for n, v in end.items()}
+    return {
+        n: torch.lerp(start[n].float(), v.float(), part).to(v.dtype) if n in start else v
+        for n, v in end.items()
+    }
 
 
 def ends(task: Task, checkpoint: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -55,10 +60,12 @@ def ends(task: Task, checkpoint: str) -> tuple[dict[str, Tensor], dict[str, Tens
     start = {n: v.detach().clone() for n, v in task.state_dict().items() if v.is_floating_point()}
     if task.peft is not None:
         start = plain_names(start, task.fixed)
-    task.restore(checkpoint)
-    task.plain()
+    task.load_weights(checkpoint)
+    task.merge_adapters()
     new = {f"model.{n}" for n in layer_groups(task.model).get("head", ())}
-    return {n: v for n, v in start.items() if n not in new}, {n: v.detach().clone() for n, v in task.state_dict().items()}
+    return {n: v for n, v in start.items() if n not in new}, {
+        n: v.detach().clone() for n, v in task.state_dict().items()
+    }
 
 
 def apply(task: Task, checkpoint: str, value: str, measure: Callable[[], float]) -> dict[str, Any]:
@@ -74,7 +81,9 @@ def apply(task: Task, checkpoint: str, value: str, measure: Callable[[], float])
         The share, the checkpoint, and where the share was chosen the value of each.
     """
     if not task.pretrained:
-        raise UserError(f"--wise {value}: the run did not start from pre-trained weights (model.pretrained: false)")
+        raise UserError(
+            f"--wise {value}: the run did not start from pre-trained weights (model.pretrained: false)"
+        )
     part, scores = share(value), dict[float, float]()
     start, end = ends(task, checkpoint)
     if part is None:
@@ -82,7 +91,9 @@ def apply(task: Task, checkpoint: str, value: str, measure: Callable[[], float])
             task.load_state_dict(mix(start, end, candidate))
             scores[candidate] = measure()
         sign = 1 if task.mode == "max" else -1
-        part = max(GRID, key=lambda p: (sign * scores[p] if math.isfinite(scores[p]) else -math.inf, p))  # of equal ones the most tuned
+        part = max(
+            GRID, key=lambda p: (sign * scores[p] if math.isfinite(scores[p]) else -math.inf, p)
+        )  # of equal ones the most tuned
     task.load_state_dict(mix(start, end, part))
     if scores and part != GRID[-1]:
         measure()  # what a task learns of a validation, such as a threshold, is that of the chosen weights

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from ftlight.utils.atomic import replacing
+from ftlight.utils.atomic import atomic_write
 from ftlight.utils.errors import UserError, first_line, holds_code
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,9 @@ def size(data: Any) -> int:
 def _fault(path: Path, changed: int, bytes_: int) -> str:
     try:
         with zipfile.ZipFile(path) as file:
-            damaged = file.testzip()  # torch.save stores a CRC-32 with every tensor; torch.load does not look at it
+            damaged = (
+                file.testzip()
+            )  # torch.save stores a CRC-32 with every tensor; torch.load does not look at it
     except Exception as error:  # whatever a reader of broken bytes does
         return f"it is not whole ({error})"
     return f"its part {damaged} is not what was written" if damaged else ""
@@ -75,7 +77,9 @@ def newest(folder: Path) -> Path | None:
                 return path
             damaged.append(f"{path} is damaged: {why}")
     if damaged:
-        raise UserError(f"{'; '.join(damaged)}; no other is left to go on from: give another --run DIR to start anew")
+        raise UserError(
+            f"{'; '.join(damaged)}; no other is left to go on from: give another --run DIR to start anew"
+        )
     return None
 
 
@@ -106,7 +110,11 @@ def _reason(error: BaseException) -> str:
     """Why a file could not be written; torch's writer says only that it stands at another place than it thinks."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    return "the disk is full, or files may not grow so large" if "unexpected pos" in str(error) else first_line(error)
+    return (
+        "the disk is full, or files may not grow so large"
+        if "unexpected pos" in str(error)
+        else first_line(error)
+    )
 
 
 class CheckpointIO(TorchCheckpointIO):
@@ -118,7 +126,9 @@ class CheckpointIO(TorchCheckpointIO):
 
     problem = ""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
         """Writes a checkpoint; last.ckpt takes the place of one that is kept as previous.ckpt."""
         path, self.problem = Path(path), ""
         before = path.with_name(PREVIOUS) if path.name == LAST else None
@@ -127,7 +137,7 @@ class CheckpointIO(TorchCheckpointIO):
             missing = self._room(path, size(checkpoint))
             if missing > 0:
                 raise OSError(f"{missing / 1e6:,.1f} MB are missing on the disk")
-            with replacing(path, before) as file:
+            with atomic_write(path, before) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:  # torch's writer knows only the latter
             there = path.exists() or (before is not None and before.exists())
@@ -144,7 +154,10 @@ class CheckpointIO(TorchCheckpointIO):
         return needed - free
 
     def load_checkpoint(
-        self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
+        self,
+        path: Any,
+        map_location: Callable[..., Any] | None = None,
+        weights_only: bool | None = True,
     ) -> dict[str, Any]:
         """Reads a checkpoint; nothing is unpickled.
 

@@ -34,7 +34,10 @@ class FSDP2(ModelParallelStrategy):
 
     def setup_environment(self) -> None:
         """Starts the processes; each holds a share of the weights."""
-        self._data_parallel_size, self._tensor_parallel_size = self.num_nodes * self.num_processes, 1
+        self._data_parallel_size, self._tensor_parallel_size = (
+            self.num_nodes * self.num_processes,
+            1,
+        )
         super().setup_environment()
         self._gather()  # a task that was fitted is tested now, and may look at its model first
 
@@ -43,7 +46,9 @@ class FSDP2(ModelParallelStrategy):
         self._release()
         super().setup(trainer)
 
-    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = True) -> dict[str, Any]:
+    def load_checkpoint(
+        self, checkpoint_path: Any, weights_only: bool | None = True
+    ) -> dict[str, Any]:
         """Reads a checkpoint; each process takes its share of it later."""
         return self.checkpoint_io.load_checkpoint(checkpoint_path, weights_only=True)
 
@@ -57,7 +62,10 @@ class FSDP2(ModelParallelStrategy):
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """The optimizer's state with whole tensors; of use on the first process only."""
         state = optimizer.state_dict()
-        whole = {i: {k: self._whole(v) for k, v in values.items()} for i, values in state["state"].items()}
+        whole = {
+            i: {k: self._whole(v) for k, v in values.items()}
+            for i, values in state["state"].items()
+        }
         return {**state, "state": whole}
 
     def _whole(self, value: Any) -> Any:
@@ -69,7 +77,10 @@ class FSDP2(ModelParallelStrategy):
         """Takes this process's share of the optimizer's state."""
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            parts = {i: {k: _share(v, parameters[i]) for k, v in values.items()} for i, values in state["state"].items()}
+            parts = {
+                i: {k: _share(v, parameters[i]) for k, v in values.items()}
+                for i, values in state["state"].items()
+            }
             optimizer.load_state_dict({**state, "state": parts})
 
     def _gather(self) -> None:
@@ -100,9 +111,15 @@ def _parts(task: nn.Module) -> list[Any]:
 
 def _share(value: Any, parameter: Tensor) -> Any:
     """This process's share of a whole tensor, as that of a parameter."""
-    if not isinstance(parameter, DTensor) or not isinstance(value, Tensor) or value.shape != parameter.shape:
+    if (
+        not isinstance(parameter, DTensor)
+        or not isinstance(value, Tensor)
+        or value.shape != parameter.shape
+    ):
         return value
-    return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None)
+    return distribute_tensor(
+        value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
+    )
 
 
 def shard(task: Any) -> None:
@@ -124,7 +141,9 @@ def shard(task: Any) -> None:
             fully_shard(base.get_submodule(name), mesh=mesh, reshard_after_forward=True)
         fully_shard(task, mesh=mesh, reshard_after_forward=False)
     except ValueError as error:
-        raise UserError(f"trainer.strategy: fsdp2 cannot divide {task.backbone}: {' '.join(str(error).split())}") from error
+        raise UserError(
+            f"trainer.strategy: fsdp2 cannot divide {task.backbone}: {' '.join(str(error).split())}"
+        ) from error
     register_fsdp_forward_method(task, "training_step")
 
 
@@ -134,14 +153,25 @@ def check(trainer: Any, task: Any) -> None:
     Raises:
         UserError: there are adapters, an average of the weights, tensor parallelism, or too few or many devices.
     """
-    nodes, started = trainer.num_nodes, TorchElasticEnvironment().world_size() if TorchElasticEnvironment.detect() else 0
+    nodes, started = (
+        trainer.num_nodes,
+        TorchElasticEnvironment().world_size() if TorchElasticEnvironment.detect() else 0,
+    )
     if started and started != trainer.num_devices * nodes:
-        raise UserError(f"trainer.devices: torchrun started {started} processes; add --trainer.devices {max(1, started // nodes)}")
+        raise UserError(
+            f"trainer.devices: torchrun started {started} processes; add --trainer.devices {max(1, started // nodes)}"
+        )
     if not isinstance(trainer.strategy, ModelParallelStrategy):
         return
     if not isinstance(trainer.strategy, FSDP2):
-        raise UserError("trainer.strategy: a task divides its layers for fsdp2 only, not for another ModelParallelStrategy")
+        raise UserError(
+            "trainer.strategy: a task divides its layers for fsdp2 only, not for another ModelParallelStrategy"
+        )
     if task.peft is not None:
-        raise UserError("trainer.strategy: fsdp2 takes no adapters (model.peft); use ddp, adapters are small")
+        raise UserError(
+            "trainer.strategy: fsdp2 takes no adapters (model.peft); use ddp, adapters are small"
+        )
     if any(isinstance(c, WeightAveraging) for c in trainer.callbacks):
-        raise UserError("trainer.strategy: fsdp2 keeps no average of the weights (EMAWeightAveraging); use ddp, or leave it out")
+        raise UserError(
+            "trainer.strategy: fsdp2 keeps no average of the weights (EMAWeightAveraging); use ddp, or leave it out"
+        )

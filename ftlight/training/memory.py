@@ -11,14 +11,26 @@ from torch import Tensor
 
 from ftlight.utils.errors import UserError
 
-SIGNS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory", "not enough memory")
+SIGNS = (
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "can't allocate memory",
+    "not enough memory",
+)
 SMALLER = ("batch_size", "tokens_per_batch", "max_length", "image_size")
-TRAINING = ("trainer.accumulate_grad_batches with a smaller batch", "trainer.precision: bf16-mixed", "model.peft: lora", "model.unfreeze")
+TRAINING = (
+    "trainer.accumulate_grad_batches with a smaller batch",
+    "trainer.precision: bf16-mixed",
+    "model.peft: lora",
+    "model.unfreeze",
+)
 
 
 def is_lack(error: BaseException) -> bool:
     """Whether an error says that there is no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and any(s in str(error) for s in SIGNS))
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(s in str(error) for s in SIGNS)
+    )
 
 
 def size(batch: Mapping[str, Any]) -> str:
@@ -30,11 +42,19 @@ def size(batch: Mapping[str, Any]) -> str:
     '8 images of 32 x 48 pixels'
     """
     inputs = batch.get("inputs", batch)
-    shapes = [tuple(v.shape) for v in inputs.values() if isinstance(v, Tensor)] if isinstance(inputs, Mapping) else []
+    shapes = (
+        [tuple(v.shape) for v in inputs.values() if isinstance(v, Tensor)]
+        if isinstance(inputs, Mapping)
+        else []
+    )
     shape = max(shapes, key=len, default=())
     if len(shape) == 4:
         return f"{shape[0]} images of {shape[2]} x {shape[3]} pixels"
-    return f"{shape[0]} rows x {shape[1]} tokens" if len(shape) == 2 else f"{len(batch.get('index', ()))} rows"
+    return (
+        f"{shape[0]} rows x {shape[1]} tokens"
+        if len(shape) == 2
+        else f"{len(batch.get('index', ()))} rows"
+    )
 
 
 def words(said: str, options: Sequence[str], trains: bool) -> str:
@@ -46,7 +66,10 @@ def words(said: str, options: Sequence[str], trains: bool) -> str:
         trains: whether it was in training.
     """
     smaller = [f"data.{o}" for o in SMALLER if o in options]
-    ways = [f"lower {' or '.join(smaller or ['the rows of a batch'])}", *(TRAINING if trains else ())]
+    ways = [
+        f"lower {' or '.join(smaller or ['the rows of a batch'])}",
+        *(TRAINING if trains else ()),
+    ]
     return f"not enough memory{said and f' for a batch of {said}'}; ways out: {', '.join(ways)}"
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from ftlight.utils.errors import UserError, listing
+from ftlight.utils.errors import UserError, join_limited
 
 log = logging.getLogger(__name__)
 Mode = Literal["stop", "skip"]
@@ -61,7 +61,9 @@ class Guard:
 
     def hold(self, step: int, optimizer: Any, norm: Tensor) -> None:
         """Keeps the optimizer from a step whose gradients have a norm that is not finite."""
-        whole = getattr(norm, "full_tensor", None)  # of a norm that is spread over processes, as the weights are
+        whole = getattr(
+            norm, "full_tensor", None
+        )  # of a norm that is spread over processes, as the weights are
         norm = norm.detach() if whole is None else whole().detach()
         self.norms[step] = norm
         optimizer = getattr(optimizer, "optimizer", optimizer)
@@ -79,7 +81,11 @@ class Guard:
         norms = dict(zip(self.norms, _numbers(list(self.norms.values())), strict=True))
         found = []
         for step in steps:
-            mine = [(loss, rows) for (s, rows, _), loss in zip(self.batches, losses, strict=True) if s == step]
+            mine = [
+                (loss, rows)
+                for (s, rows, _), loss in zip(self.batches, losses, strict=True)
+                if s == step
+            ]
             bad = [pair for pair in mine if not math.isfinite(pair[0])]
             if bad or not math.isfinite(norms.get(step, 0.0)):
                 loss, rows = (bad or mine[-1:] or [(math.nan, [])])[0]
@@ -93,17 +99,25 @@ class Guard:
         Raises:
             UserError: there are faults and the mode is stop, or too many in a row.
         """
-        agreed = all(step in self.norms for step, _, _ in self.batches)  # by the norm, which is that of all processes
+        agreed = all(
+            step in self.norms for step, _, _ in self.batches
+        )  # by the norm, which is that of all processes
         found, steps = self.faults()
-        if not (found if agreed else trainer.strategy.reduce_boolean_decision(bool(found), all=False)):
+        if not (
+            found if agreed else trainer.strategy.reduce_boolean_decision(bool(found), all=False)
+        ):
             self.in_a_row = 0 if steps else self.in_a_row
             return
         first = _first(found, trainer.world_size)
         said = words(first, named(data, first.rows))
         if self.mode == "stop":
-            raise UserError(f"{said}; the step was not taken. {WAYS}, or leave such steps out with model.nonfinite: skip")
+            raise UserError(
+                f"{said}; the step was not taken. {WAYS}, or leave such steps out with model.nonfinite: skip"
+            )
         if not self.left_out and trainer.is_global_zero:
-            log.warning("%s; this step is left out, and others like it (model.nonfinite: skip)", said)
+            log.warning(
+                "%s; this step is left out, and others like it (model.nonfinite: skip)", said
+            )
         self.left_out += len(found)
         self.in_a_row = self.in_a_row + len(found) if len(found) == steps else 0
         if self.in_a_row >= IN_A_ROW:
@@ -112,7 +126,10 @@ class Guard:
     def close(self) -> None:
         """Says how many steps were left out."""
         if self.left_out:
-            log.warning("%s optimizer steps were left out: their loss or gradient was not finite", f"{self.left_out:,}")
+            log.warning(
+                "%s optimizer steps were left out: their loss or gradient was not finite",
+                f"{self.left_out:,}",
+            )
 
 
 WAYS = "Look at these rows; lower model.lr, set trainer.precision: 32-true"
@@ -131,7 +148,9 @@ def _first(found: Sequence[Fault], processes: int) -> Fault:
 
         everyone = [None] * processes
         dist.all_gather_object(everyone, list(found))
-    return min((f for faults in everyone for f in faults), key=lambda f: (f.step, math.isfinite(f.loss)))
+    return min(
+        (f for faults in everyone for f in faults), key=lambda f: (f.step, math.isfinite(f.loss))
+    )
 
 
 def words(fault: Fault, rows: str) -> str:
@@ -151,14 +170,23 @@ def named(data: Any, rows: Sequence[int], most: int = 3) -> str:
     """Rows of the training data in words: their numbers, the file, and how the first ones begin."""
     if not rows:
         return "a batch whose rows are not known"
-    said = f"row{'s' if len(rows) > 1 else ''} {listing(map(str, rows))} of train"
+    said = f"row{'s' if len(rows) > 1 else ''} {join_limited(map(str, rows))} of train"
     shown = []
     with contextlib.suppress(Exception):  # the message matters more than what it quotes
         shown.append(str(data.files["train"] or ""))
         for row in data.rows("train", list(rows[:most])):
-            texts = [v for k, v in row.items() if isinstance(v, str) and v and not k.startswith("__")]
+            texts = [
+                v for k, v in row.items() if isinstance(v, str) and v and not k.startswith("__")
+            ]
             text = " ".join(texts[0].split()) if texts else ""
             place = f"line {row['__line__']}" if row.get("__line__") else ""
-            shown.append(" ".join(filter(None, [place, f'"{text[:EXCERPT]}{"…" * (len(text) > EXCERPT)}"' * bool(text)])))
+            shown.append(
+                " ".join(
+                    filter(
+                        None,
+                        [place, f'"{text[:EXCERPT]}{"…" * (len(text) > EXCERPT)}"' * bool(text)],
+                    )
+                )
+            )
     shown = [s for s in shown if s]
     return f"{said} ({'; '.join(shown)}{'; …' if len(rows) > most else ''})" if shown else said

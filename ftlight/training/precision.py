@@ -15,7 +15,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from ftlight.utils.errors import UserError
 
 NAME = "bf16-master"
-PIECE = 1 << 18  # numbers that AdamW works on at a time on a CPU: 5 MB with its state, which stay in the cache
+PIECE = (
+    1 << 18
+)  # numbers that AdamW works on at a time on a CPU: 5 MB with its state, which stay in the cache
 KEPT = ("master", "exp_avg", "exp_avg_sq")  # of the optimizer's state, beside the number of steps
 
 
@@ -52,14 +54,19 @@ class BF16Master(Precision):
             UserError: a task has made one that has not.
         """
         if not all(isinstance(o, MasterAdamW) for o in optimizers):
-            raise UserError(f"trainer.precision: {NAME} needs the optimizer of Task.configure_optimizers; use bf16-mixed with another")
+            raise UserError(
+                f"trainer.precision: {NAME} needs the optimizer of Task.configure_optimizers; use bf16-mixed with another"
+            )
         return super().connect(model, optimizers, lr_schedulers)
 
     def convert_input(self, data: Any) -> Any:
         """Casts the inputs of a batch, such as pixels, and leaves targets as they are."""
         if not isinstance(data, dict) or not isinstance(data.get("inputs"), dict):
             return data
-        cast = {k: v.bfloat16() if isinstance(v, Tensor) and v.dtype == torch.float32 else v for k, v in data["inputs"].items()}
+        cast = {
+            k: v.bfloat16() if isinstance(v, Tensor) and v.dtype == torch.float32 else v
+            for k, v in data["inputs"].items()
+        }
         return {**data, "inputs": cast}
 
 
@@ -73,9 +80,13 @@ def check(trainer: Any) -> None:
         return
     if not isinstance(trainer.strategy, DDPStrategy | SingleDeviceStrategy):
         name = type(trainer.strategy).__name__
-        raise UserError(f"trainer.precision: {NAME} does not go with {name}; use bf16-mixed, or trainer.strategy: ddp")
+        raise UserError(
+            f"trainer.precision: {NAME} does not go with {name}; use bf16-mixed, or trainer.strategy: ddp"
+        )
     if any(isinstance(c, WeightAveraging) for c in trainer.callbacks):
-        raise UserError(f"trainer.precision: an average of the weights would be rounded with {NAME}; use bf16-mixed")
+        raise UserError(
+            f"trainer.precision: an average of the weights would be rounded with {NAME}; use bf16-mixed"
+        )
 
 
 def check_state(checkpoint: dict[str, Any], trainer: Any) -> None:
@@ -85,9 +96,14 @@ def check_state(checkpoint: dict[str, Any], trainer: Any) -> None:
         UserError: one of run and checkpoint is in bf16-master, and the other is not.
     """
     states = [s for one in checkpoint.get("optimizer_states", ()) for s in one["state"].values()]
-    theirs, ours = any("master" in s for s in states), isinstance(trainer.precision_plugin, BF16Master)
+    theirs, ours = (
+        any("master" in s for s in states),
+        isinstance(trainer.precision_plugin, BF16Master),
+    )
     if states and theirs != ours:
-        raise UserError(f"trainer.precision: the run began {'with' if theirs else 'without'} {NAME}, and must go on so")
+        raise UserError(
+            f"trainer.precision: the run began {'with' if theirs else 'without'} {NAME}, and must go on so"
+        )
 
 
 class MasterAdamW(torch.optim.AdamW):
@@ -107,7 +123,9 @@ class MasterAdamW(torch.optim.AdamW):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        held: dict[str, Any] = {name: getattr(self, name, None) for name in ("grad_scale", "found_inf")}
+        held: dict[str, Any] = {
+            name: getattr(self, name, None) for name in ("grad_scale", "found_inf")
+        }
         for group in self.param_groups:
             trained = [p for p in group["params"] if p.grad is not None]
             steps = [self._state(p)["step"] for p in trained]
@@ -115,11 +133,28 @@ class MasterAdamW(torch.optim.AdamW):
                 continue
             torch._foreach_add_(steps, 1)
             first, second = group["betas"]
-            fixed: dict[str, Any] = {"beta1": first, "beta2": second, **{k: group[k] for k in ("lr", "weight_decay", "eps")}}
+            fixed: dict[str, Any] = {
+                "beta1": first,
+                "beta2": second,
+                **{k: group[k] for k in ("lr", "weight_decay", "eps")},
+            }
             for weights, grads, masters, means, squares, counts in self._portions(trained):
                 exact = [g.float() for g in grads]
-                torch._fused_adamw_(masters, exact, means, squares, [], counts, amsgrad=False, maximize=False, **fixed, **held)
-                rounded = [(w, m) for w, m in zip(weights, masters, strict=True) if w.dtype != m.dtype]
+                torch._fused_adamw_(
+                    masters,
+                    exact,
+                    means,
+                    squares,
+                    [],
+                    counts,
+                    amsgrad=False,
+                    maximize=False,
+                    **fixed,
+                    **held,
+                )
+                rounded = [
+                    (w, m) for w, m in zip(weights, masters, strict=True) if w.dtype != m.dtype
+                ]
                 if rounded:
                     torch._foreach_copy_([w for w, _ in rounded], [m for _, m in rounded])
             if held["found_inf"] is not None:
@@ -128,7 +163,10 @@ class MasterAdamW(torch.optim.AdamW):
 
     def _portions(self, trained: list[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
         """Weights, gradients, state and steps of a group: on a CPU a piece at a time, elsewhere all at once."""
-        whole = [(p.detach(), p.grad, *(self.state[p][k] for k in KEPT), self.state[p]["step"]) for p in trained]
+        whole = [
+            (p.detach(), p.grad, *(self.state[p][k] for k in KEPT), self.state[p]["step"])
+            for p in trained
+        ]
         if trained[0].device.type != "cpu":
             yield tuple(map(list, zip(*whole, strict=True)))
             return
@@ -143,7 +181,9 @@ class MasterAdamW(torch.optim.AdamW):
             state["step"] = torch.zeros((), device=parameter.device)
             same = parameter.dtype == torch.float32
             state["master"] = parameter.detach() if same else parameter.detach().float()
-            state["exp_avg"], state["exp_avg_sq"] = (torch.zeros_like(parameter, dtype=torch.float32) for _ in range(2))
+            state["exp_avg"], state["exp_avg_sq"] = (
+                torch.zeros_like(parameter, dtype=torch.float32) for _ in range(2)
+            )
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -153,7 +193,9 @@ class MasterAdamW(torch.optim.AdamW):
         own = (parameter for group in self.param_groups for parameter in group["params"])
         for index, parameter in zip(saved, own, strict=True):
             if index in state_dict["state"]:
-                state = {k: v.to(parameter.device).clone() for k, v in state_dict["state"][index].items()}
+                state = {
+                    k: v.to(parameter.device).clone() for k, v in state_dict["state"][index].items()
+                }
                 if parameter.dtype == torch.float32:
                     state["master"] = parameter.detach()
                 self.state[parameter] = state

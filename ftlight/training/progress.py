@@ -38,9 +38,18 @@ class Report(L.Callback):
             self.bar = Progress(*parts, TimeRemainingColumn(), console=console, transient=True)
             self.bar.start()
             total = optim.total_steps(trainer) or None
-            self.line = self.bar.add_task("", total=total, completed=trainer.global_step, epoch="", loss="", rate="")
+            self.line = self.bar.add_task(
+                "", total=total, completed=trainer.global_step, epoch="", loss="", rate=""
+            )
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
         """Counts rows; moves the bar a few times a second at most."""
         self.rows += len(batch["index"]) * trainer.world_size
         if self.bar is None or (batch_idx % 10 and batch_idx + 1 != trainer.num_training_batches):
@@ -48,7 +57,13 @@ class Report(L.Callback):
         rate = self.rows / max(1e-9, time.monotonic() - self.epoch_begun)
         loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
         epoch = _epoch(trainer)
-        self.bar.update(self.line, completed=trainer.global_step, epoch=epoch, loss=f"{float(loss):.4f}", rate=f"{rate:.0f}")
+        self.bar.update(
+            self.line,
+            completed=trainer.global_step,
+            epoch=epoch,
+            loss=f"{float(loss):.4f}",
+            rate=f"{rate:.0f}",
+        )
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Counts anew."""
@@ -67,9 +82,16 @@ class Report(L.Callback):
         values = trainer.callback_metrics  # on every rank: it may sync what a user logs
         if not trainer.is_global_zero:
             return
-        now, steps, total = time.monotonic(), trainer.global_step - self.first_step, optim.total_steps(trainer)
-        shown = dict.fromkeys(["val/loss", pl_module.monitor, f"val/{pl_module.score}"])
-        parts = [f"train/loss {number(float(pl_module.train_loss))}", *(f"{k} {number(float(values[k]))}" for k in shown if k in values)]
+        now, steps, total = (
+            time.monotonic(),
+            trainer.global_step - self.first_step,
+            optim.total_steps(trainer),
+        )
+        shown = dict.fromkeys(["val/loss", pl_module.monitor, f"val/{pl_module.primary_metric}"])
+        parts = [
+            f"train/loss {number(float(pl_module.train_loss))}",
+            *(f"{k} {number(float(values[k]))}" for k in shown if k in values),
+        ]
         left = (now - self.begun) / max(1, steps) * max(0, total - trainer.global_step)
         rate = self.rows / max(1e-9, now - self.epoch_begun - self.paused)
         to_go = f"  {clock(left)} left" if total else ""
@@ -79,7 +101,9 @@ class Report(L.Callback):
         """Takes the bar away."""
         self._stop()
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
         """Takes the bar away."""
         self._stop()
 

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 
-SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
-AGAIN = 75  # EX_TEMPFAIL: what a job's script requeues on
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)
+]
+EXIT_REQUEUE = 75  # EX_TEMPFAIL: what a job's script requeues on
 TWICE = 1.0  # seconds in which a second signal is the same one, sent by a launcher and to its group
 
 
@@ -22,10 +24,10 @@ def status(signum: int) -> int:
     >>> status(signal.SIGINT), status(signal.SIGTERM)
     (130, 75)
     """
-    return 128 + signum if signum == signal.SIGINT else AGAIN
+    return 128 + signum if signum == signal.SIGINT else EXIT_REQUEUE
 
 
-class Stopped(SystemExit):
+class RunInterrupted(SystemExit):
     """Ends a run that was asked to stop, after its state was saved; the process exits with :func:`status`."""
 
     def __init__(self, signum: int, code: int) -> None:
@@ -49,7 +51,9 @@ class Signals(_SignalConnector):
             self.teardown()
             before = {s: signal.getsignal(s) for s in SIGNALS}
             # one that was ignored stays so: Ctrl-C is by a job in the background
-            self._original_handlers = {s: handler for s, handler in before.items() if handler is not signal.SIG_IGN}
+            self._original_handlers = {
+                s: handler for s, handler in before.items() if handler is not signal.SIG_IGN
+            }
             for signum in self._original_handlers:
                 signal.signal(signum, self._note)
 
@@ -58,7 +62,10 @@ class Signals(_SignalConnector):
         if not self.received:
             self.received, self.at = signum, now
             if self.trainer.is_global_zero:
-                os.write(2, b"\nstopping: the run is saved after this step (once more: it stops at once)\n")
+                os.write(
+                    2,
+                    b"\nstopping: the run is saved after this step (once more: it stops at once)\n",
+                )
         elif now - self.at > TWICE:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
@@ -87,8 +94,16 @@ class Agreement:
         if self.count < self.every:
             return 0, False
         now = time.monotonic()
-        pace = torch.tensor([signum, due, (now - self.asked) / self.count], dtype=torch.float, device=trainer.strategy.root_device)
+        pace = torch.tensor(
+            [signum, due, (now - self.asked) / self.count],
+            dtype=torch.float,
+            device=trainer.strategy.root_device,
+        )
         torch.distributed.all_reduce(pace, torch.distributed.ReduceOp.MAX)
         highest, anyone, seconds = pace.tolist()
-        self.every, self.count, self.asked = int(min(max(1.0 / max(seconds, 1e-9), 1), 1000)), 0, now
+        self.every, self.count, self.asked = (
+            int(min(max(1.0 / max(seconds, 1e-9), 1), 1000)),
+            0,
+            now,
+        )
         return int(highest), bool(anyone)

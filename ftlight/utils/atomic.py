@@ -24,7 +24,9 @@ def left(part: Path) -> bool:
     """Whether a part was left by a process that is no more: told by its number on this machine, by its age on another."""
     host, _, number = part.name.removesuffix(".part").rpartition(".")
     with contextlib.suppress(OSError):
-        if not host.endswith(f".{socket.gethostname()}") or os.name == "nt":  # where this signal would be Ctrl-C
+        if (
+            not host.endswith(f".{socket.gethostname()}") or os.name == "nt"
+        ):  # where this signal would be Ctrl-C
             return time.time() - part.stat().st_mtime > LEFT
         try:
             os.kill(int(number), 0)
@@ -33,7 +35,7 @@ def left(part: Path) -> bool:
     return False
 
 
-def sweep(folder: Path) -> None:
+def remove_stale(folder: Path) -> None:
     """Deletes parts that processes left which are no more."""
     for part in folder.glob("*.part"):
         if left(part):
@@ -41,7 +43,7 @@ def sweep(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path, before: Path | None = None) -> Iterator[IO[bytes]]:
+def atomic_write(path: str | Path, before: Path | None = None) -> Iterator[IO[bytes]]:
     """Writes a file beside ``path`` and moves it there once it is whole and on the disk.
 
     On any error the old file stays and the part is removed.
@@ -78,7 +80,7 @@ def _sync(folder: Path) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Writes JSON in one piece; nan and infinity become null."""
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write((json.dumps(_finite(data), indent=1, ensure_ascii=False) + "\n").encode())
 
 

@@ -15,14 +15,18 @@ def user_error(error: BaseException) -> UserError | None:
     chain: BaseException | None = error
     while chain is not None and not isinstance(chain, UserError):
         chain = chain.__cause__ or chain.__context__
-    if chain is not None and str(chain).startswith("Caught UserError in"):  # of a process that loads batches, with its traceback
+    if chain is not None and str(chain).startswith(
+        "Caught UserError in"
+    ):  # of a process that loads batches, with its traceback
         return UserError(str(chain).rstrip().rpartition("UserError: ")[2])
     return chain
 
 
 def holds_code(path: object) -> UserError:
     """The fault of a file of weights that cannot be read without running what is in it."""
-    return UserError(f"{path}: these are no weights that can be read: the file is damaged or holds more than tensors; no code in it is run")
+    return UserError(
+        f"{path}: these are no weights that can be read: the file is damaged or holds more than tensors; no code in it is run"
+    )
 
 
 def first_line(error: BaseException) -> str:
@@ -30,10 +34,10 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Returns ``; did you mean "x"?`` for the name closest to ``name``, or nothing.
 
-    >>> nearest("lable", ["label", "text"])
+    >>> did_you_mean("lable", ["label", "text"])
     '; did you mean "label"?'
     """
     by_lower = {n.lower(): n for n in names}
@@ -41,10 +45,10 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f'; did you mean "{by_lower[found[0]]}"?' if found else ""
 
 
-def listing(names: Iterable[str], most: int = 8) -> str:
+def join_limited(names: Iterable[str], most: int = 8) -> str:
     """Joins names for a message, cutting a long list.
 
-    >>> listing(["a", "b", "c"], most=2)
+    >>> join_limited(["a", "b", "c"], most=2)
     'a, b and 1 more'
     """
     names = [str(n) for n in names]

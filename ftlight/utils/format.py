@@ -28,7 +28,9 @@ def rate(value: float) -> str:
     >>> rate(1e-4), rate(0.01), rate(3.21e-05)
     ('1e-4', '0.01', '3.2e-5')
     """
-    return f"{value:.2g}" if value >= 1e-3 else f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
+    return (
+        f"{value:.2g}" if value >= 1e-3 else f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
+    )
 
 
 def clock(seconds: float) -> str:

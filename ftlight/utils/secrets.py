@@ -12,17 +12,44 @@ import yaml
 
 HIDDEN = "<secret, not kept>"
 LEAST = 8  # characters of a value of the environment that is looked for in others
-ALWAYS = {"secret", "secrets", "password", "passwords", "passwd", "passphrase", "credential", "credentials", "authorization"}
+ALWAYS = {
+    "secret",
+    "secrets",
+    "password",
+    "passwords",
+    "passwd",
+    "passphrase",
+    "credential",
+    "credentials",
+    "authorization",
+}
 ALWAYS |= {"apikey", "apikeys", "apitoken"}
-ABOUT = {"column", "count", "field", "file", "length", "name", "path"}  # last word of what is about a secret
+ABOUT = {
+    "column",
+    "count",
+    "field",
+    "file",
+    "length",
+    "name",
+    "path",
+}  # last word of what is about a secret
 # The words before key or token that make it a part of a text, a table or a mapping.
 COMMON = {
-    "key": set("by cache class column data dict field group id image index item join label lookup map metric monitor".split())
+    "key": set(
+        "by cache class column data dict field group id image index item join label lookup map metric monitor".split()
+    )
     | set("partition primary foreign record row sort state target text unique value".split()),
-    "token": set("additional begin bos bot box class classification cls decoder end eos eot extra first fim forced image".split())
-    | set("input label last mask max min next num pad padding per prefix previous sep special start stop suffix text unk word".split()),
+    "token": set(
+        "additional begin bos bot box class classification cls decoder end eos eot extra first fim forced image".split()
+    )
+    | set(
+        "input label last mask max min next num pad padding per prefix previous sep special start stop suffix text unk word".split()
+    ),
 }
-MANY = {"keys": set("access api private secret ssh".split()), "tokens": set("access api auth bearer hf hub refresh".split())}
+MANY = {
+    "keys": set("access api private secret ssh".split()),
+    "tokens": set("access api auth bearer hf hub refresh".split()),
+}
 NOTHING = {"", "true", "false", "null", "none"}
 _LINK = re.compile(r"(?<=://)[^/\s:@]*:([^/\s@]+)(?=@)")
 _QUERY = re.compile(r"[?&]([\w.-]+)=([^&#\s]+)")
@@ -77,7 +104,9 @@ def _hidden(name: str, value: Any) -> bool:
 
 
 def _inside(text: str) -> set[str]:
-    found = set(_LINK.findall(text)) | {value for name, value in _QUERY.findall(text) if is_secret(name)}
+    found = set(_LINK.findall(text)) | {
+        value for name, value in _QUERY.findall(text) if is_secret(name)
+    }
     if text.lstrip()[:1] in ("{", "["):
         try:
             return found | within(yaml.safe_load(text))
@@ -156,5 +185,11 @@ def left_out(data: Any, key: str = "") -> list[str]:
     """
     if isinstance(data, str):
         return [key] if HIDDEN in data else []
-    items = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, (list, tuple)) else ()
+    items = (
+        data.items()
+        if isinstance(data, Mapping)
+        else enumerate(data)
+        if isinstance(data, (list, tuple))
+        else ()
+    )
     return [found for k, v in items for found in left_out(v, f"{key}.{k}" if key else str(k))]

@@ -76,11 +76,20 @@ class Clock(L.Callback):
         """Starts the window."""
         self.start()
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Counts the batch."""
         self.count(batch["inputs"]["input_ids"], batch.get("index", ()))
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
         """Ends the window at the last batch."""
         if batch_idx + 1 == trainer.num_training_batches:
             self.stop()
@@ -103,23 +112,39 @@ def timing(clock: Clock) -> Any:
 
 def arguments(doc: str | None, steps: int, rounds: int) -> argparse.ArgumentParser:
     """The command line, with default steps and rounds."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", required=True, help="training data: CSV, TSV, JSONL or Parquet (or .gz)")
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--train", required=True, help="training data: CSV, TSV, JSONL or Parquet (or .gz)"
+    )
     parser.add_argument("--text", default="text", help="column of the text")
-    parser.add_argument("--label", help="column of the label; without, texts are told apart by an even or odd number of characters")
+    parser.add_argument(
+        "--label",
+        help="column of the label; without, texts are told apart by an even or odd number of characters",
+    )
     parser.add_argument("--max-length", type=int, help="the most tokens of a text")
-    parser.add_argument("--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="hub id or folder")
+    parser.add_argument(
+        "--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="hub id or folder"
+    )
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=steps, help=f"batches of a measured epoch ({steps})")
-    parser.add_argument("--rounds", type=int, default=rounds, help=f"times each side is measured ({rounds})")
+    parser.add_argument(
+        "--steps", type=int, default=steps, help=f"batches of a measured epoch ({steps})"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help=f"times each side is measured ({rounds})"
+    )
     parser.add_argument("--precision", choices=PRECISION, default="fp32")
     return parser
 
 
 def sample(options: argparse.Namespace, folder: Path) -> int:
     """Writes random rows for the epoch, and some of them for the warm-up; returns the number of whole batches."""
-    screen.quiet()
-    read = [(r[options.text], r[options.label] if options.label else len(r[options.text]) % 2) for r in files.read(Path(options.train))]
+    screen.silence_libraries()
+    read = [
+        (r[options.text], r[options.label] if options.label else len(r[options.text]) % 2)
+        for r in files.read(Path(options.train))
+    ]
     steps = min(options.steps, len(read) // options.batch_size)
     if steps < 2:
         raise SystemExit(f"{options.train} has {len(read)} rows, less than two batches")
@@ -132,7 +157,12 @@ def sample(options: argparse.Namespace, folder: Path) -> int:
 
 def prepare(options: argparse.Namespace, folder: Path) -> list[ftlight.TextData]:
     """Tokenized data of the warm-up and of the epoch."""
-    shared = {"kind": "single", "validation_split": 0, "batch_size": options.batch_size, "tokenizer": options.backbone}
+    shared = {
+        "kind": "single",
+        "validation_split": 0,
+        "batch_size": options.batch_size,
+        "tokenizer": options.backbone,
+    }
     shared["max_length"] = options.max_length
     data = ftlight.TextData(str(folder / "rows.csv"), **shared)
     made = [ftlight.TextData(str(folder / "warm.csv"), labels=data.labels, **shared), data]
@@ -141,27 +171,42 @@ def prepare(options: argparse.Namespace, folder: Path) -> list[ftlight.TextData]
     return made
 
 
-def make_task(options: argparse.Namespace, data: ftlight.TextData, **about: str) -> ftlight.TextClassification:
+def make_task(
+    options: argparse.Namespace, data: ftlight.TextData, **about: str
+) -> ftlight.TextClassification:
     """The model, always from the same numbers."""
     torch.manual_seed(0)
     return ftlight.TextClassification(options.backbone, pooling="mean", labels=data.labels, **about)
 
 
-def fit_ftlight(task: ftlight.Task, data: ftlight.TextData, precision: str, clock: Clock, log_every: int = 50) -> None:
+def fit_ftlight(
+    task: ftlight.Task, data: ftlight.TextData, precision: str, clock: Clock, log_every: int = 50
+) -> None:
     """Trains an epoch with ftlight."""
     with tempfile.TemporaryDirectory() as run:
         about = {"max_epochs": 1, "test": False, "save_every": "9h", "log_every_n_steps": log_every}
-        trainer = ftlight.Trainer(run=f"{run}/run", precision=PRECISION.get(precision, precision), callbacks=[clock], **about)
+        trainer = ftlight.Trainer(
+            run=f"{run}/run",
+            precision=PRECISION.get(precision, precision),
+            callbacks=[clock],
+            **about,
+        )
         trainer.fit(task, datamodule=data)
         os.sync()  # its checkpoint would be written in the next window
 
 
-def fit_bare(task: ftlight.TextClassification, data: ftlight.TextData, precision: str, clock: Clock) -> None:
+def fit_bare(
+    task: ftlight.TextClassification, data: ftlight.TextData, precision: str, clock: Clock
+) -> None:
     """Trains an epoch with PyTorch alone."""
-    data.trainer = ftlight.Trainer(precision=PRECISION[precision])  # never fits: gives the loader its device and epoch 0
+    data.trainer = ftlight.Trainer(
+        precision=PRECISION[precision]
+    )  # never fits: gives the loader its device and epoch 0
     device, norm = data.trainer.strategy.root_device, data.trainer.gradient_clip_val
     task.to(device).train()
-    optimizer = torch.optim.AdamW(optim.groups(task.model, layer_groups(task.model), task.weight_decay), fused=True)
+    optimizer = torch.optim.AdamW(
+        optim.groups(task.model, layer_groups(task.model), task.weight_decay), fused=True
+    )
     loader = data.train_dataloader()
     steps = len(loader)
     clock.start()
@@ -171,8 +216,10 @@ def fit_bare(task: ftlight.TextClassification, data: ftlight.TextData, precision
         clock.count(inputs["attention_mask"], batch["index"])
         resume.seed(device.type, 0, resume.TRAIN, 0, number, 0)
         for group in optimizer.param_groups:
-            group["lr"] = task.lr * schedule.shape(number, steps, task.warmup, task.lr_schedule)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):  # as Lightning's
+            group["lr"] = task.lr * schedule.lr_factor(number, steps, task.warmup, task.lr_schedule)
+        with torch.autocast(
+            device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
+        ):  # as Lightning's
             loss = task.loss(task(inputs), targets)
         optimizer.zero_grad()
         loss.backward()
@@ -181,26 +228,42 @@ def fit_bare(task: ftlight.TextClassification, data: ftlight.TextData, precision
     clock.stop()
 
 
-def report(options: argparse.Namespace, unit: str, steps: int, values: Mapping[str, Sequence[float]]) -> None:
+def report(
+    options: argparse.Namespace, unit: str, steps: int, values: Mapping[str, Sequence[float]]
+) -> None:
     """Prints what the numbers hold for, the rounds of each side, and the ratios of the first side to the others."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     versions = ", ".join(f"{p} {version(p)}" for p in ("torch", "lightning", "transformers"))
-    print(f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {options.precision}; {versions}")
-    print(f"{options.backbone}, {steps} steps of {options.batch_size} rows, the same rows on all sides\n")
+    print(
+        f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {options.precision}; {versions}"
+    )
+    print(
+        f"{options.backbone}, {steps} steps of {options.batch_size} rows, the same rows on all sides\n"
+    )
     first, *others = values
     table(unit, values, [first], others)
 
 
-def table(unit: str, values: Mapping[str, Sequence[float]], ours: Sequence[str], others: Sequence[str]) -> None:
+def table(
+    unit: str, values: Mapping[str, Sequence[float]], ours: Sequence[str], others: Sequence[str]
+) -> None:
     """Prints the rounds of each side with their median, and the ratios of some sides to others."""
     width = max(22, *(len(side) + 2 for side in values))
-    print(f"{unit:{width}}" + "".join(f"{f'round {i + 1}':>9}" for i in range(len(values[ours[0]]))) + f"{'median':>9}")
+    print(
+        f"{unit:{width}}"
+        + "".join(f"{f'round {i + 1}':>9}" for i in range(len(values[ours[0]])))
+        + f"{'median':>9}"
+    )
     for side, rounds in values.items():
-        print(f"{side:{width}}" + "".join(f"{v:9.2f}" for v in [*rounds, statistics.median(rounds)]))
+        print(
+            f"{side:{width}}" + "".join(f"{v:9.2f}" for v in [*rounds, statistics.median(rounds)])
+        )
     for one in ours:
         for other in others:
             ratios = [a / b for a, b in zip(values[one], values[other], strict=True)]
-            print(f"{one} / {other}: {statistics.median(ratios):.4f}, median of rounds ({min(ratios):.4f} to {max(ratios):.4f})")
+            print(
+                f"{one} / {other}: {statistics.median(ratios):.4f}, median of rounds ({min(ratios):.4f} to {max(ratios):.4f})"
+            )
 
 
 def tiny(folder: Path) -> str:
@@ -208,7 +271,12 @@ def tiny(folder: Path) -> str:
     from transformers import BertConfig, BertModel
 
     name = "sentence-transformers/all-MiniLM-L6-v2"
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
     BertModel(BertConfig(vocab_size=30522, **sizes)).save_pretrained(folder)
     loading.load_tokenizer(name).save_pretrained(folder)
     return str(folder)
@@ -216,7 +284,9 @@ def tiny(folder: Path) -> str:
 
 def main() -> None:
     parser = arguments(__doc__, steps=100, rounds=5)
-    parser.add_argument("--log-every", type=int, default=50, help="steps between logged losses (50)")
+    parser.add_argument(
+        "--log-every", type=int, default=50, help="steps between logged losses (50)"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.backbone == "tiny":
@@ -224,9 +294,14 @@ def main() -> None:
         steps = sample(options, Path(folder))
         _, data = prepare(options, Path(folder))
         fits = {"ftlight": fit_ftlight, "bare loop": fit_bare}
-        tasks, clocks = {side: make_task(options, data) for side in fits}, {side: Clock(skip=1) for side in fits}
+        tasks, clocks = (
+            {side: make_task(options, data) for side in fits},
+            {side: Clock(skip=1) for side in fits},
+        )
         times: dict[str, list[float]] = {side: [] for side in fits}
-        for turn in range(options.rounds + 1):  # the first is the warm-up: batches of a new shape are slow
+        for turn in range(
+            options.rounds + 1
+        ):  # the first is the warm-up: batches of a new shape are slow
             for side in list(fits)[:: 1 if turn % 2 else -1]:
                 with contextlib.redirect_stdout(io.StringIO()):
                     logging = {"log_every": options.log_every} if side == "ftlight" else {}

@@ -36,7 +36,17 @@ def fails(capsys: Any, *words: str) -> str:
 
 
 def fit_words(bert: str, train: str) -> list[str]:
-    return ["fit", "--model", "TextClassification", "--model.backbone", bert, "--data.train", train, "--trainer.accelerator", "cpu"]
+    return [
+        "fit",
+        "--model",
+        "TextClassification",
+        "--model.backbone",
+        bert,
+        "--data.train",
+        train,
+        "--trainer.accelerator",
+        "cpu",
+    ]
 
 
 def test_there_are_configs() -> None:
@@ -66,14 +76,23 @@ def test_every_config_runs(config: Path, tmp_path: Path) -> None:
     if (config.parent / given["data"]["train"]).exists():  # shipped with its data
         words = words[words.index("--model.backbone") :][:2]
     run = str(tmp_path / "run")
-    small = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--trainer.accelerator", "cpu"]
+    small = [
+        "--trainer.max_epochs",
+        "1",
+        "--trainer.limit_train_batches",
+        "2",
+        "--trainer.accelerator",
+        "cpu",
+    ]
     assert main(["fit", "-c", str(config), *small, *words, "--run", run]) == 0
     assert main(["test", run]) == 0
     assert (tmp_path / "run" / "test_metrics.json").is_file()
     assert (tmp_path / "run" / "test_predictions.csv").is_file()
     assert main(["predict", run, *made.predict(tmp_path)]) == 0
     assert main(["predict", run, *made.predict(tmp_path), "--trainer.precision", "bf16-true"]) == 0
-    assert main(["fit", "-c", str(config), *small, *words, "--trainer.precision", "bf16-master"]) == 0
+    assert (
+        main(["fit", "-c", str(config), *small, *words, "--trainer.precision", "bf16-master"]) == 0
+    )
     exports = "." not in given["model"]["task"]
     assert main(["export", run]) == (0 if exports else 2)
     assert (tmp_path / "run" / "export" / "README.md").is_file() == exports
@@ -83,9 +102,18 @@ def test_every_config_runs(config: Path, tmp_path: Path) -> None:
     ("line", "words"),
     [
         ("  unfreeze: lastt:2", '2: model.unfreeze: no schedule lastt:2; did you mean "last:N"?'),
-        ("  unfreeze: last:9", "2: model.unfreeze: last:9 matches nothing; the model has 2 layers (layer:0 to layer:1)"),
-        ("  unfreeze:\n  - {train: hed, epochs: 1}\n  - {train: all}", '3: model.unfreeze.0.train: no selector hed; did you mean "head"?'),
-        ("  unfreeze:\n  - {train: head, epochs: 1}\n  - {train: layer:7}", "4: model.unfreeze.1.train: layer:7 matches nothing"),
+        (
+            "  unfreeze: last:9",
+            "2: model.unfreeze: last:9 matches nothing; the model has 2 layers (layer:0 to layer:1)",
+        ),
+        (
+            "  unfreeze:\n  - {train: hed, epochs: 1}\n  - {train: all}",
+            '3: model.unfreeze.0.train: no selector hed; did you mean "head"?',
+        ),
+        (
+            "  unfreeze:\n  - {train: head, epochs: 1}\n  - {train: layer:7}",
+            "4: model.unfreeze.1.train: layer:7 matches nothing",
+        ),
         (
             "  unfreeze:\n  - {train: head, epoch: 1}\n  - {train: all}",
             '3: model.unfreeze.0.epoch: a stage has no epoch; did you mean "epochs"?',
@@ -94,14 +122,29 @@ def test_every_config_runs(config: Path, tmp_path: Path) -> None:
         ("  peft: {rank: 8}", "2: model.peft.rank: LORA has no rank"),
     ],
 )
-def test_a_fault_in_a_schedule_names_its_line(line: str, words: str, bert: str, toy: str, tmp_path: Path, capsys: Any) -> None:
-    (tmp_path / "x.yaml").write_text(f"model:\n{line}\n  task: TextClassification\n  backbone: {bert}\ndata: {{train: toy.csv}}\n")
-    assert f"x.yaml:{words}" in fails(capsys, "fit", "-c", "x.yaml", "--trainer.max_epochs", "3", "--run", "r").splitlines()[0]
+def test_a_fault_in_a_schedule_names_its_line(
+    line: str, words: str, bert: str, toy: str, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "x.yaml").write_text(
+        f"model:\n{line}\n  task: TextClassification\n  backbone: {bert}\ndata: {{train: toy.csv}}\n"
+    )
+    assert (
+        f"x.yaml:{words}"
+        in fails(
+            capsys, "fit", "-c", "x.yaml", "--trainer.max_epochs", "3", "--run", "r"
+        ).splitlines()[0]
+    )
 
 
-def test_a_fault_on_the_command_line_has_no_line(bert: str, toy: str, tmp_path: Path, capsys: Any) -> None:
-    (tmp_path / "x.yaml").write_text(f"model: {{task: TextClassification, backbone: {bert}, unfreeze: all}}\ndata: {{train: toy.csv}}\n")
-    assert fails(capsys, "fit", "-c", "x.yaml", "--model.unfreeze", "hed").startswith("model.unfreeze: no schedule hed")
+def test_a_fault_on_the_command_line_has_no_line(
+    bert: str, toy: str, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "x.yaml").write_text(
+        f"model: {{task: TextClassification, backbone: {bert}, unfreeze: all}}\ndata: {{train: toy.csv}}\n"
+    )
+    assert fails(capsys, "fit", "-c", "x.yaml", "--model.unfreeze", "hed").startswith(
+        "model.unfreeze: no schedule hed"
+    )
 
 
 def test_the_yaml_of_the_readme(bert: str, tmp_path: Path) -> None:
@@ -120,7 +163,9 @@ def test_the_yaml_of_the_readme(bert: str, tmp_path: Path) -> None:
     assert len([p for p in (tmp_path / "runs" / "mine").iterdir() if not p.is_symlink()]) == 2
     assert not (latest / "test_metrics.json").exists()
     saved = yaml.safe_load((latest / "config.yaml").read_text())
-    assert saved["model"]["class_path"] == "ftlight.tasks.text_classification.task.TextClassification"
+    assert (
+        saved["model"]["class_path"] == "ftlight.tasks.text_classification.task.TextClassification"
+    )
     assert saved["data"]["init_args"]["train"] == str(tmp_path / "tickets" / "train.csv")
 
 
@@ -134,9 +179,13 @@ def test_the_saved_config_trains_again(fit: Run, tmp_path: Path) -> None:
 
 
 def test_several_configs_merge_in_order(bert: str, toy: str, tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text(f"model: {{task: TextClassification, backbone: {bert}, lr: 0.1}}\ndata: {{train: toy.csv}}\n")
+    (tmp_path / "a.yaml").write_text(
+        f"model: {{task: TextClassification, backbone: {bert}, lr: 0.1}}\ndata: {{train: toy.csv}}\n"
+    )
     (tmp_path / "b.yaml").write_text("model: {lr: 0.002, warmup: 0.2}\ntrainer: {max_epochs: 1}\n")
-    assert main(["fit", "-c", "a.yaml", "--config=b.yaml", "--model.warmup", "0.3", "--run", "r"]) == 0
+    assert (
+        main(["fit", "-c", "a.yaml", "--config=b.yaml", "--model.warmup", "0.3", "--run", "r"]) == 0
+    )
     saved = yaml.safe_load((tmp_path / "r" / "config.yaml").read_text())["model"]["init_args"]
     assert (saved["lr"], saved["warmup"]) == (0.002, 0.3)
 
@@ -154,13 +203,19 @@ def test_a_task_of_ones_own_beside_the_yaml(bert: str, toy: str, tmp_path: Path)
         "    def loss(self, logits, targets):\n"
         "        return self.times * super().loss(logits, targets)\n"
     )
-    (home / "mine.yaml").write_text(f"model: {{task: my_own_task.Mine, backbone: {bert}, times: 3}}\ndata: {{train: {toy}}}\n")
-    assert main(["fit", "-c", str(home / "mine.yaml"), "--trainer.max_epochs", "1", "--run", "r"]) == 0
+    (home / "mine.yaml").write_text(
+        f"model: {{task: my_own_task.Mine, backbone: {bert}, times: 3}}\ndata: {{train: {toy}}}\n"
+    )
+    assert (
+        main(["fit", "-c", str(home / "mine.yaml"), "--trainer.max_epochs", "1", "--run", "r"]) == 0
+    )
     code = "import sys; from ftlight.__main__ import main; sys.exit(main(['predict', 'r', '--text', 'late']))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
 
 
-def test_predict_files_standard_input_and_text(fit: Run, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+def test_predict_files_standard_input_and_text(
+    fit: Run, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
     folder = fit("--model.lr", "3e-3", epochs=2)
     rows = [("it was late", "x,1"), ("NA", ""), ("good", "y")]
     write_csv(tmp_path / "new.csv", rows, ("text", "note"))
@@ -202,7 +257,9 @@ def test_load_in_python_agrees_with_the_command_line(fit: Run, tmp_path: Path) -
     answers = ftlight.load(str(folder)).predict(texts)
     written = list(csv.DictReader((folder / "predictions" / "t.csv").open()))
     assert [a["prediction"] for a in answers] == [r["prediction"] for r in written]
-    assert [a["score"] for a in answers] == pytest.approx([float(r["score"]) for r in written], abs=1e-4)
+    assert [a["score"] for a in answers] == pytest.approx(
+        [float(r["score"]) for r in written], abs=1e-4
+    )
     assert ftlight.load(str(folder)).predict([]) == []
 
 
@@ -244,7 +301,9 @@ def test_help_and_version(capsys: Any) -> None:
     assert main([]) == 0
     assert main(["--help"]) == 0
     overview = capsys.readouterr().out
-    assert all(verb in overview for verb in ("init", "fit", "validate", "test", "predict", "export"))
+    assert all(
+        verb in overview for verb in ("init", "fit", "validate", "test", "predict", "export")
+    )
     assert len(overview.splitlines()) < 30
     assert main(["fit", "--help"]) == 0
     short = capsys.readouterr().out
@@ -263,7 +322,11 @@ def test_help_and_version(capsys: Any) -> None:
 
 @pytest.mark.parametrize("section", ["model", "data", "trainer"])
 def test_every_option_has_its_sentence(section: str, capsys: Any) -> None:
-    path = {"model": "TextClassification", "data": "TextData", "trainer": "ftlight.trainer.trainer.Trainer"}[section]
+    path = {
+        "model": "TextClassification",
+        "data": "TextData",
+        "trainer": "ftlight.trainer.trainer.Trainer",
+    }[section]
     for name, sentence in rows(describe(path).options, section):
         assert len(sentence.split(" (default")[0].split()) >= 3, name
 
@@ -274,7 +337,10 @@ def test_every_option_has_its_sentence(section: str, capsys: Any) -> None:
         (["fti"], r'no verb fti; did you mean "fit"\?'),
         (["fit"], r"fit needs a config: python -m ftlight fit -c X.yaml"),
         (["fit", "-c", "none.yaml"], r"none.yaml: no such file"),
-        (["fit", "--model", "TextClasification"], r'no class TextClasification; did you mean "TextClassification"\?'),
+        (
+            ["fit", "--model", "TextClasification"],
+            r'no class TextClasification; did you mean "TextClassification"\?',
+        ),
         (["fit", "--resum", "x"], r'--resum is not an option of fit; did you mean "resume"\?'),
         (["fit", "X.yaml"], r"X.yaml: unexpected; a config is given with -c"),
         (["test"], r"test needs a run"),
@@ -292,8 +358,14 @@ def test_a_wrong_command(words: list[str], said: str, capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        (["--model.learning_rate", "1"], "--model.learning_rate is not an option of fit; ftlight calls it --model.lr"),
-        (["--model.warmpu", "1"], '--model.warmpu is not an option of fit; did you mean "model.warmup"?'),
+        (
+            ["--model.learning_rate", "1"],
+            "--model.learning_rate is not an option of fit; ftlight calls it --model.lr",
+        ),
+        (
+            ["--model.warmpu", "1"],
+            '--model.warmpu is not an option of fit; did you mean "model.warmup"?',
+        ),
         (["--trainer.max_epoch", "1"], 'did you mean "trainer.max_epochs"?'),
         (["--data.trai", "1"], 'did you mean "data.train"?'),
         (["--modle.lr", "1"], 'did you mean "model.lr"?'),
@@ -303,9 +375,15 @@ def test_a_wrong_command(words: list[str], said: str, capsys: Any) -> None:
         (["--trainer.max_epochs", "2.5"], "trainer.max_epochs: expected a whole number, got 2.5"),
         (["--model.lr", "-1"], "model.lr: -1.0 is not a rate"),
         (["--model.warmup", "7"], "model.warmup: 7.0 is not a share"),
-        (["--trainer.unsaved", "stopp"], 'trainer.unsaved: expected one of warn, stop, got stopp; did you mean "stop"?'),
         (
-            ["--trainer.logger", '{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dirr": "x"}}'],
+            ["--trainer.unsaved", "stopp"],
+            'trainer.unsaved: expected one of warn, stop, got stopp; did you mean "stop"?',
+        ),
+        (
+            [
+                "--trainer.logger",
+                '{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dirr": "x"}}',
+            ],
             'trainer.logger: CSVLogger has no option save_dirr; did you mean "save_dir"?',
         ),
         (
@@ -313,15 +391,24 @@ def test_a_wrong_command(words: list[str], said: str, capsys: Any) -> None:
             "CSVLoger: module 'lightning.pytorch.loggers' has",
         ),
         (["--data.batch_size", "0"], "data.batch_size: 0 is not a number of rows"),
-        (["--data.max_length", "100"], "data.max_length: 100 is not between 3 and the backbone's 64 tokens"),
+        (
+            ["--data.max_length", "100"],
+            "data.max_length: 100 is not between 3 and the backbone's 64 tokens",
+        ),
         (["--data.validation_split", "1.5"], "data.validation_split: 1.5 is not a share"),
         (["--model.backbone", "./none"], "model.backbone: no folder ./none"),
-        (["--model.backbone", "sentence-transformers/all-MiniLM-L6-v3"], 'did you mean "sentence-transformers/all-MiniLM-L6-v2"?'),
+        (
+            ["--model.backbone", "sentence-transformers/all-MiniLM-L6-v3"],
+            'did you mean "sentence-transformers/all-MiniLM-L6-v2"?',
+        ),
         (["--data.train", "toi.csv"], 'data.train: toi.csv: no such file; did you mean "toy.csv"?'),
         (["--data.test", "none.csv"], "data.test: none.csv: no such file"),
         (["--data.text", "txt"], 'no column txt; did you mean "text"? (columns: text, label)'),
         (["--data.label", "intent"], "no column intent (columns: text, label)"),
-        (["--data.kind", "regression"], "label 'good' is not a number; for classes set data.kind: single"),
+        (
+            ["--data.kind", "regression"],
+            "label 'good' is not a number; for classes set data.kind: single",
+        ),
         (["--ckpt_path"], "--ckpt_path needs a value"),
         (["--ckpt_path", "none.ckpt"], "none.ckpt: no such checkpoint (there are: none)"),
         (["--run", "toy.csv"], "toy.csv is there already; nothing is overwritten"),
@@ -337,9 +424,15 @@ def test_a_wrong_option(option: list[str], said: str, bert: str, toy: str, capsy
     ("text", "said"),
     [
         ("model: {task: TextClassification\n", "X.yaml:2: not valid YAML"),
-        ("model: {task: TextClassification, lr: 1}\nmodel: {}\n", "X.yaml:2: model is given twice (first in line 1)"),
+        (
+            "model: {task: TextClassification, lr: 1}\nmodel: {}\n",
+            "X.yaml:2: model is given twice (first in line 1)",
+        ),
         ("modle: {}\n", 'X.yaml:1: unknown key modle; did you mean "model"?'),
-        ("output_dir: x\n", "X.yaml:1: unknown key output_dir; ftlight calls it trainer.run (--run DIR)"),
+        (
+            "output_dir: x\n",
+            "X.yaml:1: unknown key output_dir; ftlight calls it trainer.run (--run DIR)",
+        ),
         (
             "model: {task: TextClassification}\ndata:\n  trian: x\n",
             'X.yaml:3: data.trian is not an option of TextData; did you mean "train"?',
@@ -348,7 +441,10 @@ def test_a_wrong_option(option: list[str], said: str, bert: str, toy: str, capsy
             "model:\n  task: TextClassification\n  batch_size: 3\n",
             "X.yaml:3: model.batch_size is not an option of TextClassification; it belongs",
         ),
-        ("model:\n  task: TextClassification\n  lr: fast\n", "X.yaml:3: model.lr: expected a number, got fast"),
+        (
+            "model:\n  task: TextClassification\n  lr: fast\n",
+            "X.yaml:3: model.lr: expected a number, got fast",
+        ),
         (
             "model:\n  task: TextClassification\ntrainer:\n  max_epochs: many\n",
             "X.yaml:4: trainer.max_epochs: expected a whole number, got many",
@@ -362,25 +458,35 @@ def test_a_wrong_yaml(text: str, said: str, toy: str, tmp_path: Path, capsys: An
     assert said in fails(capsys, "fit", "-c", "X.yaml")
 
 
-def test_options_of_another_class_are_not_dropped_silently(bert: str, toy: str, tmp_path: Path, capsys: Any) -> None:
-    (tmp_path / "another.py").write_text("from ftlight import Task\nclass Other(Task):\n    data_module = 'ftlight.TextData'\n")
+def test_options_of_another_class_are_not_dropped_silently(
+    bert: str, toy: str, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "another.py").write_text(
+        "from ftlight import Task\nclass Other(Task):\n    data_module = 'ftlight.TextData'\n"
+    )
     (tmp_path / "X.yaml").write_text(
         f"model: {{task: TextClassification, backbone: {bert}, label_smoothing: 0.1}}\ndata: {{train: {toy}}}\n"
     )
-    assert "X.yaml:1: model.label_smoothing is not an option of Other" in fails(capsys, "fit", "-c", "X.yaml", "--model", "another.Other")
+    assert "X.yaml:1: model.label_smoothing is not an option of Other" in fails(
+        capsys, "fit", "-c", "X.yaml", "--model", "another.Other"
+    )
 
 
 def test_an_existing_run_is_refused(fit: Run, bert: str, toy: str, capsys: Any) -> None:
     folder = fit()
     before = sorted(p.stat().st_mtime_ns for p in folder.rglob("*"))
-    assert "is there already; nothing is overwritten" in fails(capsys, *fit_words(bert, toy), "--run", str(folder))
+    assert "is there already; nothing is overwritten" in fails(
+        capsys, *fit_words(bert, toy), "--run", str(folder)
+    )
     assert sorted(p.stat().st_mtime_ns for p in folder.rglob("*")) == before
 
 
 def test_a_missing_checkpoint(fit: Run, capsys: Any) -> None:
     folder = fit()
     (folder / "checkpoints" / "best.ckpt").unlink()
-    assert "best.ckpt: no such checkpoint (there are: last.ckpt)" in fails(capsys, "test", str(folder))
+    assert "best.ckpt: no such checkpoint (there are: last.ckpt)" in fails(
+        capsys, "test", str(folder)
+    )
 
 
 def test_words_that_others_take_for_missing_stay(fit: Run, tmp_path: Path) -> None:
@@ -388,11 +494,15 @@ def test_words_that_others_take_for_missing_stay(fit: Run, tmp_path: Path) -> No
     file = write_csv(tmp_path / "na.csv", [(words[i % 4], words[i % 4]) for i in range(40)])
     folder = fit("--data.test", file, train=file)
     assert json.loads((folder / "labels.json").read_text())["labels"] == sorted(words)
-    assert {r["text"] for r in csv.DictReader((folder / "test_predictions.csv").open())} == set(words)
+    assert {r["text"] for r in csv.DictReader((folder / "test_predictions.csv").open())} == set(
+        words
+    )
 
 
 def test_labels_that_look_alike_are_kept_apart(fit: Run, tmp_path: Path, capsys: Any) -> None:
-    file = write_csv(tmp_path / "alike.csv", [(f"text {i}", ["01", "1", "2"][i % 3]) for i in range(60)])
+    file = write_csv(
+        tmp_path / "alike.csv", [(f"text {i}", ["01", "1", "2"][i % 3]) for i in range(60)]
+    )
     folder = fit(train=file)
     assert json.loads((folder / "labels.json").read_text())["labels"] == ["01", "1", "2"]
     assert "labels '01', '1' look alike and are kept apart" in capsys.readouterr().out
@@ -401,7 +511,9 @@ def test_labels_that_look_alike_are_kept_apart(fit: Run, tmp_path: Path, capsys:
 def test_long_texts_are_counted(fit: Run, tmp_path: Path, capsys: Any) -> None:
     rows = [*toy_rows(40), *((f"good {'late ' * 100}", "good") for _ in range(4))]
     fit("--data.validation_split", "0", train=write_csv(tmp_path / "long.csv", rows))
-    assert "train: 4 of 44 rows are longer than 64 tokens and cut" in " ".join(capsys.readouterr().out.split())
+    assert "train: 4 of 44 rows are longer than 64 tokens and cut" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_weights_that_do_not_fit_the_architecture(tmp_path: Path, toy: str, capsys: Any) -> None:
@@ -409,34 +521,67 @@ def test_weights_that_do_not_fit_the_architecture(tmp_path: Path, toy: str, caps
 
     folder = make_bert(tmp_path / "m")
     tensors = load_file(folder / "model.safetensors")
-    save_file({f"wrong.{k}": v for k, v in tensors.items()}, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {f"wrong.{k}": v for k, v in tensors.items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     said = fails(capsys, *fit_words(str(folder), toy))
     assert "do not match BertModel" in said
     assert "would start from random numbers" in said
 
 
-def test_a_missing_pooler_is_new_and_belongs_to_the_head(tmp_path: Path, toy: str, capsys: Any) -> None:
+def test_a_missing_pooler_is_new_and_belongs_to_the_head(
+    tmp_path: Path, toy: str, capsys: Any
+) -> None:
     from safetensors.torch import load_file, save_file
 
     folder = make_bert(tmp_path / "m", sentence_encoder=False)
-    tensors = {k: v for k, v in load_file(folder / "model.safetensors").items() if not k.startswith("pooler")}
+    tensors = {
+        k: v
+        for k, v in load_file(folder / "model.safetensors").items()
+        if not k.startswith("pooler")
+    }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     assert main([*fit_words(str(folder), toy), "--trainer.max_epochs", "1", "--run", "r"]) == 0
     assert "no pooler" in " ".join(capsys.readouterr().out.split())
 
 
 def test_nothing_else_is_printed(bert: str, toy: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ftlight", *fit_words(bert, toy), "--trainer.max_epochs", "1", "--run", "r"]
+    command = [
+        sys.executable,
+        "-m",
+        "ftlight",
+        *fit_words(bert, toy),
+        "--trainer.max_epochs",
+        "1",
+        "--run",
+        "r",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0
     assert done.stderr == ""
     first = [line.split()[0] for line in done.stdout.splitlines() if not line.startswith(" ")]
     confused = ["confused"] if "confused" in first else []
     table = ["layer", "head", "layer", "embeddings", "█"]
-    assert first == ["data", "model", "rates", "run", *table, "epoch", "val", "also", *confused, "run", "next"]
+    assert first == [
+        "data",
+        "model",
+        "rates",
+        "run",
+        *table,
+        "epoch",
+        "val",
+        "also",
+        *confused,
+        "run",
+        "next",
+    ]
 
 
-def test_three_commands_from_a_csv_to_predictions(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+def test_three_commands_from_a_csv_to_predictions(
+    tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
     """From an empty folder with the data in it: init, fit, predict; no line written by hand."""
     from ftlight.cli import init
 
@@ -445,7 +590,11 @@ def test_three_commands_from_a_csv_to_predictions(tmp_path: Path, monkeypatch: A
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
-    write_csv(work / "mails.csv", [(str(i), t, name) for i, (t, name) in enumerate(toy_rows(60))], ("id", "body", "topic"))
+    write_csv(
+        work / "mails.csv",
+        [(str(i), t, name) for i, (t, name) in enumerate(toy_rows(60))],
+        ("id", "body", "topic"),
+    )
     write_csv(work / "new.csv", [("it was late",)], ("body",))
     assert main(["init", "mails.csv"]) == 0
     (work / "mails.yaml").write_text(capsys.readouterr().out)
@@ -460,7 +609,10 @@ def test_jsonl_and_parquet(fit: Run, tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [{"text": t, "label": [label, "any"] if i % 2 else ["any"]} for i, (t, label) in enumerate(toy_rows(40))]
+    rows = [
+        {"text": t, "label": [label, "any"] if i % 2 else ["any"]}
+        for i, (t, label) in enumerate(toy_rows(40))
+    ]
     (tmp_path / "d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "d.parquet")
     folders = [fit(train=str(tmp_path / name), name=name[2:]) for name in ("d.jsonl", "d.parquet")]
@@ -475,9 +627,16 @@ def test_hub_data(bert: str, tmp_path: Path, monkeypatch: Any, capsys: Any) -> N
     """Offline the hub's own loader fails, in one line; with it, class labels become their names."""
     import datasets
 
-    assert "hf:nobody/nothing: cannot be loaded from the hub" in fails(capsys, *fit_words(bert, "hf:nobody/nothing"))
+    assert "hf:nobody/nothing: cannot be loaded from the hub" in fails(
+        capsys, *fit_words(bert, "hf:nobody/nothing")
+    )
     texts, names = zip(*toy_rows(40), strict=True)
-    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["late", "bad", "good"])})
+    features = datasets.Features(
+        {
+            "text": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["late", "bad", "good"]),
+        }
+    )
     made = datasets.Dataset.from_dict({"text": texts, "label": list(names)}, features=features)
     asked: list[tuple[Any, ...]] = []
 
@@ -490,5 +649,11 @@ def test_hub_data(bert: str, tmp_path: Path, monkeypatch: Any, capsys: Any) -> N
     words = [*fit_words(bert, hub), "--data.test", hub, "--trainer.max_epochs", "1", "--run", "r"]
     assert main(words) == 0
     assert set(map(str, asked)) == {str(("some/data", "small", {"revision": "v1"}))}
-    assert json.loads((tmp_path / "r" / "labels.json").read_text())["labels"] == ["bad", "good", "late"]
-    assert "has no split validation (splits: train, test)" in fails(capsys, *fit_words(bert, hub), "--data.validation", hub)
+    assert json.loads((tmp_path / "r" / "labels.json").read_text())["labels"] == [
+        "bad",
+        "good",
+        "late",
+    ]
+    assert "has no split validation (splits: train, test)" in fails(
+        capsys, *fit_words(bert, hub), "--data.validation", hub
+    )

@@ -51,7 +51,9 @@ def fault(*texts: str) -> str:
 
 
 def test_places_of_keys() -> None:
-    data, places = config.read_yaml(put("# first\nmodel:\n  task: A\n  options: {b: 1,\n    c: 2}\n\ndata: {train: d.csv}\n"))
+    data, places = config.read_yaml(
+        put("# first\nmodel:\n  task: A\n  options: {b: 1,\n    c: 2}\n\ndata: {train: d.csv}\n")
+    )
     assert data == {"model": {"task": "A", "options": {"b": 1, "c": 2}}, "data": {"train": "d.csv"}}
     assert places == {
         "model": "x.yaml:2",
@@ -95,7 +97,9 @@ def test_control_character() -> None:
     assert message.startswith("x.yaml: not valid YAML: ")
 
 
-@pytest.mark.parametrize(("text", "kind"), [("- a\n- b\n", "list"), ("word\n", "str"), ("3\n", "int")])
+@pytest.mark.parametrize(
+    ("text", "kind"), [("- a\n- b\n", "list"), ("word\n", "str"), ("3\n", "int")]
+)
 def test_something_else_than_a_mapping(text: str, kind: str) -> None:
     assert fault_of_read(text) == f"x.yaml: expected keys such as model: and data:, got {kind}"
 
@@ -103,9 +107,18 @@ def test_something_else_than_a_mapping(text: str, kind: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model: A\ndata: B\nmodel: C\n", "x.yaml:3: model is given twice (first in line 1); keep one"),
-        ("model:\n  lr: 1\n  warmup: 0\n  lr: 2\n", "x.yaml:4: model.lr is given twice (first in line 2); keep one"),
-        ("model: {lr: 1, lr: 1}\n", "x.yaml:1: model.lr is given twice (first in line 1); keep one"),
+        (
+            "model: A\ndata: B\nmodel: C\n",
+            "x.yaml:3: model is given twice (first in line 1); keep one",
+        ),
+        (
+            "model:\n  lr: 1\n  warmup: 0\n  lr: 2\n",
+            "x.yaml:4: model.lr is given twice (first in line 2); keep one",
+        ),
+        (
+            "model: {lr: 1, lr: 1}\n",
+            "x.yaml:1: model.lr is given twice (first in line 1); keep one",
+        ),
         ("a: {b: {c: 1,\n c: 2}}\n", "x.yaml:2: a.b.c is given twice (first in line 1); keep one"),
     ],
 )
@@ -114,13 +127,17 @@ def test_duplicate_keys(text: str, message: str) -> None:
 
 
 def test_duplicate_keys_in_a_list() -> None:
-    message = fault_of_read("trainer:\n  callbacks:\n    - class_path: A\n      init_args: {every: 1,\n        every: 2}\n")
+    message = fault_of_read(
+        "trainer:\n  callbacks:\n    - class_path: A\n      init_args: {every: 1,\n        every: 2}\n"
+    )
     assert message.startswith("x.yaml:5: ")
     assert "every is given twice (first in line 4)" in message
 
 
 def test_same_key_in_other_places_is_no_duplicate() -> None:
-    data, _ = config.read_yaml(put("model: {labels: [a]}\ndata: {labels: [b]}\nlist: [{k: 1}, {k: 2}]\n"))
+    data, _ = config.read_yaml(
+        put("model: {labels: [a]}\ndata: {labels: [b]}\nlist: [{k: 1}, {k: 2}]\n")
+    )
     assert data["list"] == [{"k": 1}, {"k": 2}]
 
 
@@ -129,7 +146,9 @@ def test_missing_file_names_the_nearest() -> None:
     put("", "configs/other.yml")
     with pytest.raises(UserError) as info:
         config.read_yaml("configs/quikstart.yaml")
-    assert str(info.value) == 'configs/quikstart.yaml: no such file; did you mean "quickstart.yaml"?'
+    assert (
+        str(info.value) == 'configs/quikstart.yaml: no such file; did you mean "quickstart.yaml"?'
+    )
     with pytest.raises(UserError) as info:
         config.read_yaml("nowhere/x.yaml")
     assert str(info.value) == "nowhere/x.yaml: no such file"
@@ -151,7 +170,24 @@ def test_byte_order_mark() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["no", "No", "NO", "yes", "on", "On", "off", "OFF", "y", "n", "2024-01-31", "2024-01-31 10:00:00", "1e", "e5", "1.2.3"]
+    "word",
+    [
+        "no",
+        "No",
+        "NO",
+        "yes",
+        "on",
+        "On",
+        "off",
+        "OFF",
+        "y",
+        "n",
+        "2024-01-31",
+        "2024-01-31 10:00:00",
+        "1e",
+        "e5",
+        "1.2.3",
+    ],
 )
 def test_words_stay_words(word: str) -> None:
     assert value(word) == word
@@ -206,7 +242,10 @@ def test_later_files_win_key_by_key() -> None:
                 "model: {task: A, lr: 1, warmup: 2}\ndata: {labels: [a, b]}\ntrainer: {max_epochs: 1, name: n}\nseed_everything: 1\n",
                 "a.yaml",
             ),
-            put("\nmodel: {lr: 3}\ndata: {labels: [c], batch_size: 4}\ntrainer: {max_epochs: 2}\n", "b.yaml"),
+            put(
+                "\nmodel: {lr: 3}\ndata: {labels: [c], batch_size: 4}\ntrainer: {max_epochs: 2}\n",
+                "b.yaml",
+            ),
             put("seed_everything: 7\ntrainer:\n", "c.yaml"),
         ]
     )
@@ -241,10 +280,15 @@ def test_flat_and_class_path_forms_are_the_same(text: str) -> None:
 
 def test_forms_may_differ_from_file_to_file() -> None:
     merged, _ = config.merge(
-        [put("model: {task: A, lr: 1, warmup: 2}", "a.yaml"), put("model: {class_path: b.B, init_args: {lr: 3}}", "b.yaml")]
+        [
+            put("model: {task: A, lr: 1, warmup: 2}", "a.yaml"),
+            put("model: {class_path: b.B, init_args: {lr: 3}}", "b.yaml"),
+        ]
     )
     assert merged["model"] == ("b.B", {"lr": 3, "warmup": 2})
-    merged, _ = config.merge(["a.yaml", put("model: C", "c.yaml"), put("data: {class_path: D}", "d.yaml")])
+    merged, _ = config.merge(
+        ["a.yaml", put("model: C", "c.yaml"), put("data: {class_path: D}", "d.yaml")]
+    )
     assert merged["model"] == ("C", {"lr": 1, "warmup": 2})
     assert merged["data"] == ("D", {})
 
@@ -262,7 +306,8 @@ def test_both_forms_in_one_are_refused(text: str, section: str, word: str) -> No
     with pytest.raises(UserError) as info:
         config.merge([put(f"\n{text}\n")])
     assert (
-        str(info.value) == f"x.yaml:2: {section} has both forms; use either {word}: with options beside it, or class_path: and init_args:"
+        str(info.value)
+        == f"x.yaml:2: {section} has both forms; use either {word}: with options beside it, or class_path: and init_args:"
     )
 
 
@@ -272,7 +317,9 @@ def test_init_args_alone_are_refused() -> None:
     assert str(info.value) == "x.yaml:1: model.init_args needs model.class_path"
 
 
-@pytest.mark.parametrize("text", ["model: [a]", "model: 3", "data: true", "trainer: [a]", "trainer: word"])
+@pytest.mark.parametrize(
+    "text", ["model: [a]", "model: 3", "data: true", "trainer: [a]", "trainer: word"]
+)
 def test_sections_that_are_no_options(text: str) -> None:
     section = text.partition(":")[0]
     with pytest.raises(UserError, match=rf"^x\.yaml:1: {section}: expected options, got "):
@@ -280,7 +327,13 @@ def test_sections_that_are_no_options(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["model: {task: 5}", "model: {task: [A]}", "model: {class_path: A, init_args: word}", "data: {module: 1.5}"]
+    "text",
+    [
+        "model: {task: 5}",
+        "model: {task: [A]}",
+        "model: {class_path: A, init_args: word}",
+        "data: {module: 1.5}",
+    ],
 )
 def test_names_and_options_of_another_type(text: str) -> None:
     assert fault("data: {}\n" if text.startswith("model") else TASK, text).startswith("y.yaml:1: ")
@@ -302,7 +355,10 @@ def test_names_and_options_of_another_type(text: str) -> None:
 def test_unknown_sections(key: str, hint: str) -> None:
     with pytest.raises(UserError) as info:
         config.merge([put(f"{TASK}{key}: 1\n")])
-    assert str(info.value) == f"x.yaml:2: unknown key {key}{hint} (keys: model, data, trainer, seed_everything)"
+    assert (
+        str(info.value)
+        == f"x.yaml:2: unknown key {key}{hint} (keys: model, data, trainer, seed_everything)"
+    )
 
 
 @pytest.mark.parametrize("key", ["true", "null", "01", "1.50", "<<"])
@@ -326,7 +382,9 @@ def test_paths_from_the_working_folder_come_first(key: str, tmp_path: Path) -> N
 
 
 def test_paths_that_are_nowhere_stay_as_written() -> None:
-    merged, _ = config.merge([put("data: {train: no/such.csv, text: x.yaml}\nmodel: {backbone: owner/model}")])
+    merged, _ = config.merge(
+        [put("data: {train: no/such.csv, text: x.yaml}\nmodel: {backbone: owner/model}")]
+    )
     assert merged["data"][1] == {"train": "no/such.csv", "text": "x.yaml"}
     assert merged["model"][1] == {"backbone": "owner/model"}
 
@@ -363,16 +421,27 @@ def test_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_expanded_form() -> None:
-    made = expand(f"{TASK}data: {{batch_size: 4}}\ntrainer: {{max_epochs: 2}}\nseed_everything: 3\n", "model: {lr: 1e-4}")
+    made = expand(
+        f"{TASK}data: {{batch_size: 4}}\ntrainer: {{max_epochs: 2}}\nseed_everything: 3\n",
+        "model: {lr: 1e-4}",
+    )
     assert made == {
         "seed_everything": 3,
         "trainer": {"max_epochs": 2},
-        "model": {"class_path": "ftlight.tasks.text_classification.task.TextClassification", "init_args": {"lr": 1e-4}},
-        "data": {"class_path": "ftlight.tasks.text_classification.data.TextData", "init_args": {"batch_size": 4}},
+        "model": {
+            "class_path": "ftlight.tasks.text_classification.task.TextClassification",
+            "init_args": {"lr": 1e-4},
+        },
+        "data": {
+            "class_path": "ftlight.tasks.text_classification.data.TextData",
+            "init_args": {"batch_size": 4},
+        },
     }
 
 
-@pytest.mark.parametrize("name", ["TextClassification", "ftlight.tasks.text_classification.task.TextClassification"])
+@pytest.mark.parametrize(
+    "name", ["TextClassification", "ftlight.tasks.text_classification.task.TextClassification"]
+)
 def test_find_class(name: str) -> None:
     assert classes.find_class(name) is TextClassification
     assert classes.find_class("TextData", home=TextClassification.__module__) is TextData
@@ -381,15 +450,21 @@ def test_find_class(name: str) -> None:
 @pytest.mark.parametrize("text", ["", "data: {}\n", "model: {lr: 1}\n", "model: {task: }\n"])
 def test_no_task(text: str) -> None:
     message = fault(text)
-    assert message.startswith("no task: write model: {task: …} in the YAML or give --model TASK (tasks: ")
+    assert message.startswith(
+        "no task: write model: {task: …} in the YAML or give --model TASK (tasks: "
+    )
     assert "TextClassification" in message
 
 
-@pytest.mark.parametrize("text", ["\nmodel: {task: NAME}\n", "\nmodel: NAME\n", "model:\n  task: NAME\n"])
+@pytest.mark.parametrize(
+    "text", ["\nmodel: {task: NAME}\n", "\nmodel: NAME\n", "model:\n  task: NAME\n"]
+)
 @pytest.mark.parametrize("name", ["TextClasification", "textclassification", "text_classification"])
 def test_unknown_task_names_the_nearest(text: str, name: str) -> None:
     message = fault(text.replace("NAME", name))
-    assert message.startswith(f'x.yaml:2: no class {name}; did you mean "TextClassification"? (tasks: ')
+    assert message.startswith(
+        f'x.yaml:2: no class {name}; did you mean "TextClassification"? (tasks: '
+    )
     assert message.endswith("; or your_file.Class)")
 
 
@@ -413,7 +488,14 @@ def test_unknown_module() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["ftlight.tasks.text_classification.task.Nothing", "ftlight.cli.config.TASKS", "ftlight.cli.config.merge"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ftlight.tasks.text_classification.task.Nothing",
+        "ftlight.cli.config.TASKS",
+        "ftlight.cli.config.merge",
+    ],
+)
 def test_something_else_than_a_class(name: str) -> None:
     assert fault(f"model: {{task: {name}}}").startswith(f"x.yaml:1: no class {name} (tasks: ")
 
@@ -421,20 +503,56 @@ def test_something_else_than_a_class(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data: {batch_sise: 4}", 'data.batch_sise is not an option of TextData; did you mean "batch_size"? (options: batch_size, '),
-        ("trainer: {max_epoch: 4}", 'trainer.max_epoch is not an option of the trainer; did you mean "max_epochs"? (options: '),
-        ("model: {warm_up: 4}", 'model.warm_up is not an option of TextClassification; did you mean "warmup"? (options: backbone, '),
-        ("model: {zzzzzz: 4}", "model.zzzzzz is not an option of TextClassification (options: backbone, "),
-        ("model: {learning_rate: 1}", "model.learning_rate is not an option; ftlight calls it model.lr"),
-        ("trainer: {epochs: 1}", "trainer.epochs is not an option; ftlight calls it trainer.max_epochs"),
-        ("model: {epochs: 1}", "model.epochs is not an option; ftlight calls it trainer.max_epochs"),
-        ("model: {model_name_or_path: a}", "model.model_name_or_path is not an option; ftlight calls it model.backbone"),
-        ("trainer: {output_dir: a}", "trainer.output_dir is not an option; ftlight calls it trainer.run (--run DIR)"),
-        ("data: {max_seq_length: 8}", "data.max_seq_length is not an option; ftlight calls it data.max_length"),
+        (
+            "data: {batch_sise: 4}",
+            'data.batch_sise is not an option of TextData; did you mean "batch_size"? (options: batch_size, ',
+        ),
+        (
+            "trainer: {max_epoch: 4}",
+            'trainer.max_epoch is not an option of the trainer; did you mean "max_epochs"? (options: ',
+        ),
+        (
+            "model: {warm_up: 4}",
+            'model.warm_up is not an option of TextClassification; did you mean "warmup"? (options: backbone, ',
+        ),
+        (
+            "model: {zzzzzz: 4}",
+            "model.zzzzzz is not an option of TextClassification (options: backbone, ",
+        ),
+        (
+            "model: {learning_rate: 1}",
+            "model.learning_rate is not an option; ftlight calls it model.lr",
+        ),
+        (
+            "trainer: {epochs: 1}",
+            "trainer.epochs is not an option; ftlight calls it trainer.max_epochs",
+        ),
+        (
+            "model: {epochs: 1}",
+            "model.epochs is not an option; ftlight calls it trainer.max_epochs",
+        ),
+        (
+            "model: {model_name_or_path: a}",
+            "model.model_name_or_path is not an option; ftlight calls it model.backbone",
+        ),
+        (
+            "trainer: {output_dir: a}",
+            "trainer.output_dir is not an option; ftlight calls it trainer.run (--run DIR)",
+        ),
+        (
+            "data: {max_seq_length: 8}",
+            "data.max_seq_length is not an option; ftlight calls it data.max_length",
+        ),
         ("data: {train_file: a}", "data.train_file is not an option; ftlight calls it data.train"),
-        ("model: {batch_size: 8}", "model.batch_size is not an option of TextClassification; it belongs under data:"),
+        (
+            "model: {batch_size: 8}",
+            "model.batch_size is not an option of TextClassification; it belongs under data:",
+        ),
         ("trainer: {lr: 8}", "trainer.lr is not an option of the trainer; it belongs under model:"),
-        ("data: {max_epochs: 8}", "data.max_epochs is not an option of TextData; it belongs under trainer:"),
+        (
+            "data: {max_epochs: 8}",
+            "data.max_epochs is not an option of TextData; it belongs under trainer:",
+        ),
         ("model: {5: 8}", "model.5 is not an option of TextClassification (options: "),
     ],
 )
@@ -456,7 +574,9 @@ def test_foreign_names_lead_to_options_that_are_there(name: str) -> None:
 
 def test_unknown_option_of_the_class_path_form() -> None:
     text = "model:\n  class_path: TextClassification\n  init_args:\n    lr: 1\n    wramup: 1\n"
-    assert fault(text).startswith('x.yaml:5: model.wramup is not an option of TextClassification; did you mean "warmup"?')
+    assert fault(text).startswith(
+        'x.yaml:5: model.wramup is not an option of TextClassification; did you mean "warmup"?'
+    )
 
 
 def test_all_faults_at_once_each_with_its_line() -> None:
@@ -474,7 +594,9 @@ def test_all_faults_at_once_each_with_its_line() -> None:
 
 
 def test_options_go_through_to_the_bases() -> None:
-    assert {"text", "label", "kind", "train", "batch_size", "encoding"} <= set(classes.options(TextData))
+    assert {"text", "label", "kind", "train", "batch_size", "encoding"} <= set(
+        classes.options(TextData)
+    )
     assert {"backbone", "lr", "layer_decay"} <= set(classes.options(TextClassification))
     assert {"patience", "run", "max_epochs", "limit_train_batches"} <= set(classes.options(Trainer))
     assert not {"self", "base", "kwargs", "c"} & set(classes.options(TextData))
@@ -510,19 +632,36 @@ class Bare(TextClassification):
 
 def test_own_class_in_a_file_beside_the_yaml(tmp_path: Path) -> None:
     put(OWN, "far/ftlight_test_own_a.py")
-    merged, places = config.merge([put("model: {task: ftlight_test_own_a.Mine, sharpness: 2, lr: 1}\ndata: {batch_size: 3}", "far/x.yaml")])
+    merged, places = config.merge(
+        [
+            put(
+                "model: {task: ftlight_test_own_a.Mine, sharpness: 2, lr: 1}\ndata: {batch_size: 3}",
+                "far/x.yaml",
+            )
+        ]
+    )
     made = config.expand(merged, places)
-    assert made["model"] == {"class_path": "ftlight_test_own_a.Mine", "init_args": {"sharpness": 2, "lr": 1}}
+    assert made["model"] == {
+        "class_path": "ftlight_test_own_a.Mine",
+        "init_args": {"sharpness": 2, "lr": 1},
+    }
     assert made["data"]["class_path"] == "ftlight.tasks.text_classification.data.TextData"
     assert "ftlight_test_own_a" not in sys.modules  # its source has told all
     classes.find_class("ftlight_test_own_a.Mine")
-    assert sys.modules["ftlight_test_own_a"].__file__ == str(tmp_path / "far" / "ftlight_test_own_a.py")
+    assert sys.modules["ftlight_test_own_a"].__file__ == str(
+        tmp_path / "far" / "ftlight_test_own_a.py"
+    )
 
 
 def test_own_data_module() -> None:
     put(OWN, "ftlight_test_own_b.py")
-    made = expand("model: {task: ftlight_test_own_b.Mine}\ndata: {module: ftlight_test_own_b.MyData, stem: true, label: x}")
-    assert made["data"] == {"class_path": "ftlight_test_own_b.MyData", "init_args": {"stem": True, "label": "x"}}
+    made = expand(
+        "model: {task: ftlight_test_own_b.Mine}\ndata: {module: ftlight_test_own_b.MyData, stem: true, label: x}"
+    )
+    assert made["data"] == {
+        "class_path": "ftlight_test_own_b.MyData",
+        "init_args": {"stem": True, "label": "x"},
+    }
     # by its bare name too, since the task's module is looked in first
     made = expand("model: {task: ftlight_test_own_b.Mine}\ndata: {module: MyData}")
     assert made["data"]["class_path"] == "ftlight_test_own_b.MyData"
@@ -535,8 +674,14 @@ def test_options_of_another_class() -> None:
         "y.yaml:1: model.sharpness is not an option of TextClassification",
         "x.yaml:2: data.stem is not an option of TextData",
     ]
-    message = fault("model: {task: TextClassification, lr: 1}", "model: {task: ftlight_test_own_c.Mine}", "model: {sharp: 1}")
-    assert message.startswith('z.yaml:1: model.sharp is not an option of Mine; did you mean "sharpness"? (options: ')
+    message = fault(
+        "model: {task: TextClassification, lr: 1}",
+        "model: {task: ftlight_test_own_c.Mine}",
+        "model: {sharp: 1}",
+    )
+    assert message.startswith(
+        'z.yaml:1: model.sharp is not an option of Mine; did you mean "sharpness"? (options: '
+    )
 
 
 def test_own_class_without_a_data_module() -> None:
@@ -551,7 +696,9 @@ def test_own_class_without_a_data_module() -> None:
 
 def test_own_class_that_is_not_there() -> None:
     put(OWN, "ftlight_test_own_e.py")
-    assert fault("model: {task: ftlight_test_own_e.Minee}").startswith("x.yaml:1: no class ftlight_test_own_e.Minee")
+    assert fault("model: {task: ftlight_test_own_e.Minee}").startswith(
+        "x.yaml:1: no class ftlight_test_own_e.Minee"
+    )
 
 
 def test_own_file_with_a_missing_import_says_which() -> None:

@@ -44,7 +44,10 @@ ROWS = toy_rows(30)
 def test_yaml_of_a_csv() -> None:
     write_csv(Path("toy.csv"), ROWS)
     text = init.init(["toy.csv"])
-    assert text.splitlines()[0] == "# from toy.csv: 30 rows, single label(s), 3 labels (good, bad, late)"
+    assert (
+        text.splitlines()[0]
+        == "# from toy.csv: 30 rows, single label(s), 3 labels (good, bad, late)"
+    )
     assert made("toy.csv") == {
         "model": {"task": "TextClassification", "backbone": init.BACKBONE},
         "data": {"train": "toy.csv", "text": "text", "label": "label"},
@@ -61,9 +64,21 @@ def test_yaml_is_one_that_fit_takes() -> None:
 def test_comments_are_options_once_uncommented() -> None:
     write_csv(Path("toy.csv"), ROWS)
     lines = init.init(["toy.csv"]).splitlines()
-    assert [line.strip().split(":")[0] for line in lines if line.strip().startswith("#")] == ["# from toy.csv", "# validation", "# trainer"]
+    assert [line.strip().split(":")[0] for line in lines if line.strip().startswith("#")] == [
+        "# from toy.csv",
+        "# validation",
+        "# trainer",
+    ]
     Path("made.yaml").write_text(
-        "\n".join([lines[0], *(line.replace("# ", "", 1) if line.strip()[0] == "#" else line for line in lines[1:])])
+        "\n".join(
+            [
+                lines[0],
+                *(
+                    line.replace("# ", "", 1) if line.strip()[0] == "#" else line
+                    for line in lines[1:]
+                ),
+            ]
+        )
     )
     expanded = config.expand(*config.merge(["made.yaml"]))
     assert expanded["trainer"] == {"max_epochs": 5}
@@ -75,35 +90,53 @@ def test_verb_prints_the_yaml(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "toy.csv"]) == 0
     assert capsys.readouterr().out == init.init(["toy.csv"])
     assert main(["init", "toi.csv"]) == 2
-    assert capsys.readouterr().err == 'ftlight: error: toi.csv: no such file; did you mean "toy.csv"?\n'
+    assert (
+        capsys.readouterr().err
+        == 'ftlight: error: toi.csv: no such file; did you mean "toy.csv"?\n'
+    )
 
 
 @pytest.mark.parametrize("label", ["label", "Category", "intent", "SENTIMENT", "y", "topic"])
 def test_label_column_by_its_name(label: str) -> None:
-    write_csv(Path("a.csv"), [(str(i), label_, text) for i, (text, label_) in enumerate(ROWS)], ("id", label, "message"))
+    write_csv(
+        Path("a.csv"),
+        [(str(i), label_, text) for i, (text, label_) in enumerate(ROWS)],
+        ("id", label, "message"),
+    )
     assert made("a.csv")["data"] == {"train": "a.csv", "text": "message", "label": label}
 
 
 def test_label_column_by_its_values() -> None:
-    write_csv(Path("a.csv"), [(text, label, str(i)) for i, (text, label) in enumerate(ROWS)], ("body", "what", "number"))
+    write_csv(
+        Path("a.csv"),
+        [(text, label, str(i)) for i, (text, label) in enumerate(ROWS)],
+        ("body", "what", "number"),
+    )
     assert made("a.csv")["data"] == {"train": "a.csv", "text": "body", "label": "what"}
 
 
 def test_label_column_that_cannot_be_told() -> None:
     write_csv(Path("a.csv"), [(f"some text {i}", f"{i}") for i in range(20)], ("body", "number"))
-    assert fault("a.csv") == "which column is the label? Give --label COLUMN (columns: body, number)"
+    assert (
+        fault("a.csv") == "which column is the label? Give --label COLUMN (columns: body, number)"
+    )
     assert made("a.csv", "--label", "number")["data"]["label"] == "number"
 
 
 @pytest.mark.parametrize("words", [("a.csv", "--label", "what"), ("--label", "what", "a.csv")])
 def test_label_column_as_given(words: tuple[str, ...]) -> None:
-    write_csv(Path("a.csv"), [(text, label, label[0]) for text, label in ROWS], ("body", "label", "what"))
+    write_csv(
+        Path("a.csv"), [(text, label, label[0]) for text, label in ROWS], ("body", "label", "what")
+    )
     assert made(*words)["data"] == {"train": "a.csv", "text": "body", "label": "what"}
 
 
 def test_label_column_that_is_not_there() -> None:
     write_csv(Path("a.csv"), ROWS)
-    assert fault("a.csv", "--label", "labl") == 'a.csv: no column labl; did you mean "label"? (columns: text, label)'
+    assert (
+        fault("a.csv", "--label", "labl")
+        == 'a.csv: no column labl; did you mean "label"? (columns: text, label)'
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,21 +156,39 @@ def test_kind_is_told(values: list[str], head: str) -> None:
 
 
 def test_lists_are_several_labels() -> None:
-    jsonl("a.jsonl", [{"text": f"some text {i}", "label": "x", "marks": ["a", "b"] if i % 2 else []} for i in range(9)])
+    jsonl(
+        "a.jsonl",
+        [
+            {"text": f"some text {i}", "label": "x", "marks": ["a", "b"] if i % 2 else []}
+            for i in range(9)
+        ],
+    )
     data = made("a.jsonl")["data"]
     assert data == {"train": "a.jsonl", "text": "text", "label": "marks"}
     assert "# multi; others: label" in init.init(["a.jsonl"])
 
 
 def test_labels_in_lists_are_counted() -> None:
-    jsonl("a.jsonl", [{"text": f"some text {i}", "label": ["a", "b"] if i % 2 else ["a"]} for i in range(9)])
-    assert init.init(["a.jsonl"]).splitlines()[0] == "# from a.jsonl: 9 rows, multi label(s), 2 labels (a, b)"
+    jsonl(
+        "a.jsonl",
+        [{"text": f"some text {i}", "label": ["a", "b"] if i % 2 else ["a"]} for i in range(9)],
+    )
+    assert (
+        init.init(["a.jsonl"]).splitlines()[0]
+        == "# from a.jsonl: 9 rows, multi label(s), 2 labels (a, b)"
+    )
 
 
 def test_other_columns_are_named() -> None:
-    write_csv(Path("a.csv"), [(label, f"{text} and more", text) for text, label in ROWS], ("label", "body", "title"))
+    write_csv(
+        Path("a.csv"),
+        [(label, f"{text} and more", text) for text, label in ROWS],
+        ("label", "body", "title"),
+    )
     text = init.init(["a.csv"])
-    assert "  text: body  # or several that are joined: [body, title]; or text_pair: title\n" in text
+    assert (
+        "  text: body  # or several that are joined: [body, title]; or text_pair: title\n" in text
+    )
     assert "  label: label  # single; others: title\n" in text
 
 
@@ -179,7 +230,23 @@ def test_other_formats(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "column", ["Text #1", "what: this", "1", "true", "null", "1e5", "- a", "{a}", "'a", "a, b", "ä ö", "no", "a\nb", "[x"]
+    "column",
+    [
+        "Text #1",
+        "what: this",
+        "1",
+        "true",
+        "null",
+        "1e5",
+        "- a",
+        "{a}",
+        "'a",
+        "a, b",
+        "ä ö",
+        "no",
+        "a\nb",
+        "[x",
+    ],
 )
 def test_names_that_yaml_reads_otherwise(column: str) -> None:
     write_csv(Path("a.csv"), ROWS, (column, "label"))
@@ -206,7 +273,9 @@ def test_columns_that_hold_objects_are_left_out() -> None:
 
 
 def test_rows_that_lack_the_label() -> None:
-    jsonl("a.jsonl", [*({"text": text, "label": label} for text, label in ROWS), {"text": "without"}])
+    jsonl(
+        "a.jsonl", [*({"text": text, "label": label} for text, label in ROWS), {"text": "without"}]
+    )
     assert made("a.jsonl")["data"]["label"] == "label"
 
 
@@ -232,7 +301,10 @@ def test_faults_of_the_file_are_passed_on() -> None:
 
 @pytest.mark.parametrize("words", [(), ("a.csv", "b.csv"), ("--label", "x")])
 def test_one_file_is_needed(words: tuple[str, ...]) -> None:
-    assert fault(*words) == f"init needs one data file, or one of the examples {', '.join(init.examples())}"
+    assert (
+        fault(*words)
+        == f"init needs one data file, or one of the examples {', '.join(init.examples())}"
+    )
 
 
 @pytest.mark.parametrize("word", ["--label", "--task"])
@@ -241,7 +313,10 @@ def test_option_without_a_value(word: str) -> None:
 
 
 def test_unknown_option() -> None:
-    assert fault("a.csv", "--labl", "x") == '--labl is not an option of init; did you mean "--label"? (options: --label COLUMN, --task T)'
+    assert (
+        fault("a.csv", "--labl", "x")
+        == '--labl is not an option of init; did you mean "--label"? (options: --label COLUMN, --task T)'
+    )
     assert fault("a.csv", "-x") == "-x is not an option of init (options: --label COLUMN, --task T)"
 
 
@@ -254,7 +329,9 @@ def test_options_with_an_equals_sign(word: str) -> None:
 def test_unknown_task() -> None:
     write_csv(Path("a.csv"), ROWS)
     message = fault("a.csv", "--task", "TextClasification")
-    assert message.startswith('no task TextClasification; did you mean "TextClassification"? (tasks: ')
+    assert message.startswith(
+        'no task TextClasification; did you mean "TextClassification"? (tasks: '
+    )
     assert made("a.csv", "--task", "TextClassification")["model"]["task"] == "TextClassification"
 
 
@@ -276,19 +353,43 @@ SQUAD = {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": []}]}]}
         ("a.jsonl", {"conversations": [{"from": "human", "value": "hi"}]}, "CausalLM", {}),
         ("a.csv", "prompt,completion\nhi,hello\n", "CausalLM", {}),
         ("a.csv", "query,positive\nhi,hello\n", "Retrieval", {}),
-        ("a.csv", "userId,movieId,rating,timestamp\n1,2,3,4\n", "Retrieval", {"user": "userId", "item": "movieId", "time": "timestamp"}),
-        ("a.csv", "dialogue,summary\nhi,hello\n", "Seq2Seq", {"source": "dialogue", "target": "summary"}),
-        ("a.csv", "file,class\ncats/1.JPG,cat\n", "ImageClassification", {"image": "file", "label": "class"}),
-        ("a.csv", "article,target\nx,pos\ny,neg\nz,pos\nu,neg\n", "TextClassification", {"label": "target"}),
+        (
+            "a.csv",
+            "userId,movieId,rating,timestamp\n1,2,3,4\n",
+            "Retrieval",
+            {"user": "userId", "item": "movieId", "time": "timestamp"},
+        ),
+        (
+            "a.csv",
+            "dialogue,summary\nhi,hello\n",
+            "Seq2Seq",
+            {"source": "dialogue", "target": "summary"},
+        ),
+        (
+            "a.csv",
+            "file,class\ncats/1.JPG,cat\n",
+            "ImageClassification",
+            {"image": "file", "label": "class"},
+        ),
+        (
+            "a.csv",
+            "article,target\nx,pos\ny,neg\nz,pos\nu,neg\n",
+            "TextClassification",
+            {"label": "target"},
+        ),
     ],
 )
-def test_the_task_is_told_by_the_data(name: str, content: Any, task: str, options: dict[str, str]) -> None:
+def test_the_task_is_told_by_the_data(
+    name: str, content: Any, task: str, options: dict[str, str]
+) -> None:
     Path(name).write_text(content if isinstance(content, str) else json.dumps(content) + "\n")
     found = made(name)
     assert found["model"]["task"] == task
     assert found["data"]["train"] == name
     assert options.items() <= found["data"].items()
-    config.expand({"model": (task, {}), "data": (None, found["data"]), "trainer": {}}, {})  # knows all options
+    config.expand(
+        {"model": (task, {}), "data": (None, found["data"]), "trainer": {}}, {}
+    )  # knows all options
 
 
 def test_a_folder_is_images() -> None:
@@ -334,7 +435,11 @@ def test_example_is_copied_with_its_data(name: str) -> None:
 
 def test_quickstart_is_shipped_with_its_data() -> None:
     assert init.init(["quickstart"]).splitlines()[0] == "copied quickstart.yaml, support/"
-    assert sorted(p.name for p in Path("support").iterdir()) == ["test.csv", "train.csv", "validation.csv"]
+    assert sorted(p.name for p in Path("support").iterdir()) == [
+        "test.csv",
+        "train.csv",
+        "validation.csv",
+    ]
 
 
 @pytest.mark.parametrize("there", ["quickstart.yaml", "support"])
@@ -343,7 +448,10 @@ def test_nothing_is_overwritten(there: str) -> None:
         Path(there).mkdir()
     else:
         Path(there).write_text("mine")
-    assert fault("quickstart") == f"{there} is there already; nothing is overwritten. Run init in another folder"
+    assert (
+        fault("quickstart")
+        == f"{there} is there already; nothing is overwritten. Run init in another folder"
+    )
     assert [p.name for p in Path().iterdir()] == [there]
     assert there == "support" or Path(there).read_text() == "mine"
 

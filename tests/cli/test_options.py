@@ -13,9 +13,19 @@ from jsonargparse import ArgumentError, ArgumentParser
 from ftlight.cli import classes, config, options, values
 from ftlight.cli.help import kind
 
-SHIPPED = [f"ftlight.tasks.{stem}.{name}" for stem, name in zip(classes.task_files(), classes.task_names(), strict=True)]
+SHIPPED = [
+    f"ftlight.tasks.{stem}.{name}"
+    for stem, name in zip(classes.task_files(), classes.task_names(), strict=True)
+]
 DATA = sorted({str(classes.find_class(task).data_module) for task in SHIPPED})  # type: ignore[attr-defined]
-ALL = [*SHIPPED, *DATA, config.TRAINER, "ftlight.data.module.DataModule", "ftlight.task.Task", "lightning.Trainer"]
+ALL = [
+    *SHIPPED,
+    *DATA,
+    config.TRAINER,
+    "ftlight.data.module.DataModule",
+    "ftlight.task.Task",
+    "lightning.Trainer",
+]
 
 
 def told(path: str) -> options.Described | None:
@@ -26,7 +36,10 @@ def told(path: str) -> options.Described | None:
 def test_source_and_parser_agree(path: str) -> None:
     found, cls = told(path), classes.find_class(path)
     assert found is not None
-    assert (found.path, found.data_module) == (classes.class_path(cls), getattr(cls, "data_module", None))
+    assert (found.path, found.data_module) == (
+        classes.class_path(cls),
+        getattr(cls, "data_module", None),
+    )
     parsed = classes.parsed(cls)
     assert [o.name for o in found.options] == [o.name for o in parsed]
     for option, other in zip(found.options, parsed, strict=True):
@@ -50,7 +63,23 @@ def test_values_are_refused_with_the_words_of_the_parser(path: str) -> None:
     parser.add_class_arguments(classes.find_class(path), "c", fail_untyped=False)
     refused = 0
     for option in found.options:
-        for value in ("fast", "meen", "skipp", "Auto", "warn", "true", "no", "null", "nan", "1e-4", "2.5", 2.5, "3", 3, 2.0):
+        for value in (
+            "fast",
+            "meen",
+            "skipp",
+            "Auto",
+            "warn",
+            "true",
+            "no",
+            "null",
+            "nan",
+            "1e-4",
+            "2.5",
+            2.5,
+            "3",
+            3,
+            2.0,
+        ):
             if wrong := values.fault(option.whole_type, value):
                 assert says(parser, option.name, value) == f"c.{option.name}: {wrong}"
                 refused += 1
@@ -138,7 +167,11 @@ def test_own_classes(own: str) -> None:
     assert names[:3] == ["backbone", "sharpness", "pooling"]
     assert "warmup" in names
     assert "lr" not in names  # given
-    assert {o.name: (o.type, o.default, o.help) for o in plain.options}["sharpness"] == ("float", 1.0, "how sharp.")
+    assert {o.name: (o.type, o.default, o.help) for o in plain.options}["sharpness"] == (
+        "float",
+        1.0,
+        "how sharp.",
+    )
     assert [o.name for o in bare.options] == names
     assert bare.data_module == "ftlight.tasks.text_classification.data.TextData"
     assert [(o.name, o.type) for o in through.options] == [("only", "int | None")]
@@ -163,12 +196,18 @@ def test_own_classes(own: str) -> None:
         "Nothing",
     ],
 )
-def test_what_the_source_does_not_tell_for_certain_is_left_to_the_import(name: str, own: str) -> None:
+def test_what_the_source_does_not_tell_for_certain_is_left_to_the_import(
+    name: str, own: str
+) -> None:
     assert told(f"{own}.{name}") is None
 
 
-@pytest.mark.parametrize("text", ["x = (", "\0", "from ftlight import *\n", "from . import Mine\n", "import Mine\n", ""])
-def test_sources_that_tell_nothing(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "text", ["x = (", "\0", "from ftlight import *\n", "from . import Mine\n", "import Mine\n", ""]
+)
+def test_sources_that_tell_nothing(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = f"ftlight_test_odd_{abs(hash(text))}"
     (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -202,14 +241,18 @@ CASES = [
 
 def test_faults_and_help_need_neither_torch_nor_lightning(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("model: {task: TextClassification}\ndata: {trian: x}\n")
-    (tmp_path / "good.yaml").write_text("model: {task: TextClassification, backbone: x/y}\ndata: {train: none.csv}\n")
+    (tmp_path / "good.yaml").write_text(
+        "model: {task: TextClassification, backbone: x/y}\ndata: {train: none.csv}\n"
+    )
     (tmp_path / "my_own.py").write_text(
         "from ftlight import TextClassification\n\nclass Mine(TextClassification):\n"
         "    def __init__(self, *, sharpness: float = 1.0, **base):\n        super().__init__(**base)\n"
     )
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints" / "best.ckpt").touch()
-    (tmp_path / "run" / "config.yaml").write_text("model: {task: TextClassification, backbone: x/y}\ndata: {train: none.csv}\n")
+    (tmp_path / "run" / "config.yaml").write_text(
+        "model: {task: TextClassification, backbone: x/y}\ndata: {train: none.csv}\n"
+    )
     code = (
         "import sys; from ftlight.__main__ import main\n"
         f"for words in {CASES!r}:\n"
@@ -217,10 +260,16 @@ def test_faults_and_help_need_neither_torch_nor_lightning(tmp_path: Path) -> Non
         "    heavy = {'torch', 'lightning', 'transformers', 'datasets', 'numpy', 'pandas', 'jsonargparse'} & set(sys.modules)\n"
         "    assert not heavy, (words, heavy)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [line for line in done.stderr.splitlines() if line.startswith("ftlight: error: ")]
     assert len(lines) == 16
-    assert lines[4].startswith('ftlight: error: bad.yaml:2: data.trian is not an option of TextData; did you mean "train"?')
+    assert lines[4].startswith(
+        'ftlight: error: bad.yaml:2: data.trian is not an option of TextData; did you mean "train"?'
+    )
     assert lines[9] == "ftlight: error: good.yaml:2: data.train: none.csv: no such file"
-    assert lines[10].startswith('ftlight: error: --model.sharp is not an option of fit; did you mean "model.sharpness"?')
+    assert lines[10].startswith(
+        'ftlight: error: --model.sharp is not an option of fit; did you mean "model.sharpness"?'
+    )

@@ -46,7 +46,9 @@ def test_missing_file_names_the_nearest_in_its_folder() -> None:
     Path("data").mkdir()
     put("data/train.csv", "text,label\n")
     Path("data/tran.csv.d").mkdir()  # a folder is never the nearest
-    assert fault_of_check("data/tran.csv") == 'data/tran.csv: no such file; did you mean "train.csv"?'
+    assert (
+        fault_of_check("data/tran.csv") == 'data/tran.csv: no such file; did you mean "train.csv"?'
+    )
 
 
 def test_missing_file_with_nothing_like_it() -> None:
@@ -76,16 +78,26 @@ def test_empty_file() -> None:
 
 @pytest.mark.parametrize("name", ["data.xlsx", "data.XLS", "data.ods"])
 def test_spreadsheet_by_suffix(name: str) -> None:
-    assert fault_of_check(str(put(name, "x"))) == f"{name} is a spreadsheet; save it as CSV (UTF-8) and name that file"
+    assert (
+        fault_of_check(str(put(name, "x")))
+        == f"{name} is a spreadsheet; save it as CSV (UTF-8) and name that file"
+    )
 
 
-@pytest.mark.parametrize(("name", "said"), [("data.txt", ".txt"), ("data", "without suffix"), ("data.docx.gz", ".docx")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("data.txt", ".txt"), ("data", "without suffix"), ("data.docx.gz", ".docx")]
+)
 def test_unknown_format_lists_those_that_can_be_read(name: str, said: str) -> None:
     message = fault_of_check(str(put(name, "x")))
-    assert message == f"{name}: format {said} is not known; use .csv, .tsv, .jsonl, .json, .parquet (or .gz of one)"
+    assert (
+        message
+        == f"{name}: format {said} is not known; use .csv, .tsv, .jsonl, .json, .parquet (or .gz of one)"
+    )
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.TSV", "a.JsonL", "a.json", "a.parquet", "a.csv.gz", "a.b.jsonl.GZ"])
+@pytest.mark.parametrize(
+    "name", ["a.csv", "a.TSV", "a.JsonL", "a.json", "a.parquet", "a.csv.gz", "a.b.jsonl.GZ"]
+)
 def test_known_formats(name: str) -> None:
     assert files.check(str(put(name, "x"))) == Path(name)
 
@@ -97,7 +109,10 @@ def test_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_sha256() -> None:
-    assert files.sha256(put("a", "abc")) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        files.sha256(put("a", "abc"))
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
 
 
 # CSV
@@ -115,7 +130,10 @@ def test_rows_have_their_lines() -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_line_ends(end: str) -> None:
     path = put("a.csv", end.join(["text,label", "a,b", "c,d", ""]))
-    assert rows(path) == [{"text": "a", "label": "b", files.LINE: 2}, {"text": "c", "label": "d", files.LINE: 3}]
+    assert rows(path) == [
+        {"text": "a", "label": "b", files.LINE: 2},
+        {"text": "c", "label": "d", files.LINE: 3},
+    ]
 
 
 def test_header_only_has_no_rows() -> None:
@@ -123,23 +141,34 @@ def test_header_only_has_no_rows() -> None:
     assert rows(put("b.csv", "\n\n")) == []
 
 
-@pytest.mark.parametrize("value", ["NA", "N/A", "null", "None", "nan", "NaN", "01", "1.0", "1e5", "True", "-", ""])
+@pytest.mark.parametrize(
+    "value", ["NA", "N/A", "null", "None", "nan", "NaN", "01", "1.0", "1e5", "True", "-", ""]
+)
 def test_values_stay_strings(value: str) -> None:
     path = put("a.csv", f"text,label\na,{value}\n")
     assert rows(path) == [{"text": "a", "label": value, files.LINE: 2}]
 
 
 def test_spaces_around_column_names_go_and_around_values_stay() -> None:
-    assert rows(put("a.csv", "text , label\n a , b\n")) == [{"text": " a ", "label": " b", files.LINE: 2}]
+    assert rows(put("a.csv", "text , label\n a , b\n")) == [
+        {"text": " a ", "label": " b", files.LINE: 2}
+    ]
 
 
 @pytest.mark.parametrize(
     ("row", "what", "fields"),
-    [("a,b,c", "too many", 3), ("a,b,c,d", "too many", 4), ("a", "too few", 1), ("a,b,", "too many", 3)],
+    [
+        ("a,b,c", "too many", 3),
+        ("a,b,c,d", "too many", 4),
+        ("a", "too few", 1),
+        ("a,b,", "too many", 3),
+    ],
 )
 def test_row_with_another_number_of_fields(row: str, what: str, fields: int) -> None:
     path = put("a.csv", f"text,label\nx,y\n{row}\n")
-    assert fault(path) == (f"a.csv:3: {what} fields ({fields} where the header has 2); put quotes around a field that holds the delimiter")
+    assert fault(path) == (
+        f"a.csv:3: {what} fields ({fields} where the header has 2); put quotes around a field that holds the delimiter"
+    )
 
 
 def test_line_of_a_faulty_row_after_fields_of_several_lines() -> None:
@@ -154,7 +183,9 @@ def test_line_of_a_faulty_row_of_several_lines_is_its_first() -> None:
 
 def test_unclosed_quote_names_the_line_where_it_opens() -> None:
     path = put("a.csv", 'text,label\n"one\ntwo",x\n"three,y\nfour,z\nfive,z\n')
-    assert fault(path) == ("a.csv:4: a quote that opens here is not closed (unexpected end of data); double a quote inside quotes")
+    assert fault(path) == (
+        "a.csv:4: a quote that opens here is not closed (unexpected end of data); double a quote inside quotes"
+    )
 
 
 def test_unclosed_quote_that_a_later_quote_ends() -> None:
@@ -167,14 +198,19 @@ def test_unclosed_quote_that_a_later_quote_ends() -> None:
 def test_quote_inside_quotes_that_is_not_doubled() -> None:
     path = put("a.csv", 'text,label\n"say "yes", please",b\n')
     assert fault(path).startswith("a.csv:2: a quote that opens here is not closed (")
-    assert rows(put("b.csv", 'text,label\n"say ""yes"", please",b\n'))[0]["text"] == 'say "yes", please'
+    assert (
+        rows(put("b.csv", 'text,label\n"say ""yes"", please",b\n'))[0]["text"]
+        == 'say "yes", please'
+    )
 
 
 def test_quote_within_a_field_without_quotes_is_text() -> None:
     assert rows(put("a.csv", 'text,label\n5" screen,b\n'))[0]["text"] == '5" screen'
 
 
-@pytest.mark.parametrize(("header", "line", "said"), [("text,label,text", 1, "text"), ("\n\nb,a, a,b", 3, "a, b")])
+@pytest.mark.parametrize(
+    ("header", "line", "said"), [("text,label,text", 1, "text"), ("\n\nb,a, a,b", 3, "a, b")]
+)
 def test_column_twice(header: str, line: int, said: str) -> None:
     path = put("a.csv", f"{header}\n")
     assert fault(path) == f"a.csv:{line}: column {said} stands twice in the header; rename one"
@@ -198,7 +234,10 @@ def test_long_fields() -> None:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_delimiter_is_found(delimiter: str) -> None:
     path = put(
-        "a.csv", f"text{delimiter}label\nsome, text{delimiter}x\n".replace("some, text", "some text, a" if delimiter != "," else "b")
+        "a.csv",
+        f"text{delimiter}label\nsome, text{delimiter}x\n".replace(
+            "some, text", "some text, a" if delimiter != "," else "b"
+        ),
     )
     assert [list(r)[:2] for r in rows(path)] == [["text", "label"]]
     assert rows(path)[0]["label"] == "x"
@@ -219,24 +258,34 @@ def test_delimiter_that_most_rows_agree_on() -> None:
 
 
 def test_one_column() -> None:
-    assert [r["text"] for r in rows(put("a.csv", "text\nhello; you\nwho | what\n"))] == ["hello; you", "who | what"]
+    assert [r["text"] for r in rows(put("a.csv", "text\nhello; you\nwho | what\n"))] == [
+        "hello; you",
+        "who | what",
+    ]
 
 
 def test_tsv_is_split_by_tabs_only() -> None:
-    assert rows(put("a.tsv", "text,a\tlabel\nb,c;d\tx\n")) == [{"text,a": "b,c;d", "label": "x", files.LINE: 2}]
+    assert rows(put("a.tsv", "text,a\tlabel\nb,c;d\tx\n")) == [
+        {"text,a": "b,c;d", "label": "x", files.LINE: 2}
+    ]
 
 
 # Encodings
 
 
 def test_byte_order_mark_of_utf_8() -> None:
-    assert rows(put("a.csv", "text,label\nä,ö\n", "utf-8-sig")) == [{"text": "ä", "label": "ö", files.LINE: 2}]
+    assert rows(put("a.csv", "text,label\nä,ö\n", "utf-8-sig")) == [
+        {"text": "ä", "label": "ö", files.LINE: 2}
+    ]
     assert rows(put("a.jsonl", '{"text": "ä"}\n', "utf-8-sig")) == [{"text": "ä", files.LINE: 1}]
 
 
 def test_wrong_encoding_names_byte_and_option() -> None:
     path = put("a.csv", "text,label\nna\xefve,x\n", "latin-1")
-    assert fault(path) == "a.csv: byte 13 (0xef) is not utf-8; set data.encoding, for example data.encoding: cp1252"
+    assert (
+        fault(path)
+        == "a.csv: byte 13 (0xef) is not utf-8; set data.encoding, for example data.encoding: cp1252"
+    )
     assert rows(path, "latin-1")[0]["text"] == "naïve"
     assert rows(path, "cp1252")[0]["text"] == "naïve"
 
@@ -277,7 +326,10 @@ def test_utf_16_asked_for_and_not_there() -> None:
 @pytest.mark.parametrize("name", ["utf-9", "klingon", "base64"])
 def test_unknown_encoding(name: str) -> None:
     path = put("a.csv", "text,label\na,b\n")
-    assert fault(path, name) == f"data.encoding: {name} is not an encoding that Python knows; for example utf-8, cp1252, utf-16"
+    assert (
+        fault(path, name)
+        == f"data.encoding: {name} is not an encoding that Python knows; for example utf-8, cp1252, utf-16"
+    )
 
 
 @pytest.mark.parametrize("name", ["utf-8", "UTF-8", "utf8", "UTF_8"])
@@ -305,7 +357,10 @@ def test_column_named_like_the_start_of_a_zip() -> None:
 
 def test_jsonl() -> None:
     path = put("a.jsonl", '{"text": "a\\nb", "label": ["x", "y"]}\n\n{"text": null, "label": 1}\n')
-    assert rows(path) == [{"text": "a\nb", "label": ["x", "y"], files.LINE: 1}, {"text": None, "label": 1, files.LINE: 3}]
+    assert rows(path) == [
+        {"text": "a\nb", "label": ["x", "y"], files.LINE: 1},
+        {"text": None, "label": 1, files.LINE: 3},
+    ]
 
 
 def test_jsonl_with_bad_json() -> None:
@@ -315,7 +370,9 @@ def test_jsonl_with_bad_json() -> None:
     assert message.endswith(" at column 14") or message.endswith(" at column 13")
 
 
-@pytest.mark.parametrize(("line", "kind"), [("[1, 2]", "list"), ('"text"', "str"), ("3", "int"), ("null", "NoneType")])
+@pytest.mark.parametrize(
+    ("line", "kind"), [("[1, 2]", "list"), ('"text"', "str"), ("3", "int"), ("null", "NoneType")]
+)
 def test_jsonl_with_something_else_than_objects(line: str, kind: str) -> None:
     path = put("a.jsonl", f'{{"text": "a"}}\n{line}\n')
     assert fault(path) == f'a.jsonl:2: expected an object such as {{"text": …}}, got {kind}'
@@ -323,11 +380,16 @@ def test_jsonl_with_something_else_than_objects(line: str, kind: str) -> None:
 
 @pytest.mark.parametrize("text", ['[{"text": "a"}]', '[\n  {"text": "a"}\n]\n'])
 def test_json_array(text: str) -> None:
-    assert fault(put("a.json", text)) == "a.json is one JSON array; write one object per line (.jsonl)"
+    assert (
+        fault(put("a.json", text)) == "a.json is one JSON array; write one object per line (.jsonl)"
+    )
 
 
 def test_json_with_an_object_per_line() -> None:
-    assert rows(put("a.json", '{"text": "a"}\n{"text": "b"}')) == [{"text": "a", files.LINE: 1}, {"text": "b", files.LINE: 2}]
+    assert rows(put("a.json", '{"text": "a"}\n{"text": "b"}')) == [
+        {"text": "a", files.LINE: 1},
+        {"text": "b", files.LINE: 2},
+    ]
 
 
 # Compressed
@@ -335,11 +397,17 @@ def test_json_with_an_object_per_line() -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("a.csv.gz", "text,label\nä,b\n"), ("a.tsv.gz", "text\tlabel\nä\tb\n"), ("a.jsonl.gz", '{"text": "ä", "label": "b"}\n')],
+    [
+        ("a.csv.gz", "text,label\nä,b\n"),
+        ("a.tsv.gz", "text\tlabel\nä\tb\n"),
+        ("a.jsonl.gz", '{"text": "ä", "label": "b"}\n'),
+    ],
 )
 def test_gz(name: str, text: str) -> None:
     line = 1 if "json" in name else 2
-    assert rows(put(name, gzip.compress(text.encode()))) == [{"text": "ä", "label": "b", files.LINE: line}]
+    assert rows(put(name, gzip.compress(text.encode()))) == [
+        {"text": "ä", "label": "b", files.LINE: line}
+    ]
 
 
 def test_gz_cut_short() -> None:
@@ -349,7 +417,9 @@ def test_gz_cut_short() -> None:
 
 
 def test_gz_that_is_none() -> None:
-    assert fault(put("a.csv.gz", "text,label\na,b\n")).startswith("a.csv.gz: the gzip file is damaged (")
+    assert fault(put("a.csv.gz", "text,label\na,b\n")).startswith(
+        "a.csv.gz: the gzip file is damaged ("
+    )
 
 
 def test_gz_with_a_wrong_checksum() -> None:
@@ -368,9 +438,18 @@ def test_gz_with_broken_insides() -> None:
 
 
 def test_parquet_round_trip() -> None:
-    table = pa.table({"text": ["a", None, "c"], "label": [["x"], [], ["y", "z"]], "score": [0.5, 1.0, None], "NA": ["01", "NA", "null"]})
+    table = pa.table(
+        {
+            "text": ["a", None, "c"],
+            "label": [["x"], [], ["y", "z"]],
+            "score": [0.5, 1.0, None],
+            "NA": ["01", "NA", "null"],
+        }
+    )
     pq.write_table(table, "a.parquet")
-    assert rows(Path("a.parquet")) == [{**row, files.LINE: i} for i, row in enumerate(table.to_pylist(), 1)]
+    assert rows(Path("a.parquet")) == [
+        {**row, files.LINE: i} for i, row in enumerate(table.to_pylist(), 1)
+    ]
 
 
 def test_parquet_of_many_batches() -> None:
@@ -403,7 +482,10 @@ def test_need_names_columns_and_the_nearest() -> None:
     files.need(row, ["message", "intent"], "a.csv")
     with pytest.raises(UserError) as info:
         files.need(row, ["message", "intnt"], "a.csv")
-    assert str(info.value) == 'a.csv: no column intnt; did you mean "intent"? (columns: message, intent)'
+    assert (
+        str(info.value)
+        == 'a.csv: no column intnt; did you mean "intent"? (columns: message, intent)'
+    )
 
 
 def test_need_minds_case_and_lists_without_a_nearest() -> None:
@@ -416,14 +498,26 @@ def test_need_minds_case_and_lists_without_a_nearest() -> None:
 
 
 def test_need_names_the_row_of_json_lines_that_lacks_a_column() -> None:
-    *_, last = rows(put("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n{"text": "c"}\n'))
+    *_, last = rows(
+        put("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n{"text": "c"}\n')
+    )
     with pytest.raises(UserError) as info:
         files.need(last, ["text", "label"], "a.jsonl")
     assert str(info.value).startswith("a.jsonl:3: no column label")
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [("a", "a"), ("", ""), (None, ""), (1, "1"), (0.5, "0.5"), (True, "true"), (False, "false"), (0, "0")]
+    ("value", "text"),
+    [
+        ("a", "a"),
+        ("", ""),
+        (None, ""),
+        (1, "1"),
+        (0.5, "0.5"),
+        (True, "true"),
+        (False, "false"),
+        (0, "0"),
+    ],
 )
 def test_as_text(value: Any, text: str) -> None:
     assert files.as_text(value, "a.jsonl", 3, "text") == text
@@ -464,5 +558,10 @@ def test_hub_that_cannot_be_reached() -> None:
 
 
 def test_json_numbers_keep_their_digits() -> None:
-    found = rows(put("a.jsonl", json.dumps({"label": 1}) + "\n" + json.dumps({"label": 1.0}) + "\n"))
-    assert [files.as_text(r["label"], "a.jsonl", r[files.LINE], "label") for r in found] == ["1", "1.0"]
+    found = rows(
+        put("a.jsonl", json.dumps({"label": 1}) + "\n" + json.dumps({"label": 1.0}) + "\n")
+    )
+    assert [files.as_text(r["label"], "a.jsonl", r[files.LINE], "label") for r in found] == [
+        "1",
+        "1.0",
+    ]

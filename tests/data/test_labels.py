@@ -8,11 +8,17 @@ from ftlight.data import labels
 from ftlight.utils.errors import UserError
 
 
-def encode(values: list[str], kind: labels.Kind, names: list[str], lines: list[int] | None = None) -> list[object]:
-    return labels.encode(values, lines or [*range(2, 2 + len(values))], kind, names, "test.csv", "train.csv")
+def encode(
+    values: list[str], kind: labels.Kind, names: list[str], lines: list[int] | None = None
+) -> list[object]:
+    return labels.encode(
+        values, lines or [*range(2, 2 + len(values))], kind, names, "test.csv", "train.csv"
+    )
 
 
-def fault(values: list[str], kind: labels.Kind, names: list[str], lines: list[int] | None = None) -> str:
+def fault(
+    values: list[str], kind: labels.Kind, names: list[str], lines: list[int] | None = None
+) -> str:
     with pytest.raises(UserError) as info:
         encode(values, kind, names, lines)
     return str(info.value)
@@ -21,12 +27,32 @@ def fault(values: list[str], kind: labels.Kind, names: list[str], lines: list[in
 # Kind
 
 
-@pytest.mark.parametrize("value", ["0", "1", "-1", "+2", "0.5", "-.5", "1.", "1e5", "1E-3", "01", "1e+2"])
+@pytest.mark.parametrize(
+    "value", ["0", "1", "-1", "+2", "0.5", "-.5", "1.", "1e5", "1E-3", "01", "1e+2"]
+)
 def test_numbers(value: str) -> None:
     assert labels.is_number(value)
 
 
-@pytest.mark.parametrize("value", ["nan", "NaN", "inf", "-inf", "infinity", "1_000", "", "1,5", "1.2.3", "0x1f", "one", "e5", "²", "1e999"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "nan",
+        "NaN",
+        "inf",
+        "-inf",
+        "infinity",
+        "1_000",
+        "",
+        "1,5",
+        "1.2.3",
+        "0x1f",
+        "one",
+        "e5",
+        "²",
+        "1e999",
+    ],
+)
 def test_words(value: str) -> None:
     assert not labels.is_number(value)
 
@@ -66,10 +92,18 @@ def test_infer_kind(values: list[str], kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "names"),
-    [("a", ["a"]), ("a|b", ["a", "b"]), (" a | b c |", ["a", "b c"]), ("|", []), ("", []), ("b||a", ["b", "a"]), ("01|1", ["01", "1"])],
+    [
+        ("a", ["a"]),
+        ("a|b", ["a", "b"]),
+        (" a | b c |", ["a", "b c"]),
+        ("|", []),
+        ("", []),
+        ("b||a", ["b", "a"]),
+        ("01|1", ["01", "1"]),
+    ],
 )
 def test_members(value: str, names: list[str]) -> None:
-    assert labels.members(value) == names
+    assert labels.split_labels(value) == names
 
 
 # Collecting
@@ -93,7 +127,9 @@ def test_order(given: list[str], ordered: list[str]) -> None:
     assert collect(dict.fromkeys(given[::-1], 9)) == (ordered, [])
 
 
-@pytest.mark.parametrize("ordered", [["-2", "-1", "0", "1", "2"], ["-1", "0", "1", "10"], ["0.5", "2.0", "10.0"]])
+@pytest.mark.parametrize(
+    "ordered", [["-2", "-1", "0", "1", "2"], ["-1", "0", "1", "10"], ["0.5", "2.0", "10.0"]]
+)
 def test_order_of_signed_numbers_and_fractions(ordered: list[str]) -> None:
     assert collect(dict.fromkeys(ordered[::-1], 9))[0] == ordered
 
@@ -107,18 +143,26 @@ def test_labels_that_look_alike_are_kept_apart_with_a_note() -> None:
 def test_labels_that_differ_by_case_have_a_note() -> None:
     names, notes = collect({"good": 9, "Good": 9, "bad": 9, "Bad": 9})
     assert names == ["Bad", "Good", "bad", "good"]
-    assert sorted(notes) == ["labels 'Bad', 'bad' look alike and are kept apart", "labels 'Good', 'good' look alike and are kept apart"]
+    assert sorted(notes) == [
+        "labels 'Bad', 'bad' look alike and are kept apart",
+        "labels 'Good', 'good' look alike and are kept apart",
+    ]
 
 
 def test_zeros_alone_are_no_empty_label() -> None:
-    assert collect({"0": 9, "00": 9, "x": 9})[1] == ["labels '0', '00' look alike and are kept apart"]
+    assert collect({"0": 9, "00": 9, "x": 9})[1] == [
+        "labels '0', '00' look alike and are kept apart"
+    ]
 
 
 @pytest.mark.parametrize(("rows", "said"), [({"spam": 12}, "spam"), ({}, "none")])
 def test_single_class(rows: dict[str, int], said: str) -> None:
     with pytest.raises(UserError) as info:
         collect(rows)
-    assert str(info.value) == f"train.csv: column label holds a single class ({said}); there is nothing to learn"
+    assert (
+        str(info.value)
+        == f"train.csv: column label holds a single class ({said}); there is nothing to learn"
+    )
 
 
 def test_rare_labels_have_a_note() -> None:
@@ -167,7 +211,9 @@ def test_encode_regression() -> None:
 @pytest.mark.parametrize("value", ["high", "nan", "inf", "", "1,5"])
 def test_regression_with_something_else_than_a_number(value: str) -> None:
     message = fault(["0.5", "1", value, "word"], "regression", [], [2, 3, 7, 8])
-    assert message == f"test.csv:7: label {value!r} is not a number; for classes set data.kind: single"
+    assert (
+        message == f"test.csv:7: label {value!r} is not a number; for classes set data.kind: single"
+    )
 
 
 def test_unknown_label_names_line_and_list() -> None:
@@ -198,4 +244,6 @@ def test_many_unknown_labels_are_cut() -> None:
 
 
 def test_unknown_member() -> None:
-    assert fault(["a|b", "a|d"], "multi", ["a", "b"]).startswith("test.csv:3: label 'd' is not in train.csv (1 such: d);")
+    assert fault(["a|b", "a|d"], "multi", ["a", "b"]).startswith(
+        "test.csv:3: label 'd' is not in train.csv (1 such: d);"
+    )

@@ -17,8 +17,18 @@ def lengths(rows: int, seed: int = 0) -> np.ndarray:
     return np.clip(np.random.default_rng([seed, rows]).lognormal(2.7, 0.6, rows).astype(int), 3, 64)
 
 
-def ranks(rows: int, batch_size: int, world: int, tokens: int | None = None, epoch: int = 0, seed: int = 0) -> list[list[np.ndarray]]:
-    plan = functools.partial(sampling.train_batches, lengths(rows), batch_size, seed=seed, epoch=epoch, tokens=tokens, world=world)
+def ranks(
+    rows: int, batch_size: int, world: int, tokens: int | None = None, epoch: int = 0, seed: int = 0
+) -> list[list[np.ndarray]]:
+    plan = functools.partial(
+        sampling.train_batches,
+        lengths(rows),
+        batch_size,
+        seed=seed,
+        epoch=epoch,
+        tokens=tokens,
+        world=world,
+    )
     return [plan(rank=rank) for rank in range(world)]
 
 
@@ -36,7 +46,9 @@ def as_lists(plan: list[np.ndarray]) -> list[list[int]]:
 @pytest.mark.parametrize("tokens", [None, 64, 200])
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("batch_size", [1, 2, 8, 32])
-def test_every_row_once_and_equally_many_batches(batch_size: int, world: int, tokens: int | None) -> None:
+def test_every_row_once_and_equally_many_batches(
+    batch_size: int, world: int, tokens: int | None
+) -> None:
     for rows in ROWS:
         if rows < world:
             continue
@@ -50,7 +62,9 @@ def test_every_row_once_and_equally_many_batches(batch_size: int, world: int, to
 def test_no_batch_is_empty(batch_size: int, world: int) -> None:
     for rows in ROWS:
         if rows >= world:
-            assert all(len(batch) for plan in ranks(rows, batch_size, world) for batch in plan), rows
+            assert all(len(batch) for plan in ranks(rows, batch_size, world) for batch in plan), (
+                rows
+            )
 
 
 @pytest.mark.parametrize("tokens", [10, 64, 200])
@@ -80,8 +94,14 @@ def test_token_budget_is_kept(tokens: int, world: int) -> None:
             continue
         for plan in ranks(rows, 32, world, tokens):
             assert all(len(batch) <= 32 for batch in plan), rows
-            over = [batch for batch in plan if len(batch) > 1 and len(batch) * lengths(rows)[batch].max() > tokens]
-            assert len(over) <= (world > 1), rows  # fewer rows than ranks are left and join another batch
+            over = [
+                batch
+                for batch in plan
+                if len(batch) > 1 and len(batch) * lengths(rows)[batch].max() > tokens
+            ]
+            assert len(over) <= (world > 1), (
+                rows
+            )  # fewer rows than ranks are left and join another batch
 
 
 def test_token_budget_fills_batches() -> None:
@@ -97,7 +117,11 @@ def test_a_row_longer_than_the_token_budget_is_alone() -> None:
 @pytest.mark.parametrize("tokens", [None, 64, 200])
 @pytest.mark.parametrize(("rows", "world"), [(1, 1), (37, 1), (201, 3), (3300, 2)])
 def test_equally_many_batches_in_every_epoch(rows: int, world: int, tokens: int | None) -> None:
-    counts = {len(ranks(rows, 8, world, tokens, epoch, seed)[0]) for seed in (0, 1, 7) for epoch in range(4)}
+    counts = {
+        len(ranks(rows, 8, world, tokens, epoch, seed)[0])
+        for seed in (0, 1, 7)
+        for epoch in range(4)
+    }
     assert len(counts) == 1
 
 
@@ -113,7 +137,9 @@ def test_pure_function_of_seed_and_epoch(tokens: int | None) -> None:
 
 
 def test_rows_meet_other_rows_in_every_epoch() -> None:
-    first, second = ({frozenset(b) for b in as_lists(ranks(2000, 8, 1, epoch=e)[0])} for e in (0, 1))
+    first, second = (
+        {frozenset(b) for b in as_lists(ranks(2000, 8, 1, epoch=e)[0])} for e in (0, 1)
+    )
     assert len(first & second) < len(first) / 10
 
 
@@ -151,9 +177,14 @@ def test_little_padding(seed: int, batch_size: int, tokens: int | None) -> None:
         padded = sum(len(b) * sizes[b].max() for b in batches)
         return (padded - sizes.sum()) / padded
 
-    assert padding(sampling.train_batches(sizes, batch_size, seed=seed, epoch=0, tokens=tokens)) < 0.1
+    assert (
+        padding(sampling.train_batches(sizes, batch_size, seed=seed, epoch=0, tokens=tokens)) < 0.1
+    )
     assert padding(sampling.eval_batches(sizes, batch_size)) < 0.1
-    assert padding(np.array_split(np.random.default_rng(0).permutation(2500), 2500 // batch_size)) > 0.3  # what it saves
+    assert (
+        padding(np.array_split(np.random.default_rng(0).permutation(2500), 2500 // batch_size))
+        > 0.3
+    )  # what it saves
 
 
 # Evaluation
@@ -163,7 +194,10 @@ def test_little_padding(seed: int, batch_size: int, tokens: int | None) -> None:
 @pytest.mark.parametrize("batch_size", [1, 2, 8, 32])
 def test_eval_batches(batch_size: int, world: int) -> None:
     for rows in ROWS:
-        plans = [sampling.eval_batches(lengths(rows), batch_size, rank=rank, world=world) for rank in range(world)]
+        plans = [
+            sampling.eval_batches(lengths(rows), batch_size, rank=rank, world=world)
+            for rank in range(world)
+        ]
         assert everything(plans) == list(range(rows)), rows
         assert all(0 < len(batch) <= batch_size for plan in plans for batch in plan), rows
         for plan in plans:
@@ -232,7 +266,10 @@ def test_single_rows_stay() -> None:
     assert (kept.tolist(), held.tolist()) == ([0, 1, 2], [])
 
 
-@pytest.mark.parametrize(("sizes", "share"), [([20, 10], 0.1), ([15, 10], 0.1), ([5, 5, 5, 5, 5, 5], 0.2), ([3, 2, 2, 2], 0.5)])
+@pytest.mark.parametrize(
+    ("sizes", "share"),
+    [([20, 10], 0.1), ([15, 10], 0.1), ([5, 5, 5, 5, 5, 5], 0.2), ([3, 2, 2, 2], 0.5)],
+)
 def test_a_class_with_a_row_to_give_gives_it(sizes: list[int], share: float) -> None:
     classes = classes_of(sizes)
     _, held = sampling.hold_out(classes, len(classes), share, seed=0)
@@ -243,10 +280,16 @@ def test_a_class_with_a_row_to_give_gives_it(sizes: list[int], share: float) -> 
 def test_hold_out_is_a_function_of_the_seed(classes: list[str] | None) -> None:
     made = {seed: sampling.hold_out(classes, 100, 0.2, seed)[1].tolist() for seed in range(5)}
     assert len({str(held) for held in made.values()}) == 5
-    assert all(held == sampling.hold_out(classes, 100, 0.2, seed)[1].tolist() for seed, held in made.items())
+    assert all(
+        held == sampling.hold_out(classes, 100, 0.2, seed)[1].tolist()
+        for seed, held in made.items()
+    )
 
 
-@pytest.mark.parametrize(("rows", "share", "held"), [(100, 0.1, 10), (7, 0.1, 1), (3, 0.1, 1), (10, 0.95, 10), (205, 0.2, 41)])
+@pytest.mark.parametrize(
+    ("rows", "share", "held"),
+    [(100, 0.1, 10), (7, 0.1, 1), (3, 0.1, 1), (10, 0.95, 10), (205, 0.2, 41)],
+)
 def test_hold_out_without_classes(rows: int, share: float, held: int) -> None:
     kept, out = sampling.hold_out(None, rows, share, seed=1)
     assert len(out) == held
@@ -274,7 +317,11 @@ def test_shots_are_so_many_of_each_class(seed: int) -> None:
     classes = ["a"] * 30 + ["b"] * 5 + ["c"] * 2
     chosen = sampling.shots(classes, 4, seed)
     assert [classes[i] for i in chosen] == ["a"] * 4 + ["b"] * 4 + ["c"] * 2
-    assert chosen.tolist() == sampling.shots(classes, 4, seed).tolist() != sampling.shots(classes, 4, seed + 1).tolist()
+    assert (
+        chosen.tolist()
+        == sampling.shots(classes, 4, seed).tolist()
+        != sampling.shots(classes, 4, seed + 1).tolist()
+    )
 
 
 # The sampler
@@ -299,6 +346,8 @@ def test_batches_follow_the_epoch() -> None:
 
 def test_batches_go_on_in_the_middle_of_an_epoch() -> None:
     whole = as_lists(sampling.train_batches(lengths(100), 8, seed=0, epoch=2))
-    batches = sampling.Batches(lambda epoch: sampling.train_batches(lengths(100), 8, seed=0, epoch=epoch), lambda: (2, 5))
+    batches = sampling.Batches(
+        lambda epoch: sampling.train_batches(lengths(100), 8, seed=0, epoch=epoch), lambda: (2, 5)
+    )
     assert list(batches) == [(2, batch) for batch in whole[5:]]
     assert len(batches) == len(whole)  # of the epoch

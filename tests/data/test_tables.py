@@ -16,15 +16,24 @@ from ftlight.data.tables import Columns
 def made(rows: int) -> Iterator[Columns]:
     for start in range(0, rows, 700):
         numbers = list(range(start, min(rows, start + 700)))
-        yield {"text": [f"row {n}" for n in numbers], "input_ids": [[n] * (n % 3) for n in numbers], "line": numbers}
+        yield {
+            "text": [f"row {n}" for n in numbers],
+            "input_ids": [[n] * (n % 3) for n in numbers],
+            "line": numbers,
+        }
 
 
 def test_values_are_those_of_the_rows_however_they_are_left_out_and_moved() -> None:
-    table = tables.kept("values", lambda: made(2500))
+    table = tables.cached_table("values", lambda: made(2500))
     assert table.cache_files  # memory-mapped
     assert table.features["input_ids"] == datasets.List(datasets.Value("int32"))
     rng = np.random.default_rng(0)
-    for rows in (np.arange(2500), np.flatnonzero(np.arange(2500) % 7), rng.permutation(2500), rng.permutation(2500)[:30]):
+    for rows in (
+        np.arange(2500),
+        np.flatnonzero(np.arange(2500) % 7),
+        rng.permutation(2500),
+        rng.permutation(2500)[:30],
+    ):
         some = table.select(rows)
         for name in table.column_names:
             assert tables.column(some, name) == list(some[name])
@@ -38,21 +47,23 @@ def test_a_table_is_made_once_and_never_by_halves() -> None:
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        tables.kept("once", breaks)
-    assert tables.column(tables.kept("once", lambda: made(900)), "line") == list(range(900))
-    again = tables.kept("once", breaks)
+        tables.cached_table("once", breaks)
+    assert tables.column(tables.cached_table("once", lambda: made(900)), "line") == list(range(900))
+    again = tables.cached_table("once", breaks)
     assert len(again) == 900
     assert again._fingerprint == "once"
 
 
 def test_batches_without_rows_do_not_tell_the_types() -> None:
     nothing: Columns = {"input_ids": [], "line": []}
-    table = tables.kept("types", lambda: [nothing, {"input_ids": [[1]], "line": [1]}, nothing])
+    table = tables.cached_table(
+        "types", lambda: [nothing, {"input_ids": [[1]], "line": [1]}, nothing]
+    )
     assert table[0] == {"input_ids": [1], "line": 1}
-    assert len(tables.kept("nothing", lambda: [nothing])) == 0
+    assert len(tables.cached_table("nothing", lambda: [nothing])) == 0
 
 
 def test_whole_numbers_in_lists_of_lists_are_small_too() -> None:
-    table = tables.kept("nested", lambda: [{"input_ids": [[[1, 2], [3]]], "ids": [[[1]]]}])
+    table = tables.cached_table("nested", lambda: [{"input_ids": [[[1, 2], [3]]], "ids": [[[1]]]}])
     assert table.data.schema.field("input_ids").type == pa.list_(pa.list_(pa.int32()))
     assert table[0] == {"input_ids": [[1, 2], [3]], "ids": [[1]]}

@@ -16,12 +16,22 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from ftlight import TextClassification, TextData, Trainer
 from ftlight.freezing import callback
-from ftlight.freezing.cache import Cached
-from ftlight.freezing.store import Layout, Store, home
+from ftlight.freezing.cache import PrefixCache
+from ftlight.freezing.store import ActivationStore, Layout, home
 from ftlight.freezing.tap import Tap
 
-SMALL = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 6, "intermediate_size": 64, "vocab_size": 200}
-IMAGES = {**{k: v for k, v in SMALL.items() if k != "vocab_size"}, "image_size": 32, "patch_size": 8}
+SMALL = {
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 6,
+    "intermediate_size": 64,
+    "vocab_size": 200,
+}
+IMAGES = {
+    **{k: v for k, v in SMALL.items() if k != "vocab_size"},
+    "image_size": 32,
+    "patch_size": 8,
+}
 DECODER = {**SMALL, "num_key_value_heads": 2, "pad_token_id": 0}
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "bert": SMALL,
@@ -32,11 +42,21 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "deberta": {**SMALL, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
     "deberta-v2": {
         **SMALL,
-        **{"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 16, "max_relative_positions": 32},
+        **{
+            "relative_attention": True,
+            "pos_att_type": ["c2p", "p2c"],
+            "position_buckets": 16,
+            "max_relative_positions": 32,
+        },
         **{"norm_rel_ebd": "layer_norm"},
     },
     "distilbert": {"dim": 32, "n_heads": 4, "n_layers": 6, "hidden_dim": 64, "vocab_size": 200},
-    "modernbert": {**SMALL, "pad_token_id": 0, "local_attention": 8, "global_attn_every_n_layers": 3},
+    "modernbert": {
+        **SMALL,
+        "pad_token_id": 0,
+        "local_attention": 8,
+        "global_attn_every_n_layers": 3,
+    },
     "gpt2": {"n_embd": 32, "n_head": 4, "n_layer": 6, "vocab_size": 200, "pad_token_id": 0},
     "gpt_neox": {**SMALL, "pad_token_id": 0},
     "opt": {
@@ -78,7 +98,10 @@ def text(count: int = 24, longest: int = 20) -> tuple[list[torch.Tensor], np.nda
 
 def collate(rows: list[torch.Tensor]) -> dict[str, torch.Tensor]:
     longest = max(map(len, rows))
-    ids, mask = torch.zeros(len(rows), longest, dtype=torch.long), torch.zeros(len(rows), longest, dtype=torch.long)
+    ids, mask = (
+        torch.zeros(len(rows), longest, dtype=torch.long),
+        torch.zeros(len(rows), longest, dtype=torch.long),
+    )
     for i, row in enumerate(rows):
         ids[i, : len(row)], mask[i, : len(row)] = row, 1
     return {"input_ids": ids, "attention_mask": mask}
@@ -88,7 +111,11 @@ def collate(rows: list[torch.Tensor]) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("family", ARCHITECTURES)
 def test_the_same_batch_gives_the_same_bits(family: str, cut: int) -> None:
     model = build(family).eval()
-    inputs = {"pixel_values": torch.randn(2, 3, 32, 32)} if family in ("vit", "dinov2", "deit", "convnext") else collate(text(4)[0])
+    inputs = (
+        {"pixel_values": torch.randn(2, 3, 32, 32)}
+        if family in ("vit", "dinov2", "deit", "convnext")
+        else collate(text(4)[0])
+    )
     rows = len(next(iter(inputs.values())))
     tap = Tap(model, min(cut, 3) if family == "convnext" else cut)
     with torch.no_grad():
@@ -132,7 +159,13 @@ def test_a_new_pooler_inside_the_backbone_leaves_the_top_layer_to_run() -> None:
     tap.remove()
 
 
-def train(model: Any, head: nn.Module, tap: Tap | None, store: Store | None, rows: list[torch.Tensor]) -> list[torch.Tensor]:
+def train(
+    model: Any,
+    head: nn.Module,
+    tap: Tap | None,
+    store: ActivationStore | None,
+    rows: list[torch.Tensor],
+) -> list[torch.Tensor]:
     """An epoch of SGD over shuffled batches of eight."""
     trained = [p for p in [*model.parameters(), *head.parameters()] if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.1)
@@ -146,7 +179,9 @@ def train(model: Any, head: nn.Module, tap: Tap | None, store: Store | None, row
             assert tap.pending is not None
         mask = inputs["attention_mask"].unsqueeze(-1)
         states = model(**inputs)[0]
-        loss = nn.functional.cross_entropy(head((states * mask).sum(1) / mask.sum(1)), torch.tensor(numbers) % 4)
+        loss = nn.functional.cross_entropy(
+            head((states * mask).sum(1) / mask.sum(1)), torch.tensor(numbers) % 4
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -180,7 +215,7 @@ def test_other_batches_give_the_same_up_to_rounding(family: str) -> None:
             layout = Layout({"train": lengths}, (32,), torch.float32, whole=False)
             path = Path("states.bin")
             path.write_bytes(bytes(layout.bytes))
-            store = Store(path, layout, write=True)
+            store = ActivationStore(path, layout, write=True)
             order = np.argsort(lengths, kind="stable")
             for numbers in np.array_split(order, 5):
                 inputs = collate([rows[i] for i in numbers])
@@ -209,7 +244,14 @@ def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTLIGHT_CACHE", str(tmp_path / "kept"))
 
 
-def run(backbone: str, folder: Path, *, task: Any = TextClassification, data: Any = TextData, **model: Any) -> tuple[Any, Any, list[float]]:
+def run(
+    backbone: str,
+    folder: Path,
+    *,
+    task: Any = TextClassification,
+    data: Any = TextData,
+    **model: Any,
+) -> tuple[Any, Any, list[float]]:
     train = write_csv(folder.parent / "train.csv", toy_rows(80))
     losses: list[float] = []
 
@@ -234,15 +276,25 @@ def run(backbone: str, folder: Path, *, task: Any = TextClassification, data: An
     return made, trainer, losses
 
 
-STEPS = [{"train": "head", "epochs": 1}, {"train": "last:1", "epochs": 1}, {"train": "last:2", "epochs": 1}, {"train": "all"}]
+STEPS = [
+    {"train": "head", "epochs": 1},
+    {"train": "last:1", "epochs": 1},
+    {"train": "last:2", "epochs": 1},
+    {"train": "all"},
+]
 
 
 @pytest.mark.parametrize("pooling", ["native", "mean", "cls", "max"])
 @pytest.mark.parametrize("option", ["head", "last:1", "last:2", "[head, post]", STEPS], ids=str)
-def test_a_cached_run_is_the_uncached_one(option: Any, pooling: str, still: str, tmp_path: Path, capsys: Any) -> None:
+def test_a_cached_run_is_the_uncached_one(
+    option: Any, pooling: str, still: str, tmp_path: Path, capsys: Any
+) -> None:
     if option == "[head, post]":  # everything but the pooler and the head is frozen
         option = [{"train": ["head", "post"] if pooling == "native" else ["head"]}]
-    runs = {cache: run(still, tmp_path / str(cache), unfreeze=option, cache=cache, pooling=pooling) for cache in (False, True)}
+    runs = {
+        cache: run(still, tmp_path / str(cache), unfreeze=option, cache=cache, pooling=pooling)
+        for cache in (False, True)
+    }
     out = capsys.readouterr().out
     assert "run at every step" not in out
     assert "is computed once now" in out
@@ -252,7 +304,9 @@ def test_a_cached_run_is_the_uncached_one(option: Any, pooling: str, still: str,
     assert not any("forward" in vars(m) for m in runs[True][0].modules())
 
 
-def test_the_next_run_reads_the_file_of_the_first_to_the_bit(still: str, tmp_path: Path, capsys: Any) -> None:
+def test_the_next_run_reads_the_file_of_the_first_to_the_bit(
+    still: str, tmp_path: Path, capsys: Any
+) -> None:
     first = run(still, tmp_path / "a", unfreeze="last:2")
     files = sorted(home().glob("*"))
     second = run(still, tmp_path / "b", unfreeze="last:2")
@@ -306,7 +360,9 @@ class Masking(TextData):
 
 
 @pytest.mark.parametrize("every", [1, 17])
-def test_changing_inputs_switch_it_off(every: int, still: str, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+def test_changing_inputs_switch_it_off(
+    every: int, still: str, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
     monkeypatch.setattr(Masking, "every", every)
     run(still, tmp_path / "r", unfreeze="head", data=Masking, cache=True)
     assert "augmentation or masking" in capsys.readouterr().out
@@ -317,10 +373,14 @@ class Noisy(TextClassification):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.model.base_model.encoder.layer[0].register_forward_hook(lambda m, a, out: out + torch.randn_like(out))
+        self.model.base_model.encoder.layer[0].register_forward_hook(
+            lambda m, a, out: out + torch.randn_like(out)
+        )
 
 
-def test_noise_in_the_frozen_layers_switches_it_off(still: str, tmp_path: Path, capsys: Any) -> None:
+def test_noise_in_the_frozen_layers_switches_it_off(
+    still: str, tmp_path: Path, capsys: Any
+) -> None:
     run(still, tmp_path / "r", unfreeze="last:1", task=Noisy, pooling="native")
     assert "is there randomness in them?" in capsys.readouterr().out
 
@@ -334,7 +394,9 @@ class Leaking(TextClassification):
         self.model.base_model.encoder.layer[0].register_forward_hook(lambda m, a, out: out + top)
 
 
-def test_a_trained_weight_below_the_cut_switches_it_off(still: str, tmp_path: Path, capsys: Any) -> None:
+def test_a_trained_weight_below_the_cut_switches_it_off(
+    still: str, tmp_path: Path, capsys: Any
+) -> None:
     run(still, tmp_path / "r", unfreeze="last:1", task=Leaking, pooling="native")
     assert "something below trains" in capsys.readouterr().out
 
@@ -362,20 +424,28 @@ def test_an_average_of_other_weights_is_not_fed(still: str, tmp_path: Path, caps
     scores = []
     for cache in (False, True):
         average = EMAWeightAveraging(decay=0.99)
-        _, trainer, _ = run(still, tmp_path / str(cache), unfreeze=back, cache=cache, callbacks=[average])
+        _, trainer, _ = run(
+            still, tmp_path / str(cache), unfreeze=back, cache=cache, callbacks=[average]
+        )
         scores.append(trainer.callback_metrics["val/loss"].item())
     assert scores[0] == pytest.approx(scores[1], abs=1e-4)
-    assert "run at every step" not in capsys.readouterr().out  # it is not off: it waits until the weights are back
+    assert (
+        "run at every step" not in capsys.readouterr().out
+    )  # it is not off: it waits until the weights are back
 
 
 @pytest.mark.parametrize(("gigabytes", "word"), [(1e-6, "model.cache_gb allows")])
-def test_too_little_room_is_said(gigabytes: float, word: str, still: str, tmp_path: Path, capsys: Any) -> None:
+def test_too_little_room_is_said(
+    gigabytes: float, word: str, still: str, tmp_path: Path, capsys: Any
+) -> None:
     run(still, tmp_path / "r", unfreeze="last:1", cache_gb=gigabytes)
     assert word in capsys.readouterr().out
     assert not list(home().glob("*"))
 
 
-def test_a_folder_that_cannot_be_written_is_said(still: str, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+def test_a_folder_that_cannot_be_written_is_said(
+    still: str, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FTLIGHT_CACHE", str(tmp_path / "file" / "kept"))
     run(still, tmp_path / "r", unfreeze="last:1")
@@ -389,16 +459,22 @@ class Throwing(TextClassification):
         super().__init__(*args, **kwargs)
         layers, box = self.model.base_model.encoder.layer, {}
         layers[0].register_forward_pre_hook(lambda m, a: box.clear())
-        layers[0].intermediate.register_forward_hook(lambda m, a, out: box.update(low=out.detach().mean()))
+        layers[0].intermediate.register_forward_hook(
+            lambda m, a, out: box.update(low=out.detach().mean())
+        )
         layers[3].register_forward_hook(lambda m, a, out: out + box.pop("low"))
 
 
-def test_a_model_that_fails_when_layers_are_skipped_runs_whole(still: str, tmp_path: Path, capsys: Any) -> None:
+def test_a_model_that_fails_when_layers_are_skipped_runs_whole(
+    still: str, tmp_path: Path, capsys: Any
+) -> None:
     run(still, tmp_path / "r", unfreeze="last:1", task=Throwing, pooling="native")
     assert "cannot skip its lower layers (KeyError)" in capsys.readouterr().out
 
 
-def test_data_without_a_fingerprint_are_kept_for_the_run_alone(still: str, tmp_path: Path, capsys: Any) -> None:
+def test_data_without_a_fingerprint_are_kept_for_the_run_alone(
+    still: str, tmp_path: Path, capsys: Any
+) -> None:
     class Nameless(TextData):
         def encode(self, table: Any, split: str) -> Any:
             made = super().encode(table, split)
@@ -450,7 +526,7 @@ def test_a_store_that_one_process_gave_up_is_opened_anew_by_all() -> None:
         strategy = Strategy()
         datamodule = None
 
-    cached = Cached(1.0)
+    cached = PrefixCache(1.0)
     cached.store = object()  # type: ignore[assignment]
     cached.begin(Fake(), None, 1, "stage 2")
     assert asked == [True, False]

@@ -21,10 +21,14 @@ from ftlight import TextClassification, TextData, Trainer
 from ftlight.__main__ import main
 from ftlight.freezing import callback as freezing
 from ftlight.freezing.schedule import rate
-from ftlight.models.layers import layer_groups, layer_of, places
+from ftlight.models.layers import layer_groups, layer_of, module_layers
 from ftlight.utils.errors import UserError
 
-THAW = [{"train": "head", "epochs": 1, "lr": 1e-2}, {"train": "last:2", "steps": 10}, {"train": "all", "layer_decay": 0.9}]
+THAW = [
+    {"train": "head", "epochs": 1, "lr": 1e-2},
+    {"train": "last:2", "steps": 10},
+    {"train": "all", "layer_decay": 0.9},
+]
 BACK = [{"train": "last:2", "epochs": 1}, {"train": "first:2", "epochs": 1}, {"train": "head"}]
 SCHEDULES: dict[str, Any] = {
     "thaw": THAW,
@@ -84,13 +88,28 @@ def run(
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("how", [{}, {"accumulate_grad_batches": 2}, {"ema": True}, {"cache": False}])
-def test_frozen_weights_never_move_and_the_others_do(name: str, how: dict[str, Any], deep: str, toy: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "how", [{}, {"accumulate_grad_batches": 2}, {"ema": True}, {"cache": False}]
+)
+def test_frozen_weights_never_move_and_the_others_do(
+    name: str, how: dict[str, Any], deep: str, toy: str, tmp_path: Path
+) -> None:
     how = dict(how)
     model = {"cache": how.pop("cache")} if "cache" in how else {}
     extra: list[L.Callback] = [EMAWeightAveraging(decay=0.9)] if how.pop("ema", False) else []
     seen = Snapshots()
-    _, trainer = run(deep, toy, tmp_path / "r", seen, *extra, epochs=6, unfreeze=SCHEDULES[name], weight_decay=0.1, trainer=how, **model)
+    _, trainer = run(
+        deep,
+        toy,
+        tmp_path / "r",
+        seen,
+        *extra,
+        epochs=6,
+        unfreeze=SCHEDULES[name],
+        weight_decay=0.1,
+        trainer=how,
+        **model,
+    )
     schedule = freezing.of(trainer)
     assert len({stage for stage, _, _ in seen.steps}) == len(schedule.stages)
     for (stage, before, trains), (_, after, _) in zip(seen.steps, seen.steps[1:], strict=False):
@@ -99,15 +118,30 @@ def test_frozen_weights_never_move_and_the_others_do(name: str, how: dict[str, A
             if key not in trains:
                 assert torch.equal(value, after[key]), (stage, key)
     for stage in range(len(schedule.stages)):
-        steps = [(b, a) for (s, b, _), (_, a, _) in zip(seen.steps, seen.steps[1:], strict=False) if s == stage]
-        moved = {k for before, after in steps for k in schedule.chosen[stage] if not torch.equal(before[k], after[k])}
-        still_ones = {k for k in schedule.chosen[stage] - moved if "position_embeddings" not in k and "key.bias" not in k}
+        steps = [
+            (b, a)
+            for (s, b, _), (_, a, _) in zip(seen.steps, seen.steps[1:], strict=False)
+            if s == stage
+        ]
+        moved = {
+            k
+            for before, after in steps
+            for k in schedule.chosen[stage]
+            if not torch.equal(before[k], after[k])
+        }
+        still_ones = {
+            k
+            for k in schedule.chosen[stage] - moved
+            if "position_embeddings" not in k and "key.bias" not in k
+        }
         assert not still_ones or not steps, (stage, still_ones)
 
 
 @pytest.mark.parametrize("name", ["thaw", "back", "last"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_groups_stay_and_only_what_trained_has_a_state(name: str, optimizer: str, deep: str, toy: str, tmp_path: Path) -> None:
+def test_groups_stay_and_only_what_trained_has_a_state(
+    name: str, optimizer: str, deep: str, toy: str, tmp_path: Path
+) -> None:
     seen: list[list[tuple[str, int, list[int]]]] = []
 
     class Groups(L.Callback):
@@ -118,11 +152,21 @@ def test_groups_stay_and_only_what_trained_has_a_state(name: str, optimizer: str
     class Momentum(TextClassification):
         def configure_optimizers(self) -> Any:
             made = super().configure_optimizers()
-            return made if optimizer == "adamw" else torch.optim.SGD(made.param_groups, lr=0.1, momentum=0.9)
+            return (
+                made
+                if optimizer == "adamw"
+                else torch.optim.SGD(made.param_groups, lr=0.1, momentum=0.9)
+            )
 
     data = TextData(train=toy, tokenizer=deep, batch_size=8)
     task = Momentum(deep, labels=data.labels, unfreeze=SCHEDULES[name], lr=1e-3)
-    trainer = Trainer(max_epochs=4, accelerator="cpu", run=str(tmp_path / "r"), callbacks=[Groups()], enable_progress_bar=False)
+    trainer = Trainer(
+        max_epochs=4,
+        accelerator="cpu",
+        run=str(tmp_path / "r"),
+        callbacks=[Groups()],
+        enable_progress_bar=False,
+    )
     trainer.fit(task, datamodule=data)
     assert all(groups == seen[0] for groups in seen)
     ids = [i for _, _, group in seen[0] for i in group]
@@ -133,7 +177,11 @@ def test_groups_stay_and_only_what_trained_has_a_state(name: str, optimizer: str
     assert with_state == trained
 
 
-SHAPES = [{"lr_schedule": "constant", "warmup": 0.0}, {"lr_schedule": "linear", "warmup": 0.2}, {"lr_schedule": "cosine", "warmup": 0.3}]
+SHAPES = [
+    {"lr_schedule": "constant", "warmup": 0.0},
+    {"lr_schedule": "linear", "warmup": 0.2},
+    {"lr_schedule": "cosine", "warmup": 0.3},
+]
 
 
 class SaveEach(L.Callback):
@@ -158,14 +206,32 @@ def test_resume_at_every_epoch_and_in_the_middle_is_bit_equal(
     whole, _ = run(still, toy, tmp_path / "whole", SaveEach(tmp_path), **options)
     points = [f"epoch-{e}" for e in range(3)] + [f"step-{s}" for s in (3, 6, 7, 16, 17)]
     for point in points:
-        again, trainer = run(still, toy, tmp_path / f"from {point}", ckpt=tmp_path / f"{point}.ckpt", **options)
+        again, trainer = run(
+            still, toy, tmp_path / f"from {point}", ckpt=tmp_path / f"{point}.ckpt", **options
+        )
         same(whole, again)
         assert freezing.of(trainer).stage == len(freezing.of(trainer).stages) - 1
 
 
 def test_resume_through_the_command_line(still: str, toy: str, tmp_path: Path) -> None:
-    command = ["fit", "--model", "TextClassification", "--model.backbone", still, "--data.train", toy, "--data.batch_size", "8"]
-    command += ["--model.unfreeze", json.dumps(THAW), "--trainer.accelerator", "cpu", "--trainer.max_epochs"]
+    command = [
+        "fit",
+        "--model",
+        "TextClassification",
+        "--model.backbone",
+        still,
+        "--data.train",
+        toy,
+        "--data.batch_size",
+        "8",
+    ]
+    command += [
+        "--model.unfreeze",
+        json.dumps(THAW),
+        "--trainer.accelerator",
+        "cpu",
+        "--trainer.max_epochs",
+    ]
     assert main([*command, "4", "--run", "whole"]) == 0
     assert main([*command, "5", "--run", "more", "--ckpt_path", "whole/checkpoints/last.ckpt"]) == 0
     state = torch.load("more/checkpoints/last.ckpt", weights_only=True)["callbacks"]["Freezing"]
@@ -176,7 +242,13 @@ def test_resume_through_the_command_line(still: str, toy: str, tmp_path: Path) -
 def test_a_checkpoint_of_another_schedule_is_refused(deep: str, toy: str, tmp_path: Path) -> None:
     run(deep, toy, tmp_path / "a", unfreeze=THAW)
     with pytest.raises(UserError) as refused:
-        run(deep, toy, tmp_path / "b", ckpt=tmp_path / "a" / "checkpoints" / "last.ckpt", unfreeze="last:2")
+        run(
+            deep,
+            toy,
+            tmp_path / "b",
+            ckpt=tmp_path / "a" / "checkpoints" / "last.ckpt",
+            unfreeze="last:2",
+        )
     message = str(refused.value)
     assert "another schedule" in message
     assert "steps: 10" in message
@@ -189,9 +261,13 @@ def test_modes_after_validation(deep: str, toy: str, tmp_path: Path) -> None:
 
     class Modes(L.Callback):
         def on_before_backward(self, trainer: Any, task: Any, loss: Any) -> None:
-            found = places(task.model)
-            drops = [(n, m) for n, m in task.model.named_modules() if isinstance(m, torch.nn.Dropout)]
-            seen.update((freezing.of(trainer).stage, layer_of(n, found), m.training) for n, m in drops)
+            found = module_layers(task.model)
+            drops = [
+                (n, m) for n, m in task.model.named_modules() if isinstance(m, torch.nn.Dropout)
+            ]
+            seen.update(
+                (freezing.of(trainer).stage, layer_of(n, found), m.training) for n, m in drops
+            )
 
     run(deep, toy, tmp_path / "r", Modes(), unfreeze=THAW, trainer={"val_check_interval": 2})
     layers = [*(f"layer {i}" for i in range(4)), "embeddings"]
@@ -206,15 +282,32 @@ def test_modes_after_validation(deep: str, toy: str, tmp_path: Path) -> None:
 def test_batch_norm_keeps_its_statistics_while_frozen() -> None:
     from transformers import AutoConfig, AutoModelForImageClassification
 
-    config = AutoConfig.for_model("resnet", embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=3)
+    config = AutoConfig.for_model(
+        "resnet",
+        embedding_size=8,
+        hidden_sizes=[8, 16],
+        depths=[1, 1],
+        layer_type="basic",
+        num_labels=3,
+    )
     model = AutoModelForImageClassification.from_config(config).train()
 
     class Holder(L.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            self.model, self.monitor, self.mode, self.weight_decay = model, "val/accuracy", "max", 0.0
+            self.model, self.monitor, self.mode, self.weight_decay = (
+                model,
+                "val/accuracy",
+                "max",
+                0.0,
+            )
 
-    for option, moving in (("head", set()), ("last:1", {"layer 1"}), ("bias", {"embeddings", "layer 0", "layer 1"}), ("all", None)):
+    for option, moving in (
+        ("head", set()),
+        ("last:1", {"layer 1"}),
+        ("bias", {"embeddings", "layer 0", "layer 1"}),
+        ("all", None),
+    ):
         schedule = freezing.Freezing(option, lr=1e-3, given=True, defaults={})
         schedule.task, schedule.fitting = Holder(), True
         schedule.eligible = {n for n, _ in model.named_parameters()}
@@ -222,21 +315,34 @@ def test_batch_norm_keeps_its_statistics_while_frozen() -> None:
         schedule._apply()
         before = {n: b.clone() for n, b in model.named_buffers() if "running" in n}
         model(pixel_values=torch.randn(4, 3, 32, 32))
-        found = places(model)
-        moved = {layer_of(n, found) for n, b in model.named_buffers() if "running" in n and not torch.equal(b, before[n])}
-        assert moved == (moving if moving is not None else {"embeddings", "layer 0", "layer 1"}), option
+        found = module_layers(model)
+        moved = {
+            layer_of(n, found)
+            for n, b in model.named_buffers()
+            if "running" in n and not torch.equal(b, before[n])
+        }
+        assert moved == (moving if moving is not None else {"embeddings", "layer 0", "layer 1"}), (
+            option
+        )
 
 
 def test_all_is_plain_fine_tuning_to_the_bit(still: str, toy: str, tmp_path: Path) -> None:
     """Against a loop written by hand: same batches, AdamW, warm-up and fall."""
-    task, trainer = run(still, toy, tmp_path / "r", epochs=2, pooling="native", trainer={"gradient_clip_val": 1.0})
+    task, trainer = run(
+        still, toy, tmp_path / "r", epochs=2, pooling="native", trainer={"gradient_clip_val": 1.0}
+    )
     L.seed_everything(0, verbose=False)
     data = TextData(train=toy, tokenizer=still, batch_size=8, validation_split=0.2)
-    other = TextClassification(still, labels=data.labels, kind=data.kind, lr=1e-3, pooling="native").train()
+    other = TextClassification(
+        still, labels=data.labels, kind=data.kind, lr=1e-3, pooling="native"
+    ).train()
     data.setup("fit")
     decayed = [p for n, p in other.model.named_parameters() if p.ndim >= 2]
     rest = [p for n, p in other.model.named_parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}], fused=True)
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}],
+        fused=True,
+    )
     from ftlight.data.sampling import train_batches
 
     table = data.sets["train"]
@@ -254,7 +360,9 @@ def test_all_is_plain_fine_tuning_to_the_bit(still: str, toy: str, tmp_path: Pat
             assert loss is not None
             optimizer.zero_grad()
             loss.backward()
-            norm = torch.nn.utils.get_total_norm([p.grad for p in other.parameters() if p.grad is not None])
+            norm = torch.nn.utils.get_total_norm(
+                [p.grad for p in other.parameters() if p.grad is not None]
+            )
             optimizer.grad_scale = norm.clamp(min=1.0)
             optimizer.step()
             step += 1
@@ -267,7 +375,13 @@ def test_rates_follow_the_table(deep: str, toy: str, tmp_path: Path) -> None:
 
     class Rates(L.Callback):
         def on_before_optimizer_step(self, trainer: Any, task: Any, optimizer: Any) -> None:
-            seen.append((trainer.global_step, freezing.of(trainer).stage, {g["name"]: g["lr"] for g in optimizer.param_groups}))
+            seen.append(
+                (
+                    trainer.global_step,
+                    freezing.of(trainer).stage,
+                    {g["name"]: g["lr"] for g in optimizer.param_groups},
+                )
+            )
 
     stages = [
         {"train": "head", "steps": 5, "lr": 0.01, "warmup": 0.5},
@@ -283,13 +397,19 @@ def test_rates_follow_the_table(deep: str, toy: str, tmp_path: Path) -> None:
         assert stage == sum(step >= b for b in schedule.begins) - 1
         for name, value in rates.items():
             layer = name.removesuffix(", no decay")
-            wanted = rate(schedule.stages[stage], depth[layer], step - schedule.begins[stage], lengths[stage])
+            wanted = rate(
+                schedule.stages[stage], depth[layer], step - schedule.begins[stage], lengths[stage]
+            )
             assert value == (wanted if layer in schedule.trained[stage] else 0.0), (step, name)
-    assert [r["head"] for _, _, r in seen[:5]] == pytest.approx([0.01 / 3, 0.02 / 3, 0.01, 0.01, 0.005])
+    assert [r["head"] for _, _, r in seen[:5]] == pytest.approx(
+        [0.01 / 3, 0.02 / 3, 0.01, 0.01, 0.005]
+    )
 
 
 @pytest.mark.parametrize("patience", [1, 2])
-def test_patience_ends_a_stage_and_early_stopping_waits_for_the_last(patience: int, deep: str, toy: str, tmp_path: Path) -> None:
+def test_patience_ends_a_stage_and_early_stopping_waits_for_the_last(
+    patience: int, deep: str, toy: str, tmp_path: Path
+) -> None:
     class Same(TextClassification):
         def _report(self, stage: str) -> None:
             super()._report(stage)
@@ -304,14 +424,27 @@ def test_patience_ends_a_stage_and_early_stopping_waits_for_the_last(patience: i
     ]
     task = Same(deep, labels=data.labels, unfreeze=stages, lr=1e-3)
     stop = EarlyStopping("val/made", patience=2, mode="max")
-    trainer = Trainer(max_epochs=30, accelerator="cpu", run=str(tmp_path / "r"), callbacks=[stop], enable_progress_bar=False)
+    trainer = Trainer(
+        max_epochs=30,
+        accelerator="cpu",
+        run=str(tmp_path / "r"),
+        callbacks=[stop],
+        enable_progress_bar=False,
+    )
     trainer.fit(task, datamodule=data)
     assert freezing.of(trainer).begins == [0, 7 * (1 + patience), 7 * (3 + patience)]
-    assert trainer.current_epoch == 3 + patience + 2  # early stopping has counted two validations, both in the last stage
+    assert (
+        trainer.current_epoch == 3 + patience + 2
+    )  # early stopping has counted two validations, both in the last stage
 
 
-def test_patience_counts_up_to_its_epochs_and_survives_a_resume(still: str, toy: str, tmp_path: Path) -> None:
-    stages = [{"train": "head", "patience": 2, "monitor": "val/loss", "epochs": 3, "lr": 1e-3}, {"train": "all"}]
+def test_patience_counts_up_to_its_epochs_and_survives_a_resume(
+    still: str, toy: str, tmp_path: Path
+) -> None:
+    stages = [
+        {"train": "head", "patience": 2, "monitor": "val/loss", "epochs": 3, "lr": 1e-3},
+        {"train": "all"},
+    ]
     options = {"unfreeze": stages, "epochs": 5, "pooling": "native"}
     whole, trainer = run(still, toy, tmp_path / "whole", SaveEach(tmp_path), **options)
     assert freezing.of(trainer).begins == [0, 18]  # the loss of a head falls on
@@ -319,7 +452,9 @@ def test_patience_counts_up_to_its_epochs_and_survives_a_resume(still: str, toy:
     same(whole, again)
 
 
-def test_an_undefined_value_neither_ends_a_stage_nor_is_the_best(deep: str, toy: str, tmp_path: Path) -> None:
+def test_an_undefined_value_neither_ends_a_stage_nor_is_the_best(
+    deep: str, toy: str, tmp_path: Path
+) -> None:
     class Rising(TextClassification):
         def _report(self, stage: str) -> None:
             super()._report(stage)
@@ -327,17 +462,26 @@ def test_an_undefined_value_neither_ends_a_stage_nor_is_the_best(deep: str, toy:
             self.log("val/made", torch.tensor(float("nan") if epoch == 0 else float(epoch)))
 
     data = TextData(train=toy, tokenizer=deep, batch_size=8)
-    stages = [{"train": "head", "patience": 2, "monitor": "val/made", "epochs": 5}, {"train": "all"}]
+    stages = [
+        {"train": "head", "patience": 2, "monitor": "val/made", "epochs": 5},
+        {"train": "all"},
+    ]
     task = Rising(deep, labels=data.labels, unfreeze=stages, lr=1e-3)
-    trainer = Trainer(max_epochs=6, accelerator="cpu", run=str(tmp_path / "r"), enable_progress_bar=False)
+    trainer = Trainer(
+        max_epochs=6, accelerator="cpu", run=str(tmp_path / "r"), enable_progress_bar=False
+    )
     trainer.fit(task, datamodule=data)
     assert freezing.of(trainer).begins == [0, 35]
 
 
 def test_patience_without_validation_is_refused(deep: str, toy: str, tmp_path: Path) -> None:
     data = TextData(train=toy, tokenizer=deep, batch_size=8, validation_split=0.0)
-    task = TextClassification(deep, labels=data.labels, unfreeze=[{"train": "head", "patience": 2}, {"train": "all"}])
-    trainer = Trainer(max_epochs=6, accelerator="cpu", run=str(tmp_path / "r"), enable_progress_bar=False)
+    task = TextClassification(
+        deep, labels=data.labels, unfreeze=[{"train": "head", "patience": 2}, {"train": "all"}]
+    )
+    trainer = Trainer(
+        max_epochs=6, accelerator="cpu", run=str(tmp_path / "r"), enable_progress_bar=False
+    )
     with pytest.raises(UserError, match="there are no validation data; give epochs instead"):
         trainer.fit(task, datamodule=data)
 
@@ -368,10 +512,16 @@ def test_a_rate_monitor_sees_the_rates_of_its_step(deep: str, toy: str, tmp_path
             seen.append(optimizer.param_groups[-1]["lr"])
 
     monitor = LearningRateMonitor(logging_interval="step")
-    run(deep, toy, tmp_path / "r", Rates(), monitor, unfreeze=THAW, trainer={"log_every_n_steps": 1})
+    run(
+        deep, toy, tmp_path / "r", Rates(), monitor, unfreeze=THAW, trainer={"log_every_n_steps": 1}
+    )
     import csv
 
-    logged = [float(r["value"]) for r in csv.DictReader((tmp_path / "r" / "metrics.csv").open()) if r["name"] == "lr-AdamW/head"]
+    logged = [
+        float(r["value"])
+        for r in csv.DictReader((tmp_path / "r" / "metrics.csv").open())
+        if r["name"] == "lr-AdamW/head"
+    ]
     assert logged == pytest.approx([seen[i] for i in range(len(logged))])
     assert len(logged) == len(seen)
 
@@ -398,25 +548,38 @@ def test_callbacks_without_the_schedule_are_refused(deep: str, toy: str, tmp_pat
             return []
 
     data = TextData(train=toy, tokenizer=deep, batch_size=8)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     with pytest.raises(UserError, match=r"super\(\).configure_callbacks"):
-        L.Trainer(max_epochs=1, accelerator="cpu", **quiet).fit(Alone(deep, labels=data.labels), datamodule=data)
+        L.Trainer(max_epochs=1, accelerator="cpu", **quiet).fit(
+            Alone(deep, labels=data.labels), datamodule=data
+        )
 
 
-def test_a_monitor_that_is_not_logged_names_the_nearest(deep: str, toy: str, tmp_path: Path) -> None:
+def test_a_monitor_that_is_not_logged_names_the_nearest(
+    deep: str, toy: str, tmp_path: Path
+) -> None:
     stages = [{"train": "head", "patience": 2, "monitor": "val/lss"}, {"train": "all"}]
     with pytest.raises(UserError, match=r'no value val/lss; did you mean "val/loss"'):
         run(deep, toy, tmp_path / "r", unfreeze=stages)
 
 
 def test_a_run_too_short_for_its_stages_is_refused(deep: str, toy: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the first 1 stages take 24 of the run's 24 optimizer steps"):
+    with pytest.raises(
+        UserError, match="the first 1 stages take 24 of the run's 24 optimizer steps"
+    ):
         run(deep, toy, tmp_path / "r", unfreeze=[{"train": "head", "epochs": 4}, {"train": "all"}])
 
 
 def test_fractions_of_a_short_run_are_skipped(deep: str, toy: str, tmp_path: Path) -> None:
     _, trainer = run(deep, toy, tmp_path / "r", unfreeze="gradual", trainer={"max_steps": 3})
-    assert freezing.of(trainer).begins == [0, 0, 0, 0] or len(freezing.of(trainer).begins) == len(freezing.of(trainer).stages)
+    assert freezing.of(trainer).begins == [0, 0, 0, 0] or len(freezing.of(trainer).begins) == len(
+        freezing.of(trainer).stages
+    )
 
 
 def test_a_tied_head_is_refused(llama: str) -> None:
@@ -434,7 +597,10 @@ def test_a_tied_head_is_refused(llama: str) -> None:
 
     for option in ("head", "lp_ft"):
         schedule.option = option
-        with pytest.raises(UserError, match=f"{option} is not to be had: the head of this model is tied to its embeddings; use last:1"):
+        with pytest.raises(
+            UserError,
+            match=f"{option} is not to be had: the head of this model is tied to its embeddings; use last:1",
+        ):
             schedule.resolve(Holder())
     schedule.option = "gradual"
     schedule.resolve(Holder())
@@ -443,7 +609,9 @@ def test_a_tied_head_is_refused(llama: str) -> None:
 
 
 @pytest.mark.parametrize("checkpointing", [True, False])
-def test_gradient_checkpointing_changes_nothing(checkpointing: bool, still: str, toy: str, tmp_path: Path) -> None:
+def test_gradient_checkpointing_changes_nothing(
+    checkpointing: bool, still: str, toy: str, tmp_path: Path
+) -> None:
     class Sparing(TextClassification):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
@@ -455,7 +623,12 @@ def test_gradient_checkpointing_changes_nothing(checkpointing: bool, still: str,
         L.seed_everything(0, verbose=False)
         data = TextData(train=toy, tokenizer=still, batch_size=8)
         task = cls(still, labels=data.labels, unfreeze=THAW, lr=1e-3, pooling="native", cache=False)
-        Trainer(max_epochs=4, accelerator="cpu", run=str(tmp_path / cls.__name__), enable_progress_bar=False).fit(task, datamodule=data)
+        Trainer(
+            max_epochs=4,
+            accelerator="cpu",
+            run=str(tmp_path / cls.__name__),
+            enable_progress_bar=False,
+        ).fit(task, datamodule=data)
         states.append(task)
     same(*states)
 
@@ -463,11 +636,22 @@ def test_gradient_checkpointing_changes_nothing(checkpointing: bool, still: str,
 def test_an_average_of_the_weights_resumes_exactly(still: str, toy: str, tmp_path: Path) -> None:
     """Lightning's own callback; with all its state in the checkpoint."""
     options = {"unfreeze": THAW, "pooling": "native"}
-    whole, _ = run(still, toy, tmp_path / "whole", EMAWeightAveraging(decay=0.9), SaveEach(tmp_path), **options)
+    whole, _ = run(
+        still, toy, tmp_path / "whole", EMAWeightAveraging(decay=0.9), SaveEach(tmp_path), **options
+    )
     plain, _ = run(still, toy, tmp_path / "plain", **options)
-    assert not all(torch.equal(a, b) for a, b in zip(whole.parameters(), plain.parameters(), strict=True))
+    assert not all(
+        torch.equal(a, b) for a, b in zip(whole.parameters(), plain.parameters(), strict=True)
+    )
     for point in ("epoch-0", "epoch-1", "epoch-2", "step-9"):
-        again, _ = run(still, toy, tmp_path / point, EMAWeightAveraging(decay=0.9), ckpt=tmp_path / f"{point}.ckpt", **options)
+        again, _ = run(
+            still,
+            toy,
+            tmp_path / point,
+            EMAWeightAveraging(decay=0.9),
+            ckpt=tmp_path / f"{point}.ckpt",
+            **options,
+        )
         same(whole, again)
 
 
@@ -475,7 +659,12 @@ def test_works_under_a_plain_trainer(deep: str, toy: str, tmp_path: Path) -> Non
     data = TextData(train=toy, tokenizer=deep, batch_size=8)
     task = TextClassification(deep, labels=data.labels, unfreeze=THAW, lr=1e-3)
     seen = Snapshots()
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     trainer = L.Trainer(max_epochs=4, accelerator="cpu", callbacks=[seen], **quiet)
     trainer.fit(task, datamodule=data)
     assert {stage for stage, _, _ in seen.steps} == {0, 1, 2}
@@ -511,20 +700,37 @@ if __name__ == "__main__":
 def test_two_processes_stay_equal_and_equal_one(still: str, tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", toy_rows(80))
     (tmp_path / "two.py").write_text(TWO)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MASTER_", "PL_", "LOCAL_", "NODE_", "WORLD_"))}
+    clean = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("MASTER_", "PL_", "LOCAL_", "NODE_", "WORLD_"))
+    }
     option = [*THAW[:1], {"train": "last:2", "steps": 4}, *BACK[1:2], {"train": "all"}]
     outputs = []
     for processes in (1, 2):
         folder = tmp_path / f"p{processes}"
-        command = [sys.executable, "two.py", still, train, str(folder), str(processes), json.dumps(option)]
+        command = [
+            sys.executable,
+            "two.py",
+            still,
+            train,
+            str(folder),
+            str(processes),
+            json.dumps(option),
+        ]
         # a cache of its own: two processes must fill it themselves
         env = {**clean, "FTLIGHT_CACHE": str(tmp_path / f"cache{processes}")}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=env, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=240, env=env, check=False
+        )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
         outputs.append(torch.load(folder / "weights.pt", weights_only=True))
         assert "stage 4 of 4" in done.stdout
     for name, value in outputs[0].items():
-        assert torch.allclose(value, outputs[1][name], atol=3e-4), (name, float((value - outputs[1][name]).abs().max()))
+        assert torch.allclose(value, outputs[1][name], atol=3e-4), (
+            name,
+            float((value - outputs[1][name]).abs().max()),
+        )
 
 
 @pytest.mark.parametrize("strategy", [FSDPStrategy, ModelParallelStrategy])
@@ -541,7 +747,9 @@ def test_sharded_strategies_take_one_stage(strategy: type, deep: str, toy: str) 
     task.freezing().setup(Fake(), task, "fit")
 
 
-def test_a_compiled_model_follows_the_schedule(still: str, toy: str, tmp_path: Path, capsys: Any) -> None:
+def test_a_compiled_model_follows_the_schedule(
+    still: str, toy: str, tmp_path: Path, capsys: Any
+) -> None:
     class Compiled(TextClassification):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
@@ -552,10 +760,21 @@ def test_a_compiled_model_follows_the_schedule(still: str, toy: str, tmp_path: P
         L.seed_everything(0, verbose=False)
         data = TextData(train=toy, tokenizer=still, batch_size=8)
         stages = [{"train": "head", "epochs": 2}, {"train": "all"}]
-        task = cls(still, labels=data.labels, unfreeze=stages, lr=1e-3, pooling="native", cache=cls is Compiled)
-        Trainer(max_epochs=3, accelerator="cpu", precision="32-true", run=str(tmp_path / cls.__name__), enable_progress_bar=False).fit(
-            task, datamodule=data
+        task = cls(
+            still,
+            labels=data.labels,
+            unfreeze=stages,
+            lr=1e-3,
+            pooling="native",
+            cache=cls is Compiled,
         )
+        Trainer(
+            max_epochs=3,
+            accelerator="cpu",
+            precision="32-true",
+            run=str(tmp_path / cls.__name__),
+            enable_progress_bar=False,
+        ).fit(task, datamodule=data)
         states.append(task.state_dict())
     assert "the model is compiled" in capsys.readouterr().out
     for (name, a), b in zip(states[0].items(), states[1].values(), strict=True):
@@ -565,7 +784,11 @@ def test_a_compiled_model_follows_the_schedule(still: str, toy: str, tmp_path: P
 def test_the_table_and_the_lines(deep: str, toy: str, tmp_path: Path, capsys: Any) -> None:
     run(deep, toy, tmp_path / "r", unfreeze=THAW, epochs=6)
     out = capsys.readouterr().out
-    rows = {line.split("  ")[0]: line for line in out.splitlines() if line.startswith(("head", "layer", "embeddings"))}
+    rows = {
+        line.split("  ")[0]: line
+        for line in out.splitlines()
+        if line.startswith(("head", "layer", "embeddings"))
+    }
     assert list(rows) == ["layer", "head", "layer 2 to 3", "layer 0 to 1", "embeddings"]
     bars = {name: "".join(c for c in line if c in "█░▒") for name, line in rows.items()}
     assert set(bars["head"]) == {"█"}

@@ -9,14 +9,33 @@ import pytest
 import yaml
 
 from ftlight.cli import config
-from ftlight.freezing.schedule import HEAD_LR, PROBE, THAW, WORDS, Shape, Stage, default_rate, expand, rate, read, select, shape, starts
+from ftlight.freezing.schedule import (
+    HEAD_LR,
+    PROBE,
+    THAW,
+    WORDS,
+    Shape,
+    Stage,
+    default_rate,
+    expand,
+    rate,
+    read,
+    select,
+    shape,
+    starts,
+)
 from ftlight.utils.errors import UserError
 
 FORMS: tuple[Shape, ...] = ("linear", "cosine", "constant")
 LAYERS = {
     "embeddings": ["m.embed.weight", "m.embed.norm.weight", "m.embed.norm.bias"],
     **{
-        f"layer {i}": [f"m.layer.{i}.dense.weight", f"m.layer.{i}.dense.bias", f"m.layer.{i}.ln.weight", f"m.layer.{i}.ln.bias"]
+        f"layer {i}": [
+            f"m.layer.{i}.dense.weight",
+            f"m.layer.{i}.dense.bias",
+            f"m.layer.{i}.ln.weight",
+            f"m.layer.{i}.ln.bias",
+        ]
         for i in range(12)
     },
     "post": ["m.norm.weight"],
@@ -28,13 +47,18 @@ HEAD = set(LAYERS["head"])
 
 
 def of(*layers: str | int) -> set[str]:
-    return {n for layer in layers for n in LAYERS[layer if isinstance(layer, str) else f"layer {layer}"]}
+    return {
+        n for layer in layers for n in LAYERS[layer if isinstance(layer, str) else f"layer {layer}"]
+    }
 
 
 def model(depth: int, tied: bool = False, post: bool = True) -> dict[str, list[str]]:
     """Layers of a made-up model."""
     rest = (["post"] if post else []) + ([] if tied else ["head"])
-    return {g: [f"{g}.weight", f"{g}.bias"] for g in ["embeddings", *(f"layer {i}" for i in range(depth)), *rest]}
+    return {
+        g: [f"{g}.weight", f"{g}.bias"]
+        for g in ["embeddings", *(f"layer {i}" for i in range(depth)), *rest]
+    }
 
 
 # Reading
@@ -68,16 +92,40 @@ def test_words(word: str) -> None:
     [
         ([{"train": "all"}], [{"train": ("all",)}]),
         ({"train": "last:2"}, [{"train": ("last:2",)}]),
-        ({"train": ["all", "-embeddings"], "lr": 1e-4}, [{"train": ("all", "-embeddings"), "lr": 1e-4}]),
-        ([{"train": ("head", "norm")}], [{"train": ("head", "norm")}]),
-        (({"train": "head", "epochs": 2}, {"train": "all"}), [{"train": ("head",), "epochs": 2}, {"train": ("all",)}]),
-        ([{"train": "head", "epochs": 0.5}, {"train": "all"}], [{"train": ("head",), "epochs": 0.5}, {"train": ("all",)}]),
-        ([{"train": "head", "steps": 100}, {"train": "all"}], [{"train": ("head",), "steps": 100}, {"train": ("all",)}]),
-        ([{"train": "head", "fraction": 0.2}, {"train": "all"}], [{"train": ("head",), "fraction": 0.2}, {"train": ("all",)}]),
-        ([{"train": "head", "patience": 1}, {"train": "all"}], [{"train": ("head",), "patience": 1}, {"train": ("all",)}]),
         (
-            [{"train": "head", "patience": 2, "epochs": 9, "monitor": "val/loss"}, {"train": "all", "layer_decay": 1}],
-            [{"train": ("head",), "patience": 2, "epochs": 9, "monitor": "val/loss"}, {"train": ("all",), "layer_decay": 1}],
+            {"train": ["all", "-embeddings"], "lr": 1e-4},
+            [{"train": ("all", "-embeddings"), "lr": 1e-4}],
+        ),
+        ([{"train": ("head", "norm")}], [{"train": ("head", "norm")}]),
+        (
+            ({"train": "head", "epochs": 2}, {"train": "all"}),
+            [{"train": ("head",), "epochs": 2}, {"train": ("all",)}],
+        ),
+        (
+            [{"train": "head", "epochs": 0.5}, {"train": "all"}],
+            [{"train": ("head",), "epochs": 0.5}, {"train": ("all",)}],
+        ),
+        (
+            [{"train": "head", "steps": 100}, {"train": "all"}],
+            [{"train": ("head",), "steps": 100}, {"train": ("all",)}],
+        ),
+        (
+            [{"train": "head", "fraction": 0.2}, {"train": "all"}],
+            [{"train": ("head",), "fraction": 0.2}, {"train": ("all",)}],
+        ),
+        (
+            [{"train": "head", "patience": 1}, {"train": "all"}],
+            [{"train": ("head",), "patience": 1}, {"train": ("all",)}],
+        ),
+        (
+            [
+                {"train": "head", "patience": 2, "epochs": 9, "monitor": "val/loss"},
+                {"train": "all", "layer_decay": 1},
+            ],
+            [
+                {"train": ("head",), "patience": 2, "epochs": 9, "monitor": "val/loss"},
+                {"train": ("all",), "layer_decay": 1},
+            ],
         ),
         (
             [{"train": "head", "epochs": 1, "steps": None}, {"train": "all"}],
@@ -86,7 +134,15 @@ def test_words(word: str) -> None:
         ([{"train": ["-re:.*\\.bias", "re:m\\..*"]}], [{"train": ("-re:.*\\.bias", "re:m\\..*")}]),
         (
             [{"train": "all", "warmup": 0, "lr_schedule": "cosine", "layer_decay": 0.9, "lr": 1}],
-            [{"train": ("all",), "warmup": 0, "lr_schedule": "cosine", "layer_decay": 0.9, "lr": 1}],
+            [
+                {
+                    "train": ("all",),
+                    "warmup": 0,
+                    "lr_schedule": "cosine",
+                    "layer_decay": 0.9,
+                    "lr": 1,
+                }
+            ],
         ),
     ],
 )
@@ -95,7 +151,9 @@ def test_stages(option: Any, stages: list[dict[str, Any]]) -> None:
     assert read(option) == stages
     assert repr(option) == before
     assert read(read(option)) == stages
-    assert [Stage(**{k: v for k, v in s.items() if v is not None}).train for s in stages] == [s["train"] for s in stages]
+    assert [Stage(**{k: v for k, v in s.items() if v is not None}).train for s in stages] == [
+        s["train"] for s in stages
+    ]
 
 
 @pytest.mark.parametrize(
@@ -111,9 +169,17 @@ def test_stages(option: Any, stages: list[dict[str, Any]]) -> None:
         ("heads", ['no schedule heads; did you mean "head"?']),
         ("all, head", ["no schedule all, head"]),
         ("last:2x", ["no schedule last:2x"]),
-        ("zzz", ["no schedule zzz (one of all, head, last:N, lp_ft, gradual, bias, norm; or a list of stages)"]),
+        (
+            "zzz",
+            [
+                "no schedule zzz (one of all, head, last:N, lp_ft, gradual, bias, norm; or a list of stages)"
+            ],
+        ),
         ("", ["no schedule  ("]),
-        *((option, ["expected a word", f"got {option!r}"]) for option in (None, True, 3, 0.5, [], ())),
+        *(
+            (option, ["expected a word", f"got {option!r}"])
+            for option in (None, True, 3, 0.5, [], ())
+        ),
     ],
 )
 def test_what_is_no_schedule(option: Any, fragments: list[str]) -> None:
@@ -133,7 +199,12 @@ FAULTS: list[tuple[Any, list[str]]] = [
     ({"train": 3}, ["0.train: say what trains"]),
     ({"train": {"head": 1}}, ["0.train: say what trains"]),
     ({"train": ""}, ["0.train: no selector  ("]),
-    ({"train": "hed"}, ['0.train: no selector hed; did you mean "head"? (all, head, embeddings, post, norm, bias, last:N']),
+    (
+        {"train": "hed"},
+        [
+            '0.train: no selector hed; did you mean "head"? (all, head, embeddings, post, norm, bias, last:N'
+        ],
+    ),
     ({"train": "-hed"}, ['0.train: no selector -hed; did you mean "head"?']),
     (
         {"train": ["embedings", "all", "biases"]},
@@ -149,30 +220,55 @@ FAULTS: list[tuple[Any, list[str]]] = [
     ({"train": "re:"}, ["0.train: no selector re:"]),
     ({"train": "all, head"}, ["0.train: no selector all, head"]),
     # unknown options
-    ({"train": "all", "epoch": 1}, ['0.epoch: a stage has no epoch; did you mean "epochs"? (options: train, epochs, steps']),
+    (
+        {"train": "all", "epoch": 1},
+        ['0.epoch: a stage has no epoch; did you mean "epochs"? (options: train, epochs, steps'],
+    ),
     ({"train": "all", "learning_rate": 1}, ["0.learning_rate: a stage has no learning_rate"]),
     ({"train": "all", 1: 2}, ["0.1: a stage has no 1"]),
-    ({"Train": "all"}, ['0.Train: a stage has no Train; did you mean "train"?', "0.train: say what trains"]),
+    (
+        {"Train": "all"},
+        ['0.Train: a stage has no Train; did you mean "train"?', "0.train: say what trains"],
+    ),
     # durations
     ({"train": "all", "epochs": 2}, ["0.epochs: the last stage goes on to the end of the run"]),
     ({"train": "all", "steps": 2}, ["0.steps: the last stage"]),
     ({"train": "all", "fraction": 0.2}, ["0.fraction: the last stage"]),
     ({"train": "all", "patience": 2}, ["0.patience: the last stage"]),
     ({"train": "all", "epochs": 2, "patience": 2}, ["0.epochs: the last stage"]),
-    ([{"train": "head"}, LAST], ["0: how long? give epochs, steps, fraction or patience; only the last stage goes without"]),
+    (
+        [{"train": "head"}, LAST],
+        ["0: how long? give epochs, steps, fraction or patience; only the last stage goes without"],
+    ),
     ([{"train": "head", "epochs": None}, LAST], ["0: how long?"]),
     ([{"train": "head", "lr": 1e-3}, {"train": "norm"}, LAST], ["0: how long?", "1: how long?"]),
-    ([{"train": "head", "epochs": 1, "steps": 2}, LAST], ["0: epochs and steps are given; keep one"]),
-    ([{"train": "head", "fraction": 0.1, "steps": 2}, LAST], ["0: steps and fraction are given; keep one"]),
-    ([{"train": "head", "epochs": 1, "fraction": 0.1, "steps": 2}, LAST], ["0: epochs and steps and fraction are given; keep one"]),
-    ([{"train": "head", "epochs": 1, "monitor": "val/loss"}, LAST], ["0.monitor: is for patience, which is not given"]),
+    (
+        [{"train": "head", "epochs": 1, "steps": 2}, LAST],
+        ["0: epochs and steps are given; keep one"],
+    ),
+    (
+        [{"train": "head", "fraction": 0.1, "steps": 2}, LAST],
+        ["0: steps and fraction are given; keep one"],
+    ),
+    (
+        [{"train": "head", "epochs": 1, "fraction": 0.1, "steps": 2}, LAST],
+        ["0: epochs and steps and fraction are given; keep one"],
+    ),
+    (
+        [{"train": "head", "epochs": 1, "monitor": "val/loss"}, LAST],
+        ["0.monitor: is for patience, which is not given"],
+    ),
     # values
     *(
         ([{"train": "head", key: value}, LAST], [f"0.{key}: expected {words}, got {value!r}"])
         for key, words, values in (
             ("epochs", "a number of epochs above 0", (0, -1, "2", True, False, [1], math.nan)),
             ("steps", "a whole number of optimizer steps, 1 or more", (0, -5, 1.5, 2.0, "2", True)),
-            ("fraction", "a share of the run between 0 and 1, for example 0.2", (0, 1, 1.5, -0.1, "0.2", True, False)),
+            (
+                "fraction",
+                "a share of the run between 0 and 1, for example 0.2",
+                (0, 1, 1.5, -0.1, "0.2", True, False),
+            ),
             ("patience", "a whole number of validations, 1 or more", (0, -1, 1.5, "3", True)),
         )
         for value in values
@@ -181,9 +277,21 @@ FAULTS: list[tuple[Any, list[str]]] = [
         ({"train": "all", key: value}, [f"0.{key}: expected {words}, got {value!r}"])
         for key, words, values in (
             ("lr", "a rate above 0, for example 1e-4", (0, -1e-4, "1e-4", True, math.nan, [1e-4])),
-            ("layer_decay", "a factor above 0 and at most 1, for example 0.9", (0, 1.1, -1, "0.9", True)),
-            ("warmup", "a share of the stage from 0 to 1, for example 0.1", (-0.1, 1.1, 100, "0.1", True)),
-            ("lr_schedule", "one of linear, cosine, constant", ("Linear", "cosin", 1, True, [], {})),
+            (
+                "layer_decay",
+                "a factor above 0 and at most 1, for example 0.9",
+                (0, 1.1, -1, "0.9", True),
+            ),
+            (
+                "warmup",
+                "a share of the stage from 0 to 1, for example 0.1",
+                (-0.1, 1.1, 100, "0.1", True),
+            ),
+            (
+                "lr_schedule",
+                "one of linear, cosine, constant",
+                ("Linear", "cosin", 1, True, [], {}),
+            ),
         )
         for value in values
     ),
@@ -198,7 +306,10 @@ FAULTS: list[tuple[Any, list[str]]] = [
     (["all"], ["0: expected a stage such as {train: last:2, epochs: 2}, got 'all'"]),
     ([None], ["0: expected a stage"]),
     ([[LAST]], ["0: expected a stage"]),
-    ([{"train": "head", "epochs": 1}, 3], ["1: expected a stage such as {train: last:2, epochs: 2}, got 3"]),
+    (
+        [{"train": "head", "epochs": 1}, 3],
+        ["1: expected a stage such as {train: last:2, epochs: 2}, got 3"],
+    ),
     (
         [{"train": "hed", "epoch": 1, "lr": "1"}, "all", {"train": "all", "steps": 1}],
         [
@@ -224,7 +335,9 @@ def test_every_fault_has_a_line(option: Any, faults: list[str]) -> None:
         assert fault in line
 
 
-@pytest.mark.parametrize("stage", [{"train": "head", "epochs": math.inf}, {"train": "head", "epochs": 1, "lr": math.inf}])
+@pytest.mark.parametrize(
+    "stage", [{"train": "head", "epochs": math.inf}, {"train": "head", "epochs": 1, "lr": math.inf}]
+)
 def test_infinite_values(stage: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         read([stage, LAST])
@@ -246,7 +359,9 @@ def test_expand(word: str, depth: int, tied: bool) -> None:
     layers = model(depth, tied)
     norms = {n for n in layers["post"] if n.endswith("weight")}
     if tied and word in ("head", "lp_ft"):
-        with pytest.raises(UserError, match=f"{word} is not to be had: .* tied to its embeddings; use last:1"):
+        with pytest.raises(
+            UserError, match=f"{word} is not to be had: .* tied to its embeddings; use last:1"
+        ):
             expand(word, list(layers))
         return
     stages = expand(word, list(layers))
@@ -263,7 +378,9 @@ def test_expand(word: str, depth: int, tied: bool) -> None:
         assert len(set(fractions)) == 1
         assert 1 <= len(fractions) <= 4
         assert stages[0]["train"] == (("last:1",) if tied else ("head",))
-        lasts = [int(s["train"][0].removeprefix("last:")) for s in stages[:-1] if s["train"] != ("head",)]
+        lasts = [
+            int(s["train"][0].removeprefix("last:")) for s in stages[:-1] if s["train"] != ("head",)
+        ]
         steps = [after - before for before, after in itertools.pairwise([0, *lasts, depth])]
         assert max(steps) - min(steps) <= math.ceil(depth / 4)
         assert max(steps) == math.ceil(depth / 4) if depth > 1 else lasts in ([], [1])
@@ -276,7 +393,10 @@ def test_expand(word: str, depth: int, tied: bool) -> None:
 def test_gradual_of_twelve_layers() -> None:
     head = {"train": ("head",), "lr": HEAD_LR}
     untied = [head, {"train": ("last:3",)}, {"train": ("last:6",)}, {"train": ("last:9",)}]
-    assert expand("gradual", list(model(12))) == [*({**s, "fraction": THAW / 4} for s in untied), {"train": ("all",)}]
+    assert expand("gradual", list(model(12))) == [
+        *({**s, "fraction": THAW / 4} for s in untied),
+        {"train": ("all",)},
+    ]
     tied = [{"train": (f"last:{n}",), "fraction": THAW / 4} for n in (1, 3, 6, 9)]
     assert expand("gradual", list(model(12, tied=True))) == [*tied, {"train": ("all",)}]
 
@@ -325,7 +445,10 @@ def test_gradual_without_layers(tied: bool) -> None:
         (["-head", "all"], ALL - HEAD),
         (["all", "-embeddings"], ALL - of("embeddings")),
         (["-embeddings", "all"], ALL - of("embeddings")),
-        (["all", "-norm", "-bias"], {n for n in ALL if n not in NORMS and not n.endswith(".bias")} | HEAD),
+        (
+            ["all", "-norm", "-bias"],
+            {n for n in ALL if n not in NORMS and not n.endswith(".bias")} | HEAD,
+        ),
         (["last:3", "-layer:10"], of(9, 11, "post") | HEAD),
         (["last:3", "-layers:9-10", "-post"], of(11) | HEAD),
         (["all", "-first:6", "-head"], ALL - of(*range(6)) - HEAD),
@@ -342,7 +465,18 @@ def test_select(train: list[str], expected: set[str]) -> None:
 
 @pytest.mark.parametrize(
     "selector",
-    ["last:13", "first:13", "layer:12", "layers:10-12", "layers:5-3", "re:dense", "re:m\\.layer\\.1", "re:M\\..*", "-layer:12", "-re:x"],
+    [
+        "last:13",
+        "first:13",
+        "layer:12",
+        "layers:10-12",
+        "layers:5-3",
+        "re:dense",
+        "re:m\\.layer\\.1",
+        "re:M\\..*",
+        "-layer:12",
+        "-re:x",
+    ],
 )
 def test_nothing_matched_lists_the_layers(selector: str) -> None:
     with pytest.raises(UserError) as caught:
@@ -353,11 +487,16 @@ def test_nothing_matched_lists_the_layers(selector: str) -> None:
 
 @pytest.mark.parametrize("selector", ["head", "-head", "post", "norm"])
 def test_what_a_model_lacks_matches_nothing(selector: str) -> None:
-    with pytest.raises(UserError, match=f"^here: {selector} matches nothing; the model has 1 layer and embeddings$"):
+    with pytest.raises(
+        UserError, match=f"^here: {selector} matches nothing; the model has 1 layer and embeddings$"
+    ):
         select(["all", selector], model(1, tied=True, post=False), set(), "here")
 
 
-@pytest.mark.parametrize("train", [["-head"], ["head", "-head"], ["all", "-all", "-head"], ["layer:1", "-layers:0-3", "-head"]])
+@pytest.mark.parametrize(
+    "train",
+    [["-head"], ["head", "-head"], ["all", "-all", "-head"], ["layer:1", "-layers:0-3", "-head"]],
+)
 def test_nothing_left(train: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         select(train, LAYERS, NORMS, "here")
@@ -379,7 +518,16 @@ SIZED = {"embeddings": ["e"], "layer 0": ["l", "b"], "head": ["h"]}
 
 
 @pytest.mark.parametrize(
-    ("chosen", "factor"), [("elb", 1), ("elbh", 1), ("eb", 1000 / 610), ("l", 1000 / 390), ("lbh", 2.5), ("b", 10), ("bh", 10)]
+    ("chosen", "factor"),
+    [
+        ("elb", 1),
+        ("elbh", 1),
+        ("eb", 1000 / 610),
+        ("l", 1000 / 390),
+        ("lbh", 2.5),
+        ("b", 10),
+        ("bh", 10),
+    ],
 )
 def test_default_rate_grows_as_less_of_the_backbone_trains(chosen: str, factor: float) -> None:
     assert default_rate(set(chosen), SIZED, NUMEL, 3e-5) == pytest.approx(3e-5 * factor)
@@ -420,14 +568,18 @@ def test_warm_up_all_along_never_falls(form: Shape) -> None:
 
 @pytest.mark.parametrize("warmup", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("form", FORMS)
-def test_steps_after_the_last_are_neither_negative_nor_above_one(form: Shape, warmup: float) -> None:
+def test_steps_after_the_last_are_neither_negative_nor_above_one(
+    form: Shape, warmup: float
+) -> None:
     after = [shape(step, 20, warmup, form) for step in (20, 21, 1000)]
     assert after == ([1.0] * 3 if form == "constant" else [0.0] * 3)
 
 
 def test_linear_and_cosine() -> None:
     assert [shape(s, 4, 0.0, "linear") for s in range(4)] == [1, 0.75, 0.5, 0.25]
-    assert [shape(s, 4, 0.0, "cosine") for s in range(4)] == pytest.approx([(1 + math.cos(math.pi * s / 4)) / 2 for s in range(4)])
+    assert [shape(s, 4, 0.0, "cosine") for s in range(4)] == pytest.approx(
+        [(1 + math.cos(math.pi * s / 4)) / 2 for s in range(4)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -451,7 +603,9 @@ def test_the_fall_is_spread_over_what_the_warm_up_leaves(form: Shape, values: li
 def test_rate_is_the_product(form: Shape, warmup: float, decay: float) -> None:
     stage = Stage(("all",), lr=2e-4, layer_decay=decay, warmup=warmup, lr_schedule=form)
     for depth, step in itertools.product((0, 1, 2, 13), range(0, 40, 3)):
-        assert rate(stage, depth, step, 40) == pytest.approx(2e-4 * decay**depth * shape(step, 40, warmup, form), rel=1e-12, abs=0)
+        assert rate(stage, depth, step, 40) == pytest.approx(
+            2e-4 * decay**depth * shape(step, 40, warmup, form), rel=1e-12, abs=0
+        )
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -497,7 +651,9 @@ def test_length(given: dict[str, Any], per_epoch: float, total: int, length: int
 @pytest.mark.parametrize("depth", [1, 2, 3, 6, 12, 24])
 def test_gradual_leaves_the_rest_of_the_run_to_all(depth: int) -> None:
     for total in (8, 100, 999):
-        lengths = [Stage(**s).length(10, total) or 0 for s in expand("gradual", list(model(depth)))[:-1]]
+        lengths = [
+            Stage(**s).length(10, total) or 0 for s in expand("gradual", list(model(depth)))[:-1]
+        ]
         assert total * THAW - len(lengths) <= sum(lengths) <= total * THAW
     assert 0 < PROBE < 1
     assert 0 < THAW < 1
@@ -535,10 +691,20 @@ def test_starts(lengths: list[int | None], total: int, first: list[int]) -> None
 @pytest.mark.parametrize(
     ("stage", "words"),
     [
-        (Stage(("all",), lr=1e-4), "{train: all, lr: 0.0001, layer_decay: 1, warmup: 0, lr_schedule: linear}"),
+        (
+            Stage(("all",), lr=1e-4),
+            "{train: all, lr: 0.0001, layer_decay: 1, warmup: 0, lr_schedule: linear}",
+        ),
         (
             Stage(
-                ("last:2", "-head"), epochs=2, patience=3, monitor="val/loss", lr=3e-5, layer_decay=0.9, warmup=0.1, lr_schedule="cosine"
+                ("last:2", "-head"),
+                epochs=2,
+                patience=3,
+                monitor="val/loss",
+                lr=3e-5,
+                layer_decay=0.9,
+                warmup=0.1,
+                lr_schedule="cosine",
             ),
             "{train: [last:2, -head], epochs: 2, patience: 3, monitor: val/loss, lr: 3e-05,"
             " layer_decay: 0.9, warmup: 0.1, lr_schedule: cosine}",
@@ -547,7 +713,10 @@ def test_starts(lengths: list[int | None], total: int, first: list[int]) -> None
             Stage(("head",), fraction=0.2, lr=1.25e-3),
             "{train: head, fraction: 0.2, lr: 0.00125, layer_decay: 1, warmup: 0, lr_schedule: linear}",
         ),
-        (Stage(("re:m\\..*",), steps=7, lr=1.0), "{train: re:m\\..*, steps: 7, lr: 1, layer_decay: 1, warmup: 0, lr_schedule: linear}"),
+        (
+            Stage(("re:m\\..*",), steps=7, lr=1.0),
+            "{train: re:m\\..*, steps: 7, lr: 1, layer_decay: 1, warmup: 0, lr_schedule: linear}",
+        ),
     ],
 )
 def test_a_stage_in_words_is_what_could_be_written(stage: Stage, words: str) -> None:
@@ -586,5 +755,7 @@ def test_fractions_leave_something_for_the_last_stage(shares: tuple[float, ...])
 
 
 def test_taking_away_from_nothing_is_said() -> None:
-    with pytest.raises(UserError, match=r"only takes away; say from what, for example \[all, -layer:0\]"):
+    with pytest.raises(
+        UserError, match=r"only takes away; say from what, for example \[all, -layer:0\]"
+    ):
         read([{"train": "-layer:0"}])

@@ -37,7 +37,12 @@ def schedules() -> list[tuple[list[int], list[Fraction]]]:
     made = []
     for _ in range(250):
         count, high = rng.randint(1, 4), rng.randint(1, 5)
-        made.append(([rng.randint(0, high) for _ in range(count)], [rng.choice(lengths) for _ in range(count)]))
+        made.append(
+            (
+                [rng.randint(0, high) for _ in range(count)],
+                [rng.choice(lengths) for _ in range(count)],
+            )
+        )
     return made
 
 
@@ -60,7 +65,10 @@ def test_every_store_saves_something() -> None:
     stored = 0
     for cuts, epochs in SCHEDULES:
         made = pc.plan(cuts, [float(e) for e in epochs])
-        runs = [(k, [i for i, _ in group]) for k, group in itertools.groupby(enumerate(made), key=lambda item: item[1])]
+        runs = [
+            (k, [i for i, _ in group])
+            for k, group in itertools.groupby(enumerate(made), key=lambda item: item[1])
+        ]
         for k, stages in runs:
             if k is not None:
                 without = [None if i in stages else m for i, m in enumerate(made)]
@@ -73,8 +81,12 @@ def test_always_stores_wherever_something_is_frozen() -> None:
     for cuts, epochs in SCHEDULES:
         made = pc.plan(cuts, [float(e) for e in epochs], always=True)
         frozen = [c for c, e in zip(cuts, epochs, strict=True) if e]
-        assert [k is not None for k, e in zip(made, epochs, strict=True) if e] == [c > 0 for c in frozen]
-        assert [k for k, e in zip(made, epochs, strict=True) if e and k is not None] == [c for c in frozen if c]  # nothing left to run
+        assert [k is not None for k, e in zip(made, epochs, strict=True) if e] == [
+            c > 0 for c in frozen
+        ]
+        assert [k for k, e in zip(made, epochs, strict=True) if e and k is not None] == [
+            c for c in frozen if c
+        ]  # nothing left to run
         assert all(k is None or 0 < k <= c for k, c in zip(made, cuts, strict=True))
 
 
@@ -107,19 +119,42 @@ def test_one_epoch_in_all_saves_nothing(cuts: list[int]) -> None:
 
 def padded(rows: list[list[int]], width: int, side: str, fill: int = 0) -> tuple[Tensor, Tensor]:
     """Tokens and their mask."""
-    ids, mask = torch.full((len(rows), width), fill), torch.zeros(len(rows), width, dtype=torch.long)
+    ids, mask = (
+        torch.full((len(rows), width), fill),
+        torch.zeros(len(rows), width, dtype=torch.long),
+    )
     for i, row in enumerate(rows):
         place = slice(0, len(row)) if side == "right" else slice(width - len(row), width)
         ids[i, place], mask[i, place] = torch.tensor(row), 1
     return ids, mask
 
 
-def tokens(rows: list[list[int]], width: int = 12, side: str = "right", fill: int = 0, **more: list[list[int]]) -> dict[str, Tensor]:
+def tokens(
+    rows: list[list[int]],
+    width: int = 12,
+    side: str = "right",
+    fill: int = 0,
+    **more: list[list[int]],
+) -> dict[str, Tensor]:
     ids, mask = padded(rows, width, side, fill)
-    return {"input_ids": ids, "attention_mask": mask, **{k: padded(v, width, side, fill)[0] for k, v in more.items()}}
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        **{k: padded(v, width, side, fill)[0] for k, v in more.items()},
+    }
 
 
-ROWS = [[7, 8, 9], [9, 8, 7], [7, 8], [5], [7, 8, 9, 10, 11, 12, 13], [0, 0, 0], [0, 0], [7, 8, 9, 0], [0, 7, 8, 9]]
+ROWS = [
+    [7, 8, 9],
+    [9, 8, 7],
+    [7, 8],
+    [5],
+    [7, 8, 9, 10, 11, 12, 13],
+    [0, 0, 0],
+    [0, 0],
+    [7, 8, 9, 0],
+    [0, 7, 8, 9],
+]
 
 
 def test_padding_does_not_change_checksums() -> None:
@@ -130,7 +165,9 @@ def test_padding_does_not_change_checksums() -> None:
         assert torch.equal(pc.checksums(tokens(ROWS, width, side, fill)), plain)
     for dtype in (torch.bool, torch.int32, torch.uint8, torch.float32):
         inputs = tokens(ROWS)
-        assert torch.equal(pc.checksums({**inputs, "attention_mask": inputs["attention_mask"].to(dtype)}), plain)
+        assert torch.equal(
+            pc.checksums({**inputs, "attention_mask": inputs["attention_mask"].to(dtype)}), plain
+        )
 
 
 def test_a_row_has_the_same_checksum_in_any_batch_and_order_of_names() -> None:
@@ -139,9 +176,16 @@ def test_a_row_has_the_same_checksum_in_any_batch_and_order_of_names() -> None:
     plain = pc.checksums(inputs)
     assert torch.equal(pc.checksums(dict(reversed(inputs.items()))), plain)
     assert torch.equal(pc.checksums({k: v.flip(0) for k, v in inputs.items()}), plain.flip(0))
-    assert torch.equal(torch.cat([pc.checksums({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(len(ROWS))]), plain)
+    assert torch.equal(
+        torch.cat(
+            [pc.checksums({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(len(ROWS))]
+        ),
+        plain,
+    )
     wide = {k: torch.cat([v, v], 1)[:, ::2] for k, v in inputs.items()}
-    assert torch.equal(pc.checksums({k: v.contiguous() for k, v in wide.items()}), pc.checksums(wide))  # strides do not matter
+    assert torch.equal(
+        pc.checksums({k: v.contiguous() for k, v in wide.items()}), pc.checksums(wide)
+    )  # strides do not matter
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -150,7 +194,11 @@ def test_any_token_or_place_changes_checksums(side: str) -> None:
     types = [0, 0, 0, 0, 1, 1, 1]
     others: list[tuple[list[int], list[int]]] = []
     for i in range(len(row)):
-        others += [([*row[:i], token, *row[i + 1 :]], types) for token in (0, 1, 103, 30521, row[i] + 1, row[i] - 1) if token != row[i]]
+        others += [
+            ([*row[:i], token, *row[i + 1 :]], types)
+            for token in (0, 1, 103, 30521, row[i] + 1, row[i] - 1)
+            if token != row[i]
+        ]
         others += [(row, [*types[:i], 1 - types[i], *types[i + 1 :]])]
         others += [(row[:i] + row[i + 1 :], types[:i] + types[i + 1 :])]
         others += [([*row[:i], token, *row[i:]], [*types[:i], 0, *types[i:]]) for token in (0, 55)]
@@ -166,7 +214,9 @@ def test_any_token_or_place_changes_checksums(side: str) -> None:
     assert len(sums.unique()) == len(distinct) > 70
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8, torch.bool])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8, torch.bool]
+)
 def test_any_pixel_changes_checksums(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     image = (torch.rand(1, 3, 4, 6) * 200).to(dtype)
@@ -177,11 +227,21 @@ def test_any_pixel_changes_checksums(dtype: torch.dtype) -> None:
         other[at] = ~other[at] if dtype == torch.bool else other[at] + one
         others.append(other)
     if dtype != torch.bool:
-        others += [image.flip(-1), image.flip(-2), image.roll(1, -1), image.roll(1, -2), image.flip(1), image + one]
+        others += [
+            image.flip(-1),
+            image.flip(-2),
+            image.roll(1, -1),
+            image.roll(1, -2),
+            image.flip(1),
+            image + one,
+        ]
     stacked = torch.cat(others)
     assert len(torch.unique(stacked, dim=0)) == len(others)
     assert len(pc.checksums({"pixel_values": stacked}).unique()) == len(others)
-    assert torch.equal(pc.checksums({"pixel_values": stacked[:1].clone()}), pc.checksums({"pixel_values": stacked})[:1])
+    assert torch.equal(
+        pc.checksums({"pixel_values": stacked[:1].clone()}),
+        pc.checksums({"pixel_values": stacked})[:1],
+    )
 
 
 def test_the_smallest_change_of_a_float_changes_checksums() -> None:
@@ -191,24 +251,39 @@ def test_the_smallest_change_of_a_float_changes_checksums() -> None:
     assert len(pc.checksums({"pixel_values": torch.cat([image, *ways])}).unique()) == 49
     zeros = torch.zeros(1, 3, 2, 2)
     assert pc.checksums({"pixel_values": zeros}) != pc.checksums({"pixel_values": -zeros})
-    assert torch.equal(pc.checksums({"pixel_values": image * torch.nan}), pc.checksums({"pixel_values": image * torch.nan}))
+    assert torch.equal(
+        pc.checksums({"pixel_values": image * torch.nan}),
+        pc.checksums({"pixel_values": image * torch.nan}),
+    )
 
 
 def test_sound_is_padded_too() -> None:
-    wave, mask = torch.randn(2, 20, generator=torch.Generator().manual_seed(0)), torch.ones(2, 20, dtype=torch.long)
+    wave, mask = (
+        torch.randn(2, 20, generator=torch.Generator().manual_seed(0)),
+        torch.ones(2, 20, dtype=torch.long),
+    )
     mask[1, 12:] = 0
     plain = pc.checksums({"input_values": wave, "attention_mask": mask})
     other = wave.clone()
     other[1, 12:] = 3
     assert torch.equal(pc.checksums({"input_values": other, "attention_mask": mask}), plain)
-    assert torch.equal(pc.checksums({"input_values": other[1:, :12], "attention_mask": mask[1:, :12]}), plain[1:])
+    assert torch.equal(
+        pc.checksums({"input_values": other[1:, :12], "attention_mask": mask[1:, :12]}), plain[1:]
+    )
     other[1, 11] += 1e-6
-    assert (pc.checksums({"input_values": other, "attention_mask": mask}) == plain).tolist() == [True, False]
+    assert (pc.checksums({"input_values": other, "attention_mask": mask}) == plain).tolist() == [
+        True,
+        False,
+    ]
 
 
 def test_each_of_several_tensors_counts() -> None:
     torch.manual_seed(0)
-    inputs = {**tokens(ROWS), "bbox": torch.randint(0, 9, (len(ROWS), 12, 4)), "pixel_values": torch.rand(len(ROWS), 3, 2, 2)}
+    inputs = {
+        **tokens(ROWS),
+        "bbox": torch.randint(0, 9, (len(ROWS), 12, 4)),
+        "pixel_values": torch.rand(len(ROWS), 3, 2, 2),
+    }
     plain = pc.checksums(inputs)
     for name in ("input_ids", "bbox", "pixel_values"):
         other = inputs[name].clone()
@@ -253,7 +328,14 @@ def test_pixels_are_not_masked_where_there_are_as_many_as_tokens() -> None:
     ids, mask = padded([[7, 8], [7, 8]], 12, "right")
     pixels = torch.zeros(2, 3, 2, 2)
     pixels[1, 2, 1, 1] = 1
-    assert len(pc.checksums({"input_ids": ids, "attention_mask": mask, "pixel_values": pixels}).unique()) == 2
+    assert (
+        len(
+            pc.checksums(
+                {"input_ids": ids, "attention_mask": mask, "pixel_values": pixels}
+            ).unique()
+        )
+        == 2
+    )
 
 
 def test_half_precision_of_odd_width() -> None:
@@ -271,7 +353,9 @@ def test_any_change_changes_a_digest() -> None:
     flipped = []
     for at, bit in itertools.product(range(6), range(32)):
         other = value.clone()
-        other.view(torch.int32).view(-1)[at] ^= torch.tensor(1 << bit if bit < 31 else -(1 << 31), dtype=torch.int64).to(torch.int32)
+        other.view(torch.int32).view(-1)[at] ^= torch.tensor(
+            1 << bit if bit < 31 else -(1 << 31), dtype=torch.int64
+        ).to(torch.int32)
         flipped.append([("a", other), plain[1]])
     others = [
         *flipped,
@@ -298,7 +382,18 @@ def test_any_change_changes_a_digest() -> None:
     assert all(len(f) == 64 for f in found)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.bool, torch.int64, torch.uint8])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.float32,
+        torch.float64,
+        torch.bfloat16,
+        torch.float16,
+        torch.bool,
+        torch.int64,
+        torch.uint8,
+    ],
+)
 def test_a_digest_is_of_what_a_tensor_holds(dtype: torch.dtype) -> None:
     value = (torch.rand(4, 6, generator=torch.Generator().manual_seed(0)) * 3).to(dtype)
     wide = torch.stack([value, value], 2)
@@ -315,22 +410,36 @@ def test_a_digest_is_of_what_a_tensor_holds(dtype: torch.dtype) -> None:
 class Kept(NamedTuple):
     """A filled store and what was put into it."""
 
-    store: pc.Store
+    store: pc.ActivationStore
     states: dict[str, list[Tensor]]
     rows: dict[str, list[list[int]]]
 
 
-def fill(path: Path, seed: int, dtype: torch.dtype, whole: bool, side: str, shape: tuple[int, ...] = (5,)) -> Kept:
+def fill(
+    path: Path, seed: int, dtype: torch.dtype, whole: bool, side: str, shape: tuple[int, ...] = (5,)
+) -> Kept:
     """Fills a store with random rows of two splits, in random batches."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
-    counts = {"train": rng.randint(3, 12), "validation": rng.randint(1, 6), "more": rng.randint(1, 4)}
-    rows = {s: [[rng.randint(1, 99) for _ in range(rng.randint(1, 9))] for _ in range(n)] for s, n in counts.items()}
-    states = {s: [torch.randn(*shape if whole else (len(r), *shape)).to(dtype) for r in rs] for s, rs in rows.items()}
-    layout = pc.Layout({s: np.array([len(r) for r in rs]) for s, rs in rows.items()}, shape, dtype, whole)
+    counts = {
+        "train": rng.randint(3, 12),
+        "validation": rng.randint(1, 6),
+        "more": rng.randint(1, 4),
+    }
+    rows = {
+        s: [[rng.randint(1, 99) for _ in range(rng.randint(1, 9))] for _ in range(n)]
+        for s, n in counts.items()
+    }
+    states = {
+        s: [torch.randn(*shape if whole else (len(r), *shape)).to(dtype) for r in rs]
+        for s, rs in rows.items()
+    }
+    layout = pc.Layout(
+        {s: np.array([len(r) for r in rs]) for s, rs in rows.items()}, shape, dtype, whole
+    )
     with path.open("wb") as file:
         file.truncate(layout.bytes)
-    store = pc.Store(path, layout, write=True)
+    store = pc.ActivationStore(path, layout, write=True)
     for split, kept in states.items():
         order = list(range(len(kept)))
         rng.shuffle(order)
@@ -339,10 +448,16 @@ def fill(path: Path, seed: int, dtype: torch.dtype, whole: bool, side: str, shap
             inputs = tokens([rows[split][i] for i in batch], rng.randint(9, 14), side)
             store.put(split, batch, dense([kept[i] for i in batch], inputs, whole, shape), inputs)
     store.flush()
-    return Kept(pc.Store(path, layout), states, rows)
+    return Kept(pc.ActivationStore(path, layout), states, rows)
 
 
-def dense(kept: list[Tensor], inputs: dict[str, Tensor], whole: bool, shape: tuple[int, ...], fill: float = torch.nan) -> Tensor:
+def dense(
+    kept: list[Tensor],
+    inputs: dict[str, Tensor],
+    whole: bool,
+    shape: tuple[int, ...],
+    fill: float = torch.nan,
+) -> Tensor:
     """The states of a batch as a model gives them, with something where there are no tokens."""
     if whole:
         return torch.stack(kept)
@@ -365,18 +480,28 @@ WAYS = [
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("dtype", "whole", "side"), WAYS)
-def test_what_is_put_is_got(tmp_path: Path, dtype: torch.dtype, whole: bool, side: str, seed: int) -> None:
+def test_what_is_put_is_got(
+    tmp_path: Path, dtype: torch.dtype, whole: bool, side: str, seed: int
+) -> None:
     shape = [(5,), (3,), (2, 3), (1,)][seed]
     kept = fill(tmp_path / "a.bin", seed, dtype, whole, side, shape)
     rng = random.Random(seed)
     for split, states in kept.states.items():
         for _ in range(4):
-            batch = [rng.randrange(len(states)) for _ in range(rng.randint(1, 5))]  # any order, any padding, rows twice
-            inputs = tokens([kept.rows[split][i] for i in batch], rng.randint(9, 20), rng.choice(["left", "right"]))
+            batch = [
+                rng.randrange(len(states)) for _ in range(rng.randint(1, 5))
+            ]  # any order, any padding, rows twice
+            inputs = tokens(
+                [kept.rows[split][i] for i in batch],
+                rng.randint(9, 20),
+                rng.choice(["left", "right"]),
+            )
             found = kept.store.get(split, batch, inputs)
             assert found is not None
             assert found.dtype == dtype
-            assert torch.equal(found, dense([states[i] for i in batch], inputs, whole, shape, fill=0.0))
+            assert torch.equal(
+                found, dense([states[i] for i in batch], inputs, whole, shape, fill=0.0)
+            )
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -387,7 +512,12 @@ def test_another_input_gives_nothing(tmp_path: Path, whole: bool) -> None:
     assert kept.store.get("train", [0, 1, 2], good) is not None
     longer = [[*rows[0], 5], *rows[1:3]]
     other = [[rows[0][0] + 1, *rows[0][1:]], *rows[1:3]]
-    for inputs in (tokens(longer), tokens(other), tokens(rows[:3][::-1]), {**good, "token_type_ids": good["attention_mask"]}):
+    for inputs in (
+        tokens(longer),
+        tokens(other),
+        tokens(rows[:3][::-1]),
+        {**good, "token_type_ids": good["attention_mask"]},
+    ):
         assert kept.store.get("train", [0, 1, 2], inputs) is None
     assert kept.store.get("train", [0, 2, 1], good) is None
     assert kept.store.get("validation", [0], tokens(rows[:1])) is None
@@ -401,7 +531,7 @@ def test_another_input_gives_nothing(tmp_path: Path, whole: bool) -> None:
 def test_rows_that_were_never_put_give_nothing(tmp_path: Path, whole: bool) -> None:
     layout = pc.Layout({"train": np.array([2, 3])}, (4,), torch.float32, whole)
     (tmp_path / "a.bin").write_bytes(bytes(layout.bytes))
-    store = pc.Store(tmp_path / "a.bin", layout)
+    store = pc.ActivationStore(tmp_path / "a.bin", layout)
     assert store.get("train", [0], tokens([[7, 8]])) is None
     assert store.get("train", [0, 1], tokens([[7, 8], [7, 8, 9]])) is None
 
@@ -421,7 +551,11 @@ def test_reading_does_not_write(tmp_path: Path) -> None:
 def test_states_are_kept_in_the_type_of_the_layout(tmp_path: Path) -> None:
     layout = pc.Layout({"train": np.array([2])}, (3,), torch.bfloat16, False)
     (tmp_path / "a.bin").write_bytes(bytes(layout.bytes))
-    store, inputs, states = pc.Store(tmp_path / "a.bin", layout, write=True), tokens([[7, 8]], 2), torch.randn(1, 2, 3)
+    store, inputs, states = (
+        pc.ActivationStore(tmp_path / "a.bin", layout, write=True),
+        tokens([[7, 8]], 2),
+        torch.randn(1, 2, 3),
+    )
     store.put("train", [0], states, inputs)
     assert torch.equal(store.get("train", [0], inputs), states.bfloat16())
 
@@ -429,9 +563,11 @@ def test_states_are_kept_in_the_type_of_the_layout(tmp_path: Path) -> None:
 def test_images_are_kept_whole(tmp_path: Path) -> None:
     torch.manual_seed(0)
     images, states = torch.rand(4, 3, 8, 8), torch.randn(4, 6, 2, 2)
-    layout = pc.Layout({"train": np.array([1, 1, 1]), "validation": np.array([1])}, (6, 2, 2), torch.float32, True)
+    layout = pc.Layout(
+        {"train": np.array([1, 1, 1]), "validation": np.array([1])}, (6, 2, 2), torch.float32, True
+    )
     (tmp_path / "a.bin").write_bytes(bytes(layout.bytes))
-    store = pc.Store(tmp_path / "a.bin", layout, write=True)
+    store = pc.ActivationStore(tmp_path / "a.bin", layout, write=True)
     store.put("train", [2, 0, 1], states[:3], {"pixel_values": images[:3]})
     store.put("validation", [0], states[3:], {"pixel_values": images[3:]})
     assert torch.equal(store.get("train", [0, 2], {"pixel_values": images[[1, 0]]}), states[[1, 0]])
@@ -503,32 +639,34 @@ def left(folder: Path) -> list[str]:
         (101, 100, ["a.bin", "b.bin", "c.bin"]),
     ],
 )
-def test_the_oldest_go_first_and_no_more_than_needed(tmp_path: Path, needed: int, limit: int, names: list[str]) -> None:
+def test_the_oldest_go_first_and_no_more_than_needed(
+    tmp_path: Path, needed: int, limit: int, names: list[str]
+) -> None:
     put(tmp_path / "kept", {"a.bin": 20, "b.bin": 30, "c.bin": 10})
-    assert bool(pc.make_room(tmp_path / "kept", needed, limit)) == (needed > limit)
+    assert bool(pc.evict(tmp_path / "kept", needed, limit)) == (needed > limit)
     assert left(tmp_path / "kept") == names
 
 
 def test_age_is_by_time_not_by_name(tmp_path: Path) -> None:
     put(tmp_path, {"c.bin": 40, "a.bin": 40})
-    assert pc.make_room(tmp_path, 50, 100) == ""
+    assert pc.evict(tmp_path, 50, 100) == ""
     assert left(tmp_path) == ["a.bin"]
     put(tmp_path, {"a.bin": 40, "z.bin": 40})
     (tmp_path / "a.bin").touch()  # used now
-    assert pc.make_room(tmp_path, 50, 100) == ""
+    assert pc.evict(tmp_path, 50, 100) == ""
     assert left(tmp_path) == ["a.bin"]
 
 
 def test_what_another_run_writes_stays(tmp_path: Path) -> None:
     put(tmp_path, {"a.bin.elsewhere.123.part": 60, "b.bin": 30})
-    assert pc.make_room(tmp_path, 40, 100) == ""
+    assert pc.evict(tmp_path, 40, 100) == ""
     assert left(tmp_path) == ["a.bin.elsewhere.123.part"]
 
 
 def test_what_a_kill_left_goes(tmp_path: Path) -> None:
     put(tmp_path, {"a.bin.elsewhere.123.part": 60}, hours=2)
     put(tmp_path, {"b.bin": 30})
-    assert pc.make_room(tmp_path, 40, 100) == ""
+    assert pc.evict(tmp_path, 40, 100) == ""
     assert left(tmp_path) == ["b.bin"]
 
 
@@ -536,40 +674,57 @@ def test_other_files_are_let_alone(tmp_path: Path) -> None:
     put(tmp_path, {"notes.txt": 500, "data.binary": 0, "model.safetensors": 500}, hours=5)
     (tmp_path / "folder.bin").mkdir()
     before = left(tmp_path)
-    assert pc.make_room(tmp_path, 90, 100) == ""
+    assert pc.evict(tmp_path, 90, 100) == ""
     assert left(tmp_path) == before
 
 
 def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
-    assert pc.make_room(tmp_path / "a" / "b", 10, 100) == ""
+    assert pc.evict(tmp_path / "a" / "b", 10, 100) == ""
     assert (tmp_path / "a" / "b").is_dir()
 
 
 def test_more_than_the_limit_says_so(tmp_path: Path) -> None:
-    assert pc.make_room(tmp_path, 2_500_000_000, 1e9) == "it would take 2.5 GB; model.cache_gb allows 1"
+    assert pc.evict(tmp_path, 2_500_000_000, 1e9) == "it would take 2.5 GB; model.cache_gb allows 1"
 
 
 @pytest.mark.parametrize(("free", "enough"), [(100, False), (105, False), (106, True)])
-def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, enough: bool) -> None:
+def test_a_full_disk_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, enough: bool
+) -> None:
     usage: Any = shutil._ntuple_diskusage  # type: ignore[attr-defined]
     monkeypatch.setattr(pc.shutil, "disk_usage", lambda folder: usage(10**12, 0, free * 10**6))
-    reason = pc.make_room(tmp_path, 100 * 10**6, 1e9)
-    assert reason == ("" if enough else f"it would take 0.1 GB; {tmp_path} has {free / 1e3:.2g} GB free")
+    reason = pc.evict(tmp_path, 100 * 10**6, 1e9)
+    assert reason == (
+        "" if enough else f"it would take 0.1 GB; {tmp_path} has {free / 1e3:.2g} GB free"
+    )
 
 
 def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FTLIGHT_CACHE", str(tmp_path / "x"))
-    assert pc.home() == tmp_path / "x"
+    assert pc.cache_dir() == tmp_path / "x"
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("FTLIGHT_CACHE", "~/y")
-    assert pc.home() == tmp_path / "y"
+    assert pc.cache_dir() == tmp_path / "y"
     for nothing in ("", None):
-        monkeypatch.delenv("FTLIGHT_CACHE") if nothing is None else monkeypatch.setenv("FTLIGHT_CACHE", nothing)
-        assert pc.home() == tmp_path / ".cache" / "ftlight"
+        monkeypatch.delenv("FTLIGHT_CACHE") if nothing is None else monkeypatch.setenv(
+            "FTLIGHT_CACHE", nothing
+        )
+        assert pc.cache_dir() == tmp_path / ".cache" / "ftlight"
 
 
 def test_quick_tells_what_training_changes() -> None:
     weights = torch.randn(8, 8)
-    made = [torch.ones(768), 2 * torch.ones(768), torch.zeros(768), weights, -weights, weights + 1e-7, weights.bfloat16(), torch.arange(9)]
-    assert len({tuple(pc.quick([("t", t)])) for t in made}) == len(made)
-    assert pc.quick([("t", weights), ("none", torch.zeros(0))]) == pc.quick([("t", weights.clone())])
+    made = [
+        torch.ones(768),
+        2 * torch.ones(768),
+        torch.zeros(768),
+        weights,
+        -weights,
+        weights + 1e-7,
+        weights.bfloat16(),
+        torch.arange(9),
+    ]
+    assert len({tuple(pc.fingerprint([("t", t)])) for t in made}) == len(made)
+    assert pc.fingerprint([("t", weights), ("none", torch.zeros(0))]) == pc.fingerprint(
+        [("t", weights.clone())]
+    )

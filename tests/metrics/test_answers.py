@@ -51,19 +51,26 @@ def f1_1(prediction: str, truth: str) -> float:
 
 def f1_2(truth: str, prediction: str) -> float:
     """evaluate-v2.0.py."""
-    gold, pred = normalize_answer(truth).split() if truth else [], normalize_answer(prediction).split() if prediction else []
+    gold, pred = (
+        normalize_answer(truth).split() if truth else [],
+        normalize_answer(prediction).split() if prediction else [],
+    )
     if len(gold) == 0 or len(pred) == 0:
         return int(gold == pred)
     return f1_1(prediction, truth)
 
 
 def score_1(prediction: str, truths: list[str]) -> tuple[float, float]:
-    return max(float(normalize_answer(prediction) == normalize_answer(t)) for t in truths), max(f1_1(prediction, t) for t in truths)
+    return max(float(normalize_answer(prediction) == normalize_answer(t)) for t in truths), max(
+        f1_1(prediction, t) for t in truths
+    )
 
 
 def score_2(prediction: str, truths: list[str]) -> tuple[float, float]:
     gold = [t for t in truths if normalize_answer(t)] or [""]
-    return max(int(normalize_answer(g) == normalize_answer(prediction)) for g in gold), max(f1_2(g, prediction) for g in gold)
+    return max(int(normalize_answer(g) == normalize_answer(prediction)) for g in gold), max(
+        f1_2(g, prediction) for g in gold
+    )
 
 
 def find_best_thresh(preds: Any, scores: Any, na_probs: Any, has_ans: Any) -> tuple[float, float]:
@@ -90,7 +97,9 @@ def test_scores_are_those_of_the_scripts(seed: int) -> None:
     for _ in range(200):
         prediction, golds = rng.choice(TEXTS), rng.choices(TEXTS, k=rng.randint(1, 4))
         assert answers.scores(prediction, golds) == pytest.approx(score_1(prediction, golds))
-        assert answers.scores(prediction, golds, v2=True) == pytest.approx(score_2(prediction, golds))
+        assert answers.scores(prediction, golds, v2=True) == pytest.approx(
+            score_2(prediction, golds)
+        )
 
 
 @pytest.mark.parametrize("prediction", TEXTS)
@@ -112,7 +121,8 @@ def test_means_are_those_of_torchmetrics() -> None:
     for i in range(60):
         prediction, golds = rng.choice(words), rng.choices(words, k=3)
         metric.update(
-            [{"prediction_text": prediction, "id": str(i)}], [{"answers": {"text": golds, "answer_start": [0] * 3}, "id": str(i)}]
+            [{"prediction_text": prediction, "id": str(i)}],
+            [{"answers": {"text": golds, "answer_start": [0] * 3}, "id": str(i)}],
         )
         ours.append(answers.scores(prediction, golds))
     theirs = metric.compute()
@@ -124,14 +134,24 @@ def test_means_are_those_of_torchmetrics() -> None:
 # Threshold
 
 
-def rows(seed: int, count: int = 40, values: int = 10**6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def rows(
+    seed: int, count: int = 40, values: int = 10**6
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     rng = random.Random(seed)
     answerable = torch.tensor([rng.random() < 0.6 for _ in range(count)])
-    against = torch.tensor([float(rng.randrange(values)) for _ in range(count)]) - values / 4 * answerable
-    return against, torch.tensor([rng.choice([0.0, 0.5, 1.0]) for _ in range(count)]) * answerable, answerable
+    against = (
+        torch.tensor([float(rng.randrange(values)) for _ in range(count)]) - values / 4 * answerable
+    )
+    return (
+        against,
+        torch.tensor([rng.choice([0.0, 0.5, 1.0]) for _ in range(count)]) * answerable,
+        answerable,
+    )
 
 
-def mean_at(threshold: float, against: torch.Tensor, value: torch.Tensor, answerable: torch.Tensor) -> float:
+def mean_at(
+    threshold: float, against: torch.Tensor, value: torch.Tensor, answerable: torch.Tensor
+) -> float:
     return float(torch.where(against > threshold, (~answerable).double(), value.double()).mean())
 
 
@@ -141,7 +161,9 @@ def test_best_threshold_is_that_of_the_script(seed: int) -> None:
     threshold, best = answers.best_threshold(against, value, answerable)
     keys = range(len(value))
     has, odds = {k: bool(answerable[k]) for k in keys}, {k: float(against[k]) for k in keys}
-    expected, theirs = find_best_thresh(dict.fromkeys(keys, "x"), {k: float(value[k]) for k in keys}, odds, has)
+    expected, theirs = find_best_thresh(
+        dict.fromkeys(keys, "x"), {k: float(value[k]) for k in keys}, odds, has
+    )
     assert best == pytest.approx(expected)
     assert mean_at(threshold, against, value, answerable) == pytest.approx(best)
     assert mean_at(theirs, against, value, answerable) == pytest.approx(best)
@@ -161,4 +183,9 @@ def test_best_threshold_at_the_bounds() -> None:
     against = torch.tensor([1.0, 2.0])
     assert answers.best_threshold(against, torch.ones(2), yes) == (3.0, 1.0)
     assert answers.best_threshold(against, torch.zeros(2), no) == (0.0, 1.0)
-    assert all(math.isnan(x) for x in answers.best_threshold(torch.zeros(0), torch.zeros(0), torch.zeros(0, dtype=torch.bool)))
+    assert all(
+        math.isnan(x)
+        for x in answers.best_threshold(
+            torch.zeros(0), torch.zeros(0), torch.zeros(0, dtype=torch.bool)
+        )
+    )

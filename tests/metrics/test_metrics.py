@@ -16,14 +16,20 @@ SEEDS = range(6)
 
 
 def close(value: float, other: float, tolerance: float = 1e-9) -> bool:
-    return math.isclose(value, other, rel_tol=tolerance, abs_tol=tolerance) or (math.isnan(value) and math.isnan(other))
+    return math.isclose(value, other, rel_tol=tolerance, abs_tol=tolerance) or (
+        math.isnan(value) and math.isnan(other)
+    )
 
 
 def predictions(rows: int, classes: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Probabilities that lean to the target, and the targets, all classes among them."""
     generator = torch.Generator().manual_seed(seed)
-    target = torch.cat([torch.arange(classes), torch.randint(classes, (rows - classes,), generator=generator)])
-    logits = torch.randn(rows, classes, generator=generator, dtype=torch.double) + 1.2 * torch.nn.functional.one_hot(target, classes)
+    target = torch.cat(
+        [torch.arange(classes), torch.randint(classes, (rows - classes,), generator=generator)]
+    )
+    logits = torch.randn(
+        rows, classes, generator=generator, dtype=torch.double
+    ) + 1.2 * torch.nn.functional.one_hot(target, classes)
     return logits.softmax(1), target
 
 
@@ -59,7 +65,9 @@ def test_single_label(rows: int, classes: int, seed: int) -> None:
     if classes == 2:
         expected = sk.roc_auc_score(target, probabilities[:, 1])
     else:
-        expected = sk.roc_auc_score(target, probabilities, multi_class="ovr", average="macro", labels=range(classes))
+        expected = sk.roc_auc_score(
+            target, probabilities, multi_class="ovr", average="macro", labels=range(classes)
+        )
     assert close(values["auroc"], expected)
 
 
@@ -78,7 +86,9 @@ def test_classes_absent_from_the_predictions_count(seed: int) -> None:
     probabilities /= probabilities.sum(1, keepdim=True)
     assert not set(probabilities.argmax(1).tolist()) & {1, 4}
     values = check_single(probabilities, target)
-    assert close(values["auroc"], sk.roc_auc_score(target, probabilities, multi_class="ovr", average="macro"))
+    assert close(
+        values["auroc"], sk.roc_auc_score(target, probabilities, multi_class="ovr", average="macro")
+    )
 
 
 def test_classes_absent_from_both_count() -> None:
@@ -86,7 +96,9 @@ def test_classes_absent_from_both_count() -> None:
     probabilities[:, 3] = 0
     probabilities /= probabilities.sum(1, keepdim=True)
     values = check_single(probabilities[target != 3], target[target != 3])
-    only_there = sk.f1_score(target[target != 3], probabilities[target != 3].argmax(1), average="macro")
+    only_there = sk.f1_score(
+        target[target != 3], probabilities[target != 3].argmax(1), average="macro"
+    )
     assert values["f1"] == pytest.approx(only_there * 4 / 5)
 
 
@@ -108,7 +120,9 @@ def test_one_class_in_targets_and_predictions() -> None:
 def test_all_right_and_all_wrong() -> None:
     right = torch.eye(3, dtype=torch.double)[[0, 1, 2, 0]] * 0.98 + 0.01
     values = check_single(right, torch.tensor([0, 1, 2, 0]))
-    assert {values[k] for k in ("accuracy", "f1", "f1_micro", "precision", "recall", "mcc", "auroc")} == {1.0}
+    assert {
+        values[k] for k in ("accuracy", "f1", "f1_micro", "precision", "recall", "mcc", "auroc")
+    } == {1.0}
     values = check_single(right, torch.tensor([1, 2, 0, 2]))
     assert {values[k] for k in ("accuracy", "f1", "f1_micro", "precision", "recall")} == {0.0}
 
@@ -116,10 +130,14 @@ def test_all_right_and_all_wrong() -> None:
 def test_scores_of_many_rows_keep_their_digits() -> None:
     generator = torch.Generator().manual_seed(0)
     target = torch.randint(3, (100_000,), generator=generator)
-    probabilities = (torch.randn(100_000, 3, generator=generator) + torch.nn.functional.one_hot(target, 3)).softmax(1)
+    probabilities = (
+        torch.randn(100_000, 3, generator=generator) + torch.nn.functional.one_hot(target, 3)
+    ).softmax(1)
     values, _ = metrics.single_label(probabilities, target)
     assert close(values["mcc"], sk.matthews_corrcoef(target, probabilities.argmax(1)))
-    assert close(values["auroc"], sk.roc_auc_score(target, probabilities.double(), multi_class="ovr"))
+    assert close(
+        values["auroc"], sk.roc_auc_score(target, probabilities.double(), multi_class="ovr")
+    )
 
 
 # AUROC
@@ -130,7 +148,10 @@ def test_scores_of_many_rows_keep_their_digits() -> None:
 def test_auroc_with_ties(seed: int, digits: int) -> None:
     rng = np.random.default_rng(seed)
     scores, positive = rng.normal(size=120).round(digits), rng.random(120) < 0.3
-    assert close(metrics.auroc(torch.from_numpy(scores), torch.from_numpy(positive)), float(sk.roc_auc_score(positive, scores)))
+    assert close(
+        metrics.auroc(torch.from_numpy(scores), torch.from_numpy(positive)),
+        float(sk.roc_auc_score(positive, scores)),
+    )
 
 
 def test_auroc_of_one_score() -> None:
@@ -139,7 +160,11 @@ def test_auroc_of_one_score() -> None:
 
 @pytest.mark.parametrize("positive", [[True] * 3, [False] * 3, []])
 def test_auroc_without_one_of_the_classes(positive: list[bool]) -> None:
-    assert math.isnan(metrics.auroc(torch.arange(len(positive)).double(), torch.tensor(positive, dtype=torch.bool)))
+    assert math.isnan(
+        metrics.auroc(
+            torch.arange(len(positive)).double(), torch.tensor(positive, dtype=torch.bool)
+        )
+    )
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -147,7 +172,10 @@ def test_macro_auroc(seed: int) -> None:
     probabilities, target = predictions(90, 4, seed)
     rounded = (probabilities * 10).round() / 10  # with ties
     members = torch.nn.functional.one_hot(target, 4).bool()
-    assert close(metrics.macro_auroc(rounded, members), float(sk.roc_auc_score(members, rounded, average="macro")))
+    assert close(
+        metrics.macro_auroc(rounded, members),
+        float(sk.roc_auc_score(members, rounded, average="macro")),
+    )
     members[:, 2] = False
     assert math.isnan(metrics.macro_auroc(rounded, members))
 
@@ -166,15 +194,22 @@ def test_multi_label(rows: int, names: int, seed: int) -> None:
     values = metrics.multi_label(torch.from_numpy(probabilities), torch.from_numpy(target).float())
     y, p = (target[:, 0], predicted[:, 0]) if names == 1 else (target, predicted)
     how = dict.fromkeys(("macro", "micro", "weighted"))
-    f1 = {a: sk.f1_score(y, p, average=a, zero_division=0, **({"labels": [1]} if names == 1 else {})) for a in how}
+    f1 = {
+        a: sk.f1_score(y, p, average=a, zero_division=0, **({"labels": [1]} if names == 1 else {}))
+        for a in how
+    }
     assert close(values["f1"], float(f1["macro"]))
     assert close(values["f1_micro"], float(f1["micro"]))
     assert close(values["f1_weighted"], float(f1["weighted"]))
     assert close(values["accuracy"], float(sk.accuracy_score(y, p)))
     assert close(values["auroc"], float(sk.roc_auc_score(target, probabilities, average="macro")))
     if names > 1:
-        assert close(values["precision"], float(sk.precision_score(y, p, average="macro", zero_division=0)))
-        assert close(values["recall"], float(sk.recall_score(y, p, average="macro", zero_division=0)))
+        assert close(
+            values["precision"], float(sk.precision_score(y, p, average="macro", zero_division=0))
+        )
+        assert close(
+            values["recall"], float(sk.recall_score(y, p, average="macro", zero_division=0))
+        )
 
 
 def test_multi_label_with_labels_absent_from_targets_and_predictions() -> None:
@@ -183,14 +218,24 @@ def test_multi_label_with_labels_absent_from_targets_and_predictions() -> None:
     values = metrics.multi_label(probabilities, target)
     predicted = (probabilities >= 0.5).int()
     assert predicted[2, 0] == 1  # 0.5 is predicted
-    assert close(values["f1"], float(sk.f1_score(target, predicted, average="macro", zero_division=0)))
-    assert close(values["f1_weighted"], float(sk.f1_score(target, predicted, average="weighted", zero_division=0)))
+    assert close(
+        values["f1"], float(sk.f1_score(target, predicted, average="macro", zero_division=0))
+    )
+    assert close(
+        values["f1_weighted"],
+        float(sk.f1_score(target, predicted, average="weighted", zero_division=0)),
+    )
     assert math.isnan(values["auroc"])
 
 
 def test_multi_label_without_any_label() -> None:
     values = metrics.multi_label(torch.full((4, 2), 0.1), torch.zeros(4, 2))
-    assert (values["f1"], values["f1_micro"], values["f1_weighted"], values["accuracy"]) == (0, 0, 0, 1)
+    assert (values["f1"], values["f1_micro"], values["f1_weighted"], values["accuracy"]) == (
+        0,
+        0,
+        0,
+        1,
+    )
     assert values["calibration_error"] == pytest.approx(0.1)
 
 
@@ -262,7 +307,10 @@ def test_calibration_error(seed: int, bins: int) -> None:
             inside |= confidence == 0
         if inside.any():
             expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    assert close(metrics.calibration_error(torch.from_numpy(confidence), torch.from_numpy(right), bins), expected)
+    assert close(
+        metrics.calibration_error(torch.from_numpy(confidence), torch.from_numpy(right), bins),
+        expected,
+    )
 
 
 def test_calibration_error_of_known_cases() -> None:
@@ -316,7 +364,9 @@ def test_fisher(rows: int, seed: int) -> None:
     x = rng.normal(size=rows)
     result = stats.pearsonr(x, x + rng.normal(size=rows))
     expected = result.confidence_interval(0.95)
-    assert intervals.fisher(float(result.statistic), rows) == pytest.approx((expected.low, expected.high), abs=1e-5)
+    assert intervals.fisher(float(result.statistic), rows) == pytest.approx(
+        (expected.low, expected.high), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize(("correlation", "rows"), [(0.5, 3), (0.5, 0), (1.0, 50), (-1.0, 50)])
@@ -340,14 +390,19 @@ def test_bootstrap_f1(seed: int) -> None:
     assert high - low < 0.25
     state = torch.get_rng_state()
     assert (low, high) == metrics.bootstrap_f1(probabilities, target, 200)
-    assert bool((state == torch.get_rng_state()).all())  # the run's random numbers stay as they were
+    assert bool(
+        (state == torch.get_rng_state()).all()
+    )  # the run's random numbers stay as they were
 
 
 def test_bootstrap_f1_narrows_with_rows() -> None:
     rng = np.random.default_rng(0)
     target = torch.from_numpy(rng.random((2000, 2)) < 0.5).float()
     probabilities = torch.where(torch.from_numpy(rng.random((2000, 2))) < 0.8, target, 1 - target)
-    few, many = (np.diff(metrics.bootstrap_f1(probabilities[:n], target[:n], 200)).item() for n in (100, 2000))
+    few, many = (
+        np.diff(metrics.bootstrap_f1(probabilities[:n], target[:n], 200)).item()
+        for n in (100, 2000)
+    )
     assert many < few / 3
 
 
@@ -363,7 +418,10 @@ def test_bootstrap_f1_at_the_bounds() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
 def test_collected_gives_rows_in_order(batch_size: int) -> None:
-    outputs, targets = torch.randn(10, 3, generator=torch.Generator().manual_seed(0)), torch.arange(10) * 2
+    outputs, targets = (
+        torch.randn(10, 3, generator=torch.Generator().manual_seed(0)),
+        torch.arange(10) * 2,
+    )
     order = np.random.default_rng(0).permutation(10)
     collected = Collected()
     for start in range(0, 10, batch_size):
@@ -419,19 +477,28 @@ def test_collected_refuses_nothing() -> None:
 
 def test_bootstrap_of_a_mean_agrees_with_scipy() -> None:
     values = torch.from_numpy(np.random.default_rng(0).normal(size=400))
-    low, high = intervals.bootstrap(torch.stack([values, torch.ones(400)], 1), lambda sums: float(sums[0] / sums[1]), 4000)
-    drawn = stats.bootstrap((values.numpy(),), np.mean, n_resamples=4000, method="percentile", rng=1).confidence_interval
+    low, high = intervals.bootstrap(
+        torch.stack([values, torch.ones(400)], 1), lambda sums: float(sums[0] / sums[1]), 4000
+    )
+    drawn = stats.bootstrap(
+        (values.numpy(),), np.mean, n_resamples=4000, method="percentile", rng=1
+    ).confidence_interval
     assert (low, high) == pytest.approx((drawn.low, drawn.high), abs=0.01)
 
 
 def test_bootstrap_of_what_is_undefined() -> None:
     assert all(math.isnan(x) for x in intervals.bootstrap(torch.zeros(0, 2), lambda sums: 1.0))
-    assert all(math.isnan(x) for x in intervals.bootstrap(torch.zeros(3, 2), lambda sums: float("nan")))
+    assert all(
+        math.isnan(x) for x in intervals.bootstrap(torch.zeros(3, 2), lambda sums: float("nan"))
+    )
 
 
 def test_in_top_agrees_with_scikit_learn() -> None:
     probabilities, target = predictions(200, 8, 0)
-    assert close(metrics.in_top(probabilities, target, 5), sk.top_k_accuracy_score(target, probabilities, k=5))
+    assert close(
+        metrics.in_top(probabilities, target, 5),
+        sk.top_k_accuracy_score(target, probabilities, k=5),
+    )
     assert "accuracy_top5" in metrics.single_label(probabilities, target)[0]
 
 

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import ndcg_score
-from torchmetrics.functional.retrieval import retrieval_normalized_dcg, retrieval_recall, retrieval_reciprocal_rank
+from torchmetrics.functional.retrieval import (
+    retrieval_normalized_dcg,
+    retrieval_recall,
+    retrieval_reciprocal_rank,
+)
 
 from ftlight.metrics.ranking import NDCG_AT, RECALL_AT, gain, ndcg, ranking, ranks, recall
 
@@ -16,8 +20,12 @@ from ftlight.metrics.ranking import NDCG_AT, RECALL_AT, gain, ndcg, ranking, ran
 def problem(seed: int, queries: int = 12, items: int = 150) -> tuple[torch.Tensor, list[list[int]]]:
     """Random scores without ties, and one to seven sought items for each query."""
     rng = np.random.default_rng(seed)
-    scores = torch.tensor(rng.permuted(np.tile(np.arange(items, dtype=np.float32), (queries, 1)), axis=1))
-    return scores, [rng.choice(items, rng.integers(1, 8), replace=False).tolist() for _ in range(queries)]
+    scores = torch.tensor(
+        rng.permuted(np.tile(np.arange(items, dtype=np.float32), (queries, 1)), axis=1)
+    )
+    return scores, [
+        rng.choice(items, rng.integers(1, 8), replace=False).tolist() for _ in range(queries)
+    ]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -29,12 +37,20 @@ def test_as_scikit_learn_and_torchmetrics(seed: int) -> None:
         row[gold] = 1
     for k in NDCG_AT:
         assert values[f"ndcg@{k}"] == pytest.approx(ndcg_score(wanted, scores, k=k), abs=1e-9)
-        theirs = [retrieval_normalized_dcg(s, w.long(), top_k=k).item() for s, w in zip(scores, wanted, strict=True)]
+        theirs = [
+            retrieval_normalized_dcg(s, w.long(), top_k=k).item()
+            for s, w in zip(scores, wanted, strict=True)
+        ]
         assert values[f"ndcg@{k}"] == pytest.approx(np.mean(theirs), abs=1e-6)
     for k in RECALL_AT:
-        theirs = [retrieval_recall(s, w.bool(), top_k=k).item() for s, w in zip(scores, wanted, strict=True)]
+        theirs = [
+            retrieval_recall(s, w.bool(), top_k=k).item()
+            for s, w in zip(scores, wanted, strict=True)
+        ]
         assert values[f"recall@{k}"] == pytest.approx(np.mean(theirs), abs=1e-6)
-    theirs = [retrieval_reciprocal_rank(s, w.bool()).item() for s, w in zip(scores, wanted, strict=True)]
+    theirs = [
+        retrieval_reciprocal_rank(s, w.bool()).item() for s, w in zip(scores, wanted, strict=True)
+    ]
     assert values["mrr"] == pytest.approx(np.mean(theirs), abs=1e-6)
 
 
@@ -42,7 +58,12 @@ def test_ranks_with_ties_and_exclusions_as_a_stable_sort() -> None:
     rng = np.random.default_rng(5)
     scores = torch.tensor(rng.integers(0, 6, (20, 40)), dtype=torch.float)
     scores[:, ::7] = -math.inf
-    golds = [sorted(rng.choice(np.setdiff1d(np.arange(40), np.arange(0, 40, 7)), 3, replace=False).tolist()) for _ in range(20)]
+    golds = [
+        sorted(
+            rng.choice(np.setdiff1d(np.arange(40), np.arange(0, 40, 7)), 3, replace=False).tolist()
+        )
+        for _ in range(20)
+    ]
     for row, gold, found in zip(scores, golds, ranks(scores, golds), strict=True):
         order = row.argsort(descending=True, stable=True).tolist()
         assert found.tolist() == [order.index(g) + 1 for g in gold]
@@ -50,7 +71,12 @@ def test_ranks_with_ties_and_exclusions_as_a_stable_sort() -> None:
 
 @pytest.mark.parametrize(
     ("given", "k", "wanted_recall", "wanted_ndcg"),
-    [([1], 1, 1.0, 1.0), ([2], 1, 0.0, 0.0), ([1, 2], 1, 0.5, 1.0), ([3, 11], 10, 0.5, 0.5 / (1 + 1 / math.log2(3)))],
+    [
+        ([1], 1, 1.0, 1.0),
+        ([2], 1, 0.0, 0.0),
+        ([1, 2], 1, 0.5, 1.0),
+        ([3, 11], 10, 0.5, 0.5 / (1 + 1 / math.log2(3))),
+    ],
 )
 def test_by_hand(given: list[int], k: int, wanted_recall: float, wanted_ndcg: float) -> None:
     assert recall(torch.tensor(given), k) == wanted_recall

@@ -18,7 +18,10 @@ REAL = [
         ["The Phoenix is a cheap pub near the Crowne Plaza Hotel.", "A cheap pub: Phoenix."],
     ),
     ("It isn't family-friendly; prices: £20-25!", ["It's not family friendly, and costs £20-25."]),
-    ("Person1 asks Person2 out.\nThey go to the cinema.", ["They go to the cinema.\n\nPerson1 had asked Person2 out.", "Cinema.", ""]),
+    (
+        "Person1 asks Person2 out.\nThey go to the cinema.",
+        ["They go to the cinema.\n\nPerson1 had asked Person2 out.", "Cinema.", ""],
+    ),
     ("", ["nothing was generated here"]),
     ("the the the the the", ["the cat sat on the mat", "THE THE"]),
     ("Größe, 東京 &amp; naïve", ["Grösse 東京 & naive"]),
@@ -31,9 +34,14 @@ def made(count: int, seed: int) -> tuple[list[str], list[list[str]]]:
     draw = random.Random(seed)
 
     def text(most: int) -> str:
-        return "".join(f"{draw.choice('abcdef.')}{draw.choice([' ', ' ', ' ', chr(10)])}" for _ in range(draw.randrange(most)))
+        return "".join(
+            f"{draw.choice('abcdef.')}{draw.choice([' ', ' ', ' ', chr(10)])}"
+            for _ in range(draw.randrange(most))
+        )
 
-    return [text(30) for _ in range(count)], [[text(40) for _ in range(draw.randrange(1, 5))] for _ in range(count)]
+    return [text(30) for _ in range(count)], [
+        [text(40) for _ in range(draw.randrange(1, 5))] for _ in range(count)
+    ]
 
 
 CASES = [([p for p, _ in REAL], [r for _, r in REAL]), made(60, 0), made(60, 1)]
@@ -44,8 +52,12 @@ def test_bleu_and_chrf_are_sacrebleus(predictions: list[str], references: list[l
     import sacrebleu
 
     streams: Any = [[r[i] if i < len(r) else None for r in references] for i in range(4)]
-    assert texts.bleu(predictions, references) == sacrebleu.corpus_bleu(predictions, streams).score > 0
-    assert texts.chrf(predictions, references) == sacrebleu.corpus_chrf(predictions, streams).score > 0
+    assert (
+        texts.bleu(predictions, references) == sacrebleu.corpus_bleu(predictions, streams).score > 0
+    )
+    assert (
+        texts.chrf(predictions, references) == sacrebleu.corpus_chrf(predictions, streams).score > 0
+    )
 
 
 def test_parts_of_bleu_add_up() -> None:
@@ -66,7 +78,11 @@ def test_rouge_is_that_of_rouge_score(predictions: list[str], references: list[l
     for i, (prediction, several) in enumerate(zip(predictions, references, strict=True)):
         expected = scorer.score_multi(several, prediction)
         for kind in kinds:
-            assert rows[kind][i] == pytest.approx(expected[kind].fmeasure, abs=1e-12), (kind, prediction, several)
+            assert rows[kind][i] == pytest.approx(expected[kind].fmeasure, abs=1e-12), (
+                kind,
+                prediction,
+                several,
+            )
     means = texts.rouge(predictions, references)
     assert means["rougeLsum"] == pytest.approx(sum(rows["rougeLsum"]) / len(predictions))
     assert means["rougeL"] != means["rougeLsum"]
@@ -78,7 +94,9 @@ def test_longest_common_subsequence_of_long_texts() -> None:
     table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
     for i, x in enumerate(a):
         for j, y in enumerate(b):
-            table[i + 1][j + 1] = table[i][j] + 1 if x == y else max(table[i][j + 1], table[i + 1][j])
+            table[i + 1][j + 1] = (
+                table[i][j] + 1 if x == y else max(table[i][j + 1], table[i + 1][j])
+            )
     assert texts.lcs_length(a, b) == table[-1][-1] == texts.lcs_length(b, a)
     assert texts.lcs_length([], b) == texts.lcs_length(a, []) == 0
 

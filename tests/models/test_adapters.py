@@ -26,24 +26,39 @@ EIGHT = {"r": 8, "lora_alpha": 16}
 @pytest.fixture(scope="session")
 def deep(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A BERT of four layers."""
-    return str(make_bert(tmp_path_factory.mktemp("deep"), num_hidden_layers=4, sentence_encoder=False))
+    return str(
+        make_bert(tmp_path_factory.mktemp("deep"), num_hidden_layers=4, sentence_encoder=False)
+    )
 
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])
-@pytest.mark.parametrize("option", [*adapters.WORDS, EIGHT, {**EIGHT, "target_modules": ["query", "value"], "use_dora": True}], ids=str)
-def test_adapters_train_and_nothing_below_them(option: Any, pooling: str, deep: str, toy: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "option",
+    [*adapters.WORDS, EIGHT, {**EIGHT, "target_modules": ["query", "value"], "use_dora": True}],
+    ids=str,
+)
+def test_adapters_train_and_nothing_below_them(
+    option: Any, pooling: str, deep: str, toy: str, tmp_path: Path
+) -> None:
     L.seed_everything(0, verbose=False)
     data = TextData(train=toy, tokenizer=deep, batch_size=8)
     task = TextClassification(deep, labels=data.labels, peft=option, pooling=pooling)
     before = {n: v.clone() for n, v in task.state_dict().items()}
-    options = {"max_epochs": 2, "accelerator": "cpu", "precision": "32-true", "enable_progress_bar": False}
+    options = {
+        "max_epochs": 2,
+        "accelerator": "cpu",
+        "precision": "32-true",
+        "enable_progress_bar": False,
+    }
     trainer = Trainer(run=str(tmp_path / "r"), **options)
     trainer.fit(task, datamodule=data)
     moved = {n for n, v in task.state_dict().items() if not torch.equal(v, before[n])}
     assert moved
     assert not moved & task.fixed
     schedule = callback.of(trainer)
-    heads = {n for n in moved if n.startswith(("model.classifier", "model.head", "model.bert.pooler"))}
+    heads = {
+        n for n in moved if n.startswith(("model.classifier", "model.head", "model.bert.pooler"))
+    }
     assert heads
     within = [n for n in moved - heads if ".layer." in n]
     assert {f"layer {i}" for i in range(4)} <= schedule.trained[0]
@@ -60,22 +75,37 @@ def test_stages_train_adapters_of_their_layers(deep: str, toy: str, tmp_path: Pa
 
     class Moving(L.Callback):
         def on_before_optimizer_step(self, trainer: Any, task: Any, optimizer: Any) -> None:
-            seen.setdefault(callback.of(trainer).stage, set()).update(n for n, p in task.named_parameters() if p.grad is not None)
+            seen.setdefault(callback.of(trainer).stage, set()).update(
+                n for n, p in task.named_parameters() if p.grad is not None
+            )
 
     data = TextData(train=toy, tokenizer=deep, batch_size=8)
     stages = [{"train": "head", "epochs": 1}, {"train": "last:2", "epochs": 2}, {"train": "all"}]
     task = TextClassification(deep, labels=data.labels, peft="lora", unfreeze=stages)
-    trainer = Trainer(max_epochs=4, accelerator="cpu", run=str(tmp_path / "r"), callbacks=[Moving()], enable_progress_bar=False)
+    trainer = Trainer(
+        max_epochs=4,
+        accelerator="cpu",
+        run=str(tmp_path / "r"),
+        callbacks=[Moving()],
+        enable_progress_bar=False,
+    )
     trainer.fit(task, datamodule=data)
-    layers = {stage: {n.split(".layer.")[1][0] for n in names if ".layer." in n} for stage, names in seen.items()}
+    layers = {
+        stage: {n.split(".layer.")[1][0] for n in names if ".layer." in n}
+        for stage, names in seen.items()
+    }
     assert layers == {0: set(), 1: {"2", "3"}, 2: {"0", "1", "2", "3"}}
     assert all("lora_" in n for n in seen[2] if ".layer." in n)
 
 
 @pytest.mark.parametrize("sentence_encoder", [True, False])
-def test_from_training_to_an_export_without_adapters(sentence_encoder: bool, fit: Run, tmp_path: Path, capsys: Any) -> None:
+def test_from_training_to_an_export_without_adapters(
+    sentence_encoder: bool, fit: Run, tmp_path: Path, capsys: Any
+) -> None:
     backbone = str(make_bert(tmp_path / "base", sentence_encoder=sentence_encoder))
-    folder = fit("--model.peft", json.dumps(EIGHT), "--data.test", "toy.csv", backbone=backbone, epochs=4)
+    folder = fit(
+        "--model.peft", json.dumps(EIGHT), "--data.test", "toy.csv", backbone=backbone, epochs=4
+    )
     texts = ["where is my late parcel", "a good film", "bad"]
     answers = load(str(folder)).predict(texts)
     said = json.loads((folder / "test_metrics.json").read_text())
@@ -86,8 +116,13 @@ def test_from_training_to_an_export_without_adapters(sentence_encoder: bool, fit
     if sentence_encoder:
         from sentence_transformers import SentenceTransformer
 
-        assert not any("lora" in n for n in AutoModel.from_pretrained(folder / "export" / "0_Transformer").state_dict())
-        logits = torch.tensor(SentenceTransformer(str(folder / "export"), device="cpu").encode(texts))
+        assert not any(
+            "lora" in n
+            for n in AutoModel.from_pretrained(folder / "export" / "0_Transformer").state_dict()
+        )
+        logits = torch.tensor(
+            SentenceTransformer(str(folder / "export"), device="cpu").encode(texts)
+        )
     else:
         model = AutoModelForSequenceClassification.from_pretrained(folder / "export").eval()
         tokenizer = AutoTokenizer.from_pretrained(folder / "export")
@@ -103,10 +138,15 @@ def test_going_on_from_a_checkpoint_of_adapters(toy: str, tmp_path: Path) -> Non
     def run(name: str, epochs: int, ckpt: Path | None = None) -> TextClassification:
         L.seed_everything(0, verbose=False)
         data = TextData(train=toy, tokenizer=backbone, batch_size=8)
-        task = TextClassification(backbone, labels=data.labels, peft="lora", lr_schedule="constant", warmup=0.0)
-        Trainer(max_epochs=epochs, accelerator="cpu", run=str(tmp_path / name), enable_progress_bar=False).fit(
-            task, datamodule=data, ckpt_path=ckpt
+        task = TextClassification(
+            backbone, labels=data.labels, peft="lora", lr_schedule="constant", warmup=0.0
         )
+        Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            run=str(tmp_path / name),
+            enable_progress_bar=False,
+        ).fit(task, datamodule=data, ckpt_path=ckpt)
         return task
 
     whole = run("whole", 3)
@@ -127,7 +167,13 @@ def test_an_average_of_adapters_goes_on(toy: str, tmp_path: Path) -> None:
         data = TextData(train=toy, tokenizer=backbone, batch_size=8)
         task = TextClassification(backbone, labels=data.labels, peft="lora")
         average = EMAWeightAveraging(decay=0.9)
-        trainer = Trainer(max_epochs=2, accelerator="cpu", run=str(tmp_path / name), callbacks=[average, Save()], enable_progress_bar=False)
+        trainer = Trainer(
+            max_epochs=2,
+            accelerator="cpu",
+            run=str(tmp_path / name),
+            callbacks=[average, Save()],
+            enable_progress_bar=False,
+        )
         trainer.fit(task, datamodule=data, ckpt_path=ckpt)
         return task
 
@@ -181,15 +227,22 @@ def test_a_missing_package_is_one_line(deep: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("peft", [[], ["--model.peft", "lora"]])
-def test_shares_of_pre_trained_and_fine_tuned(peft: list[str], fit: Run, bert: str, tmp_path: Path, capsys: Any) -> None:
+def test_shares_of_pre_trained_and_fine_tuned(
+    peft: list[str], fit: Run, bert: str, tmp_path: Path, capsys: Any
+) -> None:
     folder = fit("--data.test", "toy.csv", *peft, epochs=3)
     plain = json.loads((folder / "test_metrics.json").read_text())
     assert main(["test", str(folder), "--wise", "1"]) == 0
     all_of_it = json.loads((folder / "test-wise_metrics.json").read_text())
     assert all_of_it.pop("wise") == {"share": 1.0, "checkpoint": "best"}
-    assert all_of_it == pytest.approx(plain, abs=5e-3 if peft else 1e-6)  # merged, some close scores change places
+    assert all_of_it == pytest.approx(
+        plain, abs=5e-3 if peft else 1e-6
+    )  # merged, some close scores change places
     assert main(["export", str(folder), "--wise", "0", "--out", str(tmp_path / "none")]) == 0
-    start, none = AutoModel.from_pretrained(bert), AutoModel.from_pretrained(tmp_path / "none" / "0_Transformer")
+    start, none = (
+        AutoModel.from_pretrained(bert),
+        AutoModel.from_pretrained(tmp_path / "none" / "0_Transformer"),
+    )
     for (name, a), b in zip(start.state_dict().items(), none.state_dict().values(), strict=True):
         assert "pooler" in name or torch.equal(a, b), name
     assert main(["export", str(folder), "--wise", "0.5", "--out", str(tmp_path / "half")]) == 0
@@ -199,11 +252,16 @@ def test_shares_of_pre_trained_and_fine_tuned(peft: list[str], fit: Run, bert: s
     assert "Not tested." in card  # what was tested is another mix
     assert main(["export", str(folder), "--wise", "1", "--out", str(tmp_path / "one")]) == 0
     assert "Measured on the test data" in (tmp_path / "one" / "README.md").read_text()
-    half, full = (AutoModel.from_pretrained(tmp_path / n / "0_Transformer").state_dict() for n in ("half", "full"))
+    half, full = (
+        AutoModel.from_pretrained(tmp_path / n / "0_Transformer").state_dict()
+        for n in ("half", "full")
+    )
     for name, value in start.state_dict().items():
         if "pooler" not in name:  # not used, so not kept
             assert torch.allclose(half[name], (value + full[name]) / 2, atol=1e-6), name
-    heads = [(tmp_path / n / "2_Dense" / "model.safetensors").read_bytes() for n in ("half", "full")]
+    heads = [
+        (tmp_path / n / "2_Dense" / "model.safetensors").read_bytes() for n in ("half", "full")
+    ]
     assert heads[0] == heads[1]
 
 
@@ -233,7 +291,10 @@ def test_without_pre_trained_weights_there_is_nothing_between(fit: Run, capsys: 
 
 
 def test_mix_is_linear() -> None:
-    start, end = {"a": torch.zeros(3), "n": torch.tensor([1.0])}, {"a": torch.ones(3), "n": torch.tensor([3.0]), "h": torch.ones(1)}
+    start, end = (
+        {"a": torch.zeros(3), "n": torch.tensor([1.0])},
+        {"a": torch.ones(3), "n": torch.tensor([3.0]), "h": torch.ones(1)},
+    )
     for part in wise.GRID:
         made = wise.mix(start, end, part)
         assert torch.allclose(made["a"], torch.full((3,), part))

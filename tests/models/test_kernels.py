@@ -17,10 +17,22 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from ftlight.models import kernels
 from ftlight.utils.errors import UserError
 
-USUAL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32, "max_position_embeddings": 32}
+USUAL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 32,
+    "max_position_embeddings": 32,
+}
 FAMILIES: dict[str, dict[str, Any]] = {
     "bert": USUAL,
-    "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 4, "hidden_dim": 32, "max_position_embeddings": 32},
+    "distilbert": {
+        "dim": 16,
+        "n_layers": 2,
+        "n_heads": 4,
+        "hidden_dim": 32,
+        "max_position_embeddings": 32,
+    },
     "modernbert": USUAL,
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 32},
     "llama": {**USUAL, "num_key_value_heads": 2, "head_dim": 4},
@@ -79,10 +91,14 @@ def test_dropout_is_nothing_in_evaluation() -> None:
 
 @pytest.fixture(autouse=True)
 def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "SLOW", {torch.bfloat16, torch.float64})  # float64 for a close look
+    monkeypatch.setattr(
+        kernels, "SLOW", {torch.bfloat16, torch.float64}
+    )  # float64 for a close look
 
 
-def given(dtype: torch.dtype = torch.float64, heads: int = 4, few: int = 2, keys: int = 9) -> list[Tensor]:
+def given(
+    dtype: torch.dtype = torch.float64, heads: int = 4, few: int = 2, keys: int = 9
+) -> list[Tensor]:
     torch.manual_seed(0)
     sizes = (5, heads, 9, 8), (5, few, keys, 8), (5, few, keys, 6)
     return [torch.randn(size, dtype=dtype, requires_grad=True) for size in sizes]
@@ -102,9 +118,15 @@ MASKS = {
     "none": lambda keys: None,
     "padding": padded,
     "padding and order": lambda keys: padded(keys) & torch.ones(9, keys, dtype=torch.bool).tril(),
-    "of each head": lambda keys: torch.rand(5, 4, 9, keys, generator=torch.Generator().manual_seed(0)) < 0.7,
-    "numbers": lambda keys: torch.linspace(-1, 1, 4 * 9 * keys, dtype=torch.float64).view(1, 4, 9, keys),
-    "numbers without end": lambda keys: torch.zeros(5, 1, 1, keys, dtype=torch.float64).masked_fill(~padded(keys), -math.inf),
+    "of each head": lambda keys: (
+        torch.rand(5, 4, 9, keys, generator=torch.Generator().manual_seed(0)) < 0.7
+    ),
+    "numbers": lambda keys: torch.linspace(-1, 1, 4 * 9 * keys, dtype=torch.float64).view(
+        1, 4, 9, keys
+    ),
+    "numbers without end": lambda keys: torch.zeros(5, 1, 1, keys, dtype=torch.float64).masked_fill(
+        ~padded(keys), -math.inf
+    ),
     "of two axes": lambda keys: torch.ones(9, keys, dtype=torch.bool).tril(),
 }
 
@@ -113,7 +135,9 @@ MASKS = {
 @pytest.mark.parametrize("keys", [9, 12])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("mask", MASKS)
-def test_attention_and_its_gradients_are_torchs(mask: str, causal: bool, keys: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_and_its_gradients_are_torchs(
+    mask: str, causal: bool, keys: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kernels, "CHUNK", chunk)
     found = []
     for attend in (kernels.attend, sdpa_attention_forward):
@@ -136,7 +160,10 @@ def test_a_query_that_sees_nothing_does_no_harm() -> None:
 
 def test_what_torch_would_spread_over_rows_is_left_to_it() -> None:
     q, k, v = given()
-    ours, theirs = (f(layer(False), q[:1], k, v, None, 0.0, None, False)[0] for f in (kernels.attend, sdpa_attention_forward))
+    ours, theirs = (
+        f(layer(False), q[:1], k, v, None, 0.0, None, False)[0]
+        for f in (kernels.attend, sdpa_attention_forward)
+    )
     torch.testing.assert_close(ours, theirs)
 
 
@@ -157,7 +184,9 @@ def test_a_pass_that_is_repeated_drops_the_same() -> None:
 
 
 @pytest.mark.parametrize("chunk", [1 << 20, 60])
-def test_gradients_are_those_of_the_weights_that_were_kept(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_are_those_of_the_weights_that_were_kept(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kernels, "CHUNK", chunk)
 
     def attend(*inputs: Tensor) -> Tensor:
@@ -172,7 +201,12 @@ def test_attention_that_drops_weights_is_right_on_average() -> None:
     inputs = given()
     whole, _ = sdpa_attention_forward(layer(False), *inputs, None)
     torch.manual_seed(0)
-    drawn = torch.stack([kernels.attend(layer(False), *inputs, None, 0.2, None, False)[0].detach() for _ in range(2000)])
+    drawn = torch.stack(
+        [
+            kernels.attend(layer(False), *inputs, None, 0.2, None, False)[0].detach()
+            for _ in range(2000)
+        ]
+    )
     apart = (drawn.mean(0) - whole).abs() / (drawn.std(0) / math.sqrt(len(drawn)))
     assert apart.max() < 5
 
@@ -183,13 +217,17 @@ def test_long_rows_keep_no_scores(rows: int, monkeypatch: pytest.MonkeyPatch) ->
     inputs = [torch.randn(rows, 2, 128, 4, requires_grad=True) for _ in range(3)]
     mask = torch.ones(rows, 1, 128, 128, dtype=torch.bool)
     monkeypatch.setattr(kernels, "CHUNK", 1 << 12)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.append(t.data_ptr()) or t, lambda t: t
+    ):
         kernels.attend(layer(False, 1), *inputs, mask, 0.1, None, False)
     assert set(kept) == {t.data_ptr() for t in (*inputs, mask)}  # the mask is that of all layers
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_what_does_not_train_is_left_to_torch(frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_train_is_left_to_torch(
+    frozen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kernels, "_Attention", None)
     inputs = [t.detach() for t in given(torch.float32)] if frozen else given(torch.float32)
     with torch.set_grad_enabled(frozen):
@@ -199,7 +237,10 @@ def test_what_does_not_train_is_left_to_torch(frozen: bool, monkeypatch: pytest.
 def test_short_rows_in_bfloat16_are_ours_without_gradients_too() -> None:
     inputs = [t.detach() for t in given(torch.bfloat16)]
     with torch.inference_mode():
-        ours, theirs = (f(layer(False), *inputs, padded(), 0.0, None, None)[0] for f in (kernels.attend, sdpa_attention_forward))
+        ours, theirs = (
+            f(layer(False), *inputs, padded(), 0.0, None, None)[0]
+            for f in (kernels.attend, sdpa_attention_forward)
+        )
     torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02)
 
 
@@ -211,7 +252,10 @@ def test_a_model_is_the_same_with_our_kernels(family: str) -> None:
     config = AutoConfig.for_model(family, vocab_size=50, pad_token_id=0, **FAMILIES[family])
     torch.manual_seed(0)
     model = AutoModel.from_config(config).double().eval()
-    ids, mask = torch.randint(1, 50, (3, 12)), (torch.arange(12) < torch.tensor([12, 7, 9])[:, None]).long()
+    ids, mask = (
+        torch.randint(1, 50, (3, 12)),
+        (torch.arange(12) < torch.tensor([12, 7, 9])[:, None]).long(),
+    )
     found = []
     for choice in ("stock", "auto"):
         kernels.use(model, choice)
@@ -224,10 +268,19 @@ def test_a_model_is_the_same_with_our_kernels(family: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
-def test_a_model_keeps_its_dropouts_and_a_name_of_its_own_is_not_written(bert: str, tmp_path: Path) -> None:
-    stock, ours = AutoModel.from_pretrained(bert), kernels.use(AutoModel.from_pretrained(bert), "auto")
-    found = {n: (m.p, m.training) for n, m in ours.named_modules() if isinstance(m, kernels.Dropout)}
-    assert found == {n: (m.p, m.training) for n, m in stock.named_modules() if isinstance(m, nn.Dropout)}
+def test_a_model_keeps_its_dropouts_and_a_name_of_its_own_is_not_written(
+    bert: str, tmp_path: Path
+) -> None:
+    stock, ours = (
+        AutoModel.from_pretrained(bert),
+        kernels.use(AutoModel.from_pretrained(bert), "auto"),
+    )
+    found = {
+        n: (m.p, m.training) for n, m in ours.named_modules() if isinstance(m, kernels.Dropout)
+    }
+    assert found == {
+        n: (m.p, m.training) for n, m in stock.named_modules() if isinstance(m, nn.Dropout)
+    }
     ours.save_pretrained(tmp_path)
     assert "ftlight" not in json.dumps(json.loads((tmp_path / "config.json").read_text()))
 

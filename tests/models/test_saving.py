@@ -17,19 +17,32 @@ TEXTS = [t for t, _ in toy_rows(24)] + ["late " * 200]
 
 
 @pytest.mark.parametrize("model", ["plain_bert", "llama"])
-@pytest.mark.parametrize("labels", [("good", "bad", "late"), ("a|b", "b", "c|a"), ("0.5", "2.5", "4.0")])
-def test_native_head_in_a_pipeline(model: str, labels: tuple[str, ...], fit: Run, request: Any, tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    "labels", [("good", "bad", "late"), ("a|b", "b", "c|a"), ("0.5", "2.5", "4.0")]
+)
+def test_native_head_in_a_pipeline(
+    model: str, labels: tuple[str, ...], fit: Run, request: Any, tmp_path: Any
+) -> None:
     from transformers import pipeline
 
     rows = [(text, labels[i % 3]) for i, (text, _) in enumerate(toy_rows(48))]
-    folder = fit("--model.lr", "1e-3", train=write_csv(tmp_path / "t.csv", rows), backbone=request.getfixturevalue(model))
+    folder = fit(
+        "--model.lr",
+        "1e-3",
+        train=write_csv(tmp_path / "t.csv", rows),
+        backbone=request.getfixturevalue(model),
+    )
     assert main(["export", str(folder), "--out", "exported"]) == 0
-    theirs = pipeline("text-classification", "exported", device="cpu")(TEXTS, top_k=None, truncation=True)
+    theirs = pipeline("text-classification", "exported", device="cpu")(
+        TEXTS, top_k=None, truncation=True
+    )
     for ours, scored in zip(ftlight.load(str(folder)).predict(TEXTS), theirs, strict=True):
         if labels[0] == "0.5":
             assert scored[0]["score"] == pytest.approx(ours["prediction"], abs=1e-4)
         else:
-            assert {s["label"]: s["score"] for s in scored} == pytest.approx(ours["probabilities"], abs=1e-4)
+            assert {s["label"]: s["score"] for s in scored} == pytest.approx(
+                ours["probabilities"], abs=1e-4
+            )
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max", "last"])
@@ -42,7 +55,9 @@ def test_pooled_in_sentence_transformers(pooling: str, fit: Run, tmp_path: Any) 
     encoder = SentenceTransformer(str(folder / "export"), device="cpu")
     logits = torch.from_numpy(np.asarray(encoder.encode(TEXTS)))
     names = json.loads((folder / "export" / "labels.json").read_text())["labels"]
-    for ours, row in zip(ftlight.load(str(folder)).predict(TEXTS), logits.softmax(-1).tolist(), strict=True):
+    for ours, row in zip(
+        ftlight.load(str(folder)).predict(TEXTS), logits.softmax(-1).tolist(), strict=True
+    ):
         assert dict(zip(names, row, strict=True)) == pytest.approx(ours["probabilities"], abs=1e-4)
     for other in (AutoModel, AutoModelForSequenceClassification):
         with pytest.raises((OSError, ValueError)):

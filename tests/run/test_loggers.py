@@ -49,7 +49,12 @@ def read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]], bytes]:
         for update in (record.run.config.update, record.config.update):
             config |= {u.key: json.loads(u.value_json) for u in update if u.key}
         if record.WhichOneof("record_type") == "history":
-            history.append({i.key or ".".join(i.nested_key): json.loads(i.value_json) for i in record.history.item})
+            history.append(
+                {
+                    i.key or ".".join(i.nested_key): json.loads(i.value_json)
+                    for i in record.history.item
+                }
+            )
     media = b"".join(p.read_bytes() for p in folder.rglob("*.table.json"))
     return config, history, file.read_bytes() + media
 
@@ -59,7 +64,15 @@ def test_offline(fit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_
     monkeypatch.setenv("WANDB_MODE", "offline")
     marker = "xylophone"
     test = write_csv(tmp_path / "test.csv", [(f"{marker} {t}", label) for t, label in toy_rows(12)])
-    folder = fit("--data.test", test, "--wandb", "my-project", "--data.log_text", str(log_text).lower(), epochs=2)
+    folder = fit(
+        "--data.test",
+        test,
+        "--wandb",
+        "my-project",
+        "--data.log_text",
+        str(log_text).lower(),
+        epochs=2,
+    )
     config, history, raw = read(folder)
     assert config["labels"] == ["bad", "good", "late"]
     assert config["model"]["class_path"].endswith("TextClassification")
@@ -76,14 +89,21 @@ def test_offline(fit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_
     assert any(facts["wandb"]["id"] in p.name for p in folder.rglob("*.wandb"))
 
 
-def test_a_run_that_is_stopped_is_marked_and_goes_on_under_its_name(fit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_stopped_is_marked_and_goes_on_under_its_name(
+    fit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     (tmp_path / "stopper.py").write_text(
         "import os, signal\nimport lightning as L\n\nclass Stop(L.Callback):\n    def on_train_batch_start(self, trainer, *rest):\n"
         "        if trainer.global_step == 3 and trainer.resumes_from is None:\n            os.kill(os.getpid(), signal.SIGTERM)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    stop = ["--trainer.callbacks", json.dumps([{"class_path": "stopper.Stop"}]), "--wandb", "my-project"]
+    stop = [
+        "--trainer.callbacks",
+        json.dumps([{"class_path": "stopper.Stop"}]),
+        "--wandb",
+        "my-project",
+    ]
     with pytest.raises(SystemExit) as ended:
         fit(*stop)
     assert ended.value.code == 75
@@ -93,7 +113,9 @@ def test_a_run_that_is_stopped_is_marked_and_goes_on_under_its_name(fit: Run, tm
     kinds = [[record.WhichOneof("record_type") for record in each] for each in found]
     assert "preempting" in kinds[0]
     assert "preempting" not in kinds[1]
-    assert [[r.exit.exit_code for r in each if r.WhichOneof("record_type") == "exit"] for each in found] == [[75], [0]]
+    assert [
+        [r.exit.exit_code for r in each if r.WhichOneof("record_type") == "exit"] for each in found
+    ] == [[75], [0]]
     ids = {r.run.run_id for each in found for r in each if r.WhichOneof("record_type") == "run"}
     assert ids == {json.loads((tmp_path / "run" / "run.json").read_text())["wandb"]["id"]}
 

@@ -23,7 +23,7 @@ from ftlight.run import loggers
 from ftlight.tasks.text_classification.data import TextData
 from ftlight.tasks.text_classification.task import TextClassification
 from ftlight.training import checkpoint
-from ftlight.training.signals import AGAIN, Stopped
+from ftlight.training.signals import EXIT_REQUEUE, RunInterrupted
 from ftlight.utils.errors import UserError
 
 THAW = [{"train": "head", "steps": 2}, {"train": "last:1", "steps": 2}, {"train": "all"}]
@@ -32,7 +32,9 @@ THAW = [{"train": "head", "steps": 2}, {"train": "last:1", "steps": 2}, {"train"
 @pytest.fixture(scope="module")
 def drops(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A BERT of three layers with dropout."""
-    return str(make_bert(tmp_path_factory.mktemp("drops"), sentence_encoder=False, num_hidden_layers=3))
+    return str(
+        make_bert(tmp_path_factory.mktemp("drops"), sentence_encoder=False, num_hidden_layers=3)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,9 @@ class SignalAt(L.Callback):
     def on_validation_end(self, trainer: Any, *rest: Any) -> None:
         self.validated.append(trainer.global_step)
 
-    def on_train_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self.seen.append((trainer.current_epoch, batch["index"]))
 
 
@@ -70,15 +74,27 @@ HOWS: dict[str, dict[str, Any]] = {
     "workers": {"data": {"workers": 2}},
     "accumulation": {"trainer": {"accumulate_grad_batches": 2}},
     "bf16": {"trainer": {"precision": "bf16-mixed"}},
-    "bf16 weights": {"trainer": {"precision": "bf16-master"}, "model": {"unfreeze": THAW, "cache": True}},
+    "bf16 weights": {
+        "trainer": {"precision": "bf16-master"},
+        "model": {"unfreeze": THAW, "cache": True},
+    },
     "average": {"ema": True},
-    "average, cache, validations within": {"ema": True, "model": {"unfreeze": THAW, "cache": True}, "trainer": {"val_check_interval": 2}},
+    "average, cache, validations within": {
+        "ema": True,
+        "model": {"unfreeze": THAW, "cache": True},
+        "trainer": {"val_check_interval": 2},
+    },
     "validations within": {"trainer": {"val_check_interval": 2}},
     "validations by steps": {"trainer": {"val_check_interval": 2, "check_val_every_n_epoch": None}},
-    "early stopping": {"trainer": {"max_epochs": 6, "patience": 1, "val_check_interval": 0.5}, "model": {"lr": 1e-9}},
+    "early stopping": {
+        "trainer": {"max_epochs": 6, "patience": 1, "val_check_interval": 0.5},
+        "model": {"lr": 1e-9},
+    },
     "steps": {"trainer": {"max_steps": 5, "max_epochs": None}},
     "epochs of its own": {"trainer": {"max_epochs": None}},
-    "accumulation, validations within": {"trainer": {"accumulate_grad_batches": 2, "val_check_interval": 1}},
+    "accumulation, validations within": {
+        "trainer": {"accumulate_grad_batches": 2, "val_check_interval": 1}
+    },
     "lora": {"model": {"peft": "lora"}},
     "tokens": {"data": {"tokens_per_batch": 64}},
     "no validation": {"data": {"validation": None, "validation_split": 0.0}},
@@ -98,9 +114,21 @@ def run(
     L.seed_everything(3, verbose=False)
     data = TextData(**{**rows, "tokenizer": backbone, "batch_size": 8, **how.get("data", {})})
     task = TextClassification(backbone, labels=data.labels, **{"lr": 1e-3, **how.get("model", {})})
-    options = {"max_epochs": 2, "precision": "32-true", "log_every_n_steps": 1, **how.get("trainer", {})}
+    options = {
+        "max_epochs": 2,
+        "precision": "32-true",
+        "log_every_n_steps": 1,
+        **how.get("trainer", {}),
+    }
     given = [*callbacks, *([EMAWeightAveraging(decay=0.8)] if how.get("ema") else [])]
-    trainer = Trainer(run=str(folder), resume=resume, accelerator="cpu", callbacks=given, enable_progress_bar=False, **options)
+    trainer = Trainer(
+        run=str(folder),
+        resume=resume,
+        accelerator="cpu",
+        callbacks=given,
+        enable_progress_bar=False,
+        **options,
+    )
     trainer.fit(task, datamodule=data, ckpt_path=ckpt)
     return trainer
 
@@ -111,7 +139,10 @@ def everything(folder: Path) -> dict[str, Any]:
     last["callbacks"].pop("Best", None)
     best = checkpoint.load(folder / "checkpoints" / "best.ckpt")
     return {
-        "last": {k: last[k] for k in ("state_dict", "optimizer_states", "callbacks", "global_step", "epoch")},
+        "last": {
+            k: last[k]
+            for k in ("state_dict", "optimizer_states", "callbacks", "global_step", "epoch")
+        },
         "average": last.get("current_model_state", {}),
         "best": best["state_dict"],
         "metrics": (folder / "metrics.csv").read_text().splitlines(),
@@ -127,15 +158,29 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
         keys = dict.fromkeys((*a, *b))
         return [d for k in keys for d in differences(a.get(k), b.get(k), f"{where}.{k}")]
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)) and len(a) == len(b):
-        return [d for i, (x, y) in enumerate(zip(a, b, strict=True)) for d in differences(x, y, f"{where}.{i}")]
-    same = torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b or (a != a and b != b)
+        return [
+            d
+            for i, (x, y) in enumerate(zip(a, b, strict=True))
+            for d in differences(x, y, f"{where}.{i}")
+        ]
+    same = (
+        torch.equal(a, b)
+        if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
+        else a == b or (a != a and b != b)
+    )
     return (
-        [] if same else [f"{where}: {a if not isinstance(a, torch.Tensor) else 'tensor'} | {b if not isinstance(b, torch.Tensor) else ''}"]
+        []
+        if same
+        else [
+            f"{where}: {a if not isinstance(a, torch.Tensor) else 'tensor'} | {b if not isinstance(b, torch.Tensor) else ''}"
+        ]
     )
 
 
 @pytest.mark.parametrize("name", HOWS)
-def test_every_step_and_every_validation_as_the_place_to_stop(name: str, drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+def test_every_step_and_every_validation_as_the_place_to_stop(
+    name: str, drops: str, rows: dict[str, str], tmp_path: Path
+) -> None:
     how, whole = HOWS[name], SignalAt()
     trainer = run(drops, rows, tmp_path / "whole", how, whole)
     wanted = everything(tmp_path / "whole")
@@ -143,14 +188,18 @@ def test_every_step_and_every_validation_as_the_place_to_stop(name: str, drops: 
     places += [("on_validation_batch_start", step) for step in dict.fromkeys(whole.validated)]
     for hook, step in places:
         folder, first, second = tmp_path / f"{hook} {step}", SignalAt(step, hook), SignalAt()
-        with pytest.raises(Stopped) as stopped:
+        with pytest.raises(RunInterrupted) as stopped:
             run(drops, rows, folder, how, first)
-        assert stopped.value.code == AGAIN
+        assert stopped.value.code == EXIT_REQUEUE
         assert json.loads((folder / "run.json").read_text())["status"] == "stopped"
         run(drops, rows, folder, how, second, resume=True)
         assert differences(wanted, everything(folder)) == [], (hook, step)
-        again = len(first.seen) + len(second.seen) - len(whole.seen)  # the last step, where max_steps brought the validation about
-        assert again == (name == "steps" and (hook, step) == ("on_validation_batch_start", trainer.global_step))
+        again = (
+            len(first.seen) + len(second.seen) - len(whole.seen)
+        )  # the last step, where max_steps brought the validation about
+        assert again == (
+            name == "steps" and (hook, step) == ("on_validation_batch_start", trainer.global_step)
+        )
         assert first.seen[: len(first.seen) - again] + second.seen == whole.seen, (hook, step)
 
 
@@ -160,18 +209,33 @@ FIT = ["fit", "-c", "X.yaml", "--run", "r"]
 @pytest.fixture
 def begun(drops: str, rows: dict[str, str], tmp_path: Path) -> Path:
     """A run of one epoch by the command line, in the working folder."""
-    model = {"task": "TextClassification", "backbone": drops, "lr_schedule": "constant", "warmup": 0.0}
-    trainer = {"max_epochs": 1, "accelerator": "cpu", "precision": "32-true", "enable_progress_bar": False}
+    model = {
+        "task": "TextClassification",
+        "backbone": drops,
+        "lr_schedule": "constant",
+        "warmup": 0.0,
+    }
+    trainer = {
+        "max_epochs": 1,
+        "accelerator": "cpu",
+        "precision": "32-true",
+        "enable_progress_bar": False,
+    }
     config = {"model": model, "data": {**rows, "batch_size": 8}, "trainer": trainer}
     (tmp_path / "X.yaml").write_text(json.dumps(config))
     assert main([*FIT, "--resume", "auto"]) == 0
     return tmp_path / "r"
 
 
-def test_a_run_that_is_done_is_left_alone_and_may_be_prolonged(begun: Path, tmp_path: Path, capsys: Any) -> None:
+def test_a_run_that_is_done_is_left_alone_and_may_be_prolonged(
+    begun: Path, tmp_path: Path, capsys: Any
+) -> None:
     before = everything(begun)
     assert main(["fit", "--resume", "r"]) == 0
-    assert "r is done; nothing is left to do (for more raise trainer.max_epochs, max_steps or patience)" in capsys.readouterr().out
+    assert (
+        "r is done; nothing is left to do (for more raise trainer.max_epochs, max_steps or patience)"
+        in capsys.readouterr().out
+    )
     assert differences(before, everything(begun)) == []
     assert main(["fit", "--resume", "r", "--trainer.max_epochs", "3"]) == 0
     said = capsys.readouterr().out
@@ -185,9 +249,13 @@ def test_a_run_that_is_done_is_left_alone_and_may_be_prolonged(begun: Path, tmp_
     assert differences(whole["last"]["state_dict"], more["last"]["state_dict"]) == []
 
 
-def test_a_folder_where_a_run_ended_before_its_first_checkpoint_is_used_again(begun: Path, capsys: Any) -> None:
+def test_a_folder_where_a_run_ended_before_its_first_checkpoint_is_used_again(
+    begun: Path, capsys: Any
+) -> None:
     wanted = everything(begun)
-    (begun / "run.json").write_text(json.dumps({**json.loads((begun / "run.json").read_text()), "status": "running"}))
+    (begun / "run.json").write_text(
+        json.dumps({**json.loads((begun / "run.json").read_text()), "status": "running"})
+    )
     for file in (begun / "checkpoints").glob("*.ckpt"):
         file.unlink()
     assert main([*FIT, "--resume", "auto"]) == 0
@@ -197,20 +265,35 @@ def test_a_folder_where_a_run_ended_before_its_first_checkpoint_is_used_again(be
 
 WRONG = [
     (["fit", "--resume", "nothing"], "nothing: no run there, a run has a config.yaml"),
-    (["fit", "-c", "X.yaml", "--resume", "auto"], "--resume auto needs --run DIR: the run that goes on, or is started"),
-    (["fit", "--resume", "auto"], "--resume auto needs --run DIR: the run that goes on, or is started"),
+    (
+        ["fit", "-c", "X.yaml", "--resume", "auto"],
+        "--resume auto needs --run DIR: the run that goes on, or is started",
+    ),
+    (
+        ["fit", "--resume", "auto"],
+        "--resume auto needs --run DIR: the run that goes on, or is started",
+    ),
     (
         ["fit", "--resume", "r", "--run", "other"],
         "--resume RUN goes on in its own folder; leave --run out",
     ),
     (["fit", "-c", "X.yaml", "--run", "r"], "is there already; nothing is overwritten"),
-    (["fit", "-c", "X.yaml", "--run", "full", "--resume", "auto"], "full is there and holds no run; nothing is overwritten"),
-    (["fit", "--resume", "r", "--trainer.max_epochs", "2", "--data.batch_size", "4"], "data.batch_size: the run began with 8"),
+    (
+        ["fit", "-c", "X.yaml", "--run", "full", "--resume", "auto"],
+        "full is there and holds no run; nothing is overwritten",
+    ),
+    (
+        ["fit", "--resume", "r", "--trainer.max_epochs", "2", "--data.batch_size", "4"],
+        "data.batch_size: the run began with 8",
+    ),
     (
         ["fit", "--resume", "r", "--trainer.save_every", "often"],
         "trainer.save_every: often is not how often to save; give steps (500)",
     ),
-    (["fit", "--resume", "r", "--trainer.save_every", "0"], "trainer.save_every: 0 is not how often to save"),
+    (
+        ["fit", "--resume", "r", "--trainer.save_every", "0"],
+        "trainer.save_every: 0 is not how often to save",
+    ),
     (
         ["fit", "--resume", "r", "--model.unfreeze", "head", "--trainer.max_epochs", "2"],
         "model.unfreeze: the checkpoint is of another",
@@ -219,7 +302,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("words", "message"), WRONG)
-def test_what_cannot_be_gone_on_with_is_said_in_a_line(words: list[str], message: str, begun: Path, tmp_path: Path, capsys: Any) -> None:
+def test_what_cannot_be_gone_on_with_is_said_in_a_line(
+    words: list[str], message: str, begun: Path, tmp_path: Path, capsys: Any
+) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
     before = everything(begun)
@@ -230,13 +315,20 @@ def test_what_cannot_be_gone_on_with_is_said_in_a_line(words: list[str], message
     assert differences(before, {**everything(begun), "status": "done"}) == []
 
 
-def test_training_rows_that_were_changed_are_refused(begun: Path, rows: dict[str, str], tmp_path: Path, capsys: Any) -> None:
+def test_training_rows_that_were_changed_are_refused(
+    begun: Path, rows: dict[str, str], tmp_path: Path, capsys: Any
+) -> None:
     other = write_csv(tmp_path / "other.csv", toy_rows(24)[::-1])
     assert main(["fit", "--resume", "r", "--data.train", other, "--trainer.max_epochs", "2"]) == 2
-    assert "data.train was changed since r began; go on with it as it was, or start anew" in capsys.readouterr().err
+    assert (
+        "data.train was changed since r began; go on with it as it was, or start anew"
+        in capsys.readouterr().err
+    )
 
 
-def test_a_signal_while_activations_are_kept(drops: str, rows: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_while_activations_are_kept(
+    drops: str, rows: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     how = {"model": {"unfreeze": THAW, "cache": True}}
     monkeypatch.setenv("FTLIGHT_CACHE", str(tmp_path / "kept"))
     run(drops, rows, tmp_path / "whole", how)
@@ -248,7 +340,7 @@ def test_a_signal_while_activations_are_kept(drops: str, rows: dict[str, str], t
         signal.raise_signal(signal.SIGUSR1)
 
     monkeypatch.setattr(prefix_cache.Store, "put", signalled)
-    with pytest.raises(Stopped):
+    with pytest.raises(RunInterrupted):
         run(drops, rows, tmp_path / "r", how)
     monkeypatch.setattr(prefix_cache.Store, "put", put)
     run(drops, rows, tmp_path / "r", how, resume=True)
@@ -260,28 +352,63 @@ def test_checkpoints_of_others_in_the_working_folder_are_let_alone(
 ) -> None:
     """Under SLURM Lightning goes on from any hpc_ckpt_N.ckpt."""
     (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"of another run")
-    for name, value in {"JOB_NAME": "x", "NTASKS": "1", "NTASKS_PER_NODE": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}.items():
+    for name, value in {
+        "JOB_NAME": "x",
+        "NTASKS": "1",
+        "NTASKS_PER_NODE": "1",
+        "PROCID": "0",
+        "LOCALID": "0",
+        "NODEID": "0",
+    }.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert run(drops, rows, tmp_path / "r", {}).global_step == 6
 
 
 @pytest.mark.parametrize("when", ["data", "imports"])
-def test_ctrl_c_before_training(when: str, drops: str, rows: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_before_training(
+    when: str, drops: str, rows: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*rest: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TextData, "setup", interrupted) if when == "data" else monkeypatch.setattr(parser, "run_verb", interrupted)
+    monkeypatch.setattr(TextData, "setup", interrupted) if when == "data" else monkeypatch.setattr(
+        parser, "run_verb", interrupted
+    )
     old = signal.getsignal(signal.SIGINT)
-    words = ["fit", "--model", "TextClassification", "--model.backbone", drops, "--data.train", rows["train"], "--run", "r"]
+    words = [
+        "fit",
+        "--model",
+        "TextClassification",
+        "--model.backbone",
+        drops,
+        "--data.train",
+        rows["train"],
+        "--run",
+        "r",
+    ]
     assert main([*words, "--trainer.accelerator", "cpu"]) == 130
     signal.signal(signal.SIGINT, old)
 
 
-def test_a_run_begun_from_another_ones_checkpoint_goes_on_from_its_own(begun: Path, tmp_path: Path, capsys: Any) -> None:
+def test_a_run_begun_from_another_ones_checkpoint_goes_on_from_its_own(
+    begun: Path, tmp_path: Path, capsys: Any
+) -> None:
     """And from the other one's while it has none."""
     other = str(begun / "checkpoints" / "last.ckpt")
-    words = ["fit", "-c", "X.yaml", "--run", "more", "--resume", "auto", "--ckpt_path", other, "--trainer.max_epochs", "3"]
+    words = [
+        "fit",
+        "-c",
+        "X.yaml",
+        "--run",
+        "more",
+        "--resume",
+        "auto",
+        "--ckpt_path",
+        other,
+        "--trainer.max_epochs",
+        "3",
+    ]
     assert main([*words, "--trainer.save_every", "2"]) == 0
     wanted = everything(tmp_path / "more")
     facts = json.loads((tmp_path / "more" / "run.json").read_text())
@@ -297,19 +424,29 @@ def test_a_run_begun_from_another_ones_checkpoint_goes_on_from_its_own(begun: Pa
     assert differences(wanted, everything(tmp_path / "more")) == []
 
 
-def test_without_validation_the_best_weights_are_the_last_ones_of_a_prolonged_run(drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+def test_without_validation_the_best_weights_are_the_last_ones_of_a_prolonged_run(
+    drops: str, rows: dict[str, str], tmp_path: Path
+) -> None:
     how = HOWS["no validation"]
     run(drops, rows, tmp_path / "r", how)
     run(drops, rows, tmp_path / "r", {**how, "trainer": {"max_epochs": 3}}, resume=True)
-    last, best = (checkpoint.load(tmp_path / "r" / "checkpoints" / f"{name}.ckpt") for name in ("last", "best"))
+    last, best = (
+        checkpoint.load(tmp_path / "r" / "checkpoints" / f"{name}.ckpt")
+        for name in ("last", "best")
+    )
     assert best["global_step"] == last["global_step"] == 9
     assert differences(last["state_dict"], best["state_dict"]) == []
 
 
-def test_what_a_prolonged_run_leaves_out_is_said(drops: str, rows: dict[str, str], tmp_path: Path, capsys: Any) -> None:
+def test_what_a_prolonged_run_leaves_out_is_said(
+    drops: str, rows: dict[str, str], tmp_path: Path, capsys: Any
+) -> None:
     run(drops, rows, tmp_path / "r", {"trainer": {"max_steps": 2, "max_epochs": None}})
     run(drops, rows, tmp_path / "r", {"trainer": {"max_steps": 5, "max_epochs": None}}, resume=True)
-    assert "the run had ended within an epoch: the other 1 batches of that are left out" in capsys.readouterr().out
+    assert (
+        "the run had ended within an epoch: the other 1 batches of that are left out"
+        in capsys.readouterr().out
+    )
 
 
 def test_more_patience_goes_on(drops: str, rows: dict[str, str], tmp_path: Path) -> None:
@@ -317,39 +454,61 @@ def test_more_patience_goes_on(drops: str, rows: dict[str, str], tmp_path: Path)
     short = run(drops, rows, tmp_path / "r", how)
     assert short.global_step < 24
     assert run(drops, rows, tmp_path / "r", how, resume=True).global_step == short.global_step
-    more = run(drops, rows, tmp_path / "r", {**how, "trainer": {"max_epochs": 8, "patience": 3}}, resume=True)
+    more = run(
+        drops,
+        rows,
+        tmp_path / "r",
+        {**how, "trainer": {"max_epochs": 8, "patience": 3}},
+        resume=True,
+    )
     assert more.global_step == short.global_step + 6
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_a_run_that_a_callback_ended_stays_ended(stopped: bool, drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+def test_a_run_that_a_callback_ended_stays_ended(
+    stopped: bool, drops: str, rows: dict[str, str], tmp_path: Path
+) -> None:
     class Enough(L.Callback):
         def on_validation_end(self, trainer: Any, *rest: Any) -> None:
             trainer.should_stop = True
 
     stops = [SignalAt(3, "on_test_batch_start")] if stopped else []
-    with pytest.raises(Stopped) if stopped else contextlib.nullcontext():
+    with pytest.raises(RunInterrupted) if stopped else contextlib.nullcontext():
         run(drops, rows, tmp_path / "r", {}, Enough(), *stops)
     assert run(drops, rows, tmp_path / "r", {}, resume=True).global_step == 3
     assert (tmp_path / "r" / "test_metrics.json").is_file()
 
 
-def test_the_same_trainer_goes_on_after_a_signal(drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+def test_the_same_trainer_goes_on_after_a_signal(
+    drops: str, rows: dict[str, str], tmp_path: Path
+) -> None:
     run(drops, rows, tmp_path / "whole", {})
     data = TextData(**rows, tokenizer=drops, batch_size=8)
     L.seed_everything(3, verbose=False)
     task = TextClassification(drops, labels=data.labels, lr=1e-3)
-    options = {"max_epochs": 2, "precision": "32-true", "log_every_n_steps": 1, "accelerator": "cpu", "enable_progress_bar": False}
+    options = {
+        "max_epochs": 2,
+        "precision": "32-true",
+        "log_every_n_steps": 1,
+        "accelerator": "cpu",
+        "enable_progress_bar": False,
+    }
     trainer = Trainer(run=str(tmp_path / "r"), resume=True, callbacks=[SignalAt(4)], **options)
-    with pytest.raises(Stopped):
+    with pytest.raises(RunInterrupted):
         trainer.fit(task, datamodule=data)
     trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, SignalAt)]
     trainer.fit(task, datamodule=data)
-    assert differences(*(everything(tmp_path / n)["last"]["state_dict"] for n in ("whole", "r"))) == []
+    assert (
+        differences(*(everything(tmp_path / n)["last"]["state_dict"] for n in ("whole", "r"))) == []
+    )
 
 
-def test_a_checkpoint_between_the_last_batch_and_its_validation_is_refused(drops: str, rows: dict[str, str], tmp_path: Path) -> None:
-    saver = ModelCheckpoint(dirpath=tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+def test_a_checkpoint_between_the_last_batch_and_its_validation_is_refused(
+    drops: str, rows: dict[str, str], tmp_path: Path
+) -> None:
+    saver = ModelCheckpoint(
+        dirpath=tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1
+    )
     run(drops, rows, tmp_path / "whole", {}, saver)
     for step in (1, 2, 4):
         run(drops, rows, tmp_path / f"from {step}", {}, ckpt=str(tmp_path / f"step={step}.ckpt"))
@@ -359,23 +518,41 @@ def test_a_checkpoint_between_the_last_batch_and_its_validation_is_refused(drops
         run(drops, rows, tmp_path / "from 3", {}, ckpt=str(tmp_path / "step=3.ckpt"))
 
 
-def test_a_checkpoint_of_a_callback_after_a_validation_goes_on(drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+def test_a_checkpoint_of_a_callback_after_a_validation_goes_on(
+    drops: str, rows: dict[str, str], tmp_path: Path
+) -> None:
     """And does not count that validation twice."""
-    how = {"trainer": {"max_epochs": 6, "patience": 2, "val_check_interval": 2}, "model": {"lr": 1e-9}}
-    run(drops, rows, tmp_path / "whole", how, ModelCheckpoint(dirpath=tmp_path, filename="{step}", monitor="val/loss", save_top_k=-1))
+    how = {
+        "trainer": {"max_epochs": 6, "patience": 2, "val_check_interval": 2},
+        "model": {"lr": 1e-9},
+    }
+    run(
+        drops,
+        rows,
+        tmp_path / "whole",
+        how,
+        ModelCheckpoint(dirpath=tmp_path, filename="{step}", monitor="val/loss", save_top_k=-1),
+    )
     wanted = everything(tmp_path / "whole")
-    points = [p for p in tmp_path.glob("step=*.ckpt") if p.stem != f"step={wanted['last']['global_step']}"]  # nothing is left there
+    points = [
+        p for p in tmp_path.glob("step=*.ckpt") if p.stem != f"step={wanted['last']['global_step']}"
+    ]  # nothing is left there
     assert len(points) > 1
     for point in points:
         run(drops, rows, tmp_path / f"from {point.stem}", how, ckpt=str(point))
         found = everything(tmp_path / f"from {point.stem}")
         assert differences(wanted["last"]["state_dict"], found["last"]["state_dict"]) == []
         assert wanted["last"]["global_step"] == found["last"]["global_step"]
-        lines = [[line for line in each["metrics"][1:] if ",test/" not in line] for each in (wanted, found)]
+        lines = [
+            [line for line in each["metrics"][1:] if ",test/" not in line]
+            for each in (wanted, found)
+        ]
         assert lines[0][-len(lines[1]) :] == lines[1]
 
 
-def test_rows_of_another_loader_are_warned_of(drops: str, rows: dict[str, str], tmp_path: Path, capsys: Any) -> None:
+def test_rows_of_another_loader_are_warned_of(
+    drops: str, rows: dict[str, str], tmp_path: Path, capsys: Any
+) -> None:
     data = TextData(**rows, tokenizer=drops, batch_size=8)
     data.setup("fit")
     loader = data.train_dataloader()
@@ -383,22 +560,29 @@ def test_rows_of_another_loader_are_warned_of(drops: str, rows: dict[str, str], 
         task = TextClassification(drops, labels=data.labels)
         options = {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False}
         trainer = Trainer(run=str(tmp_path / "r"), resume=True, callbacks=list(signals), **options)
-        with pytest.raises(Stopped) if signals else contextlib.nullcontext():
+        with pytest.raises(RunInterrupted) if signals else contextlib.nullcontext():
             trainer.fit(task, train_dataloaders=loader)
     assert "the data are none of ftlight's, and begin the epoch anew" in capsys.readouterr().out
 
 
 def test_a_checkpoint_of_another_model_is_a_line(begun: Path, bert: str, capsys: Any) -> None:
     before = {p.name: p.read_bytes() for p in begun.glob("*.*")}
-    assert main([*FIT, "--resume", "auto", "--model.backbone", bert, "--trainer.max_epochs", "2"]) == 2
+    assert (
+        main([*FIT, "--resume", "auto", "--model.backbone", bert, "--trainer.max_epochs", "2"]) == 2
+    )
     assert "model: the checkpoint is of another model than this one of" in capsys.readouterr().err
     assert {p.name: p.read_bytes() for p in begun.glob("*.*")} == before
 
 
-def test_a_full_disk_under_the_metrics_is_a_line(begun: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_a_full_disk_under_the_metrics_is_a_line(
+    begun: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     def full(*rest: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "r/metrics.csv")
 
     monkeypatch.setattr(loggers.MetricsFile, "log_metrics", full)
     assert main(["fit", "--resume", "r", "--trainer.max_epochs", "2"]) == 2
-    assert "r/metrics.csv: No space left on device; make room, then go on: python -m ftlight fit --resume" in capsys.readouterr().err
+    assert (
+        "r/metrics.csv: No space left on device; make room, then go on: python -m ftlight fit --resume"
+        in capsys.readouterr().err
+    )

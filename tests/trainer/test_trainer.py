@@ -46,14 +46,25 @@ class Modes(L.Callback):
 
 
 @pytest.mark.parametrize("trainer_class", [Trainer, L.Trainer])
-def test_dropout_is_on_in_training_and_off_in_evaluation(bert: str, toy: str, trainer_class: type, tmp_path: Path) -> None:
+def test_dropout_is_on_in_training_and_off_in_evaluation(
+    bert: str, toy: str, trainer_class: type, tmp_path: Path
+) -> None:
     task, data = build(bert, toy)
     modes = Modes()
-    options = {"run": str(tmp_path / "r")} if trainer_class is Trainer else {"logger": False, "enable_checkpointing": False}
-    trainer_class(max_epochs=2, accelerator="cpu", callbacks=[modes], enable_progress_bar=False, **options).fit(task, datamodule=data)
+    options = (
+        {"run": str(tmp_path / "r")}
+        if trainer_class is Trainer
+        else {"logger": False, "enable_checkpointing": False}
+    )
+    trainer_class(
+        max_epochs=2, accelerator="cpu", callbacks=[modes], enable_progress_bar=False, **options
+    ).fit(task, datamodule=data)
     assert modes.train == {True}
     assert modes.evaluate == {False}
-    inputs = {"input_ids": torch.tensor([[2, 30, 31, 3]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
+    inputs = {
+        "input_ids": torch.tensor([[2, 30, 31, 3]]),
+        "attention_mask": torch.ones(1, 4, dtype=torch.long),
+    }
     task.train()
     assert not torch.equal(task(inputs), task(inputs))
 
@@ -69,7 +80,9 @@ def test_weights_are_fp32_whatever_the_file_holds(bert: str, tmp_path: Path, toy
 
 def test_learns_and_keeps_the_best(fit: Run) -> None:
     folder = fit("--model.lr", "3e-3", "--trainer.patience", "0", epochs=12)
-    values = [row for row in csv.DictReader((folder / "metrics.csv").open()) if row["name"] == "val/f1"]
+    values = [
+        row for row in csv.DictReader((folder / "metrics.csv").open()) if row["name"] == "val/f1"
+    ]
     best = max(float(r["value"]) for r in values)
     facts = json.loads((folder / "run.json").read_text())
     assert len(values) == 12
@@ -87,7 +100,15 @@ def test_learns_and_keeps_the_best(fit: Run) -> None:
     ],
 )
 @pytest.mark.parametrize("model", ["bert", "plain_bert", "llama"])
-def test_kinds_with_heads(labels: list[str], kind: str, names: set[str], model: str, fit: Run, request: Any, tmp_path: Path) -> None:
+def test_kinds_with_heads(
+    labels: list[str],
+    kind: str,
+    names: set[str],
+    model: str,
+    fit: Run,
+    request: Any,
+    tmp_path: Path,
+) -> None:
     rows = [(text, labels[i % len(labels)]) for i, (text, _) in enumerate(toy_rows(48))]
     file = write_csv(tmp_path / "kinds.csv", rows)
     folder = fit("--data.test", file, train=file, backbone=request.getfixturevalue(model))
@@ -106,20 +127,37 @@ def test_kinds_with_heads(labels: list[str], kind: str, names: set[str], model: 
 
 def test_regression_starts_from_the_mean_and_learns(fit: Run, tmp_path: Path) -> None:
     rows = [(text, f"{100 + 10 * (i % 3)}.5") for i, (text, _) in enumerate(toy_rows(60))]
-    folder = fit("--model.lr", "3e-3", "--trainer.patience", "0", train=write_csv(tmp_path / "r.csv", rows), epochs=8)
-    values = [float(r["value"]) for r in csv.DictReader((folder / "metrics.csv").open()) if r["name"] == "val/mae"]
+    folder = fit(
+        "--model.lr",
+        "3e-3",
+        "--trainer.patience",
+        "0",
+        train=write_csv(tmp_path / "r.csv", rows),
+        epochs=8,
+    )
+    values = [
+        float(r["value"])
+        for r in csv.DictReader((folder / "metrics.csv").open())
+        if r["name"] == "val/mae"
+    ]
     assert values[0] < 20
     assert values[-1] < 6
 
 
 def test_pairs_and_joined_columns(fit: Run, tmp_path: Path) -> None:
-    rows = [(a, b, label) for (a, label), (b, _) in zip(toy_rows(40), toy_rows(40)[::-1], strict=True)]
+    rows = [
+        (a, b, label) for (a, label), (b, _) in zip(toy_rows(40), toy_rows(40)[::-1], strict=True)
+    ]
     file = write_csv(tmp_path / "two.csv", rows, ("question", "answer", "label"))
     pairs = fit("--data.text", "question", "--data.text_pair", "answer", train=file, name="pairs")
     joined = fit("--data.text", "[question, answer]", train=file, name="joined")
-    batch = next(iter(_batches(pairs, [{"question": "where is my parcel", "answer": "it was late"}])))
+    batch = next(
+        iter(_batches(pairs, [{"question": "where is my parcel", "answer": "it was late"}]))
+    )
     assert batch["inputs"]["token_type_ids"].tolist()[0] == [0] * 6 + [1] * 4
-    assert load(str(joined)).predict([{"question": "where", "answer": "late"}])[0]["prediction"] in ("good", "bad", "late")
+    assert load(str(joined)).predict([{"question": "where", "answer": "late"}])[0][
+        "prediction"
+    ] in ("good", "bad", "late")
     with pytest.raises(UserError, match=r"no column answer.*columns: question"):
         load(str(pairs)).predict([{"question": "where"}])
 
@@ -134,7 +172,11 @@ def test_padding_does_not_change_scores(fit: Run, llama: str) -> None:
     for backbone in (None, llama):
         folder = fit(name=f"pad{backbone is None}", **({"backbone": backbone} if backbone else {}))
         predictor = load(str(folder))
-        texts = ["late", "good movie and a very happy film for you and the parcel was not late and it was great", "bad"]
+        texts = [
+            "late",
+            "good movie and a very happy film for you and the parcel was not late and it was great",
+            "bad",
+        ]
         together, alone = predictor.predict(texts), [predictor.predict([t])[0] for t in texts]
         for a, b in zip(together, alone, strict=True):
             assert a["prediction"] == b["prediction"]
@@ -144,12 +186,16 @@ def test_padding_does_not_change_scores(fit: Run, llama: str) -> None:
 def test_class_weights_balance(bert: str, tmp_path: Path) -> None:
     rows = [(f"good {i}", "much") for i in range(30)] + [(f"bad {i}", "little") for i in range(10)]
     task, data = build(bert, write_csv(tmp_path / "w.csv", rows), class_weight="balanced")
-    trainer = Trainer(max_epochs=1, accelerator="cpu", run=str(tmp_path / "r"), enable_progress_bar=False)
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", run=str(tmp_path / "r"), enable_progress_bar=False
+    )
     trainer.fit(task, datamodule=data)
     assert data.labels == ["little", "much"]
     assert task.weights is not None
     assert task.weights.tolist() == pytest.approx([36 / (2 * 9), 36 / (2 * 27)])
-    state = torch.load(tmp_path / "r" / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    state = torch.load(tmp_path / "r" / "checkpoints" / "best.ckpt", weights_only=True)[
+        "state_dict"
+    ]
     assert all(name.startswith("model.") for name in state)
 
 
@@ -163,9 +209,13 @@ def test_rates_follow_the_formula(bert: str, toy: str, tmp_path: Path) -> None:
             seen.append({g["name"]: g["lr"] for g in optimizer.param_groups})
 
     task, data = build(bert, toy, lr=1e-3, layer_decay=0.5, warmup=0.25)
-    Trainer(max_epochs=2, accelerator="cpu", run=str(tmp_path / "r"), callbacks=[Rates()], enable_progress_bar=False).fit(
-        task, datamodule=data
-    )
+    Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        run=str(tmp_path / "r"),
+        callbacks=[Rates()],
+        enable_progress_bar=False,
+    ).fit(task, datamodule=data)
     total = len(seen)
     assert total == 2 * 7
     for step, rates in enumerate(seen):
@@ -184,14 +234,33 @@ def test_gradients_are_clipped_under_bf16(bert: str, toy: str, tmp_path: Path) -
                 norms.append(float(torch.stack(grads).norm()))
 
     task, data = build(bert, toy)
-    options = {"max_epochs": 1, "accelerator": "cpu", "run": str(tmp_path / "r"), "enable_progress_bar": False}
-    Trainer(precision="bf16-mixed", gradient_clip_val=0.01, callbacks=[Norms()], **options).fit(task, datamodule=data)
+    options = {
+        "max_epochs": 1,
+        "accelerator": "cpu",
+        "run": str(tmp_path / "r"),
+        "enable_progress_bar": False,
+    }
+    Trainer(precision="bf16-mixed", gradient_clip_val=0.01, callbacks=[Norms()], **options).fit(
+        task, datamodule=data
+    )
     assert norms
     assert max(norms) <= 0.0101
 
 
-def test_epochs_are_chosen_when_none_are_given(bert: str, toy: str, tmp_path: Path, capsys: Any) -> None:
-    command = ["fit", "--model", "TextClassification", "--model.backbone", bert, "--data.train", toy, "--run", str(tmp_path / "r")]
+def test_epochs_are_chosen_when_none_are_given(
+    bert: str, toy: str, tmp_path: Path, capsys: Any
+) -> None:
+    command = [
+        "fit",
+        "--model",
+        "TextClassification",
+        "--model.backbone",
+        bert,
+        "--data.train",
+        toy,
+        "--run",
+        str(tmp_path / "r"),
+    ]
     assert main([*command, "--trainer.accelerator", "cpu", "--trainer.patience", "1"]) == 0
     assert "30 epochs of 2 steps (about 1,000 steps" in " ".join(capsys.readouterr().out.split())
 
@@ -205,18 +274,28 @@ def test_a_run_leaves_its_record(fit: Run, tmp_path: Path) -> None:
     assert facts["status"] == "done"
     assert facts["seed"] == 3
     assert facts["data_sha256"]["test"] == hashlib.sha256(Path(test).read_bytes()).hexdigest()
-    assert facts["versions"]["torch"] == torch.__version__.split("+")[0] or facts["versions"]["torch"] == torch.__version__
+    assert (
+        facts["versions"]["torch"] == torch.__version__.split("+")[0]
+        or facts["versions"]["torch"] == torch.__version__
+    )
     assert set(facts["git"]) == {"commit", "dirty"}
     assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     scores = json.loads((folder / "test_metrics.json").read_text())
     assert all(v is None or isinstance(v, (int, float)) for v in scores.values())
     assert scores["test/rows"] == 15
-    assert scores["test/accuracy_low"] < scores["test/accuracy"] + 1e-9 <= scores["test/accuracy_high"] + 1e-9
+    assert (
+        scores["test/accuracy_low"]
+        < scores["test/accuracy"] + 1e-9
+        <= scores["test/accuracy_high"] + 1e-9
+    )
 
 
 def test_other_verbs_leave_the_record_alone(fit: Run, tmp_path: Path) -> None:
     folder = fit("--data.test", write_csv(tmp_path / "test.csv", toy_rows(15)))
-    kept = {n: (folder / n).read_bytes() for n in ("config.yaml", "run.json", "metrics.csv", "test_metrics.json", "labels.json")}
+    kept = {
+        n: (folder / n).read_bytes()
+        for n in ("config.yaml", "run.json", "metrics.csv", "test_metrics.json", "labels.json")
+    }
     (tmp_path / "toy.csv").rename(tmp_path / "gone.csv")  # training files are not opened again
     other = write_csv(tmp_path / "other.csv", toy_rows(9))
     assert main(["test", str(folder)]) == 0
@@ -230,25 +309,38 @@ def test_other_verbs_leave_the_record_alone(fit: Run, tmp_path: Path) -> None:
 def test_last_checkpoint_goes_on(fit: Run, tmp_path: Path) -> None:
     folder = fit(epochs=1)
     more = fit("--ckpt_path", str(folder / "checkpoints" / "last.ckpt"), epochs=3, name="more")
-    epochs = [r["epoch"] for r in csv.DictReader((more / "metrics.csv").open()) if r["name"] == "val/f1"]
+    epochs = [
+        r["epoch"] for r in csv.DictReader((more / "metrics.csv").open()) if r["name"] == "val/f1"
+    ]
     assert epochs == ["1", "2"]
 
 
 @pytest.mark.parametrize("at", [0, 9])
-def test_ctrl_c_saves_and_says_how_to_go_on(at: int, tmp_path: Path, toy: str, capsys: Any, bert: str) -> None:
+def test_ctrl_c_saves_and_says_how_to_go_on(
+    at: int, tmp_path: Path, toy: str, capsys: Any, bert: str
+) -> None:
     class StopAt(L.Callback):
         def on_train_batch_start(self, trainer: Any, *rest: Any) -> None:
             if trainer.global_step == at:
                 os.kill(os.getpid(), signal.SIGINT)
 
     task, data = build(bert, toy)
-    trainer = Trainer(max_epochs=2, accelerator="cpu", run="stopped", callbacks=[StopAt()], enable_progress_bar=False)
+    trainer = Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        run="stopped",
+        callbacks=[StopAt()],
+        enable_progress_bar=False,
+    )
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as ended:
         trainer.fit(task, datamodule=data)
     assert ended.value.code == 130
     assert signal.getsignal(signal.SIGINT) is handler
-    assert f"stopped by SIGINT at step {at}; to go on: python -m ftlight fit --resume stopped" in capsys.readouterr().out
+    assert (
+        f"stopped by SIGINT at step {at}; to go on: python -m ftlight fit --resume stopped"
+        in capsys.readouterr().out
+    )
     assert json.loads((tmp_path / "stopped" / "run.json").read_text())["status"] == "stopped"
 
 
@@ -258,7 +350,12 @@ def test_going_on_after_an_epoch_keeps_the_order_and_the_best(tmp_path: Path, to
     def run(name: str, epochs: int, ckpt_path: Path | None = None) -> TextClassification:
         L.seed_everything(0, verbose=False)
         task, data = build(backbone, toy, lr=1e-3, lr_schedule="constant", warmup=0.0)
-        trainer = Trainer(max_epochs=epochs, accelerator="cpu", run=str(tmp_path / name), enable_progress_bar=False)
+        trainer = Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            run=str(tmp_path / name),
+            enable_progress_bar=False,
+        )
         trainer.fit(task, datamodule=data, ckpt_path=ckpt_path)
         return task
 
@@ -267,17 +364,42 @@ def test_going_on_after_an_epoch_keeps_the_order_and_the_best(tmp_path: Path, to
     rest = run("rest", 3, tmp_path / "first" / "checkpoints" / "last.ckpt")
     same(whole, rest)
     done = run("nothing left", 3, tmp_path / "rest" / "checkpoints" / "last.ckpt")
-    best = [json.loads((tmp_path / n / "run.json").read_text())["best"] for n in ("whole", "rest", "nothing left")]
+    best = [
+        json.loads((tmp_path / n / "run.json").read_text())["best"]
+        for n in ("whole", "rest", "nothing left")
+    ]
     assert best[0] == best[1] == best[2]
     assert torch.equal(next(done.parameters()), next(rest.parameters()))
     assert (tmp_path / "nothing left" / "checkpoints" / "best.ckpt").is_file()
 
 
-@pytest.mark.parametrize("limit", [["--trainer.max_steps", "3"], ["--trainer.max_steps", "9"], ["--trainer.max_time", "00:00:00:03"]])
-def test_runs_that_end_by_steps_or_time(limit: list[str], bert: str, toy: str, tmp_path: Path, capsys: Any) -> None:
-    words = ["--model", "TextClassification", "--model.backbone", bert, "--data.train", toy, "--data.test", toy, "--data.batch_size", "8"]
+@pytest.mark.parametrize(
+    "limit",
+    [
+        ["--trainer.max_steps", "3"],
+        ["--trainer.max_steps", "9"],
+        ["--trainer.max_time", "00:00:00:03"],
+    ],
+)
+def test_runs_that_end_by_steps_or_time(
+    limit: list[str], bert: str, toy: str, tmp_path: Path, capsys: Any
+) -> None:
+    words = [
+        "--model",
+        "TextClassification",
+        "--model.backbone",
+        bert,
+        "--data.train",
+        toy,
+        "--data.test",
+        toy,
+        "--data.batch_size",
+        "8",
+    ]
     constant = ["--model.lr_schedule", "constant"] if "max_time" in limit[0] else []
-    assert main(["fit", *words, "--trainer.accelerator", "cpu", "--run", "r", *limit, *constant]) == 0
+    assert (
+        main(["fit", *words, "--trainer.accelerator", "cpu", "--run", "r", *limit, *constant]) == 0
+    )
     facts = json.loads((tmp_path / "r" / "run.json").read_text())
     assert facts["steps"] == int(limit[1]) if "max_steps" in limit[0] else facts["steps"] > 0
     assert facts["best"]
@@ -288,7 +410,14 @@ def test_runs_that_end_by_steps_or_time(limit: list[str], bert: str, toy: str, t
 @pytest.mark.parametrize(
     "words",
     [
-        ["--trainer.limit_val_batches", "1", "--trainer.limit_test_batches", "1", "--trainer.limit_train_batches", "2"],
+        [
+            "--trainer.limit_val_batches",
+            "1",
+            "--trainer.limit_test_batches",
+            "1",
+            "--trainer.limit_train_batches",
+            "2",
+        ],
         ["--trainer.limit_val_batches", "0"],
         ["--data.validation_split", "0"],
         ["--trainer.accumulate_grad_batches", "3"],
@@ -305,7 +434,9 @@ def test_options_that_change_the_course(words: list[str], fit: Run, tmp_path: Pa
     scores = json.loads((folder / "test_metrics.json").read_text())
     rows = (folder / "test_predictions.csv").read_text().count("\n") - 1
     assert rows == scores["test/rows"] == (8 if "--trainer.limit_test_batches" in words else 20)
-    assert (folder / "checkpoints" / "best.ckpt").is_file() != ("--trainer.enable_checkpointing" in words)
+    assert (folder / "checkpoints" / "best.ckpt").is_file() != (
+        "--trainer.enable_checkpointing" in words
+    )
 
 
 def test_labels_with_brackets_and_emoji(fit: Run, tmp_path: Path, capsys: Any) -> None:
@@ -322,7 +453,11 @@ def test_labels_with_brackets_and_emoji(fit: Run, tmp_path: Path, capsys: Any) -
 def test_test_says_what_fit_said(labels: list[str], fit: Run, tmp_path: Path) -> None:
     rows = [(text, labels[i % 2]) for i, (text, _) in enumerate(toy_rows(40))]
     file = write_csv(tmp_path / "t.csv", rows)
-    options = ["--model.class_weight", "balanced", "--model.label_smoothing", "0.1"] if labels[0] == "a" else []
+    options = (
+        ["--model.class_weight", "balanced", "--model.label_smoothing", "0.1"]
+        if labels[0] == "a"
+        else []
+    )
     folder = fit("--data.test", file, *options, train=file)
     before = (folder / "test_metrics.json").read_bytes()
     assert main(["test", str(folder)]) == 0
@@ -342,21 +477,71 @@ def test_two_processes_measure_as_one(bert: str, tmp_path: Path) -> None:
     """Global batches, and the rows of an evaluation, are the same; so are the metrics."""
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-    train, test = write_csv(tmp_path / "train.csv", toy_rows(64)), write_csv(tmp_path / "test.csv", toy_rows(41))
+    train, test = (
+        write_csv(tmp_path / "train.csv", toy_rows(64)),
+        write_csv(tmp_path / "test.csv", toy_rows(41)),
+    )
     still = tmp_path / "still"  # without dropout, which differs between processes
-    config = AutoConfig.from_pretrained(bert, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    config = AutoConfig.from_pretrained(
+        bert, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
     AutoModel.from_pretrained(bert, config=config).save_pretrained(still)
     AutoTokenizer.from_pretrained(bert).save_pretrained(still)
-    common = ["--data.train", train, "--data.validation", test, "--data.test", test, "--trainer.max_epochs", "2"]
-    common += ["--model", "TextClassification", "--model.backbone", str(still), "--model.pooling", "native"]
-    common += ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--model.lr", "1e-3"]
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MASTER_", "PL_", "LOCAL_", "NODE_", "WORLD_"))}
+    common = [
+        "--data.train",
+        train,
+        "--data.validation",
+        test,
+        "--data.test",
+        test,
+        "--trainer.max_epochs",
+        "2",
+    ]
+    common += [
+        "--model",
+        "TextClassification",
+        "--model.backbone",
+        str(still),
+        "--model.pooling",
+        "native",
+    ]
+    common += [
+        "--trainer.accelerator",
+        "cpu",
+        "--trainer.precision",
+        "32-true",
+        "--model.lr",
+        "1e-3",
+    ]
+    clean = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("MASTER_", "PL_", "LOCAL_", "NODE_", "WORLD_"))
+    }
     scores, texts = [], []
     for processes, size in ((1, 8), (2, 4)):
         folder = tmp_path / f"p{processes}"
-        strategy = ["--trainer.devices", str(processes), "--trainer.strategy", "ddp" if processes > 1 else "auto"]
-        fit = [sys.executable, "-m", "ftlight", "fit", *common, *strategy, "--run", str(folder), "--data.batch_size", str(size)]
-        done = subprocess.run(fit, capture_output=True, text=True, timeout=240, env=clean, check=False)
+        strategy = [
+            "--trainer.devices",
+            str(processes),
+            "--trainer.strategy",
+            "ddp" if processes > 1 else "auto",
+        ]
+        fit = [
+            sys.executable,
+            "-m",
+            "ftlight",
+            "fit",
+            *common,
+            *strategy,
+            "--run",
+            str(folder),
+            "--data.batch_size",
+            str(size),
+        ]
+        done = subprocess.run(
+            fit, capture_output=True, text=True, timeout=240, env=clean, check=False
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stdout.count("test accuracy") == 1
         scores.append(json.loads((folder / "test_metrics.json").read_text()))

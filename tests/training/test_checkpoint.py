@@ -24,11 +24,14 @@ from test_resume import SignalAt, differences, everything, run
 
 from ftlight.run import folder as runs
 from ftlight.training import checkpoint
-from ftlight.training.signals import Stopped
+from ftlight.training.signals import RunInterrupted
 from ftlight.utils import atomic
 from ftlight.utils.errors import UserError
 
-PLAIN: dict[str, Any] = {"model": {"unfreeze": "gradual", "cache": False}, "trainer": {"save_every": 1}}
+PLAIN: dict[str, Any] = {
+    "model": {"unfreeze": "gradual", "cache": False},
+    "trainer": {"save_every": 1},
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +53,12 @@ def stopped(drops: str, rows: dict[str, str], tmp_path_factory: pytest.TempPathF
     """A folder with a run that was never stopped, and one that was at step 4, with checkpoints of steps 3 and 4."""
     folder = tmp_path_factory.mktemp("runs")
     run(drops, rows, folder / "whole", PLAIN)
-    with pytest.raises(Stopped):
+    with pytest.raises(RunInterrupted):
         run(drops, rows, folder / "stopped", PLAIN, SignalAt(4))
-    steps = [checkpoint.load(folder / "stopped" / "checkpoints" / n)["global_step"] for n in ("last.ckpt", "previous.ckpt")]
+    steps = [
+        checkpoint.load(folder / "stopped" / "checkpoints" / n)["global_step"]
+        for n in ("last.ckpt", "previous.ckpt")
+    ]
     assert steps == [4, 3]
     return folder
 
@@ -70,7 +76,15 @@ def flip(data: bytes) -> bytes:
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
-DAMAGES = {"0 %": at(0), "1 %": at(0.01), "50 %": at(0.5), "99 %": at(0.99), "one byte": flip, "gone": None, "text": lambda d: b"hello"}
+DAMAGES = {
+    "0 %": at(0),
+    "1 %": at(0.01),
+    "50 %": at(0.5),
+    "99 %": at(0.99),
+    "one byte": flip,
+    "gone": None,
+    "text": lambda d: b"hello",
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -82,19 +96,25 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_goes_on(
     last.unlink() if how is None else last.write_bytes(how(last.read_bytes()))
     run(drops, rows, here, PLAIN, resume=True)
     said = capsys.readouterr().out
-    assert ("last.ckpt is damaged: it is not whole" in said or "is not what was written; the one before it is taken" in said) == (
-        how is not None
-    )
+    assert (
+        "last.ckpt is damaged: it is not whole" in said
+        or "is not what was written; the one before it is taken" in said
+    ) == (how is not None)
     assert "going on from step 3" in said
     assert differences(everything(stopped / "whole"), everything(here)) == []
 
 
-def test_with_no_checkpoint_whole_nothing_is_overwritten(stopped: Path, drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+def test_with_no_checkpoint_whole_nothing_is_overwritten(
+    stopped: Path, drops: str, rows: dict[str, str], tmp_path: Path
+) -> None:
     here = shutil.copytree(stopped / "stopped", tmp_path / "here")
     for name in ("last.ckpt", "previous.ckpt"):
         (here / "checkpoints" / name).write_bytes(b"")
     before = {p.name: p.read_bytes() for p in here.glob("*.*")}
-    with pytest.raises(UserError, match=r"last.ckpt is damaged: .*previous.ckpt is damaged: .*give another --run DIR to start anew"):
+    with pytest.raises(
+        UserError,
+        match=r"last.ckpt is damaged: .*previous.ckpt is damaged: .*give another --run DIR to start anew",
+    ):
         run(drops, rows, here, PLAIN, resume=True)
     assert {p.name: p.read_bytes() for p in here.glob("*.*")} == before
 
@@ -102,9 +122,13 @@ def test_with_no_checkpoint_whole_nothing_is_overwritten(stopped: Path, drops: s
 def test_any_flipped_byte_is_found_or_does_not_matter(stopped: Path, tmp_path: Path) -> None:
     file = stopped / "stopped" / "checkpoints" / "last.ckpt"
     data, wanted, draw, found = file.read_bytes(), checkpoint.load(file), random.Random(0), 0
-    for number, place in enumerate(draw.sample(range(len(data)), 300) + list(range(len(data) - 100, len(data)))):
+    for number, place in enumerate(
+        draw.sample(range(len(data)), 300) + list(range(len(data) - 100, len(data)))
+    ):
         other = tmp_path / f"{number}.ckpt"
-        other.write_bytes(data[:place] + bytes([data[place] ^ (1 << draw.randrange(8))]) + data[place + 1 :])
+        other.write_bytes(
+            data[:place] + bytes([data[place] ^ (1 << draw.randrange(8))]) + data[place + 1 :]
+        )
         try:
             same = checkpoint.load(other)
         except UserError:
@@ -115,11 +139,16 @@ def test_any_flipped_byte_is_found_or_does_not_matter(stopped: Path, tmp_path: P
     assert found > 250
 
 
-def test_a_damaged_best_checkpoint_is_told_to_later_verbs(stopped: Path, drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+def test_a_damaged_best_checkpoint_is_told_to_later_verbs(
+    stopped: Path, drops: str, rows: dict[str, str], tmp_path: Path
+) -> None:
     here = shutil.copytree(stopped / "stopped", tmp_path / "here")
     best = here / "checkpoints" / "best.ckpt"
     best.write_bytes(flip(best.read_bytes()))
-    with pytest.raises(UserError, match=r"best.ckpt is damaged: .* \(whole ones: last.ckpt, previous.ckpt; --ckpt_path takes one\)"):
+    with pytest.raises(
+        UserError,
+        match=r"best.ckpt is damaged: .* \(whole ones: last.ckpt, previous.ckpt; --ckpt_path takes one\)",
+    ):
         checkpoint.load(best)
     run(drops, rows, here, PLAIN, resume=True)  # a later validation makes it anew
     assert not checkpoint.fault(best)
@@ -134,7 +163,9 @@ class Full(L.Callback):
     def on_train_batch_start(self, trainer: Any, *rest: Any) -> None:
         if trainer.global_step in (self.begin, self.end):
             hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000 if trainer.global_step == self.begin else hard, hard))
+            resource.setrlimit(
+                resource.RLIMIT_FSIZE, (20_000 if trainer.global_step == self.begin else hard, hard)
+            )
 
 
 @pytest.fixture
@@ -152,17 +183,33 @@ def test_files_that_cannot_grow_leave_the_last_good_one(
     run(drops, rows, here, PLAIN, Full(2, 5))
     said = capsys.readouterr().out
     why = "(File too large|the disk is full, or files may not grow so large)"  # by which write of torch it was
-    assert len(re.findall(f"last.ckpt cannot be written: {why}; the last one that was written stays; training goes on", said)) == 3
+    assert (
+        len(
+            re.findall(
+                f"last.ckpt cannot be written: {why}; the last one that was written stays; training goes on",
+                said,
+            )
+        )
+        == 3
+    )
     # the best may be another, since that of a validation meanwhile could not be written either
-    states = [{k: everything(folder)[k] for k in ("last", "average", "status")} for folder in (stopped / "whole", here)]
+    states = [
+        {k: everything(folder)[k] for k in ("last", "average", "status")}
+        for folder in (stopped / "whole", here)
+    ]
     assert differences(*states) == []
     stop = {**PLAIN, "trainer": {**PLAIN["trainer"], "unsaved": "stop"}}
     other = tmp_path / "other"
-    with pytest.raises(UserError, match=f"cannot be written: {why}; the last one that was written stays"):
+    with pytest.raises(
+        UserError, match=f"cannot be written: {why}; the last one that was written stays"
+    ):
         run(drops, rows, other, stop, Full(3, 9))
     assert checkpoint.load(other / "checkpoints" / "last.ckpt")["global_step"] == 2
     assert not list((other / "checkpoints").glob("*.part"))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE,
+        (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_FSIZE)[1]),
+    )
     run(drops, rows, other, stop, resume=True)
     assert differences(everything(stopped / "whole"), everything(other)) == []
 
@@ -172,33 +219,47 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1.2 MB: room for two checkpoints and a half."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", folder], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", folder],
+        capture_output=True,
+        check=False,
+    ).returncode:
         pytest.skip("a disk of its own may not be mounted here")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk(small_disk: Path, stopped: Path, drops: str, rows: dict[str, str], capsys: Any) -> None:
+def test_a_full_disk(
+    small_disk: Path, stopped: Path, drops: str, rows: dict[str, str], capsys: Any
+) -> None:
     class Fill(L.Callback):
         def on_train_batch_start(self, trainer: Any, *rest: Any) -> None:
             if trainer.global_step == 3:
-                (small_disk / "other").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 50_000))
+                (small_disk / "other").write_bytes(
+                    b"x" * (shutil.disk_usage(small_disk).free - 50_000)
+                )
             if trainer.global_step == 5:
                 (small_disk / "other").unlink()
 
     run(drops, rows, small_disk / "run", PLAIN, Fill())
     said = capsys.readouterr().out
-    assert "MB are missing on the disk; the last one that was written stays; training goes on" in said
+    assert (
+        "MB are missing on the disk; the last one that was written stays; training goes on" in said
+    )
     assert differences(everything(stopped / "whole"), everything(small_disk / "run")) == []
 
 
-def test_room_is_made_by_the_checkpoint_before_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_room_is_made_by_the_checkpoint_before_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files, made = checkpoint.CheckpointIO(), {"weights": torch.ones(1000)}
     for _ in range(2):
         files.save_checkpoint(made, tmp_path / "last.ckpt")
     assert (tmp_path / "previous.ckpt").exists()
     free = iter([100, 100_000])
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": next(free)}))
+    monkeypatch.setattr(
+        checkpoint.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": next(free)})
+    )
     files.save_checkpoint(made, tmp_path / "last.ckpt")
     assert not files.problem
     assert checkpoint.newest(tmp_path) == tmp_path / "last.ckpt"
@@ -206,25 +267,37 @@ def test_room_is_made_by_the_checkpoint_before_the_last(tmp_path: Path, monkeypa
 
 def test_size_counts_each_memory_once() -> None:
     weights = torch.ones(10, 10)
-    assert checkpoint.size({"a": weights, "b": [weights[0], {"c": torch.zeros(3, dtype=torch.int64)}], "d": 1}) == 400 + 24
+    assert (
+        checkpoint.size(
+            {"a": weights, "b": [weights[0], {"c": torch.zeros(3, dtype=torch.int64)}], "d": 1}
+        )
+        == 400 + 24
+    )
 
 
 def test_parts_of_processes_that_are_no_more_are_swept(tmp_path: Path) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
     host = socket.gethostname()
-    names = {"own": f"last.ckpt.{host}.{os.getpid()}.part", "dead": f"last.ckpt.{host}.{dead.pid}.part"}
+    names = {
+        "own": f"last.ckpt.{host}.{os.getpid()}.part",
+        "dead": f"last.ckpt.{host}.{dead.pid}.part",
+    }
     names |= {"elsewhere": "last.ckpt.other.1.part", "elsewhere, old": "best.ckpt.other.1.part"}
     for name in names.values():
         (tmp_path / name).write_bytes(b"x")
     os.utime(tmp_path / names["elsewhere, old"], (0, 0))
-    atomic.sweep(tmp_path)
+    atomic.remove_stale(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {names["own"], names["elsewhere"]}
 
 
 def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
     held = subprocess.Popen(
-        ["python3", "-c", "import fcntl, sys; f = open('.lock', 'a+'); fcntl.lockf(f, 2); print('x', flush=True); sys.stdin.read()"],
+        [
+            "python3",
+            "-c",
+            "import fcntl, sys; f = open('.lock', 'a+'); fcntl.lockf(f, 2); print('x', flush=True); sys.stdin.read()",
+        ],
         cwd=tmp_path,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -237,7 +310,9 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
     runs.lock(tmp_path).close()
 
 
-def test_the_best_weights_of_an_average_are_the_average(drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+def test_the_best_weights_of_an_average_are_the_average(
+    drops: str, rows: dict[str, str], tmp_path: Path
+) -> None:
     """What was validated is what is kept."""
     seen: list[tuple[float, dict[str, torch.Tensor]]] = []
 
@@ -252,12 +327,26 @@ def test_the_best_weights_of_an_average_are_the_average(drops: str, rows: dict[s
             assert differences(self.before, self.during)  # the average is swapped in
             seen.append((float(trainer.callback_metrics[task.monitor]), self.during))
 
-    run(drops, rows, tmp_path / "r", {"trainer": {"max_epochs": 3}, "model": {"lr": 0.01}}, Look(), EMAWeightAveraging(decay=0.5))
+    run(
+        drops,
+        rows,
+        tmp_path / "r",
+        {"trainer": {"max_epochs": 3}, "model": {"lr": 0.01}},
+        Look(),
+        EMAWeightAveraging(decay=0.5),
+    )
     best = max(seen, key=lambda s: s[0])[1]
-    assert differences(checkpoint.load(tmp_path / "r" / "checkpoints" / "best.ckpt")["state_dict"], best) == []
+    assert (
+        differences(
+            checkpoint.load(tmp_path / "r" / "checkpoints" / "best.ckpt")["state_dict"], best
+        )
+        == []
+    )
 
 
-def test_a_signal_before_training_ends_the_process_as_any_other(drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+def test_a_signal_before_training_ends_the_process_as_any_other(
+    drops: str, rows: dict[str, str], tmp_path: Path
+) -> None:
     """Handlers are there while a run trains, and gone afterwards."""
     inside: list[Any] = []
 
@@ -271,7 +360,9 @@ def test_a_signal_before_training_ends_the_process_as_any_other(drops: str, rows
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_the_facts_of_a_run_that_went_on(stopped: Path, drops: str, rows: dict[str, str], tmp_path: Path) -> None:
+def test_the_facts_of_a_run_that_went_on(
+    stopped: Path, drops: str, rows: dict[str, str], tmp_path: Path
+) -> None:
     here = shutil.copytree(stopped / "stopped", tmp_path / "here")
     began = json.loads((here / "run.json").read_text())
     run(drops, rows, here, PLAIN, resume=True)

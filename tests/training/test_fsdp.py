@@ -36,7 +36,10 @@ def difference(*folders: Path) -> float:
     states = [run["optimizer_states"][0] for run in (one, other)]
     assert states[0]["param_groups"] == states[1]["param_groups"]
     assert states[0]["state"].keys() == states[1]["state"].keys()
-    pairs = [(one["state_dict"], other["state_dict"]), *((state, states[1]["state"][i]) for i, state in states[0]["state"].items())]
+    pairs = [
+        (one["state_dict"], other["state_dict"]),
+        *((state, states[1]["state"][i]) for i, state in states[0]["state"].items()),
+    ]
     assert all(a.keys() == b.keys() for a, b in pairs)
     return max(float((a[n].float() - b[n].float()).abs().max()) for a, b in pairs for n in a)
 
@@ -53,16 +56,35 @@ def trained(still: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         trainer = {"devices": 2, "strategy": strategy}
         stages = {**plain["model"], "unfreeze": THAW, "cache": True}
         jobs.append({"folder": home / strategy, "how": {**plain, "trainer": trainer}})
-        jobs.append({"folder": home / f"{strategy} stages", "how": {**plain, "model": stages, "trainer": trainer}})
-        jobs.append({"folder": home / f"{strategy} half", "how": {**plain, "trainer": trainer}, "stop": ("on_train_epoch_end", 6, [0, 1])})
+        jobs.append(
+            {
+                "folder": home / f"{strategy} stages",
+                "how": {**plain, "model": stages, "trainer": trainer},
+            }
+        )
+        jobs.append(
+            {
+                "folder": home / f"{strategy} half",
+                "how": {**plain, "trainer": trainer},
+                "stop": ("on_train_epoch_end", 6, [0, 1]),
+            }
+        )
     for start, end in (("fsdp2", "fsdp2"), ("ddp", "fsdp2"), ("fsdp2", "ddp")):
         how = {**plain, "trainer": {"devices": 2, "strategy": end}}
-        jobs.append({"folder": home / f"{start} {end}", "how": how, "ckpt": home / f"{start} half" / "checkpoints" / "last.ckpt"})
+        jobs.append(
+            {
+                "folder": home / f"{start} {end}",
+                "how": how,
+                "ckpt": home / f"{start} half" / "checkpoints" / "last.ckpt",
+            }
+        )
     together(home, still, rows, jobs, torchrun=True)
     return home
 
 
-@pytest.mark.parametrize(("stages", "close"), [("", 1e-4), (" stages", 1e-3)])  # there DDP reads kept activations
+@pytest.mark.parametrize(
+    ("stages", "close"), [("", 1e-4), (" stages", 1e-3)]
+)  # there DDP reads kept activations
 def test_fsdp2_trains_as_ddp(stages: str, close: float, trained: Path) -> None:
     ddp, fsdp2 = (trained / f"{strategy}{stages}" for strategy in ("ddp", "fsdp2"))
     assert losses(ddp) == pytest.approx(losses(fsdp2), abs=1e-4)
@@ -75,18 +97,22 @@ def test_fsdp2_trains_as_ddp(stages: str, close: float, trained: Path) -> None:
 def test_either_goes_on_from_either(start: str, end: str, trained: Path) -> None:
     gap = difference(trained / f"{start} {end}", trained / end)
     assert gap == 0 if start == end else gap < 1e-4
-    assert losses(trained / f"{start} {end}")[-1] == pytest.approx(losses(trained / end)[-1], abs=0 if start == end else 1e-4)
+    assert losses(trained / f"{start} {end}")[-1] == pytest.approx(
+        losses(trained / end)[-1], abs=0 if start == end else 1e-4
+    )
 
 
 def test_one_process_measures_the_same(still: str, trained: Path) -> None:
     rows = {name: str(trained / f"{name}.csv") for name in ("train", "test")}
     data = TextData(**rows, tokenizer=still)
     task = TextClassification(still, labels=data.labels, pooling="native")
-    task.restore(trained / "fsdp2" / "checkpoints" / "best.ckpt")
+    task.load_weights(trained / "fsdp2" / "checkpoints" / "best.ckpt")
     trainer = Trainer(accelerator="cpu", devices=1, precision="32-true")
     (found,) = trainer.test(task, datamodule=data, verbose=False)
     wanted = scores(trained / "fsdp2")
-    assert {k: found[k] for k in ("test/loss", "test/f1")} == pytest.approx({k: wanted[k] for k in ("test/loss", "test/f1")}, abs=1e-6)
+    assert {k: found[k] for k in ("test/loss", "test/f1")} == pytest.approx(
+        {k: wanted[k] for k in ("test/loss", "test/f1")}, abs=1e-6
+    )
 
 
 REFUSED = {
@@ -99,12 +125,28 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("words", REFUSED)
-def test_what_does_not_work_is_said_in_one_line(words: str, plain_bert: str, toy: str, tmp_path: Path, capsys: Any) -> None:
+def test_what_does_not_work_is_said_in_one_line(
+    words: str, plain_bert: str, toy: str, tmp_path: Path, capsys: Any
+) -> None:
     if "peft" in words:
         pytest.importorskip("peft")
     strategy, *more = words.split()
-    common = ["--model", "TextClassification", "--model.backbone", plain_bert, "--data.train", toy, "--run", str(tmp_path / "r")]
-    assert main(["fit", *common, "--trainer.accelerator", "cpu", "--trainer.strategy", strategy, *more]) == 2
+    common = [
+        "--model",
+        "TextClassification",
+        "--model.backbone",
+        plain_bert,
+        "--data.train",
+        toy,
+        "--run",
+        str(tmp_path / "r"),
+    ]
+    assert (
+        main(
+            ["fit", *common, "--trainer.accelerator", "cpu", "--trainer.strategy", strategy, *more]
+        )
+        == 2
+    )
     said = capsys.readouterr().err
     assert REFUSED[words] in said
     assert said.count("\n") == 1
@@ -114,12 +156,16 @@ def test_what_does_not_work_is_said_in_one_line(words: str, plain_bert: str, toy
 def test_other_divisions_are_refused(plain_bert: str, toy: str, tmp_path: Path) -> None:
     data = TextData(train=toy, tokenizer=plain_bert)
     task = TextClassification(plain_bert, labels=data.labels)
-    trainer = Trainer(strategy=ModelParallelStrategy(), accelerator="cpu", devices=1, run=str(tmp_path / "r"))
+    trainer = Trainer(
+        strategy=ModelParallelStrategy(), accelerator="cpu", devices=1, run=str(tmp_path / "r")
+    )
     with pytest.raises(UserError, match="divides its layers for fsdp2 only"):
         trainer.fit(task, datamodule=data)
 
 
-def test_torchrun_and_devices_agree(plain_bert: str, toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchrun_and_devices_agree(
+    plain_bert: str, toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = TextData(train=toy, tokenizer=plain_bert)
     trainer = Trainer(accelerator="cpu", devices=1, run=str(tmp_path / "r"))
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")

@@ -14,7 +14,9 @@ from ftlight.__main__ import main
 from ftlight.training import memory
 from ftlight.utils.errors import UserError
 
-LACK = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 1 GiB")
+LACK = torch.OutOfMemoryError(
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 1 GiB"
+)
 WAYS = "ways out: lower data.batch_size or data.tokens_per_batch or data.max_length"
 TRAINING = "trainer.accumulate_grad_batches with a smaller batch, trainer.precision: bf16-mixed, model.peft: lora, model.unfreeze"
 
@@ -29,7 +31,16 @@ def command(bert: str, tmp_path: Path) -> list[str]:
     rows = [("one good", "good"), ("one bad", "bad")] * 6
     train = write_csv(tmp_path / "same.csv", rows)
     model = ["--model", "TextClassification", "--model.backbone", bert]
-    sizes = ["--data.train", train, "--data.batch_size", "8", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
+    sizes = [
+        "--data.train",
+        train,
+        "--data.batch_size",
+        "8",
+        "--trainer.max_epochs",
+        "1",
+        "--trainer.accelerator",
+        "cpu",
+    ]
     return ["fit", *model, *sizes, "--run", "r"]
 
 
@@ -44,13 +55,21 @@ def command(bert: str, tmp_path: Path) -> list[str]:
     ids=lambda v: v[1] if isinstance(v, tuple) else "",
 )
 def test_a_lack_of_memory_names_the_ways_out(
-    where: tuple[Any, str], ways: str, command: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    where: tuple[Any, str],
+    ways: str,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(*where, fails)
     assert main(command) == 2
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("ftlight: error")]
+    (line,) = [
+        line for line in capfd.readouterr().err.splitlines() if line.startswith("ftlight: error")
+    ]
     rows = 1 if where[1] == "evaluate" else 8
-    assert line == f"ftlight: error: not enough memory for a batch of {rows} rows x 4 tokens; {ways}"
+    assert (
+        line == f"ftlight: error: not enough memory for a batch of {rows} rows x 4 tokens; {ways}"
+    )
 
 
 def test_backward_of_a_batch_that_is_accumulated(
@@ -65,8 +84,18 @@ def test_backward_of_a_batch_that_is_accumulated(
     ("error", "lacks"),
     [
         (LACK, True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"), True),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate"), True),
+        (
+            RuntimeError(
+                "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"
+            ),
+            True,
+        ),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+            ),
+            True,
+        ),
         (RuntimeError("MPS backend out of memory"), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("out of memory"), False),
@@ -79,5 +108,7 @@ def test_which_errors_are_a_lack_of_memory(error: Exception, lacks: bool) -> Non
 
 
 def test_options_are_those_of_the_data() -> None:
-    assert "lower data.batch_size or data.image_size" in memory.words("", ["image_size", "batch_size"], False)
+    assert "lower data.batch_size or data.image_size" in memory.words(
+        "", ["image_size", "batch_size"], False
+    )
     assert "data." not in memory.words("", [], True)

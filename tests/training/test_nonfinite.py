@@ -63,26 +63,52 @@ class Steps(L.Callback):
 
     def on_train_batch_end(self, trainer: Any, task: Any, *rest: Any) -> None:
         state = trainer.optimizers[0].state
-        kept = [state[p][k] for p in task.parameters() for k in ("exp_avg", "exp_avg_sq", "step") if p in state]
+        kept = [
+            state[p][k]
+            for p in task.parameters()
+            for k in ("exp_avg", "exp_avg_sq", "step")
+            if p in state
+        ]
         self.states.append([t.detach().clone() for t in [*task.parameters(), *kept]])
 
 
 KINDS = ["nan", "inf", "nan beside the weights", "nan gradient", "norm too large"]
 
 
-def run(folder: Path, task_class: type = Odd, bad: tuple[int, ...] = (3,), kind: str = "nan", **options: Any) -> tuple[Any, Steps]:
+def run(
+    folder: Path,
+    task_class: type = Odd,
+    bad: tuple[int, ...] = (3,),
+    kind: str = "nan",
+    **options: Any,
+) -> tuple[Any, Steps]:
     """Trains two epochs of seven batches."""
     settings = {"nonfinite": options.pop("nonfinite")} if "nonfinite" in options else {}
     fused = options.pop("fused", True)
     bert = folder / "bert"
     backbone = str(bert) if bert.is_dir() else still_bert(bert)
     L.seed_everything(0, verbose=False)
-    data = TextData(train=write_csv(folder / "toy.csv", toy_rows(60)), tokenizer=backbone, batch_size=8)
+    data = TextData(
+        train=write_csv(folder / "toy.csv", toy_rows(60)), tokenizer=backbone, batch_size=8
+    )
     task = task_class(backbone, labels=data.labels, kind=data.kind, lr=1e-3, warmup=0.0, **settings)
     task.bad, task.wrong, task.fused = bad, kind, fused
     steps = Steps()
-    given = {"max_epochs": 2, "accelerator": "cpu", "precision": "32-true", "enable_progress_bar": False, "logger": False, **options}
-    trainer = L.Trainer(callbacks=[steps], enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=0, **given)
+    given = {
+        "max_epochs": 2,
+        "accelerator": "cpu",
+        "precision": "32-true",
+        "enable_progress_bar": False,
+        "logger": False,
+        **options,
+    }
+    trainer = L.Trainer(
+        callbacks=[steps],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **given,
+    )
     trainer.fit(task, datamodule=data)
     return task, steps
 
@@ -93,7 +119,9 @@ def alike(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_skip_leaves_the_step_out(kind: str, fused: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_skip_leaves_the_step_out(
+    kind: str, fused: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level("WARNING", logger="ftlight"):
         task, steps = run(tmp_path, kind=kind, nonfinite="skip", fused=fused, gradient_clip_val=1.0)
     assert alike(steps.states[2], steps.states[3])
@@ -107,7 +135,10 @@ def test_skip_leaves_the_step_out(kind: str, fused: bool, tmp_path: Path, caplog
 
 
 @pytest.mark.parametrize("clip", [None, 1.0])
-@pytest.mark.parametrize(("kind", "said"), [("nan", "the loss is nan in "), ("norm too large", "the norm of the gradients is inf, at")])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("nan", "the loss is nan in "), ("norm too large", "the norm of the gradients is inf, at")],
+)
 def test_stop_names_the_rows(kind: str, said: str, clip: float | None, tmp_path: Path) -> None:
     seen: list[Any] = []
 
@@ -123,8 +154,13 @@ def test_stop_names_the_rows(kind: str, said: str, clip: float | None, tmp_path:
     message = str(error.value)
     assert message.startswith(f"step 4: {said}")
     rows, before = seen[-1]
-    line = TextData(train=str(tmp_path / "toy.csv"), tokenizer=str(tmp_path / "bert")).raw("train")[rows[0]]
-    assert f'rows {", ".join(map(str, rows))} of train ({tmp_path / "toy.csv"}; "{line["text"].strip()}"; ' in message
+    line = TextData(train=str(tmp_path / "toy.csv"), tokenizer=str(tmp_path / "bert")).load_split(
+        "train"
+    )[rows[0]]
+    assert (
+        f'rows {", ".join(map(str, rows))} of train ({tmp_path / "toy.csv"}; "{line["text"].strip()}"; '
+        in message
+    )
     assert message.endswith("or leave such steps out with model.nonfinite: skip")
     assert "\n" not in message
     assert alike(before, list(tasks[-1].parameters()))
@@ -139,7 +175,9 @@ def test_accumulated_batches_are_left_out_together(fused: bool, tmp_path: Path) 
     assert task.guard.left_out == 1
 
 
-def test_healthy_training_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_healthy_training_is_the_same_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for clip in (None, 0.5):
         guarded = run(tmp_path, bad=(), gradient_clip_val=clip)[1].states
         with monkeypatch.context() as patch:
@@ -178,13 +216,17 @@ def test_a_fused_optimizer_is_kept_back_without_reading_from_the_device() -> Non
     assert guard.faults() == ([], 0)
 
 
-def test_faults_are_found_where_they_are_looked_for_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_are_found_where_they_are_looked_for_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As on a GPU: every few steps, and at the end of an epoch; the weights are safe all the same."""
     settled: list[int] = []
     settle = Guard.settle
 
     def seldom(self: Guard, trainer: Any, data: Any) -> None:
-        if (trainer.global_step + 1) % 5 == 0 or trainer.global_step == 7:  # 7 batches an epoch: the last two at its end
+        if (
+            trainer.global_step + 1
+        ) % 5 == 0 or trainer.global_step == 7:  # 7 batches an epoch: the last two at its end
             settled.append(trainer.global_step)
             settle(self, trainer, data)
 
@@ -198,7 +240,9 @@ def test_faults_are_found_where_they_are_looked_for_seldom(tmp_path: Path, monke
 
 
 def test_skipping_ends_where_nothing_else_happens(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"^step {IN_A_ROW}: .*; {IN_A_ROW} steps in a row could not be taken"):
+    with pytest.raises(
+        UserError, match=rf"^step {IN_A_ROW}: .*; {IN_A_ROW} steps in a row could not be taken"
+    ):
         run(tmp_path, bad=tuple(range(1000)), nonfinite="skip", max_epochs=20)
 
 
@@ -226,9 +270,32 @@ def test_processes_agree(mode: str, bert: str, toy: str, tmp_path: Path) -> None
     (tmp_path / "one_rank.py").write_text(MODULE)
     model = f"{{task: one_rank.OneRank, backbone: {bert}, nonfinite: {mode}}}"
     (tmp_path / "c.yaml").write_text(f"model: {model}\ndata: {{train: {toy}, batch_size: 8}}\n")
-    options = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
-    command = [sys.executable, "-m", "ftlight", "fit", "-c", "c.yaml", "--run", "r", *options, "--trainer.precision", "32-true"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=os.environ, cwd=tmp_path)
+    options = [
+        "--trainer.devices",
+        "2",
+        "--trainer.strategy",
+        "ddp",
+        "--trainer.accelerator",
+        "cpu",
+        "--trainer.max_epochs",
+        "1",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "ftlight",
+        "fit",
+        "-c",
+        "c.yaml",
+        "--run",
+        "r",
+        *options,
+        "--trainer.precision",
+        "32-true",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=180, env=os.environ, cwd=tmp_path
+    )
     said = " ".join((done.stdout + done.stderr).split())
     assert "step 2: the loss is nan in row" in said
     if mode == "stop":
@@ -237,26 +304,51 @@ def test_processes_agree(mode: str, bert: str, toy: str, tmp_path: Path) -> None
         return
     assert done.returncode == 0, said
     assert said.count("this step is left out") == 1
-    weights = torch.load(tmp_path / "r" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    weights = torch.load(tmp_path / "r" / "checkpoints" / "last.ckpt", weights_only=True)[
+        "state_dict"
+    ]
     assert all(v.isfinite().all() for v in weights.values())
 
 
-def test_the_option_reaches_the_task(bert: str, toy: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_option_reaches_the_task(
+    bert: str, toy: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     from ftlight.__main__ import main
 
     data = TextData(train=toy, tokenizer=bert)
     task = TextClassification(bert, labels=data.labels, kind=data.kind, nonfinite="skip")
     assert task.guard.mode == "skip"
-    assert main(["fit", "--model", "TextClassification", "--model.backbone", bert, "--data.train", toy, "--model.nonfinite", "skp"]) == 2
-    assert 'model.nonfinite: expected one of stop, skip, got skp; did you mean "skip"?' in capfd.readouterr().err
+    assert (
+        main(
+            [
+                "fit",
+                "--model",
+                "TextClassification",
+                "--model.backbone",
+                bert,
+                "--data.train",
+                toy,
+                "--model.nonfinite",
+                "skp",
+            ]
+        )
+        == 2
+    )
+    assert (
+        'model.nonfinite: expected one of stop, skip, got skp; did you mean "skip"?'
+        in capfd.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(("here", "elsewhere"), [(True, False), (False, True), (False, False)])
-def test_processes_vote_where_no_norm_is_known(here: bool, elsewhere: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_vote_where_no_norm_is_known(
+    here: bool, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Under fp16's scaler, which itself leaves out such steps: one process alone may see the fault, and all must stop."""
     other = Fault(1, math.nan, math.nan, [7])
     monkeypatch.setattr(
-        "torch.distributed.all_gather_object", lambda everyone, mine: everyone.__setitem__(slice(None), [mine, [other] * elsewhere])
+        "torch.distributed.all_gather_object",
+        lambda everyone, mine: everyone.__setitem__(slice(None), [mine, [other] * elsewhere]),
     )
 
     class Strategy:
@@ -270,7 +362,10 @@ def test_processes_vote_where_no_norm_is_known(here: bool, elsewhere: bool, monk
     guard = Guard("stop")
     guard.watch(1, {"index": [3]}, torch.tensor(math.inf if here else 1.0))
     if here or elsewhere:
-        with pytest.raises(UserError, match=rf"^step 1: the loss is {'inf in row 3' if here else 'nan in row 7'} of train; "):
+        with pytest.raises(
+            UserError,
+            match=rf"^step 1: the loss is {'inf in row 3' if here else 'nan in row 7'} of train; ",
+        ):
             guard.settle(trainer, None)
     else:
         guard.settle(trainer, None)

@@ -30,15 +30,23 @@ def pair(*shape: int, channels_last: bool = False) -> tuple[nn.Parameter, nn.Par
 @pytest.mark.parametrize("shape", [(1000, 7), (5,), (8, 4, 3, 3)])
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("piece", [1 << 18, 1024])
-def test_the_fp32_weights_are_those_of_adamw(shape: tuple[int, ...], channels_last: bool, piece: int, monkeypatch: Any) -> None:
+def test_the_fp32_weights_are_those_of_adamw(
+    shape: tuple[int, ...], channels_last: bool, piece: int, monkeypatch: Any
+) -> None:
     monkeypatch.setattr(precision, "PIECE", piece)
     full, half = pair(*shape, channels_last=channels_last and len(shape) == 4)
-    ours, theirs = MasterAdamW([half], lr=1e-2, weight_decay=0.1), torch.optim.AdamW([full], lr=1e-2, weight_decay=0.1, fused=True)
+    ours, theirs = (
+        MasterAdamW([half], lr=1e-2, weight_decay=0.1),
+        torch.optim.AdamW([full], lr=1e-2, weight_decay=0.1, fused=True),
+    )
     for step in range(12):
         grad = torch.randn_like(half)
         half.grad, full.grad = grad, grad.float()
         for optimizer in (ours, theirs):
-            optimizer.grad_scale, optimizer.found_inf = torch.tensor(1.5), torch.tensor(float(step == 4))
+            optimizer.grad_scale, optimizer.found_inf = (
+                torch.tensor(1.5),
+                torch.tensor(float(step == 4)),
+            )
             optimizer.step()
     assert torch.equal(ours.state[half]["master"], full)
     assert torch.equal(half, full.bfloat16())
@@ -52,7 +60,9 @@ def test_small_steps_are_not_lost() -> None:
         half.grad = torch.ones(4).bfloat16()
         optimizer.step()
     assert optimizer.state[half]["master"] == pytest.approx([0.99] * 4, abs=1e-4)
-    assert half.tolist() == pytest.approx([0.99] * 4, abs=0.004)  # without them, 1 - 1e-4 is 1 in bfloat16 at every step
+    assert half.tolist() == pytest.approx(
+        [0.99] * 4, abs=0.004
+    )  # without them, 1 - 1e-4 is 1 in bfloat16 at every step
 
 
 def test_a_state_is_taken_as_it_was() -> None:
@@ -77,17 +87,36 @@ def test_weights_are_cast_and_norms_of_batches_and_buffers_are_not() -> None:
     model.register_buffer("angles", torch.ones(2))
     BF16Master().convert_module(model)
     kinds = {n: t.dtype for n, t in model.state_dict().items()}
-    assert {n for n, t in kinds.items() if t == torch.bfloat16} == {"0.weight", "0.bias", "2.weight", "2.bias"}
-    batch = {"inputs": {"pixels": torch.ones(1), "ids": torch.ones(1, dtype=torch.long)}, "targets": torch.ones(1), "index": [0]}
+    assert {n for n, t in kinds.items() if t == torch.bfloat16} == {
+        "0.weight",
+        "0.bias",
+        "2.weight",
+        "2.bias",
+    }
+    batch = {
+        "inputs": {"pixels": torch.ones(1), "ids": torch.ones(1, dtype=torch.long)},
+        "targets": torch.ones(1),
+        "index": [0],
+    }
     cast = BF16Master().convert_input(batch)
-    assert {k: v.dtype for k, v in cast["inputs"].items()} == {"pixels": torch.bfloat16, "ids": torch.long}
+    assert {k: v.dtype for k, v in cast["inputs"].items()} == {
+        "pixels": torch.bfloat16,
+        "ids": torch.long,
+    }
     assert cast["targets"].dtype == torch.float32
 
 
-def fit(toy: str, folder: Path, backbone: str, task: type = TextClassification, **options: Any) -> Any:
+def fit(
+    toy: str, folder: Path, backbone: str, task: type = TextClassification, **options: Any
+) -> Any:
     data = TextData(toy, tokenizer=backbone, batch_size=8)
     made = task(backbone, labels=data.labels, lr=1e-3)
-    about = {"max_epochs": 4, "accelerator": "cpu", "precision": "bf16-master", "enable_progress_bar": False}
+    about = {
+        "max_epochs": 4,
+        "accelerator": "cpu",
+        "precision": "bf16-master",
+        "enable_progress_bar": False,
+    }
     Trainer(run=str(folder), **{**about, **options}).fit(made, datamodule=data)
     return made
 
@@ -103,7 +132,9 @@ def test_a_run_learns_in_it(toy: str, bert: str, tmp_path: Path) -> None:
 
 def test_a_run_keeps_its_precision(toy: str, bert: str, tmp_path: Path) -> None:
     fit(toy, tmp_path / "run", bert, max_epochs=1, precision="32-true")
-    with pytest.raises(UserError, match=r"trainer\.precision: the run began without bf16-master, and must go on so"):
+    with pytest.raises(
+        UserError, match=r"trainer\.precision: the run began without bf16-master, and must go on so"
+    ):
         fit(toy, tmp_path / "run", bert, max_epochs=2, resume=True)
 
 

@@ -77,11 +77,17 @@ def test_secrets_of_the_environment(environment: dict[str, str], found: set[str]
     [
         ({"api_key": "abc"}, {"api_key": "*"}),
         ({"api_key": ""}, {"api_key": ""}),
-        ({"use_token": True, "token": None, "password": 1234, "key": 3}, {"use_token": True, "token": None, "password": "*", "key": 3}),
+        (
+            {"use_token": True, "token": None, "password": 1234, "key": 3},
+            {"use_token": True, "token": None, "password": "*", "key": 3},
+        ),
         ({"tokens": [{"token": "a"}, {"lr": 1e-4}]}, {"tokens": [{"token": "*"}, {"lr": 1e-4}]}),
         ({"access_tokens": ["a", "b"]}, {"access_tokens": ["*", "*"]}),
         ({"a": "x-outside1-y"}, {"a": "x-*-y"}),
-        ({"url": "https://me:pw@host/p?api_key=q1&lang=en"}, {"url": "https://me:*@host/p?api_key=*&lang=en"}),
+        (
+            {"url": "https://me:pw@host/p?api_key=q1&lang=en"},
+            {"url": "https://me:*@host/p?api_key=*&lang=en"},
+        ),
         ({"options": '{"api_key": "abc", "lr": 1}'}, {"options": '{"api_key": "*", "lr": 1}'}),
         (["--broken", "{a: ["], ["--broken", "{a: ["]),
     ],
@@ -102,8 +108,17 @@ def mine(tmp_path: Path, bert: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A config with secrets in options, in a callback and in a link."""
     (tmp_path / "secret_module.py").write_text(MODULE)
     train = write_csv(tmp_path / "toy.csv", toy_rows(40))
-    model = {"task": "secret_module.Mine", "backbone": bert, "api_key": SECRET, "pin_password": 918273, "wanted": INHERITED[:0]}
-    callback = {"class_path": "secret_module.Notifies", "init_args": {"hook_token": SHORT, "url": "https://me:hush-hush@host/"}}
+    model = {
+        "task": "secret_module.Mine",
+        "backbone": bert,
+        "api_key": SECRET,
+        "pin_password": 918273,
+        "wanted": INHERITED[:0],
+    }
+    callback = {
+        "class_path": "secret_module.Notifies",
+        "init_args": {"hook_token": SHORT, "url": "https://me:hush-hush@host/"},
+    }
     trainer = {"max_epochs": 1, "accelerator": "cpu", "callbacks": [callback]}
     config = {"model": model, "data": {"train": train}, "trainer": trainer}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
@@ -111,8 +126,22 @@ def mine(tmp_path: Path, bert: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "mine.yaml"
 
 
-def test_a_run_keeps_no_secret(mine: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["fit", "-c", str(mine), "--run", "r", "--wandb", "project", "--model.api_key", SECRET + "2", "--name", INHERITED]
+def test_a_run_keeps_no_secret(
+    mine: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [
+        "fit",
+        "-c",
+        str(mine),
+        "--run",
+        "r",
+        "--wandb",
+        "project",
+        "--model.api_key",
+        SECRET + "2",
+        "--name",
+        INHERITED,
+    ]
     monkeypatch.setattr("sys.argv", ["ftlight", *words])
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert main(words) == 0
@@ -126,7 +155,10 @@ def test_a_run_keeps_no_secret(mine: Path, capfd: pytest.CaptureFixture[str], mo
     assert config["model"]["init_args"]["api_key"] == secrets.HIDDEN
     assert config["trainer"]["callbacks"][0]["init_args"]["hook_token"] == secrets.HIDDEN
     command = json.loads(Path("r/run.json").read_text())["command"]
-    assert command[: len(words) - 2] == ["ftlight", *words[:7], "--model.api_key", secrets.HIDDEN][: len(words) - 2]
+    assert (
+        command[: len(words) - 2]
+        == ["ftlight", *words[:7], "--model.api_key", secrets.HIDDEN][: len(words) - 2]
+    )
 
     assert main(["test", "r", "--data.test", "toy.csv"]) == 2
     err = capfd.readouterr().err.splitlines()
@@ -137,15 +169,25 @@ def test_a_run_keeps_no_secret(mine: Path, capfd: pytest.CaptureFixture[str], mo
     again = ["--model.api_key", SECRET, "--model.pin_password=3"]
     assert main(["test", "r", "--data.test", "toy.csv", *again]) == 0
     assert main(["fit", "-c", "r/config.yaml", "--run", "r2", *again]) == 2
-    assert "give all of trainer.callbacks in a YAML after this one: -c FILE" in capfd.readouterr().err
-    rest = {"trainer": {"callbacks": [{"class_path": "secret_module.Notifies", "init_args": {"hook_token": "n"}}]}}
+    assert (
+        "give all of trainer.callbacks in a YAML after this one: -c FILE" in capfd.readouterr().err
+    )
+    rest = {
+        "trainer": {
+            "callbacks": [
+                {"class_path": "secret_module.Notifies", "init_args": {"hook_token": "n"}}
+            ]
+        }
+    }
     Path("rest.yaml").write_text(yaml.safe_dump(rest))
     assert main(["fit", "-c", "r/config.yaml", "-c", "rest.yaml", "--run", "r2", *again]) == 0
 
 
 @pytest.mark.parametrize(("wanted", "status"), [("other", 2), ("bug", 1)])
 @pytest.mark.parametrize("place", ["file", "option"])
-def test_an_error_does_not_show_a_secret(place: str, wanted: str, status: int, mine: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_does_not_show_a_secret(
+    place: str, wanted: str, status: int, mine: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     words = ["--model.api_key", "other-secret-1"] if place == "option" else []
     assert main(["fit", "-c", str(mine), "--run", "r", "--model.wanted", wanted, *words]) == status
     err = capfd.readouterr().err
@@ -154,8 +196,17 @@ def test_an_error_does_not_show_a_secret(place: str, wanted: str, status: int, m
     assert "other-secret-1" not in err
 
 
-@pytest.mark.parametrize("words", [["--model.pin_password", "hush1"], ["--model.api_key", "[hush1, x"], ["--trainer.password", "hush1"]])
-def test_a_parser_error_does_not_show_a_secret(words: list[str], mine: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--model.pin_password", "hush1"],
+        ["--model.api_key", "[hush1, x"],
+        ["--trainer.password", "hush1"],
+    ],
+)
+def test_a_parser_error_does_not_show_a_secret(
+    words: list[str], mine: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     status = main(["fit", "-c", str(mine), "--run", "r", "--trainer.max_epochs", "x", *words])
     err = capfd.readouterr().err
     assert status == 2

@@ -60,7 +60,9 @@ def plain(tokenizer: Any) -> str:
         UserError: it has no token that could end a reply.
     """
     if tokenizer.eos_token is None:
-        raise UserError(f"the tokenizer of {tokenizer.name_or_path} has no end-of-text token to end a reply; set eos_token in its files")
+        raise UserError(
+            f"the tokenizer of {tokenizer.name_or_path} has no end-of-text token to end a reply; set eos_token in its files"
+        )
     bos = tokenizer.bos_token_id
     starts = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
     return PLAIN.replace("{{ START }}", "{{ bos_token }}" if starts else "")
@@ -83,7 +85,9 @@ class Template:
         self._skeletons: dict[tuple[str, ...], _Skeleton | None] = {}
         self.ending = self._ending()
         eos = tokenizer.eos_token_id
-        self.closing = [] if self.ending or eos is None else [eos]  # what ends a sample where the template ends no reply
+        self.closing = (
+            [] if self.ending or eos is None else [eos]
+        )  # what ends a sample where the template ends no reply
         ends = [tokenizer.convert_tokens_to_ids(self.ending)] if self.ending else []
         self.ends = sorted({*ends, *([eos] if eos is not None else [])})
 
@@ -97,23 +101,31 @@ class Template:
         """
         given = [{"role": m.role, "content": m.content} for m in messages]
         try:
-            found = self.tokenizer.apply_chat_template(given, chat_template=self.source, tokenize=False, add_generation_prompt=prompts)
+            found = self.tokenizer.apply_chat_template(
+                given, chat_template=self.source, tokenize=False, add_generation_prompt=prompts
+            )
         except Exception as error:  # whatever a template raises
             roles = ", ".join(m.role for m in messages[:6])
-            raise UserError(f"the model's chat template refuses a chat of {roles}{'…' * (len(messages) > 6)}: {error}") from error
+            raise UserError(
+                f"the model's chat template refuses a chat of {roles}{'…' * (len(messages) > 6)}: {error}"
+            ) from error
         return str(found)
 
     def _ending(self) -> str:
         """The special token that ends a reply, or nothing."""
         mark = _mark(1)
-        _, found, tail = self.text([Message("user", _mark(0)), Message("assistant", mark)]).partition(mark)
+        _, found, tail = self.text(
+            [Message("user", _mark(0)), Message("assistant", mark)]
+        ).partition(mark)
         at = {tail.index(t): t for t in self.tokenizer.added_tokens_encoder if t in tail}
         return at[min(at)] if found and at else ""
 
     def _skeleton(self, roles: tuple[str, ...]) -> _Skeleton | None:
         """What the template writes around messages of these roles, or None where it does not write them as they are."""
         if roles not in self._skeletons:
-            self._skeletons[roles] = self._build([Message(role, _mark(i)) for i, role in enumerate(roles)])
+            self._skeletons[roles] = self._build(
+                [Message(role, _mark(i)) for i, role in enumerate(roles)]
+            )
         return self._skeletons[roles]
 
     def _build(self, marked: list[Message]) -> _Skeleton | None:
@@ -126,7 +138,11 @@ class Template:
             before = place + len(gaps[i])  # where the message begins
             replied = message.role == "assistant"
             lead.append(before - self._prompted(marked[:i], whole, place, before) if replied else 0)
-            tail.append(gaps[i + 1].find(self.ending) + len(self.ending) if replied and self.ending in gaps[i + 1] and self.ending else 0)
+            tail.append(
+                gaps[i + 1].find(self.ending) + len(self.ending)
+                if replied and self.ending in gaps[i + 1] and self.ending
+                else 0
+            )
             place = before + len(message.content)
         return _Skeleton(gaps, lead, tail)
 
@@ -139,7 +155,9 @@ class Template:
         if whole.startswith(prompt) and len(prompt) <= high:
             return max(len(prompt), low)
         header = prompt[len(shown) :] if prompt.startswith(shown) else ""
-        at = whole.rfind(header, low, high) if header else -1  # a template that writes earlier turns in another way
+        at = (
+            whole.rfind(header, low, high) if header else -1
+        )  # a template that writes earlier turns in another way
         return at + len(header) if at >= 0 else high
 
     # Replies
@@ -157,7 +175,9 @@ class Template:
                 parts += [skeleton.gaps[i], m.content]
                 place += len(skeleton.gaps[i])
                 if m.role == "assistant" and m.learned:
-                    found.append((place - skeleton.lead[i], place + len(m.content) + skeleton.tail[i]))
+                    found.append(
+                        (place - skeleton.lead[i], place + len(m.content) + skeleton.tail[i])
+                    )
                 place += len(m.content)
             if "".join([*parts, skeleton.gaps[-1]]) == text:
                 return text, found
@@ -170,12 +190,19 @@ class Template:
         if not re.search(r"\{%-?\s*generation\s*-?%\}", self.source):
             return []
         given = [{"role": m.role, "content": m.content} for m in messages]
-        about = {**self.tokenizer.special_tokens_map, "chat_template": self.source, "return_assistant_tokens_mask": True}
+        about = {
+            **self.tokenizer.special_tokens_map,
+            "chat_template": self.source,
+            "return_assistant_tokens_mask": True,
+        }
         rendered, marks = render_jinja_template(conversations=[given], **about)
         replies = [m.learned for m in messages if m.role == "assistant"]
         if rendered[0] != text or len(marks[0]) != len(replies):
             return []
-        ends = [(a, b + len(self.ending) if self.ending and text.startswith(self.ending, b) else b) for a, b in marks[0]]
+        ends = [
+            (a, b + len(self.ending) if self.ending and text.startswith(self.ending, b) else b)
+            for a, b in marks[0]
+        ]
         return [span for span, learned in zip(ends, replies, strict=True) if learned]
 
     def _searched(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
@@ -214,11 +241,15 @@ class Template:
 
     def count(self, messages: Sequence[Message], prompts: bool = False) -> int:
         """Tokens of a chat, or of a prompt for a reply to it."""
-        return len(self.tokens(self.text(messages, prompts))[0]) + (0 if prompts else len(self.closing))
+        return len(self.tokens(self.text(messages, prompts))[0]) + (
+            0 if prompts else len(self.closing)
+        )
 
     def tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Tokens of a text, and the characters that each is."""
-        out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        out = self.tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
         return list(out["input_ids"]), out["offset_mapping"]
 
 

@@ -12,7 +12,7 @@ import datasets
 import torch
 
 from ftlight.data import files, tokens
-from ftlight.data.module import Columns, DataModule, Encoded
+from ftlight.data.module import Columns, DataModule, EncodedSplit
 from ftlight.models.loading import beside
 from ftlight.tasks.causal_lm import chat_template, truncation
 from ftlight.tasks.causal_lm import messages as chat
@@ -63,28 +63,38 @@ class ChatData(DataModule):
     def max_length(self) -> int:
         """The most tokens of a sample."""
         most = tokens.max_length(self.tokenizer_name)
-        return tokens.limit(self.tokenizer_name, self.given_length, most) if self.given_length else min(most, CONTEXT)
+        return (
+            tokens.limit(self.tokenizer_name, self.given_length, most)
+            if self.given_length
+            else min(most, CONTEXT)
+        )
 
     @property
     def plain(self) -> bool:
         """Whether the data are plain texts, not chats."""
         if "format" not in self.kept:
             split = next((s for s in ("train", "test", "validation") if self.files[s]), None)
-            self.kept["format"] = self.raw(split)["format"][0] if split else "messages"
+            self.kept["format"] = self.load_split(split)["format"][0] if split else "messages"
         return bool(self.kept["format"] == "text")
 
     @functools.cached_property
     def template(self) -> chat_template.Template:
         """The tokenizer with the chat template of the run."""
-        source = self.kept.get("template") or (chat_template.own(self.tokenizer) if self.given_template == "auto" else None)
+        source = self.kept.get("template") or (
+            chat_template.own(self.tokenizer) if self.given_template == "auto" else None
+        )
         return chat_template.Template(self.tokenizer, source or chat_template.plain(self.tokenizer))
 
-    def keep(self, folder: Path) -> None:
+    def save_state(self, folder: Path) -> None:
         """Writes format, template and the tokens that end a reply."""
-        self.kept = {"format": "text" if self.plain else "chat", "template": self.template.source, "ends": self.end_tokens}
+        self.kept = {
+            "format": "text" if self.plain else "chat",
+            "template": self.template.source,
+            "ends": self.end_tokens,
+        }
         write_json(folder / "chat.json", self.kept)
 
-    def restore(self, folder: Path) -> None:
+    def load_state(self, folder: Path) -> None:
         """Takes what the run has kept."""
         self.kept = read_json(folder / "chat.json")
 
@@ -94,16 +104,33 @@ class ChatData(DataModule):
         if "ends" in self.kept:
             return list(self.kept["ends"])
         file = beside(self.tokenizer_name, "generation_config.json")
-        own = json.loads(Path(file).read_text(encoding="utf-8")).get("eos_token_id") if file else None
-        return sorted({*self.template.ends, *(own if isinstance(own, list) else [] if own is None else [own])})
+        own = (
+            json.loads(Path(file).read_text(encoding="utf-8")).get("eos_token_id") if file else None
+        )
+        return sorted(
+            {*self.template.ends, *(own if isinstance(own, list) else [] if own is None else [own])}
+        )
 
     # Rows
 
-    def source(self, split: str) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
+    def reader(
+        self, split: str
+    ) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
         """Reader of a split."""
         text = datasets.Value("string")
-        features = datasets.Features({"messages": text, "format": text, "line": datasets.Value("int64")})
-        return chat.read_rows, {"name": self.files[split], "split": split, "names": self.names, "encoding": self.encoding}, features
+        features = datasets.Features(
+            {"messages": text, "format": text, "line": datasets.Value("int64")}
+        )
+        return (
+            chat.read_rows,
+            {
+                "name": self.files[split],
+                "split": split,
+                "names": self.names,
+                "encoding": self.encoding,
+            },
+            features,
+        )
 
     def read_predict(self, name: str) -> list[files.Row]:
         """The rows of a file to predict."""
@@ -114,16 +141,27 @@ class ChatData(DataModule):
         """Input column that a row to predict must have: a chat, or a text that is one message; or any other format's."""
         return [self.names.text if self.plain else "messages"]
 
-    def encode(self, table: datasets.Dataset, split: str) -> Encoded:
+    def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
         """Tokenizes a split: a row per sample for training, a row per chat with all its samples for evaluation."""
         trains, limit = split == "train", self.max_length
         learns_all = trains and self.loss == "all"
 
         def columns(rows: Columns) -> Columns:
-            made = [(text, self._samples(chat.load(text), limit, learns_all)) for text in rows["messages"]]
+            made = [
+                (text, self._samples(chat.load(text), limit, learns_all))
+                for text in rows["messages"]
+            ]
             if trains:
-                made = [(text, [sample]) for text, samples in made for sample in samples if any(sample.learned)]
-            found: Columns = {name: [[getattr(s, name) for s in samples] for _, samples in made] for name in ("ids", "learned")}
+                made = [
+                    (text, [sample])
+                    for text, samples in made
+                    for sample in samples
+                    if any(sample.learned)
+                ]
+            found: Columns = {
+                name: [[getattr(s, name) for s in samples] for _, samples in made]
+                for name in ("ids", "learned")
+            }
             found |= {"lost": [sum(s.lost for s in samples) for _, samples in made]}
             found |= {"pieces": [len(samples) for _, samples in made]}
             found |= {"length": [sum(len(s.ids) for s in samples) for _, samples in made]}
@@ -137,17 +175,25 @@ class ChatData(DataModule):
             trains,
             files.code(truncation.samples, chat_template.plain, chat.load),
         )
-        encoded = self.mapped(table, columns, *about)
+        encoded = self.map_cached(table, columns, *about)
         if not len(encoded):
-            raise UserError(f"{split}: no reply has room in samples of {limit} tokens; give a larger data.max_length")
+            raise UserError(
+                f"{split}: no reply has room in samples of {limit} tokens; give a larger data.max_length"
+            )
         self._note(table, encoded, split)
-        return Encoded(encoded, fingerprint=encoded._fingerprint)
+        return EncodedSplit(encoded, fingerprint=encoded._fingerprint)
 
-    def _samples(self, messages: list[chat.Message], limit: int, learns_all: bool) -> list[chat_template.Sample]:
+    def _samples(
+        self, messages: list[chat.Message], limit: int, learns_all: bool
+    ) -> list[chat_template.Sample]:
         if messages[0].role == "text":
             return truncation.windows(self.tokenizer, messages[0].content, limit)
         found = truncation.samples(self.template, messages, limit)
-        return [s._replace(learned=[False, *[True] * (len(s.ids) - 1)]) for s in found] if learns_all else found
+        return (
+            [s._replace(learned=[False, *[True] * (len(s.ids) - 1)]) for s in found]
+            if learns_all
+            else found
+        )
 
     def _note(self, table: datasets.Dataset, encoded: datasets.Dataset, split: str) -> None:
         name = table["format"][0]
@@ -155,12 +201,18 @@ class ChatData(DataModule):
             same = chat_template.own(self.tokenizer) == self.template.source
             own = "the tokenizer's own chat template" if same else "a plain chat template"
             ends = ", ".join(self.tokenizer.convert_ids_to_tokens(self.end_tokens))
-            said = "plain text, all of it is learned" if name == "text" else f"chats as {name}, {own}; replies end with {ends}"
+            said = (
+                "plain text, all of it is learned"
+                if name == "text"
+                else f"chats as {name}, {own}; replies end with {ends}"
+            )
             packed = "rows are packed" if self.packing else "rows are padded"
             self.notes.append(f"{said}; at most {self.max_length} tokens, {packed}")
         pieces = sum(encoded["pieces"][:])
         if pieces > len(table):
-            self.notes.append(f"{split}: {len(table):,} rows are cut into {pieces:,} samples{'' if name == 'text' else ', at turns'}")
+            self.notes.append(
+                f"{split}: {len(table):,} rows are cut into {pieces:,} samples{'' if name == 'text' else ', at turns'}"
+            )
         lost = [n for n in encoded["lost"][:] if n]
         if lost:
             share = sum(lost) / (sum(lost) + sum(encoded["length"][:]))
@@ -168,21 +220,34 @@ class ChatData(DataModule):
                 f"{split}: {len(lost)} turns are longer than {self.max_length} tokens and cut ({share:.1%} of all tokens lost)"
             )
         chats = table["messages"][:]
-        special = [t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special and len(t.content) > 2]
+        special = [
+            t.content
+            for t in self.tokenizer.added_tokens_decoder.values()
+            if t.special and len(t.content) > 2
+        ]
         starts = {t[:2] for t in special}  # there may be hundreds
-        marked = [t for text in chats if any(s in text for s in starts) and (t := next((t for t in special if t in text), ""))]
+        marked = [
+            t
+            for text in chats
+            if any(s in text for s in starts) and (t := next((t for t in special if t in text), ""))
+        ]
         if marked:
             self.notes.append(
                 f"{split}: {len(marked)} rows hold the text of a special token such as {marked[0]}, which the model reads as one"
             )
         asked = sum(chat.load(text)[-1].role == "user" for text in chats)
         if asked:
-            self.notes.append(f"{split}: {asked} chats end with a message of the user, which has no reply to learn")
+            self.notes.append(
+                f"{split}: {asked} chats end with a message of the user, which has no reply to learn"
+            )
 
-    def encode_rows(self, rows: Sequence[files.Row], place: str) -> Encoded:
+    def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Chats to answer; a reply at the end of one is left out."""
-        made = [chat.dump(self._asked(row, f"{place}:{row.get(files.LINE, i)}", place)) for i, row in enumerate(rows, 1)]
-        return Encoded({"chat": made, "length": [len(text) for text in made]})
+        made = [
+            chat.dump(self._asked(row, f"{place}:{row.get(files.LINE, i)}", place))
+            for i, row in enumerate(rows, 1)
+        ]
+        return EncodedSplit({"chat": made, "length": [len(text) for text in made]})
 
     def _asked(self, row: files.Row, place: str, path: str) -> list[chat.Message]:
         kind = chat.detect(row, self.names, path)
@@ -197,7 +262,10 @@ class ChatData(DataModule):
         """The tokens that a reply, or the rest of a text, follows: at most ``room``."""
         if messages[0].role != "text":
             return truncation.prompt(self.template, messages, room)
-        ids, eos = list(self.tokenizer(messages[0].content, verbose=False)["input_ids"]), self.tokenizer.eos_token_id
+        ids, eos = (
+            list(self.tokenizer(messages[0].content, verbose=False)["input_ids"]),
+            self.tokenizer.eos_token_id,
+        )
         return (ids[:-1] if ids[-1:] == [eos] else ids)[-room:]
 
     # Batches
@@ -220,12 +288,18 @@ class ChatData(DataModule):
 
 
 def _labels(ids: list[list[int]], learned: list[list[bool]]) -> list[list[int]]:
-    return [[t if k else tokens.IGNORE for t, k in zip(row, kept, strict=True)] for row, kept in zip(ids, learned, strict=True)]
+    return [
+        [t if k else tokens.IGNORE for t, k in zip(row, kept, strict=True)]
+        for row, kept in zip(ids, learned, strict=True)
+    ]
 
 
 def padded(ids: list[list[int]], learned: list[list[bool]], pad: int) -> dict[str, Any]:
     """Samples padded to the longest, ``[samples, tokens]``: padding has no label, whichever token pads."""
-    inputs = {"input_ids": tokens.pad(ids, pad), "attention_mask": tokens.pad([[1] * len(row) for row in ids], 0)}
+    inputs = {
+        "input_ids": tokens.pad(ids, pad),
+        "attention_mask": tokens.pad([[1] * len(row) for row in ids], 0),
+    }
     return {"inputs": inputs, "labels": tokens.pad(_labels(ids, learned), tokens.IGNORE)}
 
 
@@ -246,6 +320,15 @@ def packed(ids: list[list[int]], learned: list[list[bool]], pad: int) -> dict[st
         rows[row].append(i)
         left[row] -= len(ids[i])
     labels = _labels(ids, learned)
-    places = [[p for n in (*(len(ids[i]) for i in row), room) for p in range(n)] for row, room in zip(rows, left, strict=True)]
-    inputs = {"input_ids": tokens.pad([[t for i in row for t in ids[i]] for row in rows], pad), "position_ids": torch.tensor(places)}
-    return {"inputs": inputs, "labels": tokens.pad([[t for i in row for t in labels[i]] for row in rows], tokens.IGNORE)}
+    places = [
+        [p for n in (*(len(ids[i]) for i in row), room) for p in range(n)]
+        for row, room in zip(rows, left, strict=True)
+    ]
+    inputs = {
+        "input_ids": tokens.pad([[t for i in row for t in ids[i]] for row in rows], pad),
+        "position_ids": torch.tensor(places),
+    }
+    return {
+        "inputs": inputs,
+        "labels": tokens.pad([[t for i in row for t in labels[i]] for row in rows], tokens.IGNORE),
+    }

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ftlight.data import files
 from ftlight.data.hub import load_hub, read_hub
-from ftlight.utils.errors import UserError, listing, nearest
+from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -55,16 +55,25 @@ def detect(columns: Iterable[str], names: Columns, place: str) -> str:
     """
     have = [c for c in columns if c != files.LINE]
     wanted = {"messages": "messages", "conversations": "conversations", names.prompt: "prompt"}
-    found = next((kind for column, kind in {**wanted, "instruction": "instruction", names.text: "text"}.items() if column in have), None)
+    found = next(
+        (
+            kind
+            for column, kind in {**wanted, "instruction": "instruction", names.text: "text"}.items()
+            if column in have
+        ),
+        None,
+    )
     if found is None:
         raise UserError(
-            f"{place}: no chats in columns {listing(have, 20)}{next((n for c in have if (n := nearest(c, wanted))), '')}; there must be"
+            f"{place}: no chats in columns {join_limited(have, 20)}{next((n for c in have if (n := did_you_mean(c, wanted))), '')}; there must be"
             f" messages, conversations, {names.prompt} and {names.completion} (data.prompt, data.completion), instruction or {names.text}"
         )
     return found
 
 
-def read(row: Mapping[str, Any], kind: str, names: Columns, place: str, replied: bool = True) -> list[Message]:
+def read(
+    row: Mapping[str, Any], kind: str, names: Columns, place: str, replied: bool = True
+) -> list[Message]:
     """The messages of a row.
 
     Args:
@@ -82,15 +91,28 @@ def read(row: Mapping[str, Any], kind: str, names: Columns, place: str, replied:
     if kind in ("messages", "conversations"):
         found = _turns(row[kind], place, kind)
     elif kind == "prompt":
-        replies = _turns(row[names.completion], place, names.completion, "assistant") if row.get(names.completion) or replied else []
+        replies = (
+            _turns(row[names.completion], place, names.completion, "assistant")
+            if row.get(names.completion) or replied
+            else []
+        )
         found = [*_turns(row[names.prompt], place, names.prompt), *replies]
     else:
-        given = [_text(row["instruction"], place, "instruction"), _text(row.get("input"), place, "input")]
+        given = [
+            _text(row["instruction"], place, "instruction"),
+            _text(row.get("input"), place, "input"),
+        ]
         output = next((c for c in OUTPUTS if c in row), None)
         if output is None and replied:
-            raise UserError(f"{place}: no column output beside instruction (columns: {listing(c for c in row if c != files.LINE)})")
+            raise UserError(
+                f"{place}: no column output beside instruction (columns: {join_limited(c for c in row if c != files.LINE)})"
+            )
         found = [Message("user", "\n\n".join(t for t in given if t))]
-        found += [Message("assistant", _text(row[output], place, output))] if output and (row[output] or replied) else []
+        found += (
+            [Message("assistant", _text(row[output], place, output))]
+            if output and (row[output] or replied)
+            else []
+        )
     system = _text(row["system"], place, "system") if row.get("system") else ""
     if system and not (found and found[0].role == "system"):
         found.insert(0, Message("system", system))
@@ -105,11 +127,17 @@ def _text(value: Any, place: str, column: str) -> str:
 
 def _turns(value: Any, place: str, column: str, role: str = "user") -> list[Message]:
     """Turns of a cell: a list of them, the same as JSON text, or the text of one."""
-    if isinstance(value, str) and column in ("messages", "conversations") and re.match(r"\s*\[\s*\{", value):
+    if (
+        isinstance(value, str)
+        and column in ("messages", "conversations")
+        and re.match(r"\s*\[\s*\{", value)
+    ):
         try:
             value = json.loads(value)
         except json.JSONDecodeError as error:
-            raise UserError(f"{place}: column {column} is not valid JSON: {error.msg} at column {error.colno}") from None
+            raise UserError(
+                f"{place}: column {column} is not valid JSON: {error.msg} at column {error.colno}"
+            ) from None
     if not isinstance(value, list):
         return [Message(role, _text(value, place, column))]
     return [_turn(item, f"{place}: {column}[{i}]", place, column) for i, item in enumerate(value)]
@@ -117,16 +145,24 @@ def _turns(value: Any, place: str, column: str, role: str = "user") -> list[Mess
 
 def _turn(item: Any, where: str, place: str, column: str) -> Message:
     if not isinstance(item, dict) or not {"role", "from"} & set(item):
-        raise UserError(f'{where} is {json.dumps(item, ensure_ascii=False)[:60]}, expected {{"role": …, "content": …}}')
+        raise UserError(
+            f'{where} is {json.dumps(item, ensure_ascii=False)[:60]}, expected {{"role": …, "content": …}}'
+        )
     said = item.get("role") or item.get("from")
     role = ROLES.get(str(said).lower())
     if role is None:
-        raise UserError(f"{where}: role {said} is not known{nearest(str(said), ROLES)} (roles: {listing(ROLES, 12)})")
+        raise UserError(
+            f"{where}: role {said} is not known{did_you_mean(str(said), ROLES)} (roles: {join_limited(ROLES, 12)})"
+        )
     content = item.get("content", item.get("value"))
     if isinstance(content, list):  # OpenAI's parts
-        other = sorted({str(p.get("type")) for p in content if isinstance(p, dict) and p.get("type") != "text"})
+        other = sorted(
+            {str(p.get("type")) for p in content if isinstance(p, dict) and p.get("type") != "text"}
+        )
         if other or not all(isinstance(p, dict) for p in content):
-            raise UserError(f"{where} holds {listing(other) or 'a list'}, only text can be learned")
+            raise UserError(
+                f"{where} holds {join_limited(other) or 'a list'}, only text can be learned"
+            )
         content = "\n".join(str(p.get("text", "")) for p in content)
     return Message(role, _text(content, place, column), item.get("weight") not in (0, 0.0))
 
@@ -134,11 +170,17 @@ def _turn(item: Any, where: str, place: str, column: str) -> Message:
 def _check(messages: Sequence[Message], place: str, replied: bool) -> None:
     for i, message in enumerate(messages):
         if not message.content:
-            raise UserError(f"{place}: message {i + 1} ({message.role}) is empty; fill it in or take it out")
+            raise UserError(
+                f"{place}: message {i + 1} ({message.role}) is empty; fill it in or take it out"
+            )
     if replied and not any(m.role == "assistant" and m.learned for m in messages):
-        raise UserError(f"{place}: a chat without a reply of the assistant: there is nothing to learn")
+        raise UserError(
+            f"{place}: a chat without a reply of the assistant: there is nothing to learn"
+        )
     if not any(m.role == "user" for m in messages) and not replied:
-        raise UserError(f"{place}: a chat without a message of the user: there is nothing to reply to")
+        raise UserError(
+            f"{place}: a chat without a message of the user: there is nothing to reply to"
+        )
 
 
 # Files
@@ -148,7 +190,9 @@ def paragraphs(path: Path, encoding: str) -> Iterator[files.Row]:
     """Texts of a text file: its paragraphs where empty lines divide it, else its lines, each with the line it begins at."""
     filled = "".join("x" if text.strip() else " " for _, text in files.text_lines(path, encoding))
     divided = " " in filled.strip()  # a blank line at the end divides nothing
-    for line, text in files.documents(files.text_lines(path, encoding), "paragraph" if divided else "line"):
+    for line, text in files.documents(
+        files.text_lines(path, encoding), "paragraph" if divided else "line"
+    ):
         yield {"text": text, files.LINE: line}
 
 
@@ -159,11 +203,16 @@ def open_file(name: str, split: str, names: Columns, encoding: str) -> Iterator[
         return read_hub(name, split, list(table[split].features) if split in table else [])
     path = files.check(name, f"data.{split}", SUFFIXES)
     if files.suffix(path) == ".txt":
-        return ({names.text: row["text"], files.LINE: row[files.LINE]} for row in paragraphs(path, encoding))
+        return (
+            {names.text: row["text"], files.LINE: row[files.LINE]}
+            for row in paragraphs(path, encoding)
+        )
     return files.read(path, encoding)
 
 
-def read_rows(name: str, split: str, names: Columns, encoding: str, digest: str) -> Iterator[files.Row]:
+def read_rows(
+    name: str, split: str, names: Columns, encoding: str, digest: str
+) -> Iterator[files.Row]:
     """Rows of a split: ``messages`` as JSON (lists of role, content and whether it is learned), their ``format``, the ``line``.
 
     Raises:

@@ -40,7 +40,11 @@ def upto_reply(messages: Sequence[Message]) -> tuple[list[Message], str]:
 
 def answered(messages: Sequence[Message]) -> list[Message]:
     """A chat up to its last reply."""
-    return list(messages[: 1 + max((i for i, m in enumerate(messages) if m.role == "assistant"), default=-1)])
+    return list(
+        messages[
+            : 1 + max((i for i, m in enumerate(messages) if m.role == "assistant"), default=-1)
+        ]
+    )
 
 
 def prompt(template: Template, messages: Sequence[Message], room: int) -> list[int]:
@@ -53,10 +57,14 @@ def prompt(template: Template, messages: Sequence[Message], room: int) -> list[i
     """
     system, parts = exchanges(messages)
     for i in range(len(parts)):
-        ids, _ = template.tokens(template.text([*system, *(m for part in parts[i:] for m in part)], True))
+        ids, _ = template.tokens(
+            template.text([*system, *(m for part in parts[i:] for m in part)], True)
+        )
         if len(ids) <= room:
             return ids
-    return template.tokens(template.text(_shortened(template, [*system, *parts[-1]], room), True))[0][-room:]
+    return template.tokens(template.text(_shortened(template, [*system, *parts[-1]], room), True))[
+        0
+    ][-room:]
 
 
 def _shortened(template: Template, messages: list[Message], room: int) -> list[Message]:
@@ -92,7 +100,11 @@ def samples(template: Template, messages: Sequence[Message], limit: int) -> list
     system, parts = exchanges(messages)
     sizes = [template.count([*system, *part]) for part in parts]
     # what stands before and after every chat, and is in each of the sizes
-    shared = sizes[0] + sizes[1] - template.count([*system, *parts[0], *parts[1]]) if len(parts) > 1 else 0
+    shared = (
+        sizes[0] + sizes[1] - template.count([*system, *parts[0], *parts[1]])
+        if len(parts) > 1
+        else 0
+    )
     found, first = [], 0
     while first < len(parts):
         end, total = first + 1, sizes[first]
@@ -109,12 +121,16 @@ def samples(template: Template, messages: Sequence[Message], limit: int) -> list
     return found or [sample]
 
 
-def _piece(template: Template, system: list[Message], parts: list[list[Message]], place: Any, limit: int) -> tuple[Sample, int]:
+def _piece(
+    template: Template, system: list[Message], parts: list[list[Message]], place: Any, limit: int
+) -> tuple[Sample, int]:
     """Exchanges from ``start`` to ``end``, learned from ``first`` on, fewer where they do not fit; and where they now end."""
     start, first, end = place
     while True:
         context = [m._replace(learned=False) for part in parts[start:first] for m in part]
-        sample = template.encode([*system, *context, *(m for part in parts[first:end] for m in part)])
+        sample = template.encode(
+            [*system, *context, *(m for part in parts[first:end] for m in part)]
+        )
         if len(sample.ids) <= limit:
             return sample, end
         if start < first:
@@ -141,5 +157,9 @@ def windows(tokenizer: Any, text: str, limit: int) -> list[Sample]:
     ids = list(tokenizer(text, verbose=False)["input_ids"])
     if tokenizer.eos_token_id is not None and ids[-1:] != [tokenizer.eos_token_id]:
         ids.append(tokenizer.eos_token_id)
-    starts = range(0, max(len(ids) - 1, 1), limit - 1)  # a token of two windows is the first of the second
-    return [Sample(ids[s : s + limit], [False, *[True] * (len(ids[s : s + limit]) - 1)]) for s in starts]
+    starts = range(
+        0, max(len(ids) - 1, 1), limit - 1
+    )  # a token of two windows is the first of the second
+    return [
+        Sample(ids[s : s + limit], [False, *[True] * (len(ids[s : s + limit]) - 1)]) for s in starts
+    ]

@@ -32,7 +32,14 @@ class Strength(NamedTuple):
 STRENGTH = {"light": Strength(0.5, 0.1), "strong": Strength(0.2, 0.4, 0.1, 0.25)}
 
 
-def augment(image: Any, level: Augment, flip: Flip, size: tuple[int, int], resample: int, rng: np.random.Generator) -> Any:
+def augment(
+    image: Any,
+    level: Augment,
+    flip: Flip,
+    size: tuple[int, int],
+    resample: int,
+    rng: np.random.Generator,
+) -> Any:
     """A random crop, resized and flipped, with random colour: all drawn from ``rng``, so that equal generators give equal images.
 
     Crops are those of Szegedy et al. 2015 (share of the area, sides from 3:4 to 4:3).
@@ -50,13 +57,17 @@ def augment(image: Any, level: Augment, flip: Flip, size: tuple[int, int], resam
     from PIL import ImageEnhance
 
     strength = STRENGTH[level]
-    image = image.resize((size[1], size[0]), resample, box=crop(image.width, image.height, strength.area, rng))
+    image = image.resize(
+        (size[1], size[0]), resample, box=crop(image.width, image.height, strength.area, rng)
+    )
     mirror, turn = bool(rng.random() < 0.5), int(rng.integers(4))
     transpose = pillow().Transpose
     if flip != "none" and mirror:
         image = image.transpose(transpose.FLIP_LEFT_RIGHT)
     if flip == "any" and turn and (turn == 2 or size[0] == size[1]):
-        image = image.transpose((transpose.ROTATE_90, transpose.ROTATE_180, transpose.ROTATE_270)[turn - 1])
+        image = image.transpose(
+            (transpose.ROTATE_90, transpose.ROTATE_180, transpose.ROTATE_270)[turn - 1]
+        )
     for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = change(image).enhance(float(rng.uniform(1 - strength.colour, 1 + strength.colour)))
     if rng.random() < strength.gray:
@@ -67,7 +78,9 @@ def augment(image: Any, level: Augment, flip: Flip, size: tuple[int, int], resam
     return image
 
 
-def crop(width: int, height: int, area: float, rng: np.random.Generator, most: float = 1.0) -> tuple[float, float, float, float]:
+def crop(
+    width: int, height: int, area: float, rng: np.random.Generator, most: float = 1.0
+) -> tuple[float, float, float, float]:
     """A random box inside an image: left, top, right, bottom in pixels.
 
     Args:

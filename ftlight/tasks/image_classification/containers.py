@@ -13,10 +13,29 @@ from typing import Any
 from ftlight.data import files
 from ftlight.data.hub import load_hub
 from ftlight.tasks.image_classification import archives, decoding
-from ftlight.utils.errors import UserError, listing, nearest
+from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif", ".heic", ".heif")
-SPLITS = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test", "testing")}
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".gif",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".jp2",
+    ".avif",
+    ".heic",
+    ".heif",
+)
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
 MOST = 2**28  # bytes of an image file
 
 
@@ -64,15 +83,23 @@ def members(place: str) -> list[str]:
         root, seen, names = Path(place).expanduser(), set(), []
         for folder, below, found in os.walk(root, followlinks=True):
             real = os.path.realpath(folder)
-            below[:] = [] if real in seen else below  # a link to a folder above would go round for ever
+            below[:] = (
+                [] if real in seen else below
+            )  # a link to a folder above would go round for ever
             seen.add(real)
             names += [(Path(folder) / name).relative_to(root).as_posix() for name in found]
-    return sorted(n for n in names if not any(part != "." and part.startswith((".", "__MACOSX")) for part in n.split("/")))
+    return sorted(
+        n
+        for n in names
+        if not any(part != "." and part.startswith((".", "__MACOSX")) for part in n.split("/"))
+    )
 
 
 def table_of(place: str) -> Any:
     """The rows of a Parquet file, or of a split of a hub data set (``hf:NAME#split``), with images as they are stored."""
-    return _table_of(place, 0 if place.startswith("hf:") else Path(place).expanduser().stat().st_mtime_ns)
+    return _table_of(
+        place, 0 if place.startswith("hf:") else Path(place).expanduser().stat().st_mtime_ns
+    )
 
 
 @functools.lru_cache(4)
@@ -83,7 +110,9 @@ def _table_of(place: str, changed: int) -> Any:
         name, _, split = place.rpartition("#")
         found = load_hub(name)
         if split not in found:
-            raise UserError(f"{name} has no split {split}{nearest(split, found)} (splits: {listing(found)})")
+            raise UserError(
+                f"{name} has no split {split}{did_you_mean(split, found)} (splits: {join_limited(found)})"
+            )
         table = found[split]
     else:
         table = datasets.Dataset.from_parquet(str(Path(place).expanduser()))
@@ -119,8 +148,15 @@ def read(container: str, name: str, column: str) -> bytes:
         return path.read_bytes()
     except (FileNotFoundError, KeyError):
         raise decoding.Bad("no such file") from None
-    except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:  # permission, password, method, checksum
-        raise decoding.Bad(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except (
+        OSError,
+        RuntimeError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+    ) as error:  # permission, password, method, checksum
+        raise decoding.Bad(
+            f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+        ) from None
 
 
 def digest(place: str, folder: str | None, image: str, encoding: str, times: bool = False) -> str:
@@ -196,7 +232,11 @@ def by_class(names: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
     """
     parts = {n: n.split("/") for n in names if n.lower().endswith(SUFFIXES)}
     skip = 0
-    while parts and all(len(p) > skip + 2 for p in parts.values()) and len({p[skip] for p in parts.values()}) == 1:
+    while (
+        parts
+        and all(len(p) > skip + 2 for p in parts.values())
+        and len({p[skip] for p in parts.values()}) == 1
+    ):
         if split_of(next(iter(parts.values()))[skip]):
             break
         skip += 1
@@ -204,11 +244,15 @@ def by_class(names: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
     for name, part in parts.items():
         tops.setdefault(part[skip] if len(part) > skip + 1 else "", []).append(name)
     named = {top: split_of(top) for top in tops}
-    divided = "train" in named.values() and all(len(parts[n]) > skip + 2 for top, s in named.items() if s == "train" for n in tops[top])
+    divided = "train" in named.values() and all(
+        len(parts[n]) > skip + 2 for top, s in named.items() if s == "train" for n in tops[top]
+    )
     divided = divided or (all(named.values()) and all(len(p) > skip + 2 for p in parts.values()))
     found: dict[str, list[tuple[str, str]]] = {}
     for top, inside in tops.items():
         split = (named[top] or "other") if divided else ""
         at = skip + 1 if divided else skip
-        found.setdefault(split, []).extend((n, parts[n][at] if len(parts[n]) > at + 1 else "") for n in inside)
+        found.setdefault(split, []).extend(
+            (n, parts[n][at] if len(parts[n]) > at + 1 else "") for n in inside
+        )
     return found

@@ -15,11 +15,11 @@ from torch import nn
 
 from ftlight.data import files, tables
 from ftlight.data.labelled import Labelled, label_text, without
-from ftlight.data.module import Columns, Encoded
+from ftlight.data.module import Columns, EncodedSplit
 from ftlight.tasks.image_classification import augment as augmenting
 from ftlight.tasks.image_classification import containers, decoding
 from ftlight.tasks.image_classification import rows as image_rows
-from ftlight.utils.errors import UserError, listing
+from ftlight.utils.errors import UserError, join_limited
 
 
 class ImageData(Labelled):
@@ -61,14 +61,23 @@ class ImageData(Labelled):
     ) -> None:
         super().__init__(train, workers=workers or 0, **base)
         if image_size is not None and not 8 <= image_size <= 4096:
-            raise UserError(f"data.image_size: {image_size} is not a size in pixels; give 8 to 4096, for example 224")
+            raise UserError(
+                f"data.image_size: {image_size} is not a size in pixels; give 8 to 4096, for example 224"
+            )
         if not 0 < max_pixels <= decoding.PIXELS:
-            raise UserError(f"data.max_pixels: {max_pixels} is not between 1 and {decoding.PIXELS}, the most that Pillow opens")
+            raise UserError(
+                f"data.max_pixels: {max_pixels} is not between 1 and {decoding.PIXELS}, the most that Pillow opens"
+            )
         if not 0 < white <= 65535:
             raise UserError(f"data.white: {white} is not between 1 and 65535")
         self.image, self.folder, self.image_size = image, folder, image_size
         self.augment, self.flip, self.varies = augment, flip, augment != "none"  # type: ignore[misc]
-        self.white, self.max_pixels, self.full, self.skip = white, max_pixels, check == "full", on_bad_image == "skip"
+        self.white, self.max_pixels, self.full, self.skip = (
+            white,
+            max_pixels,
+            check == "full",
+            on_bad_image == "skip",
+        )
         self.choose_workers = workers is None
         self.kept, self.room = dict[tuple[str, str], torch.Tensor](), int(keep_gb * 1e9)
         self.reading: str | None = None
@@ -111,14 +120,28 @@ class ImageData(Labelled):
         """What tells the content of a split, whichever of a folder's splits it is."""
         return containers.digest(name, self.folder, self.image, self.encoding)
 
-    def source(self, split: str) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
+    def reader(
+        self, split: str
+    ) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
         """Reader of a split."""
-        text = ("image", "label", image_rows.CONTAINER, image_rows.NAME, image_rows.FAULT, image_rows.DONE, image_rows.SAME)
-        features = datasets.Features({**{k: datasets.Value("string") for k in text}, "line": datasets.Value("int64")})
+        text = (
+            "image",
+            "label",
+            image_rows.CONTAINER,
+            image_rows.NAME,
+            image_rows.FAULT,
+            image_rows.DONE,
+            image_rows.SAME,
+        )
+        features = datasets.Features(
+            {**{k: datasets.Value("string") for k in text}, "line": datasets.Value("int64")}
+        )
         arguments = {
             "place": self.files[split],
             "split": split,
-            "stamp": containers.digest(str(self.files[split]), self.folder, self.image, self.encoding, times=True),
+            "stamp": containers.digest(
+                str(self.files[split]), self.folder, self.image, self.encoding, times=True
+            ),
             "image": self.image,
             "label": self.label,
             "folder": self.folder,
@@ -136,20 +159,31 @@ class ImageData(Labelled):
         faults = tables.column(table, image_rows.FAULT)
         bad = [i for i, fault in enumerate(faults) if fault]
         if bad:
-            named = listing((f"{table['image'][i]} ({faults[i]})" for i in bad), 3)
+            named = join_limited((f"{table['image'][i]} ({faults[i]})" for i in bad), 3)
             if not self.skip:
                 way = "mend them, take them out, or set data.on_bad_image: skip"
-                raise UserError(f"{name}: {len(bad)} of {len(table)} images of {split} cannot be used: {named}; {way}")
+                raise UserError(
+                    f"{name}: {len(bad)} of {len(table)} images of {split} cannot be used: {named}; {way}"
+                )
             if len(bad) == len(table):
-                raise UserError(f"{name}: none of the {len(table)} images of {split} can be used: {named}")
+                raise UserError(
+                    f"{name}: none of the {len(table)} images of {split} can be used: {named}"
+                )
             self.notes.append(f"{split}: {len(bad)} of {len(table)} images left out: {named}")
-        counts = Counter(done for dones in tables.column(table, image_rows.DONE) for done in dones.split("|") if done)
+        counts = Counter(
+            done
+            for dones in tables.column(table, image_rows.DONE)
+            for done in dones.split("|")
+            if done
+        )
         if counts:
-            self.notes.append(f"{split}: {len(table):,} images, {listing(f'{n:,} {done}' for done, n in counts.most_common())}")
+            self.notes.append(
+                f"{split}: {len(table):,} images, {join_limited(f'{n:,} {done}' for done, n in counts.most_common())}"
+            )
         table = table.remove_columns([image_rows.FAULT, image_rows.DONE])
         return without(table, bad)
 
-    def inputs(self, table: datasets.Dataset) -> Sequence[str]:
+    def duplicate_keys(self, table: datasets.Dataset) -> Sequence[str]:
         """Digests of the files of images."""
         return tables.column(table, image_rows.SAME)
 
@@ -170,33 +204,57 @@ class ImageData(Labelled):
 
     # Batches
 
-    def encode(self, table: datasets.Dataset, split: str) -> Encoded:
+    def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
         """Where the images are, and their labels as numbers."""
-        about = (table._fingerprint, self.processor.to_json_string(), self.white, files.code(decoding.decode))
+        about = (
+            table._fingerprint,
+            self.processor.to_json_string(),
+            self.white,
+            files.code(decoding.decode),
+        )
         columns: Columns = {
-            key: tables.column(table, name) for key, name in (("container", image_rows.CONTAINER), ("name", image_rows.NAME))
+            key: tables.column(table, name)
+            for key, name in (("container", image_rows.CONTAINER), ("name", image_rows.NAME))
         }
         columns["length"] = [1] * len(table)
-        return Encoded(columns, self.numbers(table, split), datasets.fingerprint.Hasher.hash(about))
+        return EncodedSplit(
+            columns, self.numbers(table, split), datasets.fingerprint.Hasher.hash(about)
+        )
 
-    def encode_rows(self, rows: Sequence[files.Row], place: str) -> Encoded:
+    def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Where the images to predict are.
 
         Raises:
             UserError: one cannot be read.
         """
         entries = [self._entry(row, i, place) for i, row in enumerate(rows, 1)]
-        faults = [(e, image_rows.check(e, self.image, self.max_pixels, self.white, self.full)[0]) for e in entries]
+        faults = [
+            (e, image_rows.check(e, self.image, self.max_pixels, self.white, self.full)[0])
+            for e in entries
+        ]
         bad = [f"{e.shown} ({fault})" for e, fault in faults if fault]
         if bad:
-            raise UserError(f"{place}: {len(bad)} of {len(rows)} images cannot be used: {listing(bad, 3)}")
-        return Encoded({"container": [e.container for e in entries], "name": [e.name for e in entries], "length": [1] * len(rows)})
+            raise UserError(
+                f"{place}: {len(bad)} of {len(rows)} images cannot be used: {join_limited(bad, 3)}"
+            )
+        return EncodedSplit(
+            {
+                "container": [e.container for e in entries],
+                "name": [e.name for e in entries],
+                "length": [1] * len(rows),
+            }
+        )
 
     def _entry(self, row: files.Row, number: int, place: str) -> image_rows.Entry:
         """Where the image of a row to predict is: below the folder, zip or table that was given, else any path."""
         files.need(row, self.columns, place)
-        shown, line = files.as_text(row[self.image], place, number, self.image), int(row.get(files.LINE, number))
-        if place != self.reading or place.lower().endswith(containers.SUFFIXES):  # rows in Python or of standard input
+        shown, line = (
+            files.as_text(row[self.image], place, number, self.image),
+            int(row.get(files.LINE, number)),
+        )
+        if place != self.reading or place.lower().endswith(
+            containers.SUFFIXES
+        ):  # rows in Python or of standard input
             return image_rows.Entry("", str(Path(shown).expanduser()), shown, "", line)
         if containers.is_tree(place):
             return image_rows.Entry(place, shown, shown, "", line)
@@ -205,12 +263,18 @@ class ImageData(Labelled):
         root = self.folder or str(Path(place).parent)
         name = image_rows.inside("", shown, root)
         if name is None:
-            raise UserError(f"{place}:{line}: {shown} leads out of {root}; set data.folder to the folder that the paths are in")
+            raise UserError(
+                f"{place}:{line}: {shown} leads out of {root}; set data.folder to the folder that the paths are in"
+            )
         return image_rows.Entry(root, name, shown, "", line)
 
     def loader(self, *arguments: Any) -> Any:
         """Batches; processes load them where a GPU would wait for images."""
-        if self.choose_workers and self.trainer is not None and self.trainer.strategy.root_device.type == "cuda":
+        if (
+            self.choose_workers
+            and self.trainer is not None
+            and self.trainer.strategy.root_device.type == "cuda"
+        ):
             self.workers = min(8, max(0, (os.cpu_count() or 1) - 1))
         return super().loader(*arguments)
 
@@ -222,7 +286,12 @@ class ImageData(Labelled):
         if {v.dtype for v in values} == {torch.uint8}:
             stacked = decoding.unpacked(self.processor, torch.stack(values))  # all at once
         else:
-            stacked = torch.stack([decoding.unpacked(self.processor, v) if v.dtype == torch.uint8 else v for v in values])
+            stacked = torch.stack(
+                [
+                    decoding.unpacked(self.processor, v) if v.dtype == torch.uint8 else v
+                    for v in values
+                ]
+            )
         batch: dict[str, Any] = {"inputs": {"pixel_values": stacked}, "index": rows}
         if "target" in columns:
             batch["targets"] = self.targets(columns["target"])
@@ -234,13 +303,22 @@ class ImageData(Labelled):
         if kept is not None:
             return kept
         try:
-            image, _ = decoding.decode(containers.read(container, name, self.image), self.max_pixels, self.white)
+            image, _ = decoding.decode(
+                containers.read(container, name, self.image), self.max_pixels, self.white
+            )
         except decoding.Bad as error:
             raise UserError(f"{container}/{name} cannot be used: {error}") from None
         if epoch < 0 or self.augment == "none":
             return self._keep(container, name, decoding.pixels(self.processor, image))
         rng = np.random.default_rng([self.seed, epoch, row])
-        changed = augmenting.augment(image, self.augment, self.flip, decoding.shape(self.processor), self.processor.resample, rng)
+        changed = augmenting.augment(
+            image,
+            self.augment,
+            self.flip,
+            decoding.shape(self.processor),
+            self.processor.resample,
+            rng,
+        )
         if decoding.scales(self.processor):
             return torch.from_numpy(np.array(changed)).permute(2, 0, 1)
         return decoding.pixels(self.processor, changed, do_resize=False, do_center_crop=False)
@@ -250,7 +328,12 @@ class ImageData(Labelled):
         packed = decoding.packed(self.processor, pixels)
         if packed is None:
             return pixels
-        if self.trainer is not None and self.trainer.state.fn == "fit" and not self.workers and self.room >= packed.numel():
+        if (
+            self.trainer is not None
+            and self.trainer.state.fn == "fit"
+            and not self.workers
+            and self.room >= packed.numel()
+        ):
             self.kept[container, name] = packed
             self.room -= packed.numel()
         return packed
@@ -267,13 +350,17 @@ class ImageData(Labelled):
         """
         if self.image_size is None:
             return
-        blank = torch.zeros(1, 3, *decoding.shape(self.processor), device=next(model.parameters()).device)
+        blank = torch.zeros(
+            1, 3, *decoding.shape(self.processor), device=next(model.parameters()).device
+        )
         modes = [(m, m.training) for m in model.modules()]
         try:
             with torch.no_grad():
                 model.eval()(pixel_values=blank)
         except (ValueError, RuntimeError) as error:
-            raise UserError(f"data.image_size: the backbone does not take {self.image_size} ({str(error).splitlines()[0]})") from None
+            raise UserError(
+                f"data.image_size: the backbone does not take {self.image_size} ({str(error).splitlines()[0]})"
+            ) from None
         finally:
             for module, training in modes:
                 module.training = training

@@ -43,7 +43,9 @@ def _formats() -> list[str]:
     """Those of our formats that this Pillow reads: no decoder of others, some of which start programs, sees a file."""
     image_module = pillow()
     image_module.init()
-    warnings.simplefilter("ignore", image_module.DecompressionBombWarning)  # data.max_pixels is checked
+    warnings.simplefilter(
+        "ignore", image_module.DecompressionBombWarning
+    )  # data.max_pixels is checked
     return [name for name in FORMATS if name in image_module.OPEN]
 
 
@@ -68,9 +70,13 @@ def header(data: bytes, most: int) -> Any:
         if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
             raise Bad("HEIC is not read; convert it to JPEG") from None
         known = isinstance(error, image_module.UnidentifiedImageError)
-        raise Bad("it is no image that Pillow knows" if known else f"its header is damaged ({error})") from None
+        raise Bad(
+            "it is no image that Pillow knows" if known else f"its header is damaged ({error})"
+        ) from None
     if image.width * image.height > most:
-        raise Bad(f"its {image.width:,} x {image.height:,} pixels are more than data.max_pixels: {most:,}")
+        raise Bad(
+            f"its {image.width:,} x {image.height:,} pixels are more than data.max_pixels: {most:,}"
+        )
     return image
 
 
@@ -90,13 +96,21 @@ def decode(data: bytes, most: int = PIXELS, white: int = 65535) -> tuple[Any, li
     """
     image = header(data, most)
     try:
-        done = ["animated, first frame"] if getattr(image, "is_animated", False) and image.format != "MPO" else []
+        done = (
+            ["animated, first frame"]
+            if getattr(image, "is_animated", False) and image.format != "MPO"
+            else []
+        )
         image.load()
         upright, turned = _upright(image)
         plain, changed = _rgb(upright, white)
-    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError, …
+    except (
+        Exception
+    ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError, …
         what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise Bad(f"it is damaged ({what})" if "truncated" not in what else f"it is cut off ({what})") from None
+        raise Bad(
+            f"it is damaged ({what})" if "truncated" not in what else f"it is cut off ({what})"
+        ) from None
     return plain, [*done, *turned, *changed]
 
 
@@ -158,9 +172,13 @@ def sized(config: Mapping[str, Any], size: int) -> dict[str, Any]:
     crops = bool(config.get("do_center_crop")) and bool(crop)
     factor = size / min(v for v in crop.values() if v) if crops and crop else 1.0
     if "shortest_edge" in edge:
-        changed: dict[str, Any] = {"size": {"shortest_edge": round(edge["shortest_edge"] * factor) if crops else size}}
+        changed: dict[str, Any] = {
+            "size": {"shortest_edge": round(edge["shortest_edge"] * factor) if crops else size}
+        }
     else:
-        changed = {"size": {k: round(v * factor) for k, v in edge.items()} if crops and edge else square}
+        changed = {
+            "size": {k: round(v * factor) for k, v in edge.items()} if crops and edge else square
+        }
     return {**changed, "crop_size": square} if crops else changed
 
 
@@ -179,22 +197,30 @@ def processor(name: str, size: int | None = None) -> Any:
     from transformers import AutoImageProcessor
 
     def load(**changes: Any) -> Any:
-        return AutoImageProcessor.from_pretrained(locate(name), backend="pil", trust_remote_code=False, **changes)
+        return AutoImageProcessor.from_pretrained(
+            locate(name), backend="pil", trust_remote_code=False, **changes
+        )
 
     try:
         found = load()
     except (OSError, ValueError, ImportError) as error:
         refuse_code(name, error)
         why = str(error).strip().splitlines()[0]
-        raise UserError(f"model.backbone: no image processor in {name} ({why}); it needs a preprocessor_config.json") from None
+        raise UserError(
+            f"model.backbone: no image processor in {name} ({why}); it needs a preprocessor_config.json"
+        ) from None
     changes = sized(found.to_dict(), size) if size else {}
-    if _given(found, 64, 96) != _given(found, 96, 64):  # resized by the shorter edge and not cropped
+    if _given(found, 64, 96) != _given(
+        found, 96, 64
+    ):  # resized by the shorter edge and not cropped
         edge = (changes.get("size") or found.to_dict()["size"]).get("shortest_edge")
         changes |= {"do_center_crop": True, "crop_size": {"height": edge, "width": edge}}
     found = load(**changes) if changes else found
     wanted = _given(found, 64, 96)
     if wanted != _given(found, 96, 64) or (size and wanted != (size, size)):
-        raise UserError(f"data.image_size: the image processor of {name} cannot be set to one size ({type(found).__name__})")
+        raise UserError(
+            f"data.image_size: the image processor of {name} cannot be set to one size ({type(found).__name__})"
+        )
     return found
 
 
@@ -219,7 +245,9 @@ def pixels(made: Any, image: Any, **changes: Any) -> torch.Tensor:
 def _scale(made: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """What a processor makes of a step of brightness, and of black, ``[3, 1, 1]`` each."""
     plain = {"do_resize": False, "do_center_crop": False}
-    black, white = (pixels(made, pillow().new("RGB", (8, 8), (v, v, v)), **plain)[:, :1, :1] for v in (0, 255))
+    black, white = (
+        pixels(made, pillow().new("RGB", (8, 8), (v, v, v)), **plain)[:, :1, :1] for v in (0, 255)
+    )
     return (white - black) / 255, black
 
 
@@ -227,7 +255,11 @@ def packed(made: Any, values: torch.Tensor) -> torch.Tensor | None:
     """Prepared pixels as whole numbers, ``uint8 [3, height, width]``; None where a processor does more than scale and shift."""
     step, black = _scale(made)
     whole = ((values - black) / step).round()
-    if not (0 <= float(whole.min()) and float(whole.max()) <= 255 and torch.allclose(whole * step + black, values, atol=1e-4)):
+    if not (
+        0 <= float(whole.min())
+        and float(whole.max()) <= 255
+        and torch.allclose(whole * step + black, values, atol=1e-4)
+    ):
         return None
     return whole.to(torch.uint8)
 

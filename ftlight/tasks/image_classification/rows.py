@@ -17,11 +17,17 @@ from typing import NamedTuple
 from ftlight.data import files
 from ftlight.data.labelled import label_text
 from ftlight.tasks.image_classification import containers, decoding
-from ftlight.utils.errors import UserError, listing
+from ftlight.utils.errors import UserError, join_limited
 
 TABLES = (".csv", ".tsv", ".jsonl")
 CHUNK = 512  # images looked at together
-CONTAINER, NAME, FAULT, DONE, SAME = "__container", "__name", "__fault", "__done", "__same"  # columns that no person reads
+CONTAINER, NAME, FAULT, DONE, SAME = (
+    "__container",
+    "__name",
+    "__fault",
+    "__done",
+    "__same",
+)  # columns that no person reads
 
 
 class Entry(NamedTuple):
@@ -60,7 +66,9 @@ def _table(place: str, name: str) -> Iterator[Path]:
             raise UserError(str(error).replace(str(copy), f"{place}/{name}")) from None
 
 
-def tables(place: str, names: Sequence[str], image: str, label: str, encoding: str) -> dict[str, str]:
+def tables(
+    place: str, names: Sequence[str], image: str, label: str, encoding: str
+) -> dict[str, str]:
     """Tables of paths at the top of a folder or zip, by the split they are named for; the only one is that of train."""
     found = [n for n in names if n.lower().endswith(TABLES)]
     top = min((n.count("/") for n in found), default=0)
@@ -70,8 +78,14 @@ def tables(place: str, names: Sequence[str], image: str, label: str, encoding: s
             row = next(iter(files.read(path, encoding)), {})
             if image in row and label in row:
                 good[name] = containers.split_of(posixpath.basename(name).partition(".")[0])
-    if len(good) == 1 and not any(good.values()):  # beside folders for splits it is a list of all of them
-        return {} if set(containers.by_class(names)) & set(containers.SPLITS) else {"train": next(iter(good))}
+    if len(good) == 1 and not any(
+        good.values()
+    ):  # beside folders for splits it is a list of all of them
+        return (
+            {}
+            if set(containers.by_class(names)) & set(containers.SPLITS)
+            else {"train": next(iter(good))}
+        )
     return {split: name for name, split in good.items() if split}
 
 
@@ -90,10 +104,18 @@ def inside(base: str, path: str, root: str = "") -> str | None:
         with contextlib.suppress(ValueError):
             return Path(path).relative_to(Path(root).expanduser().absolute()).as_posix()
     name = posixpath.normpath(posixpath.join(base, path))
-    return None if name in (".", "..") or name.startswith(("/", "../")) or re.match(r"[A-Za-z]:|\w+://", path) else name
+    return (
+        None
+        if name in (".", "..")
+        or name.startswith(("/", "../"))
+        or re.match(r"[A-Za-z]:|\w+://", path)
+        else name
+    )
 
 
-def _from_table(container: str, table: str, base: str, path: Path, image: str, label: str | None, encoding: str) -> Iterator[Entry]:
+def _from_table(
+    container: str, table: str, base: str, path: Path, image: str, label: str | None, encoding: str
+) -> Iterator[Entry]:
     empty, root = True, "" if containers.is_zip(container) else container
     for row in files.read(path, encoding):
         files.need(row, [image, *([label] if label else [])], table)
@@ -103,8 +125,16 @@ def _from_table(container: str, table: str, base: str, path: Path, image: str, l
             raise UserError(f"{table}:{line}: column {image} has no path")
         name = inside(base, given, root) or inside(base, given.replace("\\", "/"), root)
         if name is None:
-            raise UserError(f"{table}:{line}: {given} leads out of {container}; set data.folder to the folder that the paths are in")
-        yield Entry(container, name, given, label_text(row[label], table, line, label) if label else "", line)
+            raise UserError(
+                f"{table}:{line}: {given} leads out of {container}; set data.folder to the folder that the paths are in"
+            )
+        yield Entry(
+            container,
+            name,
+            given,
+            label_text(row[label], table, line, label) if label else "",
+            line,
+        )
     if empty:
         raise UserError(f"{table} has a header but no rows")
 
@@ -114,24 +144,45 @@ def _from_rows(container: str, image: str, label: str | None) -> Iterator[Entry]
 
     table = containers.table_of(container)
     files.need(dict.fromkeys(table.column_names), [image, *([label] if label else [])], container)
-    if isinstance(table.features[image], datasets.Value) and "binary" not in table.features[image].dtype:
-        raise UserError(f"{container}: column {image} holds {table.features[image].dtype}, expected images")
+    if (
+        isinstance(table.features[image], datasets.Value)
+        and "binary" not in table.features[image].dtype
+    ):
+        raise UserError(
+            f"{container}: column {image} holds {table.features[image].dtype}, expected images"
+        )
     feature = table.features[label] if label else None
     inner = getattr(feature, "feature", feature)
     names = inner.names if isinstance(inner, datasets.ClassLabel) else None
     values = table[label][:] if label else [""] * len(table)
     flat = table.flatten()
-    paths = flat[f"{image}.path"][:] if f"{image}.path" in flat.column_names else [None] * len(table)
+    paths = (
+        flat[f"{image}.path"][:] if f"{image}.path" in flat.column_names else [None] * len(table)
+    )
     for i, value in enumerate(values):
         if names is not None and value is not None:
-            value = [names[v] for v in value] if isinstance(value, list) else names[value] if value >= 0 else ""
-        yield Entry(container, str(i), paths[i] or f"row {i + 1}", label_text(value, container, i + 1, label) if label else "", i + 1)
+            value = (
+                [names[v] for v in value]
+                if isinstance(value, list)
+                else names[value]
+                if value >= 0
+                else ""
+            )
+        yield Entry(
+            container,
+            str(i),
+            paths[i] or f"row {i + 1}",
+            label_text(value, container, i + 1, label) if label else "",
+            i + 1,
+        )
 
 
 # All of them
 
 
-def entries(place: str, split: str, image: str, label: str | None, folder: str | None, encoding: str) -> Iterator[Entry]:
+def entries(
+    place: str, split: str, image: str, label: str | None, folder: str | None, encoding: str
+) -> Iterator[Entry]:
     """Images of a split, with their labels.
 
     Args:
@@ -155,19 +206,33 @@ def entries(place: str, split: str, image: str, label: str | None, folder: str |
     return _from_table(folder or str(path.parent), place, "", path, image, label, encoding)
 
 
-def _from_tree(place: str, split: str, image: str, label: str | None, encoding: str) -> Iterator[Entry]:
+def _from_tree(
+    place: str, split: str, image: str, label: str | None, encoding: str
+) -> Iterator[Entry]:
     names = containers.members(place)
     found = tables(place, names, image, label or "label", encoding)
     if found and (split in found or len(found) > 1):
         if split not in found:
-            raise UserError(f"{place} has no table for {split} (there are: {listing(found.values())})")
+            raise UserError(
+                f"{place} has no table for {split} (there are: {join_limited(found.values())})"
+            )
         with _table(place, found[split]) as path:
-            yield from _from_table(place, f"{place}/{found[split]}", posixpath.dirname(found[split]), path, image, label, encoding)
+            yield from _from_table(
+                place,
+                f"{place}/{found[split]}",
+                posixpath.dirname(found[split]),
+                path,
+                image,
+                label,
+                encoding,
+            )
         return
     divided = containers.by_class(names)
     chosen = divided.get("") or divided.get(split)
     if not chosen:
-        there = f"; there are folders for {listing(s for s in divided if s)}" if divided else ""
+        there = (
+            f"; there are folders for {join_limited(s for s in divided if s)}" if divided else ""
+        )
         raise UserError(
             f"{place}: no images for {split}{there} (a folder of images for each class, or a table with columns {image} and {label})"
         )
@@ -185,7 +250,9 @@ def splits(place: str, image: str, label: str, encoding: str) -> set[str]:
     found = tables(place, names, image, label, encoding)
     if len(found) > 1:
         return set(found)
-    divided = containers.by_class(names)  # a split without classes, as of a competition, is none to measure
+    divided = containers.by_class(
+        names
+    )  # a split without classes, as of a competition, is none to measure
     return {s for s in containers.SPLITS if s in divided and all(label for _, label in divided[s])}
 
 
@@ -230,5 +297,11 @@ def read_rows(
         while chunk := list(itertools.islice(found, CHUNK)):
             checked = pool.map(lambda entry: check(entry, image, max_pixels, white, full), chunk)
             for entry, (fault, done, same) in zip(chunk, checked, strict=True):
-                about = {CONTAINER: entry.container, NAME: entry.name, FAULT: fault, DONE: done, SAME: same}
+                about = {
+                    CONTAINER: entry.container,
+                    NAME: entry.name,
+                    FAULT: fault,
+                    DONE: done,
+                    SAME: same,
+                }
                 yield {"image": entry.shown, "label": entry.label, "line": entry.line, **about}

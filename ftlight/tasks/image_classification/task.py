@@ -15,7 +15,9 @@ from ftlight.tasks.image_classification import decoding
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.utils.errors import UserError
 
-CONVOLUTIONAL = 5e-4  # learning rate of nets with batch normalisation; others have that of their width
+CONVOLUTIONAL = (
+    5e-4  # learning rate of nets with batch normalisation; others have that of their width
+)
 
 DROPOUT = 0.2
 SMALL = 64  # pixels of the sides of an image to try a model on
@@ -36,11 +38,18 @@ class ImageClassification(Classification):
     data_module = "ftlight.ImageData"
 
     def __init__(
-        self, backbone: str, *, batch_norm: Literal["frozen", "train"] = "frozen", dropout: float | None = None, **base: Any
+        self,
+        backbone: str,
+        *,
+        batch_norm: Literal["frozen", "train"] = "frozen",
+        dropout: float | None = None,
+        **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
         if dropout is not None and not 0 <= dropout < 1:
-            raise UserError(f"model.dropout: {dropout} is not a share; give 0 to below 1, for example 0.2")
+            raise UserError(
+                f"model.dropout: {dropout} is not a share; give 0 to below 1, for example 0.2"
+            )
         self.batch_norm = batch_norm
         self.model = self.native("AutoModelForImageClassification")
         inside = {id(m) for m in self.model.base_model.modules()}  # type: ignore[union-attr]
@@ -65,13 +74,17 @@ class ImageClassification(Classification):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Keeps the statistics of batch normalisation, whose scale and shift still train."""
-        if self.batch_norm == "frozen" and self.pretrained:  # random layers have no statistics to keep
+        if (
+            self.batch_norm == "frozen" and self.pretrained
+        ):  # random layers have no statistics to keep
             for norm in self.norms:
                 norm.training = False
 
     def describe(self) -> str:
         """Kind and size of the images."""
-        height, width = decoding.shape(self.data.processor) if isinstance(self.data, ImageData) else (0, 0)
+        height, width = (
+            decoding.shape(self.data.processor) if isinstance(self.data, ImageData) else (0, 0)
+        )
         return f"{self.kind}, native head, {height} x {width} pixels"
 
     def export(self, folder: Path, data: DataModule) -> str:
@@ -86,7 +99,9 @@ class ImageClassification(Classification):
 def _takes_channels_last(model: Any) -> bool:
     """Whether a model computes on images whose colours lie side by side, forwards and backwards; some count on the usual order."""
     training = model.training
-    images = torch.zeros(2, getattr(model.config, "num_channels", 3), SMALL, SMALL).contiguous(memory_format=torch.channels_last)
+    images = torch.zeros(2, getattr(model.config, "num_channels", 3), SMALL, SMALL).contiguous(
+        memory_format=torch.channels_last
+    )
     try:
         with torch.enable_grad():
             model.eval()(pixel_values=images).logits.sum().backward()

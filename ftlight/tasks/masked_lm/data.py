@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ftlight.data import files, tokens
-from ftlight.data.module import Columns, DataModule, Encoded
+from ftlight.data.module import Columns, DataModule, EncodedSplit
 from ftlight.tasks.masked_lm import masking
 from ftlight.utils.errors import UserError
 
@@ -25,7 +25,9 @@ def check_mask(tokenizer: Any, name: str) -> None:
         UserError: there is none.
     """
     if tokenizer.mask_token_id is None:
-        raise UserError(f"model.backbone: {name} has no mask token, it predicts the next one; adapt it with model.task: CausalLM")
+        raise UserError(
+            f"model.backbone: {name} has no mask token, it predicts the next one; adapt it with model.task: CausalLM"
+        )
 
 
 class MaskedData(DataModule):
@@ -57,8 +59,16 @@ class MaskedData(DataModule):
     ) -> None:
         super().__init__(train, **base)
         if not 0 < mask < 1:
-            raise UserError(f"data.mask: {mask} is not a share of the tokens; give a number between 0 and 1, for example 0.15")
-        self.text, self.document, self.mask, self.whole_words, self.given_length = text, document, mask, whole_words, max_length
+            raise UserError(
+                f"data.mask: {mask} is not a share of the tokens; give a number between 0 and 1, for example 0.15"
+            )
+        self.text, self.document, self.mask, self.whole_words, self.given_length = (
+            text,
+            document,
+            mask,
+            whole_words,
+            max_length,
+        )
 
     @property
     def columns(self) -> list[str]:
@@ -69,17 +79,27 @@ class MaskedData(DataModule):
     def max_length(self) -> int:
         """The most tokens of a window."""
         most = tokens.max_length(self.tokenizer_name, trained=False)
-        return tokens.limit(self.tokenizer_name, self.given_length, most if self.given_length else None)
+        return tokens.limit(
+            self.tokenizer_name, self.given_length, most if self.given_length else None
+        )
 
     @property
     def _room(self) -> int:
         return self.max_length - self.tokenizer.num_special_tokens_to_add()
 
-    def source(self, split: str) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
+    def reader(
+        self, split: str
+    ) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
         """Reader of a split."""
         number = datasets.Value("int64")
         few = datasets.List(datasets.Value("int32"))
-        features = {"text": datasets.Value("string"), "__ids": few, "__words": few, "document": number, "line": number}
+        features = {
+            "text": datasets.Value("string"),
+            "__ids": few,
+            "__words": few,
+            "document": number,
+            "line": number,
+        }
         arguments = {
             "name": self.files[split],
             "split": split,
@@ -104,14 +124,14 @@ class MaskedData(DataModule):
         found = files.documents(files.text_lines(path, self.encoding), self.document)
         return [{self.text: text, files.LINE: line} for line, text in found]
 
-    def encode(self, table: datasets.Dataset, split: str) -> Encoded:
+    def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
         """Takes the windows as they are."""
         documents = table["document"][:]
         many = len(documents) - len(set(documents))
         if many:
             told = f"{len(documents)} windows of at most {self.max_length} tokens, nothing is cut"
             self.notes.append(f"{split}: {len(set(documents)):,} documents read in {told}")
-        mapped = self.mapped(
+        mapped = self.map_cached(
             table,
             lambda rows: {
                 "ids": [[i] for i in rows["__ids"]],
@@ -119,16 +139,23 @@ class MaskedData(DataModule):
                 "length": [len(i) for i in rows["__ids"]],
             },
         )
-        return Encoded(mapped, None, mapped._fingerprint)
+        return EncodedSplit(mapped, None, mapped._fingerprint)
 
-    def encode_rows(self, rows: Sequence[files.Row], place: str) -> Encoded:
+    def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Tokenizes rows to predict; all windows of a row stay together."""
         for row in rows:
             files.need(row, self.columns, place)
-        texts = [files.as_text(row[self.text], place, row.get(files.LINE, i), self.text) for i, row in enumerate(rows, 1)]
+        texts = [
+            files.as_text(row[self.text], place, row.get(files.LINE, i), self.text)
+            for i, row in enumerate(rows, 1)
+        ]
         made = masking.cut(self.tokenizer, texts, self._room)
-        ids, words = ([[w[key] for w in windows] or [[]] for windows in made] for key in ("__ids", "__words"))
-        return Encoded({"ids": ids, "words": words, "length": [sum(map(len, row)) for row in ids]})
+        ids, words = (
+            [[w[key] for w in windows] or [[]] for windows in made] for key in ("__ids", "__words")
+        )
+        return EncodedSplit(
+            {"ids": ids, "words": words, "length": [sum(map(len, row)) for row in ids]}
+        )
 
     def check_model(self, model: nn.Module) -> None:
         """Checks the tokenizer, which must have a mask."""
@@ -146,11 +173,18 @@ class MaskedData(DataModule):
         """
         before, after = specials(self.tokenizer)
         given, chosen, gold, sizes = [], [], [], []
-        for row, epoch, windows, words in zip(rows, columns["epoch"], columns["ids"], columns["words"], strict=True):
+        for row, epoch, windows, words in zip(
+            rows, columns["epoch"], columns["ids"], columns["words"], strict=True
+        ):
             rng = np.random.default_rng([0, 0, row] if epoch < 0 else [self.seed, epoch + 1, row])
-            found = [self._masked(np.asarray(i), np.asarray(w), rng, epoch < 0) for i, w in zip(windows, words, strict=True)]
+            found = [
+                self._masked(np.asarray(i), np.asarray(w), rng, epoch < 0)
+                for i, w in zip(windows, words, strict=True)
+            ]
             given += [[*before, *ids, *after] for ids, _, _ in found]
-            chosen += [[False] * len(before) + mask.tolist() + [False] * len(after) for _, mask, _ in found]
+            chosen += [
+                [False] * len(before) + mask.tolist() + [False] * len(after) for _, mask, _ in found
+            ]
             gold += [target for _, _, targets in found for target in targets.tolist()]
             sizes.append(sum(len(targets) for _, _, targets in found))
         left = self.tokenizer.padding_side == "left"
@@ -172,7 +206,9 @@ class MaskedData(DataModule):
         if fixed and (ids == mask).any():
             return ids, ids == mask, np.full((ids == mask).sum(), UNKNOWN)
         special = np.asarray(self.tokenizer.all_special_ids)
-        chosen = masking.choose(~np.isin(ids, special), words if self.whole_words else None, self.mask, rng)
+        chosen = masking.choose(
+            ~np.isin(ids, special), words if self.whole_words else None, self.mask, rng
+        )
         others = np.setdiff1d(np.arange(len(self.tokenizer)), special)
         return masking.corrupt(ids, chosen, mask, others, rng), chosen, ids[chosen]
 

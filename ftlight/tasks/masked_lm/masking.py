@@ -16,9 +16,15 @@ from ftlight.utils.errors import UserError
 SUFFIXES = (".txt", *files.SUFFIXES)
 
 
-def read_documents(name: str, split: str, column: str, unit: files.Unit, encoding: str) -> Iterator[tuple[int, str]]:
+def read_documents(
+    name: str, split: str, column: str, unit: files.Unit, encoding: str
+) -> Iterator[tuple[int, str]]:
     """Documents of a text file, of a column of a table or of a hub data set, with their lines; empty ones too."""
-    if not name.startswith("hf:") and files.suffix(path := files.check(name, f"data.{split}" if split else "", SUFFIXES)) == ".txt":
+    if (
+        not name.startswith("hf:")
+        and files.suffix(path := files.check(name, f"data.{split}" if split else "", SUFFIXES))
+        == ".txt"
+    ):
         yield from files.documents(files.text_lines(path, encoding), unit)
         return
     for row in open_rows(name, split, [column], encoding):
@@ -26,7 +32,15 @@ def read_documents(name: str, split: str, column: str, unit: files.Unit, encodin
 
 
 def read_rows(
-    name: str, split: str, column: str, unit: files.Unit, encoding: str, tokenizer: str, room: int, code: str, digest: str
+    name: str,
+    split: str,
+    column: str,
+    unit: files.Unit,
+    encoding: str,
+    tokenizer: str,
+    room: int,
+    code: str,
+    digest: str,
 ) -> Iterator[files.Row]:
     """Windows of the documents of a split, none longer than ``room`` tokens, together all of them.
 
@@ -71,17 +85,32 @@ def cut(tokenizer: Any, texts: Sequence[str], room: int) -> list[list[files.Row]
         For each text its windows: ``text``, ``__ids`` and ``__words``; none of a text without tokens.
     """
     tokens.check_places(tokenizer)
-    out = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    out = tokenizer(
+        list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False
+    )
     made = []
-    for i, (text, ids, places) in enumerate(zip(texts, out["input_ids"], out["offset_mapping"], strict=True)):
+    for i, (text, ids, places) in enumerate(
+        zip(texts, out["input_ids"], out["offset_mapping"], strict=True)
+    ):
         words = [-1 if w is None else w for w in out.word_ids(i)]
         ends = np.linspace(0, len(ids), -(-len(ids) // room) + 1).round().astype(int).tolist()
         parts = [slice(a, b) for a, b in itertools.pairwise(ends)]
-        made.append([{"text": text[places[p][0][0] : places[p][-1][1]], "__ids": ids[p], "__words": words[p]} for p in parts])
+        made.append(
+            [
+                {
+                    "text": text[places[p][0][0] : places[p][-1][1]],
+                    "__ids": ids[p],
+                    "__words": words[p],
+                }
+                for p in parts
+            ]
+        )
     return made
 
 
-def choose(free: np.ndarray, words: np.ndarray | None, share: float, rng: np.random.Generator) -> np.ndarray:
+def choose(
+    free: np.ndarray, words: np.ndarray | None, share: float, rng: np.random.Generator
+) -> np.ndarray:
     """Chooses a share of the tokens of a window, at least one; whole words where they are given.
 
     Args:
@@ -106,7 +135,9 @@ def choose(free: np.ndarray, words: np.ndarray | None, share: float, rng: np.ran
     return chosen
 
 
-def corrupt(ids: np.ndarray, chosen: np.ndarray, mask: int, others: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def corrupt(
+    ids: np.ndarray, chosen: np.ndarray, mask: int, others: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Replaces chosen tokens: 80 % by the mask, 10 % by any token, 10 % stay (Devlin et al. 2019).
 
     Args:

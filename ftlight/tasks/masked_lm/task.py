@@ -30,7 +30,7 @@ class MaskedLM(Task):
     """
 
     data_module = "ftlight.MaskedData"
-    score = "perplexity"
+    primary_metric = "perplexity"
     monitor = "val/loss"
     mode = "min"
 
@@ -70,25 +70,47 @@ class MaskedLM(Task):
         loss = torch.where(known, losses, torch.nan)
         found = torch.stack([loss, best.float(), chances, (best == targets).float()], -1)
         count = int(known.sum())
-        return Step(losses.sum() / max(count, 1), list(torch.split(found, batch["sizes"])), weight=count)
+        return Step(
+            losses.sum() / max(count, 1), list(torch.split(found, batch["sizes"])), weight=count
+        )
 
-    def measure(self, outputs: Sequence[Tensor], targets: Any, rows: Sequence[Mapping[str, Any]]) -> EvaluationResult:
+    def compute_metrics(
+        self, outputs: Sequence[Tensor], targets: Any, rows: Sequence[Mapping[str, Any]]
+    ) -> EvaluationResult:
         """Perplexity over masked tokens, with its interval over rows, and the share of them that is predicted rightly."""
-        known = [row[~row[:, 0].isnan()] for row in (o.reshape(-1, 4) for o in outputs)]  # also where nothing is masked
-        parts = torch.tensor([[*row[:, [0, 3]].double().sum(0).tolist(), len(row)] for row in known], dtype=torch.double)
+        known = [
+            row[~row[:, 0].isnan()] for row in (o.reshape(-1, 4) for o in outputs)
+        ]  # also where nothing is masked
+        parts = torch.tensor(
+            [[*row[:, [0, 3]].double().sum(0).tolist(), len(row)] for row in known],
+            dtype=torch.double,
+        )
         loss, right, count = parts.sum(0).tolist()
-        values = {"perplexity": math.exp(loss / count) if count else math.nan, "accuracy": right / count if count else math.nan}
-        ends = intervals.bootstrap(parts, lambda sums: math.exp(sums[0] / sums[2]) if sums[2] else math.nan)
+        values = {
+            "perplexity": math.exp(loss / count) if count else math.nan,
+            "accuracy": right / count if count else math.nan,
+        }
+        ends = intervals.bootstrap(
+            parts, lambda sums: math.exp(sums[0] / sums[2]) if sums[2] else math.nan
+        )
         return EvaluationResult(values, len(rows), {"perplexity": ends})
 
-    def decode(self, outputs: Sequence[Tensor], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def postprocess(
+        self, outputs: Sequence[Tensor], rows: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
         """The best token for each mask, with the mean of their probabilities and the perplexity of the true ones where they are known."""
         decoded = []
         for row in outputs:
             words = [self.data.tokenizer.decode([int(token)]).strip() for token in row[:, 1]]
             loss = row[:, 0].mean().item()
             score = row[:, 2].mean().item() if len(row) else 1.0
-            decoded.append({"prediction": words, "score": score, "perplexity": math.exp(loss) if math.isfinite(loss) else None})
+            decoded.append(
+                {
+                    "prediction": words,
+                    "score": score,
+                    "perplexity": math.exp(loss) if math.isfinite(loss) else None,
+                }
+            )
         return decoded
 
     def describe(self) -> str:
@@ -101,7 +123,10 @@ class MaskedLM(Task):
         loading.save_description(self.backbone, folder)
         if trained_pooling(self.backbone) != "native":
             kinds = {"Transformer": "", "Pooling": "1_Pooling"}
-            modules = [{"idx": i, "name": str(i), "path": p, "type": export.NAMESPACE + k} for i, (k, p) in enumerate(kinds.items())]
+            modules = [
+                {"idx": i, "name": str(i), "path": p, "type": export.NAMESPACE + k}
+                for i, (k, p) in enumerate(kinds.items())
+            ]
             (folder / "modules.json").write_text(json.dumps(modules, indent=2) + "\n")
         self.model.save_pretrained(folder)  # type: ignore[operator]
         return (

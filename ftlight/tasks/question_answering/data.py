@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 
 from ftlight.data import duplicates, files, tokens
-from ftlight.data.module import Columns, DataModule, Encoded
+from ftlight.data.module import Columns, DataModule, EncodedSplit
 from ftlight.tasks.question_answering import readers
 from ftlight.tasks.question_answering import windows as contexts
 from ftlight.utils.errors import UserError
@@ -48,7 +48,12 @@ class QAData(DataModule):
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
-        self.question, self.context, self.answer, self.answer_start = question, context, answer, answer_start
+        self.question, self.context, self.answer, self.answer_start = (
+            question,
+            context,
+            answer,
+            answer_start,
+        )
         self.missing, self.given_length, self.given_stride = missing, max_length, stride
 
     @property
@@ -73,10 +78,14 @@ class QAData(DataModule):
         room = longest - longest // 2 - self.tokenizer.num_special_tokens_to_add(pair=True)
         found = int(given * longest if given < 1 else given)
         if given < 0 or found >= room:
-            raise UserError(f"data.stride: {given:g} leaves no room in windows of {longest} tokens, of which a question may take half")
+            raise UserError(
+                f"data.stride: {given:g} leaves no room in windows of {longest} tokens, of which a question may take half"
+            )
         return found
 
-    def source(self, split: str) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
+    def reader(
+        self, split: str
+    ) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
         """Reader of a split."""
         text, number = datasets.Value("string"), datasets.Value("int64")
         named = {
@@ -86,56 +95,101 @@ class QAData(DataModule):
             "answers": datasets.List(text),
             "answer_starts": datasets.List(number),
         }
-        columns = {"question": self.question, "context": self.context, "answer": self.answer, "answer_start": self.answer_start}
-        arguments = {"name": self.files[split], "split": split, "columns": columns, "missing": self.missing, "encoding": self.encoding}
-        return readers.read_rows, arguments, datasets.Features({**named, "line": number, "__placed": number, "__skipped": number})
+        columns = {
+            "question": self.question,
+            "context": self.context,
+            "answer": self.answer,
+            "answer_start": self.answer_start,
+        }
+        arguments = {
+            "name": self.files[split],
+            "split": split,
+            "columns": columns,
+            "missing": self.missing,
+            "encoding": self.encoding,
+        }
+        return (
+            readers.read_rows,
+            arguments,
+            datasets.Features({**named, "line": number, "__placed": number, "__skipped": number}),
+        )
 
     def groups(self, table: datasets.Dataset) -> Sequence[str] | None:
         """The contexts: a question about a text that was trained on would flatter."""
         numbers: dict[str, int] = {}
         return [str(numbers.setdefault(text, len(numbers))) for text in table[self.context][:]]
 
-    def inputs(self, table: datasets.Dataset) -> list[str]:
+    def duplicate_keys(self, table: datasets.Dataset) -> list[str]:
         """What tells the question and context of each row from others."""
-        return [duplicates.key(*texts) for texts in zip(table[self.question], table[self.context], strict=True)]
+        return [
+            duplicates.key(*texts)
+            for texts in zip(table[self.question], table[self.context], strict=True)
+        ]
 
     def _windows(self, rows: Columns) -> Columns:
-        made = contexts.windows(self.tokenizer, rows[self.question], rows[self.context], self.max_length, self.overlap)
+        made = contexts.windows(
+            self.tokenizer, rows[self.question], rows[self.context], self.max_length, self.overlap
+        )
         if "answers" not in rows:
             return made
         made["first"], made["last"] = [], []
         for i, found in enumerate(zip(rows["answers"], rows["answer_starts"], strict=True)):
-            spans = Counter(zip(*found, strict=True)).most_common(1)  # of several annotators what most say, else the first
+            spans = Counter(zip(*found, strict=True)).most_common(
+                1
+            )  # of several annotators what most say, else the first
             text, start = spans[0][0] if spans else ("", -1)
             sizes = made["sizes"][i]
-            inside = contexts.target(made["begin"][i], made["end"][i], sizes, start, start + len(text)) if text else [(-1, -1)] * len(sizes)
+            inside = (
+                contexts.target(made["begin"][i], made["end"][i], sizes, start, start + len(text))
+                if text
+                else [(-1, -1)] * len(sizes)
+            )
             made["first"].append([f for f, _ in inside])
             made["last"].append([last for _, last in inside])
         return made
 
-    def encode(self, table: datasets.Dataset, split: str) -> Encoded:
+    def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
         """Windows of a split with the answers in them, cached by data, tokenizer and sizes."""
         tokens.check_places(self.tokenizer)
-        about = (tokens.identity(self.tokenizer), self.max_length, self.overlap, files.code(contexts.windows), self.columns)
-        made = self.mapped(table, self._windows, *about)
+        about = (
+            tokens.identity(self.tokenizer),
+            self.max_length,
+            self.overlap,
+            files.code(contexts.windows),
+            self.columns,
+        )
+        made = self.map_cached(table, self._windows, *about)
         self._note(table, made, split)
-        return Encoded(made, fingerprint=made._fingerprint)
+        return EncodedSplit(made, fingerprint=made._fingerprint)
 
     def _note(self, table: datasets.Dataset, made: datasets.Dataset, split: str) -> None:
-        placed, windows = np.asarray(table["__placed"][:]), np.array([len(s) for s in made["sizes"][:]])
+        placed, windows = (
+            np.asarray(table["__placed"][:]),
+            np.array([len(s) for s in made["sizes"][:]]),
+        )
         golden = np.array([bool(a) for a in table["answers"][:]])
         unreached = sum(max(f) < 0 for f, g in zip(made["first"][:], golden, strict=True) if g)
         counts = {
             "have no answer in their context": np.count_nonzero(~golden),
-            "have an answer that occurs several times and no place for it: the first is taken": np.count_nonzero(placed == readers.FIRST),
-            "have an answer whose place was wrong and moved to where its text is": np.count_nonzero(placed == readers.MOVED),
+            "have an answer that occurs several times and no place for it: the first is taken": np.count_nonzero(
+                placed == readers.FIRST
+            ),
+            "have an answer whose place was wrong and moved to where its text is": np.count_nonzero(
+                placed == readers.MOVED
+            ),
             f"are longer than half of {self.max_length} tokens and cut": sum(made["cut"][:]),
-            f"have a context of more than {self.max_length} tokens, read in up to {windows.max()} windows": np.count_nonzero(windows > 1),
+            f"have a context of more than {self.max_length} tokens, read in up to {windows.max()} windows": np.count_nonzero(
+                windows > 1
+            ),
             "have an answer that no window holds whole: they train for none": unreached,
         }
-        self.notes += [f"{split}: {n:,} of {len(table):,} questions {what}" for what, n in counts.items() if n]
+        self.notes += [
+            f"{split}: {n:,} of {len(table):,} questions {what}" for what, n in counts.items() if n
+        ]
         if skipped := sum(table["__skipped"][:]):
-            self.notes.append(f"{split}: {skipped:,} questions are left out, since their answer is not in the context (data.missing)")
+            self.notes.append(
+                f"{split}: {skipped:,} questions are left out, since their answer is not in the context (data.missing)"
+            )
 
     def read_predict(self, name: str) -> list[files.Row]:
         """The rows of a file to predict: SQuAD's layout, with or without answers, or a table."""
@@ -143,9 +197,12 @@ class QAData(DataModule):
         if content is None:
             return super().read_predict(name)
         names = {"question": self.question, "context": self.context}
-        return [{names.get(k, k): v for k, v in row.items()} for row in readers.flat(content, name, gold=False)]
+        return [
+            {names.get(k, k): v for k, v in row.items()}
+            for row in readers.flat(content, name, gold=False)
+        ]
 
-    def encode_rows(self, rows: Sequence[files.Row], place: str) -> Encoded:
+    def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Windows of rows to predict."""
         texts: Columns = {c: [] for c in self.columns}
         for i, row in enumerate(rows, 1):
@@ -153,9 +210,14 @@ class QAData(DataModule):
             for column, found in texts.items():
                 found.append(files.as_text(row[column], place, i, column))
                 if not found[-1].strip():
-                    raise UserError(f"{place}:{row.get(files.LINE, i)}: column {column} is empty; fill it in or take the row out")
-        chunks = [self._windows({c: v[i : i + 1000] for c, v in texts.items()}) for i in range(0, len(rows), 1000)]
-        return Encoded({k: [v for chunk in chunks for v in chunk[k]] for k in chunks[0]})
+                    raise UserError(
+                        f"{place}:{row.get(files.LINE, i)}: column {column} is empty; fill it in or take the row out"
+                    )
+        chunks = [
+            self._windows({c: v[i : i + 1000] for c, v in texts.items()})
+            for i in range(0, len(rows), 1000)
+        ]
+        return EncodedSplit({k: [v for chunk in chunks for v in chunk[k]] for k in chunks[0]})
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
         """A batch of all windows of the rows, see :func:`contexts.collate`; ``index`` are the numbers of the rows."""

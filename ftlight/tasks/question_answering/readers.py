@@ -12,7 +12,10 @@ from ftlight.data.sources import open_rows
 from ftlight.utils.errors import UserError
 
 Missing = Literal["error", "skip"]
-FIRST, MOVED = 1, 2  # how an answer was placed where not as given: at the first of several occurrences, at another one nearby
+FIRST, MOVED = (
+    1,
+    2,
+)  # how an answer was placed where not as given: at the first of several occurrences, at another one nearby
 NEAR = 100  # characters that an offset may be wrong by where the answer occurs more than once
 ID = "id"
 
@@ -46,7 +49,12 @@ def flat(content: Mapping[str, Any], name: str, gold: bool = True) -> Iterator[f
             for q, qa in enumerate(_part(paragraph, "qas", list, where)):
                 question = _part(qa, "question", str, f"{where}.qas[{q}]")
                 number += 1
-                row = {ID: str(qa.get("id", number)), "title": str(article.get("title", "")), "question": question, "context": context}
+                row = {
+                    ID: str(qa.get("id", number)),
+                    "title": str(article.get("title", "")),
+                    "question": question,
+                    "context": context,
+                }
                 if gold:
                     row["answers"] = _answers(qa, f"{name}: question {row[ID]}")
                 yield {**row, files.LINE: number}
@@ -54,20 +62,26 @@ def flat(content: Mapping[str, Any], name: str, gold: bool = True) -> Iterator[f
 
 def _part(value: Any, key: str, kind: type, where: str) -> Any:
     if not isinstance(value, dict) or not isinstance(value.get(key), kind):
-        raise UserError(f"{where} has no {key} ({'text' if kind is str else kind.__name__}); SQuAD nests data, paragraphs, qas")
+        raise UserError(
+            f"{where} has no {key} ({'text' if kind is str else kind.__name__}); SQuAD nests data, paragraphs, qas"
+        )
     return value[key]
 
 
 def _answers(qa: Mapping[str, Any], where: str) -> list[Any]:
     given, impossible = qa.get("answers"), bool(qa.get("is_impossible"))
     if given is None and not impossible:
-        raise UserError(f"{where}: no answers; a question without an answer has is_impossible: true or answers: []")
+        raise UserError(
+            f"{where}: no answers; a question without an answer has is_impossible: true or answers: []"
+        )
     if given and impossible:
         raise UserError(f"{where}: is_impossible, but has answers; take one of both out")
     return given or []
 
 
-def golds(row: Mapping[str, Any], answer: str, answer_start: str, where: str) -> list[tuple[str, int | None]]:
+def golds(
+    row: Mapping[str, Any], answer: str, answer_start: str, where: str
+) -> list[tuple[str, int | None]]:
     """The right answers of a row with their places, where these are given; none for a question without an answer.
 
     Args:
@@ -84,11 +98,18 @@ def golds(row: Mapping[str, Any], answer: str, answer_start: str, where: str) ->
     value = row[answer]
     if isinstance(value, Mapping):
         texts, starts = value.get("text"), value.get("answer_start")
-        if not isinstance(texts, list) or (starts is not None and (not isinstance(starts, list) or len(starts) != len(texts))):
-            raise UserError(f'{where}: column {answer}: expected {{"text": [...], "answer_start": [...]}} with lists of one length')
+        if not isinstance(texts, list) or (
+            starts is not None and (not isinstance(starts, list) or len(starts) != len(texts))
+        ):
+            raise UserError(
+                f'{where}: column {answer}: expected {{"text": [...], "answer_start": [...]}} with lists of one length'
+            )
         pairs = list(zip(texts, starts or [None] * len(texts), strict=True))
     elif isinstance(value, list):
-        pairs = [(v.get("text"), v.get("answer_start")) if isinstance(v, Mapping) else (v, None) for v in value]
+        pairs = [
+            (v.get("text"), v.get("answer_start")) if isinstance(v, Mapping) else (v, None)
+            for v in value
+        ]
     else:
         pairs = [(value, row.get(answer_start))]
     found = []
@@ -108,7 +129,9 @@ def _number(value: Any, where: str, column: str) -> int | None:
     except (TypeError, ValueError, OverflowError):
         number = -1
     if number < 0:
-        raise UserError(f"{where}: {column} {value!r} is not a place in the context; give the number of its first character, from 0")
+        raise UserError(
+            f"{where}: {column} {value!r} is not a place in the context; give the number of its first character, from 0"
+        )
     return number
 
 
@@ -148,18 +171,27 @@ def _open(name: str, split: str, columns: Mapping[str, str], encoding: str) -> I
     content = document(name, encoding)
     if content is not None:
         for row in flat(content, name):
-            yield {**row, question: row["question"], context: row["context"], columns["answer"]: row["answers"]}
+            yield {
+                **row,
+                question: row["question"],
+                context: row["context"],
+                columns["answer"]: row["answers"],
+            }
         return
     wanted = [question, context]
     if name.startswith("hf:"):
         have = load_hub(name)
         wanted += [
-            c for c in (columns["answer"], "answers", columns["answer_start"], ID) if split in have and c in have[split].column_names
+            c
+            for c in (columns["answer"], "answers", columns["answer_start"], ID)
+            if split in have and c in have[split].column_names
         ]
     yield from open_rows(name, split, wanted, encoding)
 
 
-def read_rows(name: str, split: str, columns: dict[str, str], missing: Missing, encoding: str, digest: str) -> Iterator[files.Row]:
+def read_rows(
+    name: str, split: str, columns: dict[str, str], missing: Missing, encoding: str, digest: str
+) -> Iterator[files.Row]:
     """Rows of a split: question and context under the user's names, ``id``, ``answers``, ``answer_starts`` and the ``line``.
 
     ``__placed`` is how the answers were placed (see :func:`locate`), ``__skipped`` how many rows before it were left out.
@@ -188,14 +220,22 @@ def read_rows(name: str, split: str, columns: dict[str, str], missing: Missing, 
         if held is not None:
             held["__skipped"], skipped = held["__skipped"] + skipped, 0
     if held is None:
-        raise UserError(f"{name}: no row has its answer in its context" if skipped else f"{name} has no questions")
+        raise UserError(
+            f"{name}: no row has its answer in its context"
+            if skipped
+            else f"{name} has no questions"
+        )
     yield held
 
 
-def _row(row: files.Row, name: str, columns: Mapping[str, str], missing: Missing) -> files.Row | None:
+def _row(
+    row: files.Row, name: str, columns: Mapping[str, str], missing: Missing
+) -> files.Row | None:
     line = row[files.LINE]
     where = f"{name}: question {row[ID]}" if "title" in row and ID in row else f"{name}:{line}"
-    texts = {c: files.as_text(row[c], name, line, c) for c in (columns["question"], columns["context"])}
+    texts = {
+        c: files.as_text(row[c], name, line, c) for c in (columns["question"], columns["context"])
+    }
     for column, text in texts.items():
         if not text.strip():
             raise UserError(f"{where}: column {column} is empty; fill it in or take the row out")
@@ -214,4 +254,11 @@ def _row(row: files.Row, name: str, columns: Mapping[str, str], missing: Missing
         found.append((text, place[0]))
         placed = max(placed, place[1])
     golden = {"answers": [t for t, _ in found], "answer_starts": [s for _, s in found]}
-    return {**texts, **golden, ID: str(row.get(ID) or line), "line": line, "__placed": placed, "__skipped": 0}
+    return {
+        **texts,
+        **golden,
+        ID: str(row.get(ID) or line),
+        "line": line,
+        "__placed": placed,
+        "__skipped": 0,
+    }

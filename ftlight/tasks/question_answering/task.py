@@ -55,13 +55,15 @@ class QuestionAnswering(Task):
     """
 
     data_module = "ftlight.QAData"
-    score = "f1"
+    primary_metric = "f1"
     monitor = "val/f1"
 
     def __init__(self, backbone: str, *, max_answer_length: int = 30, **base: Any) -> None:
         super().__init__(backbone, **base)
         if max_answer_length < 1:
-            raise UserError(f"model.max_answer_length: {max_answer_length} is not a number of tokens; give 1 or more, for example 30")
+            raise UserError(
+                f"model.max_answer_length: {max_answer_length} is not a number of tokens; give 1 or more, for example 30"
+            )
         self.max_answer_length = max_answer_length
         self.threshold = math.inf  # log-odds above which there is no answer
         self.model = self.load("AutoModelForQuestionAnswering", num_labels=2)
@@ -70,7 +72,9 @@ class QuestionAnswering(Task):
         """Allows "no answer" where questions of the training data have none."""
         super().setup(stage)
         if stage == "fit" and isinstance(self.data, QAData) and self.threshold == math.inf:
-            self.threshold = 0.0 if not all(self.data.raw("train")["answers"][:]) else math.inf
+            self.threshold = (
+                0.0 if not all(self.data.load_split("train")["answers"][:]) else math.inf
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the threshold."""
@@ -107,7 +111,9 @@ class QuestionAnswering(Task):
             return run(inputs)
         parts = [{k: v[i : i + most] for k, v in inputs.items()} for i in range(0, windows, most)]
         again = self.training and torch.is_grad_enabled()
-        found: list[Any] = [checkpoint(run, part, use_reentrant=False) if again else run(part) for part in parts]
+        found: list[Any] = [
+            checkpoint(run, part, use_reentrant=False) if again else run(part) for part in parts
+        ]
         start, end = (torch.cat(logits) for logits in zip(*found, strict=True))
         return start, end
 
@@ -117,20 +123,31 @@ class QuestionAnswering(Task):
         outputs = contexts.best_spans(start.detach(), end.detach(), batch, self.max_answer_length)
         if "first" not in batch:
             return Step(None, outputs)
-        losses = (F.nll_loss(start, batch["first"], reduction="none") + F.nll_loss(end, batch["last"], reduction="none")) / 2
+        losses = (
+            F.nll_loss(start, batch["first"], reduction="none")
+            + F.nll_loss(end, batch["last"], reduction="none")
+        ) / 2
         if self.training:
             return Step(losses.mean(), outputs, weight=len(losses))
         counts = torch.bincount(batch["owner"])
         return Step((losses / counts[batch["owner"]]).sum() / len(counts), outputs)
 
-    def measure(self, outputs: Tensor, targets: Any, rows: Sequence[Mapping[str, Any]]) -> EvaluationResult:
+    def compute_metrics(
+        self, outputs: Tensor, targets: Any, rows: Sequence[Mapping[str, Any]]
+    ) -> EvaluationResult:
         """Exact match and F1 by SQuAD's rules, as shares; on validation data this also finds the threshold."""
         golds = [row["answers"] for row in rows]
         answerable = torch.tensor([bool(g) for g in golds])
         v2 = not bool(answerable.all())
         odds = (outputs[:, 3] - outputs[:, 2]).double()
-        texts = [contexts.text_of(row[self.data.context], int(b), int(e))[0] for row, (b, e) in zip(rows, outputs[:, :2], strict=True)]
-        found = torch.tensor([answers.scores(t, g, v2) for t, g in zip(texts, golds, strict=True)], dtype=torch.double)
+        texts = [
+            contexts.text_of(row[self.data.context], int(b), int(e))[0]
+            for row, (b, e) in zip(rows, outputs[:, :2], strict=True)
+        ]
+        found = torch.tensor(
+            [answers.scores(t, g, v2) for t, g in zip(texts, golds, strict=True)],
+            dtype=torch.double,
+        )
         threshold, best = answers.best_threshold(odds, found[:, 1] * answerable, answerable)
         trainer: Any = self._trainer
         if v2 and trainer is not None and not trainer.testing:
@@ -141,11 +158,23 @@ class QuestionAnswering(Task):
         values = {"f1": f1, "exact": exact}
         if v2:
             has, without = found[answerable].mean(0).tolist(), found[~answerable, 0].mean().item()
-            values |= {"has_answer_f1": has[1], "has_answer_exact": has[0], "no_answer_accuracy": without, "best_f1": best}
-        interval = bootstrap(torch.stack([found[:, 1], torch.ones(len(found))], 1), lambda sums: float(sums[0] / sums[1]))
-        return EvaluationResult(values, len(rows), {"f1": interval, "exact": wilson(exact, len(rows))})
+            values |= {
+                "has_answer_f1": has[1],
+                "has_answer_exact": has[0],
+                "no_answer_accuracy": without,
+                "best_f1": best,
+            }
+        interval = bootstrap(
+            torch.stack([found[:, 1], torch.ones(len(found))], 1),
+            lambda sums: float(sums[0] / sums[1]),
+        )
+        return EvaluationResult(
+            values, len(rows), {"f1": interval, "exact": wilson(exact, len(rows))}
+        )
 
-    def decode(self, outputs: Tensor, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def postprocess(
+        self, outputs: Tensor, rows: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
         """The answer as text, its probability, its first character in the context and the one after its last.
 
         Where there may be none also the probability of that (0.5 at the threshold); the answer is then empty, without a place.
@@ -153,9 +182,16 @@ class QuestionAnswering(Task):
         decoded = []
         for row, (begin, end, span, null) in zip(rows, outputs.tolist(), strict=True):
             text, start, stop = contexts.text_of(row[self.data.context], int(begin), int(end))
-            answer: dict[str, Any] = {"prediction": text, "score": math.exp(span), "start": start, "end": stop}
+            answer: dict[str, Any] = {
+                "prediction": text,
+                "score": math.exp(span),
+                "start": start,
+                "end": stop,
+            }
             if self.threshold < math.inf:
-                none = torch.tensor(null - span - self.threshold, dtype=torch.double).sigmoid().item()
+                none = (
+                    torch.tensor(null - span - self.threshold, dtype=torch.double).sigmoid().item()
+                )
                 answer["no_answer"] = none
                 if null - span > self.threshold:
                     answer |= {"prediction": "", "score": none, "start": None, "end": None}
@@ -171,8 +207,14 @@ class QuestionAnswering(Task):
         assert isinstance(data, QAData)
         model: Any = self.model
         class_token = data.tokenizer.cls_token_id is not None
-        null = 'windows["input_ids"] == tokenizer.cls_token_id' if class_token else 'windows["attention_mask"].cumsum(1) == 1'
-        lines = LOADS.format(limit=data.max_length, overlap=data.overlap, most=self.max_answer_length, null=null)
+        null = (
+            'windows["input_ids"] == tokenizer.cls_token_id'
+            if class_token
+            else 'windows["attention_mask"].cumsum(1) == 1'
+        )
+        lines = LOADS.format(
+            limit=data.max_length, overlap=data.overlap, most=self.max_answer_length, null=null
+        )
         if self.threshold < math.inf:
             model.config.no_answer_threshold = self.threshold
             lines += '\nnull = (start + end)[none].min() - spans.max()\nif null > model.config.no_answer_threshold:\n    answer = ""'

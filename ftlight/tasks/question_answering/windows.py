@@ -17,12 +17,23 @@ LOWEST = -1e6  # log-probability of what cannot be
 
 def shorten(tokenizer: Any, texts: Sequence[str], most: int) -> tuple[list[str], list[bool]]:
     """Texts of at most ``most`` tokens, and which of them were cut."""
-    out = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
+    out = tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        verbose=False,
+    )
     cut = [len(offsets) > most for offsets in out["offset_mapping"]]
-    return [t[: o[most - 1][1]] if c else t for t, o, c in zip(texts, out["offset_mapping"], cut, strict=True)], cut
+    return [
+        t[: o[most - 1][1]] if c else t
+        for t, o, c in zip(texts, out["offset_mapping"], cut, strict=True)
+    ], cut
 
 
-def windows(tokenizer: Any, questions: Sequence[str], contexts: Sequence[str], longest: int, overlap: int) -> dict[str, list[Any]]:
+def windows(
+    tokenizer: Any, questions: Sequence[str], contexts: Sequence[str], longest: int, overlap: int
+) -> dict[str, list[Any]]:
     """Question and context as token windows that cover the whole context.
 
     A question longer than half a window is cut.
@@ -56,16 +67,24 @@ def windows(tokenizer: Any, questions: Sequence[str], contexts: Sequence[str], l
     parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in questions]
     for i, row in enumerate(out["overflow_to_sample_mapping"]):
         inside = np.array([s == 1 for s in out.sequence_ids(i)])
-        places = np.where(inside[:, None], np.array(out["offset_mapping"][i], dtype=np.int32).reshape(-1, 2), -1)
+        places = np.where(
+            inside[:, None], np.array(out["offset_mapping"][i], dtype=np.int32).reshape(-1, 2), -1
+        )
         kind = (np.array(out["token_type_ids"][i], dtype=np.int32),) if types else ()
-        parts[row].append((np.array(out["input_ids"][i], dtype=np.int32), places[:, 0], places[:, 1], *kind))
+        parts[row].append(
+            (np.array(out["input_ids"][i], dtype=np.int32), places[:, 0], places[:, 1], *kind)
+        )
     names = ("ids", "begin", "end", *(("types",) if types else ()))
-    columns: dict[str, list[Any]] = {n: [np.concatenate([w[k] for w in row]) for row in parts] for k, n in enumerate(names)}
+    columns: dict[str, list[Any]] = {
+        n: [np.concatenate([w[k] for w in row]) for row in parts] for k, n in enumerate(names)
+    }
     sizes = [np.array([len(w[0]) for w in row], dtype=np.int32) for row in parts]
     return {**columns, "sizes": sizes, "length": [len(s) * int(s.max()) for s in sizes], "cut": cut}
 
 
-def target(begin: np.ndarray, end: np.ndarray, sizes: np.ndarray, start: int, stop: int) -> list[tuple[int, int]]:
+def target(
+    begin: np.ndarray, end: np.ndarray, sizes: np.ndarray, start: int, stop: int
+) -> list[tuple[int, int]]:
     """First and last token of an answer in each window of a row; (-1, -1) where it is not wholly inside.
 
     Args:
@@ -79,7 +98,9 @@ def target(begin: np.ndarray, end: np.ndarray, sizes: np.ndarray, start: int, st
     [(-1, -1), (1, 2)]
     """
     found = []
-    for left, right in zip(*(np.split(a, np.cumsum(sizes)[:-1]) for a in (begin, end)), strict=True):
+    for left, right in zip(
+        *(np.split(a, np.cumsum(sizes)[:-1]) for a in (begin, end)), strict=True
+    ):
         inside = np.flatnonzero(left >= 0)
         if not len(inside) or left[inside[0]] > start or right[inside[-1]] < stop:
             found.append((-1, -1))
@@ -119,9 +140,13 @@ def collate(columns: Mapping[str, list[Any]], tokenizer: Any) -> dict[str, Any]:
     types = {"token_type_ids": parts["types"]} if "types" in parts else {}
     inputs = tokens.collate({"input_ids": ids, **types}, tokenizer)
     shift = np.array([inputs["input_ids"].shape[1] - len(part) if left else 0 for part in ids])
-    null = np.array([int((part == class_token).argmax()) if class_token is not None else 0 for part in ids])
+    null = np.array(
+        [int((part == class_token).argmax()) if class_token is not None else 0 for part in ids]
+    )
     batch: dict[str, Any] = {"inputs": inputs, "null": torch.from_numpy(null + shift)}
-    batch["owner"] = torch.from_numpy(np.repeat(np.arange(len(cuts)), [len(sizes) for sizes in columns["sizes"]]))
+    batch["owner"] = torch.from_numpy(
+        np.repeat(np.arange(len(cuts)), [len(sizes) for sizes in columns["sizes"]])
+    )
     for key in ("begin", "end"):
         batch[key] = tokens.pad([part.tolist() for part in parts[key]], -1, left)
     for key in ("first", "last"):
@@ -148,7 +173,9 @@ def best_spans(start: Tensor, end: Tensor, batch: Mapping[str, Tensor], most: in
     most, each = min(most, length), torch.arange(windows, device=start.device)
     null = (start + end).gather(1, batch["null"][:, None])[:, 0]
     start, end = (x.masked_fill(batch["begin"] < 0, LOWEST) for x in (start, end))
-    ends = F.pad(end, (0, most - 1), value=LOWEST).unfold(1, most, 1)  # [windows, tokens, most]: of the spans that begin there
+    ends = F.pad(end, (0, most - 1), value=LOWEST).unfold(
+        1, most, 1
+    )  # [windows, tokens, most]: of the spans that begin there
     best, place = (start[:, :, None] + ends).flatten(1).max(1)
     first = place // most
     last = (first + place % most).clamp(max=length - 1)

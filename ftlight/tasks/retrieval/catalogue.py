@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ftlight.data import files, labels
 from ftlight.data.sources import open_rows
-from ftlight.utils.errors import UserError, nearest
+from ftlight.utils.errors import UserError, did_you_mean
 
 
 class Catalogue(NamedTuple):
@@ -58,9 +58,13 @@ def read_items(name: str, column: str, text: Sequence[str], encoding: str) -> Ca
         key = files.as_text(row[column], name, line, column).strip()
         said = ", ".join(filter(None, (files.as_text(row[c], name, line, c).strip() for c in text)))
         if not key or not said:
-            raise UserError(f"{name}:{line}: the item has no {'text' if key else f'id in column {column}'}; fill it in or take the row out")
+            raise UserError(
+                f"{name}:{line}: the item has no {'text' if key else f'id in column {column}'}; fill it in or take the row out"
+            )
         if key in lines:
-            raise UserError(f"{name}:{line}: item {key} stands in line {lines[key]} too; take one out")
+            raise UserError(
+                f"{name}:{line}: item {key} stands in line {lines[key]} too; take one out"
+            )
         lines[key] = line
         texts.append(said)
     return Catalogue(list(lines), texts, [0] * len(texts), True)
@@ -79,7 +83,9 @@ def number(numbers: dict[str, int], item: str, place: str, items: str) -> int:
         UserError: there is no such item.
     """
     if item not in numbers:
-        raise UserError(f"{place}: item {item} is not in {items}{nearest(item, list(numbers)[:10000])}; add it there or take the row out")
+        raise UserError(
+            f"{place}: item {item} is not in {items}{did_you_mean(item, list(numbers)[:10000])}; add it there or take the row out"
+        )
     return numbers[item]
 
 
@@ -96,10 +102,23 @@ def load(path: Path) -> Catalogue:
     with path.open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     texts = [row["text"] for row in rows]
-    return Catalogue([row.get("id", row["text"]) for row in rows], texts, [row["count"] for row in rows], bool(rows) and "id" in rows[0])
+    return Catalogue(
+        [row.get("id", row["text"]) for row in rows],
+        texts,
+        [row["count"] for row in rows],
+        bool(rows) and "id" in rows[0],
+    )
 
 
-def read_pairs(name: str, split: str, query: str, positive: str, negatives: str | None, encoding: str, digest: str) -> Iterator[files.Row]:
+def read_pairs(
+    name: str,
+    split: str,
+    query: str,
+    positive: str,
+    negatives: str | None,
+    encoding: str,
+    digest: str,
+) -> Iterator[files.Row]:
     """Rows of pairs, those of one query together: ``query``, ``positives``, ``negatives`` and the first ``line``.
 
     Args:
@@ -115,24 +134,44 @@ def read_pairs(name: str, split: str, query: str, positive: str, negatives: str 
         UserError: a row has no query or nothing that it seeks, or an item is both.
     """
     found: dict[str, files.Row] = {}
-    for row in open_rows(name, split, [query, positive, *([negatives] if negatives else [])], encoding):
+    for row in open_rows(
+        name, split, [query, positive, *([negatives] if negatives else [])], encoding
+    ):
         line = row[files.LINE]
         asked = files.as_text(row[query], name, line, query).strip()
         value = row[positive]
-        sought = several(value, name, line, positive) if isinstance(value, list) else [files.as_text(value, name, line, positive).strip()]
+        sought = (
+            several(value, name, line, positive)
+            if isinstance(value, list)
+            else [files.as_text(value, name, line, positive).strip()]
+        )
         if not asked or not any(sought):
-            raise UserError(f"{name}:{line}: column {positive if asked else query} is empty; fill it in or take the row out")
-        mine = found.setdefault(asked, {"query": asked, "positives": [], "negatives": [], "line": line})
+            raise UserError(
+                f"{name}:{line}: column {positive if asked else query} is empty; fill it in or take the row out"
+            )
+        mine = found.setdefault(
+            asked, {"query": asked, "positives": [], "negatives": [], "line": line}
+        )
         mine["positives"] += sought
         mine["negatives"] += several(row[negatives], name, line, negatives) if negatives else []
     for mine in found.values():
         both = set(mine["positives"]) & set(mine["negatives"])
         if both:
-            raise UserError(f"{name}:{mine['line']}: {sorted(both)[0]!r} is in {positive} and in {negatives} of the same query; decide")
-        yield {**mine, "positives": list(dict.fromkeys(mine["positives"])), "negatives": list(dict.fromkeys(mine["negatives"]))}
+            raise UserError(
+                f"{name}:{mine['line']}: {sorted(both)[0]!r} is in {positive} and in {negatives} of the same query; decide"
+            )
+        yield {
+            **mine,
+            "positives": list(dict.fromkeys(mine["positives"])),
+            "negatives": list(dict.fromkeys(mine["negatives"])),
+        }
 
 
 def several(value: Any, name: str, line: int, column: str) -> list[str]:
     """The values of a cell that may hold several: a list, or ``a|b``."""
-    parts = value if isinstance(value, list) else files.as_text(value, name, line, column).split(labels.SEPARATOR)
+    parts = (
+        value
+        if isinstance(value, list)
+        else files.as_text(value, name, line, column).split(labels.SEPARATOR)
+    )
     return [said for part in parts if (said := files.as_text(part, name, line, column).strip())]

@@ -95,7 +95,12 @@ def cuts(length: int, held_out: int) -> tuple[int, int]:
 
 
 def rows_of(
-    user: str, items: Sequence[tuple[str, int]], split: str, held_out: int, history: int, per_user: int | None
+    user: str,
+    items: Sequence[tuple[str, int]],
+    split: str,
+    held_out: int,
+    history: int,
+    per_user: int | None,
 ) -> Iterator[files.Row]:
     """Rows of a user: the last items before, and what came then: the next item in train, all that is held out otherwise.
 
@@ -116,11 +121,25 @@ def rows_of(
         places = [(begin, stop)] if begin < stop else []
     for begin, stop in places:
         before, then = items[max(0, begin - history) : begin], items[begin:stop]
-        yield {"user": user, "history": [i for i, _ in before], "positives": [i for i, _ in then], "line": then[0][1]}
+        yield {
+            "user": user,
+            "history": [i for i, _ in before],
+            "positives": [i for i, _ in then],
+            "line": then[0][1],
+        }
 
 
 @functools.lru_cache(1)  # each split asks for the same
-def read(name: str, user: str, item: str, time: str, rating: str | None, min_rating: float | None, encoding: str, digest: str) -> Histories:
+def read(
+    name: str,
+    user: str,
+    item: str,
+    time: str,
+    rating: str | None,
+    min_rating: float | None,
+    encoding: str,
+    digest: str,
+) -> Histories:
     """Reads interactions, all in memory.
 
     Args:
@@ -145,8 +164,14 @@ def read(name: str, user: str, item: str, time: str, rating: str | None, min_rat
             line = row[files.LINE]
             who, what = (files.as_text(row[c], name, line, c).strip() for c in (user, item))
             if not who or not what:
-                raise UserError(f"{name}:{line}: column {item if who else user} is empty; fill it in or take the row out")
-            if rating and min_rating is not None and number(row[rating], name, line, rating) < min_rating:
+                raise UserError(
+                    f"{name}:{line}: column {item if who else user} is empty; fill it in or take the row out"
+                )
+            if (
+                rating
+                and min_rating is not None
+                and number(row[rating], name, line, rating) < min_rating
+            ):
                 low += 1
                 continue
             yield Event(who, what, time_of(row, time, name), line)
@@ -177,11 +202,19 @@ def number(value: Any, name: str, line: int, column: str) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise UserError(f"{name}:{line}: column {column} holds {value!r}, which is no number") from None
+        raise UserError(
+            f"{name}:{line}: column {column} holds {value!r}, which is no number"
+        ) from None
 
 
 def read_rows(
-    name: str, split: str, columns: Sequence[Any], held_out: int, history: int, per_user: int | None, digest: str
+    name: str,
+    split: str,
+    columns: Sequence[Any],
+    held_out: int,
+    history: int,
+    per_user: int | None,
+    digest: str,
 ) -> Iterator[files.Row]:
     """Rows of a split of interactions: ``user``, ``history`` and ``positives`` (ids), and the ``line`` of the first of these.
 
@@ -198,7 +231,9 @@ def read_rows(
         yield from rows_of(user, items, split, held_out, history, per_user)
 
 
-def by_user(rows: Sequence[files.Row], user: str, item: str, time: str, name: str) -> list[files.Row]:
+def by_user(
+    rows: Sequence[files.Row], user: str, item: str, time: str, name: str
+) -> list[files.Row]:
     """A row for each user of interactions, with all items in order of time as ``history``; of the file's where there is no time.
 
     Args:
@@ -214,19 +249,27 @@ def by_user(rows: Sequence[files.Row], user: str, item: str, time: str, name: st
         line = row[files.LINE]
         who, what = (files.as_text(row[c], name, line, c).strip() for c in (user, item))
         events.append(Event(who, what, time_of(row, time, name) if time in row else 0.0, line))
-    return [{user: who, "history": [i for i, _ in items]} for who, items in in_order(events)[0].items()]
+    return [
+        {user: who, "history": [i for i, _ in items]} for who, items in in_order(events)[0].items()
+    ]
 
 
 def trained_on(found: Histories, held_out: int) -> dict[str, list[str]]:
     """Items of each user that are not held out, in order of time."""
-    return {user: [i for i, _ in items[: cuts(len(items), held_out)[0]]] for user, items in found.users.items()}
+    return {
+        user: [i for i, _ in items[: cuts(len(items), held_out)[0]]]
+        for user, items in found.users.items()
+    }
 
 
 def survey(found: Histories, held_out: int) -> list[str]:
     """What was left out, in words."""
     few = sum(len(items) <= 2 * held_out for items in found.users.values())
     said = [
-        (few, f"of {len(found.users)} users have at most {2 * held_out} items: they only train (data.held_out)"),
+        (
+            few,
+            f"of {len(found.users)} users have at most {2 * held_out} items: they only train (data.held_out)",
+        ),
         (found.repeated, "interactions are with an item that the user had before, and left out"),
         (found.low, "interactions are rated below data.min_rating, and left out"),
     ]

@@ -47,7 +47,10 @@ def contrast(scores: Tensor, positive: Tensor, known: Tensor, symmetric: bool = 
         return loss
     same = (positive[:, None] == positive) | known[:, positive].T  # [item's row, query's row]
     same.fill_diagonal_(False)
-    back = F.cross_entropy(scores[:, positive].T.masked_fill(same, NEVER), torch.arange(len(positive), device=scores.device))
+    back = F.cross_entropy(
+        scores[:, positive].T.masked_fill(same, NEVER),
+        torch.arange(len(positive), device=scores.device),
+    )
     return (loss + back) / 2
 
 
@@ -70,7 +73,7 @@ class Retrieval(Task):
     """
 
     data_module = "ftlight.RetrievalData"
-    score = "ndcg@10"
+    primary_metric = "ndcg@10"
     monitor = "val/ndcg@10"
 
     def __init__(
@@ -86,14 +89,23 @@ class Retrieval(Task):
     ) -> None:
         super().__init__(backbone, **base)
         if not temperature > 0:
-            raise UserError(f"model.temperature: {temperature} is not a temperature; give a number above 0, for example 0.05")
+            raise UserError(
+                f"model.temperature: {temperature} is not a temperature; give a number above 0, for example 0.05"
+            )
         if pooling == "native":
             raise UserError("model.pooling: native has no vectors; give mean, cls, last or max")
         trained = trained_pooling(backbone) if pooling == "auto" else pooling
         self.pooling: Pooling = "mean" if trained == "native" else trained
-        self.temperature, self.symmetric, self.popularity, self.baselines = temperature, symmetric, popularity, baselines
+        self.temperature, self.symmetric, self.popularity, self.baselines = (
+            temperature,
+            symmetric,
+            popularity,
+            baselines,
+        )
         self.model = Encoder(self.load(), self.pooling)
-        self._indexes: dict[str, tuple[Any, Tensor]] = {}  # of the model and, in a test, of the pre-trained one
+        self._indexes: dict[
+            str, tuple[Any, Tensor]
+        ] = {}  # of the model and, in a test, of the pre-trained one
         self._rivals: list[str] = []
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -110,9 +122,13 @@ class Retrieval(Task):
         if "items" not in batch:
             return Step(None, queries)
         items = self(batch["items"])
-        with torch.autocast(queries.device.type, enabled=False):  # bf16 cannot tell near cosines apart
+        with torch.autocast(
+            queries.device.type, enabled=False
+        ):  # bf16 cannot tell near cosines apart
             scores = queries @ items.T / self.temperature
-        return Step(contrast(scores, batch["positive"], batch["known"], self.symmetric), queries.detach())
+        return Step(
+            contrast(scores, batch["positive"], batch["known"], self.symmetric), queries.detach()
+        )
 
     # Evaluation
 
@@ -148,13 +164,19 @@ class Retrieval(Task):
         if self._all_have(untuned is not None):
             assert untuned is not None
             self._indexes["untuned"] = untuned, self._vectors(untuned)
-        self._counts = torch.tensor(self.data.catalogue.counts, dtype=torch.float, device=self.device)
+        self._counts = torch.tensor(
+            self.data.catalogue.counts, dtype=torch.float, device=self.device
+        )
         self._gains = self._prior()
         self._rivals = [*self._indexes, *(["popularity"] if self._counts.any() else [])]
 
     def _all_have(self, mine: bool) -> bool:
         """Whether something is there on all processes: one alone would wait for the others."""
-        return mine if self._trainer is None else bool(self._trainer.strategy.reduce_boolean_decision(mine, all=True))
+        return (
+            mine
+            if self._trainer is None
+            else bool(self._trainer.strategy.reduce_boolean_decision(mine, all=True))
+        )
 
     def _untuned(self) -> nn.Module | None:
         """The pre-trained backbone, or None where it cannot be had."""
@@ -171,10 +193,21 @@ class Retrieval(Task):
         data, trainer = self.data, self._trainer
         table, tokenizer = data.candidates, data.tokenizer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        found = torch.zeros(len(table), loading.width(self.backbone), dtype=torch.float, device=self.device)
-        with trainer.precision_plugin.forward_context() if trainer is not None else contextlib.nullcontext():
-            for numbers in sampling.eval_batches(np.asarray(table["length"]), 64, rank=rank, world=world):
-                inputs = {k: v.to(self.device) for k, v in tokens.collate(table[numbers.tolist()], tokenizer).items()}
+        found = torch.zeros(
+            len(table), loading.width(self.backbone), dtype=torch.float, device=self.device
+        )
+        with (
+            trainer.precision_plugin.forward_context()
+            if trainer is not None
+            else contextlib.nullcontext()
+        ):
+            for numbers in sampling.eval_batches(
+                np.asarray(table["length"]), 64, rank=rank, world=world
+            ):
+                inputs = {
+                    k: v.to(self.device)
+                    for k, v in tokens.collate(table[numbers.tolist()], tokenizer).items()
+                }
                 found[torch.from_numpy(numbers).to(self.device)] = model(**inputs).float()
         if world > 1:
             found = trainer.strategy.reduce(found, reduce_op="sum")  # type: ignore[union-attr]
@@ -196,13 +229,21 @@ class Retrieval(Task):
         queries = {name: model(**batch["inputs"]) for name, (model, _) in self._indexes.items()}
         size = max(1, CELLS // len(self._counts))
         parts = [slice(i, i + size) for i in range(0, len(golds), size)]
-        found = [self._rank({name: q[part] for name, q in queries.items()}, golds[part], exclude[part]) for part in parts]
+        found = [
+            self._rank({name: q[part] for name, q in queries.items()}, golds[part], exclude[part])
+            for part in parts
+        ]
         best, losses, by_rank = zip(*found, strict=True)
         loss = torch.cat(losses).mean() if any(golds) else None
-        return Step(loss, torch.cat(best), [r for part in by_rank for r in part] if any(golds) else None)
+        return Step(
+            loss, torch.cat(best), [r for part in by_rank for r in part] if any(golds) else None
+        )
 
     def _rank(
-        self, queries: dict[str, Tensor], golds: Sequence[Sequence[int]], exclude: Sequence[Sequence[int]]
+        self,
+        queries: dict[str, Tensor],
+        golds: Sequence[Sequence[int]],
+        exclude: Sequence[Sequence[int]],
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Ranks the catalogue for some queries.
 
@@ -215,11 +256,20 @@ class Retrieval(Task):
             Numbers and scores of the best items ``[rows, 2, TOP]``; the cross-entropy of what is sought against the whole catalogue
             ``[rows]``; for each row the ranks of what it seeks ``[golds, rankings]``.
         """
-        row = torch.tensor([i for i, items in enumerate(exclude) for _ in items], dtype=torch.long, device=self.device)
-        column = torch.tensor([item for items in exclude for item in items], dtype=torch.long, device=self.device)
+        row = torch.tensor(
+            [i for i, items in enumerate(exclude) for _ in items],
+            dtype=torch.long,
+            device=self.device,
+        )
+        column = torch.tensor(
+            [item for items in exclude for item in items], dtype=torch.long, device=self.device
+        )
         never = torch.tensor(NEVER, dtype=torch.float, device=self.device)
         with torch.autocast(self.device.type, enabled=False):
-            scores = {name: q.float() @ self._indexes[name][1].T + self._gains for name, q in queries.items()}
+            scores = {
+                name: q.float() @ self._indexes[name][1].T + self._gains
+                for name, q in queries.items()
+            }
         if "popularity" in self._rivals:
             scores["popularity"] = self._counts.repeat(len(golds), 1)
         scores = {name: values.index_put((row, column), never) for name, values in scores.items()}
@@ -233,38 +283,54 @@ class Retrieval(Task):
         by_rank = zip(*(ranks(values, golds) for values in scores.values()), strict=True)
         return outputs, losses, [torch.stack(parts, 1) for parts in by_rank]
 
-    def measure(self, outputs: Any, targets: Any, rows: Sequence[Mapping[str, Any]]) -> EvaluationResult:
+    def compute_metrics(
+        self, outputs: Any, targets: Any, rows: Sequence[Mapping[str, Any]]
+    ) -> EvaluationResult:
         """Recall, NDCG and reciprocal rank, with recall@10 and NDCG@10 of the baselines, and by how much NDCG@10 is above theirs."""
         columns = list(zip(*(t.unbind(1) for t in targets), strict=True))
         values, intervals = ranking(columns[0])
         for name, ranked in list(zip(self._rivals, columns, strict=True))[1:]:
             theirs, ends = ranking(ranked)
             for metric in ("recall@10", "ndcg@10"):
-                values[f"{name}_{metric}"], intervals[f"{name}_{metric}"] = theirs[metric], ends[metric]
+                values[f"{name}_{metric}"], intervals[f"{name}_{metric}"] = (
+                    theirs[metric],
+                    ends[metric],
+                )
             above = f"ndcg@10_over_{name}"
             values[above], intervals[above] = gain(columns[0], ranked)
         return EvaluationResult(values, len(targets), intervals)
 
-    def decode(self, outputs: Any, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def postprocess(self, outputs: Any, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The best item's text, its score, its id where it has one, and the ten best as ``items``."""
         catalogue, decoded = self.data.catalogue, []
         for numbers, scores in outputs.tolist():
-            items = [catalogue.item(int(n), s) for n, s in zip(numbers, scores, strict=True) if s > NEVER]
+            items = [
+                catalogue.item(int(n), s) for n, s in zip(numbers, scores, strict=True) if s > NEVER
+            ]
             best = items[0] if items else {"text": "", "score": float("nan")}
             decoded.append(
-                {"prediction": best["text"], "score": best["score"], **{k: v for k, v in best.items() if k == "id"}, "items": items}
+                {
+                    "prediction": best["text"],
+                    "score": best["score"],
+                    **{k: v for k, v in best.items() if k == "id"},
+                    "items": items,
+                }
             )
         return decoded
 
     def describe(self) -> str:
         """Pooling, temperature and what popularity counts for."""
         weight = self._weight()
-        return f"{self.pooling} pooling, temperature {self.temperature:g}" + (f", popularity {weight:g}" if weight else "")
+        return f"{self.pooling} pooling, temperature {self.temperature:g}" + (
+            f", popularity {weight:g}" if weight else ""
+        )
 
     def export(self, folder: Path, data: DataModule) -> str:
         """Writes a sentence-transformers folder (transformer, pooling, normalization) and the catalogue as items.jsonl."""
         assert isinstance(data, RetrievalData)
-        write_encoder(cast(Encoder, self.model), data.tokenizer, data.max_length, data.prompts, folder)
+        write_encoder(
+            cast(Encoder, self.model), data.tokenizer, data.max_length, data.prompts, folder
+        )
         with (folder / "items.jsonl").open("w", encoding="utf-8") as file:
             for number, gains in enumerate(self._prior().tolist()):
                 item = {k: v for k, v in data.catalogue.item(number, 0.0).items() if k != "score"}

@@ -9,9 +9,9 @@ import datasets
 
 from ftlight.data import duplicates, files, tables, tokens
 from ftlight.data.labelled import Labelled, label_text, without
-from ftlight.data.module import Columns, Encoded
+from ftlight.data.module import Columns, EncodedSplit
 from ftlight.data.sources import open_rows
-from ftlight.utils.errors import UserError, listing
+from ftlight.utils.errors import UserError, join_limited
 
 
 def read_rows(
@@ -33,7 +33,12 @@ def read_rows(
     for row in open_rows(name, split, columns, encoding):
         line, value = row[files.LINE], row[label]
         kind = kind or (type(value) if value is not None else None)
-        if kind is not None and value is not None and type(value) is not kind and {type(value), kind} != {int, float}:
+        if (
+            kind is not None
+            and value is not None
+            and type(value) is not kind
+            and {type(value), kind} != {int, float}
+        ):
             what = f"label {value!r} is {type(value).__name__}, those before are {kind.__name__}"
             raise UserError(f"{name}:{line}: {what}; write them alike")
         value = label_text(value, name, line, label)
@@ -74,7 +79,9 @@ class TextData(Labelled):
         """Input columns that a row to predict must have."""
         return [*self.text, *([self.text_pair] if self.text_pair else [])]
 
-    def source(self, split: str) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
+    def reader(
+        self, split: str
+    ) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
         """Reader of a split."""
         text, number = datasets.Value("string"), datasets.Value("int64")
         features = datasets.Features({"text": text, "pair": text, "label": text, "line": number})
@@ -92,14 +99,16 @@ class TextData(Labelled):
         """Reads a split; counts, or leaves out, the rows that have no text."""
         table = super()._load(split, name)
         given = ["text", "pair"] if self.text_pair else ["text"]
-        full = (all(t.strip() for t in texts) for some in tables.batches(table, given) for texts in zip(*some.values(), strict=True))
+        full = (
+            all(t.strip() for t in texts)
+            for some in tables.batches(table, given)
+            for texts in zip(*some.values(), strict=True)
+        )
         empty = [i for i, whole in enumerate(full) if not whole]
         if not empty:
             return table
-        lines = listing((table["line"][i] for i in empty), 3)
-        told = (
-            f"{len(empty):,} of {len(table):,} rows {'left out: they ' if self.on_empty_text == 'skip' else ''}have no text (lines {lines})"
-        )
+        lines = join_limited((table["line"][i] for i in empty), 3)
+        told = f"{len(empty):,} of {len(table):,} rows {'left out: they ' if self.on_empty_text == 'skip' else ''}have no text (lines {lines})"
         if self.on_empty_text == "keep":
             self.notes.append(f"{split}: {told}; to leave them out set data.on_empty_text: skip")
             return table
@@ -108,10 +117,14 @@ class TextData(Labelled):
         self.notes.append(f"{split}: {told}")
         return without(table, empty)
 
-    def inputs(self, table: datasets.Dataset) -> list[str]:
+    def duplicate_keys(self, table: datasets.Dataset) -> list[str]:
         """What tells the texts of each row from others."""
         batches = tables.batches(table, ["text", "pair"])
-        return [duplicates.key(*texts) for some in batches for texts in zip(some["text"], some["pair"], strict=True)]
+        return [
+            duplicates.key(*texts)
+            for some in batches
+            for texts in zip(some["text"], some["pair"], strict=True)
+        ]
 
     @property
     def max_length(self) -> int:
@@ -119,15 +132,26 @@ class TextData(Labelled):
         return tokens.limit(self.tokenizer_name, self.given_length)
 
     def _tokenize(self, texts: Sequence[str], pairs: Sequence[str]) -> Columns:
-        return tokens.tokenize(self.tokenizer, texts, pairs if self.text_pair else None, self.max_length)
+        return tokens.tokenize(
+            self.tokenizer, texts, pairs if self.text_pair else None, self.max_length
+        )
 
-    def encode(self, table: datasets.Dataset, split: str) -> Encoded:
+    def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
         """Tokenizes a split, cached by data, tokenizer and length; adds labels as numbers."""
         targets = self.numbers(table, split)
-        about = (tokens.identity(self.tokenizer), self.max_length, bool(self.text_pair), files.code(tokens.tokenize))
-        encoded = self.mapped(table, lambda rows: self._tokenize(rows["text"], rows["pair"]), *about)
-        self.notes += tokens.cut_notes(split, "rows", tables.column(encoded, "uncut"), self.max_length)
-        return Encoded(encoded.remove_columns("uncut"), targets, encoded._fingerprint)
+        about = (
+            tokens.identity(self.tokenizer),
+            self.max_length,
+            bool(self.text_pair),
+            files.code(tokens.tokenize),
+        )
+        encoded = self.map_cached(
+            table, lambda rows: self._tokenize(rows["text"], rows["pair"]), *about
+        )
+        self.notes += tokens.cut_notes(
+            split, "rows", tables.column(encoded, "uncut"), self.max_length
+        )
+        return EncodedSplit(encoded.remove_columns("uncut"), targets, encoded._fingerprint)
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
         """A batch: ``inputs`` (``int64 [rows, tokens]`` each), ``index`` and, where known, ``targets``."""
@@ -136,11 +160,24 @@ class TextData(Labelled):
             batch["targets"] = self.targets(columns["target"])
         return batch
 
-    def encode_rows(self, rows: Sequence[files.Row], place: str) -> Encoded:
+    def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Tokenizes rows to predict, with the text columns the run was trained on."""
         for row in rows:
             files.need(row, self.columns, place)
-        texts = ["\n".join(files.as_text(r[c], place, i, c) for c in self.text) for i, r in enumerate(rows, 1)]
-        pairs = [files.as_text(r[self.text_pair], place, i, self.text_pair) for i, r in enumerate(rows, 1)] if self.text_pair else []
-        chunks = [self._tokenize(texts[i : i + 1000], pairs[i : i + 1000]) for i in range(0, len(rows), 1000)]
-        return Encoded({k: [v for chunk in chunks for v in chunk[k]] for k in chunks[0]})
+        texts = [
+            "\n".join(files.as_text(r[c], place, i, c) for c in self.text)
+            for i, r in enumerate(rows, 1)
+        ]
+        pairs = (
+            [
+                files.as_text(r[self.text_pair], place, i, self.text_pair)
+                for i, r in enumerate(rows, 1)
+            ]
+            if self.text_pair
+            else []
+        )
+        chunks = [
+            self._tokenize(texts[i : i + 1000], pairs[i : i + 1000])
+            for i in range(0, len(rows), 1000)
+        ]
+        return EncodedSplit({k: [v for chunk in chunks for v in chunk[k]] for k in chunks[0]})

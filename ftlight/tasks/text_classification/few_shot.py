@@ -12,9 +12,12 @@ import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
-from ftlight.utils.errors import UserError, listing, nearest
+from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
-TEMPLATES = ("{}", "This text is about {}.")  # together better than either alone, on intents, news, reviews and emotions
+TEMPLATES = (
+    "{}",
+    "This text is about {}.",
+)  # together better than either alone, on intents, news, reviews and emotions
 
 
 def clean(name: str) -> str:
@@ -43,24 +46,38 @@ def descriptions(given: Any, labels: Sequence[str]) -> dict[str, str]:
     if isinstance(given, str):
         path = Path(given).expanduser()
         if not path.is_file():
-            raise UserError(f"{where}: no file {given}; give a mapping from label to text, or a YAML or JSON file of one")
+            raise UserError(
+                f"{where}: no file {given}; give a mapping from label to text, or a YAML or JSON file of one"
+            )
         where = str(path)
         try:
-            given = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)  # strings only: NO stays NO
+            given = yaml.load(
+                path.read_text(encoding="utf-8"), yaml.BaseLoader
+            )  # strings only: NO stays NO
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{where}: neither YAML nor JSON in UTF-8 ({' '.join(str(error).split())})") from error
+            raise UserError(
+                f"{where}: neither YAML nor JSON in UTF-8 ({' '.join(str(error).split())})"
+            ) from error
     if not isinstance(given, Mapping):
-        raise UserError(f"{where}: expected a mapping from label to text, got {type(given).__name__}")
+        raise UserError(
+            f"{where}: expected a mapping from label to text, got {type(given).__name__}"
+        )
     found = {str(k): v for k, v in given.items()}
     for label, text in found.items():
         if label not in labels:
-            raise UserError(f"{where}: there is no label {label}{nearest(label, labels)} (labels: {listing(labels)})")
+            raise UserError(
+                f"{where}: there is no label {label}{did_you_mean(label, labels)} (labels: {join_limited(labels)})"
+            )
         if not isinstance(text, str) or not text.strip():
             raise UserError(f"{where}: {label}: expected a text, got {text!r}")
     return found
 
 
-def texts(labels: Sequence[str], templates: Sequence[str] = TEMPLATES, described: Mapping[str, str] | None = None) -> list[list[str]]:
+def texts(
+    labels: Sequence[str],
+    templates: Sequence[str] = TEMPLATES,
+    described: Mapping[str, str] | None = None,
+) -> list[list[str]]:
     """What stands for each label: its description, else its cleaned name in each template.
 
     Args:
@@ -79,21 +96,32 @@ def texts(labels: Sequence[str], templates: Sequence[str] = TEMPLATES, described
     """
     for template in templates:
         if template.count("{}") != 1:
-            raise UserError(f"model.label_template: {template!r} has no place for the name, or several; write {{}} once")
+            raise UserError(
+                f"model.label_template: {template!r} has no place for the name, or several; write {{}} once"
+            )
     if not templates:
-        raise UserError("model.label_template: the list is empty; give a text with {} in it, or leave the option out")
+        raise UserError(
+            "model.label_template: the list is empty; give a text with {} in it, or leave the option out"
+        )
     described = described or {}
     way = "say what they mean with model.label_descriptions: {label: text}"
     mute = [name for name in labels if name not in described and not any(c.isalpha() for c in name)]
     if mute:
-        raise UserError(f"model.head_init: labels: {listing(mute)} have no words to start from; {way}")
+        raise UserError(
+            f"model.head_init: labels: {join_limited(mute)} have no words to start from; {way}"
+        )
     found: dict[str, str] = {}
     for name in labels:
         text = described.get(name) or clean(name)
         if text in found:
-            raise UserError(f"model.head_init: labels: {found[text]} and {name} both read {text!r}; {way}")
+            raise UserError(
+                f"model.head_init: labels: {found[text]} and {name} both read {text!r}; {way}"
+            )
         found[text] = name
-    return [[described.get(n) or template.replace("{}", t) for t, n in found.items()] for template in templates]
+    return [
+        [described.get(n) or template.replace("{}", t) for t, n in found.items()]
+        for template in templates
+    ]
 
 
 def directions(vectors: Tensor) -> Tensor:
@@ -132,5 +160,7 @@ def contrastive(vectors: Tensor, targets: Tensor, temperature: float = 0.1) -> T
     partners = alike.sum(1)
     paired = partners > 0
     if not paired.any():
-        return vectors.sum() * 0.0  # a step without pairs has a gradient all the same, which DDP waits for
+        return (
+            vectors.sum() * 0.0
+        )  # a step without pairs has a gradient all the same, which DDP waits for
     return -(log_shares.sum(1)[paired] / partners[paired]).mean()

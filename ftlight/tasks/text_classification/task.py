@@ -62,20 +62,36 @@ class TextClassification(Classification):
             self.model = self.native("AutoModelForSequenceClassification")
         else:
             named = head_init == "labels"
-            self.model = Pooled(self.load(), self.pooling, self.outputs, scale=SCALE if named else None)
+            self.model = Pooled(
+                self.load(), self.pooling, self.outputs, scale=SCALE if named else None
+            )
             if named and self.pretrained:
                 described = few_shot.descriptions(label_descriptions, self.labels)
                 templates = [label_template] if isinstance(label_template, str) else label_template
-                self._start_from(few_shot.texts(self.labels, few_shot.TEMPLATES if templates is None else templates, described))
+                self._start_from(
+                    few_shot.texts(
+                        self.labels,
+                        few_shot.TEMPLATES if templates is None else templates,
+                        described,
+                    )
+                )
 
     def _check_few_shot(self) -> None:
         if self.contrastive < 0:
-            raise UserError(f"model.contrastive: {self.contrastive} is not a weight; give 0 or more, for example 0.5")
-        for option in (["head_init: labels"] if self.head_init == "labels" else []) + (["contrastive"] if self.contrastive else []):
+            raise UserError(
+                f"model.contrastive: {self.contrastive} is not a weight; give 0 or more, for example 0.5"
+            )
+        for option in (["head_init: labels"] if self.head_init == "labels" else []) + (
+            ["contrastive"] if self.contrastive else []
+        ):
             if self.kind != "single":
-                raise UserError(f"model.{option} is for one label a row; these data are of kind {self.kind}")
+                raise UserError(
+                    f"model.{option} is for one label a row; these data are of kind {self.kind}"
+                )
             if self.pooling == "native":
-                raise UserError(f"model.{option} needs the vector of a text, which a native head hides; set model.pooling: mean")
+                raise UserError(
+                    f"model.{option} needs the vector of a text, which a native head hides; set model.pooling: mean"
+                )
 
     @torch.no_grad()
     def _start_from(self, texts: list[list[str]]) -> None:
@@ -98,13 +114,24 @@ class TextClassification(Classification):
         output, targets = self.model(**batch["inputs"]), batch["targets"]
         logits = output.logits.float()
         together = few_shot.contrastive(output.hidden_states[0], targets, 1 / SCALE)
-        return Step(self.loss(logits, targets) + self.contrastive * together, self.probabilities(logits), targets)
+        return Step(
+            self.loss(logits, targets) + self.contrastive * together,
+            self.probabilities(logits),
+            targets,
+        )
 
     def describe(self) -> str:
         """Kind, head and what else is special."""
         head = "native head" if self.pooling == "native" else f"{self.pooling} pooling"
         start = ["cosine head from the labels' names"] if self.head_init == "labels" else []
-        return ", ".join([self.kind, head, *start, *([f"contrastive {self.contrastive:g}"] if self.contrastive else [])])
+        return ", ".join(
+            [
+                self.kind,
+                head,
+                *start,
+                *([f"contrastive {self.contrastive:g}"] if self.contrastive else []),
+            ]
+        )
 
     def export(self, folder: Path, data: DataModule) -> str:
         """Writes a transformers folder (native head) or a sentence-transformers folder (pooled)."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ftlight.data import files
 from ftlight.data.hub import load_hub, read_hub
 from ftlight.tasks.token_classification import tags as spans
-from ftlight.utils.errors import UserError, listing, nearest
+from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 CONLL = (".conll", ".txt", ".bio", ".iob", ".iob2", ".bioes", ".tsv")
 SUFFIXES = (*CONLL, ".jsonl", ".json", ".parquet")
@@ -37,7 +37,9 @@ class Layout(NamedTuple):
     tag_names: tuple[str, ...] = ()
 
 
-def read_rows(name: str, split: str, layout: Layout, encoding: str, code: str, digest: str) -> Iterator[files.Row]:
+def read_rows(
+    name: str, split: str, layout: Layout, encoding: str, code: str, digest: str
+) -> Iterator[files.Row]:
     """Rows of a split in one form, however they are written.
 
     Yields:
@@ -55,13 +57,17 @@ def read_rows(name: str, split: str, layout: Layout, encoding: str, code: str, d
         if layout.tokens in row:
             tags = _read_tags(row, layout, len(words), place)
             aligned = spans.Aligned(spans.find(tags), 0, 0)
-            given = [(kind, words[first][0], words[after - 1][1]) for kind, first, after in aligned.spans]
+            given = [
+                (kind, words[first][0], words[after - 1][1]) for kind, first, after in aligned.spans
+            ]
         else:
             given = _read_spans(row, layout, text, place)
             aligned = spans.align(given, words)
         yield {
             "text": text,
-            "spans": [{"type": kind, "text": text[a:b], "start": a, "end": b} for kind, a, b in given],
+            "spans": [
+                {"type": kind, "text": text[a:b], "start": a, "end": b} for kind, a, b in given
+            ],
             "__words": [list(word) for word in words],
             "__gold": [{"type": kind, "start": a, "end": b} for kind, a, b in aligned.spans],
             "__tags": tags,
@@ -73,7 +79,9 @@ def read_rows(name: str, split: str, layout: Layout, encoding: str, code: str, d
         raise UserError(f"{name} holds no sentences")
 
 
-def open_rows(name: str, split: str, layout: Layout, encoding: str, tagged: bool = True) -> Iterator[files.Row]:
+def open_rows(
+    name: str, split: str, layout: Layout, encoding: str, tagged: bool = True
+) -> Iterator[files.Row]:
     """Rows of a file or hub data set with their own columns; sentences of CoNLL text as lists of words and tags."""
     if name.startswith("hf:"):
         yield from _read_hub(name, split, layout)
@@ -88,9 +96,15 @@ def open_rows(name: str, split: str, layout: Layout, encoding: str, tagged: bool
 def _read_hub(name: str, split: str, layout: Layout) -> Iterator[files.Row]:
     features = {key: table.features for key, table in load_hub(name).items()}.get(split, {})
     inputs = [c for c in (layout.tokens, layout.text) if c in features] or [layout.tokens]
-    answers = [c for c in (layout.tags if inputs[0] == layout.tokens else layout.spans) if c in features]
+    answers = [
+        c for c in (layout.tags if inputs[0] == layout.tokens else layout.spans) if c in features
+    ]
     for row in read_hub(name, split, [inputs[0], *answers[:1]]):
-        names = getattr(getattr(features[answers[0]], "feature", None), "names", None) if answers else None
+        names = (
+            getattr(getattr(features[answers[0]], "feature", None), "names", None)
+            if answers
+            else None
+        )
         yield {**row, answers[0]: [names[v] for v in row[answers[0]]]} if names else row
 
 
@@ -103,12 +117,16 @@ def document(row: Mapping[str, Any], layout: Layout, place: str) -> tuple[str, l
     if layout.tokens in row:
         words = row[layout.tokens]
         if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
-            raise UserError(f"{place}: column {layout.tokens} holds no list of words; for running text name its column in data.text")
+            raise UserError(
+                f"{place}: column {layout.tokens} holds no list of words; for running text name its column in data.text"
+            )
         return spans.join(words)
     if layout.text not in row:
         have = [k for k in row if k != files.LINE]
-        what = f"no column {layout.tokens} (words) or {layout.text} (text){nearest(layout.text, have)}"
-        raise UserError(f"{place}: {what} (columns: {listing(have)}); set data.tokens or data.text")
+        what = f"no column {layout.tokens} (words) or {layout.text} (text){did_you_mean(layout.text, have)}"
+        raise UserError(
+            f"{place}: {what} (columns: {join_limited(have)}); set data.tokens or data.text"
+        )
     name, _, line = place.rpartition(":")
     text = files.as_text(row[layout.text], name, int(line), layout.text)
     return text, spans.split(text)
@@ -120,32 +138,58 @@ def _first(row: files.Row, names: Sequence[str], option: str, place: str) -> Any
         if name in row:
             return row[name]
     have = [k for k in row if k != files.LINE]
-    what = f"no column {' or '.join(names)}{nearest(names[0], have)}"
-    raise UserError(f"{place}: {what} (columns: {listing(have)}); set data.{option}")
+    what = f"no column {' or '.join(names)}{did_you_mean(names[0], have)}"
+    raise UserError(f"{place}: {what} (columns: {join_limited(have)}); set data.{option}")
 
 
 def _read_tags(row: files.Row, layout: Layout, words: int, place: str) -> list[str]:
     tags, names = _first(row, layout.tags, "tags", place), layout.tag_names
     if not isinstance(tags, list) or len(tags) != words:
-        raise UserError(f"{place}: {len(tags) if isinstance(tags, list) else 'no list of'} tags for {words} words; each word needs one")
+        raise UserError(
+            f"{place}: {len(tags) if isinstance(tags, list) else 'no list of'} tags for {words} words; each word needs one"
+        )
     if any(not isinstance(t, (str, int)) or isinstance(t, bool) for t in tags):
-        raise UserError(f"{place}: tags are words such as B-PER, or numbers of data.tag_names; got {listing(map(repr, tags), 4)}")
+        raise UserError(
+            f"{place}: tags are words such as B-PER, or numbers of data.tag_names; got {join_limited(map(repr, tags), 4)}"
+        )
     if any(isinstance(t, int) and not 0 <= t < len(names) for t in tags):
-        raise UserError(f"{place}: the tags are numbers; say what they mean, in order: data.tag_names: [O, B-PER, I-PER, …]")
+        raise UserError(
+            f"{place}: the tags are numbers; say what they mean, in order: data.tag_names: [O, B-PER, I-PER, …]"
+        )
     return [names[t] if isinstance(t, int) else t.strip() for t in tags]
 
 
 def _read_spans(row: files.Row, layout: Layout, text: str, place: str) -> list[spans.Span]:
     found = []
     for item in _first(row, layout.spans, "spans", place) or []:
-        named = item if isinstance(item, Mapping) else dict(zip(("start", "end", "label"), item, strict=False))
-        kind, start, end, said = named.get("label", named.get("type")), named.get("start"), named.get("end"), named.get("text")
-        if not isinstance(kind, str) or not kind.strip() or type(start) is not int or type(end) is not int:
-            raise UserError(f'{place}: expected a span such as {{"start": 0, "end": 5, "label": "PER"}} or [0, 5, "PER"], got {item!r}')
+        named = (
+            item
+            if isinstance(item, Mapping)
+            else dict(zip(("start", "end", "label"), item, strict=False))
+        )
+        kind, start, end, said = (
+            named.get("label", named.get("type")),
+            named.get("start"),
+            named.get("end"),
+            named.get("text"),
+        )
+        if (
+            not isinstance(kind, str)
+            or not kind.strip()
+            or type(start) is not int
+            or type(end) is not int
+        ):
+            raise UserError(
+                f'{place}: expected a span such as {{"start": 0, "end": 5, "label": "PER"}} or [0, 5, "PER"], got {item!r}'
+            )
         if not 0 <= start < end <= len(text):
-            raise UserError(f"{place}: span {start} to {end} is not within the {len(text)} characters of the text; the end is exclusive")
+            raise UserError(
+                f"{place}: span {start} to {end} is not within the {len(text)} characters of the text; the end is exclusive"
+            )
         if said is not None and said != text[start:end]:
-            raise UserError(f"{place}: span {start} to {end} is {text[start:end]!r} in the text, not {said!r}; the end is exclusive")
+            raise UserError(
+                f"{place}: span {start} to {end} is {text[start:end]!r} in the text, not {said!r}; the end is exclusive"
+            )
         found.append((kind.strip(), start, end))
     return found
 
@@ -153,7 +197,9 @@ def _read_spans(row: files.Row, layout: Layout, text: str, place: str) -> list[s
 # CoNLL text
 
 
-def sentences(lines: Iterable[tuple[int, str]], place: str, layout: Layout, tagged: bool = True) -> Iterator[files.Row]:
+def sentences(
+    lines: Iterable[tuple[int, str]], place: str, layout: Layout, tagged: bool = True
+) -> Iterator[files.Row]:
     """Sentences of CoNLL text: a word per line with its tag, a blank line between sentences.
 
     Columns are divided by tabs, in a line without one by spaces. ``-DOCSTART-`` and comments are no words: a comment stands
@@ -176,7 +222,11 @@ def sentences(lines: Iterable[tuple[int, str]], place: str, layout: Layout, tagg
     token, tag, first, width = layout.token, layout.tag, 0, 0
 
     def made() -> files.Row:
-        return {layout.tokens: words, **({layout.tags[0]: tags} if tagged else {}), files.LINE: first}
+        return {
+            layout.tokens: words,
+            **({layout.tags[0]: tags} if tagged else {}),
+            files.LINE: first,
+        }
 
     for number, line in lines:
         if not line.strip() or line.startswith("-DOCSTART-"):
@@ -198,7 +248,9 @@ def sentences(lines: Iterable[tuple[int, str]], place: str, layout: Layout, tagg
         if tagged:
             tags.append(fields[tag].strip())
             if not tags[-1]:
-                raise UserError(f"{place}:{number}: the word {fields[token]!r} has no tag; write O where it is in no entity")
+                raise UserError(
+                    f"{place}:{number}: the word {fields[token]!r} has no tag; write O where it is in no entity"
+                )
     if words:
         yield made()
 
@@ -218,6 +270,10 @@ def _is_comment(line: str, fields: Sequence[str], width: int, tag: int, tagged: 
 def _check_columns(fields: Sequence[str], token: int, tag: int, tagged: bool, place: str) -> None:
     for option, column in (("token", token), *([("tag", tag)] if tagged else [])):
         if not -len(fields) <= column < len(fields):
-            raise UserError(f"{place}: no column {column}, the lines have {len(fields)}; set data.{option} (from 0, or -1 for the last)")
+            raise UserError(
+                f"{place}: no column {column}, the lines have {len(fields)}; set data.{option} (from 0, or -1 for the last)"
+            )
     if tagged and token % len(fields) == tag % len(fields):
-        raise UserError(f"{place}: the word and its tag are both column {token % len(fields)}; set data.token and data.tag")
+        raise UserError(
+            f"{place}: the word and its tag are both column {token % len(fields)}; set data.token and data.tag"
+        )

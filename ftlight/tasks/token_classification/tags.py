@@ -16,7 +16,9 @@ LETTERS = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S",
 UNNAMED = "entity"
 _TAG = re.compile(rf"([{''.join(LETTERS)}])(?:-(.*))?", re.DOTALL)
 # scripts that put no space between words: Thai, Lao, Burmese, Khmer, kana, Han
-_UNSPACED = re.compile("[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_UNSPACED = re.compile(
+    "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
 
 
 # Tags

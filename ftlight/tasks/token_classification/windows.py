@@ -20,7 +20,13 @@ def spaced(tokenizer: Any) -> bool:
     return pieces(["a", "a"], True) != natural and pieces(["a", " a"], True) == natural
 
 
-def cut(tokenizer: Any, texts: Sequence[str], words: Sequence[Sequence[Range]], longest: int, stride: int) -> dict[str, list[Any]]:
+def cut(
+    tokenizer: Any,
+    texts: Sequence[str],
+    words: Sequence[Sequence[Range]],
+    longest: int,
+    stride: int,
+) -> dict[str, list[Any]]:
     """Tokenizes the words of each text, in windows where they are too many.
 
     Args:
@@ -39,9 +45,23 @@ def cut(tokenizer: Any, texts: Sequence[str], words: Sequence[Sequence[Range]], 
     """
     tokens.check_places(tokenizer)
     space = spaced(tokenizer)
-    given = [[_with_space(text, *word) if space else text[slice(*word)] for word in row] for text, row in zip(texts, words, strict=True)]
-    kwargs = {"truncation": True, "max_length": longest, "stride": stride, "return_overflowing_tokens": True}
-    out = tokenizer(given, is_split_into_words=True, return_attention_mask=False, return_token_type_ids=False, **kwargs)
+    given = [
+        [_with_space(text, *word) if space else text[slice(*word)] for word in row]
+        for text, row in zip(texts, words, strict=True)
+    ]
+    kwargs = {
+        "truncation": True,
+        "max_length": longest,
+        "stride": stride,
+        "return_overflowing_tokens": True,
+    }
+    out = tokenizer(
+        given,
+        is_split_into_words=True,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        **kwargs,
+    )
     columns: dict[str, list[Any]] = {
         "input_ids": [[] for _ in texts],
         "window": [[0] * len(r) for r in words],
@@ -49,12 +69,18 @@ def cut(tokenizer: Any, texts: Sequence[str], words: Sequence[Sequence[Range]], 
     }
     best = [[-1] * len(r) for r in words]
     found = list(enumerate(out["overflow_to_sample_mapping"]))
-    for number, row in found if tokenizer.truncation_side == "right" else reversed(found):  # in the order of the text
+    for number, row in (
+        found if tokenizer.truncation_side == "right" else reversed(found)
+    ):  # in the order of the text
         window = len(columns["input_ids"][row])
         columns["input_ids"][row].append(out["input_ids"][number])
         for word, place, context in first_pieces(out.word_ids(number)):
             if context > best[row][word]:
-                best[row][word], columns["window"][row][word], columns["place"][row][word] = context, window, place
+                best[row][word], columns["window"][row][word], columns["place"][row][word] = (
+                    context,
+                    window,
+                    place,
+                )
     return {**columns, "length": [sum(map(len, row)) for row in columns["input_ids"]]}
 
 

@@ -42,7 +42,9 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> str:
 def chatter(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny Qwen with a chat template of its own."""
     folder = tmp_path_factory.mktemp("chatter")
-    return make_decoder(folder, "qwen2", ("<|im_start|>", "<|im_end|>"), pad_token="<unk>", chat_template=CHATML)
+    return make_decoder(
+        folder, "qwen2", ("<|im_start|>", "<|im_end|>"), pad_token="<unk>", chat_template=CHATML
+    )
 
 
 def module(backbone: str, train: str, **options: Any) -> ChatData:
@@ -53,7 +55,10 @@ def module(backbone: str, train: str, **options: Any) -> ChatData:
 
 def batches(data: ChatData, split: str) -> list[dict[str, Any]]:
     table = data.sets[split]
-    return [data.collate(table[[i, *([i + 1] if i + 1 < len(table) else [])]], [i, i + 1]) for i in range(0, len(table), 2)]
+    return [
+        data.collate(table[[i, *([i + 1] if i + 1 < len(table) else [])]], [i, i + 1])
+        for i in range(0, len(table), 2)
+    ]
 
 
 # What has a loss
@@ -66,7 +71,12 @@ def test_only_replies_and_their_ends_have_a_loss(
     backbone: str, max_length: int, packing: bool, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Over a whole data set: what is learned is each reply once with its end, and no token of a user."""
-    data = module(request.getfixturevalue(backbone), write_chats(tmp_path / "c.jsonl", 30, 3), packing=packing, max_length=max_length)
+    data = module(
+        request.getfixturevalue(backbone),
+        write_chats(tmp_path / "c.jsonl", 30, 3),
+        packing=packing,
+        max_length=max_length,
+    )
     end = "<|im_end|>" if backbone == "chatter" else "</s>"
     for split in ("train", "validation"):
         said = []
@@ -75,11 +85,18 @@ def test_only_replies_and_their_ends_have_a_loss(
                 text = data.tokenizer.decode([t for t in row if t != tokens.IGNORE])
                 said += [part.strip() for part in text.split(end)[:-1]]
                 assert text == "" or text.endswith(end)
-        replies = [m.content for t in data.raw(split)["messages"] for m in chat.load(t) if m.role == "assistant"]
+        replies = [
+            m.content
+            for t in data.load_split(split)["messages"]
+            for m in chat.load(t)
+            if m.role == "assistant"
+        ]
         assert sorted(said) == sorted(replies)
 
 
-def test_the_end_is_learned_and_padding_is_not_though_they_are_one_token(decoder: str, tmp_path: Path) -> None:
+def test_the_end_is_learned_and_padding_is_not_though_they_are_one_token(
+    decoder: str, tmp_path: Path
+) -> None:
     data = module(decoder, write_chats(tmp_path / "c.jsonl", 20))
     eos = data.tokenizer.eos_token_id
     assert data.tokenizer.pad_token_id == eos
@@ -95,11 +112,17 @@ def test_the_end_is_learned_and_padding_is_not_though_they_are_one_token(decoder
 def test_loss_on_all_tokens_is_for_training_alone(decoder: str, tmp_path: Path) -> None:
     data = module(decoder, write_chats(tmp_path / "c.jsonl", 20), loss="all")
     train, val = (batches(data, split)[0] for split in ("train", "validation"))
-    assert ((train["labels"] != tokens.IGNORE).sum(1) == train["inputs"]["attention_mask"].sum(1) - 1).all()
-    assert ((val["labels"] != tokens.IGNORE).sum(1) < val["inputs"]["attention_mask"].sum(1) / 2).all()
+    assert (
+        (train["labels"] != tokens.IGNORE).sum(1) == train["inputs"]["attention_mask"].sum(1) - 1
+    ).all()
+    assert (
+        (val["labels"] != tokens.IGNORE).sum(1) < val["inputs"]["attention_mask"].sum(1) / 2
+    ).all()
 
 
-def test_long_chats_are_rows_of_their_own_in_training_and_one_row_in_evaluation(decoder: str, tmp_path: Path) -> None:
+def test_long_chats_are_rows_of_their_own_in_training_and_one_row_in_evaluation(
+    decoder: str, tmp_path: Path
+) -> None:
     data = module(decoder, write_chats(tmp_path / "c.jsonl", 20, 6), max_length=100)
     assert len(data.sets["validation"]) == 2
     assert len(data.sets["train"]) > 18
@@ -113,7 +136,14 @@ def test_long_chats_are_rows_of_their_own_in_training_and_one_row_in_evaluation(
 def test_notes_say_format_template_and_what_was_cut(chatter: str, tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text(
         "".join(
-            json.dumps({"prompt": f"{i} " + "x" * 200 * (i == 3), "completion": "<|im_end|>" * (i == 5) + "b"}) + "\n" for i in range(9)
+            json.dumps(
+                {
+                    "prompt": f"{i} " + "x" * 200 * (i == 3),
+                    "completion": "<|im_end|>" * (i == 5) + "b",
+                }
+            )
+            + "\n"
+            for i in range(9)
         )
     )
     data = module(chatter, "c.jsonl", max_length=100, validation_split=0)
@@ -132,15 +162,30 @@ def test_notes_say_format_template_and_what_was_cut(chatter: str, tmp_path: Path
 def tiny(kind: str, vocabulary: int = 97, **changes: Any) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "num_key_value_heads": 2}
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "num_key_value_heads": 2,
+    }
     if kind == "gpt2":
-        sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        sizes = {
+            "n_embd": 32,
+            "n_layer": 2,
+            "n_head": 4,
+            "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+        }
     if kind == "opt":
         sizes = {**sizes, "ffn_dim": 64, "word_embed_proj_dim": 32, "dropout": 0.0}
     if kind in ("gemma", "gemma2"):
         sizes["head_dim"] = 8
     torch.manual_seed(1)
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, vocab_size=vocabulary, pad_token_id=0, **{**sizes, **changes}))
+    return AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(kind, vocab_size=vocabulary, pad_token_id=0, **{**sizes, **changes})
+    )
 
 
 def made_rows(data: ChatData, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -148,7 +193,11 @@ def made_rows(data: ChatData, seed: int = 0) -> tuple[dict[str, Any], dict[str, 
     rng = np.random.default_rng(seed)
     ids = [rng.integers(1, 97, n).tolist() for n in (9, 4, 14)]
     learned = [[False, *(rng.random(len(row) - 1) < 0.6).tolist()] for row in ids]
-    columns = {"ids": [[row] for row in ids], "learned": [[row] for row in learned], "length": [len(row) for row in ids]}
+    columns = {
+        "ids": [[row] for row in ids],
+        "learned": [[row] for row in learned],
+        "length": [len(row) for row in ids],
+    }
     made = []
     for data.packing in (False, True):
         made.append(data.collate(columns, [0, 1, 2]))
@@ -165,13 +214,19 @@ def test_packed_and_padded_give_the_same_loss_and_gradients(kind: str, decoder: 
         loss = likelihood(model, batch["inputs"], batch["labels"])[0].mean()
         loss.backward()
         losses.append(loss.item())
-        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        gradients.append(
+            torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        )
     assert losses[0] == pytest.approx(losses[1], abs=2e-6)
-    assert (gradients[0] - gradients[1]).abs().max() < 1e-5 * max(1, gradients[0].abs().max().item())
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-5 * max(
+        1, gradients[0].abs().max().item()
+    )
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2", "mistral", "gpt_neox"])
-def test_our_attention_is_as_near_to_fp32_as_torchs_own(kind: str, decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_attention_is_as_near_to_fp32_as_torchs_own(
+    kind: str, decoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tiny(kind)
     for parameter in model.parameters():
         parameter.data.mul_(3 if parameter.ndim > 1 else 1)  # attention that is not even
@@ -199,7 +254,9 @@ def test_our_attention_is_as_near_to_fp32_as_torchs_own(kind: str, decoder: str,
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2"])
 def test_packed_samples_do_not_see_each_other(kind: str) -> None:
     model = tiny(kind).eval()
-    inputs = packed([[5] * 14, [6] * 9, [7] * 4], [[False] * 14, [False] * 9, [False] * 4], 0)["inputs"]
+    inputs = packed([[5] * 14, [6] * 9, [7] * 4], [[False] * 14, [False] * 9, [False] * 4], 0)[
+        "inputs"
+    ]
     assert inputs["position_ids"].tolist() == [[*range(14)], [*range(9), *range(4), 0]]
     with torch.no_grad():
         before = model(**inputs, use_cache=False).logits[1]
@@ -218,9 +275,24 @@ def test_such_models_are_trained_padded(tmp_path: Path, capsys: Any) -> None:
     from transformers import BloomConfig, BloomForCausalLM
 
     folder = make_decoder(tmp_path / "bloom")
-    BloomForCausalLM(BloomConfig(vocab_size=300, hidden_size=32, n_layer=2, n_head=2)).save_pretrained(folder)
-    assert main([*words(folder, write_chats(tmp_path / "c.jsonl", 20)), "--data.tokens_per_batch", "300", "--run", "r"]) == 0
-    assert "BloomForCausalLM does not keep packed rows apart: batches are padded" in " ".join(capsys.readouterr().out.split())
+    BloomForCausalLM(
+        BloomConfig(vocab_size=300, hidden_size=32, n_layer=2, n_head=2)
+    ).save_pretrained(folder)
+    assert (
+        main(
+            [
+                *words(folder, write_chats(tmp_path / "c.jsonl", 20)),
+                "--data.tokens_per_batch",
+                "300",
+                "--run",
+                "r",
+            ]
+        )
+        == 0
+    )
+    assert "BloomForCausalLM does not keep packed rows apart: batches are padded" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_an_encoder_is_refused(tmp_path: Path, capsys: Any) -> None:
@@ -233,18 +305,25 @@ def test_an_encoder_is_refused(tmp_path: Path, capsys: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma2"])
-def test_the_loss_is_that_of_transformers_and_logits_are_made_for_labels_alone(kind: str, decoder: str) -> None:
+def test_the_loss_is_that_of_transformers_and_logits_are_made_for_labels_alone(
+    kind: str, decoder: str
+) -> None:
     model = tiny(kind, **({"final_logit_softcapping": 3.0} if kind == "gemma2" else {}))
     batch, _ = made_rows(ChatData(tokenizer=decoder))
     made: list[torch.Size] = []
-    model.get_output_embeddings().register_forward_hook(lambda m, given, out: made.append(out.shape))
+    model.get_output_embeddings().register_forward_hook(
+        lambda m, given, out: made.append(out.shape)
+    )
     nll, right, rows = likelihood(model, batch["inputs"], batch["labels"])
     count = int((batch["labels"] != tokens.IGNORE).sum())
     assert made == [(1, count, 97)]
     out = model(**batch["inputs"], labels=batch["labels"])
     assert nll.mean().item() == pytest.approx(out.loss.item(), abs=1e-6)
     gold = batch["labels"][:, 1:]
-    assert right.tolist() == (out.logits[:, :-1].argmax(-1) == gold)[gold != tokens.IGNORE].float().tolist()
+    assert (
+        right.tolist()
+        == (out.logits[:, :-1].argmax(-1) == gold)[gold != tokens.IGNORE].float().tolist()
+    )
     assert rows.tolist() == (gold != tokens.IGNORE).nonzero()[:, 0].tolist()
 
 
@@ -252,12 +331,33 @@ def test_the_loss_is_that_of_transformers_and_logits_are_made_for_labels_alone(k
 
 
 def words(backbone: str, train: str, *more: str) -> list[str]:
-    base = ["fit", "--model", "CausalLM", "--model.backbone", backbone, "--data.train", train, "--trainer.max_epochs", "1"]
-    small = ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--data.batch_size", "8", "--model.max_new_tokens", "8"]
+    base = [
+        "fit",
+        "--model",
+        "CausalLM",
+        "--model.backbone",
+        backbone,
+        "--data.train",
+        train,
+        "--trainer.max_epochs",
+        "1",
+    ]
+    small = [
+        "--trainer.accelerator",
+        "cpu",
+        "--trainer.precision",
+        "32-true",
+        "--data.batch_size",
+        "8",
+        "--model.max_new_tokens",
+        "8",
+    ]
     return [*base, *small, "--model.sample", "3", *more]
 
 
-def test_a_chatbot_learns_is_measured_predicts_and_is_exported(chatter: str, tmp_path: Path, capsys: Any) -> None:
+def test_a_chatbot_learns_is_measured_predicts_and_is_exported(
+    chatter: str, tmp_path: Path, capsys: Any
+) -> None:
     train = write_chats(tmp_path / "c.jsonl", 60)
     more = [
         "--data.test_split",
@@ -275,7 +375,11 @@ def test_a_chatbot_learns_is_measured_predicts_and_is_exported(chatter: str, tmp
     metrics = json.loads(Path("r/test_metrics.json").read_text())
     assert metrics["test/perplexity"] < 1.5
     assert metrics["test/perplexity"] == pytest.approx(math.exp(metrics["test/loss"]), rel=1e-5)
-    assert metrics["test/perplexity_low"] <= metrics["test/perplexity"] <= metrics["test/perplexity_high"]
+    assert (
+        metrics["test/perplexity_low"]
+        <= metrics["test/perplexity"]
+        <= metrics["test/perplexity_high"]
+    )
     assert metrics["test/bleu"] > 60
     assert metrics["test/rougeL"] > 0.6
     with Path("r/test_predictions.csv").open() as file:
@@ -284,13 +388,20 @@ def test_a_chatbot_learns_is_measured_predicts_and_is_exported(chatter: str, tmp
     assert all(float(row["perplexity"]) > 1 for row in rows)
 
     (tmp_path / "ask.jsonl").write_text(
-        json.dumps({"messages": [{"role": "user", "content": "where is my card 3"}]}) + "\n" + Path(train).read_text().split("\n")[1] + "\n"
+        json.dumps({"messages": [{"role": "user", "content": "where is my card 3"}]})
+        + "\n"
+        + Path(train).read_text().split("\n")[1]
+        + "\n"
     )
     capsys.readouterr()
     assert main(["predict", "r", "ask.jsonl"]) == 0
-    answers = [json.loads(line) for line in Path("r/predictions/ask.jsonl").read_text().splitlines()]
+    answers = [
+        json.loads(line) for line in Path("r/predictions/ask.jsonl").read_text().splitlines()
+    ]
     assert answers[0]["prediction"] == "your card is here"
-    assert answers[1]["prediction"] == "your refund is here"  # after the user's last turn, the reply there left out
+    assert (
+        answers[1]["prediction"] == "your refund is here"
+    )  # after the user's last turn, the reply there left out
     assert 0.5 < answers[0]["score"] <= 1
     assert main(["predict", "r", "--text", "where is my card 3"]) == 0
     assert "your card is here" in capsys.readouterr().out
@@ -303,9 +414,18 @@ def test_a_chatbot_learns_is_measured_predicts_and_is_exported(chatter: str, tmp
     (mine,) = ftlight.load("r").predict([{"messages": asked}])
     assert pipe(asked, return_full_text=False)[0]["generated_text"].strip() == mine["prediction"]
     model, tokenizer = pipe.model, pipe.tokenizer
-    given = tokenizer.apply_chat_template([*asked, {"role": "assistant", "content": mine["prediction"]}], return_tensors="pt")["input_ids"]
-    start = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt")["input_ids"].shape[1]
-    said = model(given[:, :-1]).logits[0].log_softmax(-1)[start - 1 : -1].gather(1, given[0, start:-1, None])
+    given = tokenizer.apply_chat_template(
+        [*asked, {"role": "assistant", "content": mine["prediction"]}], return_tensors="pt"
+    )["input_ids"]
+    start = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt")[
+        "input_ids"
+    ].shape[1]
+    said = (
+        model(given[:, :-1])
+        .logits[0]
+        .log_softmax(-1)[start - 1 : -1]
+        .gather(1, given[0, start:-1, None])
+    )
     assert mine["score"] == pytest.approx(said.mean().exp().item(), abs=1e-4)
 
 
@@ -320,13 +440,19 @@ def test_the_plain_template_goes_with_the_model(decoder: str, tmp_path: Path) ->
     asked = given[:1]
     (mine,) = ftlight.load("r").predict(["a"])
     assert (
-        pipeline("text-generation", "r/export", device="cpu")(asked, return_full_text=False)[0]["generated_text"].strip()
+        pipeline("text-generation", "r/export", device="cpu")(asked, return_full_text=False)[0][
+            "generated_text"
+        ].strip()
         == mine["prediction"]
     )
 
 
-def test_plain_text_is_learned_whole_and_continued(decoder: str, tmp_path: Path, capsys: Any) -> None:
-    (tmp_path / "t.txt").write_text("".join(f"the parcel {i} is late and the card is lost\n" for i in range(40)))
+def test_plain_text_is_learned_whole_and_continued(
+    decoder: str, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "t.txt").write_text(
+        "".join(f"the parcel {i} is late and the card is lost\n" for i in range(40))
+    )
     assert (
         main(
             words(
@@ -353,7 +479,9 @@ def test_plain_text_is_learned_whole_and_continued(decoder: str, tmp_path: Path,
     assert main(["export", "r"]) == 0
 
 
-def test_measures_do_not_depend_on_the_batches_and_count_tokens(decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measures_do_not_depend_on_the_batches_and_count_tokens(
+    decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import lightning as L
 
     train = write_chats(tmp_path / "c.jsonl", 24, 5)
@@ -364,10 +492,15 @@ def test_measures_do_not_depend_on_the_batches_and_count_tokens(decoder: str, tm
             CausalLM(decoder, sample=4, max_new_tokens=6),
             ChatData(train, tokenizer=decoder, batch_size=size, max_length=120, test=train),
         )
-        L.Trainer(logger=False, enable_progress_bar=False, accelerator="cpu", enable_checkpointing=False).test(
-            task, datamodule=data, verbose=False
+        L.Trainer(
+            logger=False, enable_progress_bar=False, accelerator="cpu", enable_checkpointing=False
+        ).test(task, datamodule=data, verbose=False)
+        found.append(
+            (
+                task.evidence["test"].values,
+                [o.tolist() for o in task.evidence["test"].outputs or []],
+            )
         )
-        found.append((task.evidence["test"].values, [o.tolist() for o in task.evidence["test"].outputs or []]))
     (values, outputs), *others = found
     for other, rows in others:
         assert other == pytest.approx(values, rel=1e-5)
@@ -376,22 +509,40 @@ def test_measures_do_not_depend_on_the_batches_and_count_tokens(decoder: str, tm
     sums = torch.tensor([o[:2] for o in outputs]).sum(0)
     assert values["perplexity"] == pytest.approx(math.exp(sums[0] / sums[1]), rel=1e-6)
     assert sum(not math.isnan(o[3]) for o in outputs) == 4
-    replies = [m.content for t in data.raw("test")["messages"] for m in chat.load(t) if m.role == "assistant"]
+    replies = [
+        m.content
+        for t in data.load_split("test")["messages"]
+        for m in chat.load(t)
+        if m.role == "assistant"
+    ]
     assert sums[1] == sum(len(" " + r) + 1 for r in replies)  # a token per byte, and the end
 
 
 def test_without_sacrebleu_there_is_no_bleu(decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     task = CausalLM(decoder)
-    task.fed_by = ChatData(tokenizer=decoder)
+    task.datamodule = ChatData(tokenizer=decoder)
     row = {"messages": chat.dump([chat.Message("user", "a"), chat.Message("assistant", "b")])}
-    outputs = [torch.tensor([2.0, 4.0, 1.0, -0.1, *task.data.tokenizer(" b", add_special_tokens=False)["input_ids"]])]
-    assert task.measure(outputs, None, [row]).values.keys() == {"perplexity", "token_accuracy", "bleu", "rougeL"}
+    outputs = [
+        torch.tensor(
+            [2.0, 4.0, 1.0, -0.1, *task.data.tokenizer(" b", add_special_tokens=False)["input_ids"]]
+        )
+    ]
+    assert task.compute_metrics(outputs, None, [row]).values.keys() == {
+        "perplexity",
+        "token_accuracy",
+        "bleu",
+        "rougeL",
+    }
     monkeypatch.setitem(__import__("sys").modules, "sacrebleu.metrics", None)
-    values = task.measure(outputs, None, [row]).values
-    assert values == pytest.approx({"perplexity": math.exp(0.5), "token_accuracy": 0.25, "rougeL": 1.0})
+    values = task.compute_metrics(outputs, None, [row]).values
+    assert values == pytest.approx(
+        {"perplexity": math.exp(0.5), "token_accuracy": 0.25, "rougeL": 1.0}
+    )
 
 
-@pytest.mark.parametrize("more", [["--model.peft", "lora"], ["--model.unfreeze", "gradual"]], ids=lambda m: m[1])
+@pytest.mark.parametrize(
+    "more", [["--model.peft", "lora"], ["--model.unfreeze", "gradual"]], ids=lambda m: m[1]
+)
 def test_adapters_and_schedules(more: list[str], chatter: str, tmp_path: Path) -> None:
     if "lora" in more:
         pytest.importorskip("peft")
@@ -415,10 +566,21 @@ def test_adapters_and_schedules(more: list[str], chatter: str, tmp_path: Path) -
     assert main(["export", "r"]) == 0
 
 
-def test_the_last_reply_is_written_anew_where_the_user_has_the_last_word(decoder: str, tmp_path: Path) -> None:
+def test_the_last_reply_is_written_anew_where_the_user_has_the_last_word(
+    decoder: str, tmp_path: Path
+) -> None:
     turns = [("user", "a"), ("assistant", "b"), ("user", "bye")]
-    (tmp_path / "c.jsonl").write_text((json.dumps({"messages": [{"role": r, "content": c} for r, c in turns]}) + "\n") * 8)
-    assert main(words(decoder, "c.jsonl", "--data.test", "c.jsonl", "--data.test_split", "0", "--run", "r")) == 0
+    (tmp_path / "c.jsonl").write_text(
+        (json.dumps({"messages": [{"role": r, "content": c} for r, c in turns]}) + "\n") * 8
+    )
+    assert (
+        main(
+            words(
+                decoder, "c.jsonl", "--data.test", "c.jsonl", "--data.test_split", "0", "--run", "r"
+            )
+        )
+        == 0
+    )
     with Path("r/test_predictions.csv").open() as file:
         assert sum(bool(row["score"]) for row in csv.DictReader(file)) == 3
     metrics = json.loads(Path("r/test_metrics.json").read_text())
@@ -430,7 +592,9 @@ def test_a_run_keeps_all_that_ends_a_reply(chatter: str, tmp_path: Path) -> None
     import shutil
 
     folder = shutil.copytree(chatter, tmp_path / "own")
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 7], "repetition_penalty": 1.5}))
+    (folder / "generation_config.json").write_text(
+        json.dumps({"eos_token_id": [2, 7], "repetition_penalty": 1.5})
+    )
     assert main(words(str(folder), write_chats(tmp_path / "c.jsonl", 20), "--run", "r")) == 0
     assert json.loads(Path("r/chat.json").read_text())["ends"] == [
         2,
@@ -444,7 +608,10 @@ def test_a_run_keeps_all_that_ends_a_reply(chatter: str, tmp_path: Path) -> None
 
 
 def test_drawn_replies_are_the_same_each_time(decoder: str) -> None:
-    task, data = CausalLM(decoder, temperature=1.0, top_p=0.9, max_new_tokens=20), ChatData(tokenizer=decoder)
+    task, data = (
+        CausalLM(decoder, temperature=1.0, top_p=0.9, max_new_tokens=20),
+        ChatData(tokenizer=decoder),
+    )
     greedy = CausalLM(decoder, max_new_tokens=20)
     both = [ftlight_predict(t, data, ["a", "b"]) for t in (task, task, greedy)]
     assert both[0] == both[1] != both[2]

@@ -30,7 +30,10 @@ def rows(path: Path, lines: list[dict[str, Any]], **names: str) -> list[list[Mes
         path.write_bytes(gzip.compress(text.encode()))
     else:
         path.write_text(text)
-    return [chat.load(r["messages"]) for r in chat.read_rows(str(path), "train", Columns(**names), "utf-8", "")]
+    return [
+        chat.load(r["messages"])
+        for r in chat.read_rows(str(path), "train", Columns(**names), "utf-8", "")
+    ]
 
 
 # Formats
@@ -63,9 +66,16 @@ def test_formats(line: dict[str, Any], found: list[Message], tmp_path: Path) -> 
 
 
 def test_columns_of_ones_own(tmp_path: Path) -> None:
-    assert rows(tmp_path / "a.jsonl", [{"question": "hi", "answer": "hello"}], prompt="question", completion="answer") == [HI]
+    assert rows(
+        tmp_path / "a.jsonl",
+        [{"question": "hi", "answer": "hello"}],
+        prompt="question",
+        completion="answer",
+    ) == [HI]
     (tmp_path / "a.csv").write_text("question,answer\nhi,hello\n01,NA\n")
-    found = list(chat.read_rows(str(tmp_path / "a.csv"), "train", Columns("question", "answer"), "utf-8", ""))
+    found = list(
+        chat.read_rows(str(tmp_path / "a.csv"), "train", Columns("question", "answer"), "utf-8", "")
+    )
     assert [chat.load(r["messages"]) for r in found] == [HI, talk("01", "NA")]
 
 
@@ -74,10 +84,19 @@ def test_parquet(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(
-        pa.table({"messages": [[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]]}), tmp_path / "a.parquet"
+        pa.table(
+            {
+                "messages": [
+                    [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+                ]
+            }
+        ),
+        tmp_path / "a.parquet",
     )
     found = list(chat.read_rows(str(tmp_path / "a.parquet"), "train", NAMES, "utf-8", ""))
-    assert [(chat.load(r["messages"]), r["format"], r["line"]) for r in found] == [(HI, "messages", 1)]
+    assert [(chat.load(r["messages"]), r["format"], r["line"]) for r in found] == [
+        (HI, "messages", 1)
+    ]
 
 
 GOOD = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
@@ -98,7 +117,9 @@ GOOD = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "c
         ({"conversations": []}, "a.jsonl:2: no column messages"),
     ],
 )  # fmt: skip
-def test_faults_name_file_and_line(line: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_name_file_and_line(
+    line: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
         rows(Path("a.jsonl"), [GOOD, line])
@@ -114,9 +135,15 @@ def test_other_columns_are_named(tmp_path: Path) -> None:
 def test_a_chat_to_answer_needs_no_reply() -> None:
     row = {"messages": [{"role": "user", "content": "hi"}]}
     assert chat.read(row, "messages", NAMES, "f:1", replied=False) == [Message("user", "hi")]
-    assert chat.read({"messages": "hi"}, "messages", NAMES, "f:1", replied=False) == [Message("user", "hi")]
-    assert chat.read({"prompt": "hi"}, "prompt", NAMES, "f:1", replied=False) == [Message("user", "hi")]
-    assert chat.read({"instruction": "hi", "output": ""}, "instruction", NAMES, "f:1", replied=False) == [Message("user", "hi")]
+    assert chat.read({"messages": "hi"}, "messages", NAMES, "f:1", replied=False) == [
+        Message("user", "hi")
+    ]
+    assert chat.read({"prompt": "hi"}, "prompt", NAMES, "f:1", replied=False) == [
+        Message("user", "hi")
+    ]
+    assert chat.read(
+        {"instruction": "hi", "output": ""}, "instruction", NAMES, "f:1", replied=False
+    ) == [Message("user", "hi")]
 
 
 @pytest.mark.parametrize(
@@ -179,12 +206,28 @@ MARKED = EACH + (
     "{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] | upper }}{% endgeneration %}"
     "{% else %}{{ m['content'] | upper }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"  # noqa: E501
 )
-TOKENS = ["<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>"]
+TOKENS = [
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+]
 
 
 def template(name: str, pieces: bool = False) -> chat_template.Template:
     tokenizer = piece_tokenizer(TOKENS) if pieces else byte_tokenizer(TOKENS)
-    source = {"chatml": CHATML, "llama2": LLAMA2, "llama3": LLAMA3, "gemma": GEMMA, "vicuna": VICUNA, "thinks": THINKS, "marked": MARKED}
+    source = {
+        "chatml": CHATML,
+        "llama2": LLAMA2,
+        "llama3": LLAMA3,
+        "gemma": GEMMA,
+        "vicuna": VICUNA,
+        "thinks": THINKS,
+        "marked": MARKED,
+    }
     return chat_template.Template(tokenizer, source.get(name) or chat_template.plain(tokenizer))
 
 
@@ -214,7 +257,9 @@ CHAT = talk("Where is it?", "On its way.", "When?", "On its way, I said: assista
         ("thinks", ["<|im_end|>", "<|im_end|>"]),
     ],
 )
-def test_replies_and_what_ends_them_are_learned_and_nothing_else(name: str, ends: list[str], pieces: bool) -> None:
+def test_replies_and_what_ends_them_are_learned_and_nothing_else(
+    name: str, ends: list[str], pieces: bool
+) -> None:
     made = template(name, pieces)
     sample = made.encode(CHAT)
     lead = "<think>\n\n</think>\n\n" if name == "thinks" else ""
@@ -223,15 +268,26 @@ def test_replies_and_what_ends_them_are_learned_and_nothing_else(name: str, ends
 
 
 @pytest.mark.parametrize("pieces", [False, True], ids=["bytes", "pieces"])
-@pytest.mark.parametrize("name", ["plain", "chatml", "llama2", "llama3", "gemma", "vicuna", "thinks"])
-def test_tokens_are_those_of_apply_chat_template_in_training_and_generation(name: str, pieces: bool) -> None:
+@pytest.mark.parametrize(
+    "name", ["plain", "chatml", "llama2", "llama3", "gemma", "vicuna", "thinks"]
+)
+def test_tokens_are_those_of_apply_chat_template_in_training_and_generation(
+    name: str, pieces: bool
+) -> None:
     made = template(name, pieces)
     sample, tokenizer = made.encode(CHAT), made.tokenizer
     tokenizer.chat_template = made.source  # as it is exported
     given = [{"role": m.role, "content": m.content} for m in CHAT]
-    assert tokenizer.apply_chat_template(given, return_dict=False) == sample.ids[: len(sample.ids) - len(made.closing)]
-    last = max(i for i, learned in enumerate(sample.learned) if learned and not sample.learned[i - 1])
-    prompt = tokenizer.apply_chat_template(given[:-1], add_generation_prompt=True, return_dict=False)
+    assert (
+        tokenizer.apply_chat_template(given, return_dict=False)
+        == sample.ids[: len(sample.ids) - len(made.closing)]
+    )
+    last = max(
+        i for i, learned in enumerate(sample.learned) if learned and not sample.learned[i - 1]
+    )
+    prompt = tokenizer.apply_chat_template(
+        given[:-1], add_generation_prompt=True, return_dict=False
+    )
     assert sample.ids[:last] == prompt == truncation.prompt(made, CHAT[:-1], 10_000)
 
 
@@ -239,12 +295,17 @@ def test_tokens_are_those_of_apply_chat_template_in_training_and_generation(name
 def test_the_system_is_not_learned(name: str) -> None:
     made = template(name)
     (said,) = learned_parts(made, made.encode(talk("a", "b", system="Be kind.")))
-    assert said.removesuffix(made.ending or "</s>").strip().removeprefix("<think>\n\n</think>\n\n") == "b"
+    assert (
+        said.removesuffix(made.ending or "</s>").strip().removeprefix("<think>\n\n</think>\n\n")
+        == "b"
+    )
 
 
 def test_a_reply_of_weight_zero_is_not_learned() -> None:
     made = template("chatml")
-    assert learned_parts(made, made.encode([CHAT[0], CHAT[1]._replace(learned=False), *CHAT[2:]])) == [f"{CHAT[3].content}<|im_end|>"]
+    assert learned_parts(
+        made, made.encode([CHAT[0], CHAT[1]._replace(learned=False), *CHAT[2:]])
+    ) == [f"{CHAT[3].content}<|im_end|>"]
 
 
 def test_the_plain_template_adds_no_tokens_and_says_what_it_says() -> None:
@@ -258,22 +319,39 @@ def test_the_plain_template_adds_no_tokens_and_says_what_it_says() -> None:
 def test_thoughts_are_learned_where_the_template_shows_them() -> None:
     made = template("thinks")
     thinking = talk("a", "<think>\nfirst\n</think>\n\nb", "c", "<think>\nthen\n</think>\n\nd")
-    assert learned_parts(made, made.encode(thinking)) == ["b<|im_end|>", "<think>\nthen\n</think>\n\nd<|im_end|>"]
+    assert learned_parts(made, made.encode(thinking)) == [
+        "b<|im_end|>",
+        "<think>\nthen\n</think>\n\nd<|im_end|>",
+    ]
 
 
 def test_a_template_that_changes_words_is_followed_by_its_own_marks() -> None:
     made = template("marked")
-    assert learned_parts(made, made.encode(CHAT)) == ["ON ITS WAY.<|im_end|>", "ON ITS WAY, I SAID: ASSISTANT USER.<|im_end|>"]
-    unmarked = chat_template.Template(made.tokenizer, MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", ""))
+    assert learned_parts(made, made.encode(CHAT)) == [
+        "ON ITS WAY.<|im_end|>",
+        "ON ITS WAY, I SAID: ASSISTANT USER.<|im_end|>",
+    ]
+    unmarked = chat_template.Template(
+        made.tokenizer, MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    )
     assert unmarked.encode(CHAT) == made.encode(CHAT)  # by where the prompt ends
-    lost = chat_template.Template(made.tokenizer, EACH + "{{ loop.length ~ m['content'] | upper }}{% endfor %}")
-    with pytest.raises(UserError, match=r"rewrites message 2 so that the reply cannot be found .*data.template: plain"):
+    lost = chat_template.Template(
+        made.tokenizer, EACH + "{{ loop.length ~ m['content'] | upper }}{% endfor %}"
+    )
+    with pytest.raises(
+        UserError,
+        match=r"rewrites message 2 so that the reply cannot be found .*data.template: plain",
+    ):
         lost.encode(CHAT)
 
 
 def test_a_template_that_refuses_a_chat_says_why() -> None:
-    with pytest.raises(UserError, match="refuses a chat of user, user, assistant: roles must alternate"):
-        template("llama2").encode([Message("user", "a"), Message("user", "b"), Message("assistant", "c")])
+    with pytest.raises(
+        UserError, match="refuses a chat of user, user, assistant: roles must alternate"
+    ):
+        template("llama2").encode(
+            [Message("user", "a"), Message("user", "b"), Message("assistant", "c")]
+        )
     with pytest.raises(UserError, match="System role not supported"):
         template("gemma").encode(talk("a", "b", system="s"))
 
@@ -287,7 +365,11 @@ def test_a_greeting_and_turns_of_one_role_in_a_row() -> None:
         Message("assistant", "c"),
         Message("assistant", "d"),
     ]
-    assert [p.strip() for p in learned_parts(made, made.encode(greeted))] == ["Assistant: Hello!</s>"[11:], "c</s>", "d</s>"]
+    assert [p.strip() for p in learned_parts(made, made.encode(greeted))] == [
+        "Assistant: Hello!</s>"[11:],
+        "c</s>",
+        "d</s>",
+    ]
 
 
 def test_a_tokenizer_without_an_end_is_refused() -> None:
@@ -299,7 +381,13 @@ def test_a_tokenizer_without_an_end_is_refused() -> None:
 
 # Cutting
 
-LONG = talk(*(f"question {i} {'x' * (i % 7)}" if i % 2 == 0 else f"answer {i} {'y' * (i % 5)}" for i in range(40)), system="Be kind.")
+LONG = talk(
+    *(
+        f"question {i} {'x' * (i % 7)}" if i % 2 == 0 else f"answer {i} {'y' * (i % 5)}"
+        for i in range(40)
+    ),
+    system="Be kind.",
+)
 
 
 @pytest.mark.parametrize("name", ["plain", "chatml", "llama2", "vicuna", "thinks"])
@@ -310,7 +398,9 @@ def test_long_chats_are_cut_at_turns_and_every_reply_is_learned_once(name: str, 
     assert len(samples) > 2
     assert all(len(s.ids) <= limit and s.lost == 0 for s in samples)
     learned = [p for s in samples for p in learned_parts(made, s)]
-    assert [next(m.content for m in LONG if m.content in p) for p in learned] == [m.content for m in LONG if m.role == "assistant"]
+    assert [next(m.content for m in LONG if m.content in p) for p in learned] == [
+        m.content for m in LONG if m.role == "assistant"
+    ]
     for s in samples:
         text = made.tokenizer.decode(s.ids)
         assert text.count("Be kind.") == 1
@@ -328,7 +418,9 @@ def test_the_last_piece_has_the_turns_before_that_fit() -> None:
 
 def test_a_chat_that_fits_is_one_sample_and_a_last_question_is_left_out() -> None:
     made = template("plain")
-    assert truncation.samples(made, [*CHAT, Message("user", "thanks")], 10_000) == [made.encode(CHAT)]
+    assert truncation.samples(made, [*CHAT, Message("user", "thanks")], 10_000) == [
+        made.encode(CHAT)
+    ]
 
 
 def test_an_exchange_too_long_is_cut_at_the_left_of_the_prompt_and_the_right_of_the_reply() -> None:
@@ -338,7 +430,9 @@ def test_an_exchange_too_long_is_cut_at_the_left_of_the_prompt_and_the_right_of_
     assert text.startswith("<s>User: xx")
     assert text.endswith("xxEND\nAssistant: yes</s>")
     assert 90 < len(long_prompt.ids) <= 100
-    assert long_prompt.lost == len(made.encode(talk("x" * 300 + "END", "yes")).ids) - len(long_prompt.ids)
+    assert long_prompt.lost == len(made.encode(talk("x" * 300 + "END", "yes")).ids) - len(
+        long_prompt.ids
+    )
     (long_reply,) = truncation.samples(made, talk("x" * 300, "y" * 300), 100)
     assert len(long_reply.ids) == 100
     assert made.tokenizer.decode(long_reply.ids).endswith("yyy")
@@ -370,7 +464,9 @@ def test_windows_learn_each_token_once() -> None:
     assert len(truncation.windows(tokenizer, "a", 16)) == 1
 
 
-@pytest.mark.parametrize(("text", "documents"), [("a\nb\n\n\n", 2), ("\na\nb", 2), ("a\n\nb\nc\n", 2), ("a\nb\nc", 3)])
+@pytest.mark.parametrize(
+    ("text", "documents"), [("a\nb\n\n\n", 2), ("\na\nb", 2), ("a\n\nb\nc\n", 2), ("a\nb\nc", 3)]
+)
 def test_a_blank_line_divides_only_between_lines(text: str, documents: int, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(text)
     assert len(list(chat.open_file(str(tmp_path / "a.txt"), "train", NAMES, "utf-8"))) == documents

@@ -42,7 +42,9 @@ def write(path: Path, *entries: tuple[zipfile.ZipInfo, bytes]) -> str:
     ],
 )
 def test_a_bad_entry(name: str, mode: int, said: str, tmp_path: Path) -> None:
-    place = write(tmp_path / "a.zip", (entry("cat/1.jpg"), b"1"), (entry(name, mode), b"/etc/passwd"))
+    place = write(
+        tmp_path / "a.zip", (entry("cat/1.jpg"), b"1"), (entry(name, mode), b"/etc/passwd")
+    )
     for _ in range(2):  # a refused zip is not kept
         with pytest.raises(UserError) as error:
             containers.members(place)
@@ -52,7 +54,11 @@ def test_a_bad_entry(name: str, mode: int, said: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cat/1.jpg", "cat/a..b.jpg", "...jpg", "cat/..jpg", "c:d.jpg"])
 def test_a_good_entry(name: str, tmp_path: Path) -> None:
-    place = write(tmp_path / "a.zip", (entry("cat/", stat.S_IFDIR | 0o755), b""), (entry(name, stat.S_IFREG | 0o644), b"1"))
+    place = write(
+        tmp_path / "a.zip",
+        (entry("cat/", stat.S_IFDIR | 0o755), b""),
+        (entry(name, stat.S_IFREG | 0o644), b"1"),
+    )
     assert containers.read(place, name, "") == b"1"
     assert archives.fault(zipfile.ZipFile(place).infolist(), Path(place).stat().st_size) is None
 
@@ -67,7 +73,9 @@ def test_a_good_entry(name: str, tmp_path: Path) -> None:
         ({}, None),
     ],
 )
-def test_limits(limits: dict[str, int], said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits(
+    limits: dict[str, int], said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in limits.items():
         monkeypatch.setattr(archives, name, value)
     place = write(tmp_path / "a.zip", *((entry(f"cat/{i}.bmp"), bytes(2 << 20)) for i in range(3)))

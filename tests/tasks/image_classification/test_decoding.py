@@ -40,15 +40,27 @@ def palette(transparent: bool) -> bytes:
 
 OPENED = {
     "rgb": (saved(Image.new("RGB", (2, 2), (1, 2, 3))), (1, 2, 3), []),
-    "half red": (saved(Image.new("RGBA", (2, 2), (255, 0, 0, 128))), (255, 127, 127), ["transparent, over white"]),
-    "clear black": (saved(Image.new("LA", (2, 2), (0, 0))), (255, 255, 255), ["transparent, over white"]),
+    "half red": (
+        saved(Image.new("RGBA", (2, 2), (255, 0, 0, 128))),
+        (255, 127, 127),
+        ["transparent, over white"],
+    ),
+    "clear black": (
+        saved(Image.new("LA", (2, 2), (0, 0))),
+        (255, 255, 255),
+        ["transparent, over white"],
+    ),
     "palette": (palette(False), (10, 200, 30), ["palette"]),
     "clear palette": (palette(True), (255, 255, 255), ["transparent, over white"]),
     "one bit": (saved(Image.new("1", (2, 2), 1)), (255, 255, 255), ["1-bit"]),
     "gray": (saved(Image.new("L", (2, 2), 77)), (77, 77, 77), ["gray"]),
     "16-bit": (saved(sixteen(32896)), (128, 128, 128), ["16-bit gray over 65,535"]),
     "16-bit tiff": (saved(sixteen(65535), "TIFF"), (255, 255, 255), ["16-bit gray over 65,535"]),
-    "float": (saved(Image.new("F", (2, 2), 0.5), "TIFF"), (128, 128, 128), ["float gray from 0 to 1"]),
+    "float": (
+        saved(Image.new("F", (2, 2), 0.5), "TIFF"),
+        (128, 128, 128),
+        ["float gray from 0 to 1"],
+    ),
     "cmyk": (saved(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "JPEG"), (255, 255, 255), ["CMYK"]),
 }
 
@@ -67,7 +79,9 @@ def test_gray_of_twelve_bits_has_another_white() -> None:
 
 
 def test_gray_of_any_range_is_fitted_to_its_own() -> None:
-    image, done = decoding.decode(saved(Image.fromarray(np.array([[-5.0, 15.0, np.nan]], np.float32)), "TIFF"))
+    image, done = decoding.decode(
+        saved(Image.fromarray(np.array([[-5.0, 15.0, np.nan]], np.float32)), "TIFF")
+    )
     assert [image.getpixel((x, 0))[0] for x in range(3)] == [0, 255, 64]
     assert done == ["32-bit gray over its own range"]
 
@@ -82,7 +96,9 @@ def test_images_are_turned_as_exif_says(orientation: int) -> None:
     how = stored[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image, done = decoding.decode(saved(upright.transpose(how) if how is not None else upright, exif=exif))
+    image, done = decoding.decode(
+        saved(upright.transpose(how) if how is not None else upright, exif=exif)
+    )
     assert np.array_equal(np.asarray(image), np.asarray(upright))
     assert done == (["turned by EXIF"] if orientation > 1 else [])
 
@@ -101,7 +117,12 @@ def chunk(name: bytes, data: bytes) -> bytes:
 def bomb() -> bytes:
     """A PNG of 50,000 x 50,000 pixels in a hundred bytes."""
     size = struct.pack(">IIBBBBB", 50_000, 50_000, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", size)
+        + chunk(b"IDAT", zlib.compress(b"\0"))
+        + chunk(b"IEND", b"")
+    )
 
 
 def damaged() -> bytes:
@@ -109,7 +130,12 @@ def damaged() -> bytes:
     rows = bytearray(zlib.compress(b"".join(bytes([0, *range(120)]) for _ in range(40))))
     rows[20:40] = b"\xff" * 20
     size = struct.pack(">IIBBBBB", 40, 40, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", bytes(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", size)
+        + chunk(b"IDAT", bytes(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 PHOTO = square(0, (200, 200))[1]
@@ -132,7 +158,9 @@ def test_what_is_no_whole_image_says_why(name: str) -> None:
 
 
 def test_too_many_pixels_are_refused_before_decoding() -> None:
-    with pytest.raises(decoding.Bad, match=r"200 x 200 pixels are more than data.max_pixels: 30,000"):
+    with pytest.raises(
+        decoding.Bad, match=r"200 x 200 pixels are more than data.max_pixels: 30,000"
+    ):
         decoding.header(PHOTO, 30_000)
 
 
@@ -146,14 +174,30 @@ def write_processor(folder: Path, **settings: Any) -> str:
 
 
 VIT = {"image_processor_type": "ViTImageProcessor", "size": {"height": 48, "width": 48}}
-MOBILE = {"image_processor_type": "MobileNetV2ImageProcessor", "size": {"shortest_edge": 64}, "crop_size": {"height": 56, "width": 56}}
-CONVNEXT = {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 56}, "crop_pct": 0.875, "resample": 3}
+MOBILE = {
+    "image_processor_type": "MobileNetV2ImageProcessor",
+    "size": {"shortest_edge": 64},
+    "crop_size": {"height": 56, "width": 56},
+}
+CONVNEXT = {
+    "image_processor_type": "ConvNextImageProcessor",
+    "size": {"shortest_edge": 56},
+    "crop_pct": 0.875,
+    "resample": 3,
+}
 EDGE = {"image_processor_type": "ViTImageProcessor", "size": {"shortest_edge": 40}}
-EFFICIENT = {"image_processor_type": "EfficientNetImageProcessor", "size": {"height": 40, "width": 40}}
+EFFICIENT = {
+    "image_processor_type": "EfficientNetImageProcessor",
+    "size": {"height": 40, "width": 40},
+}
 
 
-@pytest.mark.parametrize("settings", [VIT, MOBILE, CONVNEXT, EDGE, EFFICIENT], ids=lambda s: s["image_processor_type"])
-def test_processors_give_one_size_and_the_one_asked_for(settings: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings", [VIT, MOBILE, CONVNEXT, EDGE, EFFICIENT], ids=lambda s: s["image_processor_type"]
+)
+def test_processors_give_one_size_and_the_one_asked_for(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
     name = write_processor(tmp_path / "p", **settings)
     own = {"height": 0, "width": 0, **settings.get("crop_size", settings["size"])}
     wanted = own["height"] or own.get("shortest_edge")
@@ -166,9 +210,15 @@ def test_processors_give_one_size_and_the_one_asked_for(settings: dict[str, Any]
 
 
 def test_an_image_is_prepared_as_by_hand(tmp_path: Path) -> None:
-    made = decoding.processor(write_processor(tmp_path / "p", **MOBILE, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.3, 0.4]))
+    made = decoding.processor(
+        write_processor(
+            tmp_path / "p", **MOBILE, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.3, 0.4]
+        )
+    )
     image, _ = decoding.decode(square(4, (90, 70))[1])
-    small = np.asarray(image.resize((82, 64), Image.Resampling.BILINEAR), dtype=np.float32)[4:60, 13:69]
+    small = np.asarray(image.resize((82, 64), Image.Resampling.BILINEAR), dtype=np.float32)[
+        4:60, 13:69
+    ]
     wanted = (small / 255 - np.array([0.5, 0.4, 0.3])) / np.array([0.2, 0.3, 0.4])
     assert np.abs(decoding.pixels(made, image).numpy() - wanted.transpose(2, 0, 1)).max() < 1e-2
 
@@ -179,12 +229,18 @@ def test_a_size_keeps_the_share_that_is_cut_out() -> None:
 
 
 def test_a_backbone_without_an_image_processor_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"model.backbone: no image processor in .*preprocessor_config.json"):
+    with pytest.raises(
+        UserError, match=r"model.backbone: no image processor in .*preprocessor_config.json"
+    ):
         decoding.processor(str(tmp_path))
 
 
-@pytest.mark.parametrize("settings", [VIT, MOBILE, CONVNEXT, EFFICIENT], ids=lambda s: s["image_processor_type"])
-def test_prepared_pixels_are_kept_as_whole_numbers(settings: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings", [VIT, MOBILE, CONVNEXT, EFFICIENT], ids=lambda s: s["image_processor_type"]
+)
+def test_prepared_pixels_are_kept_as_whole_numbers(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
     made = decoding.processor(write_processor(tmp_path / "p", **settings))
     values = decoding.pixels(made, decoding.decode(square(4, (90, 70))[1])[0])
     packed = decoding.packed(made, values)
@@ -197,9 +253,13 @@ def test_prepared_pixels_are_kept_as_whole_numbers(settings: dict[str, Any], tmp
 # Augmentation
 
 
-def changed(seed: list[int], level: augmenting.Augment = "strong", flip: augmenting.Flip = "horizontal") -> np.ndarray:
+def changed(
+    seed: list[int], level: augmenting.Augment = "strong", flip: augmenting.Flip = "horizontal"
+) -> np.ndarray:
     image, _ = decoding.decode(square(7, (60, 40))[1])
-    return np.asarray(augmenting.augment(image, level, flip, (32, 32), 2, np.random.default_rng(seed)))
+    return np.asarray(
+        augmenting.augment(image, level, flip, (32, 32), 2, np.random.default_rng(seed))
+    )
 
 
 @pytest.mark.parametrize("level", ["light", "strong"])
@@ -218,7 +278,11 @@ def test_flips_are_those_asked_for() -> None:
     def corners(flip: augmenting.Flip) -> set[int]:
         found = set()
         for seed in range(60):
-            values = np.asarray(augmenting.augment(marked, "light", flip, (32, 32), 2, np.random.default_rng(seed)).convert("L"))
+            values = np.asarray(
+                augmenting.augment(
+                    marked, "light", flip, (32, 32), 2, np.random.default_rng(seed)
+                ).convert("L")
+            )
             quarters = [values[:10, :10], values[:10, -10:], values[-10:, :10], values[-10:, -10:]]
             found.add(int(np.argmax([q.mean() for q in quarters])))
         return found
@@ -247,9 +311,15 @@ def test_crops_lie_inside_and_keep_their_share() -> None:
         (["set/cat/1.jpg", "set/dog/2.jpg"], {"": ["cat", "dog"]}),
         (["glass/1.jpg", "glass/2.jpg"], {"": ["glass", "glass"]}),
         (["cat/a/1.jpg", "dog/b/c/2.jpg", "readme.txt"], {"": ["cat", "dog"]}),
-        (["Train/cat/1.jpg", "Train/dog/2.jpg", "valid/cat/3.jpg"], {"train": ["cat", "dog"], "validation": ["cat"]}),
+        (
+            ["Train/cat/1.jpg", "Train/dog/2.jpg", "valid/cat/3.jpg"],
+            {"train": ["cat", "dog"], "validation": ["cat"]},
+        ),
         (["x/train/cat/1.jpg", "x/test/dog/3.jpg"], {"train": ["cat"], "test": ["dog"]}),
-        (["train/cat/1.jpg", "test/dog/3.jpg", "sample/s.jpg"], {"train": ["cat"], "test": ["dog"], "other": ["s"]}),
+        (
+            ["train/cat/1.jpg", "test/dog/3.jpg", "sample/s.jpg"],
+            {"train": ["cat"], "test": ["dog"], "other": ["s"]},
+        ),
         (["train/1.jpg", "test/2.jpg", "plane/3.jpg"], {"": ["train", "test", "plane"]}),
         (["test/cat/1.jpg", "test/dog/2.jpg"], {"test": ["cat", "dog"]}),
         (["1.jpg", "cat/2.jpg"], {"": ["", "cat"]}),
@@ -339,11 +409,15 @@ def test_gray_of_32_bits_keeps_its_scale(low: int, high: int) -> None:
 
 
 def test_a_list_of_all_images_beside_split_folders_is_no_split(tmp_path: Path) -> None:
-    names = [f"{split}/{name}/{i}.png" for split in ("train", "test") for name in "ab" for i in range(2)]
+    names = [
+        f"{split}/{name}/{i}.png" for split in ("train", "test") for name in "ab" for i in range(2)
+    ]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(tmp_path / name)
-    (tmp_path / "labels.csv").write_text("image,label\n" + "".join(f"{n},{n.split('/')[1]}\n" for n in names))
+    (tmp_path / "labels.csv").write_text(
+        "image,label\n" + "".join(f"{n},{n.split('/')[1]}\n" for n in names)
+    )
     place = str(tmp_path)
     assert image_rows.splits(place, "image", "label", "utf-8") == {"train", "test"}
     train = [e.name for e in image_rows.entries(place, "train", "image", "label", None, "utf-8")]
@@ -355,4 +429,6 @@ def test_a_test_folder_without_classes_is_none_to_measure(tmp_path: Path) -> Non
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     assert image_rows.splits(str(tmp_path), "image", "label", "utf-8") == {"train"}
-    assert {e.label for e in image_rows.entries(str(tmp_path), "train", "image", "label", None, "utf-8")} == {"a", "b"}
+    assert {
+        e.label for e in image_rows.entries(str(tmp_path), "train", "image", "label", None, "utf-8")
+    } == {"a", "b"}

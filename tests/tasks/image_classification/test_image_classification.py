@@ -35,7 +35,9 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def squares(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_zip(tmp_path_factory.mktemp("squares") / "squares.zip", {"train": 36, "val": 12, "test": 12})
+    return write_zip(
+        tmp_path_factory.mktemp("squares") / "squares.zip", {"train": 36, "val": 12, "test": 12}
+    )
 
 
 def unpacked(squares: str, folder: Path) -> Path:
@@ -46,7 +48,7 @@ def unpacked(squares: str, folder: Path) -> Path:
 
 def rows(data: ImageData, split: str = "train") -> list[tuple[str, str]]:
     data.setup("fit")
-    return [(Path(r["image"]).name, r["label"]) for r in data.raw(split)]
+    return [(Path(r["image"]).name, r["label"]) for r in data.load_split(split)]
 
 
 def as_folder(squares: str, here: Path) -> dict[str, Any]:
@@ -55,7 +57,10 @@ def as_folder(squares: str, here: Path) -> dict[str, Any]:
 
 def as_folders(squares: str, here: Path) -> dict[str, Any]:
     place = unpacked(squares, here)
-    return {split: str(place / name) for split, name in (("train", "train"), ("validation", "val"), ("test", "test"))}
+    return {
+        split: str(place / name)
+        for split, name in (("train", "train"), ("validation", "val"), ("test", "test"))
+    }
 
 
 def tables(squares: str, here: Path) -> dict[str, str]:
@@ -70,7 +75,13 @@ def tables(squares: str, here: Path) -> dict[str, str]:
 
 def as_tables(squares: str, here: Path) -> dict[str, Any]:
     made = tables(squares, here)
-    return {"train": made["train"], "validation": made["val"], "test": made["test"], "image": "file", "label": "kind"}
+    return {
+        "train": made["train"],
+        "validation": made["val"],
+        "test": made["test"],
+        "image": "file",
+        "label": "kind",
+    }
 
 
 def as_zipped_tables(squares: str, here: Path) -> dict[str, Any]:
@@ -107,14 +118,24 @@ def as_jsonl(squares: str, here: Path) -> dict[str, Any]:
     place = unpacked(squares, here)
     (here / "lists").mkdir()
     for split in ("train", "val", "test"):
-        cells = [{"image": str(p), "label": p.parent.name} for p in sorted((place / split).rglob("*.jpg"))]
+        cells = [
+            {"image": str(p), "label": p.parent.name}
+            for p in sorted((place / split).rglob("*.jpg"))
+        ]
         (here / "lists" / f"{split}.jsonl").write_text("".join(json.dumps(c) + "\n" for c in cells))
-    files = {s: str(here / "lists" / f"{n}.jsonl") for s, n in (("train", "train"), ("validation", "val"), ("test", "test"))}
+    files = {
+        s: str(here / "lists" / f"{n}.jsonl")
+        for s, n in (("train", "train"), ("validation", "val"), ("test", "test"))
+    }
     return {**files, "folder": str(place)}
 
 
-@pytest.mark.parametrize("form", [as_folder, as_folders, as_tables, as_zipped_tables, as_parquet, as_jsonl])
-def test_all_forms_give_the_same_rows_and_pixels(form: Any, squares: str, resnet: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "form", [as_folder, as_folders, as_tables, as_zipped_tables, as_parquet, as_jsonl]
+)
+def test_all_forms_give_the_same_rows_and_pixels(
+    form: Any, squares: str, resnet: str, tmp_path: Path
+) -> None:
     plain = ImageData(squares, tokenizer=resnet, augment="none", batch_size=40)
     other = ImageData(**form(squares, tmp_path), tokenizer=resnet, augment="none", batch_size=40)
     for split in ("train", "validation", "test"):
@@ -125,24 +146,33 @@ def test_all_forms_give_the_same_rows_and_pixels(form: Any, squares: str, resnet
     assert torch.equal(one["targets"], two["targets"])
 
 
-def test_images_of_the_hub(squares: str, resnet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_of_the_hub(
+    squares: str, resnet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = as_parquet(squares, tmp_path)
     hub = {split: datasets.Dataset.from_parquet(path) for split, path in made.items()}
     monkeypatch.setattr(files, "load_hub", lambda name: hub)
     containers._table_of.cache_clear()
-    data = ImageData("hf:some/squares", validation="hf:some/squares", tokenizer=resnet, augment="none")
+    data = ImageData(
+        "hf:some/squares", validation="hf:some/squares", tokenizer=resnet, augment="none"
+    )
     assert rows(data) == rows(ImageData(squares, tokenizer=resnet, augment="none"))
     assert next(iter(data.val_dataloader()))["inputs"]["pixel_values"].shape == (12, 3, 32, 32)
 
 
 @pytest.mark.parametrize("count", [1, 30])
-def test_images_are_decoded_once_where_they_stay_the_same(count: int, squares: str, resnet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_decoded_once_where_they_stay_the_same(
+    count: int, squares: str, resnet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As long as there is room; those without are the same all the same."""
     decoded, plain = [], decoding.decode
     monkeypatch.setattr(decoding, "decode", lambda *about: decoded.append(1) or plain(*about))
     data = ImageData(squares, tokenizer=resnet, augment="none", keep_gb=count * 3 * 32 * 32 / 1e9)
     data.trainer = SimpleNamespace(
-        state=SimpleNamespace(fn="fit"), global_rank=0, world_size=1, strategy=L.Trainer(accelerator="cpu").strategy
+        state=SimpleNamespace(fn="fit"),
+        global_rank=0,
+        world_size=1,
+        strategy=L.Trainer(accelerator="cpu").strategy,
     )
     data.setup("fit")
     decoded.clear()
@@ -158,14 +188,19 @@ def test_splits_found_in_train_are_said(squares: str, resnet: str) -> None:
 
 
 def test_without_splits_a_share_is_held_out(squares: str, resnet: str, tmp_path: Path) -> None:
-    data = ImageData(str(unpacked(squares, tmp_path) / "train"), tokenizer=resnet, validation_split=0.25)
+    data = ImageData(
+        str(unpacked(squares, tmp_path) / "train"), tokenizer=resnet, validation_split=0.25
+    )
     assert (len(rows(data)), len(rows(data, "validation"))) == (27, 9)
 
 
 def test_several_labels_of_an_image(squares: str, resnet: str, tmp_path: Path) -> None:
     place = unpacked(squares, tmp_path)
     paths = sorted((place / "train").rglob("*.jpg"))
-    cells = [(str(p.relative_to(place)), p.parent.name + ("|bright" if i % 2 else "")) for i, p in enumerate(paths)]
+    cells = [
+        (str(p.relative_to(place)), p.parent.name + ("|bright" if i % 2 else ""))
+        for i, p in enumerate(paths)
+    ]
     data = ImageData(write_csv(place / "some.csv", cells, ("image", "label")), tokenizer=resnet)
     data.setup("fit")
     assert (data.kind, data.labels) == ("multi", ["blue", "bright", "green", "red"])
@@ -189,18 +224,23 @@ def test_bad_images_are_named_before_training(squares: str, resnet: str, tmp_pat
     place = spoiled(squares, tmp_path)
     data = ImageData(str(place), tokenizer=resnet)
     with pytest.raises(
-        UserError, match=r"2 of 38 images of train cannot be used: red/cut.jpg \(it is cut off .*red/empty.png \(it is empty\)"
+        UserError,
+        match=r"2 of 38 images of train cannot be used: red/cut.jpg \(it is cut off .*red/empty.png \(it is empty\)",
     ):
         data.setup("fit")
 
 
 def test_bad_images_are_left_out_and_counted(squares: str, resnet: str, tmp_path: Path) -> None:
-    data = ImageData(str(spoiled(squares, tmp_path)), tokenizer=resnet, on_bad_image="skip", validation_split=0.0)
+    data = ImageData(
+        str(spoiled(squares, tmp_path)), tokenizer=resnet, on_bad_image="skip", validation_split=0.0
+    )
     assert len(rows(data)) == len(data.sets["train"]) == 36
     assert any(n.startswith("train: 2 of 38 images left out: red/cut.jpg (") for n in data.notes)
 
 
-def test_a_header_alone_does_not_see_what_is_cut_off_but_training_names_it(squares: str, resnet: str, tmp_path: Path) -> None:
+def test_a_header_alone_does_not_see_what_is_cut_off_but_training_names_it(
+    squares: str, resnet: str, tmp_path: Path
+) -> None:
     place = spoiled(squares, tmp_path)
     (place / "red" / "empty.png").unlink()
     data = ImageData(str(place), tokenizer=resnet, check="header", validation_split=0.0)
@@ -219,7 +259,9 @@ def test_a_header_alone_does_not_see_what_is_cut_off_but_training_names_it(squar
     ],
 )
 def test_a_path_that_is_none_is_named(cell: str, words: str, resnet: str, tmp_path: Path) -> None:
-    data = ImageData(write_csv(tmp_path / "some.csv", [(cell, "a")], ("image", "label")), tokenizer=resnet)
+    data = ImageData(
+        write_csv(tmp_path / "some.csv", [(cell, "a")], ("image", "label")), tokenizer=resnet
+    )
     with pytest.raises(UserError, match=words):
         data.setup("fit")
 
@@ -249,9 +291,18 @@ def test_images_without_classes_are_refused(tmp_path: Path, resnet: str) -> None
 def test_a_backbone_that_takes_one_size_says_so(squares: str, tmp_path: Path) -> None:
     from transformers import ViTConfig, ViTForImageClassification
 
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
-    ViTForImageClassification(ViTConfig(image_size=32, patch_size=8, **sizes)).save_pretrained(tmp_path / "vit")
-    (tmp_path / "vit" / "preprocessor_config.json").write_text('{"image_processor_type": "ViTImageProcessor", "size": 32}')
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    ViTForImageClassification(ViTConfig(image_size=32, patch_size=8, **sizes)).save_pretrained(
+        tmp_path / "vit"
+    )
+    (tmp_path / "vit" / "preprocessor_config.json").write_text(
+        '{"image_processor_type": "ViTImageProcessor", "size": 32}'
+    )
     data = ImageData(squares, tokenizer="vit", image_size=64)
     task = ImageClassification("vit", labels=data.labels)
     with pytest.raises(UserError, match=r"data.image_size: the backbone does not take 64"):
@@ -271,7 +322,9 @@ def batches(data: ImageData, epoch: int) -> dict[int, torch.Tensor]:
     return found
 
 
-def test_augmentation_is_a_function_of_seed_epoch_and_row(squares: str, resnet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_augmentation_is_a_function_of_seed_epoch_and_row(
+    squares: str, resnet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PL_GLOBAL_SEED", "5")
     made = {}
     for workers, size in ((0, 8), (2, 5)):
@@ -298,15 +351,27 @@ def trained(squares: str, resnet: str, epochs: int, **more: Any) -> ImageClassif
     L.seed_everything(3, verbose=False)
     data = ImageData(squares, tokenizer=resnet, batch_size=8)
     task = ImageClassification(resnet, labels=data.labels, **more)
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-    trainer = L.Trainer(max_epochs=epochs, enable_checkpointing=False, use_distributed_sampler=False, **quiet)
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+    }
+    trainer = L.Trainer(
+        max_epochs=epochs, enable_checkpointing=False, use_distributed_sampler=False, **quiet
+    )
     trainer.fit(task, datamodule=data)
     return task
 
 
 @pytest.mark.parametrize("how", ["frozen", "train"])
-def test_statistics_of_batch_norms_are_kept_unless_asked_for(how: Any, squares: str, resnet: str) -> None:
-    before, task = ImageClassification(resnet, labels=["a", "b"]).model, trained(squares, resnet, 1, batch_norm=how)
+def test_statistics_of_batch_norms_are_kept_unless_asked_for(
+    how: Any, squares: str, resnet: str
+) -> None:
+    before, task = (
+        ImageClassification(resnet, labels=["a", "b"]).model,
+        trained(squares, resnet, 1, batch_norm=how),
+    )
     old, new = before.state_dict(), task.model.state_dict()
     statistics = [k for k in old if "running_" in k]
     assert statistics
@@ -329,18 +394,39 @@ def test_the_head_of_other_labels_is_replaced(resnet: str) -> None:
 
 
 def fit(squares: str, resnet: str, run: Path, *words: str, epochs: int = 3) -> Path:
-    command = ["fit", "--model", "ImageClassification", "--model.backbone", resnet, "--data.train", squares, "--data.batch_size", "6"]
+    command = [
+        "fit",
+        "--model",
+        "ImageClassification",
+        "--model.backbone",
+        resnet,
+        "--data.train",
+        squares,
+        "--data.batch_size",
+        "6",
+    ]
     place = ["--trainer.accelerator", "cpu", "--trainer.max_epochs", str(epochs), "--run", str(run)]
     assert main([*command, *place, *words]) == 0
     return run
 
 
-def test_a_run_learns_and_its_export_gives_the_same_scores(squares: str, resnet: str, tmp_path: Path) -> None:
+def test_a_run_learns_and_its_export_gives_the_same_scores(
+    squares: str, resnet: str, tmp_path: Path
+) -> None:
     from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
     home = unpacked(squares, tmp_path / "home")
     backbone = shutil.copytree(resnet, tmp_path / "backbone")
-    run = fit(str(home), str(backbone), tmp_path / "run", "--model.lr", "0.01", "--data.image_size", "24", epochs=8)
+    run = fit(
+        str(home),
+        str(backbone),
+        tmp_path / "run",
+        "--model.lr",
+        "0.01",
+        "--data.image_size",
+        "24",
+        epochs=8,
+    )
     scores = json.loads((run / "test_metrics.json").read_text())
     assert scores["test/accuracy"] == 1.0
     with (run / "test_predictions.csv").open() as file:
@@ -357,7 +443,10 @@ def test_a_run_learns_and_its_export_gives_the_same_scores(squares: str, resnet:
     assert all(Path(name).parent.name == prediction for name, (prediction, _) in answers.items())
 
     assert main(["export", str(moved), "--out", "out"]) == 0
-    model, processor = AutoModelForImageClassification.from_pretrained("out"), AutoImageProcessor.from_pretrained("out")
+    model, processor = (
+        AutoModelForImageClassification.from_pretrained("out"),
+        AutoImageProcessor.from_pretrained("out"),
+    )
     for name, (prediction, score) in answers.items():
         with torch.no_grad():
             logits = model(**processor(Image.open(tests / name), return_tensors="pt")).logits[0]
@@ -374,7 +463,11 @@ def test_what_can_be_predicted(squares: str, resnet: str, tmp_path: Path, capsys
     place = unpacked(squares, tmp_path)
     parquet = as_parquet(squares, tmp_path / "p")["test"]
     unpacked(squares, tmp_path)
-    table = write_csv(place / "list.csv", [(f"test/red/{p.name}", "x") for p in (place / "test" / "red").iterdir()], ("image", "note"))
+    table = write_csv(
+        place / "list.csv",
+        [(f"test/red/{p.name}", "x") for p in (place / "test" / "red").iterdir()],
+        ("image", "note"),
+    )
     one = next((place / "test" / "red").iterdir())
     counts = {str(one): 1, str(place / "test"): 12, squares: 60, table: 4, parquet: 12}
     for number, (name, count) in enumerate(counts.items()):
@@ -382,24 +475,43 @@ def test_what_can_be_predicted(squares: str, resnet: str, tmp_path: Path, capsys
         with Path(f"{number}.csv").open() as file:
             found = list(csv.DictReader(file))
         assert len(found) == count
-        assert list(found[0]) == [*(["image", "note"] if name == table else ["image"]), "prediction", "score"]
+        assert list(found[0]) == [
+            *(["image", "note"] if name == table else ["image"]),
+            "prediction",
+            "score",
+        ]
     with Path("3.csv").open() as a, Path("1.csv").open() as b:
-        tabled, whole = ({Path(r["image"]).name: r["score"] for r in csv.DictReader(f)} for f in (a, b))
+        tabled, whole = (
+            {Path(r["image"]).name: r["score"] for r in csv.DictReader(f)} for f in (a, b)
+        )
     assert tabled.items() <= whole.items()
     Path("rows").mkdir()  # a folder of the name that rows in Python go by
     answers = ftlight.load(str(run)).predict([str(one)])
     assert f"{answers[0]['score']:.6g}" == whole[one.name]
     capsys.readouterr()
     assert main(["predict", str(run), "--text", "where is my parcel"]) == 2
-    assert "1 of 1 images cannot be used: where is my parcel (no such file)" in capsys.readouterr().err
+    assert (
+        "1 of 1 images cannot be used: where is my parcel (no such file)" in capsys.readouterr().err
+    )
 
 
-def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(squares: str, resnet: str, tmp_path: Path) -> None:
-    steady = ("--model.lr_schedule", "constant", "--model.warmup", "0", "--test", "false")
-    whole = fit(squares, resnet, tmp_path / "whole", *steady)
-    half = fit(squares, resnet, tmp_path / "half", *steady, "--trainer.max_steps", "12")
-    again = fit(squares, resnet, tmp_path / "again", *steady, "--ckpt_path", str(half / "checkpoints" / "last.ckpt"))
-    one, two = (torch.load(r / "checkpoints" / "last.ckpt", weights_only=False) for r in (whole, again))
+def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(
+    squares: str, resnet: str, tmp_path: Path
+) -> None:
+    preserve_rng = ("--model.lr_schedule", "constant", "--model.warmup", "0", "--test", "false")
+    whole = fit(squares, resnet, tmp_path / "whole", *preserve_rng)
+    half = fit(squares, resnet, tmp_path / "half", *preserve_rng, "--trainer.max_steps", "12")
+    again = fit(
+        squares,
+        resnet,
+        tmp_path / "again",
+        *preserve_rng,
+        "--ckpt_path",
+        str(half / "checkpoints" / "last.ckpt"),
+    )
+    one, two = (
+        torch.load(r / "checkpoints" / "last.ckpt", weights_only=False) for r in (whole, again)
+    )
     assert one["global_step"] == two["global_step"] == 18
     assert all(torch.equal(v, two["state_dict"][k]) for k, v in one["state_dict"].items())
 
@@ -420,16 +532,24 @@ def test_colours_lie_side_by_side_where_the_architecture_takes_them_so(resnet: s
     values = torch.rand(3, 3, 32, 32)
     seen: list[bool] = []
     first = next(m for m in task.modules() if isinstance(m, torch.nn.Conv2d))
-    first.register_forward_pre_hook(lambda _, given: seen.append(given[0].is_contiguous(memory_format=torch.channels_last)))
+    first.register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].is_contiguous(memory_format=torch.channels_last))
+    )
     with torch.no_grad():
-        assert torch.allclose(task({"pixel_values": values}), task.model(pixel_values=values).logits, atol=1e-5)
+        assert torch.allclose(
+            task({"pixel_values": values}), task.model(pixel_values=values).logits, atol=1e-5
+        )
     assert seen == [True, False]
     assert task.channels_last
 
 
-def test_an_architecture_that_counts_on_the_usual_order_gets_it(resnet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_architecture_that_counts_on_the_usual_order_gets_it(
+    resnet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forward = torch.nn.Conv2d.forward
-    monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda self, x: forward(self, x.view(len(x), -1).view(x.shape)))
+    monkeypatch.setattr(
+        torch.nn.Conv2d, "forward", lambda self, x: forward(self, x.view(len(x), -1).view(x.shape))
+    )
     task = ImageClassification(resnet, labels=["a", "b"])
     assert not task.channels_last
     assert all(p.grad is None for p in task.parameters())
@@ -439,6 +559,15 @@ def test_an_architecture_that_counts_on_the_usual_order_gets_it(resnet: str, mon
 def test_images_scaled_together_are_what_the_processor_makes_of_each(resnet: str) -> None:
     processor = decoding.processor(resnet)
     assert decoding.scales(processor)
-    noise = np.random.default_rng(1).integers(0, 256, (4, *decoding.shape(processor), 3), dtype=np.uint8)
-    each = [decoding.pixels(processor, Image.fromarray(n), do_resize=False, do_center_crop=False) for n in noise]
-    assert torch.allclose(decoding.unpacked(processor, torch.from_numpy(noise).permute(0, 3, 1, 2)), torch.stack(each), atol=1e-5)
+    noise = np.random.default_rng(1).integers(
+        0, 256, (4, *decoding.shape(processor), 3), dtype=np.uint8
+    )
+    each = [
+        decoding.pixels(processor, Image.fromarray(n), do_resize=False, do_center_crop=False)
+        for n in noise
+    ]
+    assert torch.allclose(
+        decoding.unpacked(processor, torch.from_numpy(noise).permute(0, 3, 1, 2)),
+        torch.stack(each),
+        atol=1e-5,
+    )

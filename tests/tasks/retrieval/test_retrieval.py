@@ -25,9 +25,23 @@ from ftlight.tasks.retrieval.data import RetrievalData
 from ftlight.tasks.retrieval.task import Retrieval, contrast
 from ftlight.utils.errors import UserError
 
-EVENTS = {"items": "items.csv", "item": "movieId", "text": ["title", "genres"], "user": "userId", "time": "timestamp", "held_out": 3}
+EVENTS = {
+    "items": "items.csv",
+    "item": "movieId",
+    "text": ["title", "genres"],
+    "user": "userId",
+    "time": "timestamp",
+    "held_out": 3,
+}
 PAIRS = [
-    *[(f"{WORDS[i % 20]} {WORDS[(i * 3) % 30]}", f"{WORDS[i % 20]} and {WORDS[(i + 7) % 20]}", "the plot") for i in range(40)],
+    *[
+        (
+            f"{WORDS[i % 20]} {WORDS[(i * 3) % 30]}",
+            f"{WORDS[i % 20]} and {WORDS[(i + 7) % 20]}",
+            "the plot",
+        )
+        for i in range(40)
+    ],
     ("the a", "good film", "sad film|bad film"),
 ]
 
@@ -41,14 +55,37 @@ def words(options: dict[str, Any]) -> list[str]:
 
 
 def fit(backbone: str, train: str, *more: str, run: str = "run", **options: Any) -> Path:
-    sizes = ["--data.batch_size", "8", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--trainer.precision", "32-true"]
-    command = ["fit", "--model", "Retrieval", "--model.backbone", backbone, "--data.train", train, *sizes, *words(options), *more]
+    sizes = [
+        "--data.batch_size",
+        "8",
+        "--trainer.max_epochs",
+        "1",
+        "--trainer.accelerator",
+        "cpu",
+        "--trainer.precision",
+        "32-true",
+    ]
+    command = [
+        "fit",
+        "--model",
+        "Retrieval",
+        "--model.backbone",
+        backbone,
+        "--data.train",
+        train,
+        *sizes,
+        *words(options),
+        *more,
+    ]
     assert main([*command, "--run", run]) == 0
     return Path(run)
 
 
 def scores(run: Path) -> dict[str, float]:
-    return {k.removeprefix("test/"): v for k, v in json.loads((run / "test_metrics.json").read_text()).items()}
+    return {
+        k.removeprefix("test/"): v
+        for k, v in json.loads((run / "test_metrics.json").read_text()).items()
+    }
 
 
 def fails(capsys: Any, *command: str) -> str:
@@ -70,7 +107,10 @@ def data(train: str, bert: str, **options: Any) -> RetrievalData:
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_the_loss_by_hand(symmetric: bool) -> None:
     torch.manual_seed(0)
-    given, positive = torch.randn(4, 5), torch.tensor([0, 1, 0, 2])  # rows 0 and 2 seek the same; item 3 and 4 are hard negatives
+    given, positive = (
+        torch.randn(4, 5),
+        torch.tensor([0, 1, 0, 2]),
+    )  # rows 0 and 2 seek the same; item 3 and 4 are hard negatives
     known = torch.zeros(4, 5, dtype=torch.bool)
     known[1, 2] = True  # row 1 seeks row 3's item, too
     wanted = []
@@ -78,17 +118,32 @@ def test_the_loss_by_hand(symmetric: bool) -> None:
         row = [given[i, j].exp() for j in range(5) if not known[i, j]]
         loss = -(given[i, positive[i]].exp() / sum(row)).log()
         if symmetric:
-            others = [q for q in range(4) if q == i or (positive[q] != positive[i] and not known[q, positive[i]])]
-            loss = (loss - (given[i, positive[i]].exp() / sum(given[q, positive[i]].exp() for q in others)).log()) / 2
+            others = [
+                q
+                for q in range(4)
+                if q == i or (positive[q] != positive[i] and not known[q, positive[i]])
+            ]
+            loss = (
+                loss
+                - (
+                    given[i, positive[i]].exp() / sum(given[q, positive[i]].exp() for q in others)
+                ).log()
+            ) / 2
         wanted.append(loss)
-    assert contrast(given, positive, known, symmetric).item() == pytest.approx(torch.stack(wanted).mean().item(), rel=1e-5)
+    assert contrast(given, positive, known, symmetric).item() == pytest.approx(
+        torch.stack(wanted).mean().item(), rel=1e-5
+    )
 
 
 # Pairs
 
 
 def test_pairs_of_one_query_are_one_row(tmp_path: Path) -> None:
-    lines = ['{"q": "a", "p": "x", "n": "y|z"}', '{"q": "b", "p": ["x", "w"], "n": []}', '{"q": "a", "p": "w", "n": ["y"]}']
+    lines = [
+        '{"q": "a", "p": "x", "n": "y|z"}',
+        '{"q": "b", "p": ["x", "w"], "n": []}',
+        '{"q": "a", "p": "w", "n": ["y"]}',
+    ]
     (tmp_path / "p.jsonl").write_text("\n".join(lines))
     assert list(read_pairs("p.jsonl", "train", "q", "p", "n", "utf-8", "")) == [
         {"query": "a", "positives": ["x", "w"], "negatives": ["y", "z"], "line": 1},
@@ -106,7 +161,11 @@ def test_pairs_of_one_query_are_one_row(tmp_path: Path) -> None:
 )
 def test_faults_of_pairs_name_the_line(row: tuple[str, ...], said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        list(read_pairs(pairs(tmp_path, rows=[row]), "train", "query", "positive", "negatives", "utf-8", ""))
+        list(
+            read_pairs(
+                pairs(tmp_path, rows=[row]), "train", "query", "positive", "negatives", "utf-8", ""
+            )
+        )
     assert said in str(error.value)
 
 
@@ -120,7 +179,12 @@ def test_faults_of_pairs_name_the_line(row: tuple[str, ...], said: str, tmp_path
 )
 def test_faults_of_items_name_the_line(row: tuple[str, ...], said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        read_items(write_csv(tmp_path / "i.csv", [("0", "x"), row], ("id", "text")), "id", ["text"], "utf-8")
+        read_items(
+            write_csv(tmp_path / "i.csv", [("0", "x"), row], ("id", "text")),
+            "id",
+            ["text"],
+            "utf-8",
+        )
     assert said in str(error.value)
 
 
@@ -138,32 +202,56 @@ def test_a_batch_of_pairs(bert: str, tmp_path: Path) -> None:
 
 def test_pairs_with_a_table_of_items(bert: str, tmp_path: Path, capsys: Any) -> None:
     """What is sought is given by its id or its text; items that nothing seeks are ranked, too."""
-    table = write_csv(tmp_path / "i.csv", [("1", "good film"), ("2", "bad film"), ("3", "plot")], ("item", "text"))
+    table = write_csv(
+        tmp_path / "i.csv", [("1", "good film"), ("2", "bad film"), ("3", "plot")], ("item", "text")
+    )
     rows = [("a", "2", ""), ("b", "good film", ""), ("c", "2", "")]
     module = data(pairs(tmp_path, rows=rows), bert, items=table, validation_split=0.0)
     assert [t[0] for t in module.sets["train"].targets] == [1, 0, 1]
     assert module.catalogue.ids == ["1", "2", "3"]
     assert module.catalogue.counts == [1, 2, 0]
     with pytest.raises(UserError, match=r"pairs.csv:3: item 4 is not in .*i.csv"):
-        data(pairs(tmp_path, rows=[rows[0], ("b", "4", "")]), bert, items=table, validation_split=0.0)
+        data(
+            pairs(tmp_path, rows=[rows[0], ("b", "4", "")]), bert, items=table, validation_split=0.0
+        )
 
 
 def test_hard_negatives_and_prompts_reach_the_model(bert: str, tmp_path: Path) -> None:
-    module = data(pairs(tmp_path), bert, negatives="negatives", query_prompt="how ", item_prompt="it is ")
+    module = data(
+        pairs(tmp_path), bert, negatives="negatives", query_prompt="how ", item_prompt="it is "
+    )
     batch = next(iter(module.train_dataloader()))
     texts = module.tokenizer.batch_decode(batch["items"]["input_ids"], skip_special_tokens=True)
     assert all(t.startswith("it is ") for t in texts)
     assert "it is the plot" in texts
-    assert all(t.startswith("how ") for t in module.tokenizer.batch_decode(batch["inputs"]["input_ids"], skip_special_tokens=True))
+    assert all(
+        t.startswith("how ")
+        for t in module.tokenizer.batch_decode(
+            batch["inputs"]["input_ids"], skip_special_tokens=True
+        )
+    )
 
 
 def test_training_finds_what_it_was_taught(tmp_path: Path) -> None:
     """Each query seeks an item without a word in common: only training tells which."""
-    taught = [(f"{a} {b}", f"{WORDS[29 - i]} film", "") for i, a in enumerate(WORDS[:8]) for b in WORDS[10:20]]
-    held = [(f"{a} {b}", f"{WORDS[29 - i]} film", "") for i, a in enumerate(WORDS[:8]) for b in WORDS[20:22]]
+    taught = [
+        (f"{a} {b}", f"{WORDS[29 - i]} film", "")
+        for i, a in enumerate(WORDS[:8])
+        for b in WORDS[10:20]
+    ]
+    held = [
+        (f"{a} {b}", f"{WORDS[29 - i]} film", "")
+        for i, a in enumerate(WORDS[:8])
+        for b in WORDS[20:22]
+    ]
     files = {"validation": pairs(tmp_path, "v.csv", held), "test": pairs(tmp_path, "t.csv", held)}
     run = fit(
-        str(make_bert(tmp_path / "m")), pairs(tmp_path, "p.csv", taught), "--trainer.max_epochs=6", "--model.lr=3e-3", run="taught", **files
+        str(make_bert(tmp_path / "m")),
+        pairs(tmp_path, "p.csv", taught),
+        "--trainer.max_epochs=6",
+        "--model.lr=3e-3",
+        run="taught",
+        **files,
     )
     found = scores(run)
     assert found["recall@1"] > 0.9
@@ -194,14 +282,26 @@ def exported(folder: Path) -> Path:
     return out
 
 
-def by_hand(encoder: Any, rows: list[dict[str, str]], prior: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[list[str]]]:
+def by_hand(
+    encoder: Any, rows: list[dict[str, str]], prior: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[list[str]]]:
     """Scores of all items for each user by their last three before the end, what was sought, and what each had before."""
     table = list(csv.DictReader(open("items.csv")))
     texts = {r["movieId"]: f"{r['title']}, {r['genres']}" for r in table}
     order = list(texts)
     users = sorted({r["userId"] for r in rows})
-    mine = {u: [r["movieId"] for r in sorted(rows, key=lambda r: float(r["timestamp"])) if r["userId"] == u] for u in users}
-    queries = encoder.encode(["; ".join(texts[i] for i in reversed(mine[u][:-3][-10:])) for u in users], normalize_embeddings=True)
+    mine = {
+        u: [
+            r["movieId"]
+            for r in sorted(rows, key=lambda r: float(r["timestamp"]))
+            if r["userId"] == u
+        ]
+        for u in users
+    }
+    queries = encoder.encode(
+        ["; ".join(texts[i] for i in reversed(mine[u][:-3][-10:])) for u in users],
+        normalize_embeddings=True,
+    )
     found = queries @ encoder.encode(list(texts.values()), normalize_embeddings=True).T + prior
     wanted = np.zeros_like(found)
     for n, u in enumerate(users):
@@ -215,7 +315,9 @@ def recall(found: np.ndarray, wanted: np.ndarray, k: int) -> float:
     return float(np.mean([w[b].sum() / w.sum() for b, w in zip(best, wanted, strict=True)]))
 
 
-def test_metrics_as_from_sentence_transformers_and_scikit_learn(recommended: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_as_from_sentence_transformers_and_scikit_learn(
+    recommended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The export's vectors, ranked by hand without what users had, give the run's own figures; so do both baselines."""
     from sentence_transformers import SentenceTransformer
 
@@ -238,7 +340,9 @@ def test_metrics_as_from_sentence_transformers_and_scikit_learn(recommended: Pat
     assert measured["ndcg@10_low"] <= measured["ndcg@10"] <= measured["ndcg@10_high"]
 
 
-def test_a_run_that_is_moved_measures_the_same(recommended: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_run_that_is_moved_measures_the_same(
+    recommended: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """And leaves out the untuned figures where the pre-trained weights are not."""
     monkeypatch.chdir(recommended)
     before = scores(recommended / "run")
@@ -253,15 +357,23 @@ def test_a_run_that_is_moved_measures_the_same(recommended: Path, monkeypatch: p
         assert main(["test", str(moved)]) == 0
         shutil.move("events.csv", "elsewhere.csv")
         shutil.move("items.csv", "items")
-        assert main(["predict", str(moved), "--text", "i1|i2"]) == 0  # the catalogue is the run's own
+        assert (
+            main(["predict", str(moved), "--text", "i1|i2"]) == 0
+        )  # the catalogue is the run's own
     finally:
-        for old, new in (("elsewhere", "bert"), ("elsewhere.csv", "events.csv"), ("items", "items.csv")):
+        for old, new in (
+            ("elsewhere", "bert"),
+            ("elsewhere.csv", "events.csv"),
+            ("items", "items.csv"),
+        ):
             if Path(old).exists():
                 shutil.move(old, new)
     assert {k for k in before if k not in scores(moved)} == {k for k in before if "untuned" in k}
 
 
-def test_the_zero_shot_figure_is_that_of_the_untuned(recommended: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_the_zero_shot_figure_is_that_of_the_untuned(
+    recommended: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     monkeypatch.chdir(recommended)
     (recommended / "x.yaml").write_text(
         f"model: {{task: Retrieval, backbone: {recommended / 'bert'}}}\ndata: {json.dumps({'train': 'events.csv', **EVENTS})}\n"
@@ -270,10 +382,16 @@ def test_the_zero_shot_figure_is_that_of_the_untuned(recommended: Path, monkeypa
     assert "val ndcg@10" in capsys.readouterr().out
 
 
-def test_recommendations(recommended: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_recommendations(
+    recommended: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Of a file of interactions one row a user; never what the user had; the same from a list of ids."""
     monkeypatch.chdir(recommended)
-    new = write_csv(tmp_path / "new.csv", [("u", "i3", "2"), ("u", "i1", "1"), ("v", "i2", "1")], ("userId", "movieId", "timestamp"))
+    new = write_csv(
+        tmp_path / "new.csv",
+        [("u", "i3", "2"), ("u", "i1", "1"), ("v", "i2", "1")],
+        ("userId", "movieId", "timestamp"),
+    )
     assert main(["predict", "run", new, "--out", str(tmp_path / "out.jsonl")]) == 0
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [(r["userId"], r["history"]) for r in rows] == [("u", ["i1", "i3"]), ("v", ["i2"])]
@@ -292,59 +410,145 @@ def test_recommendations(recommended: Path, monkeypatch: pytest.MonkeyPatch, tmp
     assert len(text["items"]) == 10
 
 
-def test_faults_of_interactions(recommended: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path) -> None:
+def test_faults_of_interactions(
+    recommended: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
+) -> None:
     monkeypatch.chdir(recommended)
     assert "item i99 is not in" in fails(capsys, "predict", "run", "--text", "i1|i99")
-    write_csv(tmp_path / "bad.csv", [("u", f"i{n}", str(n)) for n in range(9)] + [("u", "i77", "9")], ("userId", "movieId", "timestamp"))
-    base = ["fit", "--model", "Retrieval", "--model.backbone", str(recommended / "bert"), "--run", str(tmp_path / "r")]
+    write_csv(
+        tmp_path / "bad.csv",
+        [("u", f"i{n}", str(n)) for n in range(9)] + [("u", "i77", "9")],
+        ("userId", "movieId", "timestamp"),
+    )
+    base = [
+        "fit",
+        "--model",
+        "Retrieval",
+        "--model.backbone",
+        str(recommended / "bert"),
+        "--run",
+        str(tmp_path / "r"),
+    ]
     train = ["--data.train", str(tmp_path / "bad.csv")]
     assert "item i77 is not in" in fails(capsys, *base, *train, *words(EVENTS))
-    assert "give them all as data.train" in fails(capsys, *base, *train, *words(EVENTS), "--data.test", "events.csv")
-    assert "data.items: interactions need a table" in fails(capsys, *base, *train, "--data.user", "userId")
-    assert "lower data.held_out" in fails(capsys, *base, "--data.train", "events.csv", *words({**EVENTS, "held_out": 30}))
-    assert "model.temperature: 0.0 is not a temperature" in fails(capsys, *base, *train, *words(EVENTS), "--model.temperature", "0")
+    assert "give them all as data.train" in fails(
+        capsys, *base, *train, *words(EVENTS), "--data.test", "events.csv"
+    )
+    assert "data.items: interactions need a table" in fails(
+        capsys, *base, *train, "--data.user", "userId"
+    )
+    assert "lower data.held_out" in fails(
+        capsys, *base, "--data.train", "events.csv", *words({**EVENTS, "held_out": 30})
+    )
+    assert "model.temperature: 0.0 is not a temperature" in fails(
+        capsys, *base, *train, *words(EVENTS), "--model.temperature", "0"
+    )
 
 
-def test_another_table_of_items(recommended: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_another_table_of_items(
+    recommended: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A run recommends from a table that was not there in training."""
     monkeypatch.chdir(recommended)
-    table = write_csv(tmp_path / "new.csv", [("i1", "the plot", "good"), ("n1", "a film", "bad")], ("movieId", "title", "genres"))
-    assert main(["predict", "run", "--text", "i1", "--data.items", table, "--out", str(tmp_path / "o.jsonl")]) == 0
+    table = write_csv(
+        tmp_path / "new.csv",
+        [("i1", "the plot", "good"), ("n1", "a film", "bad")],
+        ("movieId", "title", "genres"),
+    )
+    assert (
+        main(
+            [
+                "predict",
+                "run",
+                "--text",
+                "i1",
+                "--data.items",
+                table,
+                "--out",
+                str(tmp_path / "o.jsonl"),
+            ]
+        )
+        == 0
+    )
     row = json.loads((tmp_path / "o.jsonl").read_text())
     assert [i["id"] for i in row["items"]] == ["n1"]
 
 
 def test_a_test_brings_items_of_its_own(bert: str, tmp_path: Path) -> None:
-    run = fit(bert, pairs(tmp_path), test=pairs(tmp_path, "t.csv", [("the a", "a new thing", ""), ("plot", "good film", "")]))
+    run = fit(
+        bert,
+        pairs(tmp_path),
+        test=pairs(tmp_path, "t.csv", [("the a", "a new thing", ""), ("plot", "good film", "")]),
+    )
     assert "a new thing" in (run / "catalogue.jsonl").read_text()
     before = scores(run)
-    other = pairs(tmp_path, "u.csv", [("the a", "another new thing", ""), ("plot", "good film", "")])
+    other = pairs(
+        tmp_path, "u.csv", [("the a", "another new thing", ""), ("plot", "good film", "")]
+    )
     assert main(["test", str(run), "--data.test", other]) == 0
     again = json.loads((run / "test-u.csv_metrics.json").read_text())
     assert again["test/loss"] != before["loss"]
-    assert main(["predict", str(run), "--text", "good film"]) == 0  # the query itself is not its answer
-    assert [i["text"] for i in ftlight.load(str(run)).predict(["good film"])[0]["items"]].count("good film") == 0
+    assert (
+        main(["predict", str(run), "--text", "good film"]) == 0
+    )  # the query itself is not its answer
+    assert [i["text"] for i in ftlight.load(str(run)).predict(["good film"])[0]["items"]].count(
+        "good film"
+    ) == 0
 
 
 def test_frozen_layers_run_once_with_the_same_result(tmp_path: Path) -> None:
     bert = str(make_bert(tmp_path / "m", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0))
     found = []
     for cache in ("true", "false"):
-        run = fit(bert, pairs(tmp_path), "--model.unfreeze", "last:1", "--model.cache", cache, "--trainer.max_epochs", "2", run=cache)
-        found.append([float(r["value"]) for r in csv.DictReader((run / "metrics.csv").open()) if r["name"] == "val/loss"])
+        run = fit(
+            bert,
+            pairs(tmp_path),
+            "--model.unfreeze",
+            "last:1",
+            "--model.cache",
+            cache,
+            "--trainer.max_epochs",
+            "2",
+            run=cache,
+        )
+        found.append(
+            [
+                float(r["value"])
+                for r in csv.DictReader((run / "metrics.csv").open())
+                if r["name"] == "val/loss"
+            ]
+        )
     assert len(found[0]) == 2
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
-def test_two_processes_measure_as_one(recommended: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_measure_as_one(
+    recommended: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each encodes a share of the catalogue and of the users."""
     monkeypatch.chdir(recommended)
     one = scores(recommended / "run")
     run = tmp_path / "copy"
     shutil.copytree("run", run)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MASTER_", "PL_", "LOCAL_", "NODE_", "WORLD_"))}
-    command = [sys.executable, "-m", "ftlight", "test", str(run), "--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=clean, check=False)
+    clean = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("MASTER_", "PL_", "LOCAL_", "NODE_", "WORLD_"))
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "ftlight",
+        "test",
+        str(run),
+        "--trainer.devices",
+        "2",
+        "--trainer.strategy",
+        "ddp",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, env=clean, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert scores(run) == pytest.approx(one, abs=1e-5)
 

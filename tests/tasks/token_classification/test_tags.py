@@ -47,7 +47,9 @@ def random_spans(seed: int, words: int = 30) -> list[spans.Span]:
 @pytest.mark.parametrize("seed", range(20))
 def test_spans_are_those_of_seqeval(letters: str, seed: int) -> None:
     for tags in random_tags(seed, letters):
-        assert spans.find(tags) == [(name, first, last + 1) for name, first, last in get_entities(tags)]
+        assert spans.find(tags) == [
+            (name, first, last + 1) for name, first, last in get_entities(tags)
+        ]
 
 
 @pytest.mark.parametrize(
@@ -65,9 +67,21 @@ def test_spans_of_plain_cases(tags: list[str]) -> None:
 
 
 def test_letters_of_other_schemes_are_read_too() -> None:
-    assert spans.find(["B-A", "I-A", "L-A", "U-A", "U-A"]) == [("A", 0, 3), ("A", 3, 4), ("A", 4, 5)]
-    assert spans.find(["B-A", "M-A", "E-A", "S-A", "W-A"]) == [("A", 0, 3), ("A", 3, 4), ("A", 4, 5)]
-    assert spans.find(["PER", "PER", "O", "LOC", "PER"]) == [("PER", 0, 2), ("LOC", 3, 4), ("PER", 4, 5)]
+    assert spans.find(["B-A", "I-A", "L-A", "U-A", "U-A"]) == [
+        ("A", 0, 3),
+        ("A", 3, 4),
+        ("A", 4, 5),
+    ]
+    assert spans.find(["B-A", "M-A", "E-A", "S-A", "W-A"]) == [
+        ("A", 0, 3),
+        ("A", 3, 4),
+        ("A", 4, 5),
+    ]
+    assert spans.find(["PER", "PER", "O", "LOC", "PER"]) == [
+        ("PER", 0, 2),
+        ("LOC", 3, 4),
+        ("PER", 4, 5),
+    ]
     assert spans.find(["B", "I", "O"]) == [(spans.UNNAMED, 0, 2)]
 
 
@@ -104,7 +118,10 @@ def test_scheme(tags: list[str], scheme: str) -> None:
 
 
 def test_overlaps_give_way_to_the_longest() -> None:
-    assert spans.apart([("A", 0, 2), ("B", 1, 5), ("C", 4, 6), ("D", 6, 7), ("E", 6, 7)]) == [("B", 1, 5), ("D", 6, 7)]
+    assert spans.apart([("A", 0, 2), ("B", 1, 5), ("C", 4, 6), ("D", 6, 7), ("E", 6, 7)]) == [
+        ("B", 1, 5),
+        ("D", 6, 7),
+    ]
 
 
 # Scores
@@ -132,22 +149,38 @@ def check_scores(gold: list[list[str]], found: list[list[str]], types: list[str]
 @pytest.mark.parametrize("seed", range(15))
 def test_scores_are_those_of_seqeval(letters: str, seed: int) -> None:
     gold, rng = random_tags(seed, letters), random.Random(seed)
-    found = [[tag if rng.random() < 0.8 else rng.choice(random_tags(seed, letters)[1] or ["O"]) for tag in row] for row in gold]
+    found = [
+        [
+            tag if rng.random() < 0.8 else rng.choice(random_tags(seed, letters)[1] or ["O"])
+            for tag in row
+        ]
+        for row in gold
+    ]
     check_scores(gold, found, [*TYPES, "NEVER"])
 
 
 @pytest.mark.parametrize(
     ("gold", "found"),
     [
-        (["O O O B-MISC I-MISC I-MISC O", "B-PER I-PER O"], ["O O B-MISC I-MISC I-MISC I-MISC O", "B-PER I-PER O"]),
-        (["O O O B-MISC I-MISC O B-ORG", "B-PER I-PER O"], ["O O B-MISC I-MISC I-MISC O O", "B-PER I-PER O"]),
+        (
+            ["O O O B-MISC I-MISC I-MISC O", "B-PER I-PER O"],
+            ["O O B-MISC I-MISC I-MISC I-MISC O", "B-PER I-PER O"],
+        ),
+        (
+            ["O O O B-MISC I-MISC O B-ORG", "B-PER I-PER O"],
+            ["O O B-MISC I-MISC I-MISC O O", "B-PER I-PER O"],
+        ),
         (["B-A B-B O B-A"], ["O B-B B-C B-A"]),
         (["B-PER I-PER"], ["O O"]),
         (["B-PER"], ["B-ORG"]),
     ],
 )
 def test_the_cases_of_seqevals_own_tests(gold: list[str], found: list[str]) -> None:
-    check_scores([row.split() for row in gold], [row.split() for row in found], ["A", "B", "C", "MISC", "ORG", "PER"])
+    check_scores(
+        [row.split() for row in gold],
+        [row.split() for row in found],
+        ["A", "B", "C", "MISC", "ORG", "PER"],
+    )
 
 
 def test_what_is_not_defined_is_not_a_number() -> None:
@@ -161,7 +194,11 @@ def test_what_is_not_defined_is_not_a_number() -> None:
 
 
 def read(text: str, tagged: bool = True, **layout: Any) -> list[dict[str, Any]]:
-    return list(entities.sentences(enumerate(text.split("\n"), 1), "x.conll", entities.Layout(**layout), tagged))
+    return list(
+        entities.sentences(
+            enumerate(text.split("\n"), 1), "x.conll", entities.Layout(**layout), tagged
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,7 +219,10 @@ def test_any_column_layout(text: str, layout: dict[str, Any]) -> None:
     assert [row["tokens"] for row in found] == [["in", "Rome"], ["now"]]
     assert [row["tags"] for row in found] == [["O", "B-LOC"], ["O"]]
     lines = text.split("\n")
-    assert ["in" in lines[found[0]["__line__"] - 1], "now" in lines[found[1]["__line__"] - 1]] == [True, True]
+    assert ["in" in lines[found[0]["__line__"] - 1], "now" in lines[found[1]["__line__"] - 1]] == [
+        True,
+        True,
+    ]
 
 
 def test_a_word_may_be_a_hash_or_a_hard_space() -> None:
@@ -245,7 +285,11 @@ def test_spans_of_whole_words_come_back(seed: int) -> None:
 def test_spans_take_the_words_they_touch() -> None:
     words = spans.split("in Newcastle upon Tyne")
     assert spans.align([("A", 6, 15)], words) == ([("A", 1, 3)], 1, 0)
-    assert spans.align([("A", 2, 13)], words) == ([("A", 1, 2)], 0, 0)  # white space at its ends is no word
+    assert spans.align([("A", 2, 13)], words) == (
+        [("A", 1, 2)],
+        0,
+        0,
+    )  # white space at its ends is no word
     assert spans.align([("A", 2, 3)], words) == ([], 0, 1)
 
 
@@ -267,14 +311,31 @@ TEXTS = ["in New York now", "Ann."]
 CHARACTERS = [[(3, 11, "LOC")], [(0, 3, "PER")]]
 
 
-@pytest.mark.parametrize("form", ["tags", "ner_tags", "numbers", "parquet", "spans", "entities", "lists", "types", "conll", "conll.gz"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "tags",
+        "ner_tags",
+        "numbers",
+        "parquet",
+        "spans",
+        "entities",
+        "lists",
+        "types",
+        "conll",
+        "conll.gz",
+    ],
+)
 def test_every_form_gives_the_same(form: str, tmp_path: Path) -> None:
     path, layout = tmp_path / "x.jsonl", {}
     names = ["O", "B-LOC", "I-LOC", "B-PER"]
     if form in ("tags", "ner_tags"):
         rows = [{"tokens": w, form: t} for w, t in zip(TOKENS, TAGS, strict=True)]
     elif form in ("numbers", "parquet"):
-        rows = [{"words": w, "t": [names.index(x) for x in t]} for w, t in zip(TOKENS, TAGS, strict=True)]
+        rows = [
+            {"words": w, "t": [names.index(x) for x in t]}
+            for w, t in zip(TOKENS, TAGS, strict=True)
+        ]
         layout = {"tokens": "words", "tags": ("t",), "tag_names": tuple(names)}
     elif form == "lists":
         rows = [{"body": t, "marks": s} for t, s in zip(TEXTS, CHARACTERS, strict=True)]
@@ -291,29 +352,52 @@ def test_every_form_gives_the_same(form: str, tmp_path: Path) -> None:
         import gzip
 
         path = tmp_path / f"x.{form}"
-        text = "\n\n".join("\n".join(f"{w} {t}" for w, t in zip(*row, strict=True)) for row in zip(TOKENS, TAGS, strict=True))
+        text = "\n\n".join(
+            "\n".join(f"{w} {t}" for w, t in zip(*row, strict=True))
+            for row in zip(TOKENS, TAGS, strict=True)
+        )
         path.write_bytes(gzip.compress(text.encode()) if form.endswith("gz") else text.encode())
     else:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = rows_of(path, **layout)
     assert golds(found) == EXPECTED
-    assert [[(s["type"], s["start"], s["end"]) for s in row["__gold"]] for row in found] == [[("LOC", 1, 3)], [("PER", 0, 1)]]
-    assert all(row["text"][s["start"] : s["end"]] == s["text"] for row in found for s in row["spans"])
+    assert [[(s["type"], s["start"], s["end"]) for s in row["__gold"]] for row in found] == [
+        [("LOC", 1, 3)],
+        [("PER", 0, 1)],
+    ]
+    assert all(
+        row["text"][s["start"] : s["end"]] == s["text"] for row in found for s in row["spans"]
+    )
 
 
 @pytest.mark.parametrize(
     ("row", "words"),
     [
         ({"tokens": ["a"], "tags": ["O", "O"]}, "x.jsonl:1: 2 tags for 1 words"),
-        ({"tokens": ["a"], "tags": [3]}, "x.jsonl:1: the tags are numbers; say what they mean, in order: data.tag_names"),
+        (
+            {"tokens": ["a"], "tags": [3]},
+            "x.jsonl:1: the tags are numbers; say what they mean, in order: data.tag_names",
+        ),
         ({"tokens": "a b", "tags": ["O", "O"]}, "x.jsonl:1: column tokens holds no list of words"),
-        ({"tokens": ["a"], "tgs": ["O"]}, 'x.jsonl:1: no column tags or ner_tags; did you mean "tgs"?'),
+        (
+            {"tokens": ["a"], "tgs": ["O"]},
+            'x.jsonl:1: no column tags or ner_tags; did you mean "tgs"?',
+        ),
         ({"txt": "a"}, 'x.jsonl:1: no column tokens (words) or text (text); did you mean "txt"?'),
-        ({"text": "a", "label": []}, "x.jsonl:1: no column spans or entities (columns: text, label); set data.spans"),
-        ({"text": "abc", "spans": [[0, 9, "A"]]}, "x.jsonl:1: span 0 to 9 is not within the 3 characters"),
+        (
+            {"text": "a", "label": []},
+            "x.jsonl:1: no column spans or entities (columns: text, label); set data.spans",
+        ),
+        (
+            {"text": "abc", "spans": [[0, 9, "A"]]},
+            "x.jsonl:1: span 0 to 9 is not within the 3 characters",
+        ),
         ({"text": "abc", "spans": [[2, 2, "A"]]}, "x.jsonl:1: span 2 to 2 is not within"),
         ({"text": "abc", "spans": [{"start": 0, "end": 1}]}, "x.jsonl:1: expected a span such as"),
-        ({"text": "abc", "spans": [{"start": 0, "end": 1, "label": "A", "text": "ab"}]}, "span 0 to 1 is 'a' in the text, not 'ab'"),
+        (
+            {"text": "abc", "spans": [{"start": 0, "end": 1, "label": "A", "text": "ab"}]},
+            "span 0 to 1 is 'a' in the text, not 'ab'",
+        ),
         ({"text": "abc", "spans": ["A"]}, "x.jsonl:1: expected a span such as"),
     ],
 )
@@ -330,8 +414,13 @@ def test_a_hub_data_set_with_numbered_tags(monkeypatch: pytest.MonkeyPatch) -> N
     from ftlight.data import files
 
     features = {"id": datasets.Value("string"), "tokens": datasets.List(datasets.Value("string"))}
-    features["ner_tags"] = datasets.List(datasets.ClassLabel(names=["O", "B-LOC", "I-LOC", "B-PER"]))
+    features["ner_tags"] = datasets.List(
+        datasets.ClassLabel(names=["O", "B-LOC", "I-LOC", "B-PER"])
+    )
     rows = {"id": ["0", "1"], "tokens": TOKENS, "ner_tags": [[0, 1, 2, 0], [3, 0]]}
     table = datasets.Dataset.from_dict(rows, datasets.Features(features))
     monkeypatch.setattr(files, "load_hub", lambda name: {"train": table})
-    assert golds(list(entities.read_rows("hf:some/set", "train", entities.Layout(), "utf-8", "", ""))) == EXPECTED
+    assert (
+        golds(list(entities.read_rows("hf:some/set", "train", entities.Layout(), "utf-8", "", "")))
+        == EXPECTED
+    )
