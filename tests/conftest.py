@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads only wait for each other
@@ -26,6 +27,24 @@ LETTERS = [
     *"abcdefghijklmnopqrstuvwxyz0123456789",
     *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"),
 ]
+
+
+def each(cases: Iterable[Any], check: Callable[..., None]) -> None:
+    """Checks every case and fails with all that do not hold: seeds, families, options of one test.
+
+    Args:
+        cases: arguments of ``check``, a tuple for several.
+        check: raises if the case does not hold.
+    """
+    failures, count = [], 0
+    for case in cases:
+        count += 1
+        try:
+            check(*case) if isinstance(case, tuple) else check(case)
+        except Exception as error:  # an assertion, or whatever the code raised
+            failures.append(f"{case!r}: {type(error).__name__}: {error}")
+    assert count, "no cases"
+    assert not failures, f"{len(failures)} of {count} cases:\n" + "\n".join(failures)
 
 
 @pytest.fixture(autouse=True)

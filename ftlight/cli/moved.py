@@ -6,6 +6,9 @@ import importlib
 import logging
 import sys
 from types import ModuleType
+from typing import Any
+
+from ftlight.tasks import HOMES
 
 log = logging.getLogger(__name__)
 MODULES = {
@@ -57,17 +60,45 @@ MODULES = {
     "tracking": "run.loggers",
     "wise": "trainer.wise",
 }
+# What was a module and is a package now: where its names went.
+PACKAGES = {
+    "cli": ["cli.parser"],
+    "freezing": ["freezing.callback"],
+    "run": ["run.folder", "run.predictions"],
+    "trainer": ["trainer.trainer"],
+    **{f"tasks.{home.split('.')[2]}": [] for home in HOMES.values()},
+}
 
 
 def import_module(name: str) -> ModuleType:
     """Imports a module that may have been written for ftlight 0.1."""
-    try:
+    if name.split(".")[0] == "ftlight":
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        old = str(error.name).removeprefix("ftlight.")
-        if error.name == old or old not in MODULES:
-            raise
-        new = f"ftlight.{MODULES[old]}"
-        log.warning("%s imports ftlight.%s, which is %s now", name, old, new)
-        sys.modules[f"ftlight.{old}"] = importlib.import_module(new)
-        return import_module(name)
+    for package, homes in PACKAGES.items():
+        _lend(package, homes or [f"{package}.task", f"{package}.data"])
+    while True:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            old = str(error.name).removeprefix("ftlight.")
+            if error.name == old or old not in MODULES:
+                raise
+            new = f"ftlight.{MODULES[old]}"
+            log.warning("%s imports ftlight.%s, which is %s now", name, old, new)
+            sys.modules[f"ftlight.{old}"] = importlib.import_module(new)
+
+
+def _lend(package: str, homes: list[str]) -> None:
+    """Gives a package the names of the module that it was."""
+
+    def find(attribute: str) -> Any:
+        for home in homes if not attribute.startswith("_") else ():
+            module = importlib.import_module(f"ftlight.{home}")
+            if hasattr(module, attribute):
+                log.warning(
+                    "ftlight.%s.%s is %s.%s now", package, attribute, module.__name__, attribute
+                )
+                return getattr(module, attribute)
+        raise AttributeError(f"module ftlight.{package} has no attribute {attribute}")
+
+    importlib.import_module(f"ftlight.{package}").__getattr__ = find  # type: ignore[method-assign]

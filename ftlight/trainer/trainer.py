@@ -239,9 +239,9 @@ class Trainer(L.Trainer):
             )
         return done
 
-    def save_checkpoint(
+    def save_checkpoint(  # type: ignore[override]
         self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None
-    ) -> bool:  # type: ignore[override]
+    ) -> bool:
         """Writes a checkpoint, if it can. Returns whether it did.
 
         Args:
@@ -253,11 +253,9 @@ class Trainer(L.Trainer):
             UserError: it cannot be written, and ``unsaved`` is stop.
         """
         made = self._checkpoint_connector.dump_checkpoint(weights_only)
-        averages = [
-            c
-            for c in self.callbacks
-            if isinstance(c, WeightAveraging) and c._average_model is not None
-        ]  # type: ignore[attr-defined]
+        callbacks: list[Callback] = self.callbacks  # type: ignore[attr-defined]
+        averages = [c for c in callbacks if isinstance(c, WeightAveraging)]
+        averages = [c for c in averages if c._average_model is not None]
         if weights_only and averages:  # what is validated is what is kept
             averages[0].on_save_checkpoint(self, self.lightning_module, made)
             self.lightning_module.on_save_checkpoint(made)

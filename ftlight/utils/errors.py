@@ -45,12 +45,22 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f'; did you mean "{by_lower[found[0]]}"?' if found else ""
 
 
-def join_limited(names: Iterable[str], most: int = 8) -> str:
+def unknown(what: str, name: object, known: Iterable[object], kind: str, most: int = 20) -> str:
+    """The words for a name that does not exist: the nearest, then all that do.
+
+    >>> unknown("toy.csv: no column", "lable", ["text", "label"], "columns")
+    'toy.csv: no column lable; did you mean "label"? (columns: text, label)'
+    """
+    names = [str(n) for n in known]
+    return f"{what} {name}{did_you_mean(str(name), names)} ({kind}: {join_limited(names, most)})"
+
+
+def join_limited(names: Iterable[object], most: int = 8) -> str:
     """Joins names for a message, cutting a long list.
 
     >>> join_limited(["a", "b", "c"], most=2)
     'a, b and 1 more'
     """
-    names = [str(n) for n in names]
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    words = [str(n) for n in names]
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -163,9 +163,7 @@ def test_the_yaml_of_the_readme(bert: str, tmp_path: Path) -> None:
     assert len([p for p in (tmp_path / "runs" / "mine").iterdir() if not p.is_symlink()]) == 2
     assert not (latest / "test_metrics.json").exists()
     saved = yaml.safe_load((latest / "config.yaml").read_text())
-    assert (
-        saved["model"]["class_path"] == "ftlight.tasks.text_classification.task.TextClassification"
-    )
+    assert saved["model"]["class_path"] == "ftlight.TextClassification"
     assert saved["data"]["init_args"]["train"] == str(tmp_path / "tickets" / "train.csv")
 
 

@@ -66,6 +66,11 @@ def test_places_of_keys() -> None:
     }
 
 
+def names_of(cls: type) -> list[str]:
+    """Names of the options of a class."""
+    return [o.name for o in classes.parsed(cls)]
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n"])
 def test_empty_file(text: str) -> None:
     assert config.read_yaml(put(text)) == ({}, {})
@@ -429,18 +434,24 @@ def test_expanded_form() -> None:
         "seed_everything": 3,
         "trainer": {"max_epochs": 2},
         "model": {
-            "class_path": "ftlight.tasks.text_classification.task.TextClassification",
+            "class_path": "ftlight.TextClassification",
             "init_args": {"lr": 1e-4},
         },
         "data": {
-            "class_path": "ftlight.tasks.text_classification.data.TextData",
+            "class_path": "ftlight.TextData",
             "init_args": {"batch_size": 4},
         },
     }
 
 
 @pytest.mark.parametrize(
-    "name", ["TextClassification", "ftlight.tasks.text_classification.task.TextClassification"]
+    "name",
+    [
+        "TextClassification",
+        "ftlight.TextClassification",
+        "ftlight.tasks.text_classification.task.TextClassification",
+        "ftlight.tasks.text_classification.TextClassification",  # as runs of 0.1 have it
+    ],
 )
 def test_find_class(name: str) -> None:
     assert classes.find_class(name) is TextClassification
@@ -567,7 +578,7 @@ def test_foreign_names_lead_to_options_that_are_there(name: str) -> None:
     section, _, option = config.FOREIGN[name].partition(" ")[0].partition(".")
     known = {"model": TextClassification, "data": TextData, "trainer": Trainer}
     if option:
-        assert option in classes.options(known[section])
+        assert option in names_of(known[section])
     else:
         assert section in ("run", "seed_everything")
 
@@ -594,25 +605,21 @@ def test_all_faults_at_once_each_with_its_line() -> None:
 
 
 def test_options_go_through_to_the_bases() -> None:
-    assert {"text", "label", "kind", "train", "batch_size", "encoding"} <= set(
-        classes.options(TextData)
-    )
-    assert {"backbone", "lr", "layer_decay"} <= set(classes.options(TextClassification))
-    assert {"patience", "run", "max_epochs", "limit_train_batches"} <= set(classes.options(Trainer))
-    assert not {"self", "base", "kwargs", "c"} & set(classes.options(TextData))
+    assert {"text", "label", "kind", "train", "batch_size", "encoding"} <= set(names_of(TextData))
+    assert {"backbone", "lr", "layer_decay"} <= set(names_of(TextClassification))
+    assert {"patience", "run", "max_epochs", "limit_train_batches"} <= set(names_of(Trainer))
+    assert not {"self", "base", "kwargs", "c"} & set(names_of(TextData))
 
 
 def test_tasks_are_files() -> None:
     assert "TextClassification" in classes.task_names()
-    assert "text_classification" in classes.task_files()
     assert all(classes.find_class(name).__name__ == name for name in classes.task_names())
 
 
 # A user's own class
 
 OWN = """
-from ftlight.data.text import TextData
-from ftlight.tasks.text_classification import TextClassification
+from ftlight import TextClassification, TextData
 
 class Mine(TextClassification):
     def __init__(self, *, sharpness: float = 1.0, **base):
@@ -645,12 +652,38 @@ def test_own_class_in_a_file_beside_the_yaml(tmp_path: Path) -> None:
         "class_path": "ftlight_test_own_a.Mine",
         "init_args": {"sharpness": 2, "lr": 1},
     }
-    assert made["data"]["class_path"] == "ftlight.tasks.text_classification.data.TextData"
+    assert made["data"]["class_path"] == "ftlight.TextData"
     assert "ftlight_test_own_a" not in sys.modules  # its source has told all
     classes.find_class("ftlight_test_own_a.Mine")
     assert sys.modules["ftlight_test_own_a"].__file__ == str(
         tmp_path / "far" / "ftlight_test_own_a.py"
     )
+
+
+def test_own_class_written_for_0_1(caplog: pytest.LogCaptureFixture) -> None:
+    """Old modules, old names of methods: all work, and a line says each new name."""
+    old = OWN.replace(
+        "from ftlight import TextClassification, TextData",
+        "from ftlight.data.text import TextData\n"
+        "from ftlight.task import Evidence\n"
+        "from ftlight.tasks.text_classification import TextClassification",
+    )
+    methods = "    score = 'f1'\n    def measure(self, outputs, targets, rows):\n        return Evidence({}, 1)\n"
+    put(old + methods, "ftlight_test_own_old.py")
+    config.merge([put("model: {task: ftlight_test_own_old.Bare}")])
+    bare: Any = classes.find_class("ftlight_test_own_old.Bare")
+    assert bare.primary_metric == "f1"
+    assert bare.compute_metrics(None, None, None, None).rows == 1
+    assert issubclass(bare, TextClassification)
+    said = "\n".join(caplog.messages)
+    for words in (
+        "imports ftlight.data.text, which is ftlight.tasks.text_classification.data now",
+        "ftlight.tasks.text_classification.TextClassification is",
+        "ftlight.task.Evidence is called EvaluationResult",
+        "Bare.measure is called compute_metrics",
+        "Bare.score is called primary_metric",
+    ):
+        assert words in said
 
 
 def test_own_data_module() -> None:

@@ -12,12 +12,10 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from ftlight.cli import classes, config, options, values
 from ftlight.cli.help import kind
+from ftlight.tasks import HOMES
 
-SHIPPED = [
-    f"ftlight.tasks.{stem}.{name}"
-    for stem, name in zip(classes.task_files(), classes.task_names(), strict=True)
-]
-DATA = sorted({str(classes.find_class(task).data_module) for task in SHIPPED})  # type: ignore[attr-defined]
+SHIPPED = [f"{HOMES[name]}.{name}" for name in classes.task_names()]
+DATA = [f"{home}.{name}" for name, home in HOMES.items() if home.endswith(".data")]
 ALL = [
     *SHIPPED,
     *DATA,
@@ -36,7 +34,7 @@ def told(path: str) -> options.Described | None:
 def test_source_and_parser_agree(path: str) -> None:
     found, cls = told(path), classes.find_class(path)
     assert found is not None
-    assert (found.path, found.data_module) == (
+    assert (classes.public(found.path), found.data_module) == (
         classes.class_path(cls),
         getattr(cls, "data_module", None),
     )
@@ -173,7 +171,7 @@ def test_own_classes(own: str) -> None:
         "how sharp.",
     )
     assert [o.name for o in bare.options] == names
-    assert bare.data_module == "ftlight.tasks.text_classification.data.TextData"
+    assert bare.data_module == "ftlight.TextData"
     assert [(o.name, o.type) for o in through.options] == [("only", "int | None")]
     assert through.data_module == "mine.Data"
 

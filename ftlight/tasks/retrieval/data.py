@@ -319,12 +319,15 @@ class RetrievalData(DataModule):
         """Tokenizes a split's queries, cached; adds the numbers of the items that they seek."""
         place = str(self.files[split] or self.files["train"])
         if self.user:
-            texts: Callable[[Columns], list[str]] = lambda rows: [
-                self._user_text(h, place) for h in rows["history"]
-            ]  # noqa: E731
             about: tuple[Any, ...] = (self.history, self.candidates.fingerprint)
         else:
-            texts, about = (lambda rows: rows["query"]), ()
+            about = ()
+
+        def texts(rows: Columns) -> list[str]:
+            if not self.user:
+                return list(rows["query"])
+            return [self._user_text(h, place) for h in rows["history"]]
+
         encoded = self._mapped(table, texts, "query", *about)
         self._note_cut(encoded, f"{len(table):,} {'users' if self.user else 'queries'} of {split}")
         columns = encoded.remove_columns("uncut")

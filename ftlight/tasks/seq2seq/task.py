@@ -185,11 +185,8 @@ class Seq2Seq(Task):
     def _labels(self, batch: dict[str, Any]) -> Tensor:
         """Targets, without a first token that is the decoder's start anyway."""
         labels: Tensor = batch["labels"]
-        return (
-            labels[:, 1:]
-            if bool((labels[:, 0] == self.model.config.decoder_start_token_id).all())
-            else labels
-        )  # type: ignore[union-attr]
+        start: Any = self.model.config.decoder_start_token_id  # type: ignore[union-attr]
+        return labels[:, 1:] if bool((labels[:, 0] == start).all()) else labels
 
     def step(self, batch: dict[str, Any]) -> Step:
         """Mean loss over target tokens; the mean of each row as output."""
