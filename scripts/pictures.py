@@ -1,0 +1,185 @@
+"""The pictures of the README: docs/schedule.svg and docs/screen.svg.
+
+    python scripts/pictures.py schedule     # from the schedule's own functions: always the same
+    python scripts/pictures.py screen       # trains configs/quickstart.yaml: rates and seconds are this machine's
+
+Both are plain SVG with fonts that are there, opaque, and follow a dark theme.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import math
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ftlight import schedule
+from ftlight.schedule import Stage
+
+ROOT = Path(__file__).resolve().parents[1]
+SHOWN, STEPS = "gradual", 1000
+WIDTH_RATE, WARMUP = 1e-4, 0.1  # ftlight's own, of a backbone 384 wide
+LOW, HIGH = 1e-6, 1e-2  # ends of the axis of rates
+LEFT, TOP, WIDE, ROW, GAP = 104, 92, 640, 34, 6
+STYLE = """
+  text { font: 13px ui-sans-serif, system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328 }
+  .title { font-weight: 600; font-size: 15px } .small { font-size: 11px; fill: #59636e }
+  .page { fill: #ffffff; stroke: #d1d9e0 } .frozen { fill: #eceff2 } .trains { fill: #2f6fde }
+  .line { stroke: #818b98; stroke-dasharray: 2 3 }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #f0f6fc } .small { fill: #9198a1 }
+    .page { fill: #0d1117; stroke: #3d444d } .frozen { fill: #21262d } .trains { fill: #5c9dff }
+    .line { stroke: #656c76 }
+  }
+"""
+
+
+# The schedule
+
+
+def sizes() -> dict[str, int]:
+    """Parameters of each layer of all-MiniLM-L6-v2, bottom to top, with a head for 16 labels."""
+    width, inner, vocabulary, places, layers, labels = 384, 1536, 30522, 512, 6, 16
+    norm = 2 * width
+    attention = 4 * (width * width + width) + norm
+    feed_forward = width * inner + inner + inner * width + width + norm
+    body = {f"layer {i}": attention + feed_forward for i in range(layers)}
+    return {"embeddings": (vocabulary + places + 2) * width + norm, **body, "head": (width + 1) * labels}
+
+
+def stages(word: str, numel: dict[str, int]) -> tuple[list[Stage], list[set[str]]]:
+    """The stages of a word, and the layers that train in each."""
+    layers = {name: [name] for name in numel}  # a parameter for each layer
+    made, trained = [], []
+    for options in schedule.expand(word, list(layers)):
+        chosen = schedule.select(options["train"], layers, frozenset(), "model.unfreeze")
+        own = schedule.default_rate(chosen, layers, numel, WIDTH_RATE)
+        made.append(Stage(**{"lr": own, "warmup": WARMUP, **options}))
+        trained.append(chosen)
+    return made, trained
+
+
+def spans(plan: list[Stage]) -> list[tuple[int, int]]:
+    """First step of each stage, and of what follows it."""
+    first = schedule.starts([stage.length(STEPS, STEPS) for stage in plan], STEPS)
+    return list(zip(first, [*first[1:], STEPS], strict=True))
+
+
+def area(stage: Stage, depth: int, begin: int, end: int, bottom: float) -> str:
+    """A filled curve of a layer's rate in a stage, on an axis of powers of ten."""
+    points = []
+    for step in range(begin, end + 1, 2):
+        rate = schedule.rate(stage, depth, min(step, end - 1) - begin, end - begin)
+        height = math.log10(max(rate, LOW) / LOW) / math.log10(HIGH / LOW)
+        points.append(f"{LEFT + WIDE * step / STEPS:.1f},{bottom - height * ROW:.1f}")
+    left, right = LEFT + WIDE * begin / STEPS, LEFT + WIDE * end / STEPS
+    return f'<polygon class="trains" points="{left:.1f},{bottom} {" ".join(points)} {right:.1f},{bottom}"/>'
+
+
+def rate_word(value: float) -> str:
+    """A rate as ftlight's own table writes it."""
+    return f"{value:.2g}" if value >= 1e-3 else f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
+
+
+def heads(plan: list[Stage], bottom: int) -> Iterator[str]:
+    """What trains in each stage and at which rate, over the picture, and a line between stages."""
+    for stage, (begin, end) in zip(plan, spans(plan), strict=True):
+        middle, left = LEFT + WIDE * (begin + end) / 2 / STEPS, LEFT + WIDE * begin / STEPS
+        yield f'<text x="{middle:.1f}" y="{TOP - 28}" text-anchor="middle">{stage.train[0]}</text>'
+        peak = f"lr {rate_word(stage.lr)}"
+        yield f'<text class="small" x="{middle:.1f}" y="{TOP - 12}" text-anchor="middle">{peak}</text>'
+        if begin:
+            yield f'<line class="line" x1="{left:.1f}" y1="{TOP - 40}" x2="{left:.1f}" y2="{bottom}"/>'
+
+
+def draw_schedule() -> str:
+    """The rate of each layer over a run, as SVG."""
+    numel = sizes()
+    plan, trained = stages(SHOWN, numel)
+    names = list(numel)[::-1]
+    bottom = TOP + len(names) * (ROW + GAP)
+    parts = [f'<text class="title" x="20" y="32">unfreeze: {SHOWN}</text>']
+    for row, name in enumerate(names):
+        base = TOP + row * (ROW + GAP) + ROW
+        parts.append(f'<rect class="frozen" x="{LEFT}" y="{base - ROW}" width="{WIDE}" height="{ROW}"/>')
+        parts.append(f'<text x="{LEFT - 10}" y="{base - ROW / 2 + 5}" text-anchor="end">{name}</text>')
+        for stage, chosen, (begin, end) in zip(plan, trained, spans(plan), strict=True):
+            if name in chosen:
+                parts.append(area(stage, row, begin, end, base))
+    parts += heads(plan, bottom)
+    for value, y in ((HIGH, TOP + 8), (LOW, TOP + ROW)):
+        parts.append(f'<text class="small" x="{LEFT + WIDE + 8}" y="{y}">{rate_word(value)}</text>')
+    for share in range(0, 101, 25):
+        x = LEFT + WIDE * share / 100
+        parts.append(f'<text class="small" x="{x}" y="{bottom + 14}" text-anchor="middle">{share} %</text>')
+    parts += legend(bottom + 42)
+    return page(LEFT + WIDE + 56, bottom + 60, "Rate of each layer over a run", parts)
+
+
+def legend(y: int) -> list[str]:
+    """What colours mean."""
+    words = (("trains", "trains; height is its rate, on an axis of powers of ten"), ("frozen", "frozen: not trained, and not run again if that saves time"))
+    parts, x = [], LEFT
+    for kind, said in words:
+        parts.append(f'<rect class="{kind}" x="{x}" y="{y - 11}" width="14" height="12"/>')
+        parts.append(f'<text class="small" x="{x + 20}" y="{y}">{said}</text>')
+        x += 360
+    return parts
+
+
+def page(width: int, height: int, title: str, parts: list[str]) -> str:
+    """A whole SVG."""
+    start = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img">'
+    frame = f'<rect class="page" x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="8"/>'
+    return "\n".join([start, f"<title>{title}</title>", f"<style>{STYLE}</style>", frame, *parts, "</svg>", ""])
+
+
+# The screen
+
+
+def lines_of_a_run(config: Path) -> str:
+    """Trains a config in a folder that is removed again. Returns what is on the screen, with its colours."""
+    from ftlight import screen
+    from ftlight.__main__ import main
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        os.environ["FTLIGHT_CACHE"] = f"{folder}/cache"
+        screen.console.record = True
+        if main(["fit", "-c", str(config)]):
+            sys.exit(f"{config}: the run failed")
+        return screen.console.export_text(styles=True).replace(f"{Path(folder).resolve()}/", "")
+
+
+def draw_screen(config: Path) -> str:
+    """The screen of a run, as SVG in fonts that are there."""
+    from rich.console import Console
+    from rich.text import Text
+
+    command = f"$ python -m ftlight fit -c {config.relative_to(ROOT)}\n"
+    console = Console(record=True, width=120, file=io.StringIO(), force_terminal=True)
+    console.print(Text.from_ansi(command + lines_of_a_run(config)))
+    drawn = console.export_svg(title="ftlight", unique_id="screen")
+    drawn = re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL)
+    return drawn.replace("Fira Code", "ui-monospace, SFMono-Regular, Menlo, Consolas")
+
+
+def main() -> None:
+    """Draws what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", nargs="+", choices=["schedule", "screen"])
+    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "quickstart.yaml")
+    arguments = parser.parse_args()
+    if "schedule" in arguments.pictures:
+        (ROOT / "docs" / "schedule.svg").write_text(draw_schedule(), encoding="utf-8")
+    if "screen" in arguments.pictures:
+        (ROOT / "docs" / "screen.svg").write_text(draw_screen(arguments.config.resolve()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
