@@ -1,7 +1,9 @@
 """The pictures of the README: docs/schedule.svg and docs/screen.svg.
 
-    python scripts/pictures.py schedule     # from the schedule's own functions: always the same
-    python scripts/pictures.py screen       # trains configs/quickstart.yaml: rates and seconds are this machine's
+    python scripts/pictures.py schedule screen
+
+The schedule comes from ftlight's own functions and is always the same. The screen is that of a real
+run of configs/quickstart.yaml, in colour: its rows per second are those of the machine.
 
 Both are plain SVG with fonts that are there, opaque, and follow a dark theme.
 """
@@ -50,7 +52,11 @@ def sizes() -> dict[str, int]:
     attention = 4 * (width * width + width) + norm
     feed_forward = width * inner + inner + inner * width + width + norm
     body = {f"layer {i}": attention + feed_forward for i in range(layers)}
-    return {"embeddings": (vocabulary + places + 2) * width + norm, **body, "head": (width + 1) * labels}
+    return {
+        "embeddings": (vocabulary + places + 2) * width + norm,
+        **body,
+        "head": (width + 1) * labels,
+    }
 
 
 def stages(word: str, numel: dict[str, int]) -> tuple[list[Stage], list[set[str]]]:
@@ -79,72 +85,87 @@ def area(stage: Stage, depth: int, begin: int, end: int, bottom: float) -> str:
         height = math.log10(max(rate, LOW) / LOW) / math.log10(HIGH / LOW)
         points.append(f"{LEFT + WIDE * step / STEPS:.1f},{bottom - height * ROW:.1f}")
     left, right = LEFT + WIDE * begin / STEPS, LEFT + WIDE * end / STEPS
-    return f'<polygon class="trains" points="{left:.1f},{bottom} {" ".join(points)} {right:.1f},{bottom}"/>'
+    around = [f"{left:.1f},{bottom}", *points, f"{right:.1f},{bottom}"]
+    return f'<polygon class="trains" points="{" ".join(around)}"/>'
 
 
 def rate_word(value: float) -> str:
     """A rate as ftlight's own table writes it."""
-    return f"{value:.2g}" if value >= 1e-3 else f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
+    return (
+        f"{value:.2g}" if value >= 1e-3 else f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
+    )
+
+
+def words(x: float, y: float, said: str, anchor: str = "start", kind: str = "") -> str:
+    """A line of text."""
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{said}</text>'
+
+
+def box(kind: str, x: float, y: float, width: float, height: float) -> str:
+    """A filled rectangle."""
+    return f'<rect class="{kind}" x="{x}" y="{y}" width="{width}" height="{height}"/>'
 
 
 def heads(plan: list[Stage], bottom: int) -> Iterator[str]:
     """What trains in each stage and at which rate, over the picture, and a line between stages."""
     for stage, (begin, end) in zip(plan, spans(plan), strict=True):
-        middle, left = LEFT + WIDE * (begin + end) / 2 / STEPS, LEFT + WIDE * begin / STEPS
-        yield f'<text x="{middle:.1f}" y="{TOP - 28}" text-anchor="middle">{stage.train[0]}</text>'
-        peak = f"lr {rate_word(stage.lr)}"
-        yield f'<text class="small" x="{middle:.1f}" y="{TOP - 12}" text-anchor="middle">{peak}</text>'
+        left, middle = (LEFT + WIDE * step / STEPS for step in (begin, (begin + end) / 2))
+        yield words(middle, TOP - 28, stage.train[0], "middle")
+        yield words(middle, TOP - 12, f"lr {rate_word(stage.lr)}", "middle", "small")
         if begin:
-            yield f'<line class="line" x1="{left:.1f}" y1="{TOP - 40}" x2="{left:.1f}" y2="{bottom}"/>'
+            ends = f'x1="{left:.1f}" y1="{TOP - 40}" x2="{left:.1f}" y2="{bottom}"'
+            yield f'<line class="line" {ends}/>'
+
+
+def axes(bottom: int) -> Iterator[str]:
+    """Ends of the axis of rates, and shares of the run."""
+    for value, y in ((HIGH, TOP + 8), (LOW, TOP + ROW)):
+        yield words(LEFT + WIDE + 8, y, rate_word(value), kind="small")
+    for share in range(0, 101, 25):
+        yield words(LEFT + WIDE * share / 100, bottom + 14, f"{share} %", "middle", "small")
+
+
+def legend(y: int) -> Iterator[str]:
+    """What the colours mean."""
+    yield box("trains", LEFT, y - 11, 14, 12)
+    yield words(LEFT + 20, y, "trains; height is its rate, in powers of ten", kind="small")
+    yield box("frozen", LEFT + 320, y - 11, 14, 12)
+    said = "frozen: not trained, and not run again if that saves time"
+    yield words(LEFT + 340, y, said, kind="small")
 
 
 def draw_schedule() -> str:
     """The rate of each layer over a run, as SVG."""
     numel = sizes()
     plan, trained = stages(SHOWN, numel)
-    names = list(numel)[::-1]
-    bottom = TOP + len(names) * (ROW + GAP)
-    parts = [f'<text class="title" x="20" y="32">unfreeze: {SHOWN}</text>']
-    for row, name in enumerate(names):
-        base = TOP + row * (ROW + GAP) + ROW
-        parts.append(f'<rect class="frozen" x="{LEFT}" y="{base - ROW}" width="{WIDE}" height="{ROW}"/>')
-        parts.append(f'<text x="{LEFT - 10}" y="{base - ROW / 2 + 5}" text-anchor="end">{name}</text>')
+    bottom = TOP + len(numel) * (ROW + GAP)
+    parts = [words(20, 32, f"unfreeze: {SHOWN}", kind="title")]
+    for row, name in enumerate(reversed(numel)):
+        top = TOP + row * (ROW + GAP)
+        parts.append(box("frozen", LEFT, top, WIDE, ROW))
+        parts.append(words(LEFT - 10, top + ROW / 2 + 5, name, "end"))
         for stage, chosen, (begin, end) in zip(plan, trained, spans(plan), strict=True):
             if name in chosen:
-                parts.append(area(stage, row, begin, end, base))
-    parts += heads(plan, bottom)
-    for value, y in ((HIGH, TOP + 8), (LOW, TOP + ROW)):
-        parts.append(f'<text class="small" x="{LEFT + WIDE + 8}" y="{y}">{rate_word(value)}</text>')
-    for share in range(0, 101, 25):
-        x = LEFT + WIDE * share / 100
-        parts.append(f'<text class="small" x="{x}" y="{bottom + 14}" text-anchor="middle">{share} %</text>')
-    parts += legend(bottom + 42)
+                parts.append(area(stage, row, begin, end, top + ROW))
+    parts += [*heads(plan, bottom), *axes(bottom), *legend(bottom + 42)]
     return page(LEFT + WIDE + 56, bottom + 60, "Rate of each layer over a run", parts)
-
-
-def legend(y: int) -> list[str]:
-    """What colours mean."""
-    words = (("trains", "trains; height is its rate, on an axis of powers of ten"), ("frozen", "frozen: not trained, and not run again if that saves time"))
-    parts, x = [], LEFT
-    for kind, said in words:
-        parts.append(f'<rect class="{kind}" x="{x}" y="{y - 11}" width="14" height="12"/>')
-        parts.append(f'<text class="small" x="{x + 20}" y="{y}">{said}</text>')
-        x += 360
-    return parts
 
 
 def page(width: int, height: int, title: str, parts: list[str]) -> str:
     """A whole SVG."""
-    start = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img">'
-    frame = f'<rect class="page" x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="8"/>'
-    return "\n".join([start, f"<title>{title}</title>", f"<style>{STYLE}</style>", frame, *parts, "</svg>", ""])
+    size = f'viewBox="0 0 {width} {height}" width="{width}"'
+    edge = f'<rect class="page" x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="8"/>'
+    start = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">']
+    return "\n".join(
+        [*start, f"<title>{title}</title>", f"<style>{STYLE}</style>", edge, *parts, "</svg>", ""]
+    )
 
 
 # The screen
 
 
 def lines_of_a_run(config: Path) -> str:
-    """Trains a config in a folder that is removed again. Returns what is on the screen, with its colours."""
+    """Trains a config in a folder that is removed again. Returns its screen, with colours."""
     from ftlight import screen
     from ftlight.__main__ import main
 
@@ -171,14 +192,18 @@ def draw_screen(config: Path) -> str:
 
 def main() -> None:
     """Draws what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("pictures", nargs="+", choices=["schedule", "screen"])
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "quickstart.yaml")
     arguments = parser.parse_args()
     if "schedule" in arguments.pictures:
         (ROOT / "docs" / "schedule.svg").write_text(draw_schedule(), encoding="utf-8")
     if "screen" in arguments.pictures:
-        (ROOT / "docs" / "screen.svg").write_text(draw_screen(arguments.config.resolve()), encoding="utf-8")
+        (ROOT / "docs" / "screen.svg").write_text(
+            draw_screen(arguments.config.resolve()), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

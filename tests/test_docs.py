@@ -1,12 +1,14 @@
 """README and docs: their lines run as they stand, on tiny models with the names of the real ones.
 
-A ``yaml`` block is the file that its first line names. A ``bash`` block is lines of ``python -m ftlight``,
-and a ``text`` block of an error behind it is what its last line says. ``python`` blocks of a page share
-their names. ``console`` and other ``text`` blocks are only shown.
+A ``yaml`` block is the file that its first line names. A ``bash`` block is lines of
+``python -m ftlight``, and a ``text`` block of an error behind it is what its last line says, with … for the
+working folder and TIME for the time of a run. ``python`` blocks of a page share their names.
+``console`` and other ``text`` blocks are only shown.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import shutil
@@ -68,7 +70,9 @@ def make_t5(folder: Path) -> None:
     size = save_tokenizer(folder)
     sizes = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2}
     torch.manual_seed(0)
-    config = T5Config(vocab_size=size, decoder_start_token_id=0, pad_token_id=0, eos_token_id=3, **sizes)
+    config = T5Config(
+        vocab_size=size, decoder_start_token_id=0, pad_token_id=0, eos_token_id=3, **sizes
+    )
     T5ForConditionalGeneration(config).save_pretrained(folder)
 
 
@@ -90,12 +94,16 @@ def make_data(folder: Path) -> None:
         stars = [(text, str(1 + "bad late good".split().index(word))) for text, word in rows]
         write_csv(folder / "reviews" / f"{split}.csv", stars, ("review", "stars"))
     write_csv(folder / "new.csv", toy_rows(9), ("message", "intent"))
-    write_csv(folder / "broken.csv", [("where is it", "late"), ("good card", "")], ("message", "intent"))
+    write_csv(
+        folder / "broken.csv", [("where is it", "late"), ("good card", "")], ("message", "intent")
+    )
     conll(folder / "entities" / "train.conll", 24)
     conll(folder / "entities" / "test.conll", 8)
     squad(folder / "squad", 24, "train.json", impossible=5)
     squad(folder / "squad", 8, "test.json", impossible=5)
-    write_csv(folder / "questions.csv", [("where is my parcel", "it is lost")], ("question", "context"))
+    write_csv(
+        folder / "questions.csv", [("where is my parcel", "it is lost")], ("question", "context")
+    )
     write_chats(folder / "chats.jsonl", 30)
     write_csv(folder / "dialogues.csv", orders(20), ("dialogue", "summary"))
     write_zip(folder / "photos.zip", {"train": 24, "val": 9, "test": 9})
@@ -127,7 +135,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_line(line: str) -> int:
     """Runs one line of a shell in this process. Returns its exit status."""
     words = shlex.split(line, comments=True)
-    assert words[:3] == ["python", "-m", "ftlight"], f"only ftlight's own lines can run here: {line}"
+    assert words[:3] == ["python", "-m", "ftlight"], (
+        f"only ftlight's own lines can run here: {line}"
+    )
     if ">" not in words:
         return main(words[3:])
     at = words.index(">")
@@ -137,13 +147,15 @@ def run_line(line: str) -> int:
 
 def run_bash(block: Block, capsys: Any) -> None:
     """Runs the lines of a block; all but one with an error behind it must succeed."""
+    here = str(Path.cwd())
     lines = [line for line in block.body.replace("\\\n", "").splitlines() if line.strip()]
     for line in lines:
         capsys.readouterr()
         status = run_line(line)
         said = capsys.readouterr()
         if block.fault and line == lines[-1]:
-            assert (status, said.err.strip().replace(str(Path.cwd()), "FOLDER")) == (2, block.fault), line
+            told = re.sub(r"\d{4}-\d\d-\d\d_[\d-]+", "TIME", said.err.strip().replace(here, "…"))
+            assert (status, told) == (2, block.fault), line
         else:
             assert status == 0, f"{line}\n{said.out}{said.err}"
 
@@ -171,7 +183,9 @@ def test_the_lines_of_a_page_run(page: Path, place: Path, tmp_path: Path, capsys
         elif block.kind == "python":
             exec(compile(block.body, relative(page), "exec"), names)
         else:
-            assert block.kind in SHOWN, f"{block.kind or 'a block without a language'}: {block.body}"
+            assert block.kind in SHOWN, (
+                f"{block.kind or 'a block without a language'}: {block.body}"
+            )
     for config in untrained:
         assert main(["fit", "-c", config, "--trainer.max_steps", "1", "--test", "false"]) == 0
 
@@ -200,7 +214,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_option_that_a_page_names_is_one(capsys: Any) -> None:
-    tasks = re.findall(r"^\| `(\w+)` \| .+ \| .+ \| .+ \|$", PAGES[0].read_text(encoding="utf-8"), re.MULTILINE)
+    tasks = re.findall(
+        r"^\| `(\w+)` \| .+ \| .+ \| .+ \|$", PAGES[0].read_text(encoding="utf-8"), re.MULTILINE
+    )
     for task in tasks:
         assert main(["fit", "--help", "all", "--model", task]) == 0
     known = set(re.findall(r"--((?:model|data|trainer)\.\w+)", capsys.readouterr().out))
@@ -213,3 +229,20 @@ def test_every_option_that_a_page_names_is_one(capsys: Any) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_the_picture_of_the_schedule_is_that_of_the_schedule() -> None:
+    spec = importlib.util.spec_from_file_location("pictures", ROOT / "scripts" / "pictures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    pictures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pictures)
+    drawn = (ROOT / "docs" / "schedule.svg").read_text(encoding="utf-8")
+    assert drawn == pictures.draw_schedule(), "run python scripts/pictures.py schedule"
+
+
+@pytest.mark.parametrize("picture", ["schedule", "screen"])
+def test_pictures_load_nothing(picture: str) -> None:
+    drawn = (ROOT / "docs" / f"{picture}.svg").read_text(encoding="utf-8")
+    links = set(re.findall(r"https?://[^\s\"<>]+", drawn))
+    assert links <= {"http://www.w3.org/2000/svg", "https://www.textualize.io"}  # rich names itself
