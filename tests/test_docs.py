@@ -1,8 +1,8 @@
 """README and docs: their lines run as they stand, on tiny models with the names of the real ones.
 
 A ``yaml`` block is the file that its first line names. A ``bash`` block is lines of
-``python -m ftlight``, and a ``text`` block of an error behind it is what its last line says, with … for the
-working folder and TIME for the time of a run. ``python`` blocks of a page share their names.
+``python -m ftlight``; a ``text`` block of an error behind it is what its last line says, with … for
+the working folder and TIME for the time of a run. ``python`` blocks of a page share their names.
 ``console`` and other ``text`` blocks are only shown.
 """
 
