@@ -1,6 +1,6 @@
 """The pictures of the README: docs/schedule.svg and docs/screen.svg.
 
-    python scripts/pictures.py schedule screen
+    python scripts/pictures.py schedule screen [options of fit]
 
 The schedule comes from ftlight's own functions and is always the same. The screen is that of a real
 run of configs/quickstart.yaml, in colour: its rows per second are those of the machine.
@@ -21,8 +21,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ftlight import schedule
-from ftlight.schedule import Stage
+from ftlight.freezing import schedule
+from ftlight.freezing.schedule import Stage
+from ftlight.utils.format import rate
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN, STEPS = "gradual", 1000
@@ -81,19 +82,12 @@ def area(stage: Stage, depth: int, begin: int, end: int, bottom: float) -> str:
     """A filled curve of a layer's rate in a stage, on an axis of powers of ten."""
     points = []
     for step in range(begin, end + 1, 2):
-        rate = schedule.rate(stage, depth, min(step, end - 1) - begin, end - begin)
-        height = math.log10(max(rate, LOW) / LOW) / math.log10(HIGH / LOW)
+        value = schedule.lr_at(stage, depth, min(step, end - 1) - begin, end - begin)
+        height = math.log10(max(value, LOW) / LOW) / math.log10(HIGH / LOW)
         points.append(f"{LEFT + WIDE * step / STEPS:.1f},{bottom - height * ROW:.1f}")
     left, right = LEFT + WIDE * begin / STEPS, LEFT + WIDE * end / STEPS
     around = [f"{left:.1f},{bottom}", *points, f"{right:.1f},{bottom}"]
     return f'<polygon class="trains" points="{" ".join(around)}"/>'
-
-
-def rate_word(value: float) -> str:
-    """A rate as ftlight's own table writes it."""
-    return (
-        f"{value:.2g}" if value >= 1e-3 else f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
-    )
 
 
 def words(x: float, y: float, said: str, anchor: str = "start", kind: str = "") -> str:
@@ -111,7 +105,7 @@ def heads(plan: list[Stage], bottom: int) -> Iterator[str]:
     for stage, (begin, end) in zip(plan, spans(plan), strict=True):
         left, middle = (LEFT + WIDE * step / STEPS for step in (begin, (begin + end) / 2))
         yield words(middle, TOP - 28, stage.train[0], "middle")
-        yield words(middle, TOP - 12, f"lr {rate_word(stage.lr)}", "middle", "small")
+        yield words(middle, TOP - 12, f"lr {rate(stage.lr)}", "middle", "small")
         if begin:
             ends = f'x1="{left:.1f}" y1="{TOP - 40}" x2="{left:.1f}" y2="{bottom}"'
             yield f'<line class="line" {ends}/>'
@@ -120,7 +114,7 @@ def heads(plan: list[Stage], bottom: int) -> Iterator[str]:
 def axes(bottom: int) -> Iterator[str]:
     """Ends of the axis of rates, and shares of the run."""
     for value, y in ((HIGH, TOP + 8), (LOW, TOP + ROW)):
-        yield words(LEFT + WIDE + 8, y, rate_word(value), kind="small")
+        yield words(LEFT + WIDE + 8, y, rate(value), kind="small")
     for share in range(0, 101, 25):
         yield words(LEFT + WIDE * share / 100, bottom + 14, f"{share} %", "middle", "small")
 
@@ -164,30 +158,34 @@ def page(width: int, height: int, title: str, parts: list[str]) -> str:
 # The screen
 
 
-def lines_of_a_run(config: Path) -> str:
-    """Trains a config in a folder that is removed again. Returns its screen, with colours."""
-    from ftlight import screen
+def lines_of_a_run(words: list[str]) -> str:
+    """Runs a command in a folder that is removed again. Returns its screen, with colours."""
     from ftlight.__main__ import main
+    from ftlight.run import console
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         os.environ["FTLIGHT_CACHE"] = f"{folder}/cache"
-        screen.console.record = True
-        if main(["fit", "-c", str(config)]):
-            sys.exit(f"{config}: the run failed")
-        return screen.console.export_text(styles=True).replace(f"{Path(folder).resolve()}/", "")
+        Path("configs").symlink_to(ROOT / "configs")
+        console.console.record = True
+        if main(words):
+            sys.exit("the run failed")
+        shown: str = console.console.export_text(styles=True)
+        return shown.replace(f"{Path(folder).resolve()}/", "")
 
 
-def draw_screen(config: Path) -> str:
+def draw_screen(options: list[str]) -> str:
     """The screen of a run, as SVG in fonts that are there."""
     from rich.console import Console
     from rich.text import Text
 
-    command = f"$ python -m ftlight fit -c {config.relative_to(ROOT)}\n"
+    words = ["fit", "-c", "configs/quickstart.yaml", *options]
+    shown = f"$ python -m ftlight {' '.join(words)}\n{lines_of_a_run(words)}"
     console = Console(record=True, width=120, file=io.StringIO(), force_terminal=True)
-    console.print(Text.from_ansi(command + lines_of_a_run(config)))
+    console.print(Text.from_ansi(shown))
     drawn = console.export_svg(title="ftlight", unique_id="screen")
     drawn = re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL)
-    return drawn.replace("Fira Code", "ui-monospace, SFMono-Regular, Menlo, Consolas")
+    drawn = drawn.replace("Fira Code", "ui-monospace, SFMono-Regular, Menlo, Consolas")
+    return "\n".join(line.rstrip() for line in drawn.splitlines()) + "\n"
 
 
 def main() -> None:
@@ -196,14 +194,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("pictures", nargs="+", choices=["schedule", "screen"])
-    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "quickstart.yaml")
-    arguments = parser.parse_args()
+    arguments, options = parser.parse_known_args()
     if "schedule" in arguments.pictures:
         (ROOT / "docs" / "schedule.svg").write_text(draw_schedule(), encoding="utf-8")
     if "screen" in arguments.pictures:
-        (ROOT / "docs" / "screen.svg").write_text(
-            draw_screen(arguments.config.resolve()), encoding="utf-8"
-        )
+        (ROOT / "docs" / "screen.svg").write_text(draw_screen(options), encoding="utf-8")
 
 
 if __name__ == "__main__":
