@@ -16,6 +16,7 @@ import io
 import math
 import os
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHOWN, STEPS = "gradual", 1000
 WIDTH_RATE, WARMUP = 1e-4, 0.1  # ftlight's own, of a backbone 384 wide
 LOW, HIGH = 1e-6, 1e-2  # ends of the axis of rates
+COLUMNS = 120  # of the screen
 LEFT, TOP, WIDE, ROW, GAP = 104, 92, 640, 34, 6
 STYLE = """
   text { font: 13px ui-sans-serif, system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328 }
@@ -166,11 +168,13 @@ def lines_of_a_run(words: list[str]) -> str:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         os.environ["FTLIGHT_CACHE"] = f"{folder}/cache"
         Path("configs").symlink_to(ROOT / "configs")
-        console.console.record = True
+        console.console.record, console.console.width = True, COLUMNS
         if main(words):
             sys.exit("the run failed")
         shown: str = console.console.export_text(styles=True)
-        return shown.replace(f"{Path(folder).resolve()}/", "")
+        for home, told in ((f"{folder}/cache", "~/.cache/ftlight"), (f"{folder}/", "")):
+            shown = shown.replace(home, told)
+        return shown
 
 
 def draw_screen(options: list[str]) -> str:
@@ -179,8 +183,8 @@ def draw_screen(options: list[str]) -> str:
     from rich.text import Text
 
     words = ["fit", "-c", "configs/quickstart.yaml", *options]
-    shown = f"$ python -m ftlight {' '.join(words)}\n{lines_of_a_run(words)}"
-    console = Console(record=True, width=120, file=io.StringIO(), force_terminal=True)
+    shown = f"$ python -m ftlight {shlex.join(words)}\n{lines_of_a_run(words)}"
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(shown))
     drawn = console.export_svg(title="ftlight", unique_id="screen")
     drawn = re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL)
