@@ -2,8 +2,7 @@
 
     python scripts/house.py [CHECKOUT] [--tests]
 
-A room is a package right below `ftlight` (each folder of a task counts as one) or a module that
-lies there alone. A room's floor is the longest chain of imports below it; rooms in a ring share a
+A room is a package or module right below `ftlight`, or the folder of a task. A room's floor is the longest chain of imports below it; rooms in a ring share a
 floor. Works on every commit of this repository: where modules lie flat, they are the rooms.
 """
 
@@ -73,8 +72,11 @@ def function_lengths(text: str) -> list[int]:
 
 
 def measure_imports(checkout: Path) -> dict[str, int]:
-    """Counts rooms, floors, arrows and rings of the package."""
+    """Counts rooms, floors, arrows and rings, without `ftlight/__init__.py`, which is no room."""
     modules = import_graph(checkout)
+    del modules["ftlight"]
+    for imported in modules.values():
+        imported.discard("ftlight")
     rooms: Graph = {}
     for module, imported in modules.items():
         rooms.setdefault(room(module), set()).update(map(room, imported))
@@ -90,10 +92,7 @@ def measure_imports(checkout: Path) -> dict[str, int]:
 
 
 def import_graph(checkout: Path) -> Graph:
-    """The modules of ftlight that each module imports anywhere, lazily too.
-
-    The face of the package, `ftlight/__init__.py`, is left out: it names what it gives by string.
-    """
+    """The modules of ftlight that each of them imports anywhere, lazily too."""
     paths = {}
     for path in sorted((checkout / "ftlight").rglob("*.py")):
         parts = path.relative_to(checkout).with_suffix("").parts
@@ -106,10 +105,10 @@ def import_graph(checkout: Path) -> Graph:
                 imported |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names = {f"{node.module}.{alias.name}" for alias in node.names}
-                inside = names & set(paths)  # modules; the other names are of the package itself
-                imported |= inside or {node.module}
-        graph[name] = (imported & set(paths)) - {"ftlight", name}
-    del graph["ftlight"]
+                imported |= names & set(paths)
+                if names - set(paths):  # what is no module is a name in the package itself
+                    imported.add(node.module)
+        graph[name] = (imported & set(paths)) - {name}
     return graph
 
 
@@ -120,7 +119,8 @@ def room(module: str) -> str:
     ('data', 'tasks.retrieval', 'task')
     """
     parts = module.split(".")[1:]
-    return ".".join(parts[:2]) if parts[0] == "tasks" else parts[0]
+    in_task = parts[0] == "tasks" and len(parts) > 2
+    return ".".join(parts[:2]) if in_task else parts[0]
 
 
 def reachable(graph: Graph, start: str) -> set[str]:
