@@ -2,8 +2,9 @@
 
     python scripts/house.py [CHECKOUT] [--tests]
 
-A room is a package or module right below `ftlight`, or the folder of a task. A room's floor is the longest chain of imports below it; rooms in a ring share a
-floor. Works on every commit of this repository: where modules lie flat, they are the rooms.
+A room is a package or module right below `ftlight`, or the folder of a task. A room's floor is the
+longest chain of imports below it; rooms in a ring share a floor. Works on every commit of this
+repository: where modules lie flat, they are the rooms.
 """
 
 from __future__ import annotations

@@ -53,10 +53,8 @@ def f1_1(prediction: str, truth: str) -> float:
 
 def f1_2(truth: str, prediction: str) -> float:
     """evaluate-v2.0.py."""
-    gold, pred = (
-        normalize_answer(truth).split() if truth else [],
-        normalize_answer(prediction).split() if prediction else [],
-    )
+    gold = normalize_answer(truth).split() if truth else []
+    pred = normalize_answer(prediction).split() if prediction else []
     if len(gold) == 0 or len(pred) == 0:
         return int(gold == pred)
     return f1_1(prediction, truth)

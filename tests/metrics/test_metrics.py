@@ -330,10 +330,8 @@ def test_regression_of_floats() -> None:
 
 def test_correlation_with_a_constant_is_undefined() -> None:
     def check(constant: float, rows: int) -> None:
-        varied, fixed = (
-            torch.arange(rows).double(),
-            torch.full((rows,), constant, dtype=torch.double),
-        )
+        varied = torch.arange(rows).double()
+        fixed = torch.full((rows,), constant, dtype=torch.double)
         for values, target in ((varied, fixed), (fixed, varied), (fixed, fixed)):
             found = metrics.regression(values, target)
             assert math.isnan(found["pearson"])
@@ -502,10 +500,8 @@ def test_bootstrap_f1_at_the_bounds() -> None:
 
 def test_collected_gives_rows_in_order() -> None:
     def check(batch_size: int) -> None:
-        outputs, targets = (
-            torch.randn(10, 3, generator=torch.Generator().manual_seed(0)),
-            torch.arange(10) * 2,
-        )
+        outputs = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+        targets = torch.arange(10) * 2
         order = np.random.default_rng(0).permutation(10)
         collected = Collected()
         for start in range(0, 10, batch_size):
