@@ -158,14 +158,19 @@ def mine(tmp_path: Path, bert: str, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_run_keeps_no_secret(
     mine: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import wandb
+
     words = ["fit", "-c", str(mine), "--run", "r", "--wandb", "project"]
     words += ["--model.api_key", SECRET + "2", "--name", INHERITED]
     monkeypatch.setattr("sys.argv", ["ftlight", *words])
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert main(words) == 0
     said = capfd.readouterr()
+    wandb.teardown()  # its service may flush the offline file after finish() has returned
     written = {p: p.read_bytes() for p in Path("r").rglob("*") if p.is_file()}
     assert {p.suffix for p in written} >= {".yaml", ".json", ".ckpt", ".wandb"}
+    offline = b"".join(content for p, content in written.items() if p.suffix == ".wandb")
+    assert secrets.HIDDEN.encode() in offline
     for secret in (SECRET, INHERITED, "hush-hush", "918273"):
         assert secret not in said.out + said.err
         assert not [p for p, content in written.items() if secret.encode() in content]
