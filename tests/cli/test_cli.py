@@ -342,7 +342,7 @@ def test_every_option_has_its_sentence(section: str, capsys: Any) -> None:
         (["fit", "--resum", "x"], r'--resum is not an option of fit; did you mean "resume"\?'),
         (["fit", "X.yaml"], r"X.yaml: unexpected; a config is given with -c"),
         (["test"], r"test needs a run"),
-        (["test", "nowhere"], r"nowhere: no run there"),
+        (["test", "nowhere"], r"nowhere is not a run: it has no config.yaml"),
         (["init"], r"init needs one data file"),
         (["init", "none.csv"], r"none.csv: no such file"),
     ],
@@ -409,8 +409,8 @@ def test_a_wrong_command(words: list[str], said: str, capsys: Any) -> None:
         ),
         (["--ckpt_path"], "--ckpt_path needs a value"),
         (["--ckpt_path", "none.ckpt"], "none.ckpt: no such checkpoint (there are: none)"),
-        (["--run", "toy.csv"], "toy.csv is there already; nothing is overwritten"),
-        (["--run", "toy.csv/x"], "cannot be made (Not a directory)"),
+        (["--run", "toy.csv"], "toy.csv already exists; nothing is overwritten"),
+        (["--run", "toy.csv/x"], "cannot be created (Not a directory)"),
     ],
 )
 def test_a_wrong_option(option: list[str], said: str, bert: str, toy: str, capsys: Any) -> None:
@@ -473,7 +473,7 @@ def test_options_of_another_class_are_not_dropped_silently(
 def test_an_existing_run_is_refused(fit: Run, bert: str, toy: str, capsys: Any) -> None:
     folder = fit()
     before = sorted(p.stat().st_mtime_ns for p in folder.rglob("*"))
-    assert "is there already; nothing is overwritten" in fails(
+    assert "already exists; nothing is overwritten" in fails(
         capsys, *fit_words(bert, toy), "--run", str(folder)
     )
     assert sorted(p.stat().st_mtime_ns for p in folder.rglob("*")) == before
