@@ -112,13 +112,17 @@ def mine(tmp_path: Path, bert: str, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_run_keeps_no_secret(mine: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
     words = ["fit", "-c", str(mine), "--run", "r", "--wandb", "project", "--model.api_key", SECRET + "2", "--name", INHERITED]
     monkeypatch.setattr("sys.argv", ["ftlight", *words])
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert main(words) == 0
     said = capfd.readouterr()
+    wandb.teardown()  # its service flushes the offline file later than finish() returns
     written = {p: p.read_bytes() for p in Path("r").rglob("*") if p.is_file()}
     assert {p.suffix for p in written} >= {".yaml", ".json", ".ckpt", ".wandb"}
+    assert any(secrets.HIDDEN.encode() in content for p, content in written.items() if p.suffix == ".wandb")
     for secret in (SECRET, INHERITED, "hush-hush", "918273"):
         assert secret not in said.out + said.err
         assert not [p for p, content in written.items() if secret.encode() in content]
