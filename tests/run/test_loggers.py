@@ -44,9 +44,21 @@ def records(path: Path) -> Iterator[Any]:
             yield record
 
 
+def written(folder: Path) -> list[Path]:
+    """The offline files below a folder, oldest first, once W&B has written them.
+
+    ``finish()`` returns before W&B's service has flushed the file. A process waits for the service
+    when it exits; pytest goes on instead, so the wait is here.
+    """
+    import wandb
+
+    wandb.teardown()
+    return sorted(folder.rglob("*.wandb"))
+
+
 def read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]], bytes]:
     """Config, history rows and raw bytes of the one run below a folder, with its media files."""
-    (file,) = folder.rglob("*.wandb")
+    (file,) = written(folder)
     config: dict[str, Any] = {}
     history = []
     for record in records(file):
@@ -115,8 +127,7 @@ def test_a_run_that_is_stopped_is_marked_and_goes_on_under_its_name(
         fit(*stop)
     assert ended.value.code == 75
     assert main(["fit", "--resume", "run"]) == 0
-    files = sorted((tmp_path / "run").rglob("*.wandb"))
-    found = [list(records(file)) for file in files]
+    found = [list(records(file)) for file in written(tmp_path / "run")]
     kinds = [[record.WhichOneof("record_type") for record in each] for each in found]
     assert "preempting" in kinds[0]
     assert "preempting" not in kinds[1]
