@@ -35,7 +35,7 @@ class Option(NamedTuple):
     owner: str
 
     @property
-    def whole_type(self) -> str:
+    def full_type(self) -> str:
         """The type with those in place of the names that modules give them, such as ``Literal['a', 'b']`` for ``Kind``."""
         module = self.owner.rpartition(".")[0]
         return (

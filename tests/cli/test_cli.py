@@ -339,7 +339,7 @@ def test_every_option_has_its_sentence(section: str, capsys: Any) -> None:
             ["fit", "--model", "TextClasification"],
             r'no class TextClasification; did you mean "TextClassification"\?',
         ),
-        (["fit", "--resum", "x"], r'--resum is not an option of fit; did you mean "resume"\?'),
+        (["fit", "--resum", "x"], r'--resum is not an option of fit; did you mean "--resume"\?'),
         (["fit", "X.yaml"], r"X.yaml: unexpected; a config is given with -c"),
         (["test"], r"test needs a run"),
         (["test", "nowhere"], r"nowhere: no run there"),
@@ -362,11 +362,11 @@ def test_a_wrong_command(words: list[str], said: str, capsys: Any) -> None:
         ),
         (
             ["--model.warmpu", "1"],
-            '--model.warmpu is not an option of fit; did you mean "model.warmup"?',
+            '--model.warmpu is not an option of fit; did you mean "--model.warmup"?',
         ),
-        (["--trainer.max_epoch", "1"], 'did you mean "trainer.max_epochs"?'),
-        (["--data.trai", "1"], 'did you mean "data.train"?'),
-        (["--modle.lr", "1"], 'did you mean "model.lr"?'),
+        (["--trainer.max_epoch", "1"], 'did you mean "--trainer.max_epochs"?'),
+        (["--data.trai", "1"], 'did you mean "--data.train"?'),
+        (["--modle.lr", "1"], 'did you mean "--model.lr"?'),
         (["--epochs", "1"], "ftlight calls it --trainer.max_epochs"),
         (["--model.lr", "fast"], "model.lr: expected a number, got fast"),
         (["--model.lr_schedule", "step"], "model.lr_schedule: expected one of"),
@@ -581,7 +581,7 @@ def test_three_commands_from_a_csv_to_predictions(
     tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
     """From an empty folder with the data in it: init, fit, predict; no line written by hand."""
-    from ftlight.cli import init
+    from ftlight.cli.verbs import init
 
     monkeypatch.setattr(init, "BACKBONE", str(make_bert(tmp_path / "backbone")))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

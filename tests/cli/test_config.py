@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ftlight.cli import classes, config
+from ftlight.cli.yaml_file import read_yaml
 from ftlight.tasks.text_classification.data import TextData
 from ftlight.tasks.text_classification.task import TextClassification
 from ftlight.trainer.trainer import Trainer
@@ -27,12 +28,12 @@ def put(text: str, name: str = "x.yaml") -> str:
 
 
 def value(text: str) -> Any:
-    return config.read_yaml(put(f"key: {text}\n"))[0]["key"]
+    return read_yaml(put(f"key: {text}\n"))[0]["key"]
 
 
 def fault_of_read(text: str) -> str:
     with pytest.raises(UserError) as info:
-        config.read_yaml(put(text))
+        read_yaml(put(text))
     return str(info.value)
 
 
@@ -51,7 +52,7 @@ def fault(*texts: str) -> str:
 
 
 def test_places_of_keys() -> None:
-    data, places = config.read_yaml(
+    data, places = read_yaml(
         put("# first\nmodel:\n  task: A\n  options: {b: 1,\n    c: 2}\n\ndata: {train: d.csv}\n")
     )
     assert data == {"model": {"task": "A", "options": {"b": 1, "c": 2}}, "data": {"train": "d.csv"}}
@@ -73,7 +74,7 @@ def names_of(cls: type) -> list[str]:
 
 @pytest.mark.parametrize("text", ["", "# nothing\n"])
 def test_empty_file(text: str) -> None:
-    assert config.read_yaml(put(text)) == ({}, {})
+    assert read_yaml(put(text)) == ({}, {})
     assert expand(text, TASK)["model"]["class_path"].endswith("TextClassification")
 
 
@@ -140,9 +141,7 @@ def test_duplicate_keys_in_a_list() -> None:
 
 
 def test_same_key_in_other_places_is_no_duplicate() -> None:
-    data, _ = config.read_yaml(
-        put("model: {labels: [a]}\ndata: {labels: [b]}\nlist: [{k: 1}, {k: 2}]\n")
-    )
+    data, _ = read_yaml(put("model: {labels: [a]}\ndata: {labels: [b]}\nlist: [{k: 1}, {k: 2}]\n"))
     assert data["list"] == [{"k": 1}, {"k": 2}]
 
 
@@ -150,12 +149,12 @@ def test_missing_file_names_the_nearest() -> None:
     put("", "configs/quickstart.yaml")
     put("", "configs/other.yml")
     with pytest.raises(UserError) as info:
-        config.read_yaml("configs/quikstart.yaml")
+        read_yaml("configs/quikstart.yaml")
     assert (
         str(info.value) == 'configs/quikstart.yaml: no such file; did you mean "quickstart.yaml"?'
     )
     with pytest.raises(UserError) as info:
-        config.read_yaml("nowhere/x.yaml")
+        read_yaml("nowhere/x.yaml")
     assert str(info.value) == "nowhere/x.yaml: no such file"
 
 
@@ -166,12 +165,12 @@ def test_file_that_is_no_text(content: bytes | None) -> None:
     else:
         Path("x.yaml").write_bytes(content)
     with pytest.raises(UserError, match=r"^x\.yaml: cannot be read as UTF-8 text \("):
-        config.read_yaml("x.yaml")
+        read_yaml("x.yaml")
 
 
 def test_byte_order_mark() -> None:
     Path("x.yaml").write_bytes(b"\xef\xbb\xbfmodel: A\n")
-    assert config.read_yaml("x.yaml") == ({"model": "A"}, {"model": "x.yaml:1"})
+    assert read_yaml("x.yaml") == ({"model": "A"}, {"model": "x.yaml:1"})
 
 
 @pytest.mark.parametrize(
@@ -201,7 +200,7 @@ def test_words_stay_words(word: str) -> None:
 
 @pytest.mark.parametrize("word", ["no", "on", "2024-01-31"])
 def test_words_stay_words_as_keys(word: str) -> None:
-    assert config.read_yaml(put(f"{word}: 1\n")) == ({word: 1}, {word: "x.yaml:1"})
+    assert read_yaml(put(f"{word}: 1\n")) == ({word: 1}, {word: "x.yaml:1"})
 
 
 @pytest.mark.parametrize(

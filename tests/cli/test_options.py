@@ -42,7 +42,7 @@ def test_source_and_parser_agree(path: str) -> None:
     assert [o.name for o in found.options] == [o.name for o in parsed]
     for option, other in zip(found.options, parsed, strict=True):
         assert (option.default, option.help) == (other.default, other.help), option.name
-        assert kind(option.whole_type) == kind(other.whole_type), option.name
+        assert kind(option.full_type) == kind(other.full_type), option.name
 
 
 def says(parser: ArgumentParser, name: str, value: Any) -> str:
@@ -78,7 +78,7 @@ def test_values_are_refused_with_the_words_of_the_parser(path: str) -> None:
             3,
             2.0,
         ):
-            if wrong := values.fault(option.whole_type, value):
+            if wrong := values.fault(option.full_type, value):
                 assert says(parser, option.name, value) == f"c.{option.name}: {wrong}"
                 refused += 1
     assert refused > 20
@@ -269,5 +269,5 @@ def test_faults_and_help_need_neither_torch_nor_lightning(tmp_path: Path) -> Non
     )
     assert lines[9] == "ftlight: error: good.yaml:2: data.train: none.csv: no such file"
     assert lines[10].startswith(
-        'ftlight: error: --model.sharp is not an option of fit; did you mean "model.sharpness"?'
+        'ftlight: error: --model.sharp is not an option of fit; did you mean "--model.sharpness"?'
     )
