@@ -96,7 +96,7 @@ def _defining_module(name: str, where: str, home: str) -> str:
 
 
 def _modules_of(name: str, home: str) -> list[str]:
-    """Modules that may define a class known by its bare name: the one given, then the shipped one's."""
+    """Modules that may define a class known by its bare name, the one given first."""
     shipped = [HOMES[name]] if name in HOMES else []
     return [home, *shipped] if home not in ("", "ftlight") else shipped
 

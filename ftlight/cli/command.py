@@ -1,4 +1,4 @@
-"""A command line taken apart, and the config it stands for: files merged, runs looked up, all checked."""
+"""A command line taken apart, and the config it stands for, checked as far as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which task a data file asks for, told by its form and columns: a pure function of its first rows."""
+"""The task of a data file, by its form and columns: a pure function of its first rows."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""``VERB --help``: the verb's own options, then those of a config, each with a sentence and default."""
+"""``VERB --help``: the options of the verb, then those of a config, a sentence each."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 from collections.abc import Sequence
@@ -66,16 +67,14 @@ def _sections(verb: Verb, words: Sequence[str]) -> list[str]:
             lines = _lines(rows(described.options, section, aliases))
             parts.append(f"{section}: {described.name}\n{lines}")
     others = ", ".join(name for name in classes.task_names() if name != task.name)
-    parts.append(
-        f"--help --model TASK shows the options of another task ({others});\n"
-        "--help all shows every option of Lightning's trainer."
-    )
+    more = textwrap.wrap(f"--help --model TASK shows the options of another task: {others}.", WIDTH)
+    parts.append("\n".join([*more, "--help all shows every option of Lightning's trainer."]))
     return parts
 
 
 def _after(option: str, words: Sequence[str]) -> str | None:
     """The value of an option, if it is given."""
-    for word, value in zip(words, words[1:], strict=False):
+    for word, value in itertools.pairwise(words):
         if word == option and not value.startswith("-"):
             return value
     return None

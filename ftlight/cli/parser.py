@@ -27,7 +27,7 @@ from ftlight.utils.errors import UserError, holds_code, user_error
 
 
 class CLI(LightningCLI):
-    """LightningCLI that makes our trainer, task and data module; the verbs say what to do with them."""
+    """LightningCLI that makes our trainer, task and data module, for the verbs to work with."""
 
     trainer: Trainer
     model: Task
@@ -67,7 +67,7 @@ class CLI(LightningCLI):
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
     def record(self) -> dict[str, Any]:
-        """The whole config as a run records it: public names, no secrets, nothing of this one start."""
+        """The whole config as a run records it: with public names, without secrets."""
         dumped = json.loads(self.parser.dump(self.config, format="json"))
         record = {key: dumped[key] for key in ("seed_everything", "trainer", "model", "data")}
         for key in ("run", "name", "resume"):

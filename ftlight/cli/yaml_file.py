@@ -19,7 +19,7 @@ INT = re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$")
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with the plain values of version 1.2: 1e-4 is a number, labels named no or on are words."""
+    """YAML with plain values as in version 1.2: 1e-4 is a number, no and on are words."""
 
 
 def _keeps(tag: str) -> bool:

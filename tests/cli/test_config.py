@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ftlight.cli import classes, config
+from ftlight.cli import classes, config, moved, source
 from ftlight.cli.yaml_file import read_yaml
 from ftlight.tasks.text_classification.data import TextData
 from ftlight.tasks.text_classification.task import TextClassification
@@ -663,11 +663,19 @@ def test_own_class_written_for_0_1(caplog: pytest.LogCaptureFixture) -> None:
     """Old modules, old names of methods: all work, and a line says each new name."""
     old = OWN.replace(
         "from ftlight import TextClassification, TextData",
+        "from ftlight import backbone as bb\n"
+        "from ftlight.backbone import Pooled\n"
         "from ftlight.data.text import TextData\n"
+        "from ftlight.errors import nearest\n"
         "from ftlight.task import Evidence\n"
-        "from ftlight.tasks.text_classification import TextClassification",
+        "from ftlight.tasks.text_classification import TextClassification\n"
+        "from ftlight.trainer import Trainer",
     )
-    methods = "    score = 'f1'\n    def measure(self, outputs, targets, rows):\n        return Evidence({}, 1)\n"
+    methods = (
+        "    score = 'f1'\n"
+        "    def measure(self, outputs, targets, rows):\n"
+        "        return Evidence({}, 1)\n"
+    )
     put(old + methods, "ftlight_test_own_old.py")
     config.merge([put("model: {task: ftlight_test_own_old.Bare}")])
     bare: Any = classes.find_class("ftlight_test_own_old.Bare")
@@ -676,13 +684,24 @@ def test_own_class_written_for_0_1(caplog: pytest.LogCaptureFixture) -> None:
     assert issubclass(bare, TextClassification)
     said = "\n".join(caplog.messages)
     for words in (
-        "imports ftlight.data.text, which is ftlight.tasks.text_classification.data now",
-        "ftlight.tasks.text_classification.TextClassification is",
+        "ftlight.backbone.Pooled is ftlight.models.pooling.Pooled now",
+        "ftlight.data.text.TextData is ftlight.TextData now",
+        "ftlight.errors.nearest is ftlight.utils.errors.did_you_mean now",
+        "ftlight.tasks.text_classification.TextClassification is ftlight.TextClassification now",
+        "ftlight.trainer.Trainer is ftlight.trainer.trainer.Trainer now",
         "ftlight.task.Evidence is called EvaluationResult",
         "Bare.measure is called compute_metrics",
         "Bare.score is called primary_metric",
     ):
         assert words in said
+
+
+def test_every_module_that_moved_has_its_new_home() -> None:
+    homes = {home for homes in moved.MOVED.values() for home in homes}
+    for home in homes:
+        assert source.file_of(f"ftlight.{home}"), home
+    with pytest.raises(AttributeError, match=r"module ftlight\.backbone has no attribute nothing"):
+        moved.import_module("json") and sys.modules["ftlight.backbone"].nothing
 
 
 def test_own_data_module() -> None:

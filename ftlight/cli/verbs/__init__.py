@@ -47,9 +47,9 @@ class Verb(NamedTuple):
         does: one sentence.
         example: what may follow ``python -m ftlight``.
         arguments: what may stand on its command line, in the order of its help.
-        model: whether it works on one model. Its file then has ``run(words, cli)``: names, values and
-            files are checked before it is imported, and trainer, model and data are made before it is
-            called. The file of any other has ``run(words)``, which returns what to print.
+        model: whether it works on one model. Its file then has ``run(words, cli)``: names, values
+            and files are checked before it is imported, and trainer, model and data are made before
+            it is called. The file of any other has ``run(words)``, which returns what to print.
     """
 
     takes: str
