@@ -134,5 +134,5 @@ def _lines(shown: Sequence[tuple[str, str]]) -> str:
     for name, sentence in shown:
         first = f"  {name}"
         lines.append(f"{first:{COLUMN}}" if len(first) + 2 <= COLUMN else f"{first}\n{margin}")
-        lines[-1] += f"\n{margin}".join(textwrap.wrap(sentence, WIDTH - COLUMN) or [""])
+        lines[-1] += f"\n{margin}".join(textwrap.wrap(sentence, WIDTH - COLUMN, break_on_hyphens=False) or [""])
     return "\n".join(lines)

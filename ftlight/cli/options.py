@@ -207,8 +207,8 @@ def _handed_on(module: str, cls: ast.ClassDef, init: ast.FunctionDef) -> Sequenc
 def _looked_into(node: ast.AST) -> ast.expr | None:
     """The ``kwargs`` of ``kwargs[…] = …``, ``kwargs[name]`` and ``kwargs.get(name)``.
 
-    These hide no option. ``kwargs["a"]`` and ``kwargs.get("a")`` do: the class takes an option ``a``
-    that its signature does not name.
+    These hide no option. ``kwargs["a"]`` and ``kwargs.get("a")`` do: they take an option ``a`` that
+    the signature does not name.
     """
     if isinstance(node, ast.Subscript):
         stores = isinstance(node.ctx, ast.Store)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import shutil
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import toy_rows, write_csv
+from conftest import each, toy_rows, write_csv
 
 from ftlight.__main__ import main
 from ftlight.cli import config
@@ -104,14 +105,16 @@ def test_verb_prints_the_yaml(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-@pytest.mark.parametrize("label", ["label", "Category", "intent", "SENTIMENT", "y", "topic"])
-def test_label_column_by_its_name(label: str) -> None:
-    write_csv(
-        Path("a.csv"),
-        [(str(i), label_, text) for i, (text, label_) in enumerate(ROWS)],
-        ("id", label, "message"),
-    )
-    assert made("a.csv")["data"] == {"train": "a.csv", "text": "message", "label": label}
+def test_label_column_by_its_name() -> None:
+    def check(label: str) -> None:
+        write_csv(
+            Path("a.csv"),
+            [(str(i), label_, text) for i, (text, label_) in enumerate(ROWS)],
+            ("id", label, "message"),
+        )
+        assert made("a.csv")["data"] == {"train": "a.csv", "text": "message", "label": label}
+
+    each(["label", "Category", "intent", "SENTIMENT", "y", "topic"], check)
 
 
 def test_label_column_by_its_values() -> None:
@@ -131,12 +134,11 @@ def test_label_column_that_cannot_be_told() -> None:
     assert made("a.csv", "--label", "number")["data"]["label"] == "number"
 
 
-@pytest.mark.parametrize("words", [("a.csv", "--label", "what"), ("--label", "what", "a.csv")])
-def test_label_column_as_given(words: tuple[str, ...]) -> None:
-    write_csv(
-        Path("a.csv"), [(text, label, label[0]) for text, label in ROWS], ("body", "label", "what")
-    )
-    assert made(*words)["data"] == {"train": "a.csv", "text": "body", "label": "what"}
+def test_label_column_as_given() -> None:
+    rows = [(text, label, label[0]) for text, label in ROWS]
+    write_csv(Path("a.csv"), rows, ("body", "label", "what"))
+    for words in (("a.csv", "--label", "what"), ("--label", "what", "a.csv")):
+        assert made(*words)["data"] == {"train": "a.csv", "text": "body", "label": "what"}
 
 
 def test_label_column_that_is_not_there() -> None:
@@ -147,20 +149,22 @@ def test_label_column_that_is_not_there() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("values", "head"),
-    [
-        (["0", "1", "1"], "single label(s), 2 labels (1, 0)"),
-        (["0.5", "1", "2.5"], "regression label(s), numbers"),
-        (["a|b", "a", "c|a"], "multi label(s), 3 labels (a, b, c)"),
-        (["u", "v", "w", "x", "y", "z"], "single label(s), 6 labels (u, v, w, x)"),
-    ],
-)
-def test_kind_is_told(values: list[str], head: str) -> None:
-    write_csv(Path("a.csv"), [(f"some text {i}", values[i % len(values)]) for i in range(30)])
-    lines = said("a.csv").splitlines()
-    assert lines[0] == f"# from a.csv: 30 rows, {head}"
-    assert f"  label: label  # {head.split()[0]}; others: none" in lines
+def test_kind_is_told() -> None:
+    def check(values: list[str], head: str) -> None:
+        write_csv(Path("a.csv"), [(f"some text {i}", values[i % len(values)]) for i in range(30)])
+        lines = said("a.csv").splitlines()
+        assert lines[0] == f"# from a.csv: 30 rows, {head}"
+        assert f"  label: label  # {head.split()[0]}; others: none" in lines
+
+    each(
+        [
+            (["0", "1", "1"], "single label(s), 2 labels (1, 0)"),
+            (["0.5", "1", "2.5"], "regression label(s), numbers"),
+            (["a|b", "a", "c|a"], "multi label(s), 3 labels (a, b, c)"),
+            (["u", "v", "w", "x", "y", "z"], "single label(s), 6 labels (u, v, w, x)"),
+        ],
+        check,
+    )
 
 
 def test_lists_are_several_labels() -> None:
@@ -222,51 +226,57 @@ def test_long_files_are_sampled() -> None:
     assert said("a.csv").startswith("# from a.csv: the first 2,000 rows, single label(s), ")
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.tsv", "a.jsonl", "a.csv.gz"])
-def test_other_formats(name: str) -> None:
-    rows = [{"text": text, "label": label} for text, label in ROWS]
-    if name == "a.parquet":
-        pq.write_table(pa.Table.from_pylist(rows), name)
-    elif name == "a.jsonl":
-        jsonl(name, rows)
-    elif name == "a.tsv":
-        Path(name).write_text("text\tlabel\n" + "".join(f"{t}\t{k}\n" for t, k in ROWS))
-    else:
-        Path(name).write_bytes(gzip.compress(Path(write_csv(Path("a.csv"), ROWS)).read_bytes()))
-    assert made(name)["data"] == {"train": name, "text": "text", "label": "label"}
+def test_other_formats() -> None:
+    def check(name: str) -> None:
+        rows = [{"text": text, "label": label} for text, label in ROWS]
+        if name == "a.parquet":
+            pq.write_table(pa.Table.from_pylist(rows), name)
+        elif name == "a.jsonl":
+            jsonl(name, rows)
+        elif name == "a.tsv":
+            Path(name).write_text("text\tlabel\n" + "".join(f"{t}\t{k}\n" for t, k in ROWS))
+        else:
+            Path(name).write_bytes(gzip.compress(Path(write_csv(Path("a.csv"), ROWS)).read_bytes()))
+        assert made(name)["data"] == {"train": name, "text": "text", "label": "label"}
+
+    each(["a.parquet", "a.tsv", "a.jsonl", "a.csv.gz"], check)
 
 
-@pytest.mark.parametrize(
-    "column",
-    [
-        "Text #1",
-        "what: this",
-        "1",
-        "true",
-        "null",
-        "1e5",
-        "- a",
-        "{a}",
-        "'a",
-        "a, b",
-        "ä ö",
-        "no",
-        "a\nb",
-        "[x",
-    ],
-)
-def test_names_that_yaml_reads_otherwise(column: str) -> None:
-    write_csv(Path("a.csv"), ROWS, (column, "label"))
-    data = made("a.csv")["data"]
-    assert data["text"] == column
-    write_csv(Path("a.csv"), ROWS, ("text", column))
-    assert made("a.csv", "--label", column)["data"]["label"] == column
+def test_names_that_yaml_reads_otherwise() -> None:
+    def check(column: str) -> None:
+        write_csv(Path("a.csv"), ROWS, (column, "label"))
+        data = made("a.csv")["data"]
+        assert data["text"] == column
+        write_csv(Path("a.csv"), ROWS, ("text", column))
+        assert made("a.csv", "--label", column)["data"]["label"] == column
+
+    each(
+        [
+            "Text #1",
+            "what: this",
+            "1",
+            "true",
+            "null",
+            "1e5",
+            "- a",
+            "{a}",
+            "'a",
+            "a, b",
+            "ä ö",
+            "no",
+            "a\nb",
+            "[x",
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize("name", ["a #1.csv", "a: b.csv", "- a.csv"])
-def test_files_that_yaml_reads_otherwise(name: str) -> None:
-    write_csv(Path(name), ROWS)
-    assert made(f"./{name}" if name[0] == "-" else name)["data"]["train"] == name
+def test_files_that_yaml_reads_otherwise() -> None:
+    def check(name: str) -> None:
+        write_csv(Path(name), ROWS)
+        assert made(f"./{name}" if name[0] == "-" else name)["data"]["train"] == name
+
+    each(["a #1.csv", "a: b.csv", "- a.csv"], check)
 
 
 def test_labels_of_several_lines() -> None:
@@ -306,17 +316,17 @@ def test_faults_of_the_file_are_passed_on() -> None:
     assert fault("folder").startswith("folder is a folder;")
 
 
-@pytest.mark.parametrize("words", [(), ("a.csv", "b.csv"), ("--label", "x")])
-def test_one_file_is_needed(words: tuple[str, ...]) -> None:
-    assert (
-        fault(*words)
-        == f"init needs one data file, or one of the examples {', '.join(init.examples())}"
-    )
+def test_one_file_is_needed() -> None:
+    names = ", ".join(init.examples())
+    for words in ((), ("a.csv", "b.csv"), ("--label", "x")):
+        assert fault(*words) == f"init needs one data file, or one of the examples {names}"
 
 
-@pytest.mark.parametrize("word", ["--label", "--task"])
-def test_option_without_a_value(word: str) -> None:
-    assert fault("a.csv", word) == f"{word} needs a value"
+def test_option_without_a_value() -> None:
+    def check(word: str) -> None:
+        assert fault("a.csv", word) == f"{word} needs a value"
+
+    each(["--label", "--task"], check)
 
 
 def test_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
@@ -329,10 +339,12 @@ def test_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert "error: -x is not an option of init (all:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("word", ["--label=what", "--task=TextClassification"])
-def test_options_with_an_equals_sign(word: str) -> None:
-    write_csv(Path("a.csv"), ROWS, ("body", "what"))
-    assert made("a.csv", word)["data"]["label"] == "what"
+def test_options_with_an_equals_sign() -> None:
+    def check(word: str) -> None:
+        write_csv(Path("a.csv"), ROWS, ("body", "what"))
+        assert made("a.csv", word)["data"]["label"] == "what"
+
+    each(["--label=what", "--task=TextClassification"], check)
 
 
 def test_unknown_task() -> None:
@@ -348,57 +360,64 @@ CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hel
 SQUAD = {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": []}]}]}
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "task", "options"),
-    [
-        ("a.conll", "Ann\tB-PER\nran\tO\n", "TokenClassification", {}),
-        ("a.txt", "Ann B-PER\nran O\n\n-DOCSTART- x\n", "TokenClassification", {}),
-        ("a.jsonl", {"tokens": ["Ann"], "ner_tags": ["B-PER"]}, "TokenClassification", {}),
-        ("a.jsonl", {"text": "Ann ran", "entities": [[0, 3, "PER"]]}, "TokenClassification", {}),
-        ("a.json", json.dumps(SQUAD), "QuestionAnswering", {}),
-        ("a.json", json.dumps(SQUAD, indent=1), "QuestionAnswering", {}),
-        ("a.csv", "question,context,answer\nwho,Ann ran,Ann\n", "QuestionAnswering", {}),
-        ("a.jsonl", {"messages": CHAT}, "CausalLM", {}),
-        ("a.jsonl", {"conversations": [{"from": "human", "value": "hi"}]}, "CausalLM", {}),
-        ("a.csv", "prompt,completion\nhi,hello\n", "CausalLM", {}),
-        ("a.csv", "query,positive\nhi,hello\n", "Retrieval", {}),
-        (
-            "a.csv",
-            "userId,movieId,rating,timestamp\n1,2,3,4\n",
-            "Retrieval",
-            {"user": "userId", "item": "movieId", "time": "timestamp"},
-        ),
-        (
-            "a.csv",
-            "dialogue,summary\nhi,hello\n",
-            "Seq2Seq",
-            {"source": "dialogue", "target": "summary"},
-        ),
-        (
-            "a.csv",
-            "file,class\ncats/1.JPG,cat\n",
-            "ImageClassification",
-            {"image": "file", "label": "class"},
-        ),
-        (
-            "a.csv",
-            "article,target\nx,pos\ny,neg\nz,pos\nu,neg\n",
-            "TextClassification",
-            {"label": "target"},
-        ),
-    ],
-)
-def test_the_task_is_told_by_the_data(
-    name: str, content: Any, task: str, options: dict[str, str]
-) -> None:
-    Path(name).write_text(content if isinstance(content, str) else json.dumps(content) + "\n")
-    found = made(name)
-    assert found["model"]["task"] == task
-    assert found["data"]["train"] == name
-    assert options.items() <= found["data"].items()
-    config.expand(
-        {"model": (task, {}), "data": (None, found["data"]), "trainer": {}}, {}
-    )  # knows all options
+def test_the_task_is_told_by_the_data() -> None:
+    def check(name: str, content: Any, task: str, options: dict[str, str]) -> None:
+        Path(name).write_text(content if isinstance(content, str) else json.dumps(content) + "\n")
+        found = made(name)
+        assert found["model"]["task"] == task
+        assert found["data"]["train"] == name
+        assert options.items() <= found["data"].items()
+        config.expand(
+            {"model": (task, {}), "data": (None, found["data"]), "trainer": {}}, {}
+        )  # knows all options
+
+    each(
+        [
+            ("a.conll", "Ann\tB-PER\nran\tO\n", "TokenClassification", {}),
+            ("a.txt", "Ann B-PER\nran O\n\n-DOCSTART- x\n", "TokenClassification", {}),
+            ("a.jsonl", {"tokens": ["Ann"], "ner_tags": ["B-PER"]}, "TokenClassification", {}),
+            (
+                "a.jsonl",
+                {"text": "Ann ran", "entities": [[0, 3, "PER"]]},
+                "TokenClassification",
+                {},
+            ),
+            ("a.json", json.dumps(SQUAD), "QuestionAnswering", {}),
+            ("a.json", json.dumps(SQUAD, indent=1), "QuestionAnswering", {}),
+            ("a.csv", "question,context,answer\nwho,Ann ran,Ann\n", "QuestionAnswering", {}),
+            ("a.jsonl", {"messages": CHAT}, "CausalLM", {}),
+            ("a.jsonl", {"conversations": [{"from": "human", "value": "hi"}]}, "CausalLM", {}),
+            ("a.csv", "prompt,completion\nhi,hello\n", "CausalLM", {}),
+            ("a.csv", "query,positive\nhi,hello\n", "Retrieval", {}),
+            (
+                "a.csv",
+                "userId,movieId,rating,timestamp\n1,2,3,4\n",
+                "Retrieval",
+                {"user": "userId", "item": "movieId", "time": "timestamp"},
+            ),
+            (
+                "a.csv",
+                "dialogue,summary\nhi,hello\n",
+                "Seq2Seq",
+                {"source": "dialogue", "target": "summary"},
+            ),
+            (
+                "a.csv",
+                "file,class\ncats/1.JPG,cat\n",
+                "ImageClassification",
+                {"image": "file", "label": "class"},
+            ),
+            ("a.csv", "photo,label\nx/1.avif,cat\n", "ImageClassification", {"image": "photo"}),
+            ("a.csv", "photo,label\nx/1.HEIC,cat\n", "ImageClassification", {"image": "photo"}),
+            (
+                "a.csv",
+                "article,target\nx,pos\ny,neg\nz,pos\nu,neg\n",
+                "TextClassification",
+                {"label": "target"},
+            ),
+        ],
+        check,
+    )
 
 
 def test_a_folder_is_images() -> None:
@@ -424,22 +443,24 @@ def test_a_task_asked_for_takes_the_columns_it_knows() -> None:
 # Examples
 
 
-@pytest.mark.parametrize("name", sorted(init.examples()))
-def test_example_is_copied_with_its_data(name: str) -> None:
-    text = said(name)
-    source = init.examples()[name]
-    assert Path(f"{name}.yaml").read_bytes() == source.read_bytes()
-    assert text.startswith(f"copied {name}.yaml")
-    assert ("not shipped" in text) == (not any(Path().glob("*/")))
-    assert text.endswith(f"\nnext: python -m ftlight fit -c {name}.yaml\n")
-    expanded = config.expand(*config.merge([f"{name}.yaml"]))
-    if "not shipped" in text:
-        return
-    for split in ("train", "validation", "test"):
-        path = expanded["data"]["init_args"].get(split)
-        if path is not None and not path.startswith("hf:"):
-            assert Path(path).is_relative_to(Path.cwd())
-            assert Path(path).is_file()
+def test_example_is_copied_with_its_data(tmp_path: Path) -> None:
+    def check(name: str) -> None:
+        (tmp_path / name).mkdir()
+        with contextlib.chdir(tmp_path / name):
+            text = said(name)
+            copied = Path(f"{name}.yaml").read_bytes()
+            assert copied == init.examples()[name].read_bytes()
+            assert text.startswith(f"copied {name}.yaml")
+            assert ("not shipped" in text) == (not any(Path().glob("*/")))
+            assert text.endswith(f"\nnext: python -m ftlight fit -c {name}.yaml\n")
+            data = config.expand(*config.merge([f"{name}.yaml"]))["data"]["init_args"]
+            for split in ("train", "validation", "test") if "not shipped" not in text else ():
+                path = data.get(split)
+                if path is not None and not path.startswith("hf:"):
+                    assert Path(path).is_relative_to(Path.cwd())
+                    assert Path(path).is_file()
+
+    each(sorted(init.examples()), check)
 
 
 def test_quickstart_is_shipped_with_its_data() -> None:
@@ -451,17 +472,16 @@ def test_quickstart_is_shipped_with_its_data() -> None:
     ]
 
 
-@pytest.mark.parametrize("there", ["quickstart.yaml", "support"])
-def test_nothing_is_overwritten(there: str) -> None:
-    if there == "support":
-        Path(there).mkdir()
-    else:
-        Path(there).write_text("mine")
-    assert (
-        fault("quickstart") == f"{there} exists; nothing is overwritten. Run init in another folder"
-    )
-    assert [p.name for p in Path().iterdir()] == [there]
-    assert there == "support" or Path(there).read_text() == "mine"
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    for there in ("quickstart.yaml", "support"):
+        folder = tmp_path / f"with {there}"
+        folder.mkdir()
+        with contextlib.chdir(folder):
+            Path(there).mkdir() if there == "support" else Path(there).write_text("mine")
+            expected = f"{there} exists; nothing is overwritten. Run init in another folder"
+            assert fault("quickstart") == expected
+            assert [p.name for p in Path().iterdir()] == [there]
+            assert there == "support" or Path(there).read_text() == "mine"
 
 
 def test_a_file_comes_before_an_example_of_its_name() -> None:
