@@ -14,15 +14,15 @@ BROKEN_PIPE, INTERRUPTED = 141, 130  # 128 + SIGPIPE and SIGINT, as shells repor
 
 
 def usage() -> str:
-    """The verbs, one line each."""
+    """The verbs, one line each, and how they go together."""
     lines = "\n".join(f"  {name:9} {verb.does}" for name, verb in VERBS.items())
     return (
         "usage: python -m ftlight VERB …\n\n"
         f"{lines}\n\n"
-        "Your data in three commands:\n\n"
+        "Your data in three commands:\n"
         f"  python -m ftlight {VERBS['init'].example}\n"
         "  python -m ftlight fit -c tickets.yaml\n"
-        "  python -m ftlight predict runs/tickets/latest new.csv\n\n"
+        "  python -m ftlight predict runs/tickets/latest new.csv\n"
         "VERB --help lists the options of a verb; --version the versions of all parts."
     )
 

@@ -27,7 +27,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 def fails(capsys: Any, *words: str) -> str:
-    """Runs a command that must fail with one line (or one per fault) and status 2. Returns the line."""
+    """Runs a command that must fail with status 2 and a line per fault. Returns the lines."""
     assert main(list(words)) == 2
     out, err = capsys.readouterr()
     assert all(line.startswith("ftlight: error: ") for line in err.splitlines())
@@ -104,7 +104,8 @@ def test_a_fault_in_a_schedule_names_its_line(
 ) -> None:
     def check(line: str, words: str) -> None:
         (tmp_path / "x.yaml").write_text(
-            f"model:\n{line}\n  task: TextClassification\n  backbone: {bert}\ndata: {{train: toy.csv}}\n"
+            f"model:\n{line}\n  task: TextClassification\n  backbone: {bert}\n"
+            f"data: {{train: toy.csv}}\n"
         )
         assert (
             f"x.yaml:{words}"
@@ -121,7 +122,8 @@ def test_a_fault_in_a_schedule_names_its_line(
             ),
             (
                 "  unfreeze: last:9",
-                "2: model.unfreeze: last:9 matches nothing; the model has 2 layers (layer:0 to layer:1)",
+                "2: model.unfreeze: last:9 matches nothing; the model has 2 layers (layer:0 to "
+                "layer:1)",
             ),
             (
                 "  unfreeze:\n  - {train: hed, epochs: 1}\n  - {train: all}",
@@ -146,7 +148,8 @@ def test_a_fault_on_the_command_line_has_no_line(
     bert: str, toy: str, tmp_path: Path, capsys: Any
 ) -> None:
     (tmp_path / "x.yaml").write_text(
-        f"model: {{task: TextClassification, backbone: {bert}, unfreeze: all}}\ndata: {{train: toy.csv}}\n"
+        f"model: {{task: TextClassification, backbone: {bert}, unfreeze: all}}\n"
+        f"data: {{train: toy.csv}}\n"
     )
     assert fails(capsys, "fit", "-c", "x.yaml", "--model.unfreeze", "hed").startswith(
         "model.unfreeze: no schedule hed"
@@ -191,7 +194,8 @@ def test_the_saved_config_trains_again(fit: Run, tmp_path: Path) -> None:
 @pytest.mark.run
 def test_several_configs_merge_in_order(bert: str, toy: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(
-        f"model: {{task: TextClassification, backbone: {bert}, lr: 0.1}}\ndata: {{train: toy.csv}}\n"
+        f"model: {{task: TextClassification, backbone: {bert}, lr: 0.1}}\n"
+        f"data: {{train: toy.csv}}\n"
     )
     (tmp_path / "b.yaml").write_text("model: {lr: 0.002, warmup: 0.2}\ntrainer: {max_epochs: 1}\n")
     assert (
@@ -209,7 +213,8 @@ def test_a_task_of_ones_own_beside_the_yaml(bert: str, toy: str, tmp_path: Path)
     (home / "my_own_task.py").write_text(
         "from ftlight import TextClassification\n"
         "class Mine(TextClassification):\n"
-        "    '''Doubles the loss.\n\n    Args:\n        times: factor on the loss.\n        base: the others.\n    '''\n"
+        "    '''Doubles the loss.\n\n    Args:\n        times: factor on the loss.\n"
+        "        base: the others.\n    '''\n"
         "    def __init__(self, backbone: str, times: float = 2.0, **base):\n"
         "        super().__init__(backbone, **base)\n"
         "        self.times = times\n"
@@ -222,8 +227,8 @@ def test_a_task_of_ones_own_beside_the_yaml(bert: str, toy: str, tmp_path: Path)
     assert (
         main(["fit", "-c", str(home / "mine.yaml"), "--trainer.max_epochs", "1", "--run", "r"]) == 0
     )
-    code = "import sys; from ftlight.__main__ import main; sys.exit(main(['predict', 'r', '--text', 'late']))"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
+    command = [sys.executable, "-m", "ftlight", "predict", "r", "--text", "late"]
+    assert subprocess.run(command, check=False, timeout=120).returncode == 0
 
 
 @pytest.mark.run
@@ -415,7 +420,8 @@ def test_a_wrong_option(bert: str, toy: str, capsys: Any) -> None:
             (
                 [
                     "--trainer.logger",
-                    '{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dirr": "x"}}',
+                    '{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": '
+                    '{"save_dirr": "x"}}',
                 ],
                 'trainer.logger: CSVLogger has no option save_dirr; did you mean "save_dir"?',
             ),
@@ -501,7 +507,8 @@ def test_options_of_another_class_are_not_dropped_silently(
         "from ftlight import Task\nclass Other(Task):\n    data_module = 'ftlight.TextData'\n"
     )
     (tmp_path / "X.yaml").write_text(
-        f"model: {{task: TextClassification, backbone: {bert}, label_smoothing: 0.1}}\ndata: {{train: {toy}}}\n"
+        f"model: {{task: TextClassification, backbone: {bert}, label_smoothing: 0.1}}\n"
+        f"data: {{train: {toy}}}\n"
     )
     assert "X.yaml:1: model.label_smoothing is not an option of Other" in fails(
         capsys, "fit", "-c", "X.yaml", "--model", "another.Other"

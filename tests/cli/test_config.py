@@ -145,7 +145,8 @@ def test_duplicate_keys() -> None:
 
 def test_duplicate_keys_in_a_list() -> None:
     message = fault_of_read(
-        "trainer:\n  callbacks:\n    - class_path: A\n      init_args: {every: 1,\n        every: 2}\n"
+        "trainer:\n  callbacks:\n    - class_path: A\n      init_args: {every: 1,\n"
+        "        every: 2}\n"
     )
     assert message.startswith("x.yaml:5: ")
     assert "every is given twice (first in line 4)" in message
@@ -260,7 +261,8 @@ def test_later_files_win_key_by_key() -> None:
     merged, places = config.merge(
         [
             put(
-                "model: {task: A, lr: 1, warmup: 2}\ndata: {labels: [a, b]}\ntrainer: {max_epochs: 1, name: n}\nseed_everything: 1\n",
+                "model: {task: A, lr: 1, warmup: 2}\ndata: {labels: [a, b]}\n"
+                "trainer: {max_epochs: 1, name: n}\nseed_everything: 1\n",
                 "a.yaml",
             ),
             put(
@@ -322,7 +324,8 @@ def test_both_forms_in_one_are_refused() -> None:
             config.merge([put(f"\n{text}\n")])
         assert (
             str(info.value)
-            == f"x.yaml:2: {section} has both forms; use either {word}: with options beside it, or class_path: and init_args:"
+            == f"x.yaml:2: {section} has both forms; use either {word}: with options beside it, "
+            "or class_path: and init_args:"
         )
 
     each(
@@ -427,7 +430,10 @@ def test_paths_that_are_nowhere_stay_as_written() -> None:
 def test_paths_of_the_class_path_form(tmp_path: Path) -> None:
     put("", "c/d.csv")
     Path("c/net").mkdir()
-    text = "data: {class_path: D, init_args: {train: d.csv}}\nmodel: {class_path: M, init_args: {backbone: net}}"
+    text = (
+        "data: {class_path: D, init_args: {train: d.csv}}\n"
+        "model: {class_path: M, init_args: {backbone: net}}"
+    )
     merged, _ = config.merge([put(text, "c/x.yaml")])
     assert merged["data"] == ("D", {"train": str(tmp_path / "c" / "d.csv")})
     assert merged["model"] == ("M", {"backbone": str(tmp_path / "c" / "net")})
@@ -532,7 +538,8 @@ def test_unknown_data_module() -> None:
 
 def test_unknown_module() -> None:
     assert fault("model: {task: no_such_module_here.Mine}") == (
-        "x.yaml:1: no module no_such_module_here for no_such_module_here.Mine; put no_such_module_here.py beside the YAML"
+        "x.yaml:1: no module no_such_module_here for no_such_module_here.Mine; put "
+        "no_such_module_here.py beside the YAML"
     )
 
 
@@ -560,15 +567,18 @@ def test_unknown_options() -> None:
         [
             (
                 "data: {batch_sise: 4}",
-                'data.batch_sise is not an option of TextData; did you mean "batch_size"? (options: batch_size, ',
+                'data.batch_sise is not an option of TextData; did you mean "batch_size"? '
+                "(options: batch_size, ",
             ),
             (
                 "trainer: {max_epoch: 4}",
-                'trainer.max_epoch is not an option of the trainer; did you mean "max_epochs"? (options: ',
+                'trainer.max_epoch is not an option of the trainer; did you mean "max_epochs"? '
+                "(options: ",
             ),
             (
                 "model: {warm_up: 4}",
-                'model.warm_up is not an option of TextClassification; did you mean "warmup"? (options: backbone, ',
+                'model.warm_up is not an option of TextClassification; did you mean "warmup"? '
+                "(options: backbone, ",
             ),
             (
                 "model: {zzzzzz: 4}",
@@ -691,7 +701,8 @@ def test_own_class_in_a_file_beside_the_yaml(tmp_path: Path) -> None:
     merged, places = config.merge(
         [
             put(
-                "model: {task: ftlight_test_own_a.Mine, sharpness: 2, lr: 1}\ndata: {batch_size: 3}",
+                "model: {task: ftlight_test_own_a.Mine, sharpness: 2, lr: 1}\n"
+                "data: {batch_size: 3}",
                 "far/x.yaml",
             )
         ]
@@ -757,7 +768,8 @@ def test_every_module_that_moved_has_its_new_home() -> None:
 def test_own_data_module() -> None:
     put(OWN, "ftlight_test_own_b.py")
     made = expand(
-        "model: {task: ftlight_test_own_b.Mine}\ndata: {module: ftlight_test_own_b.MyData, stem: true, label: x}"
+        "model: {task: ftlight_test_own_b.Mine}\ndata: {module: ftlight_test_own_b.MyData, "
+        "stem: true, label: x}"
     )
     assert made["data"] == {
         "class_path": "ftlight_test_own_b.MyData",

@@ -251,7 +251,8 @@ def test_faults_and_help_need_neither_torch_nor_lightning(tmp_path: Path) -> Non
     )
     (tmp_path / "my_own.py").write_text(
         "from ftlight import TextClassification\n\nclass Mine(TextClassification):\n"
-        "    def __init__(self, *, sharpness: float = 1.0, **base):\n        super().__init__(**base)\n"
+        "    def __init__(self, *, sharpness: float = 1.0, **base):\n"
+        "        super().__init__(**base)\n"
     )
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints" / "best.ckpt").touch()
@@ -262,7 +263,8 @@ def test_faults_and_help_need_neither_torch_nor_lightning(tmp_path: Path) -> Non
         "import sys; from ftlight.__main__ import main\n"
         f"for words in {CASES!r}:\n"
         "    main(words)\n"
-        "    heavy = {'torch', 'lightning', 'transformers', 'datasets', 'numpy', 'pandas', 'jsonargparse'} & set(sys.modules)\n"
+        "    heavy = {'torch', 'lightning', 'transformers', 'datasets', 'numpy', 'pandas', "
+        "'jsonargparse'} & set(sys.modules)\n"
         "    assert not heavy, (words, heavy)\n"
     )
     done = subprocess.run(
