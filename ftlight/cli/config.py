@@ -139,10 +139,7 @@ def expand(merged: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:
     """
     name, model_options = merged["model"]
     if not name:
-        tasks = join_limited(task_names())
-        raise UserError(
-            f"no task: write model: {{task: …}} in the YAML or give --model TASK (tasks: {tasks})"
-        )
+        raise _no_task()
     task = describe(name, at(places, "model.task", "model.class_path", "model"))
     data_name, data_options = merged["data"]
     if not data_name and not task.data_module:
@@ -169,6 +166,13 @@ def expand(merged: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:
     if faults:
         raise UserError("\n".join(faults))
     return expanded
+
+
+def _no_task() -> UserError:
+    tasks = join_limited(task_names())
+    return UserError(
+        f"no task: write model: {{task: …}} in the YAML or give --model TASK (tasks: {tasks})"
+    )
 
 
 def options_of(expanded: Mapping[str, Any]) -> dict[str, Sequence[Option]]:

@@ -132,7 +132,8 @@ def _lines(shown: Sequence[tuple[str, str]]) -> str:
     margin = " " * COLUMN
     lines = []
     for name, sentence in shown:
+        wrapped = textwrap.wrap(sentence, WIDTH - COLUMN, break_on_hyphens=False)
         first = f"  {name}"
-        lines.append(f"{first:{COLUMN}}" if len(first) + 2 <= COLUMN else f"{first}\n{margin}")
-        lines[-1] += f"\n{margin}".join(textwrap.wrap(sentence, WIDTH - COLUMN, break_on_hyphens=False) or [""])
+        first = f"{first:{COLUMN}}" if len(first) + 2 <= COLUMN else f"{first}\n{margin}"
+        lines.append(first + f"\n{margin}".join(wrapped))
     return "\n".join(lines)

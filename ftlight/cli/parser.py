@@ -144,7 +144,7 @@ def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) ->
         return checks.placed(str(fault), places, words.options) if fault else ""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (
-            f"{error.filename or 'the disk'}: {error.strerror}; make room, then resume: "
+            f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on: "
             "python -m ftlight fit --resume RUN"
         )
     return memory.words("", (), words.verb == "fit") if memory.is_lack(error) else ""

@@ -267,15 +267,15 @@ WRONG = [
     (["fit", "--resume", "nothing"], "nothing: no run there, a run has a config.yaml"),
     (
         ["fit", "-c", "X.yaml", "--resume", "auto"],
-        "--resume auto needs --run DIR: the run that goes on, or is started",
+        "--resume auto needs --run DIR: the run to resume, or to start",
     ),
     (
         ["fit", "--resume", "auto"],
-        "--resume auto needs --run DIR: the run that goes on, or is started",
+        "--resume auto needs --run DIR: the run to resume, or to start",
     ),
     (
         ["fit", "--resume", "r", "--run", "other"],
-        "--resume RUN goes on in its own folder; leave --run out",
+        "--resume RUN resumes it in its own folder; leave --run out",
     ),
     (["fit", "-c", "X.yaml", "--run", "r"], "is there already; nothing is overwritten"),
     (
