@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import make_bert, save_tokenizer, toy_rows, write_csv
+from conftest import each, make_bert, save_tokenizer, toy_rows, write_csv
 from PIL import Image
 from tiny.image_classification import make_resnet, square
 
@@ -561,12 +562,16 @@ TABLE: dict[str, tuple[Case, str]] = {
 }
 
 
-@pytest.mark.parametrize("what", TABLE)
-def test_bad_input(what: str, models: Models) -> None:
-    case, says = TABLE[what]
-    try:
-        found = case(models)
-    except UserError as error:
-        found = f"error: {error}"
-    assert re.search(says, found, re.MULTILINE), found
-    assert not found.startswith("error: ") or "\n" not in found
+def test_bad_input(models: Models, tmp_path: Path) -> None:
+    def check(what: str) -> None:
+        case, says = TABLE[what]
+        (tmp_path / what.replace("/", " ")).mkdir()
+        with contextlib.chdir(tmp_path / what.replace("/", " ")):
+            try:
+                found = case(models)
+            except UserError as error:
+                found = f"error: {error}"
+        assert re.search(says, found, re.MULTILINE), found
+        assert not found.startswith("error: ") or "\n" not in found
+
+    each(TABLE, check)

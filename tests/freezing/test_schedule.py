@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ftlight.cli import config
+from ftlight.cli.yaml_file import Loader
 from ftlight.freezing.schedule import (
     HEAD_LR,
     PROBE,
@@ -721,7 +721,7 @@ def test_starts(lengths: list[int | None], total: int, first: list[int]) -> None
 )
 def test_a_stage_in_words_is_what_could_be_written(stage: Stage, words: str) -> None:
     assert str(stage) == words
-    written = [yaml.load(words, config.Loader), LAST]
+    written = [yaml.load(words, Loader), LAST]
     if stage.length(10, 100) is None and stage.patience is None:
         written = written[:1]
     found = read(written)

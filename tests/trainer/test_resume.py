@@ -267,15 +267,15 @@ WRONG = [
     (["fit", "--resume", "nothing"], "nothing is not a run: it has no config.yaml"),
     (
         ["fit", "-c", "X.yaml", "--resume", "auto"],
-        "--resume auto needs --run DIR: the run that goes on, or is started",
+        "--resume auto needs --run DIR: the run to resume, or to start",
     ),
     (
         ["fit", "--resume", "auto"],
-        "--resume auto needs --run DIR: the run that goes on, or is started",
+        "--resume auto needs --run DIR: the run to resume, or to start",
     ),
     (
         ["fit", "--resume", "r", "--run", "other"],
-        "--resume RUN goes on in its own folder; leave --run out",
+        "--resume RUN resumes it in its own folder; leave --run out",
     ),
     (["fit", "-c", "X.yaml", "--run", "r"], "already exists; nothing is overwritten"),
     (
