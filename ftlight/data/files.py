@@ -21,6 +21,11 @@ Unit = Literal["line", "paragraph"]
 LINE = "__line__"
 """Key under which a reader gives the line (or row) of the file."""
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".jp2", ".avif", ".heic", ".heif"),
+)
+"""Suffixes of image files; which of them can be decoded depends on the Pillow installed."""
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 csv.field_size_limit(2**31 - 1)  # the most that a C long holds everywhere
 

@@ -15,22 +15,6 @@ from ftlight.data.hub import load_hub
 from ftlight.tasks.image_classification import archives, decoding
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
-SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".gif",
-    ".bmp",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".jp2",
-    ".avif",
-    ".heic",
-    ".heif",
-)
 SPLITS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
@@ -230,7 +214,7 @@ def by_class(names: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
     >>> by_class(["cat/1.jpg", "2.jpg"])[""]
     [('cat/1.jpg', 'cat'), ('2.jpg', '')]
     """
-    parts = {n: n.split("/") for n in names if n.lower().endswith(SUFFIXES)}
+    parts = {n: n.split("/") for n in names if n.lower().endswith(files.IMAGE_SUFFIXES)}
     skip = 0
     while (
         parts

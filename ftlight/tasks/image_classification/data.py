@@ -190,10 +190,12 @@ class ImageData(Labelled):
     def read_predict(self, name: str) -> list[files.Row]:
         """The images to predict: one file, all in a folder or zip, or those that a table names."""
         self.reading = name
-        if name.lower().endswith(containers.SUFFIXES):
+        if name.lower().endswith(files.IMAGE_SUFFIXES):
             return [{self.image: name, files.LINE: 1}]
         if containers.is_tree(name):
-            found = [n for n in containers.members(name) if n.lower().endswith(containers.SUFFIXES)]
+            found = [
+                n for n in containers.members(name) if n.lower().endswith(files.IMAGE_SUFFIXES)
+            ]
             if not found:
                 raise UserError(f"{name} holds no images")
             return [{self.image: n, files.LINE: i} for i, n in enumerate(found, 1)]
@@ -253,7 +255,7 @@ class ImageData(Labelled):
             int(row.get(files.LINE, number)),
         )
         if place != self.reading or place.lower().endswith(
-            containers.SUFFIXES
+            files.IMAGE_SUFFIXES
         ):  # rows in Python or of standard input
             return image_rows.Entry("", str(Path(shown).expanduser()), shown, "", line)
         if containers.is_tree(place):
