@@ -213,7 +213,7 @@ def test_quote_within_a_field_without_quotes_is_text() -> None:
 )
 def test_column_twice(header: str, line: int, said: str) -> None:
     path = put("a.csv", f"{header}\n")
-    assert fault(path) == f"a.csv:{line}: column {said} stands twice in the header; rename one"
+    assert fault(path) == f"a.csv:{line}: column {said} occurs twice in the header; rename one"
 
 
 def test_columns_without_a_name_are_called_so() -> None:

@@ -21,7 +21,7 @@ from tiny.image_classification import make_resnet, square, write_zip
 
 import ftlight
 from ftlight.__main__ import main
-from ftlight.data import files
+from ftlight.data import hub as hub_data
 from ftlight.tasks.image_classification import containers, decoding
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.tasks.image_classification.task import ImageClassification
@@ -151,7 +151,7 @@ def test_images_of_the_hub(
 ) -> None:
     made = as_parquet(squares, tmp_path)
     hub = {split: datasets.Dataset.from_parquet(path) for split, path in made.items()}
-    monkeypatch.setattr(files, "load_hub", lambda name: hub)
+    monkeypatch.setattr(hub_data, "load_hub", lambda name: hub)
     containers._table_of.cache_clear()
     data = ImageData(
         "hf:some/squares", validation="hf:some/squares", tokenizer=resnet, augment="none"
@@ -269,7 +269,7 @@ def test_a_path_that_is_none_is_named(cell: str, words: str, resnet: str, tmp_pa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"image_size": 4}, "data.image_size: 4 is not a size"),
+        ({"image_size": 4}, "data.image_size: 4 is out of range"),
         ({"max_pixels": 10**9}, "data.max_pixels"),
         ({"white": 0}, "data.white: 0"),
     ],

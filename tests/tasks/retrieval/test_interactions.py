@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from conftest import write_csv
 
+from ftlight.data.sources import Source
 from ftlight.tasks.retrieval.interactions import (
+    Columns,
     Event,
     cuts,
     in_order,
@@ -24,7 +26,8 @@ from ftlight.tasks.retrieval.interactions import (
 )
 from ftlight.utils.errors import UserError
 
-COLUMNS = ("user", "item", "time", None, None, "utf-8")
+COLUMNS = Columns("user", "item", "time")
+RATED = Columns("user", "item", "time", "stars", 3.0)
 
 
 def write(
@@ -36,7 +39,7 @@ def write(
 def rows(
     name: str, split: str, *, held_out: int = 2, history: int = 3, per_user: int | None = None
 ) -> list[dict[str, Any]]:
-    return list(read_rows(name, split, COLUMNS, held_out, history, per_user, "digest code"))
+    return list(read_rows(Source(name), split, COLUMNS, held_out, history, per_user, "digest code"))
 
 
 @pytest.mark.parametrize(
@@ -151,14 +154,14 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         ("b", "x", "1", "4"),
     ]
     name = write(tmp_path / "a.csv", given, ("user", "item", "time", "stars"))
-    found = read(name, "user", "item", "time", "stars", 3.0, "utf-8", "")
+    found = read(Source(name), RATED, "")
     assert found.users == {"a": [("x", 2)], "b": [("x", 5)]}
     assert survey(found, 5) == [
         "2 of 2 users have at most 10 items: they only train (data.held_out)",
         "1 interactions are with an item that the user had before, and left out",
         "1 interactions are rated below data.min_rating, and left out",
     ]
-    assert survey(read(name, "user", "item", "time", None, None, "utf-8", ""), 1)[-1].startswith(
+    assert survey(read(Source(name), COLUMNS, ""), 1)[-1].startswith(
         "1 interactions are with an item"
     )
 
@@ -185,7 +188,7 @@ def test_faults_name_the_line(row: tuple[str, ...], words: str, tmp_path: Path) 
 def test_a_rating_that_is_no_number(tmp_path: Path) -> None:
     name = write(tmp_path / "a.csv", [("a", "y", "1", "good")], ("user", "item", "time", "stars"))
     with pytest.raises(UserError, match=r"a\.csv:2: column stars holds 'good', which is no number"):
-        read(name, "user", "item", "time", "stars", 3.0, "utf-8", "")
+        read(Source(name), RATED, "")
 
 
 def test_the_text_of_a_user_begins_with_the_latest() -> None:
