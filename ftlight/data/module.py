@@ -79,7 +79,7 @@ class DataModule(L.LightningDataModule):
     # or is ignored; and an upper bound of the default.
     trained_length: ClassVar[Literal["limit", "default", "ignored"]] = "limit"
     default_length: ClassVar[int] = 10**6
-    given_length: int | None = None  # option max_length, if a subclass has it
+    given_length: int | None  # option max_length; a subclass that reads no text does not set it
     kind: Any = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -232,13 +232,19 @@ class DataModule(L.LightningDataModule):
 
     @property
     def max_length(self) -> int:
-        """The most tokens of a text or window: data.max_length, or what the backbone takes."""
+        """The most tokens of a text or window: data.max_length, or what the backbone takes.
+
+        Raises:
+            AttributeError: the class has no such option.
+            UserError: the backbone does not take so many.
+        """
+        length = self.given_length
         trained = tokens.max_length(self.tokenizer_name)
         takes = tokens.max_length(self.tokenizer_name, trained=False)
         most = trained if self.trained_length == "limit" else takes
-        tokens.check_length("data.max_length", self.given_length, most)
+        tokens.check_length("data.max_length", length, most)
         default = takes if self.trained_length == "ignored" else trained
-        return self.given_length or min(default, self.default_length)
+        return length or min(default, self.default_length)
 
     def has(self, split: str) -> bool:
         """Whether there is such a split: a file of its own or a share of train."""

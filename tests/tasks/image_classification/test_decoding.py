@@ -17,7 +17,7 @@ from PIL import Image
 from tiny.image_classification import make_resnet, square
 
 from ftlight.tasks.image_classification import augment as augmenting
-from ftlight.tasks.image_classification import containers, decoding
+from ftlight.tasks.image_classification import containers, decoding, folders
 from ftlight.tasks.image_classification import rows as image_rows
 from ftlight.utils.errors import UserError
 
@@ -327,7 +327,7 @@ def test_crops_lie_inside_and_keep_their_share() -> None:
     ],
 )
 def test_classes_are_folders(names: list[str], found: dict[str, list[str]]) -> None:
-    divided = containers.by_class(names)
+    divided = folders.by_class(names)
     assert set(divided) == set(found)
     for split in found.keys() - {"other"}:
         assert [label for _, label in divided[split]] == found[split]
@@ -359,7 +359,7 @@ def test_a_zip_is_read_in_place(tmp_path: Path) -> None:
         archive.writestr("cat/.hidden.jpg", b"x")
         archive.writestr("cat/1.jpg", PHOTO)
     place = str(tmp_path / "a.zip")
-    assert containers.members(place) == ["cat/1.jpg"]
+    assert containers.Zip(place).names() == ["cat/1.jpg"]
     assert containers.read(place, "cat/1.jpg", "") == PHOTO
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip"]
     with pytest.raises(decoding.Bad, match="no such file"):
@@ -381,7 +381,7 @@ def test_the_digest_of_a_folder_sees_names_sizes_and_times(tmp_path: Path) -> No
     (folder / "1.jpg").write_bytes(PHOTO)
 
     def now() -> str:
-        return containers.digest(str(tmp_path / "set"), None, "image", "utf-8")
+        return containers.digest(str(tmp_path / "set"), containers.Columns())
 
     first = now()
     assert first == now()
@@ -419,8 +419,8 @@ def test_a_list_of_all_images_beside_split_folders_is_no_split(tmp_path: Path) -
         "image,label\n" + "".join(f"{n},{n.split('/')[1]}\n" for n in names)
     )
     place = str(tmp_path)
-    assert image_rows.splits(place, "image", "label", "utf-8") == {"train", "test"}
-    train = [e.name for e in image_rows.entries(place, "train", "image", "label", None, "utf-8")]
+    assert image_rows.splits(place, containers.Columns()) == {"train", "test"}
+    train = [e.name for e in image_rows.entries(place, "train", containers.Columns())]
     assert sorted(train) == sorted(n for n in names if n.startswith("train"))
 
 
@@ -428,7 +428,6 @@ def test_a_test_folder_without_classes_is_none_to_measure(tmp_path: Path) -> Non
     for name in ("train/a/1.png", "train/b/2.png", "test/3.png", "test/4.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(tmp_path / name)
-    assert image_rows.splits(str(tmp_path), "image", "label", "utf-8") == {"train"}
-    assert {
-        e.label for e in image_rows.entries(str(tmp_path), "train", "image", "label", None, "utf-8")
-    } == {"a", "b"}
+    assert image_rows.splits(str(tmp_path), containers.Columns()) == {"train"}
+    found = image_rows.entries(str(tmp_path), "train", containers.Columns())
+    assert {e.label for e in found} == {"a", "b"}

@@ -152,7 +152,7 @@ def test_images_of_the_hub(
     made = as_parquet(squares, tmp_path)
     hub = {split: datasets.Dataset.from_parquet(path) for split, path in made.items()}
     monkeypatch.setattr(hub_data, "load_hub", lambda name: hub)
-    containers._table_of.cache_clear()
+    containers._hub_rows.cache_clear()
     data = ImageData(
         "hf:some/squares", validation="hf:some/squares", tokenizer=resnet, augment="none"
     )
@@ -282,7 +282,7 @@ def test_options_are_checked(options: dict[str, int], words: str) -> None:
 def test_images_without_classes_are_refused(tmp_path: Path, resnet: str) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "1.jpg").write_bytes(square(0)[1])
-    with pytest.raises(UserError, match=r"1.jpg lies in no folder of a class"):
+    with pytest.raises(UserError, match=r"1.jpg is in no folder of a class"):
         ImageData("set", tokenizer=resnet).setup("fit")
     with pytest.raises(UserError, match=r"nothing.zip: no such file"):
         ImageData("nothing.zip", tokenizer=resnet).setup("fit")
