@@ -72,8 +72,8 @@ class DataModule(L.LightningDataModule):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = files.SUFFIXES  # of the files that the class reads
-    # Whether a row differs from epoch to epoch (augmentation, masking). Columns then hold ``epoch``,
-    # -1 in evaluation, and random choices must be a function of ``seed``, epoch and row.
+    # Whether a row differs from epoch to epoch (augmentation, masking). Columns then hold
+    # ``epoch``, -1 in evaluation; random choices must be a function of ``seed``, epoch and row.
     varies: ClassVar[bool] = False
     # Whether the length that a sentence encoder was trained with limits max_length, is its default,
     # or is ignored; and an upper bound of the default.
