@@ -429,12 +429,18 @@ def test_a_wrong_option(bert: str, toy: str, capsys: Any) -> None:
                 ["--trainer.logger", '{"class_path": "lightning.pytorch.loggers.CSVLoger"}'],
                 "CSVLoger: module 'lightning.pytorch.loggers' has",
             ),
-            (["--data.batch_size", "0"], "data.batch_size: 0 is not a number of rows"),
+            (
+                ["--data.batch_size", "0"],
+                "data.batch_size: 0 is out of range; it must be at least 1",
+            ),
             (
                 ["--data.max_length", "100"],
                 "data.max_length: 100 is not between 3 and the backbone's 64 tokens",
             ),
-            (["--data.validation_split", "1.5"], "data.validation_split: 1.5 is not a share"),
+            (
+                ["--data.validation_split", "1.5"],
+                "data.validation_split: 1.5 is out of range; it must be at least 0 and below 1",
+            ),
             (["--model.backbone", "./none"], "model.backbone: no folder ./none"),
             (
                 ["--model.backbone", "sentence-transformers/all-MiniLM-L6-v3"],
