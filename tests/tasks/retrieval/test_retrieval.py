@@ -440,7 +440,7 @@ def test_faults_of_interactions(
     assert "lower data.held_out" in fails(
         capsys, *base, "--data.train", "events.csv", *words({**EVENTS, "held_out": 30})
     )
-    assert "model.temperature: 0.0 is not a temperature" in fails(
+    assert "model.temperature: 0.0 is not above 0" in fails(
         capsys, *base, *train, *words(EVENTS), "--model.temperature", "0"
     )
 
@@ -555,5 +555,5 @@ def test_two_processes_measure_as_one(
 
 def test_any_text_backbone(plain_bert: str, tmp_path: Path, capsys: Any) -> None:
     assert Retrieval(plain_bert).pooling == "mean"
-    with pytest.raises(UserError, match="native has no vectors"):
+    with pytest.raises(UserError, match="native gives no vectors"):
         Retrieval(plain_bert, pooling="native")
