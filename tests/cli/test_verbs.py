@@ -137,7 +137,7 @@ def test_a_new_verb_on_a_model(
     assert main(["look", "-c", "x.yaml", "--full"]) == 0
     assert "{'full': 'true'} TextClassification TextData" in capsys.readouterr().out
     assert error(capsys, "look").startswith(
-        "look needs a run or a config: python -m ftlight look -c X.yaml | RUN [NEW]"
+        "look needs a run or a config: python -m ftlight look -c X.yaml or RUN [NEW]"
     )
     assert "--run is not an option of look" in error(capsys, "look", "-c", "x.yaml", "--run", "r")
     Path("bad.yaml").write_text("model: {task: TextClassification}\ndata: {trian: x}\n")
