@@ -378,7 +378,7 @@ def test_a_wrong_command(capsys: Any) -> None:
             ),
             (["fit", "X.yaml"], r"X.yaml: unexpected; a config is given with -c"),
             (["test"], r"test needs a run"),
-            (["test", "nowhere"], r"nowhere: no run there"),
+            (["test", "nowhere"], r"nowhere is not a run: it has no config.yaml"),
             (["init"], r"init needs one data file"),
             (["init", "none.csv"], r"none.csv: no such file"),
         ],
@@ -430,12 +430,18 @@ def test_a_wrong_option(bert: str, toy: str, capsys: Any) -> None:
                 ["--trainer.logger", '{"class_path": "lightning.pytorch.loggers.CSVLoger"}'],
                 "CSVLoger: module 'lightning.pytorch.loggers' has",
             ),
-            (["--data.batch_size", "0"], "data.batch_size: 0 is not a number of rows"),
+            (
+                ["--data.batch_size", "0"],
+                "data.batch_size: 0 is out of range; it must be at least 1",
+            ),
             (
                 ["--data.max_length", "100"],
                 "data.max_length: 100 is not between 3 and the backbone's 64 tokens",
             ),
-            (["--data.validation_split", "1.5"], "data.validation_split: 1.5 is not a share"),
+            (
+                ["--data.validation_split", "1.5"],
+                "data.validation_split: 1.5 is out of range; it must be at least 0 and below 1",
+            ),
             (["--model.backbone", "./none"], "model.backbone: no folder ./none"),
             (
                 ["--model.backbone", "sentence-transformers/all-MiniLM-L6-v3"],
@@ -520,7 +526,7 @@ def test_options_of_another_class_are_not_dropped_silently(
 def test_an_existing_run_is_refused(fit: Run, bert: str, toy: str, capsys: Any) -> None:
     folder = fit()
     before = sorted(p.stat().st_mtime_ns for p in folder.rglob("*"))
-    assert "is there already; nothing is overwritten" in fails(
+    assert "already exists; nothing is overwritten" in fails(
         capsys, *fit_words(bert, toy), "--run", str(folder)
     )
     assert sorted(p.stat().st_mtime_ns for p in folder.rglob("*")) == before
