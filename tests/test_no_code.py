@@ -133,7 +133,7 @@ def folder(tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_a_backbone_with_code_of_its_own_is_refused(
     edit: Callable[[Path], Callable[[], Any]], folder: Path, marker: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"own brings code of its own; such models are not run$"):
+    with pytest.raises(UserError, match=r"own brings code of its own, which ftlight never runs$"):
         edit(folder)()
     assert not marker.exists()
 
@@ -159,7 +159,7 @@ def test_so_it_is_on_the_command_line(
         == 2
     )
     assert (
-        "brings code of its own; such models are not run" in capfd.readouterr().err.splitlines()[-1]
+        "brings code of its own, which ftlight never runs" in capfd.readouterr().err.splitlines()[-1]
     )
     assert not marker.exists()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftlight.models.loading import beside, load_config, load_tokenizer
+from ftlight.models.loading import backbone_file, load_config, load_tokenizer
 from ftlight.utils.errors import UserError
 
 IGNORE = -100  # label of a token that no loss is taken of, as in transformers
@@ -32,7 +32,7 @@ def max_length(name: str, trained: bool = True) -> int:
         limits.append(
             positions - 2 if positions > 4 and (positions - 2) & (positions - 3) == 0 else positions
         )
-    file = beside(name, "sentence_bert_config.json") if trained else None
+    file = backbone_file(name, "sentence_bert_config.json") if trained else None
     if file is not None:
         limits.append(json.loads(Path(file).read_text()).get("max_seq_length") or limits[0])
     shortest = min(limits)

@@ -126,7 +126,7 @@ class Lane(L.Callback):
     ) -> None:
         """Ends the step; a cache that is off where it is asked for, or on where it is not, is no measurement."""
         self.steps.append(now() - self.begun)
-        store = callback.of(trainer).cached.store
+        store = callback.of(trainer).prefix_cache.store
         if (store is not None) != self.cache:
             raise SystemExit(f"{task.schedule}: the cache is {'off' if self.cache else 'on'}")
         self.file = store.path if store is not None else Path()

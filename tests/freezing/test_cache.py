@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from ftlight import TextClassification, TextData, Trainer
 from ftlight.freezing import callback
 from ftlight.freezing.cache import PrefixCache
-from ftlight.freezing.store import ActivationStore, Layout, home
+from ftlight.freezing.store import ActivationStore, Layout, cache_dir
 from ftlight.freezing.tap import Tap
 
 SMALL = {
@@ -198,7 +198,7 @@ def test_other_batches_give_the_same_up_to_rounding(family: str) -> None:
         torch.manual_seed(5)
         head = nn.Linear(32, 4)
         names = [n for n, _ in model.named_parameters()]
-        schedule = callback.Freezing("last:2", lr=1e-3, given=True, defaults={})
+        schedule = callback.Freezing("last:2", lr=1e-3, lr_given=True, defaults={})
 
         class Holder(L.LightningModule):
             monitor = "val/loss"
@@ -212,7 +212,7 @@ def test_other_batches_give_the_same_up_to_rounding(family: str) -> None:
         tap = store = None
         if cached:
             tap = Tap(model, 4)
-            layout = Layout({"train": lengths}, (32,), torch.float32, whole=False)
+            layout = Layout({"train": lengths}, (32,), torch.float32, per_row=False)
             path = Path("states.bin")
             path.write_bytes(bytes(layout.bytes))
             store = ActivationStore(path, layout, write=True)
@@ -308,21 +308,21 @@ def test_the_next_run_reads_the_file_of_the_first_to_the_bit(
     still: str, tmp_path: Path, capsys: Any
 ) -> None:
     first = run(still, tmp_path / "a", unfreeze="last:2")
-    files = sorted(home().glob("*"))
+    files = sorted(cache_dir().glob("*"))
     second = run(still, tmp_path / "b", unfreeze="last:2")
     out = capsys.readouterr().out
     assert "is computed once now" in out
-    assert "is kept by an earlier run" in out
+    assert "is kept from an earlier run" in out
     assert first[2] == second[2]
-    assert sorted(home().glob("*")) == files
+    assert sorted(cache_dir().glob("*")) == files
     assert len(files) == 1
     run(still, tmp_path / "c", unfreeze="last:2", lr=5e-4)  # a sweep of rates pays once
-    assert sorted(home().glob("*")) == files
+    assert sorted(cache_dir().glob("*")) == files
     run(still, tmp_path / "d", unfreeze="last:1")
-    assert len(list(home().glob("*"))) == 2
+    assert len(list(cache_dir().glob("*"))) == 2
     for pooling in ("mean", "cls"):
         run(still, tmp_path / pooling, unfreeze="head", pooling=pooling)
-    assert len(list(home().glob("*"))) == 4
+    assert len(list(cache_dir().glob("*"))) == 4
 
 
 def test_other_weights_or_data_make_another_file(still: str, tmp_path: Path) -> None:
@@ -336,14 +336,14 @@ def test_other_weights_or_data_make_another_file(still: str, tmp_path: Path) -> 
     model.save_pretrained(other)
     AutoTokenizer.from_pretrained(still).save_pretrained(other)
     run(str(other), tmp_path / "b", unfreeze="last:1")
-    assert len(list(home().glob("*.bin"))) == 2
+    assert len(list(cache_dir().glob("*.bin"))) == 2
 
     class Cut(TextData):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, max_length=6, **kwargs)
 
     run(still, tmp_path / "c", unfreeze="last:1", data=Cut)
-    assert len(list(home().glob("*.bin"))) == 3
+    assert len(list(cache_dir().glob("*.bin"))) == 3
 
 
 class Masking(TextData):
@@ -440,7 +440,7 @@ def test_too_little_room_is_said(
 ) -> None:
     run(still, tmp_path / "r", unfreeze="last:1", cache_gb=gigabytes)
     assert word in capsys.readouterr().out
-    assert not list(home().glob("*"))
+    assert not list(cache_dir().glob("*"))
 
 
 def test_a_folder_that_cannot_be_written_is_said(
@@ -483,12 +483,12 @@ def test_data_without_a_fingerprint_are_kept_for_the_run_alone(
 
     run(still, tmp_path / "r", unfreeze="last:1", data=Nameless)
     assert "computed once now" in capsys.readouterr().out
-    assert not list(home().glob("*"))
+    assert not list(cache_dir().glob("*"))
 
 
 def test_a_part_left_by_a_kill_is_not_read(still: str, tmp_path: Path) -> None:
     first = run(still, tmp_path / "a", unfreeze="last:1")
-    (file,) = home().glob("*.bin")
+    (file,) = cache_dir().glob("*.bin")
     file.rename(file.with_suffix(".bin.123"))
     with file.with_suffix(".bin.123").open("r+b") as part:
         part.write(b"\1" * 1000)
@@ -499,14 +499,14 @@ def test_a_part_left_by_a_kill_is_not_read(still: str, tmp_path: Path) -> None:
 def test_auto_does_not_store_what_one_epoch_reads(still: str, tmp_path: Path, capsys: Any) -> None:
     run(still, tmp_path / "r", unfreeze=[{"train": "last:1", "epochs": 1}, {"train": "all"}])
     assert "once" not in capsys.readouterr().out
-    assert not home().exists()
+    assert not cache_dir().exists()
 
 
 def test_bytes_on_disk_are_as_predicted(still: str, tmp_path: Path) -> None:
     _, trainer, _ = run(still, tmp_path / "r", unfreeze="last:1")
     tables = [trainer.datamodule.sets[s] for s in ("train", "validation")]
     tokens, rows = sum(sum(t["length"]) for t in tables), sum(map(len, tables))
-    (file,) = home().glob("*.bin")
+    (file,) = cache_dir().glob("*.bin")
     assert file.stat().st_size == pytest.approx(tokens * 32 * 4 + rows * 8, rel=0.01)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from ftlight import TextClassification, TextData, Trainer
 from ftlight.__main__ import main
 from ftlight.freezing import callback as freezing
-from ftlight.freezing.schedule import rate
+from ftlight.freezing.schedule import lr_at
 from ftlight.models.layers import layer_groups, layer_of, module_layers
 from ftlight.utils.errors import UserError
 
@@ -111,13 +111,13 @@ def test_frozen_weights_never_move_and_the_others_do(
         **model,
     )
     schedule = freezing.of(trainer)
-    assert len({stage for stage, _, _ in seen.steps}) == len(schedule.stages)
+    assert len({stage for stage, _, _ in seen.steps}) == len(schedule.progress.stages)
     for (stage, before, trains), (_, after, _) in zip(seen.steps, seen.steps[1:], strict=False):
-        assert trains == schedule.chosen[stage]
+        assert trains == schedule.trainable_params[stage]
         for key, value in before.items():
             if key not in trains:
                 assert torch.equal(value, after[key]), (stage, key)
-    for stage in range(len(schedule.stages)):
+    for stage in range(len(schedule.progress.stages)):
         steps = [
             (b, a)
             for (s, b, _), (_, a, _) in zip(seen.steps, seen.steps[1:], strict=False)
@@ -126,12 +126,12 @@ def test_frozen_weights_never_move_and_the_others_do(
         moved = {
             k
             for before, after in steps
-            for k in schedule.chosen[stage]
+            for k in schedule.trainable_params[stage]
             if not torch.equal(before[k], after[k])
         }
         still_ones = {
             k
-            for k in schedule.chosen[stage] - moved
+            for k in schedule.trainable_params[stage] - moved
             if "position_embeddings" not in k and "key.bias" not in k
         }
         assert not still_ones or not steps, (stage, still_ones)
@@ -172,7 +172,7 @@ def test_groups_stay_and_only_what_trained_has_a_state(
     ids = [i for _, _, group in seen[0] for i in group]
     assert len(ids) == len(set(ids))
     assert set(ids) == {id(p) for p in task.model.parameters()}
-    trained = set().union(*freezing.of(trainer).chosen)
+    trained = set().union(*freezing.of(trainer).trainable_params)
     with_state = {n for n, p in task.model.named_parameters() if trainer.optimizers[0].state.get(p)}
     assert with_state == trained
 
@@ -210,7 +210,7 @@ def test_resume_at_every_epoch_and_in_the_middle_is_bit_equal(
             still, toy, tmp_path / f"from {point}", ckpt=tmp_path / f"{point}.ckpt", **options
         )
         same(whole, again)
-        assert freezing.of(trainer).stage == len(freezing.of(trainer).stages) - 1
+        assert freezing.of(trainer).stage == len(freezing.of(trainer).progress.stages) - 1
 
 
 def test_resume_through_the_command_line(still: str, toy: str, tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_batch_norm_keeps_its_statistics_while_frozen() -> None:
         ("bias", {"embeddings", "layer 0", "layer 1"}),
         ("all", None),
     ):
-        schedule = freezing.Freezing(option, lr=1e-3, given=True, defaults={})
+        schedule = freezing.Freezing(option, lr=1e-3, lr_given=True, defaults={})
         schedule.task, schedule.fitting = Holder(), True
         schedule.eligible = {n for n, _ in model.named_parameters()}
         schedule.resolve(schedule.task)
@@ -390,17 +390,17 @@ def test_rates_follow_the_table(deep: str, toy: str, tmp_path: Path) -> None:
     ]
     _, trainer = run(deep, toy, tmp_path / "r", Rates(), unfreeze=stages, warmup=0.2)
     schedule = freezing.of(trainer)
-    assert schedule.begins == [0, 5, 11]
+    assert schedule.progress.stage_starts == [0, 5, 11]
     lengths = [5, 6, 24 - 11]
     depth = {"head": 0, "layer 3": 1, "layer 2": 2, "layer 1": 3, "layer 0": 4, "embeddings": 5}
     for step, stage, rates in seen:
-        assert stage == sum(step >= b for b in schedule.begins) - 1
+        assert stage == sum(step >= b for b in schedule.progress.stage_starts) - 1
         for name, value in rates.items():
             layer = name.removesuffix(", no decay")
-            wanted = rate(
-                schedule.stages[stage], depth[layer], step - schedule.begins[stage], lengths[stage]
+            wanted = lr_at(
+                schedule.progress.stages[stage], depth[layer], step - schedule.progress.stage_starts[stage], lengths[stage]
             )
-            assert value == (wanted if layer in schedule.trained[stage] else 0.0), (step, name)
+            assert value == (wanted if layer in schedule.trainable_layers[stage] else 0.0), (step, name)
     assert [r["head"] for _, _, r in seen[:5]] == pytest.approx(
         [0.01 / 3, 0.02 / 3, 0.01, 0.01, 0.005]
     )
@@ -432,7 +432,7 @@ def test_patience_ends_a_stage_and_early_stopping_waits_for_the_last(
         enable_progress_bar=False,
     )
     trainer.fit(task, datamodule=data)
-    assert freezing.of(trainer).begins == [0, 7 * (1 + patience), 7 * (3 + patience)]
+    assert freezing.of(trainer).progress.stage_starts == [0, 7 * (1 + patience), 7 * (3 + patience)]
     assert (
         trainer.current_epoch == 3 + patience + 2
     )  # early stopping has counted two validations, both in the last stage
@@ -447,7 +447,7 @@ def test_patience_counts_up_to_its_epochs_and_survives_a_resume(
     ]
     options = {"unfreeze": stages, "epochs": 5, "pooling": "native"}
     whole, trainer = run(still, toy, tmp_path / "whole", SaveEach(tmp_path), **options)
-    assert freezing.of(trainer).begins == [0, 18]  # the loss of a head falls on
+    assert freezing.of(trainer).progress.stage_starts == [0, 18]  # the loss of a head falls on
     again, _ = run(still, toy, tmp_path / "again", ckpt=tmp_path / "epoch-1.ckpt", **options)
     same(whole, again)
 
@@ -471,7 +471,7 @@ def test_an_undefined_value_neither_ends_a_stage_nor_is_the_best(
         max_epochs=6, accelerator="cpu", run=str(tmp_path / "r"), enable_progress_bar=False
     )
     trainer.fit(task, datamodule=data)
-    assert freezing.of(trainer).begins == [0, 35]
+    assert freezing.of(trainer).progress.stage_starts == [0, 35]
 
 
 def test_patience_without_validation_is_refused(deep: str, toy: str, tmp_path: Path) -> None:
@@ -482,7 +482,7 @@ def test_patience_without_validation_is_refused(deep: str, toy: str, tmp_path: P
     trainer = Trainer(
         max_epochs=6, accelerator="cpu", run=str(tmp_path / "r"), enable_progress_bar=False
     )
-    with pytest.raises(UserError, match="there are no validation data; give epochs instead"):
+    with pytest.raises(UserError, match="there is no validation data; give epochs instead"):
         trainer.fit(task, datamodule=data)
 
 
@@ -499,7 +499,7 @@ def test_a_second_fit_begins_anew(still: str, toy: str, tmp_path: Path) -> None:
     task, trainer = run(still, toy, tmp_path / "a", unfreeze="lp_ft")
     trainer.fit_loop.max_epochs = 8
     trainer.fit(task, datamodule=trainer.datamodule)
-    assert freezing.of(trainer).begins == [24, 24 + int(0.4 * 24)]
+    assert freezing.of(trainer).progress.stage_starts == [24, 24 + int(0.4 * 24)]
 
 
 def test_a_rate_monitor_sees_the_rates_of_its_step(deep: str, toy: str, tmp_path: Path) -> None:
@@ -533,7 +533,7 @@ def test_a_head_in_a_stage_of_its_own_has_its_own_rate(deep: str, toy: str) -> N
         schedule = TextClassification(deep, labels=data.labels, unfreeze=option, lr=lr).freezing()
         task = TextClassification(deep, labels=data.labels)
         schedule.check(task)
-        return [stage.lr for stage in schedule.stages]
+        return [stage.lr for stage in schedule.progress.stages]
 
     stages = [{"train": "head", "epochs": 1}, {"train": "all"}]
     assert rates(stages, 2e-5) == rates("lp_ft", 2e-5) == [0.01, 2e-5]
@@ -577,8 +577,8 @@ def test_a_run_too_short_for_its_stages_is_refused(deep: str, toy: str, tmp_path
 
 def test_fractions_of_a_short_run_are_skipped(deep: str, toy: str, tmp_path: Path) -> None:
     _, trainer = run(deep, toy, tmp_path / "r", unfreeze="gradual", trainer={"max_steps": 3})
-    assert freezing.of(trainer).begins == [0, 0, 0, 0] or len(freezing.of(trainer).begins) == len(
-        freezing.of(trainer).stages
+    assert freezing.of(trainer).progress.stage_starts == [0, 0, 0, 0] or len(freezing.of(trainer).progress.stage_starts) == len(
+        freezing.of(trainer).progress.stages
     )
 
 
@@ -588,7 +588,7 @@ def test_a_tied_head_is_refused(llama: str) -> None:
     config = LlamaConfig.from_pretrained(llama, tie_word_embeddings=True)
     layers = layer_groups(AutoModelForCausalLM.from_config(config))
     assert "head" not in layers
-    schedule = freezing.Freezing("head", lr=1e-3, given=True, defaults={})
+    schedule = freezing.Freezing("head", lr=1e-3, lr_given=True, defaults={})
     schedule.eligible = {n for names in layers.values() for n in names}
 
     class Holder:
@@ -599,13 +599,13 @@ def test_a_tied_head_is_refused(llama: str) -> None:
         schedule.option = option
         with pytest.raises(
             UserError,
-            match=f"{option} is not to be had: the head of this model is tied to its embeddings; use last:1",
+            match=rf"{option}: this model has no separate head \(it is tied to the embeddings\); use last:1",
         ):
             schedule.resolve(Holder())
     schedule.option = "gradual"
     schedule.resolve(Holder())
-    assert schedule.stages[0].train == ("last:1",)
-    assert "embeddings" not in schedule.trained[0]
+    assert schedule.progress.stages[0].train == ("last:1",)
+    assert "embeddings" not in schedule.trainable_layers[0]
 
 
 @pytest.mark.parametrize("checkpointing", [True, False])
@@ -675,7 +675,8 @@ def test_works_under_a_plain_trainer(deep: str, toy: str, tmp_path: Path) -> Non
 
 TWO = """
 import sys, torch, lightning as L
-from ftlight import TextClassification, TextData, Trainer, freezing
+from ftlight import TextClassification, TextData, Trainer
+from ftlight.freezing import callback as freezing
 class Check(L.Callback):
     def on_train_batch_end(self, trainer, task, *rest):
         mine = torch.cat([p.detach().flatten() for p in task.parameters()])

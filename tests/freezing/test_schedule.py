@@ -11,19 +11,15 @@ import yaml
 from ftlight.cli import config
 from ftlight.freezing.schedule import (
     HEAD_LR,
-    PROBE,
-    THAW,
-    WORDS,
     Shape,
     Stage,
-    default_rate,
-    expand,
-    rate,
-    read,
-    select,
-    shape,
+    default_lr,
+    lr_at,
+    lr_factor,
     starts,
 )
+from ftlight.freezing.selection import select
+from ftlight.freezing.unfreeze import PROBE_SHARE, THAW_SHARE, WORDS, expand, read_unfreeze
 from ftlight.utils.errors import UserError
 
 FORMS: tuple[Shape, ...] = ("linear", "cosine", "constant")
@@ -84,7 +80,7 @@ def model(depth: int, tied: bool = False, post: bool = True) -> dict[str, list[s
     ],
 )
 def test_words(word: str) -> None:
-    assert read(word) == word
+    assert read_unfreeze(word) == word
 
 
 @pytest.mark.parametrize(
@@ -148,9 +144,9 @@ def test_words(word: str) -> None:
 )
 def test_stages(option: Any, stages: list[dict[str, Any]]) -> None:
     before = repr(option)
-    assert read(option) == stages
+    assert read_unfreeze(option) == stages
     assert repr(option) == before
-    assert read(read(option)) == stages
+    assert read_unfreeze(read_unfreeze(option)) == stages
     assert [Stage(**{k: v for k, v in s.items() if v is not None}).train for s in stages] == [
         s["train"] for s in stages
     ]
@@ -172,7 +168,7 @@ def test_stages(option: Any, stages: list[dict[str, Any]]) -> None:
         (
             "zzz",
             [
-                "no schedule zzz (one of all, head, last:N, lp_ft, gradual, bias, norm; or a list of stages)"
+                "no schedule zzz (one of: all, head, last:N, lp_ft, gradual, bias, norm); or give a list of stages"
             ],
         ),
         ("", ["no schedule  ("]),
@@ -184,7 +180,7 @@ def test_stages(option: Any, stages: list[dict[str, Any]]) -> None:
 )
 def test_what_is_no_schedule(option: Any, fragments: list[str]) -> None:
     with pytest.raises(UserError) as caught:
-        read(option)
+        read_unfreeze(option)
     assert len(str(caught.value).splitlines()) == 1
     assert str(caught.value).startswith("model.unfreeze: ")
     assert all(f in str(caught.value) for f in fragments)
@@ -193,16 +189,16 @@ def test_what_is_no_schedule(option: Any, fragments: list[str]) -> None:
 LAST = {"train": "all"}
 FAULTS: list[tuple[Any, list[str]]] = [
     # what trains
-    ({}, ["0.train: say what trains: one or a list of all, head, embeddings"]),
-    ({"train": []}, ["0.train: say what trains"]),
-    ({"train": None}, ["0.train: say what trains"]),
-    ({"train": 3}, ["0.train: say what trains"]),
-    ({"train": {"head": 1}}, ["0.train: say what trains"]),
-    ({"train": ""}, ["0.train: no selector  ("]),
+    ({}, ["0.train: give a selector or a list of them: all, head, embeddings"]),
+    ({"train": []}, ["0.train: give a selector"]),
+    ({"train": None}, ["0.train: give a selector"]),
+    ({"train": 3}, ["0.train: give a selector"]),
+    ({"train": {"head": 1}}, ["0.train: give a selector"]),
+    ({"train": ""}, ["0.train: no selector  (selectors: "]),
     (
         {"train": "hed"},
         [
-            '0.train: no selector hed; did you mean "head"? (all, head, embeddings, post, norm, bias, last:N'
+            '0.train: no selector hed; did you mean "head"? (selectors: all, head, embeddings, post, norm, bias, last:N'
         ],
     ),
     ({"train": "-hed"}, ['0.train: no selector -hed; did you mean "head"?']),
@@ -228,20 +224,20 @@ FAULTS: list[tuple[Any, list[str]]] = [
     ({"train": "all", 1: 2}, ["0.1: a stage has no 1"]),
     (
         {"Train": "all"},
-        ['0.Train: a stage has no Train; did you mean "train"?', "0.train: say what trains"],
+        ['0.Train: a stage has no Train; did you mean "train"?', "0.train: give a selector"],
     ),
     # durations
-    ({"train": "all", "epochs": 2}, ["0.epochs: the last stage goes on to the end of the run"]),
+    ({"train": "all", "epochs": 2}, ["0.epochs: the last stage lasts to the end of the run"]),
     ({"train": "all", "steps": 2}, ["0.steps: the last stage"]),
     ({"train": "all", "fraction": 0.2}, ["0.fraction: the last stage"]),
     ({"train": "all", "patience": 2}, ["0.patience: the last stage"]),
     ({"train": "all", "epochs": 2, "patience": 2}, ["0.epochs: the last stage"]),
     (
         [{"train": "head"}, LAST],
-        ["0: how long? give epochs, steps, fraction or patience; only the last stage goes without"],
+        ["0: no duration; give epochs, steps, fraction or patience (only the last stage needs none)"],
     ),
-    ([{"train": "head", "epochs": None}, LAST], ["0: how long?"]),
-    ([{"train": "head", "lr": 1e-3}, {"train": "norm"}, LAST], ["0: how long?", "1: how long?"]),
+    ([{"train": "head", "epochs": None}, LAST], ["0: no duration"]),
+    ([{"train": "head", "lr": 1e-3}, {"train": "norm"}, LAST], ["0: no duration", "1: no duration"]),
     (
         [{"train": "head", "epochs": 1, "steps": 2}, LAST],
         ["0: epochs and steps are given; keep one"],
@@ -256,7 +252,7 @@ FAULTS: list[tuple[Any, list[str]]] = [
     ),
     (
         [{"train": "head", "epochs": 1, "monitor": "val/loss"}, LAST],
-        ["0.monitor: is for patience, which is not given"],
+        ["0.monitor: only patience uses it; add patience or remove it"],
     ),
     # values
     *(
@@ -316,7 +312,7 @@ FAULTS: list[tuple[Any, list[str]]] = [
             '0.epoch: a stage has no epoch; did you mean "epochs"?',
             "0.train: no selector hed",
             "0.lr: expected",
-            "0: how long?",
+            "0: no duration",
             "1: exp",
             "2.steps: ",
         ],
@@ -327,7 +323,7 @@ FAULTS: list[tuple[Any, list[str]]] = [
 @pytest.mark.parametrize(("option", "faults"), FAULTS)
 def test_every_fault_has_a_line(option: Any, faults: list[str]) -> None:
     with pytest.raises(UserError) as caught:
-        read(option)
+        read_unfreeze(option)
     lines = str(caught.value).splitlines()
     assert len(lines) == len(faults)
     for line, fault in zip(lines, faults, strict=True):
@@ -340,13 +336,13 @@ def test_every_fault_has_a_line(option: Any, faults: list[str]) -> None:
 )
 def test_infinite_values(stage: dict[str, Any]) -> None:
     with pytest.raises(UserError):
-        read([stage, LAST])
+        read_unfreeze([stage, LAST])
 
 
 @pytest.mark.parametrize("option", ["re:(", {"train": "re:("}, {"train": ["all", "-re:*"]}])
 def test_patterns_that_do_not_compile(option: Any) -> None:
     with pytest.raises(UserError):
-        read(option)
+        read_unfreeze(option)
 
 
 # Words
@@ -360,21 +356,21 @@ def test_expand(word: str, depth: int, tied: bool) -> None:
     norms = {n for n in layers["post"] if n.endswith("weight")}
     if tied and word in ("head", "lp_ft"):
         with pytest.raises(
-            UserError, match=f"{word} is not to be had: .* tied to its embeddings; use last:1"
+            UserError, match=rf"{word}: .* \(it is tied to the embeddings\); use last:1"
         ):
             expand(word, list(layers))
         return
     stages = expand(word, list(layers))
-    assert read(stages) == stages  # it could have been written by hand
+    assert read_unfreeze(stages) == stages  # it could have been written by hand
     assert stages[-1] == {"train": ("all",) if word in ("lp_ft", "gradual") else (word,)}
     chosen = [select(s["train"], layers, norms, "here") for s in stages]
     assert all(before < after for before, after in itertools.pairwise(chosen))
     fractions = [s["fraction"] for s in stages[:-1]]
     if word == "lp_ft":
-        assert fractions == [PROBE]
+        assert fractions == [PROBE_SHARE]
         assert stages[0]["train"] == ("head",)
     elif word == "gradual":
-        assert sum(fractions) == pytest.approx(THAW)
+        assert sum(fractions) == pytest.approx(THAW_SHARE)
         assert len(set(fractions)) == 1
         assert 1 <= len(fractions) <= 4
         assert stages[0]["train"] == (("last:1",) if tied else ("head",))
@@ -394,16 +390,16 @@ def test_gradual_of_twelve_layers() -> None:
     head = {"train": ("head",), "lr": HEAD_LR}
     untied = [head, {"train": ("last:3",)}, {"train": ("last:6",)}, {"train": ("last:9",)}]
     assert expand("gradual", list(model(12))) == [
-        *({**s, "fraction": THAW / 4} for s in untied),
+        *({**s, "fraction": THAW_SHARE / 4} for s in untied),
         {"train": ("all",)},
     ]
-    tied = [{"train": (f"last:{n}",), "fraction": THAW / 4} for n in (1, 3, 6, 9)]
+    tied = [{"train": (f"last:{n}",), "fraction": THAW_SHARE / 4} for n in (1, 3, 6, 9)]
     assert expand("gradual", list(model(12, tied=True))) == [*tied, {"train": ("all",)}]
 
 
 @pytest.mark.parametrize("word", [w for w in WORDS if w != "last:N"])
 def test_words_that_are_named_expand_and_read(word: str) -> None:
-    assert read(word) == word
+    assert read_unfreeze(word) == word
     assert expand(word, list(model(12)))
 
 
@@ -530,12 +526,12 @@ SIZED = {"embeddings": ["e"], "layer 0": ["l", "b"], "head": ["h"]}
     ],
 )
 def test_default_rate_grows_as_less_of_the_backbone_trains(chosen: str, factor: float) -> None:
-    assert default_rate(set(chosen), SIZED, NUMEL, 3e-5) == pytest.approx(3e-5 * factor)
+    assert default_lr(set(chosen), SIZED, NUMEL, 3e-5) == pytest.approx(3e-5 * factor)
 
 
 @pytest.mark.parametrize("lr", [1e-5, 1.0])
 def test_a_head_alone_has_a_rate_of_its_own(lr: float) -> None:
-    assert default_rate({"h"}, SIZED, NUMEL, lr) == HEAD_LR
+    assert default_lr({"h"}, SIZED, NUMEL, lr) == HEAD_LR
 
 
 # The shape of the schedule
@@ -545,7 +541,7 @@ def test_a_head_alone_has_a_rate_of_its_own(lr: float) -> None:
 @pytest.mark.parametrize("total", [1, 2, 7, 100, 997])
 @pytest.mark.parametrize("form", FORMS)
 def test_shape(form: Shape, total: int, warmup: float) -> None:
-    values = [shape(step, total, warmup, form) for step in range(total)]
+    values = [lr_factor(step, total, warmup, form) for step in range(total)]
     assert all(0 < v <= 1 for v in values)
     assert max(values) == 1
     top = values.index(1.0)
@@ -558,12 +554,12 @@ def test_shape(form: Shape, total: int, warmup: float) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_no_warm_up_starts_at_the_top(form: Shape) -> None:
-    assert shape(0, 100, 0.0, form) == 1
+    assert lr_factor(0, 100, 0.0, form) == 1
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_warm_up_all_along_never_falls(form: Shape) -> None:
-    assert [shape(s, 4, 1.0, form) for s in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert [lr_factor(s, 4, 1.0, form) for s in range(4)] == [0.25, 0.5, 0.75, 1.0]
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.3, 1.0])
@@ -571,13 +567,13 @@ def test_warm_up_all_along_never_falls(form: Shape) -> None:
 def test_steps_after_the_last_are_neither_negative_nor_above_one(
     form: Shape, warmup: float
 ) -> None:
-    after = [shape(step, 20, warmup, form) for step in (20, 21, 1000)]
+    after = [lr_factor(step, 20, warmup, form) for step in (20, 21, 1000)]
     assert after == ([1.0] * 3 if form == "constant" else [0.0] * 3)
 
 
 def test_linear_and_cosine() -> None:
-    assert [shape(s, 4, 0.0, "linear") for s in range(4)] == [1, 0.75, 0.5, 0.25]
-    assert [shape(s, 4, 0.0, "cosine") for s in range(4)] == pytest.approx(
+    assert [lr_factor(s, 4, 0.0, "linear") for s in range(4)] == [1, 0.75, 0.5, 0.25]
+    assert [lr_factor(s, 4, 0.0, "cosine") for s in range(4)] == pytest.approx(
         [(1 + math.cos(math.pi * s / 4)) / 2 for s in range(4)]
     )
 
@@ -591,7 +587,7 @@ def test_linear_and_cosine() -> None:
     ],
 )
 def test_the_fall_is_spread_over_what_the_warm_up_leaves(form: Shape, values: list[float]) -> None:
-    assert [shape(s, 10, 0.25, form) for s in range(10)] == pytest.approx(values)
+    assert [lr_factor(s, 10, 0.25, form) for s in range(10)] == pytest.approx(values)
 
 
 # The rate of a step
@@ -603,21 +599,21 @@ def test_the_fall_is_spread_over_what_the_warm_up_leaves(form: Shape, values: li
 def test_rate_is_the_product(form: Shape, warmup: float, decay: float) -> None:
     stage = Stage(("all",), lr=2e-4, layer_decay=decay, warmup=warmup, lr_schedule=form)
     for depth, step in itertools.product((0, 1, 2, 13), range(0, 40, 3)):
-        assert rate(stage, depth, step, 40) == pytest.approx(
-            2e-4 * decay**depth * shape(step, 40, warmup, form), rel=1e-12, abs=0
+        assert lr_at(stage, depth, step, 40) == pytest.approx(
+            2e-4 * decay**depth * lr_factor(step, 40, warmup, form), rel=1e-12, abs=0
         )
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_rate_is_flat_after_the_warm_up_where_patience_ends_a_stage(form: Shape) -> None:
     stage = Stage(("all",), lr=1e-3, patience=2, layer_decay=0.5, warmup=0.25, lr_schedule=form)
-    rates = [rate(stage, 1, step, 8) for step in range(30)]
+    rates = [lr_at(stage, 1, step, 8) for step in range(30)]
     assert rates == [2.5e-4, *[5e-4] * 29]
 
 
 def test_layer_decay_1_gives_all_layers_one_rate() -> None:
     stage = Stage(("all",), lr=1e-3)
-    assert {rate(stage, depth, 0, 10) for depth in range(30)} == {1e-3}
+    assert {lr_at(stage, depth, 0, 10) for depth in range(30)} == {1e-3}
 
 
 # Lengths and starts
@@ -654,9 +650,9 @@ def test_gradual_leaves_the_rest_of_the_run_to_all(depth: int) -> None:
         lengths = [
             Stage(**s).length(10, total) or 0 for s in expand("gradual", list(model(depth)))[:-1]
         ]
-        assert total * THAW - len(lengths) <= sum(lengths) <= total * THAW
-    assert 0 < PROBE < 1
-    assert 0 < THAW < 1
+        assert total * THAW_SHARE - len(lengths) <= sum(lengths) <= total * THAW_SHARE
+    assert 0 < PROBE_SHARE < 1
+    assert 0 < THAW_SHARE < 1
 
 
 def test_a_share_that_is_a_whole_number_of_steps() -> None:
@@ -724,7 +720,7 @@ def test_a_stage_in_words_is_what_could_be_written(stage: Stage, words: str) -> 
     written = [yaml.load(words, config.Loader), LAST]
     if stage.length(10, 100) is None and stage.patience is None:
         written = written[:1]
-    found = read(written)
+    found = read_unfreeze(written)
     assert isinstance(found, list)
     assert Stage(**found[0]) == stage
 
@@ -751,11 +747,11 @@ def test_what_differs_differs_in_words() -> None:
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.6, 0.6), (0.9, 0.1, 0.1)])
 def test_fractions_leave_something_for_the_last_stage(shares: tuple[float, ...]) -> None:
     with pytest.raises(UserError, match="the fractions add up to"):
-        read([*({"train": "head", "fraction": s} for s in shares), LAST])
+        read_unfreeze([*({"train": "head", "fraction": s} for s in shares), LAST])
 
 
 def test_taking_away_from_nothing_is_said() -> None:
     with pytest.raises(
-        UserError, match=r"only takes away; say from what, for example \[all, -layer:0\]"
+        UserError, match=r"only excludes; say from what, for example \[all, -layer:0\]"
     ):
-        read([{"train": "-layer:0"}])
+        read_unfreeze([{"train": "-layer:0"}])

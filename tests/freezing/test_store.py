@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ftlight.freezing import store as pc
+from ftlight.freezing.plan import plan
 
 # Which stages read stored activations
 
@@ -54,7 +55,7 @@ def test_plan_runs_the_fewest_layers_of_all_assignments() -> None:
     for cuts, epochs in SCHEDULES:
         every = itertools.product(*[[None, *range(1, c + 1)] for c in cuts])
         least = min(cost(cuts, epochs, made) for made in every)
-        made = pc.plan(cuts, [float(e) for e in epochs])
+        made = plan(cuts, [float(e) for e in epochs])
         assert len(made) == len(cuts)
         assert cost(cuts, epochs, made) == least
         saves += least < cost(cuts, epochs, [None] * len(cuts))
@@ -64,7 +65,7 @@ def test_plan_runs_the_fewest_layers_of_all_assignments() -> None:
 def test_every_store_saves_something() -> None:
     stored = 0
     for cuts, epochs in SCHEDULES:
-        made = pc.plan(cuts, [float(e) for e in epochs])
+        made = plan(cuts, [float(e) for e in epochs])
         runs = [
             (k, [i for i, _ in group])
             for k, group in itertools.groupby(enumerate(made), key=lambda item: item[1])
@@ -79,7 +80,7 @@ def test_every_store_saves_something() -> None:
 
 def test_always_stores_wherever_something_is_frozen() -> None:
     for cuts, epochs in SCHEDULES:
-        made = pc.plan(cuts, [float(e) for e in epochs], always=True)
+        made = plan(cuts, [float(e) for e in epochs], always=True)
         frozen = [c for c, e in zip(cuts, epochs, strict=True) if e]
         assert [k is not None for k, e in zip(made, epochs, strict=True) if e] == [
             c > 0 for c in frozen
@@ -105,13 +106,13 @@ def test_always_stores_wherever_something_is_frozen() -> None:
     ],
 )
 def test_plan(cuts: list[int], epochs: list[float], made: list[int | None]) -> None:
-    assert pc.plan(cuts, epochs) == made
+    assert plan(cuts, epochs) == made
 
 
 @pytest.mark.parametrize("cuts", [[1], [6], [6, 6], [3, 5, 4]])
 def test_one_epoch_in_all_saves_nothing(cuts: list[int]) -> None:
-    assert pc.plan(cuts, [1 / len(cuts)] * len(cuts)) == [None] * len(cuts)
-    assert pc.plan(cuts, [1 / len(cuts)] * len(cuts), always=True) == cuts
+    assert plan(cuts, [1 / len(cuts)] * len(cuts)) == [None] * len(cuts)
+    assert plan(cuts, [1 / len(cuts)] * len(cuts), always=True) == cuts
 
 
 # Checksums

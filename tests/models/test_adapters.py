@@ -61,7 +61,7 @@ def test_adapters_train_and_nothing_below_them(
     }
     assert heads
     within = [n for n in moved - heads if ".layer." in n]
-    assert {f"layer {i}" for i in range(4)} <= schedule.trained[0]
+    assert {f"layer {i}" for i in range(4)} <= schedule.trainable_layers[0]
     assert len(within) == len(moved - heads)  # every adapter belongs to the layer it sits in
     saved = torch.load(tmp_path / "r" / "checkpoints" / "last.ckpt", weights_only=True)
     assert not set(saved["state_dict"]) & task.fixed

@@ -46,7 +46,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_masks_keep_their_share_and_no_pattern(share: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    mask = kernels.kept(torch.Size([1000, 1003]), share, dtype)
+    mask = kernels.dropout_mask(torch.Size([1000, 1003]), share, dtype)
     assert mask.dtype == dtype
     assert set(mask.unique().tolist()) == {0.0, 1.0}
     flat, error = mask.double().flatten(), math.sqrt(share * (1 - share) / mask.numel())
@@ -60,7 +60,7 @@ def test_masks_follow_the_seed() -> None:
     made = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        made.append(kernels.kept(torch.Size([7, 5]), 0.3, torch.float32))
+        made.append(kernels.dropout_mask(torch.Size([7, 5]), 0.3, torch.float32))
     assert torch.equal(made[0], made[1])
     assert not torch.equal(made[0], made[2])
 
@@ -140,7 +140,7 @@ def test_attention_and_its_gradients_are_torchs(
 ) -> None:
     monkeypatch.setattr(kernels, "CHUNK", chunk)
     found = []
-    for attend in (kernels.attend, sdpa_attention_forward):
+    for attend in (kernels.attention_forward, sdpa_attention_forward):
         inputs = given(keys=keys)
         out, _ = attend(layer(causal), *inputs, MASKS[mask](keys), 0.0, None, None)
         out.backward(torch.arange(out.numel(), dtype=out.dtype).view_as(out).sin())
@@ -153,7 +153,7 @@ def test_a_query_that_sees_nothing_does_no_harm() -> None:
     inputs = given()
     mask = padded().to(torch.float64).log().expand(5, 1, 9, 9).clone()
     mask[0, :, 0] = -math.inf
-    out, _ = kernels.attend(layer(False), *inputs, mask, 0.0, None, False)
+    out, _ = kernels.attention_forward(layer(False), *inputs, mask, 0.0, None, False)
     out[:, 1:].sum().backward()
     assert all(t.isfinite().all() for t in (out, *(t.grad for t in inputs)))
 
@@ -162,7 +162,7 @@ def test_what_torch_would_spread_over_rows_is_left_to_it() -> None:
     q, k, v = given()
     ours, theirs = (
         f(layer(False), q[:1], k, v, None, 0.0, None, False)[0]
-        for f in (kernels.attend, sdpa_attention_forward)
+        for f in (kernels.attention_forward, sdpa_attention_forward)
     )
     torch.testing.assert_close(ours, theirs)
 
@@ -173,7 +173,7 @@ def test_a_pass_that_is_repeated_drops_the_same() -> None:
         inputs = given(torch.float32)
 
         def attend(*tensors: Tensor) -> Tensor:
-            return kernels.attend(layer(False), *tensors, None, 0.5, None, False)[0]
+            return kernels.attention_forward(layer(False), *tensors, None, 0.5, None, False)[0]
 
         torch.manual_seed(3)
         out = checkpoint(attend, *inputs, use_reentrant=True) if repeated else attend(*inputs)
@@ -191,7 +191,7 @@ def test_gradients_are_those_of_the_weights_that_were_kept(
 
     def attend(*inputs: Tensor) -> Tensor:
         torch.manual_seed(3)
-        return kernels.attend(layer(False, 1), *inputs, None, 0.3, None, False)[0]
+        return kernels.attention_forward(layer(False, 1), *inputs, None, 0.3, None, False)[0]
 
     inputs = [torch.randn(3, 2, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     assert torch.autograd.gradcheck(attend, inputs)
@@ -203,7 +203,7 @@ def test_attention_that_drops_weights_is_right_on_average() -> None:
     torch.manual_seed(0)
     drawn = torch.stack(
         [
-            kernels.attend(layer(False), *inputs, None, 0.2, None, False)[0].detach()
+            kernels.attention_forward(layer(False), *inputs, None, 0.2, None, False)[0].detach()
             for _ in range(2000)
         ]
     )
@@ -220,7 +220,7 @@ def test_long_rows_keep_no_scores(rows: int, monkeypatch: pytest.MonkeyPatch) ->
     with torch.autograd.graph.saved_tensors_hooks(
         lambda t: kept.append(t.data_ptr()) or t, lambda t: t
     ):
-        kernels.attend(layer(False, 1), *inputs, mask, 0.1, None, False)
+        kernels.attention_forward(layer(False, 1), *inputs, mask, 0.1, None, False)
     assert set(kept) == {t.data_ptr() for t in (*inputs, mask)}  # the mask is that of all layers
 
 
@@ -231,7 +231,7 @@ def test_what_does_not_train_is_left_to_torch(
     monkeypatch.setattr(kernels, "_Attention", None)
     inputs = [t.detach() for t in given(torch.float32)] if frozen else given(torch.float32)
     with torch.set_grad_enabled(frozen):
-        kernels.attend(layer(False), *inputs, padded())
+        kernels.attention_forward(layer(False), *inputs, padded())
 
 
 def test_short_rows_in_bfloat16_are_ours_without_gradients_too() -> None:
@@ -239,7 +239,7 @@ def test_short_rows_in_bfloat16_are_ours_without_gradients_too() -> None:
     with torch.inference_mode():
         ours, theirs = (
             f(layer(False), *inputs, padded(), 0.0, None, None)[0]
-            for f in (kernels.attend, sdpa_attention_forward)
+            for f in (kernels.attention_forward, sdpa_attention_forward)
         )
     torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02)
 
@@ -303,5 +303,5 @@ def test_a_model_that_asks_for_torchs_by_its_name_keeps_it() -> None:
 def test_a_model_without_attention_is_left_alone() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
     assert type(kernels.use(model, "auto")[1]) is kernels.Dropout
-    with pytest.raises(UserError, match="Sequential has one attention only"):
+    with pytest.raises(UserError, match="Sequential has only one attention"):
         kernels.use(model, "flash_attention_2")

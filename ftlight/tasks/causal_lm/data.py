@@ -13,7 +13,7 @@ import torch
 
 from ftlight.data import files, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit
-from ftlight.models.loading import beside
+from ftlight.models.loading import backbone_file
 from ftlight.tasks.causal_lm import chat_template, truncation
 from ftlight.tasks.causal_lm import messages as chat
 from ftlight.utils.atomic import read_json, write_json
@@ -103,7 +103,7 @@ class ChatData(DataModule):
         """Tokens that end a reply: the template's, the tokenizer's and those of the model's own generation_config.json."""
         if "ends" in self.kept:
             return list(self.kept["ends"])
-        file = beside(self.tokenizer_name, "generation_config.json")
+        file = backbone_file(self.tokenizer_name, "generation_config.json")
         own = (
             json.loads(Path(file).read_text(encoding="utf-8")).get("eos_token_id") if file else None
         )

@@ -16,6 +16,7 @@ from torch import nn
 from ftlight.data import files, tables
 from ftlight.data.labelled import Labelled, label_text, without
 from ftlight.data.module import Columns, EncodedSplit
+from ftlight.models.modes import evaluating
 from ftlight.tasks.image_classification import augment as augmenting
 from ftlight.tasks.image_classification import containers, decoding
 from ftlight.tasks.image_classification import rows as image_rows
@@ -353,14 +354,10 @@ class ImageData(Labelled):
         blank = torch.zeros(
             1, 3, *decoding.shape(self.processor), device=next(model.parameters()).device
         )
-        modes = [(m, m.training) for m in model.modules()]
         try:
-            with torch.no_grad():
-                model.eval()(pixel_values=blank)
+            with evaluating(model), torch.no_grad():
+                model(pixel_values=blank)
         except (ValueError, RuntimeError) as error:
             raise UserError(
                 f"data.image_size: the backbone does not take {self.image_size} ({str(error).splitlines()[0]})"
             ) from None
-        finally:
-            for module, training in modes:
-                module.training = training

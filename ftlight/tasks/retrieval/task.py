@@ -17,9 +17,8 @@ from torch.nn import functional as F
 from ftlight.data import sampling, tokens
 from ftlight.data.module import DataModule
 from ftlight.metrics.ranking import gain, ranking, ranks
-from ftlight.models import loading
+from ftlight.models import loading, saving
 from ftlight.models.pooling import Encoder, Pooling, trained_pooling
-from ftlight.models.saving import write_encoder
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.retrieval.data import RetrievalData
 from ftlight.utils.errors import UserError
@@ -102,7 +101,7 @@ class Retrieval(Task):
             popularity,
             baselines,
         )
-        self.model = Encoder(self.load(), self.pooling)
+        self.model = Encoder(self.load(), self.pooling, scale=1.0)
         self._indexes: dict[
             str, tuple[Any, Tensor]
         ] = {}  # of the model and, in a test, of the pre-trained one
@@ -185,7 +184,7 @@ class Retrieval(Task):
         except UserError as error:
             log.info("no figures of the untuned embeddings: %s", error)
             return None
-        return Encoder(model, self.pooling).to(self.device).eval()
+        return Encoder(model, self.pooling, scale=1.0).to(self.device).eval()
 
     @torch.no_grad()
     def _vectors(self, model: nn.Module) -> Tensor:
@@ -328,9 +327,8 @@ class Retrieval(Task):
     def export(self, folder: Path, data: DataModule) -> str:
         """Writes a sentence-transformers folder (transformer, pooling, normalization) and the catalogue as items.jsonl."""
         assert isinstance(data, RetrievalData)
-        write_encoder(
-            cast(Encoder, self.model), data.tokenizer, data.max_length, data.prompts, folder
-        )
+        model = cast(Encoder, self.model)
+        saving.sentence_transformers(model, data.tokenizer, data.max_length, folder, data.prompts)
         with (folder / "items.jsonl").open("w", encoding="utf-8") as file:
             for number, gains in enumerate(self._prior().tolist()):
                 item = {k: v for k, v in data.catalogue.item(number, 0.0).items() if k != "score"}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ftlight.models import loading
+from ftlight.models.pooling import drop_pooler
 from ftlight.utils.errors import UserError
 
 
@@ -62,8 +63,7 @@ def encoder_decoder_from_encoder(name: str, pretrained: bool = True) -> nn.Modul
         is_decoder=True,
         add_cross_attention=True,
     )
-    if getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = None  # never used: DDP would wait for its gradient
+    drop_pooler(encoder)
     ids = {
         "decoder_start_token_id": tokenizer.cls_token_id
         if tokenizer.cls_token_id is not None

@@ -113,7 +113,7 @@ class Seq2Seq(Task):
         from transformers import GenerationConfig
 
         model: Any = self.model
-        file = loading.beside(self.backbone, "generation_config.json")
+        file = loading.backbone_file(self.backbone, "generation_config.json")
         own = {
             **model.generation_config.to_dict(),
             **(json.loads(Path(file).read_text()) if file else {}),

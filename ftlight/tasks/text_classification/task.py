@@ -11,6 +11,7 @@ from ftlight.data import tokens
 from ftlight.data.module import DataModule
 from ftlight.models import loading
 from ftlight.models import saving as export
+from ftlight.models.modes import evaluating
 from ftlight.models.pooling import Pooled, Pooling, trained_pooling
 from ftlight.task import Step
 from ftlight.tasks.classification import Classification
@@ -98,12 +99,11 @@ class TextClassification(Classification):
         """Makes the directions of texts, given by template and label, those of the head's classes."""
         assert isinstance(self.model, Pooled)
         tokenizer = loading.load_tokenizer(self.backbone)
-        self.model.eval()
         vectors = []
-        for some in texts:
-            columns = tokens.tokenize(tokenizer, some, None, tokens.max_length(self.backbone))
-            vectors.append(self.model(**tokens.collate(columns, tokenizer)).hidden_states[0])
-        self.model.train()
+        with evaluating(self.model):
+            for some in texts:
+                columns = tokens.tokenize(tokenizer, some, None, tokens.max_length(self.backbone))
+                vectors.append(self.model(**tokens.collate(columns, tokenizer)).hidden_states[0])
         self.model.head.weight.copy_(few_shot.directions(torch.stack(vectors)))
         self.model.head.bias.zero_()
 
