@@ -1,44 +1,47 @@
-"""A command line taken apart and made whole: configs merged, runs looked up, names checked, errors put into one line."""
+"""A command line taken apart, and the config it stands for, checked as far as possible."""
 
 from __future__ import annotations
 
-import contextlib
-import re
 import sys
-import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ftlight.cli import classes as lookup
-from ftlight.cli import config, values
-from ftlight.cli.options import Option
-from ftlight.data import files
+from ftlight.cli import checks, config
+from ftlight.cli.verbs import VERBS, Verb
 from ftlight.run import folder as run
-from ftlight.utils import secrets
 from ftlight.utils.atomic import read_json
-from ftlight.utils.errors import UserError, did_you_mean
+from ftlight.utils.errors import UserError
 
-# One word on the command line for an option inside.
-ALIASES = {
-    "run": "trainer.run",
-    "name": "trainer.name",
-    "wandb": "trainer.wandb",
-    "test": "trainer.test",
-    "seed": "seed_everything",
-}
 PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy", "precision")
-FLAGS = ("--probabilities",)
+CLASSES = {  # options that name a class, with the section they belong to
+    f"{section}{key}": section
+    for section, word in (("model", "task"), ("data", "module"))
+    for key in ("", f".{word}", ".class_path")
+}
 
 
 class Words:
-    """A command line taken apart: config files, classes, words that stand alone, and options for the parser."""
+    """A command line taken apart by the table of verbs.
 
-    def __init__(self, argv: Sequence[str]) -> None:
+    Attributes:
+        verb: the verb.
+        configs: config files in order; that of a run first.
+        classes: classes by section, as ``--model TASK`` names them.
+        options: options of model, data and trainer by dotted name, and seed_everything; as text.
+        own: options of the verb itself by name; as text, ``true`` for a flag.
+        alone: words that belong to no option: a run, a file.
+        run: folder of the run that is used; None if there is none.
+    """
+
+    def __init__(self, verb: str, argv: Sequence[str]) -> None:
+        self.verb = verb
         self.configs: list[str] = []
         self.classes: dict[str, str] = {}
-        self.alone: list[str] = []
         self.options: dict[str, str] = {}
+        self.own: dict[str, str] = {}
+        self.alone: list[str] = []
+        self.run: Path | None = None
         rest = list(argv)
         while rest:
             word = rest.pop(0)
@@ -46,287 +49,145 @@ class Words:
                 self.alone.append(word)
                 continue
             name, equals, value = word.partition("=")
-            if name in FLAGS and not equals and not (rest and rest[0] in ("true", "false")):
-                value, equals = "true", "="
-            if not equals:
+            argument = VERBS[verb].argument(name.lstrip("-"))
+            is_flag = argument is not None and argument.is_flag
+            if is_flag and not equals and rest[:1] not in (["true"], ["false"]):
+                value = "true"
+            elif not equals:
                 if not rest:
                     raise UserError(f"{word} needs a value")
                 value = rest.pop(0)
+            if is_flag and value not in ("true", "false"):
+                raise UserError(f"{name}: expected true or false, got {value}")
             self._take(name, value)
 
     def _take(self, name: str, value: str) -> None:
         key = name.lstrip("-").replace(".init_args.", ".")
-        if name in ("-c", "--config"):
+        verb = VERBS[self.verb]
+        argument = verb.argument(key)
+        if name in ("-c", "--config") and (verb.takes_config or verb.takes_run):
             self.configs.append(value)
-        elif key in (
-            "model",
-            "model.task",
-            "model.class_path",
-            "data",
-            "data.module",
-            "data.class_path",
-        ):
-            self.classes[key.split(".")[0]] = value
+        elif key in CLASSES:
+            self.classes[CLASSES[key]] = value
+        elif argument is None or "." in key:
+            self.options[key] = value
+        elif argument.key:
+            self.options[argument.key] = value
         else:
-            self.options[ALIASES.get(key, key)] = value
+            self.own[key] = value
 
 
-def resolve(verb: str, words: Words) -> tuple[dict[str, Any], dict[str, str]]:
-    """The config of a command in ``class_path`` form, with the places of its keys.
+def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
+    """The config of a verb that works on a model, checked as far as it can be without imports.
 
-    Checks on the way what can be checked before anything is imported: names, plain values, and that files are there.
+    Returns:
+        The config in ``class_path`` form, and for each dotted key its place as ``file:line``.
+
+    Raises:
+        UserError: a word, name, plain value or file is wrong.
     """
-    folder = None
-    if verb == "fit":
+    verb = VERBS[words.verb]
+    if "resume" in words.own:
         _resume(words)
-    if words.alone and verb != "fit":
-        folder = run.find(words.alone.pop(0))
-        _take_config(folder, words)
-    if verb in ("test", "predict", "export") and folder is None:
-        raise UserError(f"{verb} needs a run: python -m ftlight {verb} RUN")
-    if verb == "predict" and words.alone:
-        words.options["file"] = words.alone.pop(0)
-    if words.alone:
-        raise UserError(
-            f"{words.alone[0]}: unexpected{'; a config is given with -c' if verb == 'fit' else ''}"
-        )
-    if verb == "fit" and not words.configs and not words.classes:
-        _check_options(verb, words, {})
-        raise UserError(
-            "fit needs a config: python -m ftlight fit -c X.yaml (python -m ftlight init DATA.csv writes one)"
-        )
+    if verb.takes_run and words.alone:
+        words.run = run.find(words.alone.pop(0))
+        _begin_with(words.run, words)
+    _check_words(words, verb)
     merged, places = config.merge(words.configs)
     for option, value in words.options.items():
         section, _, key = option.partition(".")
         words.options[option] = config.anchor(section, key, value, Path())
     for section, name in words.classes.items():
         merged[section] = (name, merged[section][1])
-    if folder is not None:
-        _use_run(folder, merged, words, verb)
-    elif verb == "fit":
-        words.options.setdefault(
-            "trainer.name", _name(words.configs[-1]) if words.configs else merged["model"][0]
-        )
-    _ask_again(merged, places, words.options)
-    checkpoint = words.options.get("ckpt_path")
-    if checkpoint is not None and not Path(checkpoint).is_file():
-        beside = [p.name for p in Path(checkpoint).parent.glob("*.ckpt")]
-        raise UserError(
-            f"{checkpoint}: no such checkpoint (there are: {', '.join(beside) or 'none'})"
-        )
+    if words.run is not None:
+        _use_run(words.run, merged, words)
+    elif not verb.takes_run:
+        name = _name(words.configs[-1]) if words.configs else merged["model"][0]
+        words.options.setdefault("trainer.name", name)
+    checks.secrets_again(merged, places, words.options)
+    checks.checkpoint(words.own.get("ckpt_path"))
     expanded = config.expand(merged, places)
-    known = {
-        section: lookup.describe(expanded[section]["class_path"]).options
-        for section in ("model", "data")
-    }
-    known["trainer"] = lookup.describe(config.TRAINER).options
-    _check_options(verb, words, known)
-    _check_values(words, expanded, known, places)
-    resumes = "trainer.resume" in words.options or "resume" in expanded["trainer"]
-    _check_files(verb, words, expanded["data"], resumes, places)
+    known = config.options_of(expanded)
+    checks.names(words.verb, words.options, known)
+    checks.plain_values(words.options, expanded, known, places)
+    if verb.takes_file and words.alone:
+        checks.data_file(words.alone[0])
+    if not ("trainer.resume" in words.options or "resume" in expanded["trainer"]):
+        checks.splits(words.verb, words.options, expanded["data"], places)  # one done reads none
     return expanded, places
 
 
-def _take_config(folder: Path, words: Words) -> None:
+def _check_words(words: Words, verb: Verb) -> None:
+    """Checks that a verb has the run or config it needs, and no word too many."""
+    begins = bool(words.configs or words.classes)
+    surplus = words.alone[1 if verb.takes_file else 0 :]
+    if surplus:
+        hint = "" if verb.takes_run else "; a config is given with -c"
+        raise UserError(f"{surplus[0]}: unexpected{hint}")
+    if words.run is not None or (verb.takes_config and begins):
+        return
+    checks.names(words.verb, words.options, {})
+    usage = f"python -m ftlight {words.verb} {verb.takes}"
+    if not verb.takes_config:
+        raise UserError(f"{words.verb} needs a run: {usage}")
+    what = "a run or a config" if verb.takes_run else "a config"
+    raise UserError(
+        f"{words.verb} needs {what}: {usage} (python -m ftlight init DATA.csv writes a config)"
+    )
+
+
+def _begin_with(folder: Path, words: Words) -> None:
     """Puts the config of a run before all others."""
     words.configs.insert(0, str(folder / "config.yaml"))
-    sys.path += [
-        p for p in read_json(folder / "run.json").get("python_path", []) if p not in sys.path
-    ]
+    for path in read_json(folder / "run.json").get("python_path", []):
+        if path not in sys.path:
+            sys.path.append(path)
 
 
 def _resume(words: Words) -> None:
-    """Turns ``--resume`` into options: the run that goes on, or auto for the one that ``--run`` names, if there is one.
+    """Turns ``--resume RUN|auto`` into options of the trainer.
 
     Raises:
-        UserError: there is no such run, or auto is without --run.
+        UserError: there is no such run, or auto is given without --run.
     """
-    wanted = words.options.pop("resume", None)
-    if wanted is None:
-        return
+    wanted = words.own.pop("resume")
     words.options["trainer.resume"] = "true"
-    if wanted != "auto":
-        folder = run.find(wanted)
-        _take_config(folder, words)
-        if words.options.setdefault("trainer.run", str(folder)) != str(folder):
-            raise UserError(
-                "--resume RUN goes on in its own folder; leave --run out, or give --run DIR --resume auto"
-            )
-    elif "trainer.run" not in words.options:
-        raise UserError("--resume auto needs --run DIR: the run that goes on, or is started")
+    if wanted == "auto":
+        if "trainer.run" not in words.options:
+            raise UserError("--resume auto needs --run DIR: the run to resume, or to start")
+        return
+    folder = run.find(wanted)
+    _begin_with(folder, words)
+    if words.options.setdefault("trainer.run", str(folder)) != str(folder):
+        raise UserError(
+            "--resume RUN resumes it in its own folder; leave --run out, "
+            "or give --run DIR --resume auto"
+        )
 
 
 def _name(path: str) -> str:
-    """Name of a run after its config file; one that trains a run's own config again keeps the name."""
+    """Name of a run: its config file's, or that of the run whose own config it trains again."""
     file = Path(path).absolute()
     return file.parent.parent.name if (file.parent / "run.json").is_file() else file.stem
 
 
-def _use_run(folder: Path, merged: dict[str, Any], words: Words, verb: str) -> None:
-    """Puts what a run knows in place of what it was trained from: labels, model, checkpoint."""
+def _use_run(folder: Path, merged: dict[str, Any], words: Words) -> None:
+    """Puts what a run keeps in place of what it was trained from: labels, model, checkpoint."""
+    model, data = merged["model"][1], merged["data"][1]
     known = read_json(folder / "labels.json")
     if known.get("labels"):
-        merged["data"][1]["labels"] = known["labels"]
+        data["labels"] = known["labels"]
     if "kind" in known:
-        merged["data"][1]["kind"] = known["kind"]
-    if not merged["model"][1].get("peft") and not words.options.get(
-        "wise"
-    ):  # all weights come from the checkpoint
-        merged["model"][1].update(pretrained=False, backbone=str(folder / "backbone"))
-    # where a run was trained is not where it is used
-    kept = PLACEMENT if verb in ("validate", "test") else ()
-    merged["trainer"] = {
-        "devices": 1,
-        **{k: v for k, v in merged["trainer"].items() if k in kept},
-        "run": str(folder),
-    }
-    if verb == "predict":  # the scores of an exported model, to the last digits
-        merged["trainer"]["precision"] = "32-true"
-    wanted = words.options.get("ckpt_path", "best")
-    words.options["ckpt_path"] = (
-        str(folder / "checkpoints" / f"{wanted}.ckpt") if wanted in ("best", "last") else wanted
-    )
-
-
-def _ask_again(merged: dict[str, Any], places: dict[str, str], options: Collection[str]) -> None:
-    """Refuses the placeholders of secrets, except where the command line gives them again.
-
-    Raises:
-        UserError: a secret is not given again; says how.
-    """
-    faults = []
-    sections = {
-        "model": merged["model"][1],
-        "data": merged["data"][1],
-        "trainer": merged["trainer"],
-    }
-    for key in secrets.left_out(sections):
-        option = key.replace(".init_args.", ".")
-        section, _, name = option.partition(".")
-        if any(option == o or option.startswith(f"{o}.") for o in options):
-            sections[section].pop(
-                name, None
-            )  # the placeholder may not even be of the option's type
-            continue
-        whole = re.match(r"(.+?)\.\d", option)
-        how = (
-            f"give all of {whole[1]} in a YAML after this one: -c FILE"
-            if whole
-            else f"give it again: --{option} VALUE"
-        )
-        faults.append(f"{option} is a secret, which a run does not keep; {how}")
-    if faults:
-        raise UserError(placed("\n".join(faults), places))
-
-
-def _check_options(verb: str, words: Words, sections: Mapping[str, Sequence[Option]]) -> None:
-    """Refuses options that do not exist; none is guessed from its beginning. Without sections only those outside of them.
-
-    Raises:
-        UserError: an option is unknown; names the nearest.
-    """
-    known = {section: [o.name for o in options] for section, options in sections.items()}
-    own = {
-        "predict": ["file", "text", "out", "probabilities"],
-        "test": ["wise"],
-        "export": ["out", "wise"],
-    }.get(verb, [])
-    plain = [*([*ALIASES, "resume"] if verb == "fit" else []), "seed_everything", "ckpt_path", *own]
-    names = [
-        *plain,
-        "config",
-        "model",
-        "data",
-        *(f"{s}.{n}" for s, ns in known.items() for n in ns),
-    ]
-    for option in words.options:
-        section, _, key = option.partition(".")
-        if option in plain or (
-            key.split(".")[0] in known[section] if section in known else not known and key
-        ):
-            continue
-        alias = config.FOREIGN.get(key or section)
-        hint = f"; ftlight calls it --{alias}" if alias else did_you_mean(option, names)
-        raise UserError(
-            f"--{option} is not an option of {verb}{hint} (all: python -m ftlight {verb} --help)"
-        )
-
-
-def _check_values(
-    words: Words,
-    expanded: dict[str, Any],
-    sections: Mapping[str, Sequence[Option]],
-    places: dict[str, str],
-) -> None:
-    """Refuses words where numbers, truth or choices are wanted.
-
-    Raises:
-        UserError: a value is of another type.
-    """
-    faults = []
-    for section, options in sections.items():
-        given = dict(expanded[section] if section == "trainer" else expanded[section]["init_args"])
-        given |= {
-            o.partition(".")[2]: v for o, v in words.options.items() if o.startswith(f"{section}.")
-        }
-        found = (
-            (o.name, values.fault(o.whole_type, given[o.name])) for o in options if o.name in given
-        )
-        faults += [f"{section}.{name}: {wrong}" for name, wrong in found if wrong]
-    if faults:
-        raise UserError(placed("\n".join(faults), places, words.options))
-
-
-def _check_files(
-    verb: str, words: Words, data: dict[str, Any], resumes: bool, places: dict[str, str]
-) -> None:
-    """Checks that the files are there which a verb reads, where the data module is one of ours.
-
-    Raises:
-        UserError: one is missing; names the nearest.
-    """
-    splits = {
-        "fit": ("train", "validation", "test"),
-        "validate": ("validation",),
-        "test": ("test",),
-    }.get(verb, ())
-    if resumes or not data["class_path"].startswith("ftlight."):  # a run that is done reads none
-        return
-    try:
-        for split in splits:
-            name = words.options.get(f"data.{split}", data["init_args"].get(split))
-            if isinstance(name, str) and name not in ("", "null") and not name.startswith("hf:"):
-                files.there(name, f"data.{split}")
-        if words.options.get("file", "-") not in ("", "-"):
-            files.there(words.options["file"])
-    except UserError as error:
-        raise UserError(placed(str(error), places, words.options)) from None
-
-
-def placed(message: str, places: Mapping[str, str], options: Collection[str] = ()) -> str:
-    """Puts file and line before each line of a message that begins with an option given in a file, and not on the command line."""
-    lines = []
-    for line in message.splitlines():
-        found = re.match(r"(model|data|trainer)(\.\w+)+", line)
-        key = found.group() if found else ""
-        overruled = any(key == o or key.startswith(f"{o}.") for o in options)
-        while key and key not in places:
-            key = key.rpartition(".")[0]
-        lines.append(f"{places[key]}: {line}" if "." in key and not overruled else line)
-    return "\n".join(lines)
-
-
-def hidden(argv: Sequence[str], words: Words | None) -> set[str]:
-    """What no message may show: secrets of the command line, of its config files and of the environment."""
-    found = secrets.given(argv) | secrets.of_environment()
-    for path in words.configs if words else ():
-        with contextlib.suppress(UserError):
-            found |= secrets.within(config.read_yaml(path)[0])
-    return found
-
-
-def traceback_of(error: Exception, argv: Sequence[str], words: Words | None) -> str:
-    """The traceback of an error without the secrets it shows; nothing where it shows none."""
-    text = "".join(traceback.format_exception(error))
-    shown = secrets.hide(text, hidden(argv, words))
-    return "" if shown == text else shown
+        data["kind"] = known["kind"]
+    if not model.get("peft") and not words.own.get("wise"):
+        # the checkpoint holds all weights: the pre-trained ones need not be there
+        model.update(pretrained=False, backbone=str(folder / "backbone"))
+    trainer: dict[str, Any] = {"devices": 1}  # where a run was trained is not where it is used
+    if words.verb in ("validate", "test"):
+        trainer |= {k: v for k, v in merged["trainer"].items() if k in PLACEMENT}
+    if words.verb == "predict":  # the scores of an exported model, to the last digits
+        trainer["precision"] = "32-true"
+    merged["trainer"] = {**trainer, "run": str(folder)}
+    wanted = words.own.setdefault("ckpt_path", "best")
+    if wanted in ("best", "last"):
+        words.own["ckpt_path"] = str(folder / "checkpoints" / f"{wanted}.ckpt")

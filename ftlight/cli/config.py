@@ -1,17 +1,16 @@
-"""The short YAML in front of the command-line parser: read, merged, checked, expanded to ``class_path`` form."""
+"""The short YAML in front of the parser: files merged, checked, expanded to ``class_path`` form."""
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ftlight.cli.classes import describe, task_names
-from ftlight.utils.errors import UserError, did_you_mean, join_limited
+from ftlight.cli.options import Option
+from ftlight.cli.yaml_file import read_yaml
+from ftlight.utils.errors import UserError, did_you_mean, join_limited, unknown
 
 PATHS = {
     "data": ("train", "validation", "test", "items", "folder"),
@@ -46,142 +45,15 @@ FOREIGN = {
 }
 
 
-class Loader(yaml.SafeLoader):
-    """YAML with 1.2's booleans (only true and false) and floats such as 1e-4, so that labels named no or on stay words."""
-
-
-Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, rx)
-        for tag, rx in resolvers
-        if tag.rpartition(":")[2] not in ("bool", "timestamp", "int", "float")
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^(?:[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-    ),
-    list("-+0123456789."),
-)
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789")
-)
-
-
-def _walk(node: yaml.Node, key: str, file: str, places: dict[str, str]) -> None:
-    """Notes the line of every key below ``node`` and refuses a key given twice."""
-    if isinstance(node, yaml.SequenceNode):
-        for number, item in enumerate(node.value):
-            _walk(item, f"{key}.{number}", file, places)
-    if not isinstance(node, yaml.MappingNode):
-        return
-    for name, value in node.value:
-        here = f"{file}:{name.start_mark.line + 1}"
-        dotted = f"{key}.{name.value}" if key else str(name.value)
-        if places.get(dotted, "").startswith(f"{file}:"):
-            raise UserError(
-                f"{here}: {dotted} is given twice (first in line {places[dotted].rpartition(':')[2]}); keep one"
-            )
-        places[dotted] = here
-        _walk(value, dotted, file, places)
-
-
-def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Reads one YAML file.
-
-    Returns:
-        The mapping, and for every dotted key its place as ``file:line``.
-
-    Raises:
-        UserError: the file is missing, does not parse, holds no mapping, or holds a key twice.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        beside = path.parent.glob("*.y*ml") if path.parent.is_dir() else ()
-        raise UserError(
-            f"{path}: no such file{did_you_mean(path.name, [p.name for p in beside])}"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    try:
-        loader = Loader(text)
-        node = loader.get_single_node()
-        places: dict[str, str] = {}
-        if node is not None:
-            _walk(node, "", str(path), places)
-        data = loader.construct_document(node) if node is not None else {}
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(
-            f"{path}{line}: not valid YAML: {error.problem or error.context}; check indentation and quotes"
-        ) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise UserError(
-            f"{path}: expected keys such as model: and data:, got {type(data).__name__}"
-        )
-    return data, places
-
-
-def _unknown(section: str, key: str, known: Mapping[str, Iterable[str]], owner: str) -> str:
-    """The words for an option that its section does not have."""
-    if key in FOREIGN and FOREIGN[key] != f"{section}.{key}":
-        return f"{section}.{key} is not an option; ftlight calls it {FOREIGN[key]}"
-    elsewhere = [s for s, names in known.items() if s != section and key in names]
-    if elsewhere:
-        return f"{section}.{key} is not an option of {owner}; it belongs under {elsewhere[0]}:"
-    return f"{section}.{key} is not an option of {owner}{did_you_mean(key, known[section])} (options: {join_limited(sorted(known[section]), 30)})"
-
-
-def _section(value: Any, key: str, word: str, place: str) -> tuple[str | None, dict[str, Any]]:
-    """Splits ``model:`` or ``data:`` in either form into class name and options."""
-    if value is None:
-        return None, {}
-    if isinstance(value, str):
-        return value, {}
-    if not isinstance(value, dict):
-        raise UserError(f"{place}{key}: expected options, got {value!r}")
-    value = dict(value)
-    name = value.pop(word, None)
-    if "class_path" in value:
-        if name is not None or set(value) - {"class_path", "init_args"}:
-            raise UserError(
-                f"{place}{key} has both forms; use either {word}: with options beside it, or class_path: and init_args:"
-            )
-        name, value = value["class_path"], value.get("init_args") or {}
-        if not isinstance(value, dict):
-            raise UserError(f"{place}{key}.init_args: expected options, got {value!r}")
-        value = dict(value)
-    elif "init_args" in value:
-        raise UserError(f"{place}{key}.init_args needs {key}.class_path")
-    if name is not None and not isinstance(name, str):
-        raise UserError(f"{place}{key}.{word}: expected the name of a class, got {name!r}")
-    return name, value
-
-
-def anchor(section: str, key: str, value: Any, folder: Path) -> Any:
-    """Makes the value of an option that names a file absolute: from the working folder, else from ``folder``."""
-    if key in PATHS.get(section, ()) and isinstance(value, str) and value and ":" not in value:
-        for path in (Path(value).expanduser(), folder / value):
-            if path.exists():
-                return str(path.absolute())
-    return value
-
-
 def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
     """Reads and merges YAML files in order: later ones win, key by key; lists are replaced whole.
 
     Returns:
-        ``{"model": (class name, options), "data": (…), "trainer": {…}, …}`` and the places of the keys.
+        ``{"model": (class name, options), "data": (…), "trainer": {…}, …}`` and the places of the
+        keys.
+
+    Raises:
+        UserError: a file does not read, or has a key that is none of ours.
     """
     merged: dict[str, Any] = {"model": (None, {}), "data": (None, {}), "trainer": {}}
     places: dict[str, str] = {}
@@ -194,17 +66,12 @@ def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
         for key, value in raw.items():
             place = f"{here.get(str(key), path)}: "
             if key not in TOP:
-                hint = (
-                    f"; ftlight calls it {FOREIGN[key]}"
-                    if key in FOREIGN
-                    else did_you_mean(str(key), TOP)
-                )
-                raise UserError(f"{place}unknown key {key}{hint} (keys: {', '.join(TOP)})")
+                raise UserError(place + _unknown_key(str(key)))
             if key in ("model", "data"):
-                name, opts = _section(value, key, "task" if key == "model" else "module", place)
-                opts = {k: anchor(key, k, v, folder) for k, v in opts.items()}
+                name, options = _section(value, key, place)
+                options = {k: anchor(key, k, v, folder) for k, v in options.items()}
                 old_name, old = merged[key]
-                merged[key] = (name or old_name, {**old, **opts})
+                merged[key] = (name or old_name, {**old, **options})
             elif key == "trainer":
                 if not isinstance(value or {}, dict):
                     raise UserError(f"{place}trainer: expected options, got {value!r}")
@@ -214,11 +81,57 @@ def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
     return merged, places
 
 
+def _unknown_key(key: str) -> str:
+    """The error of a key that is no section."""
+    if key in FOREIGN:
+        return f"unknown key {key}; ftlight calls it {FOREIGN[key]} (keys: {', '.join(TOP)})"
+    return unknown("unknown key", key, TOP, "keys")
+
+
+def _section(value: Any, key: str, place: str) -> tuple[str | None, dict[str, Any]]:
+    """Splits ``model:`` or ``data:`` in either form into class name and options."""
+    word = "task" if key == "model" else "module"
+    if value is None:
+        return None, {}
+    if isinstance(value, str):
+        return value, {}
+    if not isinstance(value, dict):
+        raise UserError(f"{place}{key}: expected options, got {value!r}")
+    options = dict(value)
+    name = options.pop(word, None)
+    if "class_path" in options:
+        if name is not None or set(options) - {"class_path", "init_args"}:
+            raise UserError(
+                f"{place}{key} has both forms; use either {word}: with options beside it, "
+                "or class_path: and init_args:"
+            )
+        name, options = options["class_path"], options.get("init_args") or {}
+        if not isinstance(options, dict):
+            raise UserError(f"{place}{key}.init_args: expected options, got {options!r}")
+    elif "init_args" in options:
+        raise UserError(f"{place}{key}.init_args needs {key}.class_path")
+    if name is not None and not isinstance(name, str):
+        raise UserError(f"{place}{key}.{word}: expected the name of a class, got {name!r}")
+    return name, dict(options)
+
+
+def anchor(section: str, key: str, value: Any, folder: Path) -> Any:
+    """Makes the value of an option that names a file absolute.
+
+    It is looked for from the working folder, then from ``folder``; any other value stays as it is.
+    """
+    if key in PATHS.get(section, ()) and isinstance(value, str) and value and ":" not in value:
+        for path in (Path(value).expanduser(), folder / value):
+            if path.exists():
+                return str(path.absolute())
+    return value
+
+
 def expand(merged: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:
     """Turns a merged config into the ``class_path``/``init_args`` form that the parser reads.
 
     Args:
-        merged: what :func:`merge` returns, with classes named on the command line already in it.
+        merged: what :func:`merge` returns, with classes named on the command line in it.
         places: dotted key to ``file:line``.
 
     Raises:
@@ -226,38 +139,61 @@ def expand(merged: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:
     """
     name, model_options = merged["model"]
     if not name:
-        raise UserError(
-            f"no task: write model: {{task: …}} in the YAML or give --model TASK (tasks: {join_limited(task_names())})"
-        )
+        raise _no_task()
     task = describe(name, at(places, "model.task", "model.class_path", "model"))
     data_name, data_options = merged["data"]
     if not data_name and not task.data_module:
         raise UserError(f"{name} names no data module of its own: write data: {{module: …}}")
-    home = task.path.rpartition(".")[0]
     data = describe(
         str(data_name or task.data_module),
         at(places, "data.module", "data.class_path", "data"),
-        home,
+        home=task.path.rpartition(".")[0],
     )
-    found = {"model": task, "data": data, "trainer": describe(TRAINER)}
-    known = {section: {o.name for o in about.options} for section, about in found.items()}
-    given = {"model": model_options, "data": data_options, "trainer": merged["trainer"]}
-    owners = {"model": task.name, "data": data.name, "trainer": "the trainer"}
-    faults = [
-        at(places, f"{s}.{k}") + _unknown(s, str(k), known, owners[s])
-        for s, opts in given.items()
-        for k in opts
-        if k not in known[s]
-    ]
-    if faults:
-        raise UserError("\n".join(faults))
-    rest = {k: v for k, v in merged.items() if k not in ("model", "data", "trainer")}
-    return {
-        **rest,
-        "trainer": merged["trainer"],
+    expanded = {
+        **merged,
         "model": {"class_path": task.path, "init_args": model_options},
         "data": {"class_path": data.path, "init_args": data_options},
     }
+    given = {"model": model_options, "data": data_options, "trainer": merged["trainer"]}
+    known = {s: [o.name for o in options] for s, options in options_of(expanded).items()}
+    owners = {"model": task.name, "data": data.name, "trainer": "the trainer"}
+    faults = []
+    for section, options in given.items():
+        for key in options:
+            if key not in known[section]:
+                fault = _unknown_option(section, str(key), known, owners[section])
+                faults.append(at(places, f"{section}.{key}") + fault)
+    if faults:
+        raise UserError("\n".join(faults))
+    return expanded
+
+
+def _no_task() -> UserError:
+    tasks = join_limited(task_names())
+    return UserError(
+        f"no task: write model: {{task: …}} in the YAML or give --model TASK (tasks: {tasks})"
+    )
+
+
+def options_of(expanded: Mapping[str, Any]) -> dict[str, Sequence[Option]]:
+    """The options of model, data and trainer in an expanded config."""
+    return {
+        "model": describe(expanded["model"]["class_path"]).options,
+        "data": describe(expanded["data"]["class_path"]).options,
+        "trainer": describe(TRAINER).options,
+    }
+
+
+def _unknown_option(section: str, key: str, known: Mapping[str, Iterable[str]], owner: str) -> str:
+    """The error of an option that its section does not have."""
+    if key in FOREIGN and FOREIGN[key] != f"{section}.{key}":
+        return f"{section}.{key} is not an option; ftlight calls it {FOREIGN[key]}"
+    wrong = f"{section}.{key} is not an option of {owner}"
+    elsewhere = [s for s, names in known.items() if s != section and key in names]
+    if elsewhere:
+        return f"{wrong}; it belongs under {elsewhere[0]}:"
+    names = join_limited(sorted(known[section]), 30)
+    return f"{wrong}{did_you_mean(key, known[section])} (options: {names})"
 
 
 def at(places: Mapping[str, str], *keys: str) -> str:

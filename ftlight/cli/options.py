@@ -1,7 +1,8 @@
-"""Options of a class as its source tells them: name, type, default and sentence, with nothing imported.
+"""Options of a class as its source tells them: name, type, default and sentence.
 
-What the source does not tell for certain (a base that is not found, options taken in another way than through ``**kwargs`` to the
-base) gives None: it is then for the import to say.
+Help and most mistakes need nothing else, so they come before torch is imported. A class whose
+source leaves a doubt (a base that is not found, options taken in another way than through
+``**kwargs``) is left to the import.
 """
 
 from __future__ import annotations
@@ -12,20 +13,23 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ftlight.cli.source import look
+from ftlight.cli import source
+from ftlight.cli.source import Unclear, look
 
-SAME = {"_defaults_from_env_vars"}  # decorators of a constructor that leave its signature as it is
+KEEPS_SIGNATURE = {"_defaults_from_env_vars"}  # decorators of a constructor
+SECTIONS = ("Args:", "Arguments:", "Parameters:", "Params:")
+Class = tuple[str, ast.ClassDef]  # a module, and a class in it
 
 
 class Option(NamedTuple):
     """An option of a class.
 
     Attributes:
-        name: its name.
-        type: its annotation as text; empty where there is none.
-        default: its default, as text where that is no plain value; None where there is none.
-        help: its sentence.
-        owner: dotted path of the class that declares it; empty where the type needs nothing of its module.
+        name: Its name.
+        type: Its annotation as text; empty if it has none.
+        default: Its default, as text if it is no plain value; None if it has none.
+        help: Its sentence.
+        owner: Dotted path of the class that declares it; empty if no module gives names to types.
     """
 
     name: str
@@ -35,18 +39,14 @@ class Option(NamedTuple):
     owner: str
 
     @property
-    def whole_type(self) -> str:
-        """The type with those in place of the names that modules give them, such as ``Literal['a', 'b']`` for ``Kind``."""
+    def full_type(self) -> str:
+        """The type without names of a module, such as ``Literal['a', 'b']`` for ``Kind``."""
         module = self.owner.rpartition(".")[0]
-        return (
-            ast.unparse(_Aliases(module).visit(ast.parse(self.type, mode="eval").body))
-            if module and self.type
-            else self.type
-        )
+        return source.full_type(module, self.type) if module and self.type else self.type
 
 
 class Described(NamedTuple):
-    """What is known of a class: dotted path, options in order, and the ``data_module`` it names."""
+    """A class: dotted path, options in order, and the data module it names."""
 
     path: str
     options: Sequence[Option]
@@ -59,253 +59,186 @@ class Described(NamedTuple):
 
 
 def describe(module: str, name: str) -> Described | None:
-    """Describes a class of a module, through imports and bases; None where the source does not tell it for certain."""
-    found = look(module, name)
-    if found is None or not isinstance(found[1], ast.ClassDef):
+    """Describes a class, through imports and bases; None if its source leaves a doubt."""
+    definition = look(module, name)
+    if definition is None or not isinstance(definition[1], ast.ClassDef):
         return None
-    home, cls = found[0], found[1]
+    home, cls = definition[0], definition[1]
     try:
-        return Described(
-            f"{home}.{cls.name}", _options(home, cls), _attribute(home, cls, "data_module")
-        )
-    except _Unclear:
+        options, data_module = _options(home, cls), _attribute(home, cls, "data_module")
+    except Unclear:
         return None
-
-
-class _Unclear(Exception):
-    """The source does not tell it."""
+    return Described(f"{home}.{cls.name}", options, data_module)
 
 
 @functools.cache
-def _base(module: str, cls: ast.ClassDef) -> tuple[str, ast.ClassDef] | None:
-    """The only base of a class; None where it has none.
+def _options(module: str, cls: ast.ClassDef) -> Sequence[Option]:
+    """Options of a class: its own, then those that ``**kwargs`` hands on to its base."""
+    init = _constructor(cls)
+    if init is None:
+        base = _base(module, cls)
+        return _options(*base) if base else []
+    own = list(_own(module, cls, init))
+    names = {option.name for option in own}
+    return [*own, *(o for o in _handed_on(module, cls, init) if o.name not in names)]
+
+
+def _constructor(cls: ast.ClassDef) -> ast.FunctionDef | None:
+    """The ``__init__`` of a class, if it has one and nothing else changes its signature."""
+    inits = [n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+    names = ("__init__", "__new__", "__signature__")
+    bindings = [node for name in names for node in _binding(cls, name)]
+    if cls.decorator_list or cls.keywords or len(bindings) != len(inits) or len(inits) > 1:
+        raise Unclear
+    for init in inits:
+        decorators = [getattr(node, "id", "") for node in init.decorator_list]
+        if not KEEPS_SIGNATURE.issuperset(decorators) or not init.args.args:
+            raise Unclear
+    return inits[0] if inits else None
+
+
+def _binding(cls: ast.ClassDef, name: str) -> list[ast.stmt]:
+    """The statements of a class that bind a name."""
+    statements: list[ast.stmt] = []
+    for node in cls.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names = {node.name}
+        else:
+            names = {getattr(p, "id", getattr(p, "name", "")) for p in ast.walk(node)}
+        if name in names:
+            statements.append(node)
+    return statements
+
+
+@functools.cache
+def _base(module: str, cls: ast.ClassDef) -> Class | None:
+    """The only base of a class; None if it has none.
 
     Raises:
-        _Unclear: there are several, or it is not found.
+        Unclear: there are several, or it is not found.
     """
     if len(cls.bases) > 1:
-        raise _Unclear
+        raise Unclear
     for base in cls.bases:
-        base = base.value if isinstance(base, ast.Subscript) else base
-        found = (
-            look(module, ast.unparse(base)) if isinstance(base, (ast.Name, ast.Attribute)) else None
-        )
-        if found is not None and isinstance(found[1], ast.ClassDef):
-            return found[0], found[1]
-        if ast.unparse(base) != "object":
-            raise _Unclear
+        plain = base.value if isinstance(base, ast.Subscript) else base
+        named = isinstance(plain, (ast.Name, ast.Attribute))
+        definition = look(module, ast.unparse(plain)) if named else None
+        if definition is not None and isinstance(definition[1], ast.ClassDef):
+            return definition[0], definition[1]
+        if ast.unparse(plain) != "object":
+            raise Unclear
     return None
 
 
 def _attribute(module: str, cls: ast.ClassDef, name: str) -> Any:
-    """The value of an attribute of a class or its bases; None where there is none."""
-    for node in cls.body:
-        target = (
-            node.targets[0]
-            if isinstance(node, ast.Assign)
-            else node.target
-            if isinstance(node, ast.AnnAssign)
-            else None
-        )
-        if isinstance(target, ast.Name) and target.id == name:
-            value = getattr(node, "value", None)
-            if not isinstance(value, ast.Constant):
-                raise _Unclear
-            return value.value
-    if _binds(cls, name):
-        raise _Unclear  # made in a way that is none of these
+    """The value of an attribute of a class or its bases; None if there is none."""
+    binding = _binding(cls, name)
+    for node in binding:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        if not isinstance(targets[0], ast.Name) or not isinstance(value, ast.Constant):
+            raise Unclear
+        return value.value
     try:
         base = _base(module, cls)
-    except _Unclear:
-        if module.split(".")[0] == "lightning":
+    except Unclear:
+        if module.split(".")[0] == "lightning":  # whose classes name no data module
             return None
         raise
     return _attribute(*base, name) if base else None
 
 
-def _binds(cls: ast.ClassDef, name: str) -> list[ast.stmt]:
-    """The statements of a class that bind a name."""
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    plain = [n for n in cls.body if isinstance(n, functions) and n.name == name]
-    rest = [n for n in cls.body if not isinstance(n, functions)]
-    return plain + [
-        n
-        for n in rest
-        if any(name == getattr(p, "id", getattr(p, "name", "")) for p in ast.walk(n))
-    ]
-
-
-@functools.cache
-def _options(module: str, cls: ast.ClassDef) -> Sequence[Option]:
-    """Options of a class, its own first, then those that ``**kwargs`` hand on to its base."""
-    made = [n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-    named = [n for name in ("__init__", "__new__", "__signature__") for n in _binds(cls, name)]
-    if cls.decorator_list or cls.keywords or len(named) != len(made) or len(made) > 1:
-        raise _Unclear
-    if not made:
-        base = _base(module, cls)
-        return _options(*base) if base else []
-    init = made[0]
-    if (
-        any(not isinstance(d, ast.Name) or d.id not in SAME for d in init.decorator_list)
-        or not init.args.args
-    ):
-        raise _Unclear
-    own = list(_own(module, cls, init))
-    names = {o.name for o in own}
-    return [*own, *(o for o in _handed_on(module, cls, init) if o.name not in names)]
-
-
 def _own(module: str, cls: ast.ClassDef, init: ast.FunctionDef) -> Iterator[Option]:
-    said = _said(module, cls)
-    given = [*init.args.posonlyargs, *init.args.args]
-    late: list[ast.expr | None] = [None] * (len(given) - len(init.args.defaults)) + list(
-        init.args.defaults
-    )
-    pairs = [
-        *zip(given, late, strict=True),
-        *zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True),
-    ]
-    for arg, node in pairs[1:]:
-        if not arg.arg.startswith("_"):
-            default = _value(module, node)
-            text = _text(arg.annotation) or ("" if default is None else type(default).__name__)
-            yield Option(arg.arg, text, default, said.get(arg.arg, ""), f"{module}.{cls.name}")
+    """Options that a constructor names itself."""
+    sentences = _sentences(module, cls)
+    positional = [*init.args.posonlyargs, *init.args.args]
+    required: list[ast.expr | None] = [None] * (len(positional) - len(init.args.defaults))
+    defaults = [*required, *init.args.defaults]
+    pairs = list(zip(positional, defaults, strict=True))[1:]  # without self
+    pairs += zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
+    for argument, node in pairs:
+        if not argument.arg.startswith("_"):
+            default = source.value(module, node)
+            guessed = "" if default is None else type(default).__name__
+            kind = source.annotation(argument.annotation) or guessed
+            sentence = sentences.get(argument.arg, "")
+            yield Option(argument.arg, kind, default, sentence, f"{module}.{cls.name}")
 
 
 @functools.cache
-def _said(module: str, cls: ast.ClassDef) -> Mapping[str, str]:
-    """The sentences of a class: its own, else those of the base that it hands options on to."""
+def _sentences(module: str, cls: ast.ClassDef) -> Mapping[str, str]:
+    """Sentences of a class: its own, else those of the base that it hands options on to."""
     inits = [n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-    nodes: list[ast.ClassDef | ast.FunctionDef] = [cls, *inits]
-    own = {k: v for node in nodes for k, v in sentences(ast.get_docstring(node)).items()}
+    own = sentences(ast.get_docstring(cls))
+    for init in inits:
+        own |= sentences(ast.get_docstring(init))
     try:
-        base = _base(module, cls) if any(n.args.kwarg for n in inits) else None
-    except _Unclear:
+        base = _base(module, cls) if any(init.args.kwarg for init in inits) else None
+    except Unclear:
         return own
-    return {**(_said(*base) if base else {}), **own}
+    return {**(_sentences(*base) if base else {}), **own}
 
 
 def _handed_on(module: str, cls: ast.ClassDef, init: ast.FunctionDef) -> Sequence[Option]:
     """Options of the base that ``super().__init__(…, **kwargs)`` leaves open."""
-    extra = init.args.kwarg.arg if init.args.kwarg else ""
-    more = init.args.vararg.arg if init.args.vararg else ""
-    parts = list(ast.walk(init))
-    uses = [n for n in parts if isinstance(n, ast.Name) and n.id in (extra, more)]
+    keywords = init.args.kwarg.arg if init.args.kwarg else ""
+    positional = init.args.vararg.arg if init.args.vararg else ""
+    nodes = list(ast.walk(init))
+    uses = [n for n in nodes if isinstance(n, ast.Name) and n.id in (keywords, positional)]
     if not uses:
         return []
-    calls = [
-        n for n in parts if isinstance(n, ast.Call) and ast.unparse(n.func) == "super().__init__"
-    ]
-    if len(calls) != 1:
-        raise _Unclear
-    known = {id(k.value) for k in calls[0].keywords if k.arg is None} | {
-        id(a.value) for a in calls[0].args if isinstance(a, ast.Starred)
-    }
-    for part in parts:  # kwargs[…] = …, kwargs.get(key): no option is named by them
-        if isinstance(part, ast.Subscript) and (
-            isinstance(part.ctx, ast.Store) or not isinstance(part.slice, ast.Constant)
-        ):
-            known.add(id(part.value))
-        if (
-            isinstance(part, ast.Call)
-            and isinstance(part.func, ast.Attribute)
-            and part.func.attr == "get"
-        ):
-            known |= (
-                {id(part.func.value)}
-                if part.args and not isinstance(part.args[0], ast.Constant)
-                else set()
-            )
+    calls = [n for n in nodes if isinstance(n, ast.Call)]
+    calls = [call for call in calls if ast.unparse(call.func) == "super().__init__"]
     base = _base(module, cls)
-    if (
-        base is None
-        or any(id(n) not in known for n in uses)
-        or not any(n.id == extra for n in uses)
-    ):
-        raise _Unclear
+    if len(calls) != 1 or base is None or not any(use.id == keywords for use in uses):
+        raise Unclear
+    call = calls[0]
+    harmless = [k.value for k in call.keywords if k.arg is None]
+    harmless += [a.value for a in call.args if isinstance(a, ast.Starred)]
+    harmless += [node for node in map(_looked_into, nodes) if node is not None]
+    if any(use not in harmless for use in uses):
+        raise Unclear
     below = _options(*base)
-    taken = sum(not isinstance(a, ast.Starred) for a in calls[0].args)
-    explicit = {k.arg for k in calls[0].keywords} | {o.name for o in below[:taken]}
-    return [o for o in below if o.name not in explicit]
+    count = sum(not isinstance(a, ast.Starred) for a in call.args)
+    taken = {k.arg for k in call.keywords} | {option.name for option in below[:count]}
+    return [option for option in below if option.name not in taken]
 
 
-def _text(node: ast.expr | None) -> str:
-    """An annotation as text; one in quotes without them."""
-    text = (
-        node.value
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        else ast.unparse(node)
-        if node
-        else ""
-    )
-    try:
-        return ast.unparse(ast.parse(text, mode="eval")) if text else ""
-    except SyntaxError:
-        raise _Unclear from None
+def _looked_into(node: ast.AST) -> ast.expr | None:
+    """The ``kwargs`` of ``kwargs[…] = …``, ``kwargs[name]`` and ``kwargs.get(name)``.
 
-
-class _Aliases(ast.NodeTransformer):
-    """Puts types in place of the names that a module gives them."""
-
-    def __init__(self, module: str) -> None:
-        self.module = module
-
-    def _put(self, node: Any) -> Any:
-        found = look(self.module, ast.unparse(node))
-        value = (
-            getattr(found[1], "value", None)
-            if found and isinstance(found[1], (ast.Assign, ast.AnnAssign))
-            else None
-        )
-        plain = isinstance(value, (ast.Subscript, ast.BinOp, ast.Name, ast.Attribute))
-        return (
-            _Aliases(found[0]).visit(ast.parse(_text(value), mode="eval").body)
-            if found and plain
-            else node
-        )
-
-    visit_Name = visit_Attribute = _put
-
-
-def _value(module: str, node: ast.expr | None) -> Any:
-    """A default: a plain value, that of a constant, or the text."""
-    if node is None:
-        return None
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        found = (
-            look(module, ast.unparse(node)) if isinstance(node, (ast.Name, ast.Attribute)) else None
-        )
-        value = getattr(found[1], "value", None) if found else None
-        return _value(found[0], value) if found and value is not None else ast.unparse(node)
+    These hide no option. ``kwargs["a"]`` and ``kwargs.get("a")`` do: they take an option ``a`` that
+    the signature does not name.
+    """
+    if isinstance(node, ast.Subscript):
+        stores = isinstance(node.ctx, ast.Store)
+        return node.value if stores or not isinstance(node.slice, ast.Constant) else None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        by_name = bool(node.args) and not isinstance(node.args[0], ast.Constant)
+        return node.func.value if node.func.attr == "get" and by_name else None
+    return None
 
 
 def sentences(docstring: str | None) -> dict[str, str]:
     r"""The sentence of each argument in a docstring of Google's style.
 
-    >>> sentences("Reads.\n\nArgs:\n    name: the file,\n        or a folder.\n    size (int): rows.\n\nRaises:\n    E: never.")
-    {'name': 'the file, or a folder.', 'size': 'rows.'}
+    docstring_parser would do, but costs every ``--help`` 0.013 s.
+
+    >>> sentences("Reads.\n\nArgs:\n    name: the file,\n        or folder.\n    size (int): rows.")
+    {'name': 'the file, or folder.', 'size': 'rows.'}
     """
     lines = (docstring or "").expandtabs().splitlines()
-    starts = [
-        i
-        for i, line in enumerate(lines)
-        if line.strip() in ("Args:", "Arguments:", "Parameters:", "Params:")
-    ]
+    starts = [i for i, line in enumerate(lines) if line.strip() in SECTIONS]
     found: dict[str, str] = {}
-    name, first = "", 0
+    name, indent = "", 0
     for line in lines[starts[0] + 1 :] if starts else []:
         depth = len(line) - len(line.lstrip())
-        first = first or depth
-        if line.strip() and depth < first:
+        indent = indent or depth
+        if line.strip() and depth < indent:
             break
-        entry = (
-            re.match(r"\s*\*{0,2}(\w+)(?: \([^)]*\))?:\s*(.*)", line) if depth == first else None
-        )
-        if entry:
-            name = entry[1]
-        if name:
-            found[name] = f"{found.get(name, '')} {entry[2] if entry else line.strip()}".strip()
+        entry = re.match(r"\s*\*{0,2}(\w+)(?: \([^)]*\))?:\s*(.*)", line)
+        if entry and depth == indent:
+            name, found[entry[1]] = entry[1], entry[2].strip()
+        elif name:
+            found[name] = f"{found[name]} {line.strip()}".strip()
     return found

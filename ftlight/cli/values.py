@@ -1,38 +1,33 @@
-"""Values of a wrong type in one line: those told by a type's text alone, and those that the parser refuses."""
+"""Values of a wrong type in one line: by the text of the type, and from the parser's errors."""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftlight.cli import classes
 from ftlight.utils.errors import did_you_mean
 
-TYPES = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}
-OTHERS = {
-    "true",
-    "false",
-    "yes",
-    "no",
-    "on",
-    "off",
-    "y",
-    "n",
-    "null",
-    "none",
-    "nan",
-    "inf",
-    "infinity",
-}  # words that may be read as values
+NAMES = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}
+# Words that the parser may read as values of some type.
+SPECIAL = {
+    *("true", "false", "yes", "no", "on", "off", "y", "n"),
+    *("null", "none", "nan", "inf", "infinity"),
+}
 
 
 def fault(kind: str, value: Any) -> str:
-    """What is wrong with a value of a type made of numbers, truth and choices; nothing where that is not certain.
+    """What is wrong with a value of a type made of numbers, truth values and choices.
 
-    >>> fault("float | None", "fast"), fault("Literal['warn', 'stop']", "stopp"), fault("int | str", "fast")
-    ('expected a number, got fast', 'expected one of warn, stop, got stopp; did you mean "stop"?', '')
+    Returns:
+        The words for an error; empty if it is right or only the parser can tell.
+
+    >>> fault("float | None", "fast"), fault("int | str", "fast")
+    ('expected a number, got fast', '')
+    >>> fault("Literal['warn', 'stop']", "stopp")
+    'expected one of warn, stop, got stopp; did you mean "stop"?'
     """
     try:
         parts = _parts(ast.parse(kind, mode="eval").body)
@@ -40,25 +35,16 @@ def fault(kind: str, value: Any) -> str:
         return ""
     plain = [p for p in parts if p in ("float", "int", "bool", "None")]
     choices = [p for p in parts if isinstance(p, list)]
-    word = (
-        isinstance(value, str)
-        and bool(re.fullmatch(r"[A-Za-z][A-Za-z_-]*", value))
-        and value.lower() not in OTHERS
-    )
-    broken = (
-        plain
-        and not choices
-        and not {"float", "bool"} & set(plain)
-        and bool(re.fullmatch(r"-?\d+\.\d*[1-9]", str(value)))
-    )
-    if (
-        not parts
-        or len(plain) + len(choices) < len(parts)
-        or not (word or broken)
-        or any(value in c for c in choices)
-    ):
+    if not parts or len(plain) + len(choices) < len(parts) or any(value in c for c in choices):
         return ""
-    return _words([str(p) for p in plain if p != "None"], choices, str(value))
+    is_word = isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z_-]*", value)
+    is_fraction = re.fullmatch(r"-?\d+\.\d*[1-9]", str(value))
+    takes_fraction = choices or "float" in plain or "bool" in plain
+    if is_word and value.lower() in SPECIAL:
+        return ""
+    if not is_word and (not is_fraction or takes_fraction):
+        return ""
+    return _expected([str(p) for p in plain if p != "None"], choices, f", got {value}", str(value))
 
 
 def _parts(node: ast.expr) -> list[Any]:
@@ -77,49 +63,61 @@ def _parts(node: ast.expr) -> list[Any]:
     return [ast.unparse(node)]
 
 
-def _words(types: list[str], choices: list[list[Any]], value: str, given: bool = True) -> str:
-    wanted = [TYPES.get(t, t) for t in types] + [
-        f"one of {', '.join(map(str, c))}" for c in choices
-    ]
-    hint = did_you_mean(value, [str(c) for each in choices for c in each])
-    return f"expected {' or '.join(dict.fromkeys(wanted))}{f', got {value}' if given else ''}{hint}"
+def _expected(types: Sequence[str], choices: Sequence[list[Any]], got: str, value: str) -> str:
+    """The words for a value of another type than these; with the nearest choice."""
+    wanted = [NAMES.get(t, t) for t in types]
+    words: list[str] = []
+    for choice in choices:
+        words += map(str, choice)
+        wanted.append(f"one of {', '.join(map(str, choice))}")
+    return f"expected {' or '.join(dict.fromkeys(wanted))}{got}{did_you_mean(value, words)}"
 
 
 def explain(message: str, places: Mapping[str, str]) -> str:
-    """One line for a parser's error: where, what was given, what is expected."""
-    keys = [
-        k.removeprefix("fit.").replace(".init_args", "")
-        for k in re.findall(r'Parser key "([^"]+)"', message)
-    ]
+    """One line for an error of the parser: where, what is expected, what was given.
+
+    Args:
+        message: What jsonargparse says, over many lines.
+        places: Dotted key to ``file:line``.
+    """
+    keys = re.findall(r'Parser key "([^"]+)"', message)
     if not keys:
         return " ".join(message.split())
-    key = ".".join(dict.fromkeys(keys))
-    place = f"{places[key]}: " if key in places else ""
+    key = ".".join(dict.fromkeys(k.replace(".init_args", "") for k in keys))
+    where = f"{places[key]}: {key}" if key in places else key
     if inside := _of_class(message):
-        return f"{place}{key}: {inside}"
-    given = re.search(r"Got value: (.*)$", message, re.M)
-    given = given or re.search(
-        r"Given value: (?:NestedArg\(key='\w+', val=(.*)\)|(.*))$", message, re.M
-    )
-    value = next((str(g) for g in given.groups() if g is not None), "").strip("'") if given else ""
-    wanted = [t for t in re.findall(r"Expected an? <class '(\w+)'>", message) if t != "NoneType"]
-    choices = [
-        [c.strip("' ") for c in found.split(",")]
-        for found in re.findall(r"Literal\[([^\]]+)\]", message)
-    ]
-    if not wanted and not choices:
-        return f"{place}{key}: expected {message.splitlines()[-1].strip(' -')}{f', got {value}' if given else ''}"
-    return f"{place}{key}: {_words(wanted, choices, value, given is not None)}"
+        return f"{where}: {inside}"
+    value = _given(message)
+    got = "" if value is None else f", got {value}"
+    types = [t for t in re.findall(r"Expected an? <class '(\w+)'>", message) if t != "NoneType"]
+    literals = re.findall(r"Literal\[([^\]]+)\]", message)
+    choices = [[word.strip("' ") for word in literal.split(",")] for literal in literals]
+    if types or choices:
+        return f"{where}: {_expected(types, choices, got, value or '')}"
+    return f"{where}: expected {message.splitlines()[-1].strip(' -')}{got}"
+
+
+def _given(message: str) -> str | None:
+    """The value that the parser refused; None if its error does not show it."""
+    for pattern in (
+        r"Got value: (.*)$",
+        r"Given value: NestedArg\(key='\w+', val=(.*)\)",
+        r"Given value: (.*)$",
+    ):
+        if match := re.search(pattern, message, re.MULTILINE):
+            return match[1].strip("'")
+    return None
 
 
 def _of_class(message: str) -> str:
-    """What is wrong with the options of a class given as a value, such as a logger; nothing where the fault is another."""
-    found = re.findall(r"Problem with given class_path '([^']+)':\n\s+(.*)", message)
-    if not found or found[-1][1].startswith(("Parser key", "Does not validate", "Expected")):
+    """What is wrong with the options of a class given as a value, such as a logger; else empty."""
+    problems = re.findall(r"Problem with given class_path '([^']+)':\n\s+(.*)", message)
+    if not problems or problems[-1][1].startswith(("Parser key", "Does not validate", "Expected")):
         return ""
-    path, said = found[-1]
-    option = re.search(r"Option '(\w+)' is not accepted", said)
+    path, problem = problems[-1]
+    option = re.search(r"Option '(\w+)' is not accepted", problem)
     if option is None:
-        return f"{path}: {said}"
-    about = classes.describe(path)
-    return f"{about.name} has no option {option[1]}{did_you_mean(option[1], [o.name for o in about.options])}"
+        return f"{path}: {problem}"
+    described = classes.describe(path)
+    nearest = did_you_mean(option[1], [o.name for o in described.options])
+    return f"{described.name} has no option {option[1]}{nearest}"

@@ -1,27 +1,80 @@
-"""Rows of a file or of a hub data set by one name."""
+"""A data file or a split of a hub data set, by one name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from ftlight.data.files import Row, check, need, read
-from ftlight.data.hub import read_hub
+from ftlight.data import files, hub
 from ftlight.utils.errors import UserError
 
 
-def open_rows(
-    name: str, split: str, columns: Sequence[str], encoding: str = "utf-8"
-) -> Iterator[Row]:
-    """Yields the rows of a file or of a split of a hub data set, each with these columns.
+@dataclass(frozen=True)
+class Source:
+    """Where the rows of a split are.
 
-    Raises:
-        UserError: anything that cannot be read, a missing column, or no rows.
+    Attributes:
+        name: a file, or ``hf:OWNER/REPO[:CONFIG][@REVISION]``.
+        split: train, validation or test; empty for rows to predict.
+        encoding: encoding of a text file.
+        suffixes: suffixes of the files that can be read.
     """
-    rows = read_hub(name, split, columns) if name.startswith("hf:") else read(check(name), encoding)
-    empty = True
-    for row in rows:
-        need(row, columns, name)
-        empty = False
-        yield row
-    if empty:
-        raise UserError(f"{name} has a header but no rows")
+
+    name: str
+    split: str = ""
+    encoding: str = "utf-8"
+    suffixes: tuple[str, ...] = files.SUFFIXES
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether it is a hub data set."""
+        return self.name.startswith(hub.PREFIX)
+
+    @property
+    def path(self) -> Path:
+        """The file.
+
+        Raises:
+            UserError: it is missing or of a format that cannot be read.
+        """
+        return files.check(self.name, f"data.{self.split}" if self.split else "", self.suffixes)
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of the file, without ``.gz``; empty for a hub data set."""
+        return "" if self.on_hub else files.suffix(self.path)
+
+    def digest(self) -> str:
+        """Identifies the content: the SHA-256 of the file, or the fingerprints of the data set."""
+        if self.on_hub:
+            return "-".join(table._fingerprint for table in hub.load_hub(self.name).values())
+        return files.sha256(self.path)
+
+    def columns(self) -> list[str]:
+        """Names of the columns of a hub data set; none for a file, which is read whole."""
+        return list(hub.load_split(self.name, self.split).features) if self.on_hub else []
+
+    def rows(
+        self, columns: Sequence[str] = (), optional: Sequence[str] = ()
+    ) -> Iterator[files.Row]:
+        """Yields the rows: those of a file whole, those of a hub data set with these columns alone.
+
+        Args:
+            columns: columns that every row must have.
+            optional: columns to read from a hub data set that has them.
+
+        Raises:
+            UserError: anything that cannot be read, a missing column, or no rows.
+        """
+        if self.on_hub:
+            rows = hub.read_hub(self.name, self.split, columns, optional)
+        else:
+            rows = files.read(self.path, self.encoding)
+        empty = True
+        for row in rows:
+            files.need(row, columns, self.name)
+            empty = False
+            yield row
+        if empty:
+            raise UserError(f"{self.name} has no rows")

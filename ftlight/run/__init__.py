@@ -1,1 +1,1 @@
-"""The run folder and what is shown of it."""
+"""The run folder, its loggers, and the screen."""

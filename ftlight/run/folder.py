@@ -1,4 +1,4 @@
-"""The run folder: made once, never overwritten; config, facts, metrics, predictions."""
+"""The run folder, which is never overwritten: config.yaml, run.json and metrics.csv."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STACK = (
 
 
 def version(package: str) -> str:
-    """Version of an installed package, or ``-``."""
+    """Version of an installed package; ``-`` if it is not installed."""
     import importlib.metadata
 
     try:
@@ -42,69 +42,86 @@ def version(package: str) -> str:
 
 
 def make(path: str | None, name: str, resume: bool = False) -> Path:
-    """Makes the folder of a run: ``path`` itself, else ``runs/<name>/<time>`` with a link ``latest`` beside it.
+    """Creates a run folder: ``path``, or ``runs/<name>/<time>`` with a link ``latest`` beside it.
 
     Args:
         path: the folder, or None.
         name: name of the run.
-        resume: whether a run that is in ``path`` is gone on with.
+        resume: whether ``path`` may hold the run that is to be resumed.
 
     Raises:
-        UserError: ``path`` is there already; nothing is overwritten.
+        UserError: ``path`` exists and is not to be resumed, or cannot be created.
     """
-    target = Path("runs").absolute() / name if path is None else Path(path).expanduser().absolute()
-    if path is not None and resume and target.is_dir():
-        if not any(target.iterdir()) or any(
-            (target / own).exists() for own in ("config.yaml", "run.json", LOCK)
-        ):
-            return target
+    if path is None:
+        return _make_dated(Path("runs").absolute() / name)
+    folder = Path(path).expanduser().absolute()
+    if resume and folder.is_dir():
+        is_run = any((folder / file).exists() for file in ("config.yaml", "run.json", LOCK))
+        if is_run or not any(folder.iterdir()):
+            return folder
         raise UserError(
-            f"{target} is there and holds no run; nothing is overwritten. Give another --run DIR, or move it away"
+            f"{folder} exists and is not a run; nothing is overwritten. "
+            "Give another --run DIR, or move it away"
         )
+    _mkdir(folder, exist_ok=False)
+    return folder
+
+
+def _mkdir(folder: Path, exist_ok: bool) -> None:
+    """Creates a folder and its parents.
+
+    Raises:
+        UserError: it exists, or cannot be created.
+    """
     try:
-        target.mkdir(parents=True, exist_ok=path is None)
+        folder.mkdir(parents=True, exist_ok=exist_ok)
     except FileExistsError:
         raise UserError(
-            f"{target} is there already; nothing is overwritten. Give another --run DIR, or move it away"
+            f"{folder} already exists; nothing is overwritten. "
+            "Give another --run DIR, or move it away"
         ) from None
     except OSError as error:
         raise UserError(
-            f"{target} cannot be made ({error.strerror}); give another with --run DIR"
+            f"{folder} cannot be created ({error.strerror}); give another with --run DIR"
         ) from None
-    if path is not None:
-        return target
+
+
+def _make_dated(parent: Path) -> Path:
+    """Creates a folder named by the time, and lets the link ``latest`` point to it."""
+    _mkdir(parent, exist_ok=True)
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    for attempt in range(1000):  # two runs in one second
-        folder = target / (f"{stamp}-{attempt}" if attempt else stamp)
+    for attempt in range(1000):  # several runs may start in one second
+        folder = parent / (f"{stamp}-{attempt}" if attempt else stamp)
         try:
             folder.mkdir()
             break
         except FileExistsError:
             continue
-    link = target / f".latest-{os.getpid()}"
-    with contextlib.suppress(OSError):  # Windows lets only some users make links
+    link = parent / f".latest-{os.getpid()}"
+    with contextlib.suppress(OSError):  # Windows lets only some users create links
         link.symlink_to(folder.name)
-        os.replace(link, target / "latest")
+        os.replace(link, parent / "latest")
     return folder
 
 
 def lock(folder: Path) -> IO[str]:
-    """Keeps a run's folder for this process until the file is closed or the process is no more.
+    """Locks a run folder for this process, until the file is closed or the process ends.
 
     Raises:
-        UserError: another process works there.
+        UserError: another process holds the lock.
     """
     file = (folder / LOCK).open("a+", encoding="utf-8")
     try:
         import fcntl
 
-        fcntl.lockf(
-            file, fcntl.LOCK_EX | fcntl.LOCK_NB
-        )  # unlike flock not passed on to processes that load data
+        # unlike flock, lockf is not inherited by the processes that load data
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         file.seek(0)
+        holder = file.read().strip() or "unknown"
         raise UserError(
-            f"{folder}: another process works there ({file.read().strip() or 'unknown'}); wait for it, or give another --run DIR"
+            f"{folder}: another process is using it ({holder}); "
+            "wait for it, or give another --run DIR"
         ) from None
     except (ImportError, OSError):  # Windows, and file systems without locks
         pass
@@ -115,7 +132,7 @@ def lock(folder: Path) -> IO[str]:
 
 
 def short(path: Path) -> str:
-    """A path from the working folder, where there is one."""
+    """A path relative to the working folder, if there is such a path."""
     try:
         return os.path.relpath(path)
     except ValueError:  # another drive
@@ -123,20 +140,21 @@ def short(path: Path) -> str:
 
 
 def find(path: str) -> Path:
-    """The folder of a run that was made before.
+    """Finds the folder of an existing run.
 
     Raises:
-        UserError: there is no run there; names the runs beside it.
+        UserError: there is no run; the message names some that exist.
     """
     folder = Path(path).expanduser()
     if not (folder / "config.yaml").is_file():
         runs = sorted(str(p.parent) for p in Path("runs").glob("*/*/config.yaml"))
-        there = f" (runs: {', '.join(runs[-3:])})" if runs else ""
-        raise UserError(f"{folder}: no run there, a run has a config.yaml{there}")
+        known = f" (runs: {', '.join(runs[-3:])})" if runs else ""
+        raise UserError(f"{folder} is not a run: it has no config.yaml{known}")
     return folder.resolve()
 
 
 def _git(*arguments: str) -> str | None:
+    """What git prints; None if it fails, as outside of a repository."""
     try:
         done = subprocess.run(
             ["git", *arguments], capture_output=True, text=True, timeout=5, check=True
@@ -147,7 +165,11 @@ def _git(*arguments: str) -> str | None:
 
 
 def write_config(folder: Path, text: str) -> list[str]:
-    """Writes config.yaml; where there is another one, that is kept beside it, and what changed is returned, a line each."""
+    """Writes config.yaml, and keeps a different one beside it as config-1.yaml, config-2.yaml, ….
+
+    Returns:
+        A line for each value that changed.
+    """
     path = folder / "config.yaml"
     old = path.read_text(encoding="utf-8") if path.is_file() else text
     if old != text:
@@ -157,14 +179,18 @@ def write_config(folder: Path, text: str) -> list[str]:
         file.write(text.encode())
     if old == text:
         return []
-    before, after = (dict(_flat(yaml.safe_load(t))) for t in (old, text))
-    changed = [k for k in {**before, **after} if before.get(k) != after.get(k)]
-    return [
-        f"{k.replace('.init_args', '')}: {after.get(k)}; it was {before.get(k)}" for k in changed
-    ]
+    before = dict(_flat(yaml.safe_load(old)))
+    after = dict(_flat(yaml.safe_load(text)))
+    lines = []
+    for key in {**before, **after}:
+        if before.get(key) != after.get(key):
+            name = key.replace(".init_args", "")
+            lines.append(f"{name}: {after.get(key)}; it was {before.get(key)}")
+    return lines
 
 
 def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the plain values of nested mappings with their dotted names."""
     if isinstance(data, Mapping):
         for key, value in data.items():
             yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
@@ -173,19 +199,24 @@ def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def length(folder: Path | None) -> int:
-    """Bytes of a run's metrics.csv."""
+    """Size of a run's metrics.csv in bytes; 0 if there is none."""
     path = folder / "metrics.csv" if folder is not None else None
     return path.stat().st_size if path is not None and path.exists() else 0
 
 
 def truncate_metrics(folder: Path, bytes_: int) -> None:
-    """Takes from a run's metrics.csv what was written after a checkpoint: it will be written again."""
+    """Cuts metrics.csv to its size at a checkpoint; the rest will be written again."""
     if length(folder) > bytes_:
         os.truncate(folder / "metrics.csv", bytes_)
 
 
 def provenance(seed: int | None, digests: Mapping[str, str]) -> dict[str, Any]:
-    """What run.json holds of a run at its start: command, code, versions, seed, data."""
+    """What run.json says of a run's origin: command, code, versions, seed, data.
+
+    Args:
+        seed: the run's seed.
+        digests: SHA-256 of each file of data, by name.
+    """
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "status": "running",
@@ -199,13 +230,15 @@ def provenance(seed: int | None, digests: Mapping[str, str]) -> dict[str, Any]:
         "machine": {"cores": os.cpu_count(), "system": platform.system()},
         "seed": seed,
         "data_sha256": dict(digests),
-        # where classes beside the user's YAML are found again
-        "python_path": [
-            p for p in sys.path if p and Path(p).is_dir() and any(Path(p).glob("*.y*ml"))
-        ],
+        # for later verbs, to import the classes beside the user's YAML
+        "python_path": [p for p in sys.path if p and _holds_yaml(Path(p))],
     }
 
 
+def _holds_yaml(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.glob("*.y*ml"))
+
+
 def update(folder: Path, **changes: Any) -> None:
-    """Changes facts in run.json."""
+    """Sets values in run.json."""
     write_json(folder / "run.json", {**read_json(folder / "run.json"), **changes})

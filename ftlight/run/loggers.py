@@ -1,4 +1,8 @@
-"""metrics.csv, and Weights & Biases: config, labels, metrics and confusion matrix; texts of the data only where the user says so."""
+"""Loggers: metrics.csv, and Weights & Biases.
+
+W&B gets config, labels, metrics and confusion matrices; rows of the data only if the user asks for
+it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from ftlight.utils.errors import UserError
 
 
 class MetricsFile(Logger):
-    """Appends metrics to metrics.csv, one per line (``step, epoch, name, value``): always there, never rewritten."""
+    """Appends metrics to metrics.csv, one per line: ``step, epoch, name, value``."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -43,32 +47,32 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: config.yaml is the record."""
+        """Does nothing: config.yaml is the record."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Appends a line per metric."""
+        """Appends a line for each metric."""
         new = not self.path.exists()
         epoch = metrics.get("epoch", "")
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             if new:
                 writer.writerow(["step", "epoch", "name", "value"])
-            where = "" if step is None else step, int(epoch) if epoch != "" else ""
-            writer.writerows(
-                [*where, k, repr(float(v))] for k, v in metrics.items() if k != "epoch"
-            )
+            at_step = "" if step is None else step
+            at_epoch = int(epoch) if epoch != "" else ""
+            for name, value in metrics.items():
+                if name != "epoch":
+                    writer.writerow([at_step, at_epoch, name, repr(float(value))])
 
 
 class _Logger(WandbLogger):
-    """W&B's logger, which takes no secrets: Lightning hands it whatever a module has called its hyperparameters."""
+    """W&B's logger without secrets, as Lightning passes it all hyperparameters of a module."""
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
         """Adds hyperparameters to the config."""
-        super().log_hyperparams(
-            secrets.redact(vars(params) if isinstance(params, Namespace) else params)
-        )
+        values = vars(params) if isinstance(params, Namespace) else params
+        super().log_hyperparams(secrets.redact(values))
 
 
 def start(
@@ -78,13 +82,22 @@ def start(
     labels: Sequence[str],
     known: str | None = None,
 ) -> WandbLogger:
-    """Starts a W&B run for a run folder, or goes on with the one it ``known``; WANDB_MODE says online, offline or disabled."""
+    """Starts a W&B run for a run folder, or continues one.
+
+    Args:
+        project: W&B's project.
+        folder: the run folder.
+        config: the run's config; secrets in it are hidden.
+        labels: names of the classes.
+        known: id of the W&B run to continue.
+
+    Raises:
+        UserError: W&B refuses.
+    """
     import wandb
 
-    mode: Any = os.environ.get("WANDB_MODE", "online")  # wandb itself reads it once in a process
-    settings = wandb.Settings(
-        silent=True, console="off", mode=mode
-    )  # our own screen says where the run is
+    mode: Any = os.environ.get("WANDB_MODE", "online")  # wandb reads it only once per process
+    settings = wandb.Settings(silent=True, console="off", mode=mode)  # our screen names the run
     name = f"{folder.parent.name}/{folder.name}"
     logger = _Logger(project=project, name=name, save_dir=str(folder), settings=settings, id=known)
     try:
@@ -99,40 +112,44 @@ def start(
 
 @contextlib.contextmanager
 def _clean_command() -> Iterator[None]:
-    """Keeps secrets out of the command line, which W&B notes when a run begins."""
-    given = sys.argv
-    sys.argv = [*given[:1], *secrets.command(given[1:])]
+    """Hides secrets of the command line, which W&B records at the start of a run."""
+    argv = sys.argv
+    sys.argv = [*argv[:1], *secrets.command(argv[1:])]
     try:
         yield
     finally:
-        sys.argv = given
+        sys.argv = argv
 
 
 def confusion(
     loggers: Sequence[Any], stage: str, matrix: Tensor | None, labels: Sequence[str]
 ) -> None:
-    """Logs a confusion matrix ``[actual, predicted]`` as a table of its cells that are not empty."""
+    """Logs a confusion matrix ``[actual, predicted]`` to W&B, as a table of its non-empty cells."""
+    if matrix is None:
+        return
+    cells = [[labels[i], labels[j], int(matrix[i, j])] for i, j in matrix.nonzero().tolist()]
+    columns = ["actual", "predicted", "count"]
     for logger in loggers:
-        if isinstance(logger, WandbLogger) and matrix is not None:
-            cells = [
-                [labels[i], labels[j], int(matrix[i, j])] for i, j in matrix.nonzero().tolist()
-            ]
-            logger.log_table(
-                f"{stage}/confusion", columns=["actual", "predicted", "count"], data=cells
-            )
+        if isinstance(logger, WandbLogger):
+            logger.log_table(f"{stage}/confusion", columns=columns, data=cells)
 
 
 def texts(loggers: Sequence[Any], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Logs rows of the test data with their predictions; only called where the user allows it."""
+    """Logs rows of the test data and their predictions to W&B, which the user has to ask for."""
+    data = [list(row) for row in rows]
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.log_table(
-                "test/predictions", columns=list(columns), data=[list(r) for r in rows]
-            )
+            logger.log_table("test/predictions", columns=list(columns), data=data)
 
 
 def finish(loggers: Sequence[Any], code: int = 0, preempted: bool = False) -> None:
-    """Ends W&B runs with the exit status of the process; one that was asked to stop and will go on is marked as preempting."""
+    """Ends W&B runs.
+
+    Args:
+        loggers: all loggers of the run.
+        code: exit status of the process.
+        preempted: whether the run was interrupted and will be resumed.
+    """
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             if preempted:

@@ -1,4 +1,4 @@
-"""Predictions of rows as CSV or JSON lines."""
+"""Writes predictions as CSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -18,47 +18,57 @@ def write_predictions(
     decoded: Iterable[Mapping[str, Any]],
     spread: bool,
 ) -> int:
-    """Writes the input's columns with ``prediction``, ``score`` and what else was found beside them, as JSONL or else as CSV.
+    """Writes the columns of the input with ``prediction``, ``score`` and other results beside them.
+
+    A result named as a column of the input gets an underscore: ``score_``.
 
     Args:
-        path: file to write; .jsonl for JSON lines.
-        rows: the input's rows.
-        decoded: a prediction for each.
-        spread: whether to write the probability of every label too.
+        path: file to write; JSON lines if it ends in .jsonl, else CSV.
+        rows: rows of the input.
+        decoded: results of each row.
+        spread: whether to write the probability of every label, too.
 
     Returns:
         Number of rows.
     """
-    made = []
-    for row, answer in zip(rows, decoded, strict=True):
-        columns = {
-            k: v for k, v in row.items() if not k.startswith("__") and not isinstance(v, bytes)
-        }
-        taken = {
-            k if k not in columns else f"{k}_": v for k, v in answer.items() if k != "probabilities"
-        }
-        each = {f"p({k})": v for k, v in answer.get("probabilities", {}).items()} if spread else {}
-        made.append({**columns, **taken, **each})
+    merged = [_merge(row, results, spread) for row, results in zip(rows, decoded, strict=True)]
     with atomic_write(path) as file:
         if path.suffix == ".jsonl":
-            file.writelines((json.dumps(row, ensure_ascii=False) + "\n").encode() for row in made)
+            for row in merged:
+                file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
         else:
-            file.write(_csv(made).encode())
-    return len(made)
+            file.write(_csv(merged).encode())
+    return len(merged)
+
+
+def _merge(row: Mapping[str, Any], results: Mapping[str, Any], spread: bool) -> dict[str, Any]:
+    """A row of the input, without bytes and internal columns, with its results."""
+
+    def shown(name: str) -> bool:
+        return not name.startswith("__") and not isinstance(row[name], bytes)
+
+    columns = {name: row[name] for name in row if shown(name)}
+    merged = dict(columns)
+    for name, value in results.items():
+        if name != "probabilities":
+            merged[f"{name}_" if name in columns else name] = value
+    if spread:
+        for label, probability in results.get("probabilities", {}).items():
+            merged[f"p({label})"] = probability
+    return merged
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(
-        text, list(dict.fromkeys(k for row in rows for k in row)), lineterminator="\n"
-    )
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
     return text.getvalue()
 
 
 def _cell(value: Any) -> Any:
-    """A value as a cell of a CSV: what has parts as JSON."""
+    """Formats a value for a CSV cell: floats with six digits, lists and mappings as JSON."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value

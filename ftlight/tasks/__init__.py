@@ -1,4 +1,7 @@
-"""The shipped tasks, one folder each; where the classes of a config are defined, for who must not import them yet."""
+"""The shipped tasks, one folder each.
+
+``HOMES`` says where each class that a config may name is defined, without importing it.
+"""
 
 HOMES = {
     "CausalLM": "ftlight.tasks.causal_lm.task",

@@ -1,4 +1,4 @@
-"""What a decoder does with tokens: how likely it finds them, what it writes after them, and what it can see."""
+"""Decoders: likelihood of tokens, generation, and what a decoder can see."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from ftlight.models.modes import evaluating
 def likelihood(
     model: nn.Module, inputs: dict[str, Tensor], labels: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """How well a model predicts the labelled tokens; logits are made for these alone.
+    """Computes how well a model predicts the labelled tokens, with logits for these alone.
 
     Args:
-        model: a decoder with a head.
-        inputs: its inputs, ``int64 [rows, tokens]``.
-        labels: tokens to predict at their own places, -100 elsewhere, ``[rows, tokens]``.
+        model: A decoder with a head.
+        inputs: Its inputs, ``int64 [rows, tokens]``.
+        labels: Tokens to predict at their own places, -100 elsewhere, ``[rows, tokens]``.
 
     Returns:
-        Of each labelled token, row by row, ``[labelled]``: negative log likelihood, whether it is the likeliest, its row.
+        For each labelled token, row by row, ``[labelled]``: negative log-likelihood, whether it is
+        the most likely token, and its row.
     """
-    wanted = labels[:, 1:] != tokens.IGNORE
-    chosen = F.pad(wanted, (0, 1)).flatten().nonzero().squeeze(1)  # the places before them
+    labelled = labels[:, 1:] != tokens.IGNORE
+    # The logits at a place predict the next token, so those of the place before are needed.
+    places = F.pad(labelled, (0, 1)).flatten().nonzero().squeeze(1)
 
     def only(module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (given[0].flatten(0, 1)[chosen].unsqueeze(0), *given[1:])
+        return (given[0].flatten(0, 1)[places].unsqueeze(0), *given[1:])
 
     head: Any = model.get_output_embeddings()  # type: ignore[operator]
     handle = head.register_forward_pre_hook(only)
@@ -37,18 +39,24 @@ def likelihood(
         logits = model(**inputs, use_cache=False).logits
     finally:
         handle.remove()
-    # a model that does not call its head as a module has made all of them
-    logits = (
-        logits.flatten(0, 1)[chosen] if logits.shape[:2] == labels.shape else logits[0]
-    ).float()
-    gold = labels[:, 1:][wanted]
+    if logits.shape[:2] == labels.shape:  # this model does not call its head as a module
+        logits = logits.flatten(0, 1)[places]
+    else:
+        logits = logits[0]
+    logits = logits.float()
+    gold = labels[:, 1:][labelled]
     nll = F.cross_entropy(logits, gold, reduction="none")
-    return nll, (logits.detach().argmax(-1) == gold).float(), wanted.nonzero()[:, 0]
+    return nll, (logits.detach().argmax(-1) == gold).float(), labelled.nonzero()[:, 0]
 
 
 @torch.no_grad()
 def probe(model: nn.Module) -> tuple[bool, bool]:
-    """Whether a model is blind to what comes after a token, and to the other rows of a packed sequence; both by trying it."""
+    """Tries whether a model is causal, and whether it keeps packed rows apart.
+
+    Returns:
+        Whether later tokens leave earlier logits unchanged; whether ``position_ids`` that start
+        again separate the rows of a packed sequence.
+    """
     body: Any = model
     size, device = body.get_input_embeddings().num_embeddings, body.device
     ids = (torch.arange(12, device=device)[None] * 7 + 3) % size
@@ -61,20 +69,23 @@ def probe(model: nn.Module) -> tuple[bool, bool]:
             packed = body(input_ids=ids, position_ids=positions, use_cache=False).logits
         except (TypeError, ValueError, RuntimeError, IndexError):
             packed = whole
-    near = 1e-3 * float(whole.abs().max())
-    return bool((whole[:, :5] - first).abs().max() < near), bool(
-        (packed - torch.cat([first, second], 1)).abs().max() < near
-    )
+    close = 1e-3 * float(whole.abs().max())
+    causal = (whole[:, :5] - first).abs().max() < close
+    separate = (packed - torch.cat([first, second], 1)).abs().max() < close
+    return bool(causal), bool(separate)
 
 
 def write(model: Any, prompts: list[list[int]], pad: int, ends: set[int]) -> list[list[int]]:
-    """What a model writes after prompts, as its generation_config says; each up to the token that ends it, and with it.
+    """Continues prompts as the model's generation_config says.
 
     Args:
-        model: a decoder with a head.
-        prompts: tokens of each.
-        pad: a token to pad with, at the left.
-        ends: tokens that end what is written.
+        model: A decoder with a head.
+        prompts: Tokens of each.
+        pad: Token to pad with, on the left.
+        ends: Tokens that end a reply.
+
+    Returns:
+        The new tokens of each prompt, up to and with the first that ends it.
     """
     mask = tokens.pad([[1] * len(p) for p in prompts], 0, left=True).to(model.device)
     given = tokens.pad(prompts, pad, left=True).to(model.device)
@@ -83,9 +94,12 @@ def write(model: Any, prompts: list[list[int]], pad: int, ends: set[int]) -> lis
 
 
 def truncate_at_eos(ids: list[int], ends: set[int]) -> list[int]:
-    """Tokens up to the first that ends a reply, and with it.
+    """Returns the tokens up to and with the first that ends a reply.
 
     >>> truncate_at_eos([5, 6, 2, 0, 0], {2})
     [5, 6, 2]
     """
-    return ids[: next((i + 1 for i, t in enumerate(ids) if t in ends), len(ids))]
+    for i, token in enumerate(ids):
+        if token in ends:
+            return ids[: i + 1]
+    return ids

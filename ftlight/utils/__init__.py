@@ -1,1 +1,1 @@
-"""What needs nothing else of ftlight: errors, files, text."""
+"""Helpers that need nothing else of ftlight: errors, files, text, processes."""

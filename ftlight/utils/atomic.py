@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside their place, and moved there once they are on the disk."""
+"""Atomic files: written beside their target, and moved there once they are on the disk."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-LEFT = 3600.0  # seconds after which the part of another machine's process counts as left behind
+# Seconds after which a partial file of another machine's process counts as abandoned.
+STALE_AFTER = 3600.0
 
 
 def part_of(path: Path) -> Path:
-    """Where this process writes a file before it takes its place."""
+    """The partial file that this process writes before it moves it to ``path``."""
     return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
 
 
 def left(part: Path) -> bool:
-    """Whether a part was left by a process that is no more: told by its number on this machine, by its age on another."""
+    """Whether the process that wrote a partial file is gone.
+
+    Judged by the process's number on this machine, and by the file's age on another.
+    """
     host, _, number = part.name.removesuffix(".part").rpartition(".")
     with contextlib.suppress(OSError):
-        if (
-            not host.endswith(f".{socket.gethostname()}") or os.name == "nt"
-        ):  # where this signal would be Ctrl-C
-            return time.time() - part.stat().st_mtime > LEFT
+        # on Windows signal 0 is Ctrl-C
+        if not host.endswith(f".{socket.gethostname()}") or os.name == "nt":
+            return time.time() - part.stat().st_mtime > STALE_AFTER
         try:
             os.kill(int(number), 0)
         except ProcessLookupError:
@@ -36,7 +39,7 @@ def left(part: Path) -> bool:
 
 
 def remove_stale(folder: Path) -> None:
-    """Deletes parts that processes left which are no more."""
+    """Deletes partial files of processes that are gone."""
     for part in folder.glob("*.part"):
         if left(part):
             part.unlink(missing_ok=True)
@@ -44,13 +47,16 @@ def remove_stale(folder: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path, before: Path | None = None) -> Iterator[IO[bytes]]:
-    """Writes a file beside ``path`` and moves it there once it is whole and on the disk.
+    """Writes a file beside ``path`` and moves it there once it is complete and on the disk.
 
-    On any error the old file stays and the part is removed.
+    On any error the old file stays and the partial one is removed.
 
     Args:
         path: the file.
-        before: where the old file is kept, if anywhere.
+        before: where to keep the old file; default: nowhere.
+
+    Yields:
+        The file to write to.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +67,7 @@ def atomic_write(path: str | Path, before: Path | None = None) -> Iterator[IO[by
             file.flush()
             os.fsync(file.fileno())
         if before is not None and path.exists():
-            os.replace(path, before)  # a kill between the two leaves this one, which is as good
+            os.replace(path, before)  # a kill right after leaves this one, which is as good
         os.replace(part, path)
         _sync(path.parent)
     finally:
@@ -69,7 +75,7 @@ def atomic_write(path: str | Path, before: Path | None = None) -> Iterator[IO[by
 
 
 def _sync(folder: Path) -> None:
-    """Puts the names of a folder's files on the disk, where the system can."""
+    """Writes a folder's list of files to the disk, if the system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -79,7 +85,7 @@ def _sync(folder: Path) -> None:
 
 
 def write_json(path: Path, data: Any, indent: int = 1) -> None:
-    """Writes JSON in one piece; nan and infinity become null."""
+    """Writes JSON atomically; nan and infinity become null."""
     with atomic_write(path) as file:
         file.write((json.dumps(_finite(data), indent=indent, ensure_ascii=False) + "\n").encode())
 
@@ -93,5 +99,5 @@ def _finite(data: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """Reads JSON, or gives an empty mapping where there is no file."""
+    """Reads JSON; an empty mapping if there is no file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

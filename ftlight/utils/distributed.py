@@ -1,4 +1,4 @@
-"""What processes of one training tell each other; a training of one process answers itself."""
+"""Exchange between the processes of a training; a single process needs no backend."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 
 def gather_objects(value: T, processes: int) -> list[T]:
-    """The value of every process, by rank.
+    """Gathers a value from every process, in the order of ranks.
 
     Args:
-        value: that of this process; it must pickle.
-        processes: how many there are.
+        value: the value of this process; it must pickle.
+        processes: number of processes.
     """
     everyone: list[Any] = [value]
     if processes > 1:
@@ -30,13 +30,13 @@ def gather_objects(value: T, processes: int) -> list[T]:
 def reduce(
     values: list[float], how: Literal["min", "max"], device: torch.device, processes: int
 ) -> list[float]:
-    """The smallest or largest of each value over all processes, as fp32.
+    """Takes the minimum or maximum of each value over all processes, as fp32.
 
     Args:
-        values: those of this process; equally many on each.
+        values: values of this process; their number is the same on each.
         how: min or max.
-        device: device that the processes' backend works on.
-        processes: how many there are.
+        device: a device that the backend supports.
+        processes: number of processes.
     """
     if processes == 1:
         return values
@@ -46,11 +46,11 @@ def reduce(
 
 
 def first_decides(trainer: Any, make: Callable[[], T]) -> T:
-    """Runs ``make`` on the first process alone; all get its result, or its error.
+    """Runs ``make`` on the first process only; all get its result or its error.
 
     Args:
         trainer: Lightning's trainer.
-        make: what to run; its result must pickle.
+        make: function to run; its result must pickle.
 
     Raises:
         UserError: ``make`` raised it.

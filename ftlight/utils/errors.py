@@ -1,4 +1,4 @@
-"""What went wrong, in one line a person can act on."""
+"""Errors of one line that a user can act on."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A fault in what the user gave: says what, where, the nearest name and the way out."""
+    """A fault in the user's input; says what, where, the nearest name and the way out."""
 
 
 def user_error(error: BaseException) -> UserError | None:
-    """The fault behind an error, where libraries have wrapped it in errors of their own; None where there is none."""
+    """Finds the user error that libraries have wrapped in their own; None if there is none."""
     chain: BaseException | None = error
     while chain is not None and not isinstance(chain, UserError):
         chain = chain.__cause__ or chain.__context__
-    if chain is not None and str(chain).startswith(
-        "Caught UserError in"
-    ):  # of a process that loads batches, with its traceback
+    # a process that loads batches passes its error on as text, with the traceback
+    if chain is not None and str(chain).startswith("Caught UserError in"):
         return UserError(str(chain).rstrip().rpartition("UserError: ")[2])
     return chain
 
 
 def holds_code(path: object) -> UserError:
-    """The fault of a file of weights that cannot be read without running what is in it."""
+    """The error for a file of weights that cannot be loaded without running pickled code."""
     return UserError(
-        f"{path}: these are no weights that can be read: the file is damaged or holds more than tensors; no code in it is run"
+        f"{path}: cannot load weights: "
+        "the file is corrupt or contains pickled code, which ftlight never runs"
     )
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says; its name where it says nothing."""
+    """The first line of an error's message, or its class name if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -41,12 +41,19 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     '; did you mean "label"?'
     """
     by_lower = {n.lower(): n for n in names}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.65)
-    return f'; did you mean "{by_lower[found[0]]}"?' if found else ""
+    closest = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.65)
+    return f'; did you mean "{by_lower[closest[0]]}"?' if closest else ""
 
 
 def unknown(what: str, name: object, known: Iterable[object], kind: str, most: int = 20) -> str:
-    """The words for a name that does not exist: the nearest, then all that do.
+    """The message for a name that does not exist, with the closest name and all that do.
+
+    Args:
+        what: place and kind of the name, as a start of the sentence.
+        name: the unknown name.
+        known: the names that exist.
+        kind: their kind, in plural.
+        most: how many of them to list.
 
     >>> unknown("toy.csv: no column", "lable", ["text", "label"], "columns")
     'toy.csv: no column lable; did you mean "label"? (columns: text, label)'

@@ -1,4 +1,4 @@
-"""Numbers as text: values, counts, rates, durations."""
+"""Formats numbers: values, counts, learning rates, durations."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 
 
 def number(value: float | None) -> str:
-    """A value for a table: four significant digits, n/a where it is not defined."""
+    """Formats a value with four significant digits; n/a if it is None or not finite."""
     return "n/a" if value is None or not math.isfinite(value) else f"{value:.4g}"
 
 
 def count(value: float) -> str:
-    """A count in short form.
+    """Formats a count with three significant digits and a unit.
 
     >>> count(22713216), count(640)
     ('22.7 M', '640')
@@ -23,18 +23,18 @@ def count(value: float) -> str:
 
 
 def rate(value: float) -> str:
-    """A learning rate.
+    """Formats a learning rate.
 
     >>> rate(1e-4), rate(0.01), rate(3.21e-05)
     ('1e-4', '0.01', '3.2e-5')
     """
-    return (
-        f"{value:.2g}" if value >= 1e-3 else f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
-    )
+    if value >= 1e-3:
+        return f"{value:.2g}"
+    return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
 
 
 def clock(seconds: float) -> str:
-    """A duration.
+    """Formats a duration as minutes and seconds, with hours if there are any.
 
     >>> clock(65), clock(3700)
     ('1:05', '1:01:40')

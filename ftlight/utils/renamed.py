@@ -1,4 +1,4 @@
-"""Names of 0.1: what a user wrote against them goes on working, and one line says the new name."""
+"""Old names of 0.1: they keep working, and one line says the new name."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ log = logging.getLogger(__name__)
 
 
 def keep_old_names(cls: type, names: Mapping[str, str]) -> None:
-    """Makes old names of a class work: what it defines under one is known by the new name too, and the other way round.
+    """Makes old method names of a class work, for what it defines and for who calls it.
 
-    Called for a base class and, from ``__init_subclass__``, for every subclass, so that ``super().old()`` finds the parent's own.
+    Called for a base class and, from ``__init_subclass__``, for every subclass, so that
+    ``super().old()`` finds the parent's own.
 
     Args:
         cls: the class.
         names: old name to new name.
     """
     for old, new in names.items():
-        own = vars(cls)
-        if old in own and new not in own:
+        defined = vars(cls)
+        if old in defined and new not in defined:
             log.warning("%s.%s is called %s since ftlight 0.2; rename it", cls.__name__, old, new)
-            setattr(cls, new, own[old])
+            setattr(cls, new, defined[old])
             delattr(cls, old)
         method = vars(cls).get(new)
         if callable(method):
-            setattr(
-                cls, old, _warned(method, f"{cls.__name__}.{old} is called {new} since ftlight 0.2")
-            )
+            line = f"{cls.__name__}.{old} is called {new} since ftlight 0.2"
+            setattr(cls, old, _warned(method, line))
 
 
 def _warned(method: Callable[..., Any], line: str) -> Callable[..., Any]:
-    """A method that says a line when it is called."""
+    """Wraps a method to log a line when it is called."""
 
     @functools.wraps(method)
     def call(*args: Any, **options: Any) -> Any:
@@ -44,15 +44,15 @@ def _warned(method: Callable[..., Any], line: str) -> Callable[..., Any]:
 
 
 def old_attribute(module: Mapping[str, Any], names: Mapping[str, str], name: str) -> Any:
-    """An attribute of a module under its old name, for the module's ``__getattr__``.
+    """Looks up a module's attribute by its old name, for the module's ``__getattr__``.
 
     Args:
         module: the module's ``globals()``.
         names: old name to new name.
-        name: what is looked for.
+        name: the attribute.
 
     Raises:
-        AttributeError: it is none of the old names.
+        AttributeError: ``name`` is not one of the old names.
     """
     if name not in names:
         raise AttributeError(f"module {module['__name__']} has no attribute {name}")

@@ -1,62 +1,40 @@
-"""Passwords and keys of a config: told by their names or found in the environment; kept out of files, logs and messages."""
+"""Keeps passwords and keys of configs and command lines out of files, logs and messages.
+
+A value is secret by its name, or by being the value of a secret in the environment.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
 
 HIDDEN = "<secret, not kept>"
-LEAST = 8  # characters of a value of the environment that is looked for in others
+LEAST = 8  # characters of a secret that is hidden inside longer words, too
 ALWAYS = {
-    "secret",
-    "secrets",
-    "password",
-    "passwords",
-    "passwd",
-    "passphrase",
-    "credential",
-    "credentials",
-    "authorization",
+    *("secret", "secrets", "password", "passwords", "passwd", "passphrase", "authorization"),
+    *("credential", "credentials", "apikey", "apikeys", "apitoken"),
 }
-ALWAYS |= {"apikey", "apikeys", "apitoken"}
-ABOUT = {
-    "column",
-    "count",
-    "field",
-    "file",
-    "length",
-    "name",
-    "path",
-}  # last word of what is about a secret
-# The words before key or token that make it a part of a text, a table or a mapping.
-COMMON = {
-    "key": set(
-        "by cache class column data dict field group id image index item join label lookup map metric monitor".split()
-    )
-    | set("partition primary foreign record row sort state target text unique value".split()),
-    "token": set(
-        "additional begin bos bot box class classification cls decoder end eos eot extra first fim forced image".split()
-    )
-    | set(
-        "input label last mask max min next num pad padding per prefix previous sep special start stop suffix text unk word".split()
-    ),
+# last words of names that describe a secret and do not hold it
+ABOUT = {"column", "count", "field", "file", "length", "name", "path"}
+# Words before key or token in the name of a secret. Others, as in label_key or pad_token, mostly
+# name parts of texts, tables and mappings: there a value is secret if it looks generated.
+BEFORE = {
+    *("access", "api", "app", "auth", "bearer", "client", "encryption", "hf", "hook", "hub"),
+    *("license", "master", "private", "refresh", "secret", "service", "session", "signing", "ssh"),
 }
-MANY = {
-    "keys": set("access api private secret ssh".split()),
-    "tokens": set("access api auth bearer hf hub refresh".split()),
-}
+_GENERATED = re.compile(r"(?=.*[a-zA-Z])(?=.*[0-9])[\w.:+/=~-]{16,}")
 NOTHING = {"", "true", "false", "null", "none"}
 _LINK = re.compile(r"(?<=://)[^/\s:@]*:([^/\s@]+)(?=@)")
 _QUERY = re.compile(r"[?&]([\w.-]+)=([^&#\s]+)")
 
 
 def words(name: str) -> list[str]:
-    """The words of a name, in small letters.
+    """Splits a name into its words, in lower case.
 
     >>> words("trainer.logger.apiKey"), words("HF_TOKEN")
     (['trainer', 'logger', 'api', 'key'], ['hf', 'token'])
@@ -64,27 +42,42 @@ def words(name: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower())
 
 
-def is_secret(name: str) -> bool:
-    """Whether a value of this name is a secret: password or secret as a word of it, or key or token as its last.
+def is_secret(name: str, value: str = "") -> bool:
+    """Whether a name is that of a secret: with password or secret, or ending in key or token.
 
-    >>> [n for n in ("api_key", "hf_token", "token", "tokenizer", "pad_token", "label_key", "max_new_tokens") if is_secret(n)]
+    Args:
+        name: name of the value; a dotted name counts by its last part.
+        value: the value, which decides for names such as ``bot_token``.
+
+    >>> [n for n in ("api_key", "hf_token", "token", "pad_token", "label_key") if is_secret(n)]
     ['api_key', 'hf_token', 'token']
+    >>> is_secret("bot_token", "[BOT]"), is_secret("bot_token", "1234:abcdefghijklmn")
+    (False, True)
     """
     parts = words(name.rpartition(".")[2])
     before, last = ["", "", *parts][-2:]
     if ALWAYS & set(parts):
         return last not in ABOUT
-    return (last in COMMON and before not in COMMON[last]) or before in MANY.get(last, ())
+    if last in ("keys", "tokens"):
+        return before in BEFORE
+    if last not in ("key", "token"):
+        return False
+    return before in BEFORE or not before or _GENERATED.fullmatch(value) is not None
 
 
 def of_environment(environment: Mapping[str, str] | None = None) -> set[str]:
-    """Values of the environment under the name of a secret, where they are long enough not to be ordinary words."""
+    """Secrets among the values of the environment, too long to be ordinary words."""
     environment = os.environ if environment is None else environment
-    return {value for name, value in environment.items() if len(value) >= LEAST and is_secret(name)}
+    return {v for name, v in environment.items() if len(v) >= LEAST and _in_environment(name)}
+
+
+def _in_environment(name: str) -> bool:
+    """Whether a variable is a secret; every key or token is, for none is about a table."""
+    return is_secret(name) or words(name)[-1:] in (["key"], ["token"])
 
 
 def within(data: Any, name: str = "") -> set[str]:
-    """The secrets in a nested structure, by their names; texts that are YAML or links are looked into.
+    """Collects the secrets in a nested structure by name, also those inside texts of YAML and URLs.
 
     >>> sorted(within({"a": [{"api_key": "x1"}], "b": '{"token": "x2"}', "c": "http://me:x3@host"}))
     ['x1', 'x2', 'x3']
@@ -93,30 +86,32 @@ def within(data: Any, name: str = "") -> set[str]:
         return set().union(*(within(v, str(k)) for k, v in data.items()))
     if isinstance(data, (list, tuple)):
         return set().union(*(within(v, name) for v in data))
-    return {str(data)} if _hidden(name, data) else _inside(data) if isinstance(data, str) else set()
+    if _hidden(name, data):
+        return {str(data)}
+    return _inside(data) if isinstance(data, str) else set()
 
 
 def _hidden(name: str, value: Any) -> bool:
-    """Whether a plain value is a secret by its name: a text; a number only where the name leaves no doubt."""
+    """Whether a plain value is a secret; a number only if its name leaves no doubt."""
     if isinstance(value, str):
-        return is_secret(name) and value.lower() not in NOTHING and value != HIDDEN
+        return is_secret(name, value) and value.lower() not in NOTHING and value != HIDDEN
     return type(value) in (int, float) and is_secret(name) and bool(ALWAYS & set(words(name)))
 
 
 def _inside(text: str) -> set[str]:
-    found = set(_LINK.findall(text)) | {
-        value for name, value in _QUERY.findall(text) if is_secret(name)
-    }
+    """Collects the secrets inside a text: of URLs, and of YAML in brackets."""
+    secrets = set(_LINK.findall(text))
+    secrets |= {value for name, value in _QUERY.findall(text) if is_secret(name, value)}
     if text.lstrip()[:1] in ("{", "["):
         try:
-            return found | within(yaml.safe_load(text))
+            secrets |= within(yaml.safe_load(text))
         except yaml.YAMLError:
-            return found
-    return found
+            pass
+    return secrets
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """A text without secrets; short ones only where they stand alone.
+    """Replaces secrets in a text; short ones only if they stand alone.
 
     >>> hide("got 'pw1', wanted pw12", ["pw1"])
     "got '<secret, not kept>', wanted pw12"
@@ -129,11 +124,11 @@ def hide(text: str, secrets: Iterable[str]) -> str:
 
 
 def redact(data: Any, more: Collection[str] | None = None, name: str = "") -> Any:
-    """A nested structure with a placeholder for each secret.
+    """Copies a nested structure with a placeholder for each secret.
 
     Args:
         data: mappings, lists and plain values.
-        more: other texts to hide wherever they are; by default those of the environment.
+        more: other texts to hide anywhere; default: the secrets of the environment.
         name: name of the value.
 
     >>> redact({"url": "http://me:pw@host", "api_key": "7", "lr": 0.1}, ())
@@ -150,46 +145,52 @@ def redact(data: Any, more: Collection[str] | None = None, name: str = "") -> An
 
 
 def given(argv: Sequence[str]) -> set[str]:
-    """The secrets of a command line, as ``--option value`` or ``--option=value``."""
+    """Collects the secrets of a command line, of ``--option value`` and ``--option=value``."""
     return set().union(*(within(value, name) for name, value in _pairs(argv)))
 
 
 def _pairs(argv: Sequence[str]) -> list[tuple[str, str]]:
-    """The words of a command line, each with the option that it is a value of."""
-    found, name = [], ""
+    """Pairs each value of a command line, after ``=`` or a space, with its option."""
+    pairs, previous = [], ""
     for word in argv:
         option, equals, value = word.partition("=") if word.startswith("-") else ("", "", "")
-        found.append((option if equals else name, value if equals else word))
-        name = option if not equals else ""
-    return found
+        pairs.append((option, value) if equals else (previous, word))
+        previous = "" if equals else option
+    return pairs
 
 
 def command(argv: Sequence[str]) -> list[str]:
-    """A command line without its secrets.
+    """Copies a command line with a placeholder for each secret.
 
     >>> command(["fit", "--model.api_key", "abc", "--data.token=def", "--model.tokenizer", "abc"])
-    ['fit', '--model.api_key', '<secret, not kept>', '--data.token=<secret, not kept>', '--model.tokenizer', 'abc']
+    ['fit', '--model.api_key', '<secret, not kept>', '--data.token=<secret, not kept>',
+     '--model.tokenizer', 'abc']
     """
     everywhere = of_environment() | {s for s in given(argv) if len(s) >= LEAST}
-    made = []
+    safe = []
     for word, (name, value) in zip(argv, _pairs(argv), strict=True):
-        made.append(word[: len(word) - len(value)] + str(redact(value, everywhere, name)))
-    return made
+        safe.append(word[: len(word) - len(value)] + str(redact(value, everywhere, name)))
+    return safe
 
 
 def left_out(data: Any, key: str = "") -> list[str]:
-    """Dotted names of the values that are placeholders of secrets.
+    """Lists the dotted names of values that hold the placeholder of a secret.
 
-    >>> left_out({"model": {"api_key": HIDDEN, "lr": 1}, "trainer": {"logger": [{"url": f"http://me:{HIDDEN}@host"}]}})
+    >>> url = f"http://me:{HIDDEN}@host"
+    >>> left_out({"model": {"api_key": HIDDEN, "lr": 1}, "trainer": {"logger": [{"url": url}]}})
     ['model.api_key', 'trainer.logger.0.url']
     """
     if isinstance(data, str):
         return [key] if HIDDEN in data else []
-    items = (
-        data.items()
-        if isinstance(data, Mapping)
-        else enumerate(data)
-        if isinstance(data, (list, tuple))
-        else ()
-    )
-    return [found for k, v in items for found in left_out(v, f"{key}.{k}" if key else str(k))]
+    names = []
+    for name, value in _items(data):
+        names += left_out(value, f"{key}.{name}" if key else str(name))
+    return names
+
+
+def _items(data: Any) -> Iterator[tuple[Any, Any]]:
+    """Yields the items of a mapping or list with their keys; nothing for a plain value."""
+    if isinstance(data, Mapping):
+        yield from data.items()
+    elif isinstance(data, (list, tuple)):
+        yield from enumerate(data)

@@ -1,20 +1,24 @@
-"""Chat training in real tokens per second: ftlight's packed batches beside padding as TRL's SFTTrainer does it.
+r"""Tokens per second of chat training: ftlight's packed batches, and padding as in TRL.
 
-    OMP_WAIT_POLICY=PASSIVE python scripts/bench/chat.py --chats chat/support_chat.jsonl [--backbone FOLDER]
+    OMP_WAIT_POLICY=PASSIVE python scripts/bench/chat.py --chats chat/support_chat.jsonl \
+        [--backbone FOLDER]
 
 - ftlight: ftlight.Trainer, CausalLM and ChatData with tokens_per_batch, all else at its default.
-- padded: transformers.Trainer with a fused AdamW; batches in random order, padded to the longest sample, labels -100 outside of
-  replies, the model's own loss over the logits of all tokens. TRL's trainer is this one, with these defaults of its collator.
+- padded: transformers.Trainer with a fused AdamW; batches in random order, padded to the longest
+  sample, labels -100 outside of replies, the model's own loss over the logits of all tokens. TRL's
+  trainer is this one, with these defaults of its collator.
 - padded, grouped: the same with train_sampling_strategy="group_by_length".
 
-All train on the same samples, cut and tokenized by ftlight, with the same labels, from the same weights. BATCH_SIZE samples
-a step on the side of transformers, and on ours as many tokens a step as these have in the mean. A round trains each variant
-once, in processes of their own, one after the other: a few steps of the longest samples as a warm-up, then one epoch of
-STEPS x BATCH_SIZE random samples. The rate is all tokens that are no padding over all time, from the start of the epoch to
-the end of its last step: with collation, without imports, loading, tokenization and validation; no checkpoints are written.
+All train on the same samples, cut and tokenized by ftlight, with the same labels, from the same
+weights. BATCH_SIZE samples a step on the side of transformers, and on ours as many tokens a step as
+these have in the mean. A round trains each variant once, in processes of their own, one after the
+other: a few steps of the longest samples as a warm-up, then one epoch of STEPS x BATCH_SIZE random
+samples. The rate is all tokens that are no padding over all time, from the start of the epoch to
+the end of its last step: with collation, without imports, loading, tokenization and validation; no
+checkpoints are written.
 
-Without --backbone a Llama of random weights is made: 25 million parameters (--width 512, --layers 6) and a tokenizer of 8,192 tokens,
-made of the chats.
+Without --backbone a Llama of random weights is made: 25 million parameters (--width 512, --layers
+6) and a tokenizer of 8,192 tokens, made of the chats.
 """
 
 from __future__ import annotations
@@ -55,16 +59,14 @@ def texts(path: str) -> list[str]:
 def make_llama(
     folder: Path, said: list[str], width: int, layers: int, vocabulary: int, max_length: int
 ) -> str:
-    """Writes a Llama of random weights, with a byte-level tokenizer made of texts. Returns its folder."""
+    """Writes a Llama of random weights with a byte-level tokenizer; returns its folder."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     special = ["<pad>", "<s>", "</s>"]
     made: Any = Tokenizer(models.BPE())
-    made.pre_tokenizer, made.decoder = (
-        pre_tokenizers.ByteLevel(add_prefix_space=False),
-        decoders.ByteLevel(),
-    )
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     made.train_from_iterator(
         said,
@@ -175,7 +177,7 @@ def fit_transformers(
 
 
 def prepare(options: argparse.Namespace) -> ChatData:
-    """Samples of an epoch, in ftlight's batches of as many tokens as the other side's have in the mean."""
+    """Samples of an epoch, in batches of as many tokens as transformers' have on average."""
     data = ChatData(
         options.chats,
         tokenizer=options.model,

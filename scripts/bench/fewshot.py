@@ -1,18 +1,20 @@
-r"""Few rows of each class: zero-shot, k-shot by a config over several draws, and SetFit on the very same rows beside it.
+r"""Few rows of each class: zero-shot, k-shot over several draws, and SetFit on the same rows.
 
     python scripts/bench/fewshot.py -c configs/fewshot.yaml --out runs/fewshot --draws 5 \
         --data banking77=banking77/train.csv,banking77/test.csv,text,category \
         --data ag_news=ag_news_titled/train.csv,ag_news_titled/test.csv,text,label \
         --setfit-python setfit-venv/bin/python
 
-A draw is `python -m ftlight fit -c CONFIG` with data.split_seed and seed set to its number, run in this process: nothing is
-held out and the weights at the end are tested on the whole test file. Seconds are wall seconds of that command in a process
-that has its imports (which take about 5 s) and has read the data once: loading the model, training, the test, and writing the run.
-The zero-shot row is `validate` of the same config before any training.
+A draw is `python -m ftlight fit -c CONFIG` with data.split_seed and seed set to its number, run in
+this process: nothing is held out and the weights at the end are tested on the whole test file.
+Seconds are wall seconds of that command in a process that has its imports (which take about 5 s)
+and has read the data once: loading the model, training, the test, and writing the run. The
+zero-shot row is `validate` of the same config before any training.
 
-SetFit runs in a process of another Python (`pip install torch setfit==1.2.0 "transformers<5"`) on the same rows with its
-default settings; its seconds are those of loading the model, training and prediction. Its pairs grow with the square of the rows,
-so sets with more than --setfit-rows drawn rows are left out.
+SetFit runs in a process of another Python (`pip install torch setfit==1.2.0 "transformers<5"`) on
+the same rows with its default settings; its seconds are those of loading the model, training and
+prediction. Its pairs grow with the square of the rows, so sets with more than --setfit-rows drawn
+rows are left out.
 """
 
 from __future__ import annotations
@@ -79,7 +81,7 @@ def zero_shot(config: dict[str, Any], options: list[str]) -> Cell:
 
 
 def fit(config: str, options: list[str], draw: int, run: Path) -> Cell:
-    """Trains on a draw and tests, as the command line does; leaves the run without its checkpoints."""
+    """Trains on a draw and tests, as the command line does; deletes the checkpoints."""
     from ftlight.__main__ import main
 
     start = time.perf_counter()
@@ -176,7 +178,8 @@ def table(cells: dict[tuple[str, str], list[Cell]]) -> str:
     for (data, way), found in cells.items():
         scores, seconds = [c["accuracy"] for c in found], median(c["seconds"] for c in found)
         lines.append(
-            f"| {data} | {way} | {len(found)} | {mean(scores):.4f} | {spread(scores)} | {seconds:.1f} |"
+            f"| {data} | {way} | {len(found)} | {mean(scores):.4f} | {spread(scores)} | "
+            f"{seconds:.1f} |"
         )
     for data in dict.fromkeys(name for name, _ in cells):
         ours, theirs = cells.get((data, "few-shot"), []), cells.get((data, "SetFit"), [])
@@ -185,7 +188,8 @@ def table(cells: dict[tuple[str, str], list[Cell]]) -> str:
             half = T95.get(len(gaps), 2.2) * stdev(gaps) / math.sqrt(len(gaps))
             better = sum(g > 0 for g in gaps)
             lines.append(
-                f"\n{data}: few-shot less SetFit {mean(gaps):+.4f} ± {half:.4f} (95 %), better in {better} of {len(gaps)} draws"
+                f"\n{data}: few-shot less SetFit {mean(gaps):+.4f} ± {half:.4f} (95 %), "
+                f"better in {better} of {len(gaps)} draws"
             )
     return "\n".join(lines)
 
@@ -225,7 +229,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Runs all cells and prints the table; cells that are in cells.jsonl already are not run again."""
+    """Runs all cells that are not in cells.jsonl yet, and prints the table."""
     import yaml
 
     given = arguments()

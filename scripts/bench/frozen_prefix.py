@@ -1,17 +1,22 @@
-"""What the cache of frozen layers saves: milliseconds per training step, bytes on the disk, and whole runs of lp_ft.
+r"""What the cache of frozen layers saves: time per step, bytes on the disk, whole runs of lp_ft.
 
-    OMP_WAIT_POLICY=PASSIVE python scripts/bench/frozen_prefix.py --train banking77/train.csv --text text --label category
-    OMP_WAIT_POLICY=PASSIVE python scripts/bench/frozen_prefix.py --train … --text … --label … --test banking77/test.csv --runs
+    OMP_WAIT_POLICY=PASSIVE python scripts/bench/frozen_prefix.py --train banking77/train.csv \
+        --text text --label category
+    OMP_WAIT_POLICY=PASSIVE python scripts/bench/frozen_prefix.py --train … --text … --label … \
+        --test banking77/test.csv --runs
 
-Steps: full fine-tuning, and head, last:1 and last:2 with and without the cache, each trained by an ftlight.Trainer of its own.
-All train in one process, in threads of which one runs at a time: each variant takes TURN steps, then the next takes its own on
-the same rows, and who begins moves on. A step is forward, backward, clipping, fused AdamW and Lightning's hooks, with the reading
-of kept activations; "and next batch" adds Lightning's loop and the collation of a batch. Ratios are medians over steps, each over
-the other variant's step on the same rows. A round is STEPS batches of an epoch; the first warms up, fills the cache and does not
-count. Dropout is seeded by the step, so that cached and uncached variants must end with the same weights, to rounding.
+Steps: full fine-tuning, and head, last:1 and last:2 with and without the cache, each trained by an
+ftlight.Trainer of its own. All train in one process, in threads of which one runs at a time: each
+variant takes TURN steps, then the next takes its own on the same rows, and who begins moves on. A
+step is forward, backward, clipping, fused AdamW and Lightning's hooks, with the reading of kept
+activations; "and next batch" adds Lightning's loop and the collation of a batch. Ratios are medians
+over steps, each over the other variant's step on the same rows. A round is STEPS batches of an
+epoch; the first warms up, fills the cache and does not count. Dropout is seeded by the step, so
+that cached and uncached variants must end with the same weights, to rounding.
 
-Bytes: the files against rows x width x 4 (head) and tokens x width x 4 (layers), with the tokens counted by the tokenizer alone.
---runs, instead of both: lp_ft and full fine-tuning with the same max_epochs and else the defaults, alternating over seeds 0, 1, 2.
+Bytes: the files against rows x width x 4 (head) and tokens x width x 4 (layers), with the tokens
+counted by the tokenizer alone. --runs, instead of both: lp_ft and full fine-tuning with the same
+max_epochs and else the defaults, alternating over seeds 0, 1, 2.
 """
 
 from __future__ import annotations
@@ -57,7 +62,7 @@ def now() -> float:
 
 
 class Lane(L.Callback):
-    """A variant with a trainer of its own, in a thread that takes a step when it is told to, and waits otherwise."""
+    """A variant with its own trainer, in a thread that waits to be told to take a step."""
 
     def __init__(
         self,
@@ -67,12 +72,10 @@ class Lane(L.Callback):
         unfreeze: str,
         cache: bool,
     ) -> None:
-        self.cache, self.steps, self.whole, self.order = (
-            cache,
-            list[float](),
-            list[float](),
-            list[list[int]](),
-        )
+        self.cache = cache
+        self.steps = list[float]()
+        self.whole = list[float]()
+        self.order = list[list[int]]()
         self.go, self.done = threading.Semaphore(0), threading.Semaphore(0)
         self.error: BaseException | None = None
         torch.manual_seed(0)
@@ -124,7 +127,7 @@ class Lane(L.Callback):
     def on_train_batch_end(
         self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Ends the step; a cache that is off where it is asked for, or on where it is not, is no measurement."""
+        """Ends the step; fails if the cache is on in a variant without, or off in one with it."""
         self.steps.append(now() - self.begun)
         store = callback.of(trainer).prefix_cache.store
         if (store is not None) != self.cache:
@@ -163,26 +166,29 @@ def train(options: argparse.Namespace, folder: Path) -> dict[str, Lane]:
 
 
 def report_steps(options: argparse.Namespace, lanes: dict[str, Lane]) -> None:
-    """Prints the table of steps, the targets, and how far the weights of cached and uncached variants are apart."""
+    """Prints steps, targets, and the difference in weights between cached and uncached variants."""
     skip = options.steps  # the round that warms up
     times = {
         name: (np.array(lane.steps[skip:]), np.array(lane.whole[skip - 1 :]))
         for name, lane in lanes.items()
     }
     print(
-        f"{options.backbone}, {options.rounds} rounds of {skip} steps of {options.batch_size} rows, {options.precision};",
+        f"{options.backbone}, {options.rounds} rounds of {skip} steps of {options.batch_size} "
+        f"rows, {options.precision};",
         end=" ",
     )
     print(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
     print(
-        f"{'':16}{'ms/step':>10}{'x full':>9}{'x uncached':>12}   and next batch:{'ms/step':>9}{'x full':>9}"
+        f"{'':16}{'ms/step':>10}{'x full':>9}{'x uncached':>12}   and next "
+        f"batch:{'ms/step':>9}{'x full':>9}"
     )
     for name, (steps, whole) in times.items():
         gain = np.median(times[name.removesuffix(", cached")][0] / steps)
         also = f"{np.median(whole) * 1000:25.2f}{np.median(times['full'][1] / whole):9.2f}"
         full = np.median(times["full"][0] / steps)
         print(
-            f"{name:16}{np.median(steps) * 1000:10.2f}{full:9.2f}{f'{gain:.2f}' * lanes[name].cache:>12}  {also}"
+            f"{name:16}{np.median(steps) * 1000:10.2f}{full:9.2f}"
+            f"{f'{gain:.2f}' * lanes[name].cache:>12}  {also}"
         )
     print()
     for name, target in TARGETS.items():
@@ -196,7 +202,8 @@ def report_steps(options: argparse.Namespace, lanes: dict[str, Lane]) -> None:
             f"{found:.1f} x full (rounds {min(rounds):.1f} to {max(rounds):.1f}), target {target}"
         )
         print(
-            f"{name}, cached: {said}: {'met' if found >= target else 'missed'}; weights with and without {apart:.1g} apart at most"
+            f"{name}, cached: {said}: {'met' if found >= target else 'missed'}; "
+            f"weights with and without {apart:.1g} apart at most"
         )
 
 
@@ -209,13 +216,12 @@ def report_bytes(options: argparse.Namespace, lanes: dict[str, Lane]) -> None:
     ]
     count, width = sum(map(len, encoded)), loading.width(options.backbone)
     print(
-        f"\n{len(texts):,} rows, {count:,} tokens, width {width}\n{'':10}{'bytes on disk':>16}{'predicted':>16}{'difference':>12}"
+        f"\n{len(texts):,} rows, {count:,} tokens, width "
+        f"{width}\n{'':10}{'bytes on disk':>16}{'predicted':>16}{'difference':>12}"
     )
     for name in TARGETS:
-        size, expected = (
-            lanes[f"{name}, cached"].file.stat().st_size,
-            (len(texts) if name == "head" else count) * width * 4,
-        )
+        size = lanes[f"{name}, cached"].file.stat().st_size
+        expected = (len(texts) if name == "head" else count) * width * 4
         print(f"{name:10}{size:16,}{expected:16,}{size / expected - 1:12.2%}")
 
 
@@ -238,20 +244,23 @@ def compare_runs(options: argparse.Namespace, folder: Path) -> None:
             )
             found[word].append(cell)
             print(
-                f"seed {seed}, {word}: test accuracy {cell['accuracy']:.4f}, {cell['seconds']:.0f} s",
+                f"seed {seed}, {word}: test accuracy {cell['accuracy']:.4f}, "
+                f"{cell['seconds']:.0f} s",
                 flush=True,
             )
     for word, cells in found.items():
         for name, digits in (("accuracy", 4), ("seconds", 0)):
             values = [cell[name] for cell in cells]
             print(
-                f"{word}: {name} {mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+                f"{word}: {name} {mean(values):.{digits}f} ({min(values):.{digits}f} to "
+                f"{max(values):.{digits}f})"
             )
     ratios = [
         b["seconds"] / a["seconds"] for a, b in zip(found["all"], found["lp_ft"], strict=True)
     ]
     print(
-        f"lp_ft takes {median(ratios):.3f} x the time of all, median of seeds ({min(ratios):.3f} to {max(ratios):.3f})"
+        f"lp_ft takes {median(ratios):.3f} x the time of all, "
+        f"median of seeds ({min(ratios):.3f} to {max(ratios):.3f})"
     )
 
 

@@ -1,16 +1,18 @@
-"""Training on one GPU: tokens per second, peak memory and share of the GEMM peak, ftlight beside transformers' Trainer, bf16.
+"""Training on one GPU in bf16 beside transformers' Trainer: speed, memory, share of the GEMM peak.
 
     python scripts/bench/gpu.py [--shapes bert llama] [--attention sdpa flex_attention]
     python scripts/bench/gpu.py --device cpu --tiny
 
-A BERT-base-shaped classifier and a Llama-shaped decoder of 0.5 billion parameters, of random weights, train on made-up texts
-of long-tailed lengths; nothing is downloaded. On ftlight's side chats are packed and padded, with each --attention;
-classification is padded, in batches of like length. On transformers' side is its Trainer in its best setting: grouped by
-length, fused AdamW, bf16. Both sides with and without torch.compile (of what has dynamic shapes). Each variant trains in a
-process of its own on the same samples, BATCH_SIZE samples a step (packed: as many tokens as these have in the mean), an
-epoch as a warm-up that compiles, then another, which is timed: all tokens that are no padding over all time. Memory is the
-most that torch has allocated while it trained (on the CPU the most of the process). The share of the peak is 6 x weights of
-linear layers x tokens (of a decoder's head: tokens of replies) over the time, over the best rate of a large bf16 product on
+A BERT-base-shaped classifier and a Llama-shaped decoder of 0.5 billion parameters, of random
+weights, train on made-up texts of long-tailed lengths; nothing is downloaded. On ftlight's side
+chats are packed and padded, with each --attention; classification is padded, in batches of like
+length. On transformers' side is its Trainer in its best setting: grouped by length, fused AdamW,
+bf16. Both sides with and without torch.compile (of what has dynamic shapes). Each variant trains in
+a process of its own on the same samples, BATCH_SIZE samples a step (packed: as many tokens as these
+have in the mean), an epoch as a warm-up that compiles, then another, which is timed: all tokens
+that are no padding over all time. Memory is the most that torch has allocated while it trained (on
+the CPU the most of the process). The share of the peak is 6 x weights of linear layers x tokens (of
+a decoder's head: tokens of replies) over the time, over the best rate of a large bf16 product on
 the same device, measured in each process.
 """
 
@@ -279,7 +281,7 @@ def variants(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
 
 
 def apart(options: argparse.Namespace) -> list[dict[str, float]]:
-    """Trains a variant in a process of its own; nothing where it failed, so that the others are still measured."""
+    """Trains a variant in its own process; None if it fails, so that others are measured."""
     environment = {**os.environ, "HF_DATASETS_CACHE": f"{options.folder}/cache"}
     if options.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
@@ -292,7 +294,8 @@ def apart(options: argparse.Namespace) -> list[dict[str, float]]:
     )
     if done.returncode:  # a kernel that is not there, a compilation that fails
         print(
-            f"{options.shape}, {options.variant} failed: {done.stderr.strip().splitlines()[-1][:120]}",
+            f"{options.shape}, {options.variant} failed: "
+            f"{done.stderr.strip().splitlines()[-1][:120]}",
             flush=True,
         )
         return []
@@ -300,7 +303,7 @@ def apart(options: argparse.Namespace) -> list[dict[str, float]]:
 
 
 def report(runs: dict[tuple[str, str], list[dict[str, float]]]) -> None:
-    """Prints the medians of each variant, and how many times as fast it is as the faster of transformers' two."""
+    """Prints the medians of each variant, and its speed relative to transformers' faster one."""
     columns = ("tokens/s", "GB", "of peak", "TFLOP/s peak")
     print(
         f"{'shape':7}{'variant':42}"
@@ -360,7 +363,8 @@ def main() -> None:
         torch.cuda.get_device_name() if options.device == "gpu" else f"cpu, {os.cpu_count()} cores"
     )
     print(
-        f"{name}; torch {torch.__version__}; bf16, {options.steps} steps of {options.batch_size} samples, medians of {options.rounds}\n"
+        f"{name}; torch {torch.__version__}; bf16, {options.steps} steps of {options.batch_size} "
+        f"samples, medians of {options.rounds}\n"
     )
     runs: dict[tuple[str, str], list[dict[str, float]]] = {v: [] for v in variants(options)}
     with tempfile.TemporaryDirectory() as folder:

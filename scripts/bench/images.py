@@ -1,17 +1,20 @@
-"""Images per second of training: ftlight beside transformers' own Trainer, on the same model, images, batch size and precision.
+"""Images per second of training: ftlight beside transformers' Trainer, all else equal.
 
-- ftlight: ftlight.Trainer, ImageClassification and ImageData at their defaults: light augmentation (a crop resized, a flip,
-  brightness, contrast and saturation), batch norms with the statistics of the pre-training.
-- ftlight, norms train: the same with batch_norm: train, which is the work that transformers' Trainer does.
-- transformers: transformers.Trainer with TrainingArguments at their defaults. Its images go through the recipe of transformers'
-  image-classification example (a crop of 8 to 100 % of the area resized, a flip) with Pillow, since torchvision is not there,
-  then through the backbone's image processor, whose resizing and cropping are off, a batch at a time in the collator.
+- ftlight: ftlight.Trainer, ImageClassification and ImageData at their defaults: light augmentation
+  (a crop resized, a flip, brightness, contrast and saturation), batch norms with the statistics of
+  the pre-training.
+- ftlight, norms train: the same with batch_norm: train, which is the work that transformers'
+  Trainer does.
+- transformers: transformers.Trainer with TrainingArguments at their defaults. Its images go through
+  the recipe of transformers' image-classification example (a crop of 8 to 100 % of the area
+  resized, a flip) with Pillow, since torchvision is not there, then through the backbone's image
+  processor, whose resizing and cropping are off, a batch at a time in the collator.
 - transformers, no augmentation: the image processor alone.
 
-Images are a random subset of STEPS x BATCH_SIZE, unpacked into one folder. Each round trains each side once, in a process of
-its own, one after the other, for one epoch. The rate is all images over all time from the end of the third step to the end of
-the last (sustained): with reading, decoding, augmentation, collation and the optimizer, without imports and loading; no
-checkpoints are written.
+Images are a random subset of STEPS x BATCH_SIZE, unpacked into one folder. Each round trains each
+side once, in a process of its own, one after the other, for one epoch. The rate is all images over
+all time from the end of the third step to the end of the last (sustained): with reading, decoding,
+augmentation, collation and the optimizer, without imports and loading; no checkpoints are written.
 """
 
 from __future__ import annotations
@@ -49,7 +52,8 @@ def sample(options: argparse.Namespace, folder: Path) -> None:
         wanted = options.steps * options.batch_size
         if wanted > len(names):
             raise SystemExit(
-                f"{options.train} has {len(names)} images below a folder train, fewer than {wanted}: give fewer --steps"
+                f"{options.train} has {len(names)} images below a folder train, "
+                f"fewer than {wanted}: give fewer --steps"
             )
         for n in np.random.default_rng(0).permutation(len(names))[:wanted]:
             place = folder / names[n].split("/")[-2] / Path(names[n]).name
@@ -84,14 +88,12 @@ def fit_ftlight(options: argparse.Namespace, ends: list[float]) -> None:
 
 
 def cropped(image: Any, size: tuple[int, int], rng: np.random.Generator) -> Any:
-    """A random part of an image, resized and flipped, as torchvision's RandomResizedCrop and RandomHorizontalFlip do."""
+    """Crops, resizes and flips at random, as RandomResizedCrop and RandomHorizontalFlip do."""
     from PIL import Image
 
     for _ in range(10):
-        area, ratio = (
-            image.width * image.height * rng.uniform(0.08, 1),
-            math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3))),
-        )
+        area = image.width * image.height * rng.uniform(0.08, 1)
+        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
         wide, high = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < wide <= image.width and 0 < high <= image.height:
             break
@@ -110,10 +112,8 @@ def fit_transformers(options: argparse.Namespace, ends: list[float]) -> None:
 
     paths = sorted(Path(options.folder, "images").rglob("*.*"))
     names = sorted({p.parent.name for p in paths})
-    processor, rng = (
-        transformers.AutoImageProcessor.from_pretrained(options.backbone, backend="pil"),
-        np.random.default_rng(0),
-    )
+    processor = transformers.AutoImageProcessor.from_pretrained(options.backbone, backend="pil")
+    rng = np.random.default_rng(0)
     size = tuple(
         processor(Image.new("RGB", (64, 64)), return_tensors="pt")["pixel_values"].shape[:1:-1]
     )
@@ -195,10 +195,12 @@ def main() -> None:
 
     versions = ", ".join(f"{p} {version(p)}" for p in ("torch", "lightning", "transformers"))
     print(
-        f"cpu, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {options.precision}, {options.workers} workers; {versions}"
+        f"cpu, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {options.precision}, "
+        f"{options.workers} workers; {versions}"
     )
     print(
-        f"{options.backbone}, {options.steps} steps of {options.batch_size} images, the same on all sides\n"
+        f"{options.backbone}, {options.steps} steps of {options.batch_size} images, "
+        "the same on all sides\n"
     )
     table("images/s", rates, SIDES[:2], SIDES[2:])
 

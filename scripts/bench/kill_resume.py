@@ -1,18 +1,20 @@
-"""Kills a training again and again, lets it go on each time, and compares what is left with a training that was never killed.
+"""Kills a training again and again, resumes it, and compares the end with an undisturbed one.
 
     python scripts/bench/kill_resume.py --kills 200
 
-A BERT made on the spot, dropout on, is fine-tuned with the schedule ``gradual``, the cache of frozen layers on, and a checkpoint
-every two steps. A process of its own trains (``fit -c X.yaml --run DIR --resume auto``), is killed with signal 9 after a random
-time, and is started again, five times at most, and then left to end; then a new run begins, until there were so many kills. Times
-are uniform over what is left of the length of an undisturbed training, so that they fall into start, filling the cache, steps,
-validations, saves and the test. Every other kill waits instead for a save to begin and comes within 20 ms of that. TMPDIR is on
-another file system.
+A BERT made on the spot, dropout on, is fine-tuned with the schedule ``gradual``, the cache of
+frozen layers on, and a checkpoint every two steps. A process of its own trains (``fit -c X.yaml
+--run DIR --resume auto``), is killed with signal 9 after a random time, and is started again, five
+times at most, and then left to end; then a new run begins, until there were so many kills. Times
+are uniform over what is left of the length of an undisturbed training, so that they fall into
+start, filling the cache, steps, validations, saves and the test. Every other kill waits instead for
+a save to begin and comes within 20 ms of that. TMPDIR is on another file system.
 
-Of every run: SHA-256 of weights and optimizer at the end, the rows of each step, the metrics and the test's; after every kill:
-whether there is a checkpoint that can be read, once there was one.
+Of every run: SHA-256 of weights and optimizer at the end, the rows of each step, the metrics and
+the test's; after every kill: whether there is a checkpoint that can be read, once there was one.
 
-Processes are forked from one that has imported everything, so that a kill costs a second and not seven.
+Processes are forked from one that has imported everything, so that a kill costs a second and not
+seven.
 """
 
 from __future__ import annotations
@@ -33,7 +35,11 @@ from typing import Any
 STEPS, PER_RUN = 48, 5
 CONFIG = """
 model: {{task: TextClassification, backbone: {home}/bert, unfreeze: gradual, cache: true, lr: 1e-3}}
-data: {{train: {home}/train.csv, validation: {home}/validation.csv, test: {home}/test.csv, batch_size: 8}}
+data:
+  train: {home}/train.csv
+  validation: {home}/validation.csv
+  test: {home}/test.csv
+  batch_size: 8
 trainer:
   max_epochs: 4
   save_every: 2
@@ -133,7 +139,7 @@ def start(home: Path, folder: Path, temporary: Path) -> int:
 
 
 def wait(number: int, until: Callable[[], bool]) -> int | None:
-    """Waits until a process has ended, and gives its exit status; or, if something comes first, None."""
+    """Waits for a process and returns its exit status; None if something else comes first."""
     while True:
         done, code = os.waitpid(number, os.WNOHANG)
         if done:
@@ -227,7 +233,10 @@ def left(folder: Path, steps: int) -> float:
 def disturb(
     home: Path, folder: Path, temporary: Path, seconds: float, kills: int, draw: random.Random
 ) -> tuple[int, int, int]:
-    """Trains with at most so many kills. Returns kills, those while a file was being saved, and those that left no checkpoint whole."""
+    """Trains with at most so many kills.
+
+    Returns kills, those while a file was being saved, and those that left no intact checkpoint.
+    """
     killed = saving = broken = 0
     while True:
         number = start(home, folder, temporary)
@@ -279,7 +288,8 @@ def main() -> None:
     draw, kills, saving, broken, runs, same = random.Random(options.seed), 0, 0, 0, 0, 0
     other = home.stat().st_dev != temporary.stat().st_dev
     print(
-        f"undisturbed: {STEPS} steps in {seconds:.1f} s; TMPDIR on {'another' if other else 'the same'} file system",
+        f"undisturbed: {STEPS} steps in {seconds:.1f} s; "
+        f"TMPDIR on {'another' if other else 'the same'} file system",
         flush=True,
     )
     while kills < options.kills:
@@ -289,23 +299,24 @@ def main() -> None:
         )
         found = result(folder)
         differ = [name for name in wanted if wanted[name] != found[name]]
-        kills, saving, broken, runs, same = (
-            kills + more,
-            saving + while_saving,
-            broken + unreadable,
-            runs + 1,
-            same + (not differ),
-        )
+        kills = kills + more
+        saving = saving + while_saving
+        broken = broken + unreadable
+        runs = runs + 1
+        same = same + (not differ)
         print(
-            f"run {runs}: {more} kills; {'the same' if not differ else 'other ' + ', '.join(differ)}",
+            f"run {runs}: {more} kills; "
+            f"{'the same' if not differ else 'other ' + ', '.join(differ)}",
             flush=True,
         )
     left = [*home.glob("run*/**/*.part"), *(home / "cache").glob("*.bin.*")]
     print(
-        f"{kills} kills, {saving} of them while a checkpoint was being written, in {runs} runs on {os.cpu_count()} cores"
+        f"{kills} kills, {saving} of them while a checkpoint was being written, "
+        f"in {runs} runs on {os.cpu_count()} cores"
     )
     print(
-        f"runs with the same weights, optimizer, best weights, rows, metrics and test: {same}/{runs}"
+        "runs with the same weights, optimizer, best weights, rows, metrics and test: "
+        f"{same}/{runs}"
     )
     print(f"kills that left a checkpoint unreadable: {broken}; parts of files left: {len(left)}")
     print(f"SHA-256 of weights {wanted['weights'][:16]}, of optimizer {wanted['optimizer'][:16]}")

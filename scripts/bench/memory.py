@@ -1,13 +1,15 @@
-"""Peak bytes of tensors while training the last layers against full fine-tuning: weights, gradients, optimizer, activations.
+r"""Peak memory of training the last layers against full fine-tuning, by kind of tensor.
 
-    OMP_WAIT_POLICY=PASSIVE python scripts/bench/memory.py --train banking77/train.csv --text text --label category
+    OMP_WAIT_POLICY=PASSIVE python scripts/bench/memory.py --train banking77/train.csv \
+        --text text --label category
 
-Each variant trains STEPS steps with ftlight.Trainer in a process of its own, on batches of BATCH_SIZE rows as they are
-("short") and on batches whose rows are joined until they have --max-length tokens ("long"). Counted is each byte that torch
-allocates and frees (on the CPU every event of torch.profiler with profile_memory, on a GPU torch.cuda.max_memory_allocated),
-from the first step on, on top of the weights: so with the temporaries inside of operators, without the interpreter,
-libraries, tokenized rows and files mapped into memory. With the cache the frozen layers have run before the first step;
-their weights stay in memory and count.
+Each variant trains STEPS steps with ftlight.Trainer in a process of its own, on batches of
+BATCH_SIZE rows as they are ("short") and on batches whose rows are joined until they have
+--max-length tokens ("long"). Counted is each byte that torch allocates and frees (on the CPU every
+event of torch.profiler with profile_memory, on a GPU torch.cuda.max_memory_allocated), from the
+first step on, on top of the weights: so with the temporaries inside of operators, without the
+interpreter, libraries, tokenized rows and files mapped into memory. With the cache the frozen
+layers have run before the first step; their weights stay in memory and count.
 """
 
 from __future__ import annotations
@@ -170,11 +172,13 @@ def main() -> None:
         print("\n" + json.dumps(measure(options)))
         return
     print(
-        f"{'cuda' if torch.cuda.is_available() else 'cpu'}, {options.precision}, torch {torch.__version__}, {options.batch_size} rows",
+        f"{'cuda' if torch.cuda.is_available() else 'cpu'}, {options.precision}, "
+        f"torch {torch.__version__}, {options.batch_size} rows",
         end="; MB\n",
     )
     print(
-        f"{'rows':6}{'trains':18}{'weights':>9}{'gradients':>11}{'optimizer':>11}{'rest at peak':>14}{'peak':>8}{'x full':>8}"
+        f"{'rows':6}{'trains':18}{'weights':>9}{'gradients':>11}{'optimizer':>11}"
+        f"{'rest at peak':>14}{'peak':>8}{'x full':>8}"
     )
     with tempfile.TemporaryDirectory() as folder:
         write(options, Path(folder))
@@ -213,7 +217,8 @@ def main() -> None:
                     else ""
                 )
                 print(
-                    f"{rows:6}{variant:18}{w:9.1f}{g:11.1f}{o:11.1f}{rest:14.1f}{peak:8.1f}{share:8.3f}{said}",
+                    f"{rows:6}{variant:18}{w:9.1f}{g:11.1f}{o:11.1f}{rest:14.1f}{peak:8.1f}"
+                    f"{share:8.3f}{said}",
                     flush=True,
                 )
 

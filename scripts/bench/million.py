@@ -1,15 +1,18 @@
-"""What a large data set costs before its first step: seconds of each phase and peak memory, from 1,000 to a million short rows.
+"""Cost of a large data set before its first step: seconds of each phase and peak memory.
 
-For each number of rows a CSV is made on the spot, seeded: 8 to 16 words a text, drawn by Zipf's law from 20,000 made-up words
-of 2 to 4 syllables, and one of 20 labels. Two processes then start a training on it one after the other, the first with an
-empty cache, the second with what it left: a BERT of 2 layers and width 32 made on the spot, with the tokenizer of BACKBONE
-(real word pieces), a tenth held out for validation. Measured in each, in seconds:
+For each number of rows a CSV is made on the spot, seeded: 8 to 16 words a text, drawn by Zipf's law
+from 20,000 made-up words of 2 to 4 syllables, and one of 20 labels. Two processes then start a
+training on it one after the other, the first with an empty cache, the second with what it left: a
+BERT of 2 layers and width 32 made on the spot, with the tokenizer of BACKBONE (real word pieces), a
+tenth held out for validation. Measured in each, in seconds:
 
-- read: ``data.load_split("train")``: the file's digest, rows, checks of texts and labels, the share held out.
+- read: ``data.load_split("train")``: the file's digest, rows, checks of texts and labels, the share
+  held out.
 - encode: ``data.setup("fit")`` after that: labels, tokenization, rows that stand twice.
 - step: ``trainer.fit`` from its start to the end of the first training step.
 - process: the whole process, with imports (which read, encode and step leave out).
-- cpu: seconds that its cores computed, all threads together: what process would be near on a free machine with one core.
+- cpu: seconds that its cores computed, all threads together: what process would be near on a free
+  machine with one core.
 - peak: the largest resident memory of the process, in GiB, with pages of files that it has mapped.
 """
 
@@ -150,7 +153,8 @@ def main() -> None:
         print("\n" + json.dumps(start(Path(options.folder))))
         return
     print(
-        f"cpu, {os.cpu_count()} cores, fp32 or bf16 as the device has it; torch {version('torch')}, datasets {version('datasets')}"
+        f"cpu, {os.cpu_count()} cores, fp32 or bf16 as the device has it; "
+        f"torch {version('torch')}, datasets {version('datasets')}"
     )
     print(
         f"{'rows':>9}  {'cache':8}"

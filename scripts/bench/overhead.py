@@ -1,11 +1,13 @@
-"""ftlight's own cost: milliseconds per step of ftlight.Trainer over a bare PyTorch loop that does the same work.
+"""Overhead of ftlight.Trainer per step, over a bare PyTorch loop that does the same work.
 
-Both sides have a model of the same type and weights, the data module's batches in the same order, the same fused AdamW with
-the same groups, the same clipping, autocast, learning rates and random numbers in a step. ftlight logs to metrics.csv as it
-always does; ``--log-every 1`` logs every step. In one process, each round trains one epoch of STEPS batches on each side, in
-turns first; a round before them warms up. The time is that of the epoch from its second step, since the first allocates the
-optimizer's state, to the end of its last; no checkpoints are written. At the end the weights of both sides are compared: they
-did the same work if they are the same. ``--backbone tiny`` makes a BERT of two layers 32 wide, whose step is mostly overhead.
+Both sides have a model of the same type and weights, the data module's batches in the same order,
+the same fused AdamW with the same groups, the same clipping, autocast, learning rates and random
+numbers in a step. ftlight logs to metrics.csv as it always does; ``--log-every 1`` logs every step.
+In one process, each round trains one epoch of STEPS batches on each side, in turns first; a round
+before them warms up. The time is that of the epoch from its second step, since the first allocates
+the optimizer's state, to the end of its last; no checkpoints are written. At the end the weights of
+both sides are compared: they did the same work if they are the same. ``--backbone tiny`` makes a
+BERT of two layers 32 wide, whose step is mostly overhead.
 """
 
 from __future__ import annotations
@@ -96,7 +98,7 @@ class Clock(L.Callback):
 
 
 def timing(clock: Clock) -> Any:
-    """The clock as a callback of transformers' Trainer: from the beginning of its last epoch to the end of its last step."""
+    """The clock as a callback of transformers' Trainer: from its last epoch to its last step."""
     import transformers
 
     class Timing(transformers.TrainerCallback):
@@ -121,7 +123,7 @@ def arguments(doc: str | None, steps: int, rounds: int) -> argparse.ArgumentPars
     parser.add_argument("--text", default="text", help="column of the text")
     parser.add_argument(
         "--label",
-        help="column of the label; without, texts are told apart by an even or odd number of characters",
+        help="column of the label (default: whether the number of characters is even)",
     )
     parser.add_argument("--max-length", type=int, help="the most tokens of a text")
     parser.add_argument(
@@ -139,7 +141,7 @@ def arguments(doc: str | None, steps: int, rounds: int) -> argparse.ArgumentPars
 
 
 def sample(options: argparse.Namespace, folder: Path) -> int:
-    """Writes random rows for the epoch, and some of them for the warm-up; returns the number of whole batches."""
+    """Writes random rows for the epoch and for the warm-up; returns the number of full batches."""
     screen.silence_libraries()
     read = [
         (r[options.text], r[options.label] if options.label else len(r[options.text]) % 2)
@@ -231,14 +233,16 @@ def fit_bare(
 def report(
     options: argparse.Namespace, unit: str, steps: int, values: Mapping[str, Sequence[float]]
 ) -> None:
-    """Prints what the numbers hold for, the rounds of each side, and the ratios of the first side to the others."""
+    """Prints the settings, the rounds of each side, and ratios of the first side to the others."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     versions = ", ".join(f"{p} {version(p)}" for p in ("torch", "lightning", "transformers"))
     print(
-        f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {options.precision}; {versions}"
+        f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
+        f"{options.precision}; {versions}"
     )
     print(
-        f"{options.backbone}, {steps} steps of {options.batch_size} rows, the same rows on all sides\n"
+        f"{options.backbone}, {steps} steps of {options.batch_size} rows, "
+        "the same rows on all sides\n"
     )
     first, *others = values
     table(unit, values, [first], others)
@@ -262,12 +266,13 @@ def table(
         for other in others:
             ratios = [a / b for a, b in zip(values[one], values[other], strict=True)]
             print(
-                f"{one} / {other}: {statistics.median(ratios):.4f}, median of rounds ({min(ratios):.4f} to {max(ratios):.4f})"
+                f"{one} / {other}: {statistics.median(ratios):.4f}, "
+                f"median of rounds ({min(ratios):.4f} to {max(ratios):.4f})"
             )
 
 
 def tiny(folder: Path) -> str:
-    """Writes a BERT whose step is mostly overhead, with the tokenizer of the packaged backbone. Returns its folder."""
+    """Writes a BERT so small that a step is mostly overhead; returns its folder."""
     from transformers import BertConfig, BertModel
 
     name = "sentence-transformers/all-MiniLM-L6-v2"
@@ -294,10 +299,8 @@ def main() -> None:
         steps = sample(options, Path(folder))
         _, data = prepare(options, Path(folder))
         fits = {"ftlight": fit_ftlight, "bare loop": fit_bare}
-        tasks, clocks = (
-            {side: make_task(options, data) for side in fits},
-            {side: Clock(skip=1) for side in fits},
-        )
+        tasks = {side: make_task(options, data) for side in fits}
+        clocks = {side: Clock(skip=1) for side in fits}
         times: dict[str, list[float]] = {side: [] for side in fits}
         for turn in range(
             options.rounds + 1

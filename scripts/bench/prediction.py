@@ -1,17 +1,22 @@
-"""Texts per second of prediction: ftlight beside transformers' pipeline, on the same fine-tuned model and texts.
+"""Texts per second of prediction: ftlight beside transformers' pipeline, all else equal.
 
-- pipeline: pipeline("text-classification", device="cpu", batch_size=32) in fp32, truncating, on what ``ftlight export`` wrote.
+- pipeline: pipeline("text-classification", device="cpu", batch_size=32) in fp32, truncating, on
+  what ``ftlight export`` wrote.
 - ftlight fp32: ftlight.load(RUN).predict(texts).
-- ftlight bf16: ftlight.load(RUN, precision="bf16-true").predict(texts), weights and activations in bfloat16.
-- predict: the command ``python -m ftlight predict RUN FILE`` (bf16 with --trainer.precision bf16-true), from its start to its end.
+- ftlight bf16: ftlight.load(RUN, precision="bf16-true").predict(texts), weights and activations in
+  bfloat16.
+- predict: the command ``python -m ftlight predict RUN FILE`` (bf16 with --trainer.precision
+  bf16-true), from its start to its end.
 
-First the model is fine-tuned for STEPS steps, with its architecture's own head, so that labels mean something. The texts are
-made of the rows of the training file: each joins rows of one label until it has N words, and is cut there; N is lognormal with
-median 24 and sigma 0.92, at least 3 and at most 210 (in MiniLM's tokens: mean 43, 95 % below 125). They come in random order.
+First the model is fine-tuned for STEPS steps, with its architecture's own head, so that labels mean
+something. The texts are made of the rows of the training file: each joins rows of one label until
+it has N words, and is cut there; N is lognormal with median 24 and sigma 0.92, at least 3 and at
+most 210 (in MiniLM's tokens: mean 43, 95 % below 125). They come in random order.
 
-Each round measures every side once, in a process of its own, one after the other. A rate is all texts over the time from
-texts to labels and scores, with tokenization, after a warm-up of 64 texts and without imports and loading. The seconds of a
-process count all: imports, loading and warm-up too.
+Each round measures every side once, in a process of its own, one after the other. A rate is all
+texts over the time from texts to labels and scores, with tokenization, after a warm-up of 64 texts
+and without imports and loading. The seconds of a process count all: imports, loading and warm-up
+too.
 """
 
 from __future__ import annotations
@@ -102,10 +107,8 @@ def run(side: str, folder: Path, rows: int) -> tuple[float, float]:
     """Texts per second of a side, and the seconds of its process."""
     begun = time.perf_counter()
     if side.startswith("predict"):
-        out, precision = (
-            folder / f"{side}.csv",
-            ["--trainer.precision", "bf16-true"] if side.endswith("bf16") else [],
-        )
+        out = folder / f"{side}.csv"
+        precision = ["--trainer.precision", "bf16-true"] if side.endswith("bf16") else []
         call(
             "-m",
             "ftlight",
@@ -160,17 +163,17 @@ def report(
     versions = ", ".join(f"{p} {version(p)}" for p in ("torch", "lightning", "transformers"))
     print(f"cpu, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {versions}")
     print(
-        f"{options.backbone}, {options.rows:,} texts, {options.rounds} rounds; medians, ratios of one round\n"
+        f"{options.backbone}, {options.rows:,} texts, {options.rounds} rounds; medians, "
+        "ratios of one round\n"
     )
     print(
-        f"{'':14}{'texts/s':>9}{'ratio':>7}{'process, s':>12}{'ratio':>7}{'same labels':>13}{'scores apart':>14}"
+        f"{'':14}{'texts/s':>9}{'ratio':>7}{'process, s':>12}{'ratio':>7}{'same labels':>13}"
+        f"{'scores apart':>14}"
     )
     base: Found = json.loads((folder / "pipeline.json").read_text())
     for side, rounds in made.items():
-        (rate, seconds), pairs = (
-            map(statistics.median, zip(*rounds, strict=True)),
-            list(zip(rounds, made["pipeline"], strict=True)),
-        )
+        (rate, seconds) = map(statistics.median, zip(*rounds, strict=True))
+        pairs = list(zip(rounds, made["pipeline"], strict=True))
         faster, whole = (
             statistics.median(f(a, b) for a, b in pairs)
             for f in (lambda a, b: a[0] / b[0], lambda a, b: b[1] / a[1])

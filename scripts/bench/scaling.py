@@ -1,11 +1,13 @@
-"""How the cost of training grows: rows per second and peak bytes over tokens per row, rows per batch and layers trained.
+"""How time and memory of training grow with tokens per row, rows per batch and layers trained.
 
     OMP_WAIT_POLICY=PASSIVE python scripts/bench/scaling.py [--plot scaling.svg]
 
-A classifier on the backbone (MiniLM) trains on made-up texts that all have the same number of tokens, with ftlight.Trainer, without
-cache. One of the three is varied at a time, the others are --length, --batch and all layers. All points are measured in one process, in
-ROUNDS turns over all of them; a turn is one epoch of WARM + STEPS batches, of which the first WARM are not timed. Rates are medians of the
-turns. Peak bytes are those of scripts/bench/memory.py: weights, and all that torch allocates over two steps.
+A classifier on the backbone (MiniLM) trains on made-up texts that all have the same number of
+tokens, with ftlight.Trainer, without cache. One of the three is varied at a time, the others are
+--length, --batch and all layers. All points are measured in one process, in ROUNDS turns over all
+of them; a turn is one epoch of WARM + STEPS batches, of which the first WARM are not timed. Rates
+are medians of the turns. Peak bytes are those of scripts/bench/memory.py: weights, and all that
+torch allocates over two steps.
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ def make(
 
 
 def unlimited(folder: str | Path, name: str) -> str:
-    """A copy of a backbone that takes as many tokens as it has positions, not those that it was trained with. Returns its folder."""
+    """Copies a backbone and lifts its limit of tokens to its positions; returns its folder."""
     shutil.copytree(
         loading.locate(name), folder, ignore=shutil.ignore_patterns("sentence_bert_config.json")
     )
@@ -158,18 +160,18 @@ def panel(x: float, y: float, title: str, names: list[int], values: list[float])
         f'<path d="M{x + LEFT} {y + 30}V{floor}H{x + LEFT + width}" fill="none" stroke="#888"/>'
     ]
     for share in (0, 0.5, 1):
-        made += [
-            f'<text x="{x + LEFT - 6}" y="{floor - share * height + 4:.0f}" text-anchor="end">{top * share:.3g}</text>'
-        ]
+        made.append(
+            f'<text x="{x + LEFT - 6}" y="{floor - share * height + 4:.0f}" '
+            f'text-anchor="end">{top * share:.3g}</text>'
+        )
     made += [
         f'<text x="{a:.0f}" y="{floor + 16}" text-anchor="middle">{n}</text>'
         for (a, _), n in zip(at, names, strict=True)
     ]
     made += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="#1f77b4"/>' for a, b in at]
-    return [
-        *made,
-        f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in at)}" fill="none" stroke="#1f77b4" stroke-width="2"/>',
-    ]
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in at)
+    made.append(f'<polyline points="{points}" fill="none" stroke="#1f77b4" stroke-width="2"/>')
+    return made
 
 
 def plot(found: dict[Point, tuple[float, float]]) -> str:
@@ -214,13 +216,12 @@ def main() -> None:
             rates[point].append(rate(options, point))
         found = {p: (statistics.median(made), gigabytes(options, p)) for p, made in rates.items()}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    threads, kind = (
-        torch.get_num_threads(),
-        " and ".join({options.precision, options.ours or options.precision}),
-    )
+    threads = torch.get_num_threads()
+    kind = " and ".join({options.precision, options.ours or options.precision})
     print(f"{device}, {os.cpu_count()} cores, {threads} threads, {kind}, torch {torch.__version__}")
     print(
-        f"{options.rounds} turns of {options.steps} steps; else {options.length} tokens, batches of {options.batch}, all layers\n"
+        f"{options.rounds} turns of {options.steps} steps; else {options.length} tokens, "
+        f"batches of {options.batch}, all layers\n"
     )
     print(f"{'axis':16}{'value':>6}{'rows/s':>10}{'tokens/s':>11}{'peak GB':>9}")
     for point, (speed, memory) in found.items():

@@ -1,17 +1,20 @@
-"""Whether a freezing schedule ends with the right weights: ftlight, Lightning's BackboneFinetuning, finetuning-scheduler.
+"""Whether a freezing schedule ends with the right weights, in ftlight and in two other callbacks.
 
     pip install finetuning-scheduler
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python scripts/bench/schedule_correctness.py
 
-Tiny models, toy data, no dropout and a fixed order of rows: nothing but the schedule can make a difference. Six epochs in
-three stages of two, from the head down; BackboneFinetuning has two stages. A cell is the largest absolute difference of a
-weight at the end from what it should be, and of how many runs it is not 0.0.
+Tiny models, toy data, no dropout and a fixed order of rows: nothing but the schedule can make a
+difference. Six epochs in three stages of two, from the head down; BackboneFinetuning has two
+stages. A cell is the largest absolute difference of a weight at the end from what it should be, and
+of how many runs it is not 0.0.
 
-resume: a new model of other weights and a new trainer go on from the checkpoint of each epoch's end, and should end as the
-whole run did. Warm-up and one cycle: the same with a rate that changes at every step, in ftlight by ``warmup`` with
-``lr_schedule`` linear or cosine, elsewhere by LambdaLR, as the schedules of transformers are, or OneCycleLR; below the table is
-LinearLR, which warms up and then stays (``lr_schedule`` constant). DDP: two processes here should end alike. finetuning-scheduler
-goes on by ``trainer.ckpt_path = …``, as its documentation says, and in a row of its own by ``fit(ckpt_path=…)``, as LightningCLI.
+resume: a new model of other weights and a new trainer go on from the checkpoint of each epoch's
+end, and should end as the whole run did. Warm-up and one cycle: the same with a rate that changes
+at every step, in ftlight by ``warmup`` with ``lr_schedule`` linear or cosine, elsewhere by
+LambdaLR, as the schedules of transformers are, or OneCycleLR; below the table is LinearLR, which
+warms up and then stays (``lr_schedule`` constant). DDP: two processes here should end alike.
+finetuning-scheduler goes on by ``trainer.ckpt_path = …``, as its documentation says, and in a row
+of its own by ``fit(ckpt_path=…)``, as LightningCLI.
 """
 
 from __future__ import annotations
@@ -165,7 +168,8 @@ def with_finetuning_scheduler(run: Run, documented: bool) -> L.LightningModule:
         i: {"params": names, "max_transition_epoch": 2 * (i + 1), **({"lr": LR} if i else {})}
         for i, names in enumerate(thawed)
     }
-    # not restore_best: what is best of a run that goes on differs; OneCycleLR is not in the list of what is tested
+    # not restore_best: what is best of a run that goes on differs; OneCycleLR is not in the list of
+    # what is tested
     options = {
         "epoch_transitions_only": True,
         "restore_best": False,
@@ -212,13 +216,11 @@ def attempt(check: Callable[[], str]) -> str:
 
 
 def resumed(tool: str, folder: Path, shape: str) -> str:
-    """The whole run against those that go on from an epoch's end; after the last, nothing is left to do."""
-    whole, differences, crashes, stuck = (
-        train(tool, Run(folder, shape)),
-        list[float](),
-        list[str](),
-        False,
-    )
+    """Compares the whole run with those resumed at the end of each epoch but the last."""
+    whole = train(tool, Run(folder, shape))
+    differences = list[float]()
+    crashes = list[str]()
+    stuck = False
     for epoch in range(EPOCHS - 1):
         try:
             again = train(tool, Run(folder, shape, folder / "kept" / shape / f"epoch={epoch}.ckpt"))
@@ -306,7 +308,8 @@ def compare(folder: Path, absent: bool) -> None:
     print("\nresume with LinearLR, a warm-up alone\n  " + "\n  ".join(rises))
     far = attempt(partial(two, "ftlight", folder, "64-true", one=True))
     print(
-        f"ftlight with DDP against one process with batches of twice the size, in double precision: {far}"
+        "ftlight with DDP against one process with batches of twice the size, "
+        f"in double precision: {far}"
     )
 
 

@@ -1,17 +1,20 @@
-r"""Freezing schedules side by side: a grid of schedules, data sets and seeds, each cell a whole run in a process of its own.
+r"""Freezing schedules side by side: a grid of schedules, data sets and seeds, a whole run each.
 
     OMP_WAIT_POLICY=PASSIVE python scripts/bench/schedules.py --out runs/schedules \
         --data banking77=banking77/train.csv,banking77/test.csv,text,category,5 \
         --data sst2=sst2/train.csv.gz,sst2/validation.csv.gz,text,label,3 --rows sst2=8000
 
-A cell is `python -m ftlight fit` for a fixed number of epochs with the defaults, and with an empty cache of activations. Nothing
-is held out and nothing stops early, so the weights at the end are tested, and no rows choose anything: the validation file of a
-benchmark can stand for a test whose labels are not public. Cells go seed by seed, through all data sets and schedules, so that
-an interrupted grid covers everything once. A finished cell is a line of OUT/cells.csv and is not run again; one that fails is
-said, skipped for its other seeds, and tried anew by the next start. OUT/runs keeps the runs without their checkpoints.
+A cell is `python -m ftlight fit` for a fixed number of epochs with the defaults, and with an empty
+cache of activations. Nothing is held out and nothing stops early, so the weights at the end are
+tested, and no rows choose anything: the validation file of a benchmark can stand for a test whose
+labels are not public. Cells go seed by seed, through all data sets and schedules, so that an
+interrupted grid covers everything once. A finished cell is a line of OUT/cells.csv and is not run
+again; one that fails is said, skipped for its other seeds, and tried anew by the next start.
+OUT/runs keeps the runs without their checkpoints.
 
-Seconds are those of the whole process (the first one on a data set also tokenizes it: hence medians), peak memory is the
-largest resident size, with what is mapped of kept activations; the trainable share is that of the stage in which most trains.
+Seconds are those of the whole process (the first one on a data set also tokenizes it: hence
+medians), peak memory is the largest resident size, with what is mapped of kept activations; the
+trainable share is that of the stage in which most trains.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ Cell = dict[str, Any]
 
 
 class Data(NamedTuple):
-    """A data set: files, columns, and epochs to train; ``rows`` of the training file are taken, all of them where it is 0."""
+    """A data set: files, columns, epochs, and how many training rows to use (0: all)."""
 
     name: str
     train: str
@@ -80,7 +83,7 @@ class Share(L.Callback):
 
 
 def fit(options: Sequence[str], run: Path) -> Cell:
-    """Trains and tests in a process of its own, with an empty cache of activations; leaves the run without checkpoints.
+    """Trains and tests in its own process with an empty cache; deletes the checkpoints.
 
     Raises:
         RuntimeError: the process failed; with the last line that it printed.
@@ -90,10 +93,8 @@ def fit(options: Sequence[str], run: Path) -> Cell:
     command += ["--trainer.callbacks", '[{"class_path": "schedules.Share"}]']
     path = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryFile() as printed:
-        begun, environment = (
-            time.perf_counter(),
-            {**os.environ, "PYTHONPATH": path, "FTLIGHT_CACHE": cache},
-        )
+        begun = time.perf_counter()
+        environment = {**os.environ, "PYTHONPATH": path, "FTLIGHT_CACHE": cache}
         process = subprocess.Popen(
             command, env=environment, stdout=printed, stderr=subprocess.STDOUT
         )
@@ -167,7 +168,8 @@ def parse() -> argparse.Namespace:
         name for name in rows if name not in given
     ]:
         parser.error(
-            f"{wrong[0]}: expected --data {wrong[0]}=train.csv,test.csv,text column,label column,epochs"
+            f"{wrong[0]}: expected --data {wrong[0]}=train.csv,test.csv,text column,label "
+            "column,epochs"
         )
     options.data = [
         Data(name, *rest.split(","), int(rows.get(name, 0))) for name, rest in given.items()
@@ -225,7 +227,7 @@ def run_grid(options: argparse.Namespace) -> list[Cell]:
 
 
 def markdown(cells: Sequence[Cell]) -> str:
-    """The table: accuracy as mean (min to max) and median seconds by schedule and data set, and what lies below `all`."""
+    """The table of mean accuracy and median seconds, and the schedules that are below `all`."""
     scores: dict[tuple[str, str], list[float]] = {}
     for cell in cells:
         scores.setdefault((cell["schedule"], cell["data"]), []).append(cell["accuracy"])
@@ -262,7 +264,8 @@ def markdown(cells: Sequence[Cell]) -> str:
         [
             *lines,
             "",
-            f"below `all` by more than its spread (largest less smallest): {', '.join(low) or 'none'}",
+            "below `all` by more than its spread (largest less smallest): "
+            f"{', '.join(low) or 'none'}",
         ]
     )
 

@@ -1,12 +1,14 @@
-"""Start-up: seconds of whole processes, from their start to their end, for help, for errors and to the end of the first training step.
+"""Start-up: seconds of whole processes for help, for errors, and to the first training step.
 
-Every round runs each command once, in a process of its own, one after the other, in turns forwards and backwards; a round before
-them fills the caches of the system. The bare script imports torch, lightning and transformers, loads the tokenizer and the model
-with a head for the labels, reads the same CSV file with the csv module, tokenizes all of its rows, and takes one step (the same
-autocast, clipping, fused AdamW) on a batch of the same number of rows, those of middle length. ftlight reads, checks, splits and
-tokenizes the same file, writes a run folder, and is ended by a callback after its first step; once with an empty cache of data
-(cold) and once with the cache of the round before (warm). Seconds of the clock, and of the processor (user and system, all threads),
-which depend less on what else the machine does.
+Every round runs each command once, in a process of its own, one after the other, in turns forwards
+and backwards; a round before them fills the caches of the system. The bare script imports torch,
+lightning and transformers, loads the tokenizer and the model with a head for the labels, reads the
+same CSV file with the csv module, tokenizes all of its rows, and takes one step (the same autocast,
+clipping, fused AdamW) on a batch of the same number of rows, those of middle length. ftlight reads,
+checks, splits and tokenizes the same file, writes a run folder, and is ended by a callback after
+its first step; once with an empty cache of data (cold) and once with the cache of the round before
+(warm). Seconds of the clock, and of the processor (user and system, all threads), which depend less
+on what else the machine does.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ Times = dict[
     str, list[tuple[float, float]]
 ]  # of each command, by round: seconds of the clock and of the processor
 BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
-WORDS = "where is my parcel i want to cancel the order please my card was charged twice thanks a lot how do i return this".split()
+WORDS = (
+    "where is my parcel i want to cancel the order please my card was charged twice thanks a lot "
+    "how do i return this"
+).split()
 
 
 class FirstStep(L.Callback):
@@ -189,7 +194,8 @@ def report(options: argparse.Namespace, times: Times, said: dict[str, str]) -> N
     )
     print(f"cpu, {os.cpu_count()} cores; {versions}; {options.backbone}, {options.rounds} rounds\n")
     print(
-        f"{'seconds, clock and processor':30}{'median':>8}{'min':>8}{'max':>8}{'median':>10}{'min':>8}{'max':>8}"
+        f"{'seconds, clock and processor':30}{'median':>8}{'min':>8}{'max':>8}{'median':>10}"
+        f"{'min':>8}{'max':>8}"
     )
     for name, found in times.items():
         columns = [

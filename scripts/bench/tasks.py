@@ -1,10 +1,12 @@
-"""Every task on real data: runs the configs, compares scores with the field's own scorers, prints a table.
+r"""Runs every task's config on real data and checks the scores with each field's own scorers.
 
-python scripts/bench/tasks.py --data DATA --models MODELS [--only ner qa …] [--seeds 0 1 2] [--out DIR]
+python scripts/bench/tasks.py --data DATA --models MODELS [--only ner qa …] [--seeds 0 1 2] \
+    [--out DIR]
 
-DATA holds the folders that the configs name (wnut17/, squad/, …), MODELS the folders stories260k/ and mobilenet_v2/ (or leave it
-out to take the hub's). `before` is the score on the test data of the model as it starts (`validate -c`). `check` is the score that
-seqeval, SQuAD's rules or sacrebleu give for the predictions that the run wrote.
+DATA holds the folders that the configs name (wnut17/, squad/, …), MODELS the folders stories260k/
+and mobilenet_v2/ (or leave it out to take the hub's). `before` is the score on the test data of the
+model as it starts (`validate -c`). `check` is the score that seqeval, SQuAD's rules or sacrebleu
+give for the predictions that the run wrote.
 """
 
 from __future__ import annotations
@@ -78,7 +80,7 @@ def sacrebleu_score(rows: Rows) -> float:
 
 
 class Case(NamedTuple):
-    """A config, the metrics to show, the test file for the score before training, a model's folder, and a check."""
+    """A config, metrics to show, a test file to score before training, a model, and a check."""
 
     metrics: tuple[str, ...]
     test: str | None = None

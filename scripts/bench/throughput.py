@@ -1,19 +1,24 @@
-"""Rows per second of training: ftlight beside transformers' own Trainer, on the same model, rows, batch size and precision.
+"""Rows per second of training: ftlight beside transformers' Trainer, all else equal.
 
 - ftlight: ftlight.Trainer, TextClassification and TextData at their defaults.
 - ftlight bf16-master: the same with ``trainer.precision: bf16-master``, beside bf16.
-- ftlight stock: the same with ``model.kernels: stock``, attention and dropout as transformers and torch have them.
-- transformers default: transformers.Trainer with TrainingArguments at their defaults, batches in random order.
-- transformers best: the same with train_sampling_strategy="group_by_length" and optim="adamw_torch_fused" (the default
-  optimizer since torch 2.8, so the sampling is what differs).
+- ftlight stock: the same with ``model.kernels: stock``, attention and dropout as transformers and
+  torch have them.
+- transformers default: transformers.Trainer with TrainingArguments at their defaults, batches in
+  random order.
+- transformers best: the same with train_sampling_strategy="group_by_length" and
+  optim="adamw_torch_fused" (the default optimizer since torch 2.8, so the sampling is what
+  differs).
 
-All train one mean-pooled backbone with a linear head, on one device. A round trains each variant once, in processes of
-their own, one after the other. A process warms up on a few batches, then trains one whole epoch over a random subset of
-STEPS x BATCH_SIZE rows, the same on all sides. The rate is all rows over all time (sustained, no median per step), from the
-start of the epoch to the end of its last step: with collation and the optimizer's first step, without imports, loading,
-tokenization and validation; no checkpoints are written. A whole epoch has short and long batches in their true shares, so it does not
-matter that group_by_length begins with the longest. It sorts 50 batches together, as ftlight does, but a quarter of the
-rows where there are fewer than 200 batches, and then pads more: measure 200 steps or more.
+All train one mean-pooled backbone with a linear head, on one device. A round trains each variant
+once, in processes of their own, one after the other. A process warms up on a few batches, then
+trains one whole epoch over a random subset of STEPS x BATCH_SIZE rows, the same on all sides. The
+rate is all rows over all time (sustained, no median per step), from the start of the epoch to the
+end of its last step: with collation and the optimizer's first step, without imports, loading,
+tokenization and validation; no checkpoints are written. A whole epoch has short and long batches in
+their true shares, so it does not matter that group_by_length begins with the longest. It sorts 50
+batches together, as ftlight does, but a quarter of the rows where there are fewer than 200 batches,
+and then pads more: measure 200 steps or more.
 """
 
 from __future__ import annotations
@@ -131,7 +136,7 @@ def shares(rates: dict[str, float], top: float) -> str:
 
 
 def peak(precision: str) -> float:
-    """The best rate of a matrix product of the model's sizes, in GFLOP/s: the most that a step could reach."""
+    """Best rate of a matrix product of the model's sizes, in GFLOP/s: the limit of any step."""
     kind = torch.float32 if precision == "fp32" else torch.bfloat16
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     best = 0.0

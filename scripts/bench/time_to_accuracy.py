@@ -1,18 +1,21 @@
-"""Seconds of training to a test accuracy (0.92), settings chosen on validation: ftlight beside transformers' Trainer.
+r"""Seconds of training to a test accuracy: ftlight beside transformers' Trainer.
 
-    OMP_WAIT_POLICY=PASSIVE python scripts/bench/time_to_accuracy.py --train banking77/train.csv --test banking77/test.csv \
-        --text text --label category
+    OMP_WAIT_POLICY=PASSIVE python scripts/bench/time_to_accuracy.py --train banking77/train.csv \
+        --test banking77/test.csv --text text --label category
 
-- ftlight head: `unfreeze: head`, the output of the frozen backbone kept; the pass that makes it is part of the seconds.
-- ftlight full, transformers full: all layers. Transformers' Trainer is in its best setting: grouped by length, fused AdamW, bf16.
+- ftlight head: `unfreeze: head`, the output of the frozen backbone kept; the pass that makes it is
+  part of the seconds.
+- ftlight full, transformers full: all layers. Transformers' Trainer is in its best setting: grouped
+  by length, fused AdamW, bf16.
 - transformers head: the backbone frozen, and run at every step, since its Trainer keeps nothing.
 
-A tenth of train is held out, the same rows on all sides. Each variant trains once per rate of its grid (--rates,
---head-rates: the same on both sides), one seed, a fixed number of epochs, in a process of its own, the variants in turns;
-the run with the best validation accuracy at its end is the one that counts. The test accuracy of that run is measured at
-fixed marks (MARKS times an epoch), and at its end; test data choose nothing. Seconds are those of training, with caching,
-collation and the first step; without imports, loading, tokenization and evaluation. "validated" adds a validation after each
-epoch. After the first mark at the goal only the end is measured.
+A tenth of train is held out, the same rows on all sides. Each variant trains once per rate of its
+grid (--rates, --head-rates: the same on both sides), one seed, a fixed number of epochs, in a
+process of its own, the variants in turns; the run with the best validation accuracy at its end is
+the one that counts. The test accuracy of that run is measured at fixed marks (MARKS times an
+epoch), and at its end; test data choose nothing. Seconds are those of training, with caching,
+collation and the first step; without imports, loading, tokenization and evaluation. "validated"
+adds a validation after each epoch. After the first mark at the goal only the end is measured.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ Data = dict[str, ftlight.TextData]
 
 
 class Watch(L.Callback):
-    """Seconds of a run, less those of evaluation, and accuracies at marks; as a callback, of ftlight's."""
+    """Seconds of a run without evaluation, and accuracies at marks; a callback of ftlight."""
 
     def __init__(
         self, task: ftlight.TextClassification, data: Data, options: argparse.Namespace
@@ -266,7 +269,8 @@ def run(options: argparse.Namespace, variant: str, rate: float, folder: str) -> 
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     last = found["marks"][-1]
     print(
-        f"{variant}, lr {rate:g}: validation {found['validation']:.4f}, test {last[2]:.4f}, {last[0]:.1f} s",
+        f"{variant}, lr {rate:g}: validation {found['validation']:.4f}, test {last[2]:.4f}, "
+        f"{last[0]:.1f} s",
         flush=True,
     )
     return {**found, "rate": rate}
@@ -275,20 +279,20 @@ def run(options: argparse.Namespace, variant: str, rate: float, folder: str) -> 
 def report(options: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> None:
     """Prints the chosen run of each variant, and how many times as fast ours are."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    threads, kind = (
-        torch.get_num_threads(),
-        " and ".join({options.precision, options.ours or options.precision}),
-    )
+    threads = torch.get_num_threads()
+    kind = " and ".join({options.precision, options.ours or options.precision})
     print(
         f"\n{device}, {os.cpu_count()} cores, {threads} threads, {kind}, torch {torch.__version__}"
     )
     head = f"{options.head_batch_size}, {options.head_epochs} epochs"
     print(
-        f"{options.backbone}, batches of {options.batch_size}, {options.epochs} epochs (head alone: {head})\n"
+        f"{options.backbone}, batches of {options.batch_size}, "
+        f"{options.epochs} epochs (head alone: {head})\n"
     )
     goal, reached = f"{options.goal:g} at s", {}
     print(
-        f"{'':20}{'lr':>8}{'validation':>12}{goal:>12}{'validated':>11}{'final test':>12}{'at s':>8}{'validated':>11}"
+        f"{'':20}{'lr':>8}{'validation':>12}{goal:>12}{'validated':>11}{'final test':>12}"
+        f"{'at s':>8}{'validated':>11}"
     )
     for variant, made in runs.items():
         best = max(made, key=lambda r: r["validation"])
@@ -297,7 +301,8 @@ def report(options: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -
         when = f"{first[0]:12.1f}{first[1]:11.1f}" if first else f"{'never':>12}{'':11}"
         last = best["marks"][-1]
         print(
-            f"{variant:20}{best['rate']:8g}{best['validation']:12.4f}{when}{last[2]:12.4f}{last[0]:8.1f}{last[1]:11.1f}"
+            f"{variant:20}{best['rate']:8g}{best['validation']:12.4f}{when}{last[2]:12.4f}"
+            f"{last[0]:8.1f}{last[1]:11.1f}"
         )
     for ours in (v for v in runs if v.startswith("ftlight")):
         for other in (
@@ -305,7 +310,8 @@ def report(options: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -
         ):
             if reached[ours] < float("inf"):
                 print(
-                    f"{ours} is {reached[other] / reached[ours]:.2f} x as fast to {options.goal:g} as {other}"
+                    f"{ours} is {reached[other] / reached[ours]:.2f} x as fast to {options.goal:g} "
+                    f"as {other}"
                 )
 
 

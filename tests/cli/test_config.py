@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import each
 
-from ftlight.cli import classes, config
+from ftlight.cli import classes, config, moved, source
+from ftlight.cli.yaml_file import read_yaml
 from ftlight.tasks.text_classification.data import TextData
 from ftlight.tasks.text_classification.task import TextClassification
 from ftlight.trainer.trainer import Trainer
@@ -27,12 +30,12 @@ def put(text: str, name: str = "x.yaml") -> str:
 
 
 def value(text: str) -> Any:
-    return config.read_yaml(put(f"key: {text}\n"))[0]["key"]
+    return read_yaml(put(f"key: {text}\n"))[0]["key"]
 
 
 def fault_of_read(text: str) -> str:
     with pytest.raises(UserError) as info:
-        config.read_yaml(put(text))
+        read_yaml(put(text))
     return str(info.value)
 
 
@@ -51,7 +54,7 @@ def fault(*texts: str) -> str:
 
 
 def test_places_of_keys() -> None:
-    data, places = config.read_yaml(
+    data, places = read_yaml(
         put("# first\nmodel:\n  task: A\n  options: {b: 1,\n    c: 2}\n\ndata: {train: d.csv}\n")
     )
     assert data == {"model": {"task": "A", "options": {"b": 1, "c": 2}}, "data": {"train": "d.csv"}}
@@ -71,30 +74,34 @@ def names_of(cls: type) -> list[str]:
     return [o.name for o in classes.parsed(cls)]
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n"])
-def test_empty_file(text: str) -> None:
-    assert config.read_yaml(put(text)) == ({}, {})
-    assert expand(text, TASK)["model"]["class_path"].endswith("TextClassification")
+def test_empty_file() -> None:
+    def check(text: str) -> None:
+        assert read_yaml(put(text)) == ({}, {})
+        assert expand(text, TASK)["model"]["class_path"].endswith("TextClassification")
+
+    each(["", "# nothing\n"], check)
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("model: {task: A\ndata: {}\n", 2),
-        ("model:\n  task: A\n   lr: 1\n", 3),
-        ("model:\n\ttask: A\n", 2),
-        ("model: 'open\n\n", 3),
-        ("a: 1\nb: [1, 2\n", 3),
-        ("a: *unknown\n", 1),
-        ("a: 1\n---\nb: 2\n", 2),
-        ("a: !!python/object:os.system {}\n", 1),
-    ],
-)
-def test_syntax_error_names_its_line(text: str, line: int) -> None:
-    message = fault_of_read(text)
-    assert message.startswith(f"x.yaml:{line}: not valid YAML: ")
-    assert message.endswith("; check indentation and quotes")
-    assert "\n" not in message
+def test_syntax_error_names_its_line() -> None:
+    def check(text: str, line: int) -> None:
+        message = fault_of_read(text)
+        assert message.startswith(f"x.yaml:{line}: not valid YAML: ")
+        assert message.endswith("; check indentation and quotes")
+        assert "\n" not in message
+
+    each(
+        [
+            ("model: {task: A\ndata: {}\n", 2),
+            ("model:\n  task: A\n   lr: 1\n", 3),
+            ("model:\n\ttask: A\n", 2),
+            ("model: 'open\n\n", 3),
+            ("a: 1\nb: [1, 2\n", 3),
+            ("a: *unknown\n", 1),
+            ("a: 1\n---\nb: 2\n", 2),
+            ("a: !!python/object:os.system {}\n", 1),
+        ],
+        check,
+    )
 
 
 def test_control_character() -> None:
@@ -102,47 +109,51 @@ def test_control_character() -> None:
     assert message.startswith("x.yaml: not valid YAML: ")
 
 
-@pytest.mark.parametrize(
-    ("text", "kind"), [("- a\n- b\n", "list"), ("word\n", "str"), ("3\n", "int")]
-)
-def test_something_else_than_a_mapping(text: str, kind: str) -> None:
-    assert fault_of_read(text) == f"x.yaml: expected keys such as model: and data:, got {kind}"
+def test_something_else_than_a_mapping() -> None:
+    def check(text: str, kind: str) -> None:
+        assert fault_of_read(text) == f"x.yaml: expected keys such as model: and data:, got {kind}"
+
+    each([("- a\n- b\n", "list"), ("word\n", "str"), ("3\n", "int")], check)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            "model: A\ndata: B\nmodel: C\n",
-            "x.yaml:3: model is given twice (first in line 1); keep one",
-        ),
-        (
-            "model:\n  lr: 1\n  warmup: 0\n  lr: 2\n",
-            "x.yaml:4: model.lr is given twice (first in line 2); keep one",
-        ),
-        (
-            "model: {lr: 1, lr: 1}\n",
-            "x.yaml:1: model.lr is given twice (first in line 1); keep one",
-        ),
-        ("a: {b: {c: 1,\n c: 2}}\n", "x.yaml:2: a.b.c is given twice (first in line 1); keep one"),
-    ],
-)
-def test_duplicate_keys(text: str, message: str) -> None:
-    assert fault_of_read(text) == message
+def test_duplicate_keys() -> None:
+    def check(text: str, message: str) -> None:
+        assert fault_of_read(text) == message
+
+    each(
+        [
+            (
+                "model: A\ndata: B\nmodel: C\n",
+                "x.yaml:3: model is given twice (first in line 1); keep one",
+            ),
+            (
+                "model:\n  lr: 1\n  warmup: 0\n  lr: 2\n",
+                "x.yaml:4: model.lr is given twice (first in line 2); keep one",
+            ),
+            (
+                "model: {lr: 1, lr: 1}\n",
+                "x.yaml:1: model.lr is given twice (first in line 1); keep one",
+            ),
+            (
+                "a: {b: {c: 1,\n c: 2}}\n",
+                "x.yaml:2: a.b.c is given twice (first in line 1); keep one",
+            ),
+        ],
+        check,
+    )
 
 
 def test_duplicate_keys_in_a_list() -> None:
     message = fault_of_read(
-        "trainer:\n  callbacks:\n    - class_path: A\n      init_args: {every: 1,\n        every: 2}\n"
+        "trainer:\n  callbacks:\n    - class_path: A\n      init_args: {every: 1,\n"
+        "        every: 2}\n"
     )
     assert message.startswith("x.yaml:5: ")
     assert "every is given twice (first in line 4)" in message
 
 
 def test_same_key_in_other_places_is_no_duplicate() -> None:
-    data, _ = config.read_yaml(
-        put("model: {labels: [a]}\ndata: {labels: [b]}\nlist: [{k: 1}, {k: 2}]\n")
-    )
+    data, _ = read_yaml(put("model: {labels: [a]}\ndata: {labels: [b]}\nlist: [{k: 1}, {k: 2}]\n"))
     assert data["list"] == [{"k": 1}, {"k": 2}]
 
 
@@ -150,91 +161,97 @@ def test_missing_file_names_the_nearest() -> None:
     put("", "configs/quickstart.yaml")
     put("", "configs/other.yml")
     with pytest.raises(UserError) as info:
-        config.read_yaml("configs/quikstart.yaml")
+        read_yaml("configs/quikstart.yaml")
     assert (
         str(info.value) == 'configs/quikstart.yaml: no such file; did you mean "quickstart.yaml"?'
     )
     with pytest.raises(UserError) as info:
-        config.read_yaml("nowhere/x.yaml")
+        read_yaml("nowhere/x.yaml")
     assert str(info.value) == "nowhere/x.yaml: no such file"
 
 
-@pytest.mark.parametrize("content", [b"model: \xe9\n", None], ids=["latin-1", "folder"])
-def test_file_that_is_no_text(content: bytes | None) -> None:
-    if content is None:
-        Path("x.yaml").mkdir()
-    else:
-        Path("x.yaml").write_bytes(content)
-    with pytest.raises(UserError, match=r"^x\.yaml: cannot be read as UTF-8 text \("):
-        config.read_yaml("x.yaml")
+def test_file_that_is_no_text() -> None:
+    Path("x.yaml").write_bytes(b"model: \xe9\n")
+    Path("folder.yaml").mkdir()
+    for name in ("x.yaml", "folder.yaml"):
+        with pytest.raises(UserError, match=rf"^{name}: cannot be read as UTF-8 text \("):
+            read_yaml(name)
 
 
 def test_byte_order_mark() -> None:
     Path("x.yaml").write_bytes(b"\xef\xbb\xbfmodel: A\n")
-    assert config.read_yaml("x.yaml") == ({"model": "A"}, {"model": "x.yaml:1"})
+    assert read_yaml("x.yaml") == ({"model": "A"}, {"model": "x.yaml:1"})
 
 
-@pytest.mark.parametrize(
-    "word",
-    [
-        "no",
-        "No",
-        "NO",
-        "yes",
-        "on",
-        "On",
-        "off",
-        "OFF",
-        "y",
-        "n",
-        "2024-01-31",
-        "2024-01-31 10:00:00",
-        "1e",
-        "e5",
-        "1.2.3",
-    ],
-)
-def test_words_stay_words(word: str) -> None:
-    assert value(word) == word
-    assert value(f"[{word}, {word}]") == [word, word]
+def test_words_stay_words() -> None:
+    def check(word: str) -> None:
+        assert value(word) == word
+        assert value(f"[{word}, {word}]") == [word, word]
+
+    each(
+        [
+            "no",
+            "No",
+            "NO",
+            "yes",
+            "on",
+            "On",
+            "off",
+            "OFF",
+            "y",
+            "n",
+            "2024-01-31",
+            "2024-01-31 10:00:00",
+            "1e",
+            "e5",
+            "1.2.3",
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize("word", ["no", "on", "2024-01-31"])
-def test_words_stay_words_as_keys(word: str) -> None:
-    assert config.read_yaml(put(f"{word}: 1\n")) == ({word: 1}, {word: "x.yaml:1"})
+def test_words_stay_words_as_keys() -> None:
+    def check(word: str) -> None:
+        assert read_yaml(put(f"{word}: 1\n")) == ({word: 1}, {word: "x.yaml:1"})
+
+    each(["no", "on", "2024-01-31"], check)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("1e-4", 1e-4),
-        ("1E-4", 1e-4),
-        ("2e5", 2e5),
-        ("+1e3", 1e3),
-        ("-1.5e-3", -1.5e-3),
-        (".5e1", 5.0),
-        ("3.e2", 300.0),
-        ("0.1", 0.1),
-        ("3", 3),
-        ("true", True),
-        ("False", False),
-        ("TRUE", True),
-        ("null", None),
-        ("~", None),
-        ("", None),
-        ("'1e-4'", "1e-4"),
-        ('"true"', "true"),
-    ],
-)
-def test_numbers_and_truth(text: str, expected: Any) -> None:
-    found = value(text)
-    assert found == expected
-    assert type(found) is type(expected)
+def test_numbers_and_truth() -> None:
+    def check(text: str, expected: Any) -> None:
+        found = value(text)
+        assert found == expected
+        assert type(found) is type(expected)
+
+    each(
+        [
+            ("1e-4", 1e-4),
+            ("1E-4", 1e-4),
+            ("2e5", 2e5),
+            ("+1e3", 1e3),
+            ("-1.5e-3", -1.5e-3),
+            (".5e1", 5.0),
+            ("3.e2", 300.0),
+            ("0.1", 0.1),
+            ("3", 3),
+            ("true", True),
+            ("False", False),
+            ("TRUE", True),
+            ("null", None),
+            ("~", None),
+            ("", None),
+            ("'1e-4'", "1e-4"),
+            ('"true"', "true"),
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize("text", ["10:00:00:00", "1:30"])
-def test_times_stay_words(text: str) -> None:
-    assert value(text) == text
+def test_times_stay_words() -> None:
+    def check(text: str) -> None:
+        assert value(text) == text
+
+    each(["10:00:00:00", "1:30"], check)
 
 
 # Merging
@@ -244,7 +261,8 @@ def test_later_files_win_key_by_key() -> None:
     merged, places = config.merge(
         [
             put(
-                "model: {task: A, lr: 1, warmup: 2}\ndata: {labels: [a, b]}\ntrainer: {max_epochs: 1, name: n}\nseed_everything: 1\n",
+                "model: {task: A, lr: 1, warmup: 2}\ndata: {labels: [a, b]}\n"
+                "trainer: {max_epochs: 1, name: n}\nseed_everything: 1\n",
                 "a.yaml",
             ),
             put(
@@ -269,18 +287,20 @@ def test_merging_nothing() -> None:
     assert config.merge([]) == ({"model": (None, {}), "data": (None, {}), "trainer": {}}, {})
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "model: {task: A, lr: 1}",
-        "model: {class_path: A, init_args: {lr: 1}}",
-        "model:\n  class_path: A\n  init_args:\n    lr: 1",
-    ],
-)
-def test_flat_and_class_path_forms_are_the_same(text: str) -> None:
-    merged, places = config.merge([put(text)])
-    assert merged["model"] == ("A", {"lr": 1})
-    assert places["model.lr"] == f"x.yaml:{text.count(chr(10)) + 1}"
+def test_flat_and_class_path_forms_are_the_same() -> None:
+    def check(text: str) -> None:
+        merged, places = config.merge([put(text)])
+        assert merged["model"] == ("A", {"lr": 1})
+        assert places["model.lr"] == f"x.yaml:{text.count(chr(10)) + 1}"
+
+    each(
+        [
+            "model: {task: A, lr: 1}",
+            "model: {class_path: A, init_args: {lr: 1}}",
+            "model:\n  class_path: A\n  init_args:\n    lr: 1",
+        ],
+        check,
+    )
 
 
 def test_forms_may_differ_from_file_to_file() -> None:
@@ -298,21 +318,24 @@ def test_forms_may_differ_from_file_to_file() -> None:
     assert merged["data"] == ("D", {})
 
 
-@pytest.mark.parametrize(
-    ("text", "section", "word"),
-    [
-        ("model: {task: A, class_path: B}", "model", "task"),
-        ("model: {class_path: B, lr: 1}", "model", "task"),
-        ("model: {class_path: B, init_args: {}, lr: 1}", "model", "task"),
-        ("data: {module: A, class_path: B, init_args: {}}", "data", "module"),
-    ],
-)
-def test_both_forms_in_one_are_refused(text: str, section: str, word: str) -> None:
-    with pytest.raises(UserError) as info:
-        config.merge([put(f"\n{text}\n")])
-    assert (
-        str(info.value)
-        == f"x.yaml:2: {section} has both forms; use either {word}: with options beside it, or class_path: and init_args:"
+def test_both_forms_in_one_are_refused() -> None:
+    def check(text: str, section: str, word: str) -> None:
+        with pytest.raises(UserError) as info:
+            config.merge([put(f"\n{text}\n")])
+        assert (
+            str(info.value)
+            == f"x.yaml:2: {section} has both forms; use either {word}: with options beside it, "
+            "or class_path: and init_args:"
+        )
+
+    each(
+        [
+            ("model: {task: A, class_path: B}", "model", "task"),
+            ("model: {class_path: B, lr: 1}", "model", "task"),
+            ("model: {class_path: B, init_args: {}, lr: 1}", "model", "task"),
+            ("data: {module: A, class_path: B, init_args: {}}", "data", "module"),
+        ],
+        check,
     )
 
 
@@ -322,68 +345,78 @@ def test_init_args_alone_are_refused() -> None:
     assert str(info.value) == "x.yaml:1: model.init_args needs model.class_path"
 
 
-@pytest.mark.parametrize(
-    "text", ["model: [a]", "model: 3", "data: true", "trainer: [a]", "trainer: word"]
-)
-def test_sections_that_are_no_options(text: str) -> None:
-    section = text.partition(":")[0]
-    with pytest.raises(UserError, match=rf"^x\.yaml:1: {section}: expected options, got "):
-        config.merge([put(text)])
+def test_sections_that_are_no_options() -> None:
+    def check(text: str) -> None:
+        section = text.partition(":")[0]
+        with pytest.raises(UserError, match=rf"^x\.yaml:1: {section}: expected options, got "):
+            config.merge([put(text)])
+
+    each(["model: [a]", "model: 3", "data: true", "trainer: [a]", "trainer: word"], check)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "model: {task: 5}",
-        "model: {task: [A]}",
-        "model: {class_path: A, init_args: word}",
-        "data: {module: 1.5}",
-    ],
-)
-def test_names_and_options_of_another_type(text: str) -> None:
-    assert fault("data: {}\n" if text.startswith("model") else TASK, text).startswith("y.yaml:1: ")
+def test_names_and_options_of_another_type() -> None:
+    def check(text: str) -> None:
+        assert fault("data: {}\n" if text.startswith("model") else TASK, text).startswith(
+            "y.yaml:1: "
+        )
 
-
-@pytest.mark.parametrize(
-    ("key", "hint"),
-    [
-        ("modell", '; did you mean "model"?'),
-        ("Data", '; did you mean "data"?'),
-        ("zzz", ""),
-        ("learning_rate", "; ftlight calls it model.lr"),
-        ("epochs", "; ftlight calls it trainer.max_epochs"),
-        ("model_name_or_path", "; ftlight calls it model.backbone"),
-        ("output_dir", "; ftlight calls it trainer.run (--run DIR)"),
-        ("seed", "; ftlight calls it seed_everything"),
-    ],
-)
-def test_unknown_sections(key: str, hint: str) -> None:
-    with pytest.raises(UserError) as info:
-        config.merge([put(f"{TASK}{key}: 1\n")])
-    assert (
-        str(info.value)
-        == f"x.yaml:2: unknown key {key}{hint} (keys: model, data, trainer, seed_everything)"
+    each(
+        [
+            "model: {task: 5}",
+            "model: {task: [A]}",
+            "model: {class_path: A, init_args: word}",
+            "data: {module: 1.5}",
+        ],
+        check,
     )
 
 
-@pytest.mark.parametrize("key", ["true", "null", "01", "1.50", "<<"])
-def test_keys_that_are_no_words(key: str) -> None:
-    with pytest.raises(UserError, match=r"^x\.yaml(:1)?: unknown key "):
-        config.merge([put(f"{key}: {{k: 1}}\n")])
+def test_unknown_sections() -> None:
+    def check(key: str, hint: str) -> None:
+        with pytest.raises(UserError) as info:
+            config.merge([put(f"{TASK}{key}: 1\n")])
+        assert (
+            str(info.value)
+            == f"x.yaml:2: unknown key {key}{hint} (keys: model, data, trainer, seed_everything)"
+        )
+
+    each(
+        [
+            ("modell", '; did you mean "model"?'),
+            ("Data", '; did you mean "data"?'),
+            ("zzz", ""),
+            ("learning_rate", "; ftlight calls it model.lr"),
+            ("epochs", "; ftlight calls it trainer.max_epochs"),
+            ("model_name_or_path", "; ftlight calls it model.backbone"),
+            ("output_dir", "; ftlight calls it trainer.run (--run DIR)"),
+            ("seed", "; ftlight calls it seed_everything"),
+        ],
+        check,
+    )
+
+
+def test_keys_that_are_no_words() -> None:
+    def check(key: str) -> None:
+        with pytest.raises(UserError, match=r"^x\.yaml(:1)?: unknown key "):
+            config.merge([put(f"{key}: {{k: 1}}\n")])
+
+    each(["true", "null", "01", "1.50", "<<"], check)
 
 
 # Paths
 
 
-@pytest.mark.parametrize("key", ["train", "validation", "test"])
-def test_paths_from_the_working_folder_come_first(key: str, tmp_path: Path) -> None:
-    put("", "d.csv")
-    put("", "configs/d.csv")
-    put("", "configs/only.csv")
-    merged, _ = config.merge([put(f"data: {{{key}: d.csv}}", "configs/x.yaml")])
-    assert merged["data"][1][key] == str(tmp_path / "d.csv")
-    merged, _ = config.merge([put(f"data: {{{key}: only.csv}}", "configs/x.yaml")])
-    assert merged["data"][1][key] == str(tmp_path / "configs" / "only.csv")
+def test_paths_from_the_working_folder_come_first(tmp_path: Path) -> None:
+    def check(key: str) -> None:
+        put("", "d.csv")
+        put("", "configs/d.csv")
+        put("", "configs/only.csv")
+        merged, _ = config.merge([put(f"data: {{{key}: d.csv}}", "configs/x.yaml")])
+        assert merged["data"][1][key] == str(tmp_path / "d.csv")
+        merged, _ = config.merge([put(f"data: {{{key}: only.csv}}", "configs/x.yaml")])
+        assert merged["data"][1][key] == str(tmp_path / "configs" / "only.csv")
+
+    each(["train", "validation", "test"], check)
 
 
 def test_paths_that_are_nowhere_stay_as_written() -> None:
@@ -397,7 +430,10 @@ def test_paths_that_are_nowhere_stay_as_written() -> None:
 def test_paths_of_the_class_path_form(tmp_path: Path) -> None:
     put("", "c/d.csv")
     Path("c/net").mkdir()
-    text = "data: {class_path: D, init_args: {train: d.csv}}\nmodel: {class_path: M, init_args: {backbone: net}}"
+    text = (
+        "data: {class_path: D, init_args: {train: d.csv}}\n"
+        "model: {class_path: M, init_args: {backbone: net}}"
+    )
     merged, _ = config.merge([put(text, "c/x.yaml")])
     assert merged["data"] == ("D", {"train": str(tmp_path / "c" / "d.csv")})
     assert merged["model"] == ("M", {"backbone": str(tmp_path / "c" / "net")})
@@ -409,10 +445,12 @@ def test_hub_names_are_no_paths() -> None:
     assert merged["data"][1] == {"train": "hf:a"}
 
 
-@pytest.mark.parametrize("text", ["data: {train: ''}", "model: {backbone: ''}"])
-def test_an_empty_name_is_no_path(text: str) -> None:
-    merged, _ = config.merge([put(text)])
-    assert "" in {**merged["data"][1], **merged["model"][1]}.values()
+def test_an_empty_name_is_no_path() -> None:
+    def check(text: str) -> None:
+        merged, _ = config.merge([put(text)])
+        assert "" in {**merged["data"][1], **merged["model"][1]}.values()
+
+    each(["data: {train: ''}", "model: {backbone: ''}"], check)
 
 
 def test_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,39 +482,44 @@ def test_expanded_form() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "TextClassification",
-        "ftlight.TextClassification",
-        "ftlight.tasks.text_classification.task.TextClassification",
-        "ftlight.tasks.text_classification.TextClassification",  # as runs of 0.1 have it
-    ],
-)
-def test_find_class(name: str) -> None:
-    assert classes.find_class(name) is TextClassification
-    assert classes.find_class("TextData", home=TextClassification.__module__) is TextData
+def test_find_class() -> None:
+    def check(name: str) -> None:
+        assert classes.find_class(name) is TextClassification
+        assert classes.find_class("TextData", home=TextClassification.__module__) is TextData
 
-
-@pytest.mark.parametrize("text", ["", "data: {}\n", "model: {lr: 1}\n", "model: {task: }\n"])
-def test_no_task(text: str) -> None:
-    message = fault(text)
-    assert message.startswith(
-        "no task: write model: {task: …} in the YAML or give --model TASK (tasks: "
+    each(
+        [
+            "TextClassification",
+            "ftlight.TextClassification",
+            "ftlight.tasks.text_classification.task.TextClassification",
+            "ftlight.tasks.text_classification.TextClassification",  # as runs of 0.1 have it
+        ],
+        check,
     )
-    assert "TextClassification" in message
 
 
-@pytest.mark.parametrize(
-    "text", ["\nmodel: {task: NAME}\n", "\nmodel: NAME\n", "model:\n  task: NAME\n"]
-)
-@pytest.mark.parametrize("name", ["TextClasification", "textclassification", "text_classification"])
-def test_unknown_task_names_the_nearest(text: str, name: str) -> None:
-    message = fault(text.replace("NAME", name))
-    assert message.startswith(
-        f'x.yaml:2: no class {name}; did you mean "TextClassification"? (tasks: '
-    )
-    assert message.endswith("; or your_file.Class)")
+def test_no_task() -> None:
+    def check(text: str) -> None:
+        message = fault(text)
+        assert message.startswith(
+            "no task: write model: {task: …} in the YAML or give --model TASK (tasks: "
+        )
+        assert "TextClassification" in message
+
+    each(["", "data: {}\n", "model: {lr: 1}\n", "model: {task: }\n"], check)
+
+
+def test_unknown_task_names_the_nearest() -> None:
+    def check(text: str, name: str) -> None:
+        message = fault(text.replace("NAME", name))
+        assert message.startswith(
+            f'x.yaml:2: no class {name}; did you mean "TextClassification"? (tasks: '
+        )
+        assert message.endswith("; or your_file.Class)")
+
+    texts = ["\nmodel: {task: NAME}\n", "\nmodel: NAME\n", "model:\n  task: NAME\n"]
+    names = ["TextClasification", "textclassification", "text_classification"]
+    each(itertools.product(texts, names), check)
 
 
 def test_unknown_class_of_the_class_path_form_names_its_line() -> None:
@@ -495,92 +538,108 @@ def test_unknown_data_module() -> None:
 
 def test_unknown_module() -> None:
     assert fault("model: {task: no_such_module_here.Mine}") == (
-        "x.yaml:1: no module no_such_module_here for no_such_module_here.Mine; put no_such_module_here.py beside the YAML"
+        "x.yaml:1: no module no_such_module_here for no_such_module_here.Mine; put "
+        "no_such_module_here.py beside the YAML"
     )
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "ftlight.tasks.text_classification.task.Nothing",
-        "ftlight.cli.config.TASKS",
-        "ftlight.cli.config.merge",
-    ],
-)
-def test_something_else_than_a_class(name: str) -> None:
-    assert fault(f"model: {{task: {name}}}").startswith(f"x.yaml:1: no class {name} (tasks: ")
+def test_something_else_than_a_class() -> None:
+    def check(name: str) -> None:
+        assert fault(f"model: {{task: {name}}}").startswith(f"x.yaml:1: no class {name} (tasks: ")
+
+    each(
+        [
+            "ftlight.tasks.text_classification.task.Nothing",
+            "ftlight.cli.config.TASKS",
+            "ftlight.cli.config.merge",
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            "data: {batch_sise: 4}",
-            'data.batch_sise is not an option of TextData; did you mean "batch_size"? (options: batch_size, ',
-        ),
-        (
-            "trainer: {max_epoch: 4}",
-            'trainer.max_epoch is not an option of the trainer; did you mean "max_epochs"? (options: ',
-        ),
-        (
-            "model: {warm_up: 4}",
-            'model.warm_up is not an option of TextClassification; did you mean "warmup"? (options: backbone, ',
-        ),
-        (
-            "model: {zzzzzz: 4}",
-            "model.zzzzzz is not an option of TextClassification (options: backbone, ",
-        ),
-        (
-            "model: {learning_rate: 1}",
-            "model.learning_rate is not an option; ftlight calls it model.lr",
-        ),
-        (
-            "trainer: {epochs: 1}",
-            "trainer.epochs is not an option; ftlight calls it trainer.max_epochs",
-        ),
-        (
-            "model: {epochs: 1}",
-            "model.epochs is not an option; ftlight calls it trainer.max_epochs",
-        ),
-        (
-            "model: {model_name_or_path: a}",
-            "model.model_name_or_path is not an option; ftlight calls it model.backbone",
-        ),
-        (
-            "trainer: {output_dir: a}",
-            "trainer.output_dir is not an option; ftlight calls it trainer.run (--run DIR)",
-        ),
-        (
-            "data: {max_seq_length: 8}",
-            "data.max_seq_length is not an option; ftlight calls it data.max_length",
-        ),
-        ("data: {train_file: a}", "data.train_file is not an option; ftlight calls it data.train"),
-        (
-            "model: {batch_size: 8}",
-            "model.batch_size is not an option of TextClassification; it belongs under data:",
-        ),
-        ("trainer: {lr: 8}", "trainer.lr is not an option of the trainer; it belongs under model:"),
-        (
-            "data: {max_epochs: 8}",
-            "data.max_epochs is not an option of TextData; it belongs under trainer:",
-        ),
-        ("model: {5: 8}", "model.5 is not an option of TextClassification (options: "),
-    ],
-)
-def test_unknown_options(text: str, message: str) -> None:
-    assert fault(TASK, f"\n{text}\n").startswith(f"y.yaml:2: {message}")
-    if "options: " not in message:
-        assert fault(TASK, text) == f"y.yaml:1: {message}"
+def test_unknown_options() -> None:
+    def check(text: str, message: str) -> None:
+        assert fault(TASK, f"\n{text}\n").startswith(f"y.yaml:2: {message}")
+        if "options: " not in message:
+            assert fault(TASK, text) == f"y.yaml:1: {message}"
+
+    each(
+        [
+            (
+                "data: {batch_sise: 4}",
+                'data.batch_sise is not an option of TextData; did you mean "batch_size"? '
+                "(options: batch_size, ",
+            ),
+            (
+                "trainer: {max_epoch: 4}",
+                'trainer.max_epoch is not an option of the trainer; did you mean "max_epochs"? '
+                "(options: ",
+            ),
+            (
+                "model: {warm_up: 4}",
+                'model.warm_up is not an option of TextClassification; did you mean "warmup"? '
+                "(options: backbone, ",
+            ),
+            (
+                "model: {zzzzzz: 4}",
+                "model.zzzzzz is not an option of TextClassification (options: backbone, ",
+            ),
+            (
+                "model: {learning_rate: 1}",
+                "model.learning_rate is not an option; ftlight calls it model.lr",
+            ),
+            (
+                "trainer: {epochs: 1}",
+                "trainer.epochs is not an option; ftlight calls it trainer.max_epochs",
+            ),
+            (
+                "model: {epochs: 1}",
+                "model.epochs is not an option; ftlight calls it trainer.max_epochs",
+            ),
+            (
+                "model: {model_name_or_path: a}",
+                "model.model_name_or_path is not an option; ftlight calls it model.backbone",
+            ),
+            (
+                "trainer: {output_dir: a}",
+                "trainer.output_dir is not an option; ftlight calls it trainer.run (--run DIR)",
+            ),
+            (
+                "data: {max_seq_length: 8}",
+                "data.max_seq_length is not an option; ftlight calls it data.max_length",
+            ),
+            (
+                "data: {train_file: a}",
+                "data.train_file is not an option; ftlight calls it data.train",
+            ),
+            (
+                "model: {batch_size: 8}",
+                "model.batch_size is not an option of TextClassification; it belongs under data:",
+            ),
+            (
+                "trainer: {lr: 8}",
+                "trainer.lr is not an option of the trainer; it belongs under model:",
+            ),
+            (
+                "data: {max_epochs: 8}",
+                "data.max_epochs is not an option of TextData; it belongs under trainer:",
+            ),
+            ("model: {5: 8}", "model.5 is not an option of TextClassification (options: "),
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize("name", sorted(config.FOREIGN))
-def test_foreign_names_lead_to_options_that_are_there(name: str) -> None:
-    section, _, option = config.FOREIGN[name].partition(" ")[0].partition(".")
-    known = {"model": TextClassification, "data": TextData, "trainer": Trainer}
-    if option:
-        assert option in names_of(known[section])
-    else:
-        assert section in ("run", "seed_everything")
+def test_foreign_names_lead_to_options_that_are_there() -> None:
+    def check(name: str) -> None:
+        section, _, option = config.FOREIGN[name].partition(" ")[0].partition(".")
+        known = {"model": TextClassification, "data": TextData, "trainer": Trainer}
+        if option:
+            assert option in names_of(known[section])
+        else:
+            assert section in ("run", "seed_everything")
+
+    each(sorted(config.FOREIGN), check)
 
 
 def test_unknown_option_of_the_class_path_form() -> None:
@@ -642,7 +701,8 @@ def test_own_class_in_a_file_beside_the_yaml(tmp_path: Path) -> None:
     merged, places = config.merge(
         [
             put(
-                "model: {task: ftlight_test_own_a.Mine, sharpness: 2, lr: 1}\ndata: {batch_size: 3}",
+                "model: {task: ftlight_test_own_a.Mine, sharpness: 2, lr: 1}\n"
+                "data: {batch_size: 3}",
                 "far/x.yaml",
             )
         ]
@@ -664,11 +724,19 @@ def test_own_class_written_for_0_1(caplog: pytest.LogCaptureFixture) -> None:
     """Old modules, old names of methods: all work, and a line says each new name."""
     old = OWN.replace(
         "from ftlight import TextClassification, TextData",
+        "from ftlight import backbone as bb\n"
+        "from ftlight.backbone import Pooled\n"
         "from ftlight.data.text import TextData\n"
+        "from ftlight.errors import nearest\n"
         "from ftlight.task import Evidence\n"
-        "from ftlight.tasks.text_classification import TextClassification",
+        "from ftlight.tasks.text_classification import TextClassification\n"
+        "from ftlight.trainer import Trainer",
     )
-    methods = "    score = 'f1'\n    def measure(self, outputs, targets, rows):\n        return Evidence({}, 1)\n"
+    methods = (
+        "    score = 'f1'\n"
+        "    def measure(self, outputs, targets, rows):\n"
+        "        return Evidence({}, 1)\n"
+    )
     put(old + methods, "ftlight_test_own_old.py")
     config.merge([put("model: {task: ftlight_test_own_old.Bare}")])
     bare: Any = classes.find_class("ftlight_test_own_old.Bare")
@@ -677,8 +745,11 @@ def test_own_class_written_for_0_1(caplog: pytest.LogCaptureFixture) -> None:
     assert issubclass(bare, TextClassification)
     said = "\n".join(caplog.messages)
     for words in (
-        "imports ftlight.data.text, which is ftlight.tasks.text_classification.data now",
-        "ftlight.tasks.text_classification.TextClassification is",
+        "ftlight.backbone.Pooled is ftlight.models.pooling.Pooled now",
+        "ftlight.data.text.TextData is ftlight.TextData now",
+        "ftlight.errors.nearest is ftlight.utils.errors.did_you_mean now",
+        "ftlight.tasks.text_classification.TextClassification is ftlight.TextClassification now",
+        "ftlight.trainer.Trainer is ftlight.trainer.trainer.Trainer now",
         "ftlight.task.Evidence is called EvaluationResult",
         "Bare.measure is called compute_metrics",
         "Bare.score is called primary_metric",
@@ -686,10 +757,19 @@ def test_own_class_written_for_0_1(caplog: pytest.LogCaptureFixture) -> None:
         assert words in said
 
 
+def test_every_module_that_moved_has_its_new_home() -> None:
+    homes = {home for homes in moved.MOVED.values() for home in homes}
+    for home in homes:
+        assert source.file_of(f"ftlight.{home}"), home
+    with pytest.raises(AttributeError, match=r"module ftlight\.backbone has no attribute nothing"):
+        moved.import_module("json") and sys.modules["ftlight.backbone"].nothing
+
+
 def test_own_data_module() -> None:
     put(OWN, "ftlight_test_own_b.py")
     made = expand(
-        "model: {task: ftlight_test_own_b.Mine}\ndata: {module: ftlight_test_own_b.MyData, stem: true, label: x}"
+        "model: {task: ftlight_test_own_b.Mine}\ndata: {module: ftlight_test_own_b.MyData, "
+        "stem: true, label: x}"
     )
     assert made["data"] == {
         "class_path": "ftlight_test_own_b.MyData",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import shutil
@@ -10,23 +11,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import toy_rows, write_csv
+from conftest import each, toy_rows, write_csv
 
 from ftlight.__main__ import main
-from ftlight.cli import config, init
+from ftlight.cli import config
+from ftlight.cli.command import Words
+from ftlight.cli.verbs import init
+from ftlight.cli.yaml_file import read_yaml
 from ftlight.utils.errors import UserError
+
+
+def said(*words: str) -> str:
+    """What init prints."""
+    return init.run(Words("init", words))
 
 
 def made(*words: str) -> dict[str, Any]:
     """What init prints, read as the config that it is."""
-    Path("made.yaml").write_text(init.init(words), encoding="utf-8")
-    data, _ = config.read_yaml("made.yaml")
+    Path("made.yaml").write_text(said(*words), encoding="utf-8")
+    data, _ = read_yaml("made.yaml")
     return data
 
 
 def fault(*words: str) -> str:
     with pytest.raises(UserError) as info:
-        init.init(words)
+        said(*words)
     return str(info.value)
 
 
@@ -43,7 +52,7 @@ ROWS = toy_rows(30)
 
 def test_yaml_of_a_csv() -> None:
     write_csv(Path("toy.csv"), ROWS)
-    text = init.init(["toy.csv"])
+    text = said("toy.csv")
     assert (
         text.splitlines()[0]
         == "# from toy.csv: 30 rows, single label(s), 3 labels (good, bad, late)"
@@ -56,14 +65,14 @@ def test_yaml_of_a_csv() -> None:
 
 def test_yaml_is_one_that_fit_takes() -> None:
     write_csv(Path("toy.csv"), ROWS)
-    Path("made.yaml").write_text(init.init(["toy.csv"]))
+    Path("made.yaml").write_text(said("toy.csv"))
     expanded = config.expand(*config.merge(["made.yaml"]))
     assert expanded["data"]["init_args"]["train"] == str(Path("toy.csv").absolute())
 
 
 def test_comments_are_options_once_uncommented() -> None:
     write_csv(Path("toy.csv"), ROWS)
-    lines = init.init(["toy.csv"]).splitlines()
+    lines = said("toy.csv").splitlines()
     assert [line.strip().split(":")[0] for line in lines if line.strip().startswith("#")] == [
         "# from toy.csv",
         "# validation",
@@ -88,7 +97,7 @@ def test_comments_are_options_once_uncommented() -> None:
 def test_verb_prints_the_yaml(capsys: pytest.CaptureFixture[str]) -> None:
     write_csv(Path("toy.csv"), ROWS)
     assert main(["init", "toy.csv"]) == 0
-    assert capsys.readouterr().out == init.init(["toy.csv"])
+    assert capsys.readouterr().out == said("toy.csv")
     assert main(["init", "toi.csv"]) == 2
     assert (
         capsys.readouterr().err
@@ -96,14 +105,16 @@ def test_verb_prints_the_yaml(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-@pytest.mark.parametrize("label", ["label", "Category", "intent", "SENTIMENT", "y", "topic"])
-def test_label_column_by_its_name(label: str) -> None:
-    write_csv(
-        Path("a.csv"),
-        [(str(i), label_, text) for i, (text, label_) in enumerate(ROWS)],
-        ("id", label, "message"),
-    )
-    assert made("a.csv")["data"] == {"train": "a.csv", "text": "message", "label": label}
+def test_label_column_by_its_name() -> None:
+    def check(label: str) -> None:
+        write_csv(
+            Path("a.csv"),
+            [(str(i), label_, text) for i, (text, label_) in enumerate(ROWS)],
+            ("id", label, "message"),
+        )
+        assert made("a.csv")["data"] == {"train": "a.csv", "text": "message", "label": label}
+
+    each(["label", "Category", "intent", "SENTIMENT", "y", "topic"], check)
 
 
 def test_label_column_by_its_values() -> None:
@@ -123,12 +134,11 @@ def test_label_column_that_cannot_be_told() -> None:
     assert made("a.csv", "--label", "number")["data"]["label"] == "number"
 
 
-@pytest.mark.parametrize("words", [("a.csv", "--label", "what"), ("--label", "what", "a.csv")])
-def test_label_column_as_given(words: tuple[str, ...]) -> None:
-    write_csv(
-        Path("a.csv"), [(text, label, label[0]) for text, label in ROWS], ("body", "label", "what")
-    )
-    assert made(*words)["data"] == {"train": "a.csv", "text": "body", "label": "what"}
+def test_label_column_as_given() -> None:
+    rows = [(text, label, label[0]) for text, label in ROWS]
+    write_csv(Path("a.csv"), rows, ("body", "label", "what"))
+    for words in (("a.csv", "--label", "what"), ("--label", "what", "a.csv")):
+        assert made(*words)["data"] == {"train": "a.csv", "text": "body", "label": "what"}
 
 
 def test_label_column_that_is_not_there() -> None:
@@ -139,20 +149,22 @@ def test_label_column_that_is_not_there() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("values", "head"),
-    [
-        (["0", "1", "1"], "single label(s), 2 labels (1, 0)"),
-        (["0.5", "1", "2.5"], "regression label(s), numbers"),
-        (["a|b", "a", "c|a"], "multi label(s), 3 labels (a, b, c)"),
-        (["u", "v", "w", "x", "y", "z"], "single label(s), 6 labels (u, v, w, x)"),
-    ],
-)
-def test_kind_is_told(values: list[str], head: str) -> None:
-    write_csv(Path("a.csv"), [(f"some text {i}", values[i % len(values)]) for i in range(30)])
-    lines = init.init(["a.csv"]).splitlines()
-    assert lines[0] == f"# from a.csv: 30 rows, {head}"
-    assert f"  label: label  # {head.split()[0]}; others: none" in lines
+def test_kind_is_told() -> None:
+    def check(values: list[str], head: str) -> None:
+        write_csv(Path("a.csv"), [(f"some text {i}", values[i % len(values)]) for i in range(30)])
+        lines = said("a.csv").splitlines()
+        assert lines[0] == f"# from a.csv: 30 rows, {head}"
+        assert f"  label: label  # {head.split()[0]}; others: none" in lines
+
+    each(
+        [
+            (["0", "1", "1"], "single label(s), 2 labels (1, 0)"),
+            (["0.5", "1", "2.5"], "regression label(s), numbers"),
+            (["a|b", "a", "c|a"], "multi label(s), 3 labels (a, b, c)"),
+            (["u", "v", "w", "x", "y", "z"], "single label(s), 6 labels (u, v, w, x)"),
+        ],
+        check,
+    )
 
 
 def test_lists_are_several_labels() -> None:
@@ -165,7 +177,7 @@ def test_lists_are_several_labels() -> None:
     )
     data = made("a.jsonl")["data"]
     assert data == {"train": "a.jsonl", "text": "text", "label": "marks"}
-    assert "# multi; others: label" in init.init(["a.jsonl"])
+    assert "# multi; others: label" in said("a.jsonl")
 
 
 def test_labels_in_lists_are_counted() -> None:
@@ -174,8 +186,7 @@ def test_labels_in_lists_are_counted() -> None:
         [{"text": f"some text {i}", "label": ["a", "b"] if i % 2 else ["a"]} for i in range(9)],
     )
     assert (
-        init.init(["a.jsonl"]).splitlines()[0]
-        == "# from a.jsonl: 9 rows, multi label(s), 2 labels (a, b)"
+        said("a.jsonl").splitlines()[0] == "# from a.jsonl: 9 rows, multi label(s), 2 labels (a, b)"
     )
 
 
@@ -185,7 +196,7 @@ def test_other_columns_are_named() -> None:
         [(label, f"{text} and more", text) for text, label in ROWS],
         ("label", "body", "title"),
     )
-    text = init.init(["a.csv"])
+    text = said("a.csv")
     assert (
         "  text: body  # or several that are joined: [body, title]; or text_pair: title\n" in text
     )
@@ -196,7 +207,7 @@ def test_files_named_like_other_splits() -> None:
     Path("d").mkdir()
     for name in ("train", "dev", "test"):
         write_csv(Path(f"d/{name}.csv"), ROWS)
-    text = init.init(["d/train.csv"])
+    text = said("d/train.csv")
     assert made("d/train.csv")["data"] == {
         "train": "d/train.csv",
         "validation": "d/dev.csv",
@@ -212,54 +223,60 @@ def test_files_named_like_other_splits() -> None:
 
 def test_long_files_are_sampled() -> None:
     write_csv(Path("a.csv"), toy_rows(init.SAMPLE + 5))
-    assert init.init(["a.csv"]).startswith("# from a.csv: the first 2,000 rows, single label(s), ")
+    assert said("a.csv").startswith("# from a.csv: the first 2,000 rows, single label(s), ")
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.tsv", "a.jsonl", "a.csv.gz"])
-def test_other_formats(name: str) -> None:
-    rows = [{"text": text, "label": label} for text, label in ROWS]
-    if name == "a.parquet":
-        pq.write_table(pa.Table.from_pylist(rows), name)
-    elif name == "a.jsonl":
-        jsonl(name, rows)
-    elif name == "a.tsv":
-        Path(name).write_text("text\tlabel\n" + "".join(f"{t}\t{k}\n" for t, k in ROWS))
-    else:
-        Path(name).write_bytes(gzip.compress(Path(write_csv(Path("a.csv"), ROWS)).read_bytes()))
-    assert made(name)["data"] == {"train": name, "text": "text", "label": "label"}
+def test_other_formats() -> None:
+    def check(name: str) -> None:
+        rows = [{"text": text, "label": label} for text, label in ROWS]
+        if name == "a.parquet":
+            pq.write_table(pa.Table.from_pylist(rows), name)
+        elif name == "a.jsonl":
+            jsonl(name, rows)
+        elif name == "a.tsv":
+            Path(name).write_text("text\tlabel\n" + "".join(f"{t}\t{k}\n" for t, k in ROWS))
+        else:
+            Path(name).write_bytes(gzip.compress(Path(write_csv(Path("a.csv"), ROWS)).read_bytes()))
+        assert made(name)["data"] == {"train": name, "text": "text", "label": "label"}
+
+    each(["a.parquet", "a.tsv", "a.jsonl", "a.csv.gz"], check)
 
 
-@pytest.mark.parametrize(
-    "column",
-    [
-        "Text #1",
-        "what: this",
-        "1",
-        "true",
-        "null",
-        "1e5",
-        "- a",
-        "{a}",
-        "'a",
-        "a, b",
-        "ä ö",
-        "no",
-        "a\nb",
-        "[x",
-    ],
-)
-def test_names_that_yaml_reads_otherwise(column: str) -> None:
-    write_csv(Path("a.csv"), ROWS, (column, "label"))
-    data = made("a.csv")["data"]
-    assert data["text"] == column
-    write_csv(Path("a.csv"), ROWS, ("text", column))
-    assert made("a.csv", "--label", column)["data"]["label"] == column
+def test_names_that_yaml_reads_otherwise() -> None:
+    def check(column: str) -> None:
+        write_csv(Path("a.csv"), ROWS, (column, "label"))
+        data = made("a.csv")["data"]
+        assert data["text"] == column
+        write_csv(Path("a.csv"), ROWS, ("text", column))
+        assert made("a.csv", "--label", column)["data"]["label"] == column
+
+    each(
+        [
+            "Text #1",
+            "what: this",
+            "1",
+            "true",
+            "null",
+            "1e5",
+            "- a",
+            "{a}",
+            "'a",
+            "a, b",
+            "ä ö",
+            "no",
+            "a\nb",
+            "[x",
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize("name", ["a #1.csv", "a: b.csv", "- a.csv"])
-def test_files_that_yaml_reads_otherwise(name: str) -> None:
-    write_csv(Path(name), ROWS)
-    assert made(f"./{name}" if name[0] == "-" else name)["data"]["train"] == name
+def test_files_that_yaml_reads_otherwise() -> None:
+    def check(name: str) -> None:
+        write_csv(Path(name), ROWS)
+        assert made(f"./{name}" if name[0] == "-" else name)["data"]["train"] == name
+
+    each(["a #1.csv", "a: b.csv", "- a.csv"], check)
 
 
 def test_labels_of_several_lines() -> None:
@@ -299,31 +316,35 @@ def test_faults_of_the_file_are_passed_on() -> None:
     assert fault("folder").startswith("folder is a folder;")
 
 
-@pytest.mark.parametrize("words", [(), ("a.csv", "b.csv"), ("--label", "x")])
-def test_one_file_is_needed(words: tuple[str, ...]) -> None:
-    assert (
-        fault(*words)
-        == f"init needs one data file, or one of the examples {', '.join(init.examples())}"
+def test_one_file_is_needed() -> None:
+    names = ", ".join(init.examples())
+    for words in ((), ("a.csv", "b.csv"), ("--label", "x")):
+        assert fault(*words) == f"init needs one data file, or one of the examples {names}"
+
+
+def test_option_without_a_value() -> None:
+    def check(word: str) -> None:
+        assert fault("a.csv", word) == f"{word} needs a value"
+
+    each(["--label", "--task"], check)
+
+
+def test_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "a.csv", "--labl", "x"]) == 2
+    assert capsys.readouterr().err == (
+        'ftlight: error: --labl is not an option of init; did you mean "--label"? '
+        "(all: python -m ftlight init --help)\n"
     )
+    assert main(["init", "a.csv", "-x", "y"]) == 2
+    assert "error: -x is not an option of init (all:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("word", ["--label", "--task"])
-def test_option_without_a_value(word: str) -> None:
-    assert fault("a.csv", word) == f"{word} needs a value"
+def test_options_with_an_equals_sign() -> None:
+    def check(word: str) -> None:
+        write_csv(Path("a.csv"), ROWS, ("body", "what"))
+        assert made("a.csv", word)["data"]["label"] == "what"
 
-
-def test_unknown_option() -> None:
-    assert (
-        fault("a.csv", "--labl", "x")
-        == '--labl is not an option of init; did you mean "--label"? (options: --label COLUMN, --task T)'
-    )
-    assert fault("a.csv", "-x") == "-x is not an option of init (options: --label COLUMN, --task T)"
-
-
-@pytest.mark.parametrize("word", ["--label=what", "--task=TextClassification"])
-def test_options_with_an_equals_sign(word: str) -> None:
-    write_csv(Path("a.csv"), ROWS, ("body", "what"))
-    assert made("a.csv", word)["data"]["label"] == "what"
+    each(["--label=what", "--task=TextClassification"], check)
 
 
 def test_unknown_task() -> None:
@@ -339,57 +360,64 @@ CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hel
 SQUAD = {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": []}]}]}
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "task", "options"),
-    [
-        ("a.conll", "Ann\tB-PER\nran\tO\n", "TokenClassification", {}),
-        ("a.txt", "Ann B-PER\nran O\n\n-DOCSTART- x\n", "TokenClassification", {}),
-        ("a.jsonl", {"tokens": ["Ann"], "ner_tags": ["B-PER"]}, "TokenClassification", {}),
-        ("a.jsonl", {"text": "Ann ran", "entities": [[0, 3, "PER"]]}, "TokenClassification", {}),
-        ("a.json", json.dumps(SQUAD), "QuestionAnswering", {}),
-        ("a.json", json.dumps(SQUAD, indent=1), "QuestionAnswering", {}),
-        ("a.csv", "question,context,answer\nwho,Ann ran,Ann\n", "QuestionAnswering", {}),
-        ("a.jsonl", {"messages": CHAT}, "CausalLM", {}),
-        ("a.jsonl", {"conversations": [{"from": "human", "value": "hi"}]}, "CausalLM", {}),
-        ("a.csv", "prompt,completion\nhi,hello\n", "CausalLM", {}),
-        ("a.csv", "query,positive\nhi,hello\n", "Retrieval", {}),
-        (
-            "a.csv",
-            "userId,movieId,rating,timestamp\n1,2,3,4\n",
-            "Retrieval",
-            {"user": "userId", "item": "movieId", "time": "timestamp"},
-        ),
-        (
-            "a.csv",
-            "dialogue,summary\nhi,hello\n",
-            "Seq2Seq",
-            {"source": "dialogue", "target": "summary"},
-        ),
-        (
-            "a.csv",
-            "file,class\ncats/1.JPG,cat\n",
-            "ImageClassification",
-            {"image": "file", "label": "class"},
-        ),
-        (
-            "a.csv",
-            "article,target\nx,pos\ny,neg\nz,pos\nu,neg\n",
-            "TextClassification",
-            {"label": "target"},
-        ),
-    ],
-)
-def test_the_task_is_told_by_the_data(
-    name: str, content: Any, task: str, options: dict[str, str]
-) -> None:
-    Path(name).write_text(content if isinstance(content, str) else json.dumps(content) + "\n")
-    found = made(name)
-    assert found["model"]["task"] == task
-    assert found["data"]["train"] == name
-    assert options.items() <= found["data"].items()
-    config.expand(
-        {"model": (task, {}), "data": (None, found["data"]), "trainer": {}}, {}
-    )  # knows all options
+def test_the_task_is_told_by_the_data() -> None:
+    def check(name: str, content: Any, task: str, options: dict[str, str]) -> None:
+        Path(name).write_text(content if isinstance(content, str) else json.dumps(content) + "\n")
+        found = made(name)
+        assert found["model"]["task"] == task
+        assert found["data"]["train"] == name
+        assert options.items() <= found["data"].items()
+        config.expand(
+            {"model": (task, {}), "data": (None, found["data"]), "trainer": {}}, {}
+        )  # knows all options
+
+    each(
+        [
+            ("a.conll", "Ann\tB-PER\nran\tO\n", "TokenClassification", {}),
+            ("a.txt", "Ann B-PER\nran O\n\n-DOCSTART- x\n", "TokenClassification", {}),
+            ("a.jsonl", {"tokens": ["Ann"], "ner_tags": ["B-PER"]}, "TokenClassification", {}),
+            (
+                "a.jsonl",
+                {"text": "Ann ran", "entities": [[0, 3, "PER"]]},
+                "TokenClassification",
+                {},
+            ),
+            ("a.json", json.dumps(SQUAD), "QuestionAnswering", {}),
+            ("a.json", json.dumps(SQUAD, indent=1), "QuestionAnswering", {}),
+            ("a.csv", "question,context,answer\nwho,Ann ran,Ann\n", "QuestionAnswering", {}),
+            ("a.jsonl", {"messages": CHAT}, "CausalLM", {}),
+            ("a.jsonl", {"conversations": [{"from": "human", "value": "hi"}]}, "CausalLM", {}),
+            ("a.csv", "prompt,completion\nhi,hello\n", "CausalLM", {}),
+            ("a.csv", "query,positive\nhi,hello\n", "Retrieval", {}),
+            (
+                "a.csv",
+                "userId,movieId,rating,timestamp\n1,2,3,4\n",
+                "Retrieval",
+                {"user": "userId", "item": "movieId", "time": "timestamp"},
+            ),
+            (
+                "a.csv",
+                "dialogue,summary\nhi,hello\n",
+                "Seq2Seq",
+                {"source": "dialogue", "target": "summary"},
+            ),
+            (
+                "a.csv",
+                "file,class\ncats/1.JPG,cat\n",
+                "ImageClassification",
+                {"image": "file", "label": "class"},
+            ),
+            ("a.csv", "photo,label\nx/1.avif,cat\n", "ImageClassification", {"image": "photo"}),
+            ("a.csv", "photo,label\nx/1.HEIC,cat\n", "ImageClassification", {"image": "photo"}),
+            (
+                "a.csv",
+                "article,target\nx,pos\ny,neg\nz,pos\nu,neg\n",
+                "TextClassification",
+                {"label": "target"},
+            ),
+        ],
+        check,
+    )
 
 
 def test_a_folder_is_images() -> None:
@@ -408,33 +436,35 @@ def test_plain_text_names_both_tasks() -> None:
 def test_a_task_asked_for_takes_the_columns_it_knows() -> None:
     Path("a.csv").write_text("userId,movieId,timestamp\n1,2,3\n")
     assert made("a.csv", "--task", "Retrieval")["data"]["user"] == "userId"
-    assert "validation" not in init.init(["a.csv"])
+    assert "validation" not in said("a.csv")
     assert "user" not in made("a.csv", "--task", "MaskedLM")["data"]
 
 
 # Examples
 
 
-@pytest.mark.parametrize("name", sorted(init.examples()))
-def test_example_is_copied_with_its_data(name: str) -> None:
-    said = init.init([name])
-    source = init.examples()[name]
-    assert Path(f"{name}.yaml").read_bytes() == source.read_bytes()
-    assert said.startswith(f"copied {name}.yaml")
-    assert ("not shipped" in said) == (not any(Path().glob("*/")))
-    assert said.endswith(f"\nnext: python -m ftlight fit -c {name}.yaml\n")
-    expanded = config.expand(*config.merge([f"{name}.yaml"]))
-    if "not shipped" in said:
-        return
-    for split in ("train", "validation", "test"):
-        path = expanded["data"]["init_args"].get(split)
-        if path is not None and not path.startswith("hf:"):
-            assert Path(path).is_relative_to(Path.cwd())
-            assert Path(path).is_file()
+def test_example_is_copied_with_its_data(tmp_path: Path) -> None:
+    def check(name: str) -> None:
+        (tmp_path / name).mkdir()
+        with contextlib.chdir(tmp_path / name):
+            text = said(name)
+            copied = Path(f"{name}.yaml").read_bytes()
+            assert copied == init.examples()[name].read_bytes()
+            assert text.startswith(f"copied {name}.yaml")
+            assert ("not shipped" in text) == (not any(Path().glob("*/")))
+            assert text.endswith(f"\nnext: python -m ftlight fit -c {name}.yaml\n")
+            data = config.expand(*config.merge([f"{name}.yaml"]))["data"]["init_args"]
+            for split in ("train", "validation", "test") if "not shipped" not in text else ():
+                path = data.get(split)
+                if path is not None and not path.startswith("hf:"):
+                    assert Path(path).is_relative_to(Path.cwd())
+                    assert Path(path).is_file()
+
+    each(sorted(init.examples()), check)
 
 
 def test_quickstart_is_shipped_with_its_data() -> None:
-    assert init.init(["quickstart"]).splitlines()[0] == "copied quickstart.yaml, support/"
+    assert said("quickstart").splitlines()[0] == "copied quickstart.yaml, support/"
     assert sorted(p.name for p in Path("support").iterdir()) == [
         "test.csv",
         "train.csv",
@@ -442,18 +472,16 @@ def test_quickstart_is_shipped_with_its_data() -> None:
     ]
 
 
-@pytest.mark.parametrize("there", ["quickstart.yaml", "support"])
-def test_nothing_is_overwritten(there: str) -> None:
-    if there == "support":
-        Path(there).mkdir()
-    else:
-        Path(there).write_text("mine")
-    assert (
-        fault("quickstart")
-        == f"{there} is there already; nothing is overwritten. Run init in another folder"
-    )
-    assert [p.name for p in Path().iterdir()] == [there]
-    assert there == "support" or Path(there).read_text() == "mine"
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    for there in ("quickstart.yaml", "support"):
+        folder = tmp_path / f"with {there}"
+        folder.mkdir()
+        with contextlib.chdir(folder):
+            Path(there).mkdir() if there == "support" else Path(there).write_text("mine")
+            expected = f"{there} exists; nothing is overwritten. Run init in another folder"
+            assert fault("quickstart") == expected
+            assert [p.name for p in Path().iterdir()] == [there]
+            assert there == "support" or Path(there).read_text() == "mine"
 
 
 def test_a_file_comes_before_an_example_of_its_name() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import each
 from jsonargparse import ArgumentError, ArgumentParser
 
 from ftlight.cli import classes, config, options, values
@@ -30,19 +31,21 @@ def told(path: str) -> options.Described | None:
     return options.describe(*path.rpartition(".")[::2])
 
 
-@pytest.mark.parametrize("path", ALL)
-def test_source_and_parser_agree(path: str) -> None:
-    found, cls = told(path), classes.find_class(path)
-    assert found is not None
-    assert (classes.public(found.path), found.data_module) == (
-        classes.class_path(cls),
-        getattr(cls, "data_module", None),
-    )
-    parsed = classes.parsed(cls)
-    assert [o.name for o in found.options] == [o.name for o in parsed]
-    for option, other in zip(found.options, parsed, strict=True):
-        assert (option.default, option.help) == (other.default, other.help), option.name
-        assert kind(option.whole_type) == kind(other.whole_type), option.name
+def test_source_and_parser_agree() -> None:
+    def check(path: str) -> None:
+        found, cls = told(path), classes.find_class(path)
+        assert found is not None
+        assert (classes.public(found.path), found.data_module) == (
+            classes.class_path(cls),
+            getattr(cls, "data_module", None),
+        )
+        parsed = classes.parsed(cls)
+        assert [o.name for o in found.options] == [o.name for o in parsed]
+        for option, other in zip(found.options, parsed, strict=True):
+            assert (option.default, option.help) == (other.default, other.help), option.name
+            assert kind(option.full_type) == kind(other.full_type), option.name
+
+    each(ALL, check)
 
 
 def says(parser: ArgumentParser, name: str, value: Any) -> str:
@@ -54,34 +57,36 @@ def says(parser: ArgumentParser, name: str, value: Any) -> str:
     return ""
 
 
-@pytest.mark.parametrize("path", [*SHIPPED, *DATA, config.TRAINER])
-def test_values_are_refused_with_the_words_of_the_parser(path: str) -> None:
-    found, parser = told(path), ArgumentParser(exit_on_error=False)
-    assert found is not None
-    parser.add_class_arguments(classes.find_class(path), "c", fail_untyped=False)
-    refused = 0
-    for option in found.options:
-        for value in (
-            "fast",
-            "meen",
-            "skipp",
-            "Auto",
-            "warn",
-            "true",
-            "no",
-            "null",
-            "nan",
-            "1e-4",
-            "2.5",
-            2.5,
-            "3",
-            3,
-            2.0,
-        ):
-            if wrong := values.fault(option.whole_type, value):
-                assert says(parser, option.name, value) == f"c.{option.name}: {wrong}"
-                refused += 1
-    assert refused > 20
+def test_values_are_refused_with_the_words_of_the_parser() -> None:
+    def check(path: str) -> None:
+        found, parser = told(path), ArgumentParser(exit_on_error=False)
+        assert found is not None
+        parser.add_class_arguments(classes.find_class(path), "c", fail_untyped=False)
+        refused = 0
+        for option in found.options:
+            for value in (
+                "fast",
+                "meen",
+                "skipp",
+                "Auto",
+                "warn",
+                "true",
+                "no",
+                "null",
+                "nan",
+                "1e-4",
+                "2.5",
+                2.5,
+                "3",
+                3,
+                2.0,
+            ):
+                if wrong := values.fault(option.full_type, value):
+                    assert says(parser, option.name, value) == f"c.{option.name}: {wrong}"
+                    refused += 1
+        assert refused > 20
+
+    each([*SHIPPED, *DATA, config.TRAINER], check)
 
 
 OWN = """
@@ -176,40 +181,41 @@ def test_own_classes(own: str) -> None:
     assert through.data_module == "mine.Data"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "Popped",
-        "Kept",
-        "Two",
-        "OfAnother",
-        "Made",
-        "Decorated",
-        "Wrapped",
-        "Conditional",
-        "Named",
-        "Twice",
-        "Foreign",
-        "wrapped",
-        "Nothing",
-    ],
-)
-def test_what_the_source_does_not_tell_for_certain_is_left_to_the_import(
-    name: str, own: str
-) -> None:
-    assert told(f"{own}.{name}") is None
+def test_what_the_source_does_not_tell_for_certain_is_left_to_the_import(own: str) -> None:
+    def check(name: str) -> None:
+        assert told(f"{own}.{name}") is None
+
+    each(
+        [
+            "Popped",
+            "Kept",
+            "Two",
+            "OfAnother",
+            "Made",
+            "Decorated",
+            "Wrapped",
+            "Conditional",
+            "Named",
+            "Twice",
+            "Foreign",
+            "wrapped",
+            "Nothing",
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize(
-    "text", ["x = (", "\0", "from ftlight import *\n", "from . import Mine\n", "import Mine\n", ""]
-)
-def test_sources_that_tell_nothing(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name = f"ftlight_test_odd_{abs(hash(text))}"
-    (tmp_path / f"{name}.py").write_text(text)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert told(f"{name}.Mine") is None
+def test_sources_that_tell_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(text: str) -> None:
+        name = f"ftlight_test_odd_{abs(hash(text))}"
+        (tmp_path / f"{name}.py").write_text(text)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        assert told(f"{name}.Mine") is None
+
+    each(
+        ["x = (", "\0", "from ftlight import *\n", "from . import Mine\n", "import Mine\n", ""],
+        check,
+    )
 
 
 CASES = [
@@ -237,6 +243,7 @@ CASES = [
 ]
 
 
+@pytest.mark.processes
 def test_faults_and_help_need_neither_torch_nor_lightning(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("model: {task: TextClassification}\ndata: {trian: x}\n")
     (tmp_path / "good.yaml").write_text(
@@ -244,7 +251,8 @@ def test_faults_and_help_need_neither_torch_nor_lightning(tmp_path: Path) -> Non
     )
     (tmp_path / "my_own.py").write_text(
         "from ftlight import TextClassification\n\nclass Mine(TextClassification):\n"
-        "    def __init__(self, *, sharpness: float = 1.0, **base):\n        super().__init__(**base)\n"
+        "    def __init__(self, *, sharpness: float = 1.0, **base):\n"
+        "        super().__init__(**base)\n"
     )
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints" / "best.ckpt").touch()
@@ -255,7 +263,8 @@ def test_faults_and_help_need_neither_torch_nor_lightning(tmp_path: Path) -> Non
         "import sys; from ftlight.__main__ import main\n"
         f"for words in {CASES!r}:\n"
         "    main(words)\n"
-        "    heavy = {'torch', 'lightning', 'transformers', 'datasets', 'numpy', 'pandas', 'jsonargparse'} & set(sys.modules)\n"
+        "    heavy = {'torch', 'lightning', 'transformers', 'datasets', 'numpy', 'pandas', "
+        "'jsonargparse'} & set(sys.modules)\n"
         "    assert not heavy, (words, heavy)\n"
     )
     done = subprocess.run(
@@ -269,5 +278,5 @@ def test_faults_and_help_need_neither_torch_nor_lightning(tmp_path: Path) -> Non
     )
     assert lines[9] == "ftlight: error: good.yaml:2: data.train: none.csv: no such file"
     assert lines[10].startswith(
-        'ftlight: error: --model.sharp is not an option of fit; did you mean "model.sharpness"?'
+        'ftlight: error: --model.sharp is not an option of fit; did you mean "--model.sharpness"?'
     )

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from conftest import each
 
 from ftlight.data import labels
 from ftlight.utils.errors import UserError
@@ -27,16 +28,17 @@ def fault(
 # Kind
 
 
-@pytest.mark.parametrize(
-    "value", ["0", "1", "-1", "+2", "0.5", "-.5", "1.", "1e5", "1E-3", "01", "1e+2"]
-)
-def test_numbers(value: str) -> None:
-    assert labels.is_number(value)
+def test_numbers() -> None:
+    cases = ["0", "1", "-1", "+2", "0.5", "-.5", "1.", "1e5", "1E-3", "01", "1e+2"]
+
+    def check(value: str) -> None:
+        assert labels.is_number(value)
+
+    each(cases, check)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
+def test_words() -> None:
+    cases = [
         "nan",
         "NaN",
         "inf",
@@ -51,15 +53,16 @@ def test_numbers(value: str) -> None:
         "e5",
         "²",
         "1e999",
-    ],
-)
-def test_words(value: str) -> None:
-    assert not labels.is_number(value)
+    ]
+
+    def check(value: str) -> None:
+        assert not labels.is_number(value)
+
+    each(cases, check)
 
 
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
+def test_infer_kind() -> None:
+    cases = [
         (["0", "1"], "single"),
         (["1", "2", "3", "4", "5"], "single"),
         (["-1", "0", "1"], "single"),
@@ -83,16 +86,17 @@ def test_words(value: str) -> None:
         (["0.5|1.5"], "multi"),
         (["0.5", "a|b"], "multi"),
         (["3", "high"], "single"),
-    ],
-)
-def test_infer_kind(values: list[str], kind: str) -> None:
-    assert labels.infer_kind(values) == kind
-    assert labels.infer_kind(iter(values[::-1])) == kind
+    ]
+
+    def check(values: list[str], kind: str) -> None:
+        assert labels.infer_kind(values) == kind
+        assert labels.infer_kind(iter(values[::-1])) == kind
+
+    each(cases, check)
 
 
-@pytest.mark.parametrize(
-    ("value", "names"),
-    [
+def test_members() -> None:
+    cases = [
         ("a", ["a"]),
         ("a|b", ["a", "b"]),
         (" a | b c |", ["a", "b c"]),
@@ -100,10 +104,12 @@ def test_infer_kind(values: list[str], kind: str) -> None:
         ("", []),
         ("b||a", ["b", "a"]),
         ("01|1", ["01", "1"]),
-    ],
-)
-def test_members(value: str, names: list[str]) -> None:
-    assert labels.split_labels(value) == names
+    ]
+
+    def check(value: str, names: list[str]) -> None:
+        assert labels.split_labels(value) == names
+
+    each(cases, check)
 
 
 # Collecting
@@ -113,25 +119,28 @@ def collect(rows: dict[str, int], kind: labels.Kind = "single") -> tuple[list[st
     return labels.collect(rows, kind, "train.csv: column label")
 
 
-@pytest.mark.parametrize(
-    ("given", "ordered"),
-    [
+def test_order() -> None:
+    cases = [
         (["10", "9", "1", "2"], ["1", "2", "9", "10"]),
         (["b", "a", "C"], ["C", "a", "b"]),
         (["10", "9", "x"], ["10", "9", "x"]),
         (["ä", "z", "a"], ["a", "z", "ä"]),
-    ],
-)
-def test_order(given: list[str], ordered: list[str]) -> None:
-    assert collect(dict.fromkeys(given, 9)) == (ordered, [])
-    assert collect(dict.fromkeys(given[::-1], 9)) == (ordered, [])
+    ]
+
+    def check(given: list[str], ordered: list[str]) -> None:
+        assert collect(dict.fromkeys(given, 9)) == (ordered, [])
+        assert collect(dict.fromkeys(given[::-1], 9)) == (ordered, [])
+
+    each(cases, check)
 
 
-@pytest.mark.parametrize(
-    "ordered", [["-2", "-1", "0", "1", "2"], ["-1", "0", "1", "10"], ["0.5", "2.0", "10.0"]]
-)
-def test_order_of_signed_numbers_and_fractions(ordered: list[str]) -> None:
-    assert collect(dict.fromkeys(ordered[::-1], 9))[0] == ordered
+def test_order_of_signed_numbers_and_fractions() -> None:
+    cases = [["-2", "-1", "0", "1", "2"], ["-1", "0", "1", "10"], ["0.5", "2.0", "10.0"]]
+
+    def check(ordered: list[str]) -> None:
+        assert collect(dict.fromkeys(ordered[::-1], 9))[0] == ordered
+
+    each(cases, check)
 
 
 def test_labels_that_look_alike_are_kept_apart_with_a_note() -> None:
@@ -155,14 +164,16 @@ def test_zeros_alone_are_no_empty_label() -> None:
     ]
 
 
-@pytest.mark.parametrize(("rows", "said"), [({"spam": 12}, "spam"), ({}, "none")])
-def test_single_class(rows: dict[str, int], said: str) -> None:
-    with pytest.raises(UserError) as info:
-        collect(rows)
-    assert (
-        str(info.value)
-        == f"train.csv: column label holds a single class ({said}); there is nothing to learn"
-    )
+def test_single_class() -> None:
+    def check(rows: dict[str, int], said: str) -> None:
+        with pytest.raises(UserError) as info:
+            collect(rows)
+        assert (
+            str(info.value)
+            == f"train.csv: column label holds a single class ({said}); there is nothing to learn"
+        )
+
+    each([({"spam": 12}, "spam"), ({}, "none")], check)
 
 
 def test_rare_labels_have_a_note() -> None:
@@ -208,17 +219,21 @@ def test_encode_regression() -> None:
     assert encode(["0.5", "-2", "1e3"], "regression", []) == [0.5, -2.0, 1000.0]
 
 
-@pytest.mark.parametrize("value", ["high", "nan", "inf", "", "1,5"])
-def test_regression_with_something_else_than_a_number(value: str) -> None:
-    message = fault(["0.5", "1", value, "word"], "regression", [], [2, 3, 7, 8])
-    assert (
-        message == f"test.csv:7: label {value!r} is not a number; for classes set data.kind: single"
-    )
+def test_regression_with_something_else_than_a_number() -> None:
+    def check(value: str) -> None:
+        message = fault(["0.5", "1", value, "word"], "regression", [], [2, 3, 7, 8])
+        assert (
+            message
+            == f"test.csv:7: label {value!r} is not a number; for classes set data.kind: single"
+        )
+
+    each(["high", "nan", "inf", "", "1,5"], check)
 
 
 def test_unknown_label_names_line_and_list() -> None:
     assert fault(["a", "b", "d", "a"], "single", ["a", "b", "c"], [2, 3, 5, 6]) == (
-        "test.csv:5: label 'd' is not in train.csv (1 such: d); labels there: a, b, c. Correct it, take the rows out, or add some to train"
+        "test.csv:5: label 'd' is not in train.csv (1 such: d); labels there: a, b, c."
+        " Correct it, take the rows out, or add some to train"
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import each
 
-from ftlight.cli import config
+from ftlight.cli.yaml_file import Loader
 from ftlight.freezing.schedule import (
     HEAD_LR,
     Shape,
@@ -212,7 +212,7 @@ def test_starts() -> None:
 def test_a_stage_in_words_is_what_could_be_written() -> None:
     def check(stage: Stage, words: str) -> None:
         assert str(stage) == words
-        written = [yaml.load(words, config.Loader), LAST]
+        written = [yaml.load(words, Loader), LAST]
         if stage.length(10, 100) is None and stage.patience is None:
             written = written[:1]
         found = read_unfreeze(written)

@@ -1,4 +1,4 @@
-"""Exact match, F1 and the threshold against SQuAD's own scripts, written down again, and torchmetrics."""
+"""Exact match, F1 and the threshold against SQuAD's own scripts, copied here, and torchmetrics."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import each
 from torchmetrics.text import SQuAD
 
 from ftlight.metrics import answers
 
 TEXTS = [
-    "the Normans", "Normans", "The Norman-French", "a", "the", "", "  ", "An apple, a pear", "apple pear", "10th century", "10th  Century!",
-    "don't", "dont", "$4.5 million", "4.5 million", "Beyoncé Knowles", "beyoncé", "vitamin A", "the the cat", "cat cat", "«Köln»", "…",
+    "the Normans", "Normans", "The Norman-French", "a", "the", "", "  ", "An apple, a pear",
+    "apple pear", "10th century", "10th  Century!", "don't", "dont", "$4.5 million", "4.5 million",
+    "Beyoncé Knowles", "beyoncé", "vitamin A", "the the cat", "cat cat", "«Köln»", "…",
 ]  # fmt: skip
 
 
@@ -51,10 +53,8 @@ def f1_1(prediction: str, truth: str) -> float:
 
 def f1_2(truth: str, prediction: str) -> float:
     """evaluate-v2.0.py."""
-    gold, pred = (
-        normalize_answer(truth).split() if truth else [],
-        normalize_answer(prediction).split() if prediction else [],
-    )
+    gold = normalize_answer(truth).split() if truth else []
+    pred = normalize_answer(prediction).split() if prediction else []
     if len(gold) == 0 or len(pred) == 0:
         return int(gold == pred)
     return f1_1(prediction, truth)
@@ -86,25 +86,31 @@ def find_best_thresh(preds: Any, scores: Any, na_probs: Any, has_ans: Any) -> tu
 # Scores
 
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_normalize(text: str) -> None:
-    assert answers.normalize(text) == normalize_answer(text)
+def test_normalize() -> None:
+    def check(text: str) -> None:
+        assert answers.normalize(text) == normalize_answer(text)
+
+    each(TEXTS, check)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_scores_are_those_of_the_scripts(seed: int) -> None:
-    rng = random.Random(seed)
-    for _ in range(200):
-        prediction, golds = rng.choice(TEXTS), rng.choices(TEXTS, k=rng.randint(1, 4))
-        assert answers.scores(prediction, golds) == pytest.approx(score_1(prediction, golds))
-        assert answers.scores(prediction, golds, v2=True) == pytest.approx(
-            score_2(prediction, golds)
-        )
+def test_scores_are_those_of_the_scripts() -> None:
+    def check(seed: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(200):
+            prediction, golds = rng.choice(TEXTS), rng.choices(TEXTS, k=rng.randint(1, 4))
+            assert answers.scores(prediction, golds) == pytest.approx(score_1(prediction, golds))
+            assert answers.scores(prediction, golds, v2=True) == pytest.approx(
+                score_2(prediction, golds)
+            )
+
+    each(range(5), check)
 
 
-@pytest.mark.parametrize("prediction", TEXTS)
-def test_no_answer(prediction: str) -> None:
-    assert answers.scores(prediction, [], v2=True) == score_2(prediction, [])
+def test_no_answer() -> None:
+    def check(prediction: str) -> None:
+        assert answers.scores(prediction, [], v2=True) == score_2(prediction, [])
+
+    each(TEXTS, check)
 
 
 def test_the_two_scripts_differ_where_no_word_is_left() -> None:
@@ -155,27 +161,31 @@ def mean_at(
     return float(torch.where(against > threshold, (~answerable).double(), value.double()).mean())
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_best_threshold_is_that_of_the_script(seed: int) -> None:
-    against, value, answerable = rows(seed)
-    threshold, best = answers.best_threshold(against, value, answerable)
-    keys = range(len(value))
-    has, odds = {k: bool(answerable[k]) for k in keys}, {k: float(against[k]) for k in keys}
-    expected, theirs = find_best_thresh(
-        dict.fromkeys(keys, "x"), {k: float(value[k]) for k in keys}, odds, has
-    )
-    assert best == pytest.approx(expected)
-    assert mean_at(threshold, against, value, answerable) == pytest.approx(best)
-    assert mean_at(theirs, against, value, answerable) == pytest.approx(best)
+def test_best_threshold_is_that_of_the_script() -> None:
+    def check(seed: int) -> None:
+        against, value, answerable = rows(seed)
+        threshold, best = answers.best_threshold(against, value, answerable)
+        keys = range(len(value))
+        has, odds = {k: bool(answerable[k]) for k in keys}, {k: float(against[k]) for k in keys}
+        expected, theirs = find_best_thresh(
+            dict.fromkeys(keys, "x"), {k: float(value[k]) for k in keys}, odds, has
+        )
+        assert best == pytest.approx(expected)
+        assert mean_at(threshold, against, value, answerable) == pytest.approx(best)
+        assert mean_at(theirs, against, value, answerable) == pytest.approx(best)
+
+    each(range(10), check)
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_best_threshold_with_ties(seed: int) -> None:
-    against, value, answerable = rows(seed, values=4)
-    threshold, best = answers.best_threshold(against, value, answerable)
-    every = [-math.inf, *against.unique().tolist()]
-    assert best == pytest.approx(max(mean_at(t, against, value, answerable) for t in every))
-    assert mean_at(threshold, against, value, answerable) == pytest.approx(best)
+def test_best_threshold_with_ties() -> None:
+    def check(seed: int) -> None:
+        against, value, answerable = rows(seed, values=4)
+        threshold, best = answers.best_threshold(against, value, answerable)
+        every = [-math.inf, *against.unique().tolist()]
+        assert best == pytest.approx(max(mean_at(t, against, value, answerable) for t in every))
+        assert mean_at(threshold, against, value, answerable) == pytest.approx(best)
+
+    each(range(10), check)
 
 
 def test_best_threshold_at_the_bounds() -> None:

@@ -8,6 +8,7 @@ import random
 from typing import Any
 
 import pytest
+from conftest import each
 
 from ftlight.metrics import texts
 from ftlight.utils.errors import UserError
@@ -30,7 +31,10 @@ REAL = [
 
 
 def made(count: int, seed: int) -> tuple[list[str], list[list[str]]]:
-    """Texts of few different words in several lines, so that subsequences have many ties; one to four references."""
+    """Texts of few words on several lines, which have many equally long common subsequences.
+
+    Each has one to four references.
+    """
     draw = random.Random(seed)
 
     def text(most: int) -> str:
@@ -47,17 +51,23 @@ def made(count: int, seed: int) -> tuple[list[str], list[list[str]]]:
 CASES = [([p for p, _ in REAL], [r for _, r in REAL]), made(60, 0), made(60, 1)]
 
 
-@pytest.mark.parametrize(("predictions", "references"), CASES)
-def test_bleu_and_chrf_are_sacrebleus(predictions: list[str], references: list[list[str]]) -> None:
-    import sacrebleu
+def test_bleu_and_chrf_are_sacrebleus() -> None:
+    def check(predictions: list[str], references: list[list[str]]) -> None:
+        import sacrebleu
 
-    streams: Any = [[r[i] if i < len(r) else None for r in references] for i in range(4)]
-    assert (
-        texts.bleu(predictions, references) == sacrebleu.corpus_bleu(predictions, streams).score > 0
-    )
-    assert (
-        texts.chrf(predictions, references) == sacrebleu.corpus_chrf(predictions, streams).score > 0
-    )
+        streams: Any = [[r[i] if i < len(r) else None for r in references] for i in range(4)]
+        assert (
+            texts.bleu(predictions, references)
+            == sacrebleu.corpus_bleu(predictions, streams).score
+            > 0
+        )
+        assert (
+            texts.chrf(predictions, references)
+            == sacrebleu.corpus_chrf(predictions, streams).score
+            > 0
+        )
+
+    each(CASES, check)
 
 
 def test_parts_of_bleu_add_up() -> None:
@@ -68,24 +78,26 @@ def test_parts_of_bleu_add_up() -> None:
     assert texts.bleu_of(parts[:7].sum(0)) == half != texts.bleu_of(parts.sum(0))
 
 
-@pytest.mark.parametrize(("predictions", "references"), CASES)
-def test_rouge_is_that_of_rouge_score(predictions: list[str], references: list[list[str]]) -> None:
-    from rouge_score.rouge_scorer import RougeScorer
+def test_rouge_is_that_of_rouge_score() -> None:
+    def check(predictions: list[str], references: list[list[str]]) -> None:
+        from rouge_score.rouge_scorer import RougeScorer
 
-    kinds = ["rouge1", "rouge2", "rouge3", "rougeL", "rougeLsum"]
-    rows = texts.rouge_rows(predictions, references, kinds)
-    scorer = RougeScorer(kinds)
-    for i, (prediction, several) in enumerate(zip(predictions, references, strict=True)):
-        expected = scorer.score_multi(several, prediction)
-        for kind in kinds:
-            assert rows[kind][i] == pytest.approx(expected[kind].fmeasure, abs=1e-12), (
-                kind,
-                prediction,
-                several,
-            )
-    means = texts.rouge(predictions, references)
-    assert means["rougeLsum"] == pytest.approx(sum(rows["rougeLsum"]) / len(predictions))
-    assert means["rougeL"] != means["rougeLsum"]
+        kinds = ["rouge1", "rouge2", "rouge3", "rougeL", "rougeLsum"]
+        rows = texts.rouge_rows(predictions, references, kinds)
+        scorer = RougeScorer(kinds)
+        for i, (prediction, several) in enumerate(zip(predictions, references, strict=True)):
+            expected = scorer.score_multi(several, prediction)
+            for kind in kinds:
+                assert rows[kind][i] == pytest.approx(expected[kind].fmeasure, abs=1e-12), (
+                    kind,
+                    prediction,
+                    several,
+                )
+        means = texts.rouge(predictions, references)
+        assert means["rougeLsum"] == pytest.approx(sum(rows["rougeLsum"]) / len(predictions))
+        assert means["rougeL"] != means["rougeLsum"]
+
+    each(CASES, check)
 
 
 def test_longest_common_subsequence_of_long_texts() -> None:
@@ -105,6 +117,13 @@ def test_nothing_to_measure_is_not_a_number() -> None:
     values = [texts.bleu([], []), texts.chrf([], []), *texts.rouge([], []).values()]
     assert len(values) == 6
     assert all(map(math.isnan, values))
+
+
+def test_perplexity() -> None:
+    assert texts.perplexity(3 * math.log(7), 3) == pytest.approx(7)
+    assert math.isnan(texts.perplexity(0.0, 0))
+    assert math.isnan(texts.perplexity(math.nan, 2))
+    assert texts.perplexity(math.inf, 2) == texts.perplexity(1e6, 1) == math.exp(700)
 
 
 def test_unknown_kind() -> None:

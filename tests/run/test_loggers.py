@@ -1,4 +1,4 @@
-"""What goes to Weights & Biases, read back from its offline file; wandb has no reader for it, so a small one is here."""
+"""What goes to Weights & Biases, read back from its offline file by a small reader of our own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from conftest import Run, toy_rows, write_csv
 
 from ftlight.__main__ import main
 
+pytestmark = pytest.mark.run
 BLOCK, HEADER = 32768, 7
 
 
 def records(path: Path) -> Iterator[Any]:
-    """Records of a .wandb file: LevelDB's log format (blocks of 32 KiB, records in fragments) after a header of 7 bytes."""
+    """Records of a .wandb file: LevelDB's log format after a header of 7 bytes.
+
+    Blocks are of 32 KiB, and a record may be split over several.
+    """
     from wandb.proto import wandb_internal_pb2
 
     data = path.read_bytes()
@@ -40,9 +44,21 @@ def records(path: Path) -> Iterator[Any]:
             yield record
 
 
+def written(folder: Path) -> list[Path]:
+    """The offline files below a folder, oldest first, once W&B has written them.
+
+    ``finish()`` returns before W&B's service has flushed the file. A process waits for the service
+    when it exits; pytest goes on instead, so the wait is here.
+    """
+    import wandb
+
+    wandb.teardown()
+    return sorted(folder.rglob("*.wandb"))
+
+
 def read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]], bytes]:
     """Config, history rows and raw bytes of the one run below a folder, with its media files."""
-    (file,) = folder.rglob("*.wandb")
+    (file,) = written(folder)
     config: dict[str, Any] = {}
     history = []
     for record in records(file):
@@ -94,8 +110,11 @@ def test_a_run_that_is_stopped_is_marked_and_goes_on_under_its_name(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     (tmp_path / "stopper.py").write_text(
-        "import os, signal\nimport lightning as L\n\nclass Stop(L.Callback):\n    def on_train_batch_start(self, trainer, *rest):\n"
-        "        if trainer.global_step == 3 and trainer.resumes_from is None:\n            os.kill(os.getpid(), signal.SIGTERM)\n"
+        "import os, signal\nimport lightning as L\n\n"
+        "class Stop(L.Callback):\n"
+        "    def on_train_batch_start(self, trainer, *rest):\n"
+        "        if trainer.global_step == 3 and trainer.resumes_from is None:\n"
+        "            os.kill(os.getpid(), signal.SIGTERM)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     stop = [
@@ -108,8 +127,7 @@ def test_a_run_that_is_stopped_is_marked_and_goes_on_under_its_name(
         fit(*stop)
     assert ended.value.code == 75
     assert main(["fit", "--resume", "run"]) == 0
-    files = sorted((tmp_path / "run").rglob("*.wandb"))
-    found = [list(records(file)) for file in files]
+    found = [list(records(file)) for file in written(tmp_path / "run")]
     kinds = [[record.WhichOneof("record_type") for record in each] for each in found]
     assert "preempting" in kinds[0]
     assert "preempting" not in kinds[1]

@@ -264,23 +264,23 @@ def test_a_folder_where_a_run_ended_before_its_first_checkpoint_is_used_again(
 
 
 WRONG = [
-    (["fit", "--resume", "nothing"], "nothing: no run there, a run has a config.yaml"),
+    (["fit", "--resume", "nothing"], "nothing is not a run: it has no config.yaml"),
     (
         ["fit", "-c", "X.yaml", "--resume", "auto"],
-        "--resume auto needs --run DIR: the run that goes on, or is started",
+        "--resume auto needs --run DIR: the run to resume, or to start",
     ),
     (
         ["fit", "--resume", "auto"],
-        "--resume auto needs --run DIR: the run that goes on, or is started",
+        "--resume auto needs --run DIR: the run to resume, or to start",
     ),
     (
         ["fit", "--resume", "r", "--run", "other"],
-        "--resume RUN goes on in its own folder; leave --run out",
+        "--resume RUN resumes it in its own folder; leave --run out",
     ),
-    (["fit", "-c", "X.yaml", "--run", "r"], "is there already; nothing is overwritten"),
+    (["fit", "-c", "X.yaml", "--run", "r"], "already exists; nothing is overwritten"),
     (
         ["fit", "-c", "X.yaml", "--run", "full", "--resume", "auto"],
-        "full is there and holds no run; nothing is overwritten",
+        "full exists and is not a run; nothing is overwritten",
     ),
     (
         ["fit", "--resume", "r", "--trainer.max_epochs", "2", "--data.batch_size", "4"],

@@ -304,7 +304,7 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
     )
     assert held.stdout is not None
     held.stdout.readline()
-    with pytest.raises(UserError, match="another process works there"):
+    with pytest.raises(UserError, match="another process is using it"):
         runs.lock(tmp_path)
     held.communicate(b"")
     runs.lock(tmp_path).close()

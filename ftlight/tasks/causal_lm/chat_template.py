@@ -1,4 +1,4 @@
-"""From messages to tokens: a model's chat template, and which tokens are a reply."""
+"""From messages to tokens: the chat template, and which tokens belong to a reply."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from ftlight.utils.errors import UserError
 PLAIN = (
     "{{ START }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
     "{{ 'Assistant: ' + message['content'] + eos_token }}"
-    "{% else %}{{ message['role'].capitalize() + ': ' + message['content'] + '\\n' }}{% endif %}{% endfor %}"
+    "{% else %}{{ message['role'].capitalize() + ': ' + message['content'] + '\\n' }}{% endif %}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
-"""The template of a model that has none: words that every tokenizer knows, and the end-of-text token after each reply."""
+"""The template for a model without one: plain words, and the end-of-text token after a reply."""
 
 
 class Sample(NamedTuple):
-    """A piece of a chat or text that fits the context.
+    """A piece of a chat or text that fits into the context.
 
     Attributes:
-        ids: tokens.
-        learned: whether each is predicted and counts for the loss.
-        lost: tokens that were cut off.
+        ids: Tokens.
+        learned: Whether each token is predicted and counts for the loss.
+        lost: Tokens that were cut off.
     """
 
     ids: list[int]
@@ -36,10 +37,13 @@ class Sample(NamedTuple):
 
 
 class _Skeleton(NamedTuple):
-    """What a template writes around the messages of a chat, ``gaps`` before, between and after them.
+    """What a template writes around the messages of a chat.
 
-    ``lead`` and ``tail`` are the characters of the gaps before and after each message that belong to a reply: what the model
-    itself writes after the prompt, and the token that ends its turn.
+    Attributes:
+        gaps: Text before, between and after the messages.
+        lead: For each message, the characters of the gap before it that belong to a reply: what
+            the model itself writes after the prompt.
+        tail: Likewise of the gap after it: the token that ends the turn.
     """
 
     gaps: list[str]
@@ -48,20 +52,21 @@ class _Skeleton(NamedTuple):
 
 
 def own(tokenizer: Any) -> str | None:
-    """The tokenizer's own chat template, of several the default, or None."""
+    """The tokenizer's own chat template (the default of several), or None."""
     template = tokenizer.chat_template
     return template.get("default") if isinstance(template, dict) else template
 
 
 def plain(tokenizer: Any) -> str:
-    """The plain template for a tokenizer, beginning as it begins every text.
+    """Returns the plain template for a tokenizer, with its begin-of-text token if it uses one.
 
     Raises:
-        UserError: it has no token that could end a reply.
+        UserError: It has no end-of-text token.
     """
     if tokenizer.eos_token is None:
         raise UserError(
-            f"the tokenizer of {tokenizer.name_or_path} has no end-of-text token to end a reply; set eos_token in its files"
+            f"the tokenizer of {tokenizer.name_or_path} has no end-of-text token to end a reply;"
+            " set eos_token in its files"
         )
     bos = tokenizer.bos_token_id
     starts = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
@@ -72,11 +77,11 @@ class Template:
     """A tokenizer with a chat template.
 
     Args:
-        tokenizer: a fast tokenizer; left as it is.
-        source: the template, in Jinja.
+        tokenizer: A fast tokenizer; it is not changed.
+        source: The template, in Jinja.
 
     Raises:
-        UserError: the tokenizer cannot tell where its tokens are in the text.
+        UserError: The tokenizer gives no offsets of its tokens.
     """
 
     def __init__(self, tokenizer: Any, source: str) -> None:
@@ -85,47 +90,45 @@ class Template:
         self._skeletons: dict[tuple[str, ...], _Skeleton | None] = {}
         self.ending = self._ending()
         eos = tokenizer.eos_token_id
-        self.closing = (
-            [] if self.ending or eos is None else [eos]
-        )  # what ends a sample where the template ends no reply
-        ends = [tokenizer.convert_tokens_to_ids(self.ending)] if self.ending else []
-        self.ends = sorted({*ends, *([eos] if eos is not None else [])})
+        # What ends a sample if the template ends no reply with a special token.
+        self.closing = [] if self.ending or eos is None else [eos]
+        ends = {tokenizer.convert_tokens_to_ids(self.ending)} if self.ending else set()
+        self.ends = sorted(ends if eos is None else ends | {eos})
 
     # Text
 
     def text(self, messages: Sequence[Message], prompts: bool = False) -> str:
-        """A chat as text, with the beginning of a reply where the model is prompted for one.
+        """Renders a chat as text; with ``prompts``, up to where the model is to reply.
 
         Raises:
-            UserError: the template refuses the chat.
+            UserError: The template refuses the chat.
         """
         given = [{"role": m.role, "content": m.content} for m in messages]
         try:
-            found = self.tokenizer.apply_chat_template(
+            rendered = self.tokenizer.apply_chat_template(
                 given, chat_template=self.source, tokenize=False, add_generation_prompt=prompts
             )
         except Exception as error:  # whatever a template raises
             roles = ", ".join(m.role for m in messages[:6])
+            more = "…" if len(messages) > 6 else ""
             raise UserError(
-                f"the model's chat template refuses a chat of {roles}{'…' * (len(messages) > 6)}: {error}"
+                f"the model's chat template refuses a chat of {roles}{more}: {error}"
             ) from error
-        return str(found)
+        return str(rendered)
 
     def _ending(self) -> str:
-        """The special token that ends a reply, or nothing."""
+        """The special token that ends a reply; empty if there is none."""
         mark = _mark(1)
-        _, found, tail = self.text(
-            [Message("user", _mark(0)), Message("assistant", mark)]
-        ).partition(mark)
+        text = self.text([Message("user", _mark(0)), Message("assistant", mark)])
+        _, found, tail = text.partition(mark)
         at = {tail.index(t): t for t in self.tokenizer.added_tokens_encoder if t in tail}
         return at[min(at)] if found and at else ""
 
     def _skeleton(self, roles: tuple[str, ...]) -> _Skeleton | None:
-        """What the template writes around messages of these roles, or None where it does not write them as they are."""
+        """What the template writes around messages of these roles; None if it changes messages."""
         if roles not in self._skeletons:
-            self._skeletons[roles] = self._build(
-                [Message(role, _mark(i)) for i, role in enumerate(roles)]
-            )
+            marked = [Message(role, _mark(i)) for i, role in enumerate(roles)]
+            self._skeletons[roles] = self._build(marked)
         return self._skeletons[roles]
 
     def _build(self, marked: list[Message]) -> _Skeleton | None:
@@ -135,19 +138,19 @@ class Template:
             return None
         lead, tail, place = [], [], 0
         for i, message in enumerate(marked):
-            before = place + len(gaps[i])  # where the message begins
-            replied = message.role == "assistant"
-            lead.append(before - self._prompted(marked[:i], whole, place, before) if replied else 0)
-            tail.append(
-                gaps[i + 1].find(self.ending) + len(self.ending)
-                if replied and self.ending in gaps[i + 1] and self.ending
-                else 0
-            )
-            place = before + len(message.content)
+            begin = place + len(gaps[i])
+            before = after = 0
+            if message.role == "assistant":
+                before = begin - self._prompt_end(marked[:i], whole, place, begin)
+                if self.ending and self.ending in gaps[i + 1]:
+                    after = gaps[i + 1].find(self.ending) + len(self.ending)
+            lead.append(before)
+            tail.append(after)
+            place = begin + len(message.content)
         return _Skeleton(gaps, lead, tail)
 
-    def _prompted(self, before: list[Message], whole: str, low: int, high: int) -> int:
-        """Where the prompt ends that comes before a reply: between ``low`` and ``high``, where that begins."""
+    def _prompt_end(self, before: list[Message], whole: str, low: int, high: int) -> int:
+        """Where the prompt for a reply ends, between ``low`` and ``high``, the reply's begin."""
         try:
             prompt, shown = self.text(before, True), self.text(before)
         except UserError:
@@ -155,78 +158,79 @@ class Template:
         if whole.startswith(prompt) and len(prompt) <= high:
             return max(len(prompt), low)
         header = prompt[len(shown) :] if prompt.startswith(shown) else ""
-        at = (
-            whole.rfind(header, low, high) if header else -1
-        )  # a template that writes earlier turns in another way
+        # the template may render earlier turns differently
+        at = whole.rfind(header, low, high) if header else -1
         return at + len(header) if at >= 0 else high
 
     # Replies
 
     def spans(self, messages: Sequence[Message]) -> tuple[str, list[tuple[int, int]]]:
-        """A chat as text, and where its learned replies are in it, with what ends them.
+        """Renders a chat, and finds the learned replies in the text, with what ends them.
 
         Raises:
-            UserError: the template writes messages so that replies cannot be found.
+            UserError: The template changes messages so that replies cannot be found.
         """
-        text, skeleton = self.text(messages), self._skeleton(tuple(m.role for m in messages))
+        text = self.text(messages)
+        skeleton = self._skeleton(tuple(m.role for m in messages))
         if skeleton is not None:
-            place, found, parts = 0, [], []
-            for i, m in enumerate(messages):
-                parts += [skeleton.gaps[i], m.content]
-                place += len(skeleton.gaps[i])
-                if m.role == "assistant" and m.learned:
-                    found.append(
-                        (place - skeleton.lead[i], place + len(m.content) + skeleton.tail[i])
-                    )
-                place += len(m.content)
+            place, replies, parts = 0, [], []
+            for i, message in enumerate(messages):
+                parts += [skeleton.gaps[i], message.content]
+                begin = place + len(skeleton.gaps[i])
+                place = begin + len(message.content)
+                if message.role == "assistant" and message.learned:
+                    replies.append((begin - skeleton.lead[i], place + skeleton.tail[i]))
             if "".join([*parts, skeleton.gaps[-1]]) == text:
-                return text, found
+                return text, replies
         return text, self._marked(messages, text) or self._searched(messages, text)
 
     def _marked(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
-        """Replies as the template itself marks them by ``{% generation %}``; nothing where it does not."""
+        """Replies as the template marks them by ``{% generation %}``; empty if it does not."""
         from transformers.utils.chat_template_utils import render_jinja_template
 
         if not re.search(r"\{%-?\s*generation\s*-?%\}", self.source):
             return []
-        given = [{"role": m.role, "content": m.content} for m in messages]
-        about = {
+        conversation = [{"role": m.role, "content": m.content} for m in messages]
+        rendered, marks = render_jinja_template(
+            conversations=[conversation],
+            chat_template=self.source,
+            return_assistant_tokens_mask=True,
             **self.tokenizer.special_tokens_map,
-            "chat_template": self.source,
-            "return_assistant_tokens_mask": True,
-        }
-        rendered, marks = render_jinja_template(conversations=[given], **about)
-        replies = [m.learned for m in messages if m.role == "assistant"]
-        if rendered[0] != text or len(marks[0]) != len(replies):
+        )
+        learned = [m.learned for m in messages if m.role == "assistant"]
+        if rendered[0] != text or len(marks[0]) != len(learned):
             return []
-        ends = [
-            (a, b + len(self.ending) if self.ending and text.startswith(self.ending, b) else b)
-            for a, b in marks[0]
-        ]
-        return [span for span, learned in zip(ends, replies, strict=True) if learned]
+        replies = []
+        for (begin, end), is_learned in zip(marks[0], learned, strict=True):
+            if self.ending and text.startswith(self.ending, end):
+                end += len(self.ending)
+            if is_learned:
+                replies.append((begin, end))
+        return replies
 
     def _searched(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
-        """Replies from where the prompt before them ends to the token that ends a turn."""
-        found = []
+        """Replies from the end of the prompt before them to the token that ends a turn."""
+        replies = []
         for i, message in enumerate(messages):
             if message.role == "assistant" and message.learned:
                 prompt = self.text(messages[:i], True)
                 end = text.find(self.ending, len(prompt)) if self.ending else -1
                 if not text.startswith(prompt) or end < 0:
                     raise UserError(
-                        f"the model's chat template rewrites message {i + 1} so that the reply cannot be found in it;"
-                        " set data.template: plain, or a template with {% generation %}"
+                        f"the model's chat template rewrites message {i + 1} so that the reply"
+                        " cannot be found in it; set data.template: plain, or a template with"
+                        " {% generation %}"
                     )
-                found.append((len(prompt), end + len(self.ending)))
-        return found
+                replies.append((len(prompt), end + len(self.ending)))
+        return replies
 
     # Tokens
 
     def encode(self, messages: Sequence[Message]) -> Sample:
-        """A chat as tokens: those that ``tokenizer.apply_chat_template`` gives; of the replies all are learned, with their end.
+        """Encodes a chat as ``tokenizer.apply_chat_template`` does; learns replies and their ends.
 
-        The first token is not, nothing is before it to predict it from. Where the template ends no reply by a special token
-        the end-of-text token is put behind the last.
+        The first token is never learned, because nothing precedes it. If the template ends no
+        reply with a special token, the end-of-text token follows the last one.
         """
         text, spans = self.spans(messages)
         ids, places = self.tokens(text)
@@ -240,13 +244,12 @@ class Template:
         return Sample(ids, learned.tolist())
 
     def count(self, messages: Sequence[Message], prompts: bool = False) -> int:
-        """Tokens of a chat, or of a prompt for a reply to it."""
-        return len(self.tokens(self.text(messages, prompts))[0]) + (
-            0 if prompts else len(self.closing)
-        )
+        """Number of tokens of a chat, or of a prompt for a reply to it."""
+        ids, _ = self.tokens(self.text(messages, prompts))
+        return len(ids) if prompts else len(ids) + len(self.closing)
 
     def tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Tokens of a text, and the characters that each is."""
+        """Tokens of a text, and the characters of each."""
         out = self.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
@@ -254,5 +257,5 @@ class Template:
 
 
 def _mark(number: int) -> str:
-    """A text that no template writes or trims."""
+    """A text that no template contains or trims."""
     return f"\x02{number}\x03"

@@ -1,16 +1,15 @@
-"""Chats as people have them, read into messages: OpenAI, ShareGPT, Alpaca, prompt and completion, plain text."""
+"""Chats in all usual formats, read as messages: OpenAI, ShareGPT, Alpaca, prompt and completion."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftlight.data import files
-from ftlight.data.hub import load_hub, read_hub
-from ftlight.utils.errors import UserError, did_you_mean, join_limited
+from ftlight.data.sources import Source
+from ftlight.utils.errors import UserError, did_you_mean, join_limited, unknown
 
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -27,8 +26,8 @@ class Message(NamedTuple):
 
     Attributes:
         role: system, user or assistant; text for a row of plain text.
-        content: what is said, without white space around it.
-        learned: whether a reply is learned.
+        content: its text, without white space around it.
+        learned: whether a reply is trained on.
     """
 
     role: str
@@ -53,22 +52,18 @@ def detect(columns: Iterable[str], names: Columns, place: str) -> str:
     >>> detect(["id", "conversations"], Columns(), "chats.jsonl")
     'conversations'
     """
-    have = [c for c in columns if c != files.LINE]
-    wanted = {"messages": "messages", "conversations": "conversations", names.prompt: "prompt"}
-    found = next(
-        (
-            kind
-            for column, kind in {**wanted, "instruction": "instruction", names.text: "text"}.items()
-            if column in have
-        ),
-        None,
+    have = files.names(columns)
+    chats = {"messages": "messages", "conversations": "conversations", names.prompt: "prompt"}
+    formats = {**chats, "instruction": "instruction", names.text: "text"}
+    for column, kind in formats.items():
+        if column in have:
+            return kind
+    hints = (did_you_mean(column, chats) for column in have)
+    raise UserError(
+        f"{place}: no chats in columns {join_limited(have, 20)}{next(filter(None, hints), '')};"
+        f" there must be messages, conversations, {names.prompt} and {names.completion}"
+        f" (data.prompt, data.completion), instruction or {names.text}"
     )
-    if found is None:
-        raise UserError(
-            f"{place}: no chats in columns {join_limited(have, 20)}{next((n for c in have if (n := did_you_mean(c, wanted))), '')}; there must be"
-            f" messages, conversations, {names.prompt} and {names.completion} (data.prompt, data.completion), instruction or {names.text}"
-        )
-    return found
 
 
 def read(
@@ -81,43 +76,41 @@ def read(
         kind: format of the row, as :func:`detect` gives it.
         names: names of columns.
         place: file and line, for errors.
-        replied: whether there must be a reply to learn; not so in rows to predict.
+        replied: whether there must be a reply to train on; not so in rows to predict.
 
     Raises:
-        UserError: a role is not known, a message is empty, there is no reply; with the place.
+        UserError: a role is unknown, a message is empty, or there is no reply.
     """
     if kind == "text":
         return [Message("text", _text(row[names.text], place, names.text))]
     if kind in ("messages", "conversations"):
-        found = _turns(row[kind], place, kind)
+        messages = _turns(row[kind], place, kind)
     elif kind == "prompt":
-        replies = (
-            _turns(row[names.completion], place, names.completion, "assistant")
-            if row.get(names.completion) or replied
-            else []
-        )
-        found = [*_turns(row[names.prompt], place, names.prompt), *replies]
+        messages = _turns(row[names.prompt], place, names.prompt)
+        if row.get(names.completion) or replied:
+            messages += _turns(row[names.completion], place, names.completion, "assistant")
     else:
-        given = [
-            _text(row["instruction"], place, "instruction"),
-            _text(row.get("input"), place, "input"),
-        ]
-        output = next((c for c in OUTPUTS if c in row), None)
-        if output is None and replied:
-            raise UserError(
-                f"{place}: no column output beside instruction (columns: {join_limited(c for c in row if c != files.LINE)})"
-            )
-        found = [Message("user", "\n\n".join(t for t in given if t))]
-        found += (
-            [Message("assistant", _text(row[output], place, output))]
-            if output and (row[output] or replied)
-            else []
-        )
+        messages = _alpaca(row, place, replied)
     system = _text(row["system"], place, "system") if row.get("system") else ""
-    if system and not (found and found[0].role == "system"):
-        found.insert(0, Message("system", system))
-    _check(found, place, replied)
-    return found
+    if system and not (messages and messages[0].role == "system"):
+        messages.insert(0, Message("system", system))
+    _check(messages, place, replied)
+    return messages
+
+
+def _alpaca(row: Mapping[str, Any], place: str, replied: bool) -> list[Message]:
+    """An instruction with its input, and the output."""
+    asked = [_text(row.get(c), place, c) for c in ("instruction", "input")]
+    messages = [Message("user", "\n\n".join(filter(None, asked)))]
+    output = next((column for column in OUTPUTS if column in row), None)
+    if output is None and replied:
+        raise UserError(
+            f"{place}: no column output beside instruction"
+            f" (columns: {join_limited(files.names(row))})"
+        )
+    if output and (row[output] or replied):
+        messages.append(Message("assistant", _text(row[output], place, output)))
+    return messages
 
 
 def _text(value: Any, place: str, column: str) -> str:
@@ -127,11 +120,8 @@ def _text(value: Any, place: str, column: str) -> str:
 
 def _turns(value: Any, place: str, column: str, role: str = "user") -> list[Message]:
     """Turns of a cell: a list of them, the same as JSON text, or the text of one."""
-    if (
-        isinstance(value, str)
-        and column in ("messages", "conversations")
-        and re.match(r"\s*\[\s*\{", value)
-    ):
+    nested = column in ("messages", "conversations")
+    if nested and isinstance(value, str) and re.match(r"\s*\[\s*\{", value):
         try:
             value = json.loads(value)
         except json.JSONDecodeError as error:
@@ -146,25 +136,27 @@ def _turns(value: Any, place: str, column: str, role: str = "user") -> list[Mess
 def _turn(item: Any, where: str, place: str, column: str) -> Message:
     if not isinstance(item, dict) or not {"role", "from"} & set(item):
         raise UserError(
-            f'{where} is {json.dumps(item, ensure_ascii=False)[:60]}, expected {{"role": …, "content": …}}'
+            f"{where} is {json.dumps(item, ensure_ascii=False)[:60]},"
+            ' expected {"role": …, "content": …}'
         )
-    said = item.get("role") or item.get("from")
-    role = ROLES.get(str(said).lower())
+    name = item.get("role") or item.get("from")
+    role = ROLES.get(str(name).lower())
     if role is None:
-        raise UserError(
-            f"{where}: role {said} is not known{did_you_mean(str(said), ROLES)} (roles: {join_limited(ROLES, 12)})"
-        )
+        raise UserError(unknown(f"{where}: unknown role", name, ROLES, "roles"))
     content = item.get("content", item.get("value"))
-    if isinstance(content, list):  # OpenAI's parts
-        other = sorted(
-            {str(p.get("type")) for p in content if isinstance(p, dict) and p.get("type") != "text"}
-        )
-        if other or not all(isinstance(p, dict) for p in content):
-            raise UserError(
-                f"{where} holds {join_limited(other) or 'a list'}, only text can be learned"
-            )
-        content = "\n".join(str(p.get("text", "")) for p in content)
+    if isinstance(content, list):
+        content = _parts(content, where)
     return Message(role, _text(content, place, column), item.get("weight") not in (0, 0.0))
+
+
+def _parts(parts: list[Any], where: str) -> str:
+    """The text of OpenAI's content parts."""
+    kinds = {str(part.get("type")) for part in parts if isinstance(part, dict)} - {"text"}
+    if kinds or not all(isinstance(part, dict) for part in parts):
+        raise UserError(
+            f"{where} holds {join_limited(sorted(kinds)) or 'a list'}, only text can be learned"
+        )
+    return "\n".join(str(part.get("text", "")) for part in parts)
 
 
 def _check(messages: Sequence[Message], place: str, replied: bool) -> None:
@@ -186,58 +178,54 @@ def _check(messages: Sequence[Message], place: str, replied: bool) -> None:
 # Files
 
 
-def paragraphs(path: Path, encoding: str) -> Iterator[files.Row]:
-    """Texts of a text file: its paragraphs where empty lines divide it, else its lines, each with the line it begins at."""
+def _paragraphs(source: Source, column: str) -> Iterator[files.Row]:
+    """Texts of a text file: its paragraphs if blank lines divide it, else its lines."""
+    path, encoding = source.path, source.encoding
     filled = "".join("x" if text.strip() else " " for _, text in files.text_lines(path, encoding))
     divided = " " in filled.strip()  # a blank line at the end divides nothing
-    for line, text in files.documents(
-        files.text_lines(path, encoding), "paragraph" if divided else "line"
-    ):
-        yield {"text": text, files.LINE: line}
+    lines = files.text_lines(path, encoding)
+    for line, text in files.documents(lines, "paragraph" if divided else "line"):
+        yield {column: text, files.LINE: line}
 
 
-def open_file(name: str, split: str, names: Columns, encoding: str) -> Iterator[files.Row]:
-    """Rows of a file or of a split of a hub data set, as they are."""
-    if name.startswith("hf:"):
-        table = load_hub(name)
-        return read_hub(name, split, list(table[split].features) if split in table else [])
-    path = files.check(name, f"data.{split}", SUFFIXES)
-    if files.suffix(path) == ".txt":
-        return (
-            {names.text: row["text"], files.LINE: row[files.LINE]}
-            for row in paragraphs(path, encoding)
-        )
-    return files.read(path, encoding)
+def open_rows(source: Source, names: Columns) -> Iterator[files.Row]:
+    """Rows of a split with the columns they have."""
+    if source.suffix == ".txt":
+        return _paragraphs(source, names.text)
+    if source.on_hub:
+        return source.rows(source.columns())
+    return files.read(source.path, source.encoding)
 
 
-def read_rows(
-    name: str, split: str, names: Columns, encoding: str, digest: str
-) -> Iterator[files.Row]:
-    """Rows of a split: ``messages`` as JSON (lists of role, content and whether it is learned), their ``format``, the ``line``.
+def read_rows(source: Source, names: Columns, digest: str) -> Iterator[files.Row]:
+    """Yields the rows of a split; rows of plain text without text are left out.
+
+    Yields:
+        ``messages`` as JSON (see :func:`dump`), their ``format`` and the ``line``.
 
     Raises:
-        UserError: a row is no chat; with file and line. Rows without text are left out where it is plain text.
+        UserError: a row is no chat; names file and line.
     """
     kind, empty = "", True
-    for row in open_file(name, split, names, encoding):
-        kind = kind or detect(row, names, name)
+    for row in open_rows(source, names):
+        kind = kind or detect(row, names, source.name)
         wanted = {"prompt": (names.prompt, names.completion), "text": (names.text,)}
-        files.need(row, wanted.get(kind, (kind,)), name)
-        messages = read(row, kind, names, f"{name}:{row[files.LINE]}")
+        files.need(row, wanted.get(kind, (kind,)), source.name)
+        messages = read(row, kind, names, f"{source.name}:{row[files.LINE]}")
         if messages[0].content:
             empty = False
             yield {"messages": dump(messages), "format": kind, "line": row[files.LINE]}
     if empty:
-        raise UserError(f"{name} has no rows")
+        raise UserError(f"{source.name} has no rows")
 
 
 def dump(messages: Sequence[Message]) -> str:
-    """Messages as JSON."""
+    """Messages as JSON: lists of role, content and whether it is learned."""
     return json.dumps([list(m) for m in messages], ensure_ascii=False)
 
 
 def load(text: str) -> list[Message]:
-    """Messages of JSON.
+    """Messages from what :func:`dump` wrote.
 
     >>> load(dump([Message("user", "hi")]))
     [Message(role='user', content='hi', learned=True)]

@@ -1,4 +1,4 @@
-"""Chats cut at turns to the length a model takes, the same way in training and before a reply is written."""
+"""Cuts chats at turns to the length a model takes, in training and for a prompt alike."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from ftlight.tasks.causal_lm.messages import Message
 
 
 def exchanges(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:
-    """Divides a chat into the system messages at its start and its exchanges, each from a user's turn to the last reply to it.
+    """Splits a chat into its leading system messages and its exchanges.
 
-    A greeting of the assistant is an exchange of its own; a last turn without a reply belongs to the last one.
+    An exchange lasts from a user's turn to the last reply to it. A greeting of the assistant is an
+    exchange of its own; a last turn without a reply belongs to the last exchange.
 
-    >>> system, parts = exchanges([Message(r, r) for r in ("system", "user", "assistant", "assistant", "user", "assistant")])
+    >>> roles = ("system", "user", "assistant", "assistant", "user", "assistant")
+    >>> system, parts = exchanges([Message(role, role) for role in roles])
     >>> [[m.role for m in part] for part in parts]
     [['user', 'assistant', 'assistant'], ['user', 'assistant']]
     """
@@ -28,7 +30,7 @@ def exchanges(messages: Sequence[Message]) -> tuple[list[Message], list[list[Mes
 
 
 def upto_reply(messages: Sequence[Message]) -> tuple[list[Message], str]:
-    """A chat before its last reply, and that reply; all of it and nothing where the user has the last word.
+    """Splits off the last reply of a chat; empty if the user has the last word.
 
     >>> upto_reply([Message("user", "a"), Message("assistant", "b")])
     ([Message(role='user', content='a', learned=True)], 'b')
@@ -39,36 +41,38 @@ def upto_reply(messages: Sequence[Message]) -> tuple[list[Message], str]:
 
 
 def answered(messages: Sequence[Message]) -> list[Message]:
-    """A chat up to its last reply."""
-    return list(
-        messages[
-            : 1 + max((i for i, m in enumerate(messages) if m.role == "assistant"), default=-1)
-        ]
-    )
+    """Returns a chat up to its last reply."""
+    replies = [i for i, message in enumerate(messages) if message.role == "assistant"]
+    return list(messages[: replies[-1] + 1]) if replies else []
 
 
 def prompt(template: Template, messages: Sequence[Message], room: int) -> list[int]:
-    """The tokens that a reply follows: the oldest turns are dropped until they fit, then the longest message is cut at its left.
+    """Returns the tokens of the prompt for a reply.
+
+    Drops the oldest exchanges until the rest fits; cuts the longest message of the last exchange on
+    its left if that alone is too long.
 
     Args:
-        template: tokenizer and chat template.
-        messages: the chat.
-        room: the most tokens.
+        template: Tokenizer and chat template.
+        messages: The chat.
+        room: The most tokens.
     """
     system, parts = exchanges(messages)
     for i in range(len(parts)):
-        ids, _ = template.tokens(
-            template.text([*system, *(m for part in parts[i:] for m in part)], True)
-        )
+        ids, _ = template.tokens(template.text([*system, *_flat(parts[i:])], True))
         if len(ids) <= room:
             return ids
-    return template.tokens(template.text(_shortened(template, [*system, *parts[-1]], room), True))[
-        0
-    ][-room:]
+    short = _shortened(template, [*system, *parts[-1]], room)
+    ids, _ = template.tokens(template.text(short, True))
+    return ids[-room:]
+
+
+def _flat(parts: Sequence[list[Message]]) -> list[Message]:
+    return [message for part in parts for message in part]
 
 
 def _shortened(template: Template, messages: list[Message], room: int) -> list[Message]:
-    """Cuts the longest message at its left, and again, until the prompt fits."""
+    """Cuts the longest message on its left, repeatedly, until the prompt fits."""
     for _ in range(8):
         over = template.count(messages, True) - room
         i = max(range(len(messages)), key=lambda n: len(messages[n].content))
@@ -82,16 +86,17 @@ def _shortened(template: Template, messages: list[Message], room: int) -> list[M
 
 
 def samples(template: Template, messages: Sequence[Message], limit: int) -> list[Sample]:
-    """A chat in pieces of at most ``limit`` tokens, cut at turns; every reply is learned in exactly one of them.
+    """Splits a chat at turns into samples of at most ``limit`` tokens.
 
-    Each piece begins with the system messages and a turn of the user (the first with the greeting, if the assistant begins);
-    before what it is to learn it has as many of the turns before as fit. An exchange that is too long alone is cut: its
-    prompt at the left, then its reply at the right. What follows the last reply is left out.
+    Every reply is learned in exactly one sample. Each begins with the system messages and a user's
+    turn (the first with the assistant's greeting, if there is one), and has as many earlier turns
+    before what it learns as fit. An exchange that is too long alone is cut: its prompt on the left,
+    then its reply on the right. What follows the last reply is left out.
 
     Args:
-        template: tokenizer and chat template.
-        messages: the chat, with a reply.
-        limit: the most tokens of a piece.
+        template: Tokenizer and chat template.
+        messages: The chat, with a reply.
+        limit: The most tokens of a sample.
     """
     messages = answered(messages)
     whole = template.encode(messages)
@@ -99,13 +104,11 @@ def samples(template: Template, messages: Sequence[Message], limit: int) -> list
         return [whole]
     system, parts = exchanges(messages)
     sizes = [template.count([*system, *part]) for part in parts]
-    # what stands before and after every chat, and is in each of the sizes
-    shared = (
-        sizes[0] + sizes[1] - template.count([*system, *parts[0], *parts[1]])
-        if len(parts) > 1
-        else 0
-    )
-    found, first = [], 0
+    # Tokens before and after every chat, which each of the sizes includes.
+    shared = 0
+    if len(parts) > 1:
+        shared = sizes[0] + sizes[1] - template.count([*system, *parts[0], *parts[1]])
+    pieces, first = [], 0
     while first < len(parts):
         end, total = first + 1, sizes[first]
         while end < len(parts) and total + sizes[end] - shared <= limit:
@@ -117,20 +120,22 @@ def samples(template: Template, messages: Sequence[Message], limit: int) -> list
             total += sizes[start] - shared
         sample, first = _piece(template, system, parts, (start, first, end), limit)
         if any(sample.learned):
-            found.append(sample)
-    return found or [sample]
+            pieces.append(sample)
+    return pieces or [sample]
 
 
 def _piece(
     template: Template, system: list[Message], parts: list[list[Message]], place: Any, limit: int
 ) -> tuple[Sample, int]:
-    """Exchanges from ``start`` to ``end``, learned from ``first`` on, fewer where they do not fit; and where they now end."""
+    """Encodes exchanges ``start`` to ``end``, learned from ``first`` on; fewer if they do not fit.
+
+    Returns:
+        The sample, and where its exchanges now end.
+    """
     start, first, end = place
     while True:
-        context = [m._replace(learned=False) for part in parts[start:first] for m in part]
-        sample = template.encode(
-            [*system, *context, *(m for part in parts[first:end] for m in part)]
-        )
+        context = [m._replace(learned=False) for m in _flat(parts[start:first])]
+        sample = template.encode([*system, *context, *_flat(parts[first:end])])
         if len(sample.ids) <= limit:
             return sample, end
         if start < first:
@@ -142,7 +147,7 @@ def _piece(
 
 
 def _cut(template: Template, messages: list[Message], limit: int) -> Sample:
-    """An exchange that is too long: its prompt is cut to what the reply leaves, or half the room, then the reply."""
+    """Cuts a long exchange: its prompt to what the reply leaves, or half; then the reply."""
     replied = next(i for i, m in enumerate(messages) if m.role == "assistant")
     before, whole = messages[:replied], template.count(messages)
     if before:
@@ -153,13 +158,16 @@ def _cut(template: Template, messages: list[Message], limit: int) -> Sample:
 
 
 def windows(tokenizer: Any, text: str, limit: int) -> list[Sample]:
-    """A plain text in windows of at most ``limit`` tokens, the end-of-text token behind it; each token but the first is learned once."""
+    """Splits a plain text into windows of at most ``limit`` tokens, ended by the end-of-text token.
+
+    Each token but the first is learned once.
+    """
     ids = list(tokenizer(text, verbose=False)["input_ids"])
     if tokenizer.eos_token_id is not None and ids[-1:] != [tokenizer.eos_token_id]:
         ids.append(tokenizer.eos_token_id)
-    starts = range(
-        0, max(len(ids) - 1, 1), limit - 1
-    )  # a token of two windows is the first of the second
-    return [
-        Sample(ids[s : s + limit], [False, *[True] * (len(ids[s : s + limit]) - 1)]) for s in starts
-    ]
+    samples = []
+    # The last token of a window is also the first of the next, where it is not learned.
+    for start in range(0, max(len(ids) - 1, 1), limit - 1):
+        window = ids[start : start + limit]
+        samples.append(Sample(window, [False, *[True] * (len(window) - 1)]))
+    return samples

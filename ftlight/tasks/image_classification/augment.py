@@ -1,4 +1,4 @@
-"""Random crops, flips and colour of training images: functions of an image and a random generator."""
+"""Random crops, flips and colour of training images, drawn from a given random generator."""
 
 from __future__ import annotations
 
@@ -40,34 +40,33 @@ def augment(
     resample: int,
     rng: np.random.Generator,
 ) -> Any:
-    """A random crop, resized and flipped, with random colour: all drawn from ``rng``, so that equal generators give equal images.
+    """A random crop, resized and flipped, with random colour.
 
     Crops are those of Szegedy et al. 2015 (share of the area, sides from 3:4 to 4:3).
 
     Args:
         image: RGB image.
         level: light or strong; none changes nothing.
-        flip: horizontal mirrors left and right, any also turns by quarters (for images without an up), none does neither.
+        flip: horizontal mirrors left and right, any also turns by quarters (for images without an
+            up), none does neither.
         size: height and width of the result.
         resample: Pillow's number of a filter.
-        rng: source of all that is random.
+        rng: random generator; equal ones give equal images.
     """
     if level == "none":
         return image
     from PIL import ImageEnhance
 
     strength = STRENGTH[level]
-    image = image.resize(
-        (size[1], size[0]), resample, box=crop(image.width, image.height, strength.area, rng)
-    )
+    box = crop(image.width, image.height, strength.area, rng)
+    image = image.resize((size[1], size[0]), resample, box=box)
     mirror, turn = bool(rng.random() < 0.5), int(rng.integers(4))
     transpose = pillow().Transpose
     if flip != "none" and mirror:
         image = image.transpose(transpose.FLIP_LEFT_RIGHT)
     if flip == "any" and turn and (turn == 2 or size[0] == size[1]):
-        image = image.transpose(
-            (transpose.ROTATE_90, transpose.ROTATE_180, transpose.ROTATE_270)[turn - 1]
-        )
+        turns = (transpose.ROTATE_90, transpose.ROTATE_180, transpose.ROTATE_270)
+        image = image.transpose(turns[turn - 1])
     for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = change(image).enhance(float(rng.uniform(1 - strength.colour, 1 + strength.colour)))
     if rng.random() < strength.gray:
@@ -87,10 +86,11 @@ def crop(
         width: of the image, in pixels.
         height: of the image, in pixels.
         area: the least share of the image's area.
-        rng: source of all that is random.
+        rng: random generator.
         most: the largest share of it.
     """
-    share, ratio = rng.uniform(area, most), math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+    share = rng.uniform(area, most)
+    ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
     wide = min(width, math.sqrt(share * width * height * ratio))
     high = min(height, math.sqrt(share * width * height / ratio))
     left, top = rng.uniform(0, width - wide), rng.uniform(0, height - high)

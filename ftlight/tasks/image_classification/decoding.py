@@ -1,4 +1,4 @@
-"""Images as models see them: opened with Pillow, brought to RGB and prepared as the backbone's own processor does."""
+"""Images as models see them: opened with Pillow, in RGB, prepared by the backbone's processor."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from ftlight.models.loading import locate, refuse_code
-from ftlight.utils.errors import UserError
+from ftlight.utils.errors import UserError, first_line
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
-PIXELS = 178_956_970  # what Pillow opens at most
+PIXELS = 178_956_970  # the most that Pillow opens
 
 
 class Bad(Exception):
@@ -40,12 +40,11 @@ def pillow() -> Any:
 
 @functools.lru_cache(1)
 def _formats() -> list[str]:
-    """Those of our formats that this Pillow reads: no decoder of others, some of which start programs, sees a file."""
+    """The formats to open that this Pillow reads; decoders of others may start programs."""
     image_module = pillow()
     image_module.init()
-    warnings.simplefilter(
-        "ignore", image_module.DecompressionBombWarning
-    )  # data.max_pixels is checked
+    # data.max_pixels is checked instead
+    warnings.simplefilter("ignore", image_module.DecompressionBombWarning)
     return [name for name in FORMATS if name in image_module.OPEN]
 
 
@@ -69,10 +68,9 @@ def header(data: bytes, most: int) -> Any:
     except Exception as error:  # a damaged header raises whatever its decoder stumbles over
         if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
             raise Bad("HEIC is not read; convert it to JPEG") from None
-        known = isinstance(error, image_module.UnidentifiedImageError)
-        raise Bad(
-            "it is no image that Pillow knows" if known else f"its header is damaged ({error})"
-        ) from None
+        if isinstance(error, image_module.UnidentifiedImageError):
+            raise Bad("it is no image that Pillow knows") from None
+        raise Bad(f"its header is damaged ({error})") from None
     if image.width * image.height > most:
         raise Bad(
             f"its {image.width:,} x {image.height:,} pixels are more than data.max_pixels: {most:,}"
@@ -89,44 +87,38 @@ def decode(data: bytes, most: int = PIXELS, white: int = 65535) -> tuple[Any, li
         white: value of 16-bit gray that is white.
 
     Returns:
-        The image, and what was done to it, in words that can be counted.
+        The image, and what was changed in it, in words that can be counted.
 
     Raises:
         Bad: it cannot be decoded; says why.
     """
     image = header(data, most)
     try:
-        done = (
-            ["animated, first frame"]
-            if getattr(image, "is_animated", False) and image.format != "MPO"
-            else []
-        )
+        animated = getattr(image, "is_animated", False) and image.format != "MPO"
+        done = ["animated, first frame"] if animated else []
         image.load()
         upright, turned = _upright(image)
         plain, changed = _rgb(upright, white)
-    except (
-        Exception
-    ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError, …
-        what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise Bad(
-            f"it is damaged ({what})" if "truncated" not in what else f"it is cut off ({what})"
-        ) from None
+    except Exception as error:  # OSError, SyntaxError, ValueError, struct.error, EOFError, …
+        what = first_line(error)
+        fault = "cut off" if "truncated" in what else "damaged"
+        raise Bad(f"it is {fault} ({what})") from None
     return plain, [*done, *turned, *changed]
 
 
 def _upright(image: Any) -> tuple[Any, list[str]]:
-    """Turns an image as its EXIF says; an orientation that cannot be read turns nothing."""
+    """Turns an image as its EXIF says, if that can be read."""
     from PIL import ImageOps
 
     try:
         turned = image.getexif().get(0x0112, 1) in range(2, 9)
-    except Exception:  # damaged EXIF raises many kinds, and the image is whole without it
+    except Exception:  # damaged EXIF raises many kinds, and the image can do without
         return image, ["EXIF that cannot be read"]
     return (ImageOps.exif_transpose(image), ["turned by EXIF"]) if turned else (image, [])
 
 
 def _rgb(image: Any, white: int) -> tuple[Any, list[str]]:
-    """An image in RGB, whatever its mode; transparent over white, 16-bit gray over ``white``."""
+    """An image in RGB: transparent ones over white, 16-bit gray divided by ``white``."""
     image_module = pillow()
     mode = image.mode
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or image.info.get("transparency") is not None:
@@ -143,7 +135,7 @@ def _rgb(image: Any, white: int) -> tuple[Any, list[str]]:
 
 
 def _eight_bits(values: np.ndarray, mode: str, white: int) -> tuple[np.ndarray, str]:
-    """Gray of more than 8 bits as ``uint8 [height, width]``: 16 bits on a fixed scale, others on one that fits their range."""
+    """Gray of more than 8 bits as ``uint8 [height, width]``, 16 bits on a fixed scale."""
     numbers = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(numbers.min()), float(numbers.max())
     if mode == "I" and low >= 0 and high <= 255:
@@ -162,9 +154,10 @@ def _eight_bits(values: np.ndarray, mode: str, white: int) -> tuple[np.ndarray, 
 
 
 def sized(config: Mapping[str, Any], size: int) -> dict[str, Any]:
-    """Changes to a processor's config that make it give square images of another size, cut out of as much as before.
+    """Changes to a processor's config for square images of another size, cropped in proportion.
 
-    >>> sized({"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "do_center_crop": True}, 160)
+    >>> crop = {"crop_size": {"height": 224, "width": 224}, "do_center_crop": True}
+    >>> sized({"size": {"shortest_edge": 256}, **crop}, 160)
     {'size': {'shortest_edge': 183}, 'crop_size': {'height': 160, 'width': 160}}
     """
     edge, crop = config.get("size") or {}, config.get("crop_size")
@@ -191,7 +184,7 @@ def processor(name: str, size: int | None = None) -> Any:
         size: height and width in pixels; the backbone's own if not given.
 
     Raises:
-        UserError: it cannot be had, or gives images of different sizes.
+        UserError: it cannot be loaded, or gives images of different sizes.
     """
     pillow()
     from transformers import AutoImageProcessor
@@ -202,35 +195,36 @@ def processor(name: str, size: int | None = None) -> Any:
         )
 
     try:
-        found = load()
+        made = load()
     except (OSError, ValueError, ImportError) as error:
         refuse_code(name, error)
-        why = str(error).strip().splitlines()[0]
         raise UserError(
-            f"model.backbone: no image processor in {name} ({why}); it needs a preprocessor_config.json"
+            f"model.backbone: no image processor in {name} ({first_line(error)});"
+            " it needs a preprocessor_config.json"
         ) from None
-    changes = sized(found.to_dict(), size) if size else {}
-    if _given(found, 64, 96) != _given(
-        found, 96, 64
-    ):  # resized by the shorter edge and not cropped
-        edge = (changes.get("size") or found.to_dict()["size"]).get("shortest_edge")
+    changes = sized(made.to_dict(), size) if size else {}
+    if _size(made, 64, 96) != _size(made, 96, 64):  # resizes the shorter edge and does not crop
+        edge = (changes.get("size") or made.to_dict()["size"]).get("shortest_edge")
         changes |= {"do_center_crop": True, "crop_size": {"height": edge, "width": edge}}
-    found = load(**changes) if changes else found
-    wanted = _given(found, 64, 96)
-    if wanted != _given(found, 96, 64) or (size and wanted != (size, size)):
+    if changes:
+        made = load(**changes)
+    wanted = _size(made, 64, 96)
+    if wanted != _size(made, 96, 64) or (size and wanted != (size, size)):
         raise UserError(
-            f"data.image_size: the image processor of {name} cannot be set to one size ({type(found).__name__})"
+            f"data.image_size: the image processor of {name} cannot be set to one size"
+            f" ({type(made).__name__})"
         )
-    return found
+    return made
 
 
 @functools.lru_cache(8)
 def shape(made: Any) -> tuple[int, int]:
     """Height and width of all images of a processor."""
-    return _given(made, 64, 64)
+    return _size(made, 64, 64)
 
 
-def _given(made: Any, width: int, height: int) -> tuple[int, int]:
+def _size(made: Any, width: int, height: int) -> tuple[int, int]:
+    """Height and width that a processor makes of an image."""
     values = made(pillow().new("RGB", (width, height)), return_tensors="pt")["pixel_values"]
     return int(values.shape[-2]), int(values.shape[-1])
 
@@ -244,22 +238,24 @@ def pixels(made: Any, image: Any, **changes: Any) -> torch.Tensor:
 @functools.lru_cache(4)
 def _scale(made: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """What a processor makes of a step of brightness, and of black, ``[3, 1, 1]`` each."""
-    plain = {"do_resize": False, "do_center_crop": False}
-    black, white = (
-        pixels(made, pillow().new("RGB", (8, 8), (v, v, v)), **plain)[:, :1, :1] for v in (0, 255)
-    )
-    return (white - black) / 255, black
+
+    def of(value: int) -> torch.Tensor:
+        image = pillow().new("RGB", (8, 8), (value, value, value))
+        return pixels(made, image, do_resize=False, do_center_crop=False)[:, :1, :1]
+
+    black = of(0)
+    return (of(255) - black) / 255, black
 
 
 def packed(made: Any, values: torch.Tensor) -> torch.Tensor | None:
-    """Prepared pixels as whole numbers, ``uint8 [3, height, width]``; None where a processor does more than scale and shift."""
+    """Prepared pixels as whole numbers, ``uint8 [3, height, width]``.
+
+    None if a processor does more than scale and shift.
+    """
     step, black = _scale(made)
     whole = ((values - black) / step).round()
-    if not (
-        0 <= float(whole.min())
-        and float(whole.max()) <= 255
-        and torch.allclose(whole * step + black, values, atol=1e-4)
-    ):
+    in_range = 0 <= float(whole.min()) and float(whole.max()) <= 255
+    if not in_range or not torch.allclose(whole * step + black, values, atol=1e-4):
         return None
     return whole.to(torch.uint8)
 
@@ -274,6 +270,6 @@ def scales(made: Any) -> bool:
 
 
 def unpacked(made: Any, values: torch.Tensor) -> torch.Tensor:
-    """What :func:`packed` packed, one image or many, ``float32 [..., 3, height, width]``."""
+    """The reverse of :func:`packed`, of one image or many, ``float32 [..., 3, height, width]``."""
     step, black = _scale(made)
     return values * step + black

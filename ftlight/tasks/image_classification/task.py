@@ -1,4 +1,4 @@
-"""Images to one label, several labels or a number."""
+"""Classifies images: one label, several labels, or a number."""
 
 from __future__ import annotations
 
@@ -16,24 +16,21 @@ from ftlight.tasks.image_classification import decoding
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.utils.errors import UserError
 
-CONVOLUTIONAL = (
-    5e-4  # learning rate of nets with batch normalisation; others have that of their width
-)
-
-DROPOUT = 0.2
-SMALL = 64  # pixels of the sides of an image to try a model on
+CONVOLUTIONAL_LR = 5e-4  # learning rate of networks with batch normalisation
+DROPOUT = 0.2  # the most dropout before the head, unless the user sets it
+SMALL = 64  # side, in pixels, of the images a model is tried on
 
 
 class ImageClassification(Classification):
-    """Classifies images, with one label, several, or a number as the answer.
+    """Classifies images: one label, several labels, or a number.
 
     Args:
-        backbone: pre-trained model: a hub id (OWNER/NAME) or a local folder.
-        batch_norm: frozen keeps the pre-trained statistics of batch normalisation in layers that train; train follows the
-            batches, for large data unlike the pre-training's.
-        dropout: share of the features dropped before the head, where the architecture drops any; if not given its own, but at
-            most 0.2 (MobileNets come with 0.8, which was the share kept).
-        base: options of Classification.
+        backbone: Pre-trained model: a hub id (OWNER/NAME) or a local folder.
+        batch_norm: frozen keeps the pre-trained statistics of batch normalisation; train updates
+            them, for large data that differ from the pre-training's.
+        dropout: Dropout before the head, if the architecture has one. Default: its own, at most
+            0.2.
+        base: Options of Classification.
     """
 
     data_module = "ftlight.ImageData"
@@ -53,18 +50,19 @@ class ImageClassification(Classification):
             )
         self.batch_norm = batch_norm
         self.model = self.native("AutoModelForImageClassification")
-        inside = {id(m) for m in self.model.base_model.modules()}  # type: ignore[union-attr]
+        in_backbone = {id(m) for m in self.model.base_model.modules()}  # type: ignore[union-attr]
         for module in self.model.modules():
-            if isinstance(module, nn.Dropout) and id(module) not in inside:
+            if isinstance(module, nn.Dropout) and id(module) not in in_backbone:
+                # MobileNets come with 0.8, which was the share to keep.
                 module.p = min(module.p, DROPOUT) if dropout is None else dropout
         self.norms = [m for m in self.model.modules() if isinstance(m, _NormBase)]
         if self.norms and not self.lr_given:
-            self.lr = CONVOLUTIONAL
-        # convolutions are nearly twice as fast where colours lie side by side
+            self.lr = CONVOLUTIONAL_LR
+        # Convolutions are nearly twice as fast with channels last.
         self.channels_last = bool(self.norms) and _takes_channels_last(self.model)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Logits ``[rows, labels]``, or values ``[rows]`` for regression.
+        """Returns logits ``[rows, labels]``, or values ``[rows]`` for a regression.
 
         Args:
             inputs: ``pixel_values``, ``float [rows, 3, height, width]``.
@@ -74,18 +72,16 @@ class ImageClassification(Classification):
         return super().forward(inputs)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Keeps the statistics of batch normalisation, whose scale and shift still train."""
-        if (
-            self.batch_norm == "frozen" and self.pretrained
-        ):  # random layers have no statistics to keep
+        """Keeps the statistics of batch normalisation; its scale and shift still train."""
+        if self.batch_norm == "frozen" and self.pretrained:  # a random model has none to keep
             for norm in self.norms:
                 norm.training = False
 
     def describe(self) -> str:
-        """Kind and size of the images."""
-        height, width = (
-            decoding.shape(self.data.processor) if isinstance(self.data, ImageData) else (0, 0)
-        )
+        """Kind of labels, head, and size of the images."""
+        height, width = 0, 0
+        if isinstance(self.data, ImageData):
+            height, width = decoding.shape(self.data.processor)
         return f"{self.kind}, native head, {height} x {width} pixels"
 
     def export(self, folder: Path, data: DataModule) -> str:
@@ -94,14 +90,16 @@ class ImageClassification(Classification):
         self.write_labels(folder)
         self.model.save_pretrained(folder)  # type: ignore[operator]
         data.processor.save_pretrained(folder)
-        return 'from transformers import pipeline\npipeline("image-classification", FOLDER)(images)  # paths or PIL images, in RGB'
+        return (
+            "from transformers import pipeline\n"
+            'pipeline("image-classification", FOLDER)(images)  # paths or PIL images, in RGB'
+        )
 
 
 def _takes_channels_last(model: Any) -> bool:
-    """Whether a model computes on images whose colours lie side by side, forwards and backwards; some count on the usual order."""
-    images = torch.zeros(2, getattr(model.config, "num_channels", 3), SMALL, SMALL).contiguous(
-        memory_format=torch.channels_last
-    )
+    """Tries whether a model runs forwards and backwards on images in channels-last format."""
+    images = torch.zeros(2, getattr(model.config, "num_channels", 3), SMALL, SMALL)
+    images = images.contiguous(memory_format=torch.channels_last)
     try:
         with evaluating(model), torch.enable_grad():
             model(pixel_values=images).logits.sum().backward()

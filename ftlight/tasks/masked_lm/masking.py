@@ -8,69 +8,53 @@ from typing import Any
 
 import numpy as np
 
-from ftlight.data import files, tokens
-from ftlight.data.sources import open_rows
+from ftlight.data import files, tables, tokens
+from ftlight.data.sources import Source
 from ftlight.models.loading import load_tokenizer
 from ftlight.utils.errors import UserError
 
 SUFFIXES = (".txt", *files.SUFFIXES)
+BATCH = 500  # documents that are tokenized together
 
 
-def read_documents(
-    name: str, split: str, column: str, unit: files.Unit, encoding: str
-) -> Iterator[tuple[int, str]]:
-    """Documents of a text file, of a column of a table or of a hub data set, with their lines; empty ones too."""
-    if (
-        not name.startswith("hf:")
-        and files.suffix(path := files.check(name, f"data.{split}" if split else "", SUFFIXES))
-        == ".txt"
-    ):
-        yield from files.documents(files.text_lines(path, encoding), unit)
+def read_documents(source: Source, column: str, unit: files.Unit) -> Iterator[tuple[int, str]]:
+    """Documents of a text file or of a column of a table, with their lines; empty ones too."""
+    if source.suffix == ".txt":
+        yield from files.documents(files.text_lines(source.path, source.encoding), unit)
         return
-    for row in open_rows(name, split, [column], encoding):
-        yield row[files.LINE], files.as_text(row[column], name, row[files.LINE], column)
+    for row in source.rows([column]):
+        yield row[files.LINE], files.cell(row, column, source.name)
 
 
 def read_rows(
-    name: str,
-    split: str,
+    source: Source,
     column: str,
     unit: files.Unit,
-    encoding: str,
     tokenizer: str,
     room: int,
     code: str,
     digest: str,
 ) -> Iterator[files.Row]:
-    """Windows of the documents of a split, none longer than ``room`` tokens, together all of them.
+    """Yields the documents of a split in windows of at most ``room`` tokens.
 
     Yields:
-        ``text`` of the window, its tokens ``__ids`` and the word of each ``__words`` (without special tokens), the number of its
-        ``document`` in the file, and the ``line``.
+        ``text`` of the window, its tokens ``__ids`` and the word of each ``__words`` (without
+        special tokens), the number of its ``document`` in the file, and the ``line``.
 
     Raises:
         UserError: there is no text.
     """
-    number, row = -1, None
-    for lot in _lots(read_documents(name, split, column, unit, encoding)):
-        made = cut(load_tokenizer(tokenizer), [text for _, text in lot], room)
-        for (line, _), windows in zip(lot, made, strict=True):
+    number, empty = -1, True
+    for batch in tables.chunks(read_documents(source, column, unit), BATCH):
+        texts = [text for _, text in batch]
+        windows_of = cut(load_tokenizer(tokenizer), texts, room)
+        for (line, _), windows in zip(batch, windows_of, strict=True):
             number += 1
-            for row in windows:
-                yield {**row, "document": number, "line": line}
-    if row is None:
-        raise UserError(f"{name} holds no text")
-
-
-def _lots(documents: Iterator[tuple[int, str]], size: int = 500) -> Iterator[list[tuple[int, str]]]:
-    lot: list[tuple[int, str]] = []
-    for document in documents:
-        lot.append(document)
-        if len(lot) == size:
-            yield lot
-            lot = []
-    if lot:
-        yield lot
+            for window in windows:
+                empty = False
+                yield {**window, "document": number, "line": line}
+    if empty:
+        raise UserError(f"{source.name} holds no text")
 
 
 def cut(tokenizer: Any, texts: Sequence[str], room: int) -> list[list[files.Row]]:
@@ -82,42 +66,41 @@ def cut(tokenizer: Any, texts: Sequence[str], room: int) -> list[list[files.Row]
         room: the most tokens of a window, without special ones.
 
     Returns:
-        For each text its windows: ``text``, ``__ids`` and ``__words``; none of a text without tokens.
+        For each text its windows: ``text``, ``__ids`` and ``__words``; none if it has no tokens.
     """
     tokens.check_places(tokenizer)
     out = tokenizer(
         list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False
     )
-    made = []
-    for i, (text, ids, places) in enumerate(
-        zip(texts, out["input_ids"], out["offset_mapping"], strict=True)
-    ):
-        words = [-1 if w is None else w for w in out.word_ids(i)]
-        ends = np.linspace(0, len(ids), -(-len(ids) // room) + 1).round().astype(int).tolist()
-        parts = [slice(a, b) for a, b in itertools.pairwise(ends)]
-        made.append(
-            [
+    windows_of = []
+    rows = zip(texts, out["input_ids"], out["offset_mapping"], strict=True)
+    for i, (text, ids, places) in enumerate(rows):
+        words = [-1 if word is None else word for word in out.word_ids(i)]
+        count = -(-len(ids) // room)
+        ends = np.linspace(0, len(ids), count + 1).round().astype(int).tolist()
+        windows = []
+        for start, end in itertools.pairwise(ends):
+            windows.append(
                 {
-                    "text": text[places[p][0][0] : places[p][-1][1]],
-                    "__ids": ids[p],
-                    "__words": words[p],
+                    "text": text[places[start][0] : places[end - 1][1]],
+                    "__ids": ids[start:end],
+                    "__words": words[start:end],
                 }
-                for p in parts
-            ]
-        )
-    return made
+            )
+        windows_of.append(windows)
+    return windows_of
 
 
 def choose(
     free: np.ndarray, words: np.ndarray | None, share: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Chooses a share of the tokens of a window, at least one; whole words where they are given.
+    """Chooses a share of the tokens of a window, at least one; whole words if they are given.
 
     Args:
         free: which tokens may be chosen ``bool [tokens]``.
         words: word of each token ``[tokens]``, or None to choose single tokens.
         share: share of the free tokens.
-        rng: source of randomness.
+        rng: random generator.
 
     Returns:
         ``bool [tokens]``.
@@ -145,7 +128,7 @@ def corrupt(
         chosen: tokens to predict ``bool [tokens]``.
         mask: the mask token.
         others: tokens to draw from.
-        rng: source of randomness.
+        rng: random generator.
 
     Returns:
         ``[tokens]``.

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
 import numpy as np
 
-from ftlight.data import duplicates, files, tokens
-from ftlight.data.module import Columns, DataModule, EncodedSplit
+from ftlight.data import duplicates, files, tables, tokens
+from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
+from ftlight.data.sources import Source
 from ftlight.tasks.question_answering import readers
 from ftlight.tasks.question_answering import windows as contexts
 from ftlight.utils.errors import UserError
 
-LONGEST = 384  # tokens of a window, where the model takes more: attention costs their square
-
 
 class QAData(DataModule):
-    """Questions with answers in a context: SQuAD JSON (1.1, 2.0), or a table, also with the answers as on the hub.
+    """Questions with answers in a context: SQuAD JSON (1.1, 2.0), a table, or the hub's layout.
 
     Args:
-        question: column of the question.
-        context: column of the text that holds the answer.
-        answer: column of the answer, as it stands in the context; empty where there is none. Also a list of several, or
-            SQuAD's {text: […], answer_start: […]}, for which the column answers is taken too.
-        answer_start: column of the answer's first character in the context; the first occurrence is taken without it.
-        missing: what to do with an answer that is not in its context: error or skip.
-        max_length: the most tokens of question and context together, longer ones are read in several windows; 384, or as
-            many as the backbone takes, if not given.
-        stride: tokens of a context that two windows share; below 1 as a share of max_length.
-        base: options of DataModule.
+        question: Column of the question.
+        context: Column of the text that holds the answer.
+        answer: Column of the answer as it stands in the context; empty if there is none. A list
+            holds several. Also SQuAD's {text: […], answer_start: […]}, read from the column
+            answers too.
+        answer_start: Column of the answer's first character in the context, from 0. Default: the
+            answer's first occurrence.
+        missing: What to do with answers that are not in their context: error or skip.
+        max_length: Most tokens of question and context together; longer ones are read in several
+            windows. Default: 384, or what the backbone takes.
+        stride: Tokens of a context that two windows share; below 1 a share of max_length.
+        base: Options of DataModule.
     """
+
+    trained_length = "ignored"
+    default_length = 384  # attention costs the square of it
 
     def __init__(
         self,
@@ -48,12 +52,8 @@ class QAData(DataModule):
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
-        self.question, self.context, self.answer, self.answer_start = (
-            question,
-            context,
-            answer,
-            answer_start,
-        )
+        self.question, self.context = question, context
+        self.answer, self.answer_start = answer, answer_start
         self.missing, self.given_length, self.given_stride = missing, max_length, stride
 
     @property
@@ -62,69 +62,51 @@ class QAData(DataModule):
         return [self.question, self.context]
 
     @property
-    def max_length(self) -> int:
-        """Tokens of a window; how long the texts of a sentence encoder's training were does not count."""
-        most = tokens.max_length(self.tokenizer_name, trained=False)
-        return tokens.limit(self.tokenizer_name, self.given_length or min(LONGEST, most), most)
-
-    @property
     def overlap(self) -> int:
         """Tokens of a context that two windows share.
 
         Raises:
-            UserError: windows would not get on: the question may take half of one.
+            UserError: they leave no room for new tokens beside a question of half a window.
         """
-        given, longest = self.given_stride, self.max_length
+        stride, longest = self.given_stride, self.max_length
         room = longest - longest // 2 - self.tokenizer.num_special_tokens_to_add(pair=True)
-        found = int(given * longest if given < 1 else given)
-        if given < 0 or found >= room:
+        shared = int(stride * longest if stride < 1 else stride)
+        if stride < 0 or shared >= room:
             raise UserError(
-                f"data.stride: {given:g} leaves no room in windows of {longest} tokens, of which a question may take half"
+                f"data.stride: {stride:g} leaves no room in windows of {longest} tokens,"
+                " of which a question may take half"
             )
-        return found
+        return shared
 
-    def reader(
-        self, split: str
-    ) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
+    def reader(self, split: str) -> Reader:
         """Reader of a split."""
-        text, number = datasets.Value("string"), datasets.Value("int64")
-        named = {
-            "id": text,
-            self.question: text,
-            self.context: text,
-            "answers": datasets.List(text),
-            "answer_starts": datasets.List(number),
+        features = {
+            "id": tables.TEXT,
+            self.question: tables.TEXT,
+            self.context: tables.TEXT,
+            "answers": datasets.List(tables.TEXT),
+            "answer_starts": datasets.List(tables.NUMBER),
+            "line": tables.NUMBER,
+            "__placed": tables.NUMBER,
+            "__skipped": tables.NUMBER,
         }
-        columns = {
-            "question": self.question,
-            "context": self.context,
-            "answer": self.answer,
-            "answer_start": self.answer_start,
-        }
+        names = readers.Names(self.question, self.context, self.answer, self.answer_start)
         arguments = {
-            "name": self.files[split],
-            "split": split,
-            "columns": columns,
+            "source": self.source_of(split),
+            "names": names,
             "missing": self.missing,
-            "encoding": self.encoding,
         }
-        return (
-            readers.read_rows,
-            arguments,
-            datasets.Features({**named, "line": number, "__placed": number, "__skipped": number}),
-        )
+        return readers.read_rows, arguments, datasets.Features(features)
 
     def groups(self, table: datasets.Dataset) -> Sequence[str] | None:
-        """The contexts: a question about a text that was trained on would flatter."""
+        """The contexts: questions about a text that was trained on would be too easy."""
         numbers: dict[str, int] = {}
         return [str(numbers.setdefault(text, len(numbers))) for text in table[self.context][:]]
 
     def duplicate_keys(self, table: datasets.Dataset) -> list[str]:
-        """What tells the question and context of each row from others."""
-        return [
-            duplicates.key(*texts)
-            for texts in zip(table[self.question], table[self.context], strict=True)
-        ]
+        """A key of each row's question and context."""
+        texts = zip(table[self.question], table[self.context], strict=True)
+        return [duplicates.key(*pair) for pair in texts]
 
     def _windows(self, rows: Columns) -> Columns:
         made = contexts.windows(
@@ -133,92 +115,81 @@ class QAData(DataModule):
         if "answers" not in rows:
             return made
         made["first"], made["last"] = [], []
-        for i, found in enumerate(zip(rows["answers"], rows["answer_starts"], strict=True)):
-            spans = Counter(zip(*found, strict=True)).most_common(
-                1
-            )  # of several annotators what most say, else the first
-            text, start = spans[0][0] if spans else ("", -1)
+        for i, answers in enumerate(zip(rows["answers"], rows["answer_starts"], strict=True)):
+            # of several annotators what most say, else the first
+            common = Counter(zip(*answers, strict=True)).most_common(1)
+            text, start = common[0][0] if common else ("", -1)
             sizes = made["sizes"][i]
-            inside = (
-                contexts.target(made["begin"][i], made["end"][i], sizes, start, start + len(text))
-                if text
-                else [(-1, -1)] * len(sizes)
-            )
-            made["first"].append([f for f, _ in inside])
-            made["last"].append([last for _, last in inside])
+            spans = [(-1, -1)] * len(sizes)
+            if text:
+                end = start + len(text)
+                spans = contexts.target(made["begin"][i], made["end"][i], sizes, start, end)
+            made["first"].append([first for first, _ in spans])
+            made["last"].append([last for _, last in spans])
         return made
 
     def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
         """Windows of a split with the answers in them, cached by data, tokenizer and sizes."""
         tokens.check_places(self.tokenizer)
-        about = (
+        encoded = self.map_cached(
+            table,
+            self._windows,
             tokens.identity(self.tokenizer),
             self.max_length,
             self.overlap,
             files.code(contexts.windows),
             self.columns,
         )
-        made = self.map_cached(table, self._windows, *about)
-        self._note(table, made, split)
-        return EncodedSplit(made, fingerprint=made._fingerprint)
+        self._note(table, encoded, split)
+        return EncodedSplit(encoded, fingerprint=encoded._fingerprint)
 
-    def _note(self, table: datasets.Dataset, made: datasets.Dataset, split: str) -> None:
-        placed, windows = (
-            np.asarray(table["__placed"][:]),
-            np.array([len(s) for s in made["sizes"][:]]),
-        )
-        golden = np.array([bool(a) for a in table["answers"][:]])
-        unreached = sum(max(f) < 0 for f, g in zip(made["first"][:], golden, strict=True) if g)
+    def _note(self, table: datasets.Dataset, encoded: datasets.Dataset, split: str) -> None:
+        placed = np.asarray(table["__placed"][:])
+        windows = np.array([len(sizes) for sizes in encoded["sizes"][:]])
+        answered = np.array([bool(answers) for answers in table["answers"][:]])
+        reached = np.array([max(first) >= 0 for first in encoded["first"][:]])
+        most = self.max_length
         counts = {
-            "have no answer in their context": np.count_nonzero(~golden),
-            "have an answer that occurs several times and no place for it: the first is taken": np.count_nonzero(
+            "have no answer in their context": ~answered,
+            "have an answer that occurs several times, without answer_start: the first is taken": (
                 placed == readers.FIRST
             ),
-            "have an answer whose place was wrong and moved to where its text is": np.count_nonzero(
-                placed == readers.MOVED
-            ),
-            f"are longer than half of {self.max_length} tokens and cut": sum(made["cut"][:]),
-            f"have a context of more than {self.max_length} tokens, read in up to {windows.max()} windows": np.count_nonzero(
+            "have a wrong answer_start, moved to where the answer is": placed == readers.MOVED,
+            f"are longer than half of {most} tokens and cut": np.asarray(encoded["cut"][:]),
+            f"have a context of more than {most} tokens, read in up to {windows.max()} windows": (
                 windows > 1
             ),
-            "have an answer that no window holds whole: they train for none": unreached,
+            "have an answer that no window holds in full: they are not trained on": (
+                answered & ~reached
+            ),
         }
-        self.notes += [
-            f"{split}: {n:,} of {len(table):,} questions {what}" for what, n in counts.items() if n
-        ]
+        for what, which in counts.items():
+            if count := int(which.sum()):
+                self.notes.append(f"{split}: {count:,} of {len(table):,} questions {what}")
         if skipped := sum(table["__skipped"][:]):
             self.notes.append(
-                f"{split}: {skipped:,} questions are left out, since their answer is not in the context (data.missing)"
+                f"{split}: {skipped:,} questions are left out:"
+                " their answer is not in the context (data.missing)"
             )
 
     def read_predict(self, name: str) -> list[files.Row]:
         """The rows of a file to predict: SQuAD's layout, with or without answers, or a table."""
-        content = readers.document(name, self.encoding)
+        content = readers.document(Source(name, "", self.encoding))
         if content is None:
             return super().read_predict(name)
-        names = {"question": self.question, "context": self.context}
-        return [
-            {names.get(k, k): v for k, v in row.items()}
-            for row in readers.flat(content, name, gold=False)
-        ]
+        rows = []
+        for row in readers.flat(content, name, gold=False):
+            row[self.question], row[self.context] = row.pop("question"), row.pop("context")
+            rows.append(row)
+        return rows
 
     def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Windows of rows to predict."""
-        texts: Columns = {c: [] for c in self.columns}
-        for i, row in enumerate(rows, 1):
+        for row in rows:
             files.need(row, self.columns, place)
-            for column, found in texts.items():
-                found.append(files.as_text(row[column], place, i, column))
-                if not found[-1].strip():
-                    raise UserError(
-                        f"{place}:{row.get(files.LINE, i)}: column {column} is empty; fill it in or take the row out"
-                    )
-        chunks = [
-            self._windows({c: v[i : i + 1000] for c, v in texts.items()})
-            for i in range(0, len(rows), 1000)
-        ]
-        return EncodedSplit({k: [v for chunk in chunks for v in chunk[k]] for k in chunks[0]})
+        texts = {c: [files.filled(row, c, place) for row in rows] for c in self.columns}
+        return EncodedSplit(tables.mapped(self._windows, texts))
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
-        """A batch of all windows of the rows, see :func:`contexts.collate`; ``index`` are the numbers of the rows."""
+        """A batch of all windows of the rows (:func:`contexts.collate`), with ``index``."""
         return {**contexts.collate(columns, self.tokenizer), "index": rows}

@@ -1,4 +1,4 @@
-"""Question and context as windows of tokens, and answers as tokens of these and back."""
+"""Windows of question and context tokens, and answers as tokens of a window and back."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from ftlight.data import tokens
 
-LOWEST = -1e6  # log-probability of what cannot be
+LOWEST = -1e6  # log-probability of the impossible
 
 
 def shorten(tokenizer: Any, texts: Sequence[str], most: int) -> tuple[list[str], list[bool]]:
-    """Texts of at most ``most`` tokens, and which of them were cut."""
+    """Cuts texts to at most ``most`` tokens; returns them, and which were cut."""
     out = tokenizer(
         list(texts),
         add_special_tokens=False,
@@ -24,31 +24,32 @@ def shorten(tokenizer: Any, texts: Sequence[str], most: int) -> tuple[list[str],
         return_attention_mask=False,
         verbose=False,
     )
-    cut = [len(offsets) > most for offsets in out["offset_mapping"]]
-    return [
-        t[: o[most - 1][1]] if c else t
-        for t, o, c in zip(texts, out["offset_mapping"], cut, strict=True)
-    ], cut
+    short, cut = [], []
+    for text, offsets in zip(texts, out["offset_mapping"], strict=True):
+        cut.append(len(offsets) > most)
+        short.append(text[: offsets[most - 1][1]] if cut[-1] else text)
+    return short, cut
 
 
 def windows(
     tokenizer: Any, questions: Sequence[str], contexts: Sequence[str], longest: int, overlap: int
 ) -> dict[str, list[Any]]:
-    """Question and context as token windows that cover the whole context.
+    """Tokenizes questions with windows that cover the whole context.
 
     A question longer than half a window is cut.
 
     Args:
-        tokenizer: a fast tokenizer.
-        questions: a question for each row.
-        contexts: the context of each row.
-        longest: tokens of a window, special tokens and question included.
-        overlap: tokens of the context that two windows in a row share.
+        tokenizer: A fast tokenizer.
+        questions: A question for each row.
+        contexts: The context of each row.
+        longest: Tokens of a window, including special tokens and the question.
+        overlap: Context tokens that two neighbouring windows share.
 
     Returns:
-        For each row: ``sizes``, tokens of each window, and end to end over its windows ``ids``, ``types`` (where the model has
-        them), ``begin`` and ``end``: the characters of the context that a token stands for, -1 outside the context. ``length``
-        is what the row takes in a batch, ``cut`` whether the question was cut.
+        For each row ``sizes``, the tokens of each window, and concatenated over its windows
+        ``ids``, ``types`` (if the model has token types), ``begin`` and ``end``: the characters of
+        the context that a token stands for, -1 outside the context. ``length`` is what the row
+        takes in a batch, ``cut`` whether its question was cut.
     """
     types = "token_type_ids" in tokenizer.model_input_names
     asked, cut = shorten(tokenizer, questions, longest // 2)
@@ -66,52 +67,54 @@ def windows(
     )
     parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in questions]
     for i, row in enumerate(out["overflow_to_sample_mapping"]):
-        inside = np.array([s == 1 for s in out.sequence_ids(i)])
-        places = np.where(
-            inside[:, None], np.array(out["offset_mapping"][i], dtype=np.int32).reshape(-1, 2), -1
-        )
-        kind = (np.array(out["token_type_ids"][i], dtype=np.int32),) if types else ()
-        parts[row].append(
-            (np.array(out["input_ids"][i], dtype=np.int32), places[:, 0], places[:, 1], *kind)
-        )
-    names = ("ids", "begin", "end", *(("types",) if types else ()))
-    columns: dict[str, list[Any]] = {
-        n: [np.concatenate([w[k] for w in row]) for row in parts] for k, n in enumerate(names)
-    }
-    sizes = [np.array([len(w[0]) for w in row], dtype=np.int32) for row in parts]
-    return {**columns, "sizes": sizes, "length": [len(s) * int(s.max()) for s in sizes], "cut": cut}
+        in_context = np.array([part == 1 for part in out.sequence_ids(i)])
+        offsets = np.array(out["offset_mapping"][i], dtype=np.int32).reshape(-1, 2)
+        offsets = np.where(in_context[:, None], offsets, -1)
+        window = [np.array(out["input_ids"][i], dtype=np.int32), offsets[:, 0], offsets[:, 1]]
+        if types:
+            window.append(np.array(out["token_type_ids"][i], dtype=np.int32))
+        parts[row].append(tuple(window))
+    columns: dict[str, list[Any]] = {}
+    for k, name in enumerate(["ids", "begin", "end", *(["types"] if types else [])]):
+        columns[name] = [np.concatenate([window[k] for window in row]) for row in parts]
+    sizes = [np.array([len(window[0]) for window in row], dtype=np.int32) for row in parts]
+    lengths = [len(s) * int(s.max()) for s in sizes]
+    return {**columns, "sizes": sizes, "length": lengths, "cut": cut}
 
 
 def target(
     begin: np.ndarray, end: np.ndarray, sizes: np.ndarray, start: int, stop: int
 ) -> list[tuple[int, int]]:
-    """First and last token of an answer in each window of a row; (-1, -1) where it is not wholly inside.
+    """Returns the first and last token of an answer in each window of a row.
+
+    They are (-1, -1) in a window that does not hold the whole answer.
 
     Args:
-        begin: as of :func:`windows`.
-        end: as of :func:`windows`.
-        sizes: as of :func:`windows`.
-        start: first character of the answer in the context.
-        stop: the character after its last.
+        begin: As of :func:`windows`.
+        end: As of :func:`windows`.
+        sizes: As of :func:`windows`.
+        start: First character of the answer in the context.
+        stop: The character after its last.
 
-    >>> target(np.array([-1, 0, 3, -1, 3, 6]), np.array([-1, 2, 5, -1, 5, 9]), np.array([3, 3]), 3, 9)
+    >>> begin, end = np.array([-1, 0, 3, -1, 3, 6]), np.array([-1, 2, 5, -1, 5, 9])
+    >>> target(begin, end, np.array([3, 3]), 3, 9)
     [(-1, -1), (1, 2)]
     """
-    found = []
-    for left, right in zip(
-        *(np.split(a, np.cumsum(sizes)[:-1]) for a in (begin, end)), strict=True
-    ):
+    positions = []
+    cuts = np.cumsum(sizes)[:-1]
+    for left, right in zip(np.split(begin, cuts), np.split(end, cuts), strict=True):
         inside = np.flatnonzero(left >= 0)
         if not len(inside) or left[inside[0]] > start or right[inside[-1]] < stop:
-            found.append((-1, -1))
+            positions.append((-1, -1))
             continue
-        first, last = inside[right[inside] > start][0], inside[left[inside] < stop][-1]
-        found.append((int(first), int(last)) if first <= last else (-1, -1))
-    return found
+        first = inside[right[inside] > start][0]
+        last = inside[left[inside] < stop][-1]
+        positions.append((int(first), int(last)) if first <= last else (-1, -1))
+    return positions
 
 
 def text_of(context: str, begin: int, end: int) -> tuple[str, int, int]:
-    """The text between two characters without white space around it, and where it then begins and ends.
+    """Returns the text between two characters, stripped, with its new begin and end.
 
     >>> text_of("in Rome", 2, 7)
     ('Rome', 3, 7)
@@ -122,31 +125,37 @@ def text_of(context: str, begin: int, end: int) -> tuple[str, int, int]:
 
 
 def collate(columns: Mapping[str, list[Any]], tokenizer: Any) -> dict[str, Any]:
-    """A batch of all windows of some rows.
+    """Makes a batch of all windows of some rows.
 
     Args:
-        columns: as of :func:`windows`; also ``first`` and ``last`` as of :func:`target`, where answers are known.
-        tokenizer: pads.
+        columns: As of :func:`windows`; also ``first`` and ``last`` as of :func:`target`, if answers
+            are known.
+        tokenizer: Pads.
 
     Returns:
-        ``inputs`` of the model and, ``int64 [windows, tokens]`` each, ``begin`` and ``end``; and ``int64 [windows]``: ``owner``
-        (place of the row in the batch), ``null`` (the token that stands for no answer: the class token, the first where there
-        is none), ``first`` and ``last``, which are ``null`` where the window does not hold the answer.
+        ``inputs`` of the model; ``begin`` and ``end``, ``int64 [windows, tokens]``; and ``int64
+        [windows]``: ``owner`` (place of the row in the batch), ``null`` (the token for no answer:
+        the class token, or the first), ``first`` and ``last``, which equal ``null`` if the window
+        does not hold the answer.
     """
     cuts = [np.cumsum(sizes)[:-1] for sizes in columns["sizes"]]
-    parts = {k: [part for row, cut in zip(columns[k], cuts, strict=True) for part in np.split(np.asarray(row), cut)]
-             for k in ("ids", "begin", "end", "types") if k in columns}  # fmt: skip
-    ids, left, class_token = parts["ids"], tokenizer.padding_side == "left", tokenizer.cls_token_id
+    parts: dict[str, list[np.ndarray]] = {}
+    for key in ("ids", "begin", "end", "types"):
+        if key in columns:
+            rows = zip(columns[key], cuts, strict=True)
+            parts[key] = [part for row, cut in rows for part in np.split(np.asarray(row), cut)]
+    ids, class_token = parts["ids"], tokenizer.cls_token_id
+    left = tokenizer.padding_side == "left"
     types = {"token_type_ids": parts["types"]} if "types" in parts else {}
     inputs = tokens.collate({"input_ids": ids, **types}, tokenizer)
-    shift = np.array([inputs["input_ids"].shape[1] - len(part) if left else 0 for part in ids])
-    null = np.array(
-        [int((part == class_token).argmax()) if class_token is not None else 0 for part in ids]
-    )
+    padded = inputs["input_ids"].shape[1]
+    shift = np.array([padded - len(part) if left else 0 for part in ids])
+    null = np.zeros(len(ids), dtype=int)
+    if class_token is not None:
+        null = np.array([int((part == class_token).argmax()) for part in ids])
     batch: dict[str, Any] = {"inputs": inputs, "null": torch.from_numpy(null + shift)}
-    batch["owner"] = torch.from_numpy(
-        np.repeat(np.arange(len(cuts)), [len(sizes) for sizes in columns["sizes"]])
-    )
+    windows_per_row = [len(sizes) for sizes in columns["sizes"]]
+    batch["owner"] = torch.from_numpy(np.repeat(np.arange(len(cuts)), windows_per_row))
     for key in ("begin", "end"):
         batch[key] = tokens.pad([part.tolist() for part in parts[key]], -1, left)
     for key in ("first", "last"):
@@ -157,25 +166,27 @@ def collate(columns: Mapping[str, list[Any]], tokenizer: Any) -> dict[str, Any]:
 
 
 def best_spans(start: Tensor, end: Tensor, batch: Mapping[str, Tensor], most: int) -> Tensor:
-    """The most likely span of each row over all its windows, among all spans of up to ``most`` tokens.
+    """Returns the most likely span of each row over all its windows.
 
     Args:
-        start: log-probability of each token to be the first ``[windows, tokens]``.
-        end: log-probability of each token to be the last ``[windows, tokens]``.
-        batch: as of :func:`collate`.
-        most: the most tokens of a span.
+        start: Log-probability of each token to be the first, ``[windows, tokens]``.
+        end: Log-probability of each token to be the last, ``[windows, tokens]``.
+        batch: As of :func:`collate`.
+        most: The most tokens of a span.
 
     Returns:
-        ``[rows, 4]``: first character and the one after the last, log-probability of the span in its window, and that of no
-        answer in the window that speaks least for it.
+        ``[rows, 4]``: first character, exclusive last character, log-probability of the span in its
+        window, and that of no answer in the window where it is least likely.
     """
-    (windows, length), rows = start.shape, int(batch["owner"].max()) + 1
-    most, each = min(most, length), torch.arange(windows, device=start.device)
+    windows, length = start.shape
+    rows = int(batch["owner"].max()) + 1
+    most = min(most, length)
+    each = torch.arange(windows, device=start.device)
     null = (start + end).gather(1, batch["null"][:, None])[:, 0]
-    start, end = (x.masked_fill(batch["begin"] < 0, LOWEST) for x in (start, end))
-    ends = F.pad(end, (0, most - 1), value=LOWEST).unfold(
-        1, most, 1
-    )  # [windows, tokens, most]: of the spans that begin there
+    outside = batch["begin"] < 0
+    start, end = start.masked_fill(outside, LOWEST), end.masked_fill(outside, LOWEST)
+    # [windows, tokens, most]: the ends of the spans that begin at a token
+    ends = F.pad(end, (0, most - 1), value=LOWEST).unfold(1, most, 1)
     best, place = (start[:, :, None] + ends).flatten(1).max(1)
     first = place // most
     last = (first + place % most).clamp(max=length - 1)
@@ -184,5 +195,6 @@ def best_spans(start: Tensor, end: Tensor, batch: Mapping[str, Tensor], most: in
     score, window = of_row.max(1)
     none = start.new_full((rows, windows), torch.inf)
     none[batch["owner"], each] = null
-    begin, stop = batch["begin"][window, first[window]], batch["end"][window, last[window]]
+    begin = batch["begin"][window, first[window]]
+    stop = batch["end"][window, last[window]]
     return torch.stack([begin.float(), stop.float(), score, none.amin(1)], 1)

@@ -1,4 +1,4 @@
-"""What can be found: the items of a search or recommendation, and pairs of a query with what it seeks."""
+"""The items of a search or recommendation, and pairs of a query with what it seeks."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftlight.data import files, labels
-from ftlight.data.sources import open_rows
+from ftlight.data.sources import Source
 from ftlight.utils.errors import UserError, did_you_mean
 
 
 class Catalogue(NamedTuple):
-    """Items in order; an item is a number, its place here.
+    """Items in order; elsewhere an item is its number here.
 
     Attributes:
-        ids: id of each item; without a table of items its text.
+        ids: id of each item; its text if there is no table of items.
         texts: text of each item.
-        counts: how often it was sought in training.
-        named: whether the ids are others than the texts.
+        counts: how often each was sought in training.
+        named: whether ids differ from texts.
     """
 
     ids: list[str]
@@ -29,8 +29,8 @@ class Catalogue(NamedTuple):
 
     def item(self, number: int, score: float) -> dict[str, Any]:
         """An item as a person reads it."""
-        about = {"id": self.ids[number]} if self.named else {}
-        return {**about, "text": self.texts[number], "score": score}
+        identity = {"id": self.ids[number]} if self.named else {}
+        return {**identity, "text": self.texts[number], "score": score}
 
 
 def of_texts(texts: Iterable[str]) -> Catalogue:
@@ -39,34 +39,34 @@ def of_texts(texts: Iterable[str]) -> Catalogue:
     return Catalogue(distinct, distinct, [0] * len(distinct), False)
 
 
-def read_items(name: str, column: str, text: Sequence[str], encoding: str) -> Catalogue:
+def read_items(source: Source, column: str, text: Sequence[str]) -> Catalogue:
     """Reads a table of items.
 
     Args:
-        name: file, or hub data set.
+        source: file, or hub data set.
         column: column of the id.
         text: columns of the text, joined by a comma.
-        encoding: encoding of a text file.
 
     Raises:
-        UserError: an item has no id or no text, or its id stands twice.
+        UserError: an item has no id or no text, or its id occurs twice.
     """
+    name = source.name
     lines: dict[str, int] = {}
     texts: list[str] = []
-    for row in open_rows(name, "train", [column, *text], encoding):
+    for row in source.rows([column, *text]):
         line = row[files.LINE]
-        key = files.as_text(row[column], name, line, column).strip()
-        said = ", ".join(filter(None, (files.as_text(row[c], name, line, c).strip() for c in text)))
-        if not key or not said:
+        key = files.cell(row, column, name).strip()
+        parts = [files.cell(row, part, name).strip() for part in text]
+        joined = ", ".join(filter(None, parts))
+        if not key or not joined:
             raise UserError(
-                f"{name}:{line}: the item has no {'text' if key else f'id in column {column}'}; fill it in or take the row out"
+                f"{name}:{line}: the item has no {'text' if key else f'id in column {column}'};"
+                " fill it in or take the row out"
             )
         if key in lines:
-            raise UserError(
-                f"{name}:{line}: item {key} stands in line {lines[key]} too; take one out"
-            )
+            raise UserError(f"{name}:{line}: item {key} is in line {lines[key]} too; take one out")
         lines[key] = line
-        texts.append(said)
+        texts.append(joined)
     return Catalogue(list(lines), texts, [0] * len(texts), True)
 
 
@@ -83,17 +83,20 @@ def number(numbers: dict[str, int], item: str, place: str, items: str) -> int:
         UserError: there is no such item.
     """
     if item not in numbers:
+        hint = did_you_mean(item, list(numbers)[:10000])
         raise UserError(
-            f"{place}: item {item} is not in {items}{did_you_mean(item, list(numbers)[:10000])}; add it there or take the row out"
+            f"{place}: item {item} is not in {items}{hint}; add it there or take the row out"
         )
     return numbers[item]
 
 
-def save(found: Catalogue, path: Path) -> None:
+def save(catalogue: Catalogue, path: Path) -> None:
     """Writes a catalogue as JSON lines."""
     with path.open("w", encoding="utf-8") as file:
-        for key, text, count in zip(found.ids, found.texts, found.counts, strict=True):
-            row = {**({"id": key} if found.named else {}), "text": text, "count": count}
+        items = zip(catalogue.ids, catalogue.texts, catalogue.counts, strict=True)
+        for key, text, count in items:
+            identity = {"id": key} if catalogue.named else {}
+            row = {**identity, "text": text, "count": count}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
@@ -111,67 +114,57 @@ def load(path: Path) -> Catalogue:
 
 
 def read_pairs(
-    name: str,
-    split: str,
-    query: str,
-    positive: str,
-    negatives: str | None,
-    encoding: str,
-    digest: str,
+    source: Source, query: str, positive: str, negatives: str | None, digest: str
 ) -> Iterator[files.Row]:
-    """Rows of pairs, those of one query together: ``query``, ``positives``, ``negatives`` and the first ``line``.
+    """Yields the rows of pairs, those of one query joined.
 
     Args:
-        name: file, or hub data set.
-        split: train, validation or test.
+        source: file, or hub data set.
         query: column of the query.
         positive: column of what it seeks: a text, or a list of them.
         negatives: column of what it does not seek, though it looks like it: a list, or ``a|b``.
-        encoding: encoding of a text file.
-        digest: what tells the content.
+        digest: identifies the content, for the cache.
+
+    Yields:
+        ``query``, ``positives``, ``negatives`` and the first ``line``.
 
     Raises:
         UserError: a row has no query or nothing that it seeks, or an item is both.
     """
-    found: dict[str, files.Row] = {}
-    for row in open_rows(
-        name, split, [query, positive, *([negatives] if negatives else [])], encoding
-    ):
-        line = row[files.LINE]
-        asked = files.as_text(row[query], name, line, query).strip()
-        value = row[positive]
-        sought = (
-            several(value, name, line, positive)
-            if isinstance(value, list)
-            else [files.as_text(value, name, line, positive).strip()]
-        )
-        if not asked or not any(sought):
-            raise UserError(
-                f"{name}:{line}: column {positive if asked else query} is empty; fill it in or take the row out"
-            )
-        mine = found.setdefault(
-            asked, {"query": asked, "positives": [], "negatives": [], "line": line}
-        )
-        mine["positives"] += sought
-        mine["negatives"] += several(row[negatives], name, line, negatives) if negatives else []
-    for mine in found.values():
-        both = set(mine["positives"]) & set(mine["negatives"])
+    name = source.name
+    pairs: dict[str, files.Row] = {}
+    for row in source.rows([query, positive, *([negatives] if negatives else [])]):
+        line, value = row[files.LINE], row[positive]
+        asked = files.filled(row, query, name).strip()
+        if isinstance(value, list):
+            sought = several(value, name, line, positive)
+        else:
+            sought = [files.cell(row, positive, name).strip()]
+        if not any(sought):
+            raise files.empty_cell(positive, f"{name}:{line}")
+        pair = pairs.setdefault(asked, {"positives": [], "negatives": [], "line": line})
+        pair["positives"] += sought
+        if negatives:
+            pair["negatives"] += several(row[negatives], name, line, negatives)
+    for asked, pair in pairs.items():
+        positives, others = dict.fromkeys(pair["positives"]), dict.fromkeys(pair["negatives"])
+        both = sorted(set(positives) & set(others))
         if both:
             raise UserError(
-                f"{name}:{mine['line']}: {sorted(both)[0]!r} is in {positive} and in {negatives} of the same query; decide"
+                f"{name}:{pair['line']}: {both[0]!r} is in {positive} and in {negatives} of the"
+                " same query; decide"
             )
         yield {
-            **mine,
-            "positives": list(dict.fromkeys(mine["positives"])),
-            "negatives": list(dict.fromkeys(mine["negatives"])),
+            "query": asked,
+            "positives": list(positives),
+            "negatives": list(others),
+            "line": pair["line"],
         }
 
 
 def several(value: Any, name: str, line: int, column: str) -> list[str]:
     """The values of a cell that may hold several: a list, or ``a|b``."""
-    parts = (
-        value
-        if isinstance(value, list)
-        else files.as_text(value, name, line, column).split(labels.SEPARATOR)
-    )
-    return [said for part in parts if (said := files.as_text(part, name, line, column).strip())]
+    if not isinstance(value, list):
+        value = files.as_text(value, name, line, column).split(labels.SEPARATOR)
+    texts = [files.as_text(part, name, line, column).strip() for part in value]
+    return [text for text in texts if text]

@@ -1,4 +1,4 @@
-"""Who had which item when: read strictly, in order of time, the last of each user held out."""
+"""Interactions of users with items in order of time, the last of each user held out."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ftlight.data import files
-from ftlight.data.sources import open_rows
+from ftlight.data.sources import Source
 from ftlight.utils.errors import UserError
 
 
 class Event(NamedTuple):
-    """A user had an item at a time, in seconds; ``line`` is that of the file."""
+    """A user had an item at a time (seconds); ``line`` is its line in the file."""
 
     user: str
     item: str
@@ -22,11 +22,46 @@ class Event(NamedTuple):
     line: int
 
 
+class Columns(NamedTuple):
+    """Columns of interactions, and the rating from which on they count.
+
+    Attributes:
+        user: column of the user.
+        item: column of the item's id.
+        time: column of the time: a number, or a date.
+        rating: column of a rating.
+        min_rating: the least rating that counts.
+    """
+
+    user: str
+    item: str
+    time: str
+    rating: str | None = None
+    min_rating: float | None = None
+
+    def too_low(self, row: files.Row, name: str) -> bool:
+        """Whether a row is rated below :attr:`min_rating`.
+
+        Raises:
+            UserError: the rating is no number.
+        """
+        if self.rating is None or self.min_rating is None:
+            return False
+        value = row[self.rating]
+        try:
+            return float(value) < self.min_rating
+        except (TypeError, ValueError):
+            raise UserError(
+                f"{name}:{row[files.LINE]}: column {self.rating} holds {value!r},"
+                " which is no number"
+            ) from None
+
+
 class Histories(NamedTuple):
     """What users had, in order of time.
 
     Attributes:
-        users: user to items and the lines of the file they are from.
+        users: user to items, each with its line in the file.
         repeated: events left out because the user had the item before.
         low: events left out for their rating.
     """
@@ -37,7 +72,7 @@ class Histories(NamedTuple):
 
 
 def moment(value: Any) -> float:
-    """A time in seconds: a number as it is, a date or a date with time (ISO 8601) since 1970, in UTC where it names no zone.
+    """A time in seconds: a number as it is, a date or time (ISO 8601) since 1970, by default UTC.
 
     Raises:
         ValueError: it is neither.
@@ -65,28 +100,28 @@ def _since(time: datetime.datetime) -> float:
 
 
 def in_order(events: Iterable[Event]) -> tuple[dict[str, list[tuple[str, int]]], int]:
-    """Items of each user in order of time, each item once; of equal times the one that was given first comes first.
+    """Items of each user in order of time, each once; equal times keep the order of the file.
 
     Returns:
-        User to items with their lines, users in the order in which they first appear, and how many events were left out
-        because the user had the item before.
+        User to items with their lines, users in the order in which they first appear, and how many
+        events were left out because the user had the item before.
     """
-    of: dict[str, list[Event]] = {}
+    events_of: dict[str, list[Event]] = {}
     for event in events:
-        of.setdefault(event.user, []).append(event)
-    found: dict[str, list[tuple[str, int]]] = {}
-    count = 0
-    for user, mine in of.items():
-        count += len(mine)
-        first: dict[str, int] = {}
-        for event in sorted(mine, key=lambda e: e.time):  # stable
-            first.setdefault(event.item, event.line)
-        found[user] = list(first.items())
-    return found, count - sum(map(len, found.values()))
+        events_of.setdefault(event.user, []).append(event)
+    users: dict[str, list[tuple[str, int]]] = {}
+    repeated = 0
+    for user, theirs in events_of.items():
+        lines: dict[str, int] = {}
+        for event in sorted(theirs, key=lambda e: e.time):  # stable
+            lines.setdefault(event.item, event.line)
+        users[user] = list(lines.items())
+        repeated += len(theirs) - len(lines)
+    return users, repeated
 
 
 def cuts(length: int, held_out: int) -> tuple[int, int]:
-    """Where validation and test begin in a user's items; a user who would have none left to train on gives none.
+    """Where validation and test begin in a user's items; none are held out of too few.
 
     >>> cuts(20, 5), cuts(10, 5)
     ((10, 15), (10, 10))
@@ -102,7 +137,7 @@ def rows_of(
     history: int,
     per_user: int | None,
 ) -> Iterator[files.Row]:
-    """Rows of a user: the last items before, and what came then: the next item in train, all that is held out otherwise.
+    """Yields the rows of a user: items before, and the next one in train, else all held out.
 
     Args:
         user: the user.
@@ -130,53 +165,31 @@ def rows_of(
 
 
 @functools.lru_cache(1)  # each split asks for the same
-def read(
-    name: str,
-    user: str,
-    item: str,
-    time: str,
-    rating: str | None,
-    min_rating: float | None,
-    encoding: str,
-    digest: str,
-) -> Histories:
+def read(source: Source, columns: Columns, digest: str) -> Histories:
     """Reads interactions, all in memory.
 
     Args:
-        name: file, or hub data set.
-        user: column of the user.
-        item: column of the item's id.
-        time: column of the time: a number, or a date.
-        rating: column of a rating.
-        min_rating: the least rating that counts.
-        encoding: encoding of a text file.
-        digest: what tells the content.
+        source: file, or hub data set.
+        columns: columns of the interactions.
+        digest: identifies the content.
 
     Raises:
         UserError: a cell is missing, or is no time or number; names the line.
     """
+    needed = [columns.user, columns.item, columns.time]
+    if columns.rating and columns.min_rating is not None:
+        needed.append(columns.rating)
+    events: list[Event] = []
     low = 0
-    columns = [user, item, time, *([rating] if rating and min_rating is not None else [])]
-
-    def events() -> Iterator[Event]:
-        nonlocal low
-        for row in open_rows(name, "train", columns, encoding):
-            line = row[files.LINE]
-            who, what = (files.as_text(row[c], name, line, c).strip() for c in (user, item))
-            if not who or not what:
-                raise UserError(
-                    f"{name}:{line}: column {item if who else user} is empty; fill it in or take the row out"
-                )
-            if (
-                rating
-                and min_rating is not None
-                and number(row[rating], name, line, rating) < min_rating
-            ):
-                low += 1
-                continue
-            yield Event(who, what, time_of(row, time, name), line)
-
-    users, repeated = in_order(events())
+    for row in source.rows(needed):
+        user = files.filled(row, columns.user, source.name).strip()
+        item = files.filled(row, columns.item, source.name).strip()
+        if columns.too_low(row, source.name):
+            low += 1
+        else:
+            time = time_of(row, columns.time, source.name)
+            events.append(Event(user, item, time, row[files.LINE]))
+    users, repeated = in_order(events)
     return Histories(users, repeated, low)
 
 
@@ -184,100 +197,90 @@ def time_of(row: files.Row, column: str, name: str) -> float:
     """The time of a row, in seconds.
 
     Raises:
-        UserError: it is none; names the line.
+        UserError: it is no time; names the line.
     """
     try:
         return moment(row[column])
     except ValueError:
-        what = f"{name}:{row[files.LINE]}: column {column} holds {row[column]!r}, which is no time"
-        raise UserError(f"{what}; write seconds or a date such as 2024-05-31T12:00") from None
-
-
-def number(value: Any, name: str, line: int, column: str) -> float:
-    """A cell as a number.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        return float(value)
-    except (TypeError, ValueError):
         raise UserError(
-            f"{name}:{line}: column {column} holds {value!r}, which is no number"
+            f"{name}:{row[files.LINE]}: column {column} holds {row[column]!r}, which is no time;"
+            " write seconds or a date such as 2024-05-31T12:00"
         ) from None
 
 
 def read_rows(
-    name: str,
+    source: Source,
     split: str,
-    columns: Sequence[Any],
+    columns: Columns,
     held_out: int,
     history: int,
     per_user: int | None,
     digest: str,
 ) -> Iterator[files.Row]:
-    """Rows of a split of interactions: ``user``, ``history`` and ``positives`` (ids), and the ``line`` of the first of these.
+    """Yields the rows of a split of interactions.
 
     Args:
-        name: file, or hub data set.
+        source: file, or hub data set.
         split: train, validation or test.
-        columns: user, item, time, rating, min_rating and encoding of :func:`read`.
-        held_out: items of each user held out for the test, and as many before them for validation.
+        columns: columns of the interactions.
+        held_out: items of each user held out for the test, and as many before for validation.
         history: the most items before.
         per_user: the most rows of a user to train on, the latest; None for all.
-        digest: what tells the content, up to a space.
+        digest: identifies the content, up to a space.
+
+    Yields:
+        ``user``, ``history`` and ``positives`` (ids), and the ``line`` of the first of these.
     """
-    for user, items in read(name, *columns, digest.split()[0]).users.items():
+    for user, items in read(source, columns, digest.split()[0]).users.items():
         yield from rows_of(user, items, split, held_out, history, per_user)
 
 
-def by_user(
-    rows: Sequence[files.Row], user: str, item: str, time: str, name: str
-) -> list[files.Row]:
-    """A row for each user of interactions, with all items in order of time as ``history``; of the file's where there is no time.
+def by_user(rows: Sequence[files.Row], columns: Columns, name: str) -> list[files.Row]:
+    """A row for each user of interactions, with all items in order of time as ``history``.
 
     Args:
-        rows: rows as read.
-        user: column of the user.
-        item: column of the item's id.
-        time: column of the time.
-        name: what was read.
+        rows: rows as read; in the order of the file if they have no time.
+        columns: columns of the interactions.
+        name: file of the rows.
     """
     events = []
     for row in rows:
-        files.need(row, [user, item], name)
-        line = row[files.LINE]
-        who, what = (files.as_text(row[c], name, line, c).strip() for c in (user, item))
-        events.append(Event(who, what, time_of(row, time, name) if time in row else 0.0, line))
+        files.need(row, [columns.user, columns.item], name)
+        if columns.rating in row and columns.too_low(row, name):
+            continue
+        user = files.cell(row, columns.user, name).strip()
+        item = files.cell(row, columns.item, name).strip()
+        time = time_of(row, columns.time, name) if columns.time in row else 0.0
+        events.append(Event(user, item, time, row[files.LINE]))
+    users, _ = in_order(events)
     return [
-        {user: who, "history": [i for i, _ in items]} for who, items in in_order(events)[0].items()
+        {columns.user: user, "history": [item for item, _ in items]}
+        for user, items in users.items()
     ]
 
 
-def trained_on(found: Histories, held_out: int) -> dict[str, list[str]]:
+def trained_on(histories: Histories, held_out: int) -> dict[str, list[str]]:
     """Items of each user that are not held out, in order of time."""
     return {
         user: [i for i, _ in items[: cuts(len(items), held_out)[0]]]
-        for user, items in found.users.items()
+        for user, items in histories.users.items()
     }
 
 
-def survey(found: Histories, held_out: int) -> list[str]:
-    """What was left out, in words."""
-    few = sum(len(items) <= 2 * held_out for items in found.users.values())
-    said = [
-        (
-            few,
-            f"of {len(found.users)} users have at most {2 * held_out} items: they only train (data.held_out)",
-        ),
-        (found.repeated, "interactions are with an item that the user had before, and left out"),
-        (found.low, "interactions are rated below data.min_rating, and left out"),
-    ]
-    return [f"{count:,} {what}" for count, what in said if count]
+def survey(histories: Histories, held_out: int) -> list[str]:
+    """Notes of what was left out."""
+    few = sum(len(items) <= 2 * held_out for items in histories.users.values())
+    notes = {
+        f"of {len(histories.users)} users have at most {2 * held_out} items:"
+        " they only train (data.held_out)": few,
+        "interactions are with an item that the user had before, and left out": histories.repeated,
+        "interactions are rated below data.min_rating, and left out": histories.low,
+    }
+    return [f"{count:,} {what}" for what, count in notes.items() if count]
 
 
 def user_text(history: Sequence[str]) -> str:
-    """The text of a user: those of the last items, the latest first, so that what is cut is the oldest.
+    """The text of a user: those of the items, the latest first, so that the oldest is cut first.
 
     Args:
         history: texts of the items, the latest last.

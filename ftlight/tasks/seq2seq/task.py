@@ -1,4 +1,4 @@
-"""Texts to texts: summaries, translation, data to text."""
+"""Text to text with an encoder and a decoder: summaries, translation, data to text."""
 
 from __future__ import annotations
 
@@ -27,17 +27,15 @@ from ftlight.tasks.seq2seq.encoder_decoder import (
 )
 from ftlight.utils.errors import UserError
 
-SHOWN = ("rouge1", "rouge2", "rougeLsum")
+ROUGES = ("rouge1", "rouge2", "rougeLsum")
 T5 = {"t5", "mt5", "umt5", "longt5", "switch_transformers"}
-KEPT = (
-    "bad_words_ids",
-    "suppress_tokens",
-    "forced_eos_token_id",
-)  # what a backbone must or must not write, whatever the task
+# What a backbone must or must not generate, whatever the task.
+KEPT_OPTIONS = ("bad_words_ids", "suppress_tokens", "forced_eos_token_id")
+TOKEN_IDS = ("decoder_start_token_id", "pad_token_id", "eos_token_id", "bos_token_id")
 
 
 def drawn(row: int, rows: int, sample: int | None) -> bool:
-    """Whether a row is one of ``sample`` that lie evenly among all.
+    """Whether a row is among ``sample`` rows spread evenly over all.
 
     >>> [i for i in range(10) if drawn(i, 10, 3)]
     [3, 6, 9]
@@ -46,22 +44,25 @@ def drawn(row: int, rows: int, sample: int | None) -> bool:
 
 
 class Seq2Seq(Task):
-    """Writes a text for a text, with an encoder and a decoder.
+    """Generates a text from a text, with an encoder and a decoder.
 
-    A backbone that is an encoder alone gets a decoder made of the same weights, with new cross-attention.
+    A backbone that is only an encoder gets a decoder with the same weights and new cross-attention.
 
-    While training, `sample` rows of the validation data are generated, and the best checkpoint is that of the highest BLEU
-    (``val/bleu``): where many texts are right, the loss on one of them says little. The test generates for every row.
+    In training, ``sample`` validation rows are generated, and the best checkpoint is the one with
+    the highest BLEU: many texts can be right, so the loss on one reference says little. The test
+    generates every row.
 
     Args:
-        backbone: pre-trained model: a hub id (OWNER/NAME) or a local folder.
-        num_beams: texts kept at each step of a beam search; 1 takes the most probable token each time.
-        max_new_tokens: the most tokens of a generated text; 128 if not given, or fewer where the backbone takes fewer.
-        length_penalty: power of the length by which the score of a beam is divided; above 0 favours longer texts.
-        no_repeat_ngram_size: sequences of so many tokens occur once in a text; 0 for no such rule.
-        sample: rows of the validation data, evenly spread, that are generated while training; all of them if null.
-        label_smoothing: share of the target spread over the other tokens.
-        base: options of Task.
+        backbone: Pre-trained model: a hub id (OWNER/NAME) or a local folder.
+        num_beams: Beams of the beam search; 1 is greedy.
+        max_new_tokens: The most tokens of a generated text. Default: 128, or what the backbone
+            takes.
+        length_penalty: Exponent of the length that divides a beam's score; above 0 favours longer
+            texts.
+        no_repeat_ngram_size: Size of n-grams that may occur only once in a text; 0 allows all.
+        sample: Validation rows to generate in training, spread evenly; null for all.
+        label_smoothing: Share of the target spread evenly over the other tokens.
+        base: Options of Task.
     """
 
     data_module = "ftlight.Seq2SeqData"
@@ -92,12 +93,16 @@ class Seq2Seq(Task):
             )
         if not 0 <= label_smoothing < 1:
             raise UserError(
-                f"model.label_smoothing: {label_smoothing} is not a share; give 0 to below 1, for example 0.1"
+                f"model.label_smoothing: {label_smoothing} is not a share;"
+                " give 0 to below 1, for example 0.1"
             )
         self.sample, self.label_smoothing = sample, label_smoothing
         self.pair = is_encoder_decoder(loading.load_config(backbone))
-        self.model = self.load("AutoModelForSeq2SeqLM") if self.pair else self._two()
-        self.writes = {
+        if self.pair:
+            self.model = self.load("AutoModelForSeq2SeqLM")
+        else:
+            self.model = self.prepare(encoder_decoder_from_encoder(backbone, self.pretrained))
+        self.generates = {
             "num_beams": num_beams,
             "max_new_tokens": max_new_tokens or min(128, most - 1),
             "length_penalty": length_penalty,
@@ -105,98 +110,96 @@ class Seq2Seq(Task):
         }
         self._set_generation()
 
-    def _two(self) -> nn.Module:
-        return self.prepare(encoder_decoder_from_encoder(self.backbone, self.pretrained))
-
     def _set_generation(self) -> None:
-        """Makes the options those of the model's own ``generate``, which an export keeps."""
+        """Puts the options into the model's generation_config, which an export keeps."""
         from transformers import GenerationConfig
 
         model: Any = self.model
+        own = model.generation_config.to_dict()
         file = loading.backbone_file(self.backbone, "generation_config.json")
-        own = {
-            **model.generation_config.to_dict(),
-            **(json.loads(Path(file).read_text()) if file else {}),
-        }
-        kept = {k: own[k] for k in KEPT if own.get(k) is not None}
-        names = ("decoder_start_token_id", "pad_token_id", "eos_token_id", "bos_token_id")
-        said = {
-            **{k: own.get(k) for k in names},
-            **{k: v for k in names if (v := getattr(model.config, k, None)) is not None},
-        }
-        ids = {k: v for k, v in said.items() if v is not None}
-        model.generation_config = GenerationConfig(
-            **ids, **kept, **self.writes, do_sample=False, use_cache=True
-        )
+        if file:
+            own |= json.loads(Path(file).read_text())
+        options = {k: own[k] for k in KEPT_OPTIONS if own.get(k) is not None}
+        for name in TOKEN_IDS:
+            value = getattr(model.config, name, None)
+            value = own.get(name) if value is None else value
+            if value is not None:
+                options[name] = value
+        options |= {**self.generates, "do_sample": False, "use_cache": True}
+        model.generation_config = GenerationConfig(**options)
 
     def default_lr(self, backbone: str) -> float:
-        """The base's; more for T5, whose weights are large, and where cross-attention is new."""
-        config, usual = loading.load_config(backbone), super().default_lr(backbone)
-        return (
-            3e-4 if config.model_type in T5 else usual if is_encoder_decoder(config) else 4 * usual
-        )
+        """The base's rate; higher for T5, whose weights are large, and for new cross-attention."""
+        config = loading.load_config(backbone)
+        if config.model_type in T5:
+            return 3e-4
+        rate = super().default_lr(backbone)
+        return rate if is_encoder_decoder(config) else 4 * rate
 
     def setup(self, stage: str) -> None:
-        """Checks what metrics and generation need before the first step."""
+        """Checks that metrics can be computed and targets are not longer than what is generated."""
         super().setup(stage)
         if stage != "predict":
             texts.require()
-        longest, most = getattr(self.data, "longest", 0), self.writes["max_new_tokens"]
+        longest, most = getattr(self.data, "longest", 0), self.generates["max_new_tokens"]
         if stage == "fit" and longest > most:
             self.data.notes.append(
-                f"targets have up to {longest} tokens, {most} at most are generated (model.max_new_tokens)"
+                f"targets have up to {longest} tokens, but at most {most} are generated"
+                " (model.max_new_tokens)"
             )
 
     def describe(self) -> str:
-        """What the decoder is, and how it writes."""
-        beams = self.writes["num_beams"]
-        how = "greedy" if beams == 1 else f"{beams} beams"
-        return (
-            how
-            if self.pair
-            else f"encoder and decoder of the same weights with new cross-attention, {how}"
-        )
+        """What the decoder is, and how it generates."""
+        beams = self.generates["num_beams"]
+        search = "greedy" if beams == 1 else f"{beams} beams"
+        if self.pair:
+            return search
+        return f"encoder and decoder of the same weights with new cross-attention, {search}"
 
     # Steps
 
     def losses(
-        self, labels: Tensor, begun: Tensor | None = None, **given: Any
+        self, labels: Tensor, decoder_ids: Tensor | None = None, **inputs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of each target token, with those before it known.
+        """Computes the cross-entropy of each target token, given those before it.
 
         Args:
-            labels: ``int64 [rows, tokens]``, -100 where there is none.
-            begun: what the decoder reads, ``int64 [rows, tokens]``; the labels one later, behind its start, if not given.
-            given: what the model reads: ``input_ids`` or ``encoder_outputs``, and ``attention_mask``.
+            labels: ``int64 [rows, tokens]``, -100 for no token.
+            decoder_ids: What the decoder reads, ``int64 [rows, tokens]``. Default: the labels,
+                shifted right.
+            inputs: What the model reads: ``input_ids`` or ``encoder_outputs``, and
+                ``attention_mask``.
 
         Returns:
-            Losses ``[n]`` of the tokens there are, and their mean for each row ``[rows]``.
+            Losses ``[n]`` of all target tokens, and their mean for each row, ``[rows]``.
         """
-        reads = shift_right(self.model, labels) if begun is None else begun
-        logits = self.model(**given, decoder_input_ids=reads, use_cache=False).logits
+        if decoder_ids is None:
+            decoder_ids = shift_right(self.model, labels)
+        logits = self.model(**inputs, decoder_input_ids=decoder_ids, use_cache=False).logits
         real = labels != -100
         smoothing = self.label_smoothing if self.training else 0.0
-        found = F.cross_entropy(
+        losses = F.cross_entropy(
             logits[real].float(), labels[real], reduction="none", label_smoothing=smoothing
         )
-        sums = found.new_zeros(len(labels)).index_add(0, real.nonzero()[:, 0], found.detach())
-        return found, sums / real.sum(1).clamp(min=1)
+        sums = losses.new_zeros(len(labels)).index_add(0, real.nonzero()[:, 0], losses.detach())
+        return losses, sums / real.sum(1).clamp(min=1)
 
     def _labels(self, batch: dict[str, Any]) -> Tensor:
-        """Targets, without a first token that is the decoder's start anyway."""
+        """The targets, without a first token that only repeats the decoder's start token."""
         labels: Tensor = batch["labels"]
         start: Any = self.model.config.decoder_start_token_id  # type: ignore[union-attr]
         return labels[:, 1:] if bool((labels[:, 0] == start).all()) else labels
 
     def step(self, batch: dict[str, Any]) -> Step:
-        """Mean loss over target tokens; the mean of each row as output."""
+        """Returns the mean loss over target tokens; the output of a row is its own mean loss."""
         losses, rows = self.losses(self._labels(batch), **batch["inputs"])
         return Step(losses.mean(), rows, weight=float(len(losses)))
 
     def evaluate(self, batch: dict[str, Any]) -> Step:
-        """Loss on the first reference, and generated tokens with their probabilities ``[tokens, 2]`` for each row.
+        """Returns the loss on the first reference, and what is generated for each row.
 
-        Rows that are not among the sample have no tokens.
+        The output of a row is ``[tokens, 2]``, generated tokens with their probabilities; it is
+        empty for a row outside the sample.
         """
         from transformers.modeling_outputs import BaseModelOutput
 
@@ -205,78 +208,73 @@ class Seq2Seq(Task):
         states = self.model.get_encoder()(**batch["inputs"], return_dict=True)[0]  # type: ignore[operator]
         loss, weight = None, None
         if "labels" in batch:
-            losses, _ = self.losses(
-                self._labels(batch), encoder_outputs=BaseModelOutput(states), attention_mask=mask
-            )
+            encoded = {"encoder_outputs": BaseModelOutput(states), "attention_mask": mask}
+            losses, _ = self.losses(self._labels(batch), **encoded)
             loss, weight = losses.mean(), float(len(losses))
-        chosen = [i for i, row in enumerate(batch["index"]) if self._is_drawn(row)]
         outputs = [states.new_zeros(0, 2, dtype=torch.float)] * len(states)
-        for i, written in zip(
-            chosen, self._write(states[chosen], mask[chosen]) if chosen else [], strict=True
-        ):
-            outputs[i] = written
+        sampled = [i for i, row in enumerate(batch["index"]) if self._is_drawn(row)]
+        if sampled:
+            generated = self._generate(states[sampled], mask[sampled])
+            for i, output in zip(sampled, generated, strict=True):
+                outputs[i] = output
         return Step(loss, outputs, weight=weight)
 
     def _is_drawn(self, row: int) -> bool:
+        """Whether a row of this evaluation is generated: all are, except in training."""
         trainer = self._trainer
         if trainer is None or trainer.state.fn is None or trainer.state.fn.value != "fit":
             return True
-        return (
-            drawn(row, len(self.data.sets["validation"]), self.sample)
-            if isinstance(self.data, DataModule)
-            else True
-        )
+        if not isinstance(self.data, DataModule):
+            return True
+        return drawn(row, len(self.data.sets["validation"]), self.sample)
 
-    def _write(self, states: Tensor, mask: Tensor) -> list[Tensor]:
+    def _generate(self, states: Tensor, mask: Tensor) -> list[Tensor]:
+        """Generates from encoder states; returns tokens and their probabilities of each row."""
         from transformers.modeling_outputs import BaseModelOutput
 
         model: Any = self.model
         # beam search repeats the states in place
-        written = model.generate(
-            encoder_outputs=BaseModelOutput(states.clone()), attention_mask=mask
-        )
+        encoded = BaseModelOutput(states.clone())
+        generated = model.generate(encoder_outputs=encoded, attention_mask=mask)
         end = model.generation_config.eos_token_id
-        rows = [
-            truncate_at_eos(row, set(end) if isinstance(end, list) else {end})
-            for row in written[:, 1:].tolist()
-        ]
+        ends = set(end) if isinstance(end, list) else {end}
+        rows = [truncate_at_eos(row, ends) for row in generated[:, 1:].tolist()]
         labels = tokens.pad(rows, -100).to(mask.device)
-        begun = written[:, : labels.shape[1]]
         losses, _ = self.losses(
-            labels, begun, encoder_outputs=BaseModelOutput(states), attention_mask=mask
+            labels,
+            generated[:, : labels.shape[1]],
+            encoder_outputs=BaseModelOutput(states),
+            attention_mask=mask,
         )
         pairs = torch.stack([labels[labels != -100].float(), (-losses).exp()], 1)
         return list(torch.split(pairs, [len(row) for row in rows]))
 
     def _begin_with_language(self, data: Any) -> None:
-        """Makes generation begin with the target language, where the data have one."""
+        """Makes generation begin with the target language, if the data name one."""
         if not isinstance(data, Seq2SeqData) or not data.languages["tgt_lang"]:
             return
         tokenizer, config = data.tokenizer, self.model.generation_config
         ids = tokenizer(text_target="a")["input_ids"]
         if ids[0] in tokenizer.all_special_ids:
             config.forced_bos_token_id = ids[0]  # type: ignore[union-attr]
-        elif (
-            ids[-1] != data.eos
-        ):  # mBART's first: the language ends a target and starts the decoder
+        elif ids[-1] != data.eos:  # mBART ends a target, and starts the decoder, with the language
             config.decoder_start_token_id = ids[-1]  # type: ignore[union-attr]
 
     # Results
 
-    def read(self, outputs: Sequence[Tensor], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Texts of generated tokens ``[tokens, 2]``, with capitals where the tokenizer has none."""
-        found = self.data.tokenizer.batch_decode(
-            [o[:, 0].long().tolist() for o in outputs], skip_special_tokens=True
-        )
-        return [self.data.finished(text, row) for text, row in zip(found, rows, strict=True)]
+    def decoded(self, outputs: Sequence[Tensor], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Decodes generated tokens ``[tokens, 2]``; restores capitals if the tokenizer has none."""
+        ids = [output[:, 0].long().tolist() for output in outputs]
+        decoded = self.data.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return [self.data.finished(text, row) for text, row in zip(decoded, rows, strict=True)]
 
     def compute_metrics(
         self, outputs: list[Tensor], targets: None, rows: Sequence[Mapping[str, Any]]
     ) -> EvaluationResult:
-        """BLEU, chrF and ROUGE of the rows that were generated, against all their references."""
+        """Computes BLEU, chrF and ROUGE of the generated rows, against all their references."""
         known = [(o, r) for o, r in zip(outputs, rows, strict=True) if len(o) and "references" in r]
         references = [list(r["references"]) for _, r in known]
-        predictions = self.read([o for o, _ in known], [r for _, r in known])
+        predictions = self.decoded([o for o, _ in known], [r for _, r in known])
         parts = texts.bleu_parts(predictions, references)
         values = {
             "bleu": texts.bleu(predictions, references),
@@ -285,36 +283,38 @@ class Seq2Seq(Task):
         if is_uncased(self.data.tokenizer):
             small = [[r.lower() for r in several] for several in references]
             values["bleu_uncased"] = texts.bleu([p.lower() for p in predictions], small)
-        values |= texts.rouge(predictions, references, SHOWN)
+        values |= texts.rouge(predictions, references, ROUGES)
         return EvaluationResult(values, len(known), {"bleu": bootstrap(parts, texts.bleu_of)})
 
     def postprocess(
         self, outputs: list[Tensor], rows: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:
-        """Texts, with the geometric mean of the probabilities of their tokens."""
+        """Returns texts, scored by the geometric mean of their tokens' probabilities."""
         scores = [o[:, 1].clamp(min=1e-30).log().mean().exp().item() for o in outputs]
         return [
             {"prediction": text, "score": score}
-            for text, score in zip(self.read(outputs, rows), scores, strict=True)
+            for text, score in zip(self.decoded(outputs, rows), scores, strict=True)
         ]
 
     def export(self, folder: Path, data: DataModule) -> str:
-        """Writes a transformers folder whose ``generate`` writes the same texts."""
+        """Writes a transformers folder whose ``generate`` gives the same texts."""
         assert isinstance(data, Seq2SeqData)
         self._begin_with_language(data)
         model: Any = self.model if self.pair else self._untied()
         export.transformers(model, data.tokenizer, data.max_length, folder)
         given = f"[{data.prefix!r} + text for text in texts]" if data.prefix else "texts"
-        capitals = "  # in small letters" if data.truecase else ""
+        note = "  # in lower case" if data.truecase else ""
         return (
             "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer\n"
-            "tokenizer, model = AutoTokenizer.from_pretrained(FOLDER), AutoModelForSeq2SeqLM.from_pretrained(FOLDER)\n"
-            f'inputs = tokenizer({given}, return_tensors="pt", padding=True, truncation=True, return_token_type_ids=False)\n'
-            f"tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True){capitals}"
+            "tokenizer = AutoTokenizer.from_pretrained(FOLDER)\n"
+            "model = AutoModelForSeq2SeqLM.from_pretrained(FOLDER)\n"
+            'options = {"return_tensors": "pt", "padding": True, "truncation": True}\n'
+            f"inputs = tokenizer({given}, return_token_type_ids=False, **options)\n"
+            f"tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True){note}"
         )
 
     def _untied(self) -> nn.Module:
-        """The same model as stock libraries make it: with a word table in each half, and an encoder's pooler that nothing reads."""
+        """The same model as transformers builds it: embeddings in both halves, and a pooler."""
         from transformers import EncoderDecoderModel
 
         own: Any = self.model

@@ -2,60 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import datasets
 
 from ftlight.data import duplicates, files, tables, tokens
 from ftlight.data.labelled import Labelled, label_text, without
-from ftlight.data.module import Columns, EncodedSplit
-from ftlight.data.sources import open_rows
+from ftlight.data.module import Columns, EncodedSplit, Reader
+from ftlight.data.sources import Source
 from ftlight.utils.errors import UserError, join_limited
 
 
 def read_rows(
-    name: str,
-    split: str,
-    text: tuple[str, ...],
-    text_pair: str | None,
-    label: str,
-    encoding: str,
-    digest: str,
+    source: Source, text: tuple[str, ...], text_pair: str | None, label: str, digest: str
 ) -> Iterator[files.Row]:
     """Rows of a split as strings: ``text``, ``pair``, ``label`` and the ``line`` of the file.
 
     Raises:
-        UserError: a column is missing, or labels are not written alike.
+        UserError: a column is missing, or labels are of different types.
     """
-    columns = [*text, *([text_pair] if text_pair else []), label]
+    pairs = [text_pair] if text_pair else []
     kind: type | None = None
-    for row in open_rows(name, split, columns, encoding):
-        line, value = row[files.LINE], row[label]
-        kind = kind or (type(value) if value is not None else None)
-        if (
-            kind is not None
-            and value is not None
-            and type(value) is not kind
-            and {type(value), kind} != {int, float}
-        ):
-            what = f"label {value!r} is {type(value).__name__}, those before are {kind.__name__}"
-            raise UserError(f"{name}:{line}: {what}; write them alike")
-        value = label_text(value, name, line, label)
-        joined = "\n".join(files.as_text(row[c], name, line, c) for c in text)
-        pair = files.as_text(row[text_pair], name, line, text_pair) if text_pair else ""
-        yield {"text": joined, "pair": pair, "label": value, "line": line}
+    for row in source.rows([*text, *pairs, label]):
+        value, line = row[label], row[files.LINE]
+        if value is not None:
+            kind = kind or type(value)
+            if type(value) is not kind and {type(value), kind} != {int, float}:
+                raise UserError(
+                    f"{source.name}:{line}: label {value!r} is {type(value).__name__}, those before"
+                    f" are {kind.__name__}; write them alike"
+                )
+        yield {
+            "text": files.joined(row, text, source.name),
+            "pair": files.joined(row, pairs, source.name),
+            "label": label_text(value, source.name, line, label),
+            "line": line,
+        }
 
 
 class TextData(Labelled):
     """Texts with labels from CSV, TSV, JSONL, Parquet or the hub, tokenized once.
 
     Args:
-        text: column of the text, or several that are joined.
-        text_pair: column of a second text, for pairs such as question and answer.
-        max_length: the most tokens of a text, longer ones are cut; as many as the backbone takes if not given.
-        on_empty_text: keep trains on rows that have no text and counts them, skip leaves them out.
-        base: options of Labelled.
+        text: Column of the text, or several columns to join.
+        text_pair: Column of a second text, for pairs such as question and answer.
+        max_length: Most tokens of a text; longer ones are cut. Default: what the backbone takes.
+        on_empty_text: What to do with rows without a text: keep trains on them and counts them,
+            skip leaves them out.
+        base: Options of Labelled.
     """
 
     def __init__(
@@ -79,105 +74,81 @@ class TextData(Labelled):
         """Input columns that a row to predict must have."""
         return [*self.text, *([self.text_pair] if self.text_pair else [])]
 
-    def reader(
-        self, split: str
-    ) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
+    def reader(self, split: str) -> Reader:
         """Reader of a split."""
-        text, number = datasets.Value("string"), datasets.Value("int64")
-        features = datasets.Features({"text": text, "pair": text, "label": text, "line": number})
+        features = {"text": tables.TEXT, "pair": tables.TEXT, "label": tables.TEXT}
         arguments = {
-            "name": self.files[split],
-            "split": split,
+            "source": self.source_of(split),
             "text": self.text,
             "text_pair": self.text_pair,
             "label": self.label,
-            "encoding": self.encoding,
         }
-        return read_rows, arguments, features
+        return read_rows, arguments, datasets.Features({**features, "line": tables.NUMBER})
 
     def _load(self, split: str, name: str | None) -> datasets.Dataset:
         """Reads a split; counts, or leaves out, the rows that have no text."""
         table = super()._load(split, name)
-        given = ["text", "pair"] if self.text_pair else ["text"]
-        full = (
-            all(t.strip() for t in texts)
-            for some in tables.batches(table, given)
-            for texts in zip(*some.values(), strict=True)
-        )
-        empty = [i for i, whole in enumerate(full) if not whole]
+        empty = self._without_text(table)
         if not empty:
             return table
         lines = join_limited((table["line"][i] for i in empty), 3)
-        told = f"{len(empty):,} of {len(table):,} rows {'left out: they ' if self.on_empty_text == 'skip' else ''}have no text (lines {lines})"
+        count = f"{len(empty):,} of {len(table):,} rows"
         if self.on_empty_text == "keep":
-            self.notes.append(f"{split}: {told}; to leave them out set data.on_empty_text: skip")
+            self.notes.append(
+                f"{split}: {count} have no text (lines {lines});"
+                " to leave them out set data.on_empty_text: skip"
+            )
             return table
         if len(empty) == len(table):
             raise UserError(f"{name}: none of the {len(table):,} rows of {split} has a text")
-        self.notes.append(f"{split}: {told}")
+        self.notes.append(f"{split}: {count} left out: they have no text (lines {lines})")
         return without(table, empty)
 
+    def _without_text(self, table: datasets.Dataset) -> list[int]:
+        """Numbers of the rows that lack a text, or one of a pair."""
+        empty = []
+        for name in ["text", "pair"] if self.text_pair else ["text"]:
+            empty += [i for i, text in enumerate(tables.column(table, name)) if not text.strip()]
+        return sorted(set(empty))
+
     def duplicate_keys(self, table: datasets.Dataset) -> list[str]:
-        """What tells the texts of each row from others."""
-        batches = tables.batches(table, ["text", "pair"])
-        return [
-            duplicates.key(*texts)
-            for some in batches
-            for texts in zip(some["text"], some["pair"], strict=True)
-        ]
+        """A key of each row's texts."""
+        texts = zip(tables.column(table, "text"), tables.column(table, "pair"), strict=True)
+        return [duplicates.key(*pair) for pair in texts]
 
-    @property
-    def max_length(self) -> int:
-        """The most tokens of a row."""
-        return tokens.limit(self.tokenizer_name, self.given_length)
+    # Tokens
 
-    def _tokenize(self, texts: Sequence[str], pairs: Sequence[str]) -> Columns:
-        return tokens.tokenize(
-            self.tokenizer, texts, pairs if self.text_pair else None, self.max_length
-        )
+    def _tokenize(self, rows: Columns) -> Columns:
+        pairs = rows["pair"] if self.text_pair else None
+        return tokens.tokenize(self.tokenizer, rows["text"], pairs, self.max_length)
 
     def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
         """Tokenizes a split, cached by data, tokenizer and length; adds labels as numbers."""
         targets = self.numbers(table, split)
-        about = (
+        encoded = self.map_cached(
+            table,
+            self._tokenize,
             tokens.identity(self.tokenizer),
             self.max_length,
             bool(self.text_pair),
             files.code(tokens.tokenize),
         )
-        encoded = self.map_cached(
-            table, lambda rows: self._tokenize(rows["text"], rows["pair"]), *about
-        )
-        self.notes += tokens.cut_notes(
-            split, "rows", tables.column(encoded, "uncut"), self.max_length
-        )
+        uncut = tables.column(encoded, "uncut")
+        self.notes += tokens.cut_notes(split, "rows", uncut, self.max_length)
         return EncodedSplit(encoded.remove_columns("uncut"), targets, encoded._fingerprint)
 
+    def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
+        """Tokenizes rows to predict, with the text columns that the run was trained on."""
+        for row in rows:
+            files.need(row, self.columns, place)
+        texts = {"text": [files.joined(row, self.text, place) for row in rows]}
+        if self.text_pair:
+            texts["pair"] = [files.cell(row, self.text_pair, place) for row in rows]
+        return EncodedSplit(tables.mapped(self._tokenize, texts))
+
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
-        """A batch: ``inputs`` (``int64 [rows, tokens]`` each), ``index`` and, where known, ``targets``."""
+        """A batch: ``inputs`` (``int64 [rows, tokens]``), ``index``, and ``targets`` if known."""
         batch: dict[str, Any] = {"inputs": tokens.collate(columns, self.tokenizer), "index": rows}
         if "target" in columns:
             batch["targets"] = self.targets(columns["target"])
         return batch
-
-    def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
-        """Tokenizes rows to predict, with the text columns the run was trained on."""
-        for row in rows:
-            files.need(row, self.columns, place)
-        texts = [
-            "\n".join(files.as_text(r[c], place, i, c) for c in self.text)
-            for i, r in enumerate(rows, 1)
-        ]
-        pairs = (
-            [
-                files.as_text(r[self.text_pair], place, i, self.text_pair)
-                for i, r in enumerate(rows, 1)
-            ]
-            if self.text_pair
-            else []
-        )
-        chunks = [
-            self._tokenize(texts[i : i + 1000], pairs[i : i + 1000])
-            for i in range(0, len(rows), 1000)
-        ]
-        return EncodedSplit({k: [v for chunk in chunks for v in chunk[k]] for k in chunks[0]})

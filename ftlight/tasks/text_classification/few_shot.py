@@ -1,4 +1,7 @@
-"""Few rows or none: class vectors from the names of labels, and a loss that uses the pairs of a batch. Pure functions."""
+"""Learning from few rows or none: class vectors from label names, and the contrastive loss.
+
+Pure functions of names and tensors.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,22 @@ import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
-from ftlight.utils.errors import UserError, did_you_mean, join_limited
+from ftlight.utils.errors import UserError, join_limited, unknown
 
-TEMPLATES = (
-    "{}",
-    "This text is about {}.",
-)  # together better than either alone, on intents, news, reviews and emotions
+# Averaging the two beat either alone on intents, news, reviews and emotions.
+TEMPLATES = ("{}", "This text is about {}.")
 
 
 def clean(name: str) -> str:
-    """The words of a label's name: marks between words become spaces, run-together and shouted names are undone.
+    """Turns a label name into words: separators become spaces, camel case and capitals are undone.
 
-    >>> [clean(n) for n in ("card_arrival", "Sci/Tech", "__label__getRefund", "CANCEL_ORDER", "lost or stolen card", "FAQ")]
-    ['card arrival', 'Sci Tech', 'get Refund', 'cancel order', 'lost or stolen card', 'FAQ']
+    >>> [clean(n) for n in ("card_arrival", "Sci/Tech", "__label__getRefund", "CANCEL_ORDER")]
+    ['card arrival', 'Sci Tech', 'get Refund', 'cancel order']
+    >>> [clean(n) for n in ("lost or stolen card", "FAQ")]
+    ['lost or stolen card', 'FAQ']
     """
     words = name.strip().removeprefix("__label__")
-    if not re.search(r"\s", words):  # a name with spaces is written for people already
+    if not re.search(r"\s", words):  # a name with spaces is already readable
         words = re.sub(r"(?<=[a-z]{2})(?=[A-Z])", " ", words)
         words = re.sub(r"(?<=\w)[-./:+]+(?=\w)", " ", words)
     words = re.sub(r"[_\s]+", " ", words).strip()
@@ -35,42 +38,47 @@ def clean(name: str) -> str:
 
 
 def descriptions(given: Any, labels: Sequence[str]) -> dict[str, str]:
-    """Checked descriptions of labels: a mapping from label to text, or a YAML or JSON file of one.
+    """Checks descriptions of labels.
+
+    Args:
+        given: A mapping from label to text, a YAML or JSON file with one, or None.
+        labels: The labels there are.
+
+    Returns:
+        Label to text.
 
     Raises:
-        UserError: it is none, or names a label that does not exist.
+        UserError: It is no such mapping, or names a label that does not exist.
     """
     where = "model.label_descriptions"
     if given is None:
         return {}
     if isinstance(given, str):
-        path = Path(given).expanduser()
-        if not path.is_file():
-            raise UserError(
-                f"{where}: no file {given}; give a mapping from label to text, or a YAML or JSON file of one"
-            )
-        where = str(path)
-        try:
-            given = yaml.load(
-                path.read_text(encoding="utf-8"), yaml.BaseLoader
-            )  # strings only: NO stays NO
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{where}: neither YAML nor JSON in UTF-8 ({' '.join(str(error).split())})"
-            ) from error
+        where, given = given, _read_mapping(Path(given).expanduser())
     if not isinstance(given, Mapping):
-        raise UserError(
-            f"{where}: expected a mapping from label to text, got {type(given).__name__}"
-        )
-    found = {str(k): v for k, v in given.items()}
-    for label, text in found.items():
+        kind = type(given).__name__
+        raise UserError(f"{where}: expected a mapping from label to text, got {kind}")
+    described = {str(label): text for label, text in given.items()}
+    for label, text in described.items():
         if label not in labels:
-            raise UserError(
-                f"{where}: there is no label {label}{did_you_mean(label, labels)} (labels: {join_limited(labels)})"
-            )
+            raise UserError(unknown(f"{where}: no label", label, labels, "labels"))
         if not isinstance(text, str) or not text.strip():
             raise UserError(f"{where}: {label}: expected a text, got {text!r}")
-    return found
+    return described
+
+
+def _read_mapping(path: Path) -> Any:
+    """Reads a YAML or JSON file with every value as text, so that a label NO stays NO."""
+    if not path.is_file():
+        raise UserError(
+            f"model.label_descriptions: no file {path};"
+            " give a mapping from label to text, or a YAML or JSON file with one"
+        )
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: neither YAML nor JSON in UTF-8 ({reason})") from error
 
 
 def texts(
@@ -78,54 +86,61 @@ def texts(
     templates: Sequence[str] = TEMPLATES,
     described: Mapping[str, str] | None = None,
 ) -> list[list[str]]:
-    """What stands for each label: its description, else its cleaned name in each template.
+    """Returns the texts that stand for each label: its description, or its name in each template.
 
     Args:
-        labels: names of the labels.
-        templates: texts with ``{}`` where the name goes.
-        described: texts of labels, taken as they are.
+        labels: Names of the labels.
+        templates: Texts with ``{}`` in place of the name.
+        described: Label to text, used unchanged.
 
     Returns:
-        Texts by template and label.
+        For each template, a text per label.
 
     Raises:
-        UserError: a template has no place for the name, a name has no words, or two labels have the same text.
+        UserError: A template lacks the place for the name, a name has no letters, or two labels
+            have the same text.
 
     >>> texts(["late_parcel", "r2"], ["{}", "It is about a {}."], {"r2": "Please cancel it."})
     [['late parcel', 'Please cancel it.'], ['It is about a late parcel.', 'Please cancel it.']]
     """
+    _check_templates(templates)
+    described = described or {}
+    hint = "describe them with model.label_descriptions: {label: text}"
+    mute = [n for n in labels if n not in described and not any(c.isalpha() for c in n)]
+    if mute:
+        raise UserError(f"model.head_init: labels: {join_limited(mute)} have no letters; {hint}")
+    names: dict[str, str] = {}
+    for name in labels:
+        text = described.get(name) or clean(name)
+        if text in names:
+            raise UserError(
+                f"model.head_init: labels: {names[text]} and {name} both read {text!r}; {hint}"
+            )
+        names[text] = name
+
+    def fill(template: str) -> list[str]:
+        return [described.get(name) or template.replace("{}", text) for text, name in names.items()]
+
+    return [fill(template) for template in templates]
+
+
+def _check_templates(templates: Sequence[str]) -> None:
+    if not templates:
+        raise UserError(
+            "model.label_template: the list is empty;"
+            " give a text with {} in it, or leave the option out"
+        )
     for template in templates:
         if template.count("{}") != 1:
             raise UserError(
-                f"model.label_template: {template!r} has no place for the name, or several; write {{}} once"
+                f"model.label_template: {template!r} must contain {{}} once, for the label name"
             )
-    if not templates:
-        raise UserError(
-            "model.label_template: the list is empty; give a text with {} in it, or leave the option out"
-        )
-    described = described or {}
-    way = "say what they mean with model.label_descriptions: {label: text}"
-    mute = [name for name in labels if name not in described and not any(c.isalpha() for c in name)]
-    if mute:
-        raise UserError(
-            f"model.head_init: labels: {join_limited(mute)} have no words to start from; {way}"
-        )
-    found: dict[str, str] = {}
-    for name in labels:
-        text = described.get(name) or clean(name)
-        if text in found:
-            raise UserError(
-                f"model.head_init: labels: {found[text]} and {name} both read {text!r}; {way}"
-            )
-        found[text] = name
-    return [
-        [described.get(n) or template.replace("{}", t) for t, n in found.items()]
-        for template in templates
-    ]
 
 
 def directions(vectors: Tensor) -> Tensor:
-    """The direction of each label: the mean of those of its texts, as prompts are averaged in CLIP (arXiv:2103.00020).
+    """Returns the direction of each label: the mean over its texts, as CLIP averages prompts.
+
+    Source: Radford et al. 2021, arXiv:2103.00020.
 
     Args:
         vectors: ``[templates, labels, width]``, of any length.
@@ -140,17 +155,17 @@ def directions(vectors: Tensor) -> Tensor:
 
 
 def contrastive(vectors: Tensor, targets: Tensor, temperature: float = 0.1) -> Tensor:
-    """Supervised contrastive loss: rows of a class are to lie nearer to each other than to the rest of the batch.
+    """Supervised contrastive loss: pulls rows of one class together within a batch.
 
-    The loss that takes the logarithm of each pair by itself (L_out of Khosla et al. 2020, arXiv:2004.11362).
+    Source: L_out of Khosla et al. 2020, arXiv:2004.11362, with the logarithm inside the sum.
 
     Args:
         vectors: ``[rows, width]``, of any length.
-        targets: class of each row, ``int64 [rows]``.
-        temperature: divides the cosines; the lower, the more the nearest rows count.
+        targets: Class of each row, ``int64 [rows]``.
+        temperature: Divides the cosines; the lower it is, the more the nearest rows count.
 
     Returns:
-        Mean over the rows that have another of their class in the batch; 0 where none has.
+        Mean over the rows with another row of their class in the batch; 0 if there is none.
     """
     unit = F.normalize(vectors.float(), dim=-1)
     itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
@@ -160,7 +175,5 @@ def contrastive(vectors: Tensor, targets: Tensor, temperature: float = 0.1) -> T
     partners = alike.sum(1)
     paired = partners > 0
     if not paired.any():
-        return (
-            vectors.sum() * 0.0
-        )  # a step without pairs has a gradient all the same, which DDP waits for
+        return vectors.sum() * 0.0  # DDP waits for a gradient even if the batch has no pairs
     return -(log_shares.sum(1)[paired] / partners[paired]).mean()

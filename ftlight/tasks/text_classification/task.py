@@ -1,4 +1,4 @@
-"""Texts, or pairs of texts, to one label, several labels or a number."""
+"""Classifies texts or pairs of texts: one label, several labels, or a number."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ from ftlight.tasks.text_classification import few_shot
 from ftlight.tasks.text_classification.data import TextData
 from ftlight.utils.errors import UserError
 
-SCALE = 5.0  # what cosines are multiplied with to be logits: with more, few rows are fitted before the backbone has learned from them
+# Turns cosines into logits. With a larger scale the head fits few rows before the backbone has
+# learned anything from them.
+SCALE = 5.0
 
 
 class TextClassification(Classification):
-    """Classifies texts or pairs of texts, with one label, several, or a number as the answer.
+    """Classifies texts or pairs of texts: one label, several labels, or a number.
 
     Args:
-        backbone: pre-trained model: a hub id (OWNER/NAME) or a local folder.
-        pooling: how token states become one vector: mean, cls, last or max with a linear head; native is the
-            architecture's own head; auto pools a sentence encoder as it was trained and gives others their native head.
-        head_init: labels starts the head from what the backbone makes of the labels' names: before any training the model is the
-            zero-shot one. Texts and classes are then compared by direction (cosine).
-        label_template: text around the name of a label, or several that are averaged; if not given, the name alone and
-            "This text is about {}."
-        label_descriptions: texts that stand for labels in place of their names: a mapping from label to text, or a YAML or JSON
-            file of one.
-        contrastive: weight of a loss that draws rows of a class together within a batch, such as 0.5; for few rows, in batches
-            that hold several of a class.
-        base: options of Classification.
+        backbone: Pre-trained model: a hub id (OWNER/NAME) or a local folder.
+        pooling: How token states become one vector: mean, cls, last or max, followed by a linear
+            head; native uses the architecture's own head. Default auto: the pooling a sentence
+            encoder was trained with, native for any other model.
+        head_init: Start of the head. labels derives it from the label names, so that the model
+            classifies zero-shot before any training; texts and labels are compared by cosine.
+        label_template: Text around a label name, with {} for the name; several are averaged.
+            Default: the name alone and "This text is about {}."
+        label_descriptions: Texts to use instead of label names: a mapping from label to text, or
+            a YAML or JSON file with one.
+        contrastive: Weight of the supervised contrastive loss, for example 0.5. Helps with few
+            rows, in batches with several rows of a class.
+        base: Options of Classification.
     """
 
     data_module = "ftlight.TextData"
@@ -54,84 +57,79 @@ class TextClassification(Classification):
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
-        self.pooling = trained_pooling(backbone) if pooling == "auto" else pooling
+        from_labels = head_init == "labels"
         self.head_init, self.contrastive = head_init, contrastive
-        if head_init == "labels" and pooling == "auto" and self.pooling == "native":
+        self.pooling = trained_pooling(backbone) if pooling == "auto" else pooling
+        if from_labels and pooling == "auto" and self.pooling == "native":
             self.pooling = "mean"
         self._check_few_shot()
         if self.pooling == "native":
             self.model = self.native("AutoModelForSequenceClassification")
-        else:
-            named = head_init == "labels"
-            self.model = Pooled(
-                self.load(), self.pooling, self.outputs, scale=SCALE if named else None
-            )
-            if named and self.pretrained:
-                described = few_shot.descriptions(label_descriptions, self.labels)
-                templates = [label_template] if isinstance(label_template, str) else label_template
-                self._start_from(
-                    few_shot.texts(
-                        self.labels,
-                        few_shot.TEMPLATES if templates is None else templates,
-                        described,
-                    )
-                )
+            return
+        scale = SCALE if from_labels else None
+        self.model = Pooled(self.load(), self.pooling, self.outputs, scale=scale)
+        if from_labels and self.pretrained:
+            described = few_shot.descriptions(label_descriptions, self.labels)
+            templates = [label_template] if isinstance(label_template, str) else label_template
+            if templates is None:
+                templates = list(few_shot.TEMPLATES)
+            self._init_head(few_shot.texts(self.labels, templates, described))
 
     def _check_few_shot(self) -> None:
         if self.contrastive < 0:
             raise UserError(
-                f"model.contrastive: {self.contrastive} is not a weight; give 0 or more, for example 0.5"
+                f"model.contrastive: {self.contrastive} is not a weight;"
+                " give 0 or more, for example 0.5"
             )
-        for option in (["head_init: labels"] if self.head_init == "labels" else []) + (
-            ["contrastive"] if self.contrastive else []
-        ):
+        wanted = {"head_init: labels": self.head_init == "labels", "contrastive": self.contrastive}
+        for option in (name for name, is_set in wanted.items() if is_set):
             if self.kind != "single":
                 raise UserError(
-                    f"model.{option} is for one label a row; these data are of kind {self.kind}"
+                    f"model.{option} needs exactly one label per row; these data are {self.kind}"
                 )
             if self.pooling == "native":
                 raise UserError(
-                    f"model.{option} needs the vector of a text, which a native head hides; set model.pooling: mean"
+                    f"model.{option} needs a pooled text vector, which a native head does not give;"
+                    " set model.pooling: mean"
                 )
 
     @torch.no_grad()
-    def _start_from(self, texts: list[list[str]]) -> None:
-        """Makes the directions of texts, given by template and label, those of the head's classes."""
+    def _init_head(self, texts: list[list[str]]) -> None:
+        """Sets the head's weights to the directions of the label texts.
+
+        Args:
+            texts: one text per label, for each template.
+        """
         assert isinstance(self.model, Pooled)
         tokenizer = loading.load_tokenizer(self.backbone)
+        longest = tokens.max_length(self.backbone)
         vectors = []
         with evaluating(self.model):
-            for some in texts:
-                columns = tokens.tokenize(tokenizer, some, None, tokens.max_length(self.backbone))
+            for of_template in texts:
+                columns = tokens.tokenize(tokenizer, of_template, None, longest)
                 vectors.append(self.model(**tokens.collate(columns, tokenizer)).hidden_states[0])
         self.model.head.weight.copy_(few_shot.directions(torch.stack(vectors)))
         self.model.head.bias.zero_()
 
     def step(self, batch: dict[str, Any]) -> Step:
-        """Loss and probabilities (or values) of a batch; in training with the contrastive loss, where that is asked for."""
+        """Returns loss and probabilities; training adds the contrastive loss if it has a weight."""
         if not (self.contrastive and self.training):
             return super().step(batch)
         output, targets = self.model(**batch["inputs"]), batch["targets"]
         logits = output.logits.float()
-        together = few_shot.contrastive(output.hidden_states[0], targets, 1 / SCALE)
-        return Step(
-            self.loss(logits, targets) + self.contrastive * together,
-            self.probabilities(logits),
-            targets,
-        )
+        pairs = few_shot.contrastive(output.hidden_states[0], targets, 1 / SCALE)
+        loss = self.loss(logits, targets) + self.contrastive * pairs
+        return Step(loss, self.probabilities(logits), targets)
 
     def describe(self) -> str:
-        """Kind, head and what else is special."""
-        head = "native head" if self.pooling == "native" else f"{self.pooling} pooling"
-        start = ["cosine head from the labels' names"] if self.head_init == "labels" else []
-        return ", ".join(
-            [
-                self.kind,
-                head,
-                *start,
-                *([f"contrastive {self.contrastive:g}"] if self.contrastive else []),
-            ]
-        )
+        """Kind of labels, head, and what differs from the defaults."""
+        parts: list[str] = [self.kind]
+        parts.append("native head" if self.pooling == "native" else f"{self.pooling} pooling")
+        if self.head_init == "labels":
+            parts.append("cosine head from the label names")
+        if self.contrastive:
+            parts.append(f"contrastive {self.contrastive:g}")
+        return ", ".join(parts)
 
     def export(self, folder: Path, data: DataModule) -> str:
         """Writes a transformers folder (native head) or a sentence-transformers folder (pooled)."""
@@ -141,7 +139,11 @@ class TextClassification(Classification):
             export.sentence_transformers(self.model, data.tokenizer, data.max_length, folder)
             return (
                 "from sentence_transformers import SentenceTransformer\n"
-                "logits = SentenceTransformer(FOLDER).encode(texts)  # one number per label, in the order of labels.json"
+                "logits = SentenceTransformer(FOLDER).encode(texts)"
+                "  # one number per label, in the order of labels.json"
             )
         export.transformers(self.model, data.tokenizer, data.max_length, folder)
-        return 'from transformers import pipeline\npipeline("text-classification", FOLDER)(texts, truncation=True)'
+        return (
+            "from transformers import pipeline\n"
+            'pipeline("text-classification", FOLDER)(texts, truncation=True)'
+        )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
 import torch
 
-from ftlight.data import duplicates, files, labels, tokens
-from ftlight.data.module import Columns, DataModule, EncodedSplit
+from ftlight.data import duplicates, files, labels, tables, tokens
+from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
+from ftlight.data.sources import Source
 from ftlight.tasks.token_classification import readers, windows
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.utils.errors import UserError, join_limited
@@ -27,23 +27,30 @@ def tag_names(types: Sequence[str]) -> list[str]:
     return ["O", *(f"{letter}-{name}" for name in types for letter in "BI")]
 
 
+def _gold(table: datasets.Dataset) -> list[list[spans.Span]]:
+    """The entities of each row, in words."""
+    return [[(s["type"], s["start"], s["end"]) for s in row] for row in table["__gold"]]
+
+
 class TokenData(DataModule):
-    """Documents with entities: CoNLL text, JSONL or Parquet with words and tags, or with text and spans of characters.
+    """Texts with entities: CoNLL text, or JSONL or Parquet with words and tags, or text and spans.
 
     Args:
-        token: column of the word in CoNLL text, from 0, or from the end with -1.
-        tag: column of the tag in CoNLL text; the last by default.
-        tokens: column of the list of words.
-        tags: column of the list of tags; tags or ner_tags if not given.
-        text: column of the text, where it comes with spans.
-        spans: column of the spans, each {start, end, label} or [start, end, label]; spans or entities if not given.
-        tag_names: what the tags mean where they are numbers, in order.
-        max_length: the most tokens of a window; as many as the backbone takes (or was trained with) if not given.
-        stride: tokens that two windows of a longer row share; a quarter of max_length if not given.
-        base: options of DataModule.
+        token: Column of the word in CoNLL text, from 0, or from the end with -1.
+        tag: Column of the tag in CoNLL text. Default: the last.
+        tokens: Column of the list of words.
+        tags: Column of the list of tags. Default: tags or ner_tags.
+        text: Column of the text that spans refer to.
+        spans: Column of the spans, each {start, end, label} or [start, end, label] in characters.
+            Default: spans or entities.
+        tag_names: Names of the tags in order, if tags are numbers.
+        max_length: Most tokens of a window. Default: what the backbone takes (or was trained with).
+        stride: Tokens that two windows of a longer text share. Default: a quarter of max_length.
+        base: Options of DataModule.
     """
 
     suffixes = readers.SUFFIXES
+    trained_length = "default"
 
     def __init__(
         self,
@@ -62,14 +69,11 @@ class TokenData(DataModule):
     ) -> None:
         super().__init__(train, **base)
         lists = {"tags": (tags,)} if tags else {}
-        lists |= {"spans": (spans,)} if spans else {}
+        if spans:
+            lists["spans"] = (spans,)
+        names = tuple(tag_names or ())
         self.layout = readers.Layout(
-            token=token,
-            tag=tag,
-            tokens=tokens,
-            text=text,
-            tag_names=tuple(tag_names or ()),
-            **lists,
+            token=token, tag=tag, tokens=tokens, text=text, tag_names=names, **lists
         )
         self.given_length, self.given_stride = max_length, stride
         self._labels: list[str] | None = None
@@ -84,36 +88,28 @@ class TokenData(DataModule):
         return self._labels
 
     def _read_labels(self) -> list[str]:
-        tables = [
-            self.load_split("train"),
-            *(
-                self.load_split(s)
-                for s in ("validation", "test")
-                if self.has(s) and not self.files[s]
-            ),
-        ]
-        rare = Counter(s["type"] for table in tables for gold in table["__gold"] for s in gold)
-        if not rare:
+        counts = Counter[str]()
+        for table in self.train_tables():
+            for row in table["__gold"]:
+                counts.update(span["type"] for span in row)
+        if not counts:
             raise UserError(f"{self.files['train']}: no entity anywhere; there is nothing to learn")
-        few = [name for name, count in rare.items() if count < labels.RARE]
-        if few:
-            self.notes.append(
-                f"{len(few)} types have fewer than {labels.RARE} entities ({join_limited(few, 3)})"
-            )
-        return sorted(rare)
+        rare = [name for name, count in counts.items() if count < labels.RARE]
+        if rare:
+            names = join_limited(rare, 3)
+            self.notes.append(f"{len(rare)} types have fewer than {labels.RARE} entities ({names})")
+        return sorted(counts)
 
     # Rows
 
     @property
     def columns(self) -> list[str]:
-        """What ``--text`` fills; rows may have a list of words instead."""
+        """The column of the text; rows may have a list of words instead."""
         return [self.layout.text]
 
-    def reader(
-        self, split: str
-    ) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
+    def reader(self, split: str) -> Reader:
         """Reader of a split."""
-        text, number = datasets.Value("string"), datasets.Value("int64")
+        text, number = tables.TEXT, tables.NUMBER
         span = {"type": text, "start": number, "end": number}
         features = {
             "text": text,
@@ -125,29 +121,24 @@ class TokenData(DataModule):
             "__lost": number,
             "line": number,
         }
-        code = files.code(spans.find)
         arguments = {
-            "name": self.files[split],
-            "split": split,
+            "source": self.source_of(split),
             "layout": self.layout,
-            "encoding": self.encoding,
-            "code": code,
+            "code": files.code(spans.find),
         }
         return readers.read_rows, arguments, datasets.Features(features)
 
     def read_predict(self, name: str) -> list[files.Row]:
-        """Rows of a file as in training, with or without tags; a .txt file of running text has one in each line."""
-        if files.suffix(files.check(name, suffixes=readers.SUFFIXES)) == ".txt":
-            lines = [
-                (n, line)
-                for n, line in files.text_lines(Path(name).expanduser(), self.encoding)
-                if line.strip()
-            ]
+        """Rows of a file, with or without tags; a .txt file of running text has one per line."""
+        source = Source(name, "", self.encoding, self.suffixes)
+        if source.suffix == ".txt":
+            numbered = files.text_lines(source.path, self.encoding)
+            lines = [(number, line) for number, line in numbered if line.strip()]
             words = [line.split() for _, line in lines]
-            column = any("\t" in line for _, line in lines) or all(len(w) == 1 for w in words)
-            if not column and not all(spans.is_tag(w[-1]) for w in words):
-                return [{self.layout.text: line, files.LINE: n} for n, line in lines]
-        return list(readers.open_rows(name, "", self.layout, self.encoding, tagged=False))
+            conll = any("\t" in line for _, line in lines) or all(len(w) == 1 for w in words)
+            if not conll and not all(spans.is_tag(w[-1]) for w in words):
+                return [{self.layout.text: line, files.LINE: number} for number, line in lines]
+        return list(readers.open_rows(source, self.layout, tagged=False))
 
     def document(
         self, row: Mapping[str, Any], place: str = "input:1"
@@ -158,58 +149,44 @@ class TokenData(DataModule):
     # Windows
 
     @property
-    def max_length(self) -> int:
-        """The most tokens of a window."""
-        most = tokens.max_length(self.tokenizer_name, trained=False)
-        return tokens.limit(
-            self.tokenizer_name, self.given_length, most if self.given_length else None
-        )
-
-    @property
     def stride(self) -> int:
         """Tokens that two windows share."""
-        stride, room = (
-            self.given_stride,
-            self.max_length - self.tokenizer.num_special_tokens_to_add(),
-        )
-        if stride is not None and not 0 <= stride < room:
+        stride = self.given_stride
+        room = self.max_length - self.tokenizer.num_special_tokens_to_add()
+        if stride is None:
+            return min(self.max_length // 4, room - 1)
+        if not 0 <= stride < room:
             raise UserError(
-                f"data.stride: {stride} is not 0 to {room - 1}, what a window of {self.max_length} tokens leaves"
+                f"data.stride: {stride} is not 0 to {room - 1},"
+                f" what a window of {self.max_length} tokens leaves"
             )
-        return min(self.max_length // 4, room - 1) if stride is None else stride
+        return stride
 
     def duplicate_keys(self, table: datasets.Dataset) -> list[str]:
-        """What tells the text of each row from others."""
+        """A key of each row's text."""
         return [duplicates.key(text) for text in table["text"]]
 
     def duplicate_labels(self, table: datasets.Dataset) -> list[str]:
         """The entities of each row."""
-        return [str([(s["type"], s["start"], s["end"]) for s in row]) for row in table["__gold"]]
+        return [str(row) for row in _gold(table)]
 
     def _windows(self, texts: Sequence[str], words: Sequence[Sequence[spans.Range]]) -> Columns:
         return windows.cut(self.tokenizer, texts, words, self.max_length, self.stride)
 
     def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
-        """Cuts a split into windows, cached by data, tokenizer and lengths; adds the tag of each word."""
-        place, where = (
-            str(self.files[split] or self.files["train"]),
-            "data.labels" if self.given_labels else "train",
-        )
-        gold = [[(s["type"], s["start"], s["end"]) for s in row] for row in table["__gold"]]
-        flat = [
-            (name, line)
-            for row, line in zip(gold, table["line"][:], strict=True)
-            for name, *_ in row
-        ]
-        labels.encode(
-            [n for n, _ in flat], [line for _, line in flat], "single", self.labels, place, where
-        )
+        """Cuts a split into windows, cached; adds the tag of each word."""
+        gold = _gold(table)
+        names, lines = [], []
+        for row, line in zip(gold, table["line"][:], strict=True):
+            names += [name for name, _, _ in row]
+            lines += [line] * len(row)
+        place = self.file_of(split)
+        labels.encode(names, lines, "single", self.labels, place, self.labels_from)
         number = {name: i for i, name in enumerate(tag_names(self.labels))}
-        words = [len(row) for row in table["__words"]]
-        targets = [
-            [number[t] for t in spans.write(spans.apart(g), n)]
-            for g, n in zip(gold, words, strict=True)
-        ]
+        targets = []
+        for row, words in zip(gold, table["__words"], strict=True):
+            tags = spans.write(spans.apart(row), len(words))
+            targets.append([number[tag] for tag in tags])
         about = (tokens.identity(self.tokenizer), self.max_length, self.stride)
         encoded = self.map_cached(
             table, lambda rows: self._windows(rows["text"], rows["__words"]), *about
@@ -221,64 +198,73 @@ class TokenData(DataModule):
     def _note(
         self, table: datasets.Dataset, split: str, place: str, gold: list[list[spans.Span]]
     ) -> None:
-        """Says how tags were read, and which spans are not as the file has them."""
+        """Notes how tags were read, and which spans are not as the file has them."""
         tags = [row for row in table["__tags"] if row]
         if tags:
-            scheme = spans.scheme(tags)
-            odd = sum(spans.write(spans.find(row), len(row), scheme) != row for row in tags)
-            mixed = (
-                [t for row in tags for t in row if t != "O" and spans.is_tag(t)]
-                if scheme == "plain"
-                else []
-            )
-            if mixed:
-                raise UserError(
-                    f"{place}: tags with and without a letter are mixed (for example {mixed[0]}); write all as B-TYPE, I-TYPE"
-                )
-            told = f"{split}: tags are {'types without letters' if scheme == 'plain' else scheme}"
-            if odd:
-                told += f", {odd} of {len(tags)} rows not quite: an I- that follows nothing starts an entity"
-            if odd or split == "train":
-                self.notes.append(told + ("" if scheme == "IOB2" else "; trained on as IOB2"))
-        over = sum(len(row) - len(spans.apart(row)) for row in gold)
+            self._note_scheme(tags, split, place)
         moved, lost = sum(table["__moved"][:]), sum(table["__lost"][:])
-        what = {
-            f"{moved} entities begin or end inside a word and take the whole word": moved,
-            f"{lost} entities touch no word and are left out": lost,
-            f"{over} entities overlap longer ones: they are not trained on, but count as missed in the metrics": over,
+        over = sum(len(row) - len(spans.apart(row)) for row in gold)
+        counts = {
+            "entities begin or end inside a word and take the whole word": moved,
+            "entities touch no word and are left out": lost,
+            "entities overlap longer ones: they are not trained on, but count as missed in the"
+            " metrics": over,
         }
-        self.notes += [f"{split}: {words}" for words, count in what.items() if count]
+        self.notes += [f"{split}: {count} {what}" for what, count in counts.items() if count]
+
+    def _note_scheme(self, tags: list[list[str]], split: str, place: str) -> None:
+        scheme = spans.scheme(tags)
+        if scheme == "plain":
+            lettered = [t for row in tags for t in row if t != "O" and spans.is_tag(t)]
+            if lettered:
+                raise UserError(
+                    f"{place}: tags with and without a letter are mixed"
+                    f" (for example {lettered[0]}); write all as B-TYPE, I-TYPE"
+                )
+        odd = sum(spans.write(spans.find(row), len(row), scheme) != row for row in tags)
+        if not odd and split != "train":
+            return
+        note = f"{split}: tags are {'types without letters' if scheme == 'plain' else scheme}"
+        if odd:
+            note += (
+                f", {odd} of {len(tags)} rows not quite:"
+                " an I- that follows nothing starts an entity"
+            )
+        self.notes.append(note + ("" if scheme == "IOB2" else "; trained on as IOB2"))
 
     def _note_long(self, rows: Any, split: str) -> None:
-        parts = [len(row) for row in rows]
-        long = sum(n > 1 for n in parts)
+        windows_of = [len(row) for row in rows]
+        long = sum(count > 1 for count in windows_of)
         if long:
-            told = f"longer than {self.max_length} tokens and read in windows that share {self.stride} (at most {max(parts)} of a row)"
-            self.notes.append(f"{split}: {long} of {len(parts)} rows are {told}; nothing is cut")
+            self.notes.append(
+                f"{split}: {long} of {len(windows_of)} rows are longer than {self.max_length}"
+                f" tokens and read in windows that share {self.stride}"
+                f" (at most {max(windows_of)} of a row); nothing is cut"
+            )
 
     def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Cuts rows to predict into windows; they have a text or a list of words."""
-        made = [
-            self.document(row, f"{place}:{row.get(files.LINE, i)}") for i, row in enumerate(rows, 1)
-        ]
-        return EncodedSplit(self._windows([text for text, _ in made], [words for _, words in made]))
+        read = [self.document(row, f"{place}:{row[files.LINE]}") for row in rows]
+        return EncodedSplit(self._windows([text for text, _ in read], [words for _, words in read]))
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
         """A batch of whole rows.
 
         Returns:
-            ``inputs`` (``int64 [windows, tokens]`` each), ``index``, ``words`` (number of words of each row), and for all words
-            ``window``, ``place`` (of the first piece), ``has_piece`` (bool) and, where known, ``targets``, each ``[words]``.
+            ``inputs`` (``int64 [windows, tokens]`` each), ``index``, ``words`` (number of words of
+            each row), and of all words ``[words]`` each: ``window``, ``place`` (of its first
+            piece), ``has_piece`` (bool) and ``targets`` if known.
         """
         parts = [len(row) for row in columns["input_ids"]]
         flat = [window for row in columns["input_ids"] for window in row]
         inputs = tokens.collate({"input_ids": flat}, self.tokenizer)
-        base = itertools.accumulate(parts[:-1], initial=0)
-        window = torch.tensor(
-            [w + b for row, b in zip(columns["window"], base, strict=True) for w in row],
-            dtype=torch.long,
-        )
-        place = torch.tensor([p for row in columns["place"] for p in row], dtype=torch.long)
+        numbers: list[int] = []
+        for row, start in zip(
+            columns["window"], itertools.accumulate(parts[:-1], initial=0), strict=True
+        ):
+            numbers += [start + number for number in row]
+        window = torch.tensor(numbers, dtype=torch.long)
+        place = _flat(columns["place"])
         has_piece = place >= 0
         if self.tokenizer.padding_side == "left":
             place += inputs["input_ids"].shape[1] - torch.tensor([len(w) for w in flat])[window]
@@ -292,7 +278,10 @@ class TokenData(DataModule):
             "has_piece": has_piece,
         }
         if "target" in columns:
-            batch["targets"] = torch.tensor(
-                [t for row in columns["target"] for t in row], dtype=torch.long
-            )
+            batch["targets"] = _flat(columns["target"])
         return batch
+
+
+def _flat(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Numbers of all rows end to end, ``int64 [words]``."""
+    return torch.tensor([number for row in rows for number in row], dtype=torch.long)

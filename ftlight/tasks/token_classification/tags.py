@@ -1,4 +1,4 @@
-"""Entities as spans of words: tag schemes, and words in characters."""
+"""Entities as spans of words: reading and writing tag schemes, and splitting text into words."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 Span = tuple[str, int, int]
-"""Type, first word (or character), and the one after the last."""
+"""Type, start and exclusive end, in words or characters."""
 Range = tuple[int, int]
 Scheme = Literal["IOB1", "IOB2", "BIOES", "BILOU", "plain"]
 LETTERS = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 UNNAMED = "entity"
 _TAG = re.compile(rf"([{''.join(LETTERS)}])(?:-(.*))?", re.DOTALL)
-# scripts that put no space between words: Thai, Lao, Burmese, Khmer, kana, Han
+# Scripts without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
 _UNSPACED = re.compile(
-    "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+    "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 
 
@@ -25,7 +26,9 @@ _UNSPACED = re.compile(
 
 
 def parts(tag: str) -> tuple[str, str]:
-    """Letter (one of B I E S O) and type of a tag of any scheme; a type without a letter goes on where its like stands before.
+    """Splits a tag of any scheme into its letter (B, I, E, S or O) and type.
+
+    A bare type counts as I: it continues a span of the same type.
 
     >>> parts("B-PER"), parts("U-creative-work"), parts("LOC"), parts("O")
     (('B', 'PER'), ('S', 'creative-work'), ('I', 'LOC'), ('O', ''))
@@ -37,7 +40,9 @@ def parts(tag: str) -> tuple[str, str]:
 
 
 def find(tags: Iterable[str]) -> list[Span]:
-    """Spans of tags of any scheme, read as conlleval and seqeval's default mode read them: an I- that follows nothing starts a span.
+    """Returns the spans of tags of any scheme.
+
+    Reads as conlleval and seqeval's default mode do: an I- that continues nothing starts a span.
 
     >>> find(["I-PER", "I-PER", "B-PER", "O", "B-LOC", "I-ORG"])
     [('PER', 0, 2), ('PER', 2, 3), ('LOC', 4, 5), ('ORG', 5, 6)]
@@ -55,10 +60,12 @@ def find(tags: Iterable[str]) -> list[Span]:
 
 
 def write(spans: Iterable[Span], words: int, scheme: Scheme = "IOB2") -> list[str]:
-    """Tags of spans that do not overlap; the inverse of :func:`find`.
+    """Returns the tags of spans that do not overlap; the inverse of :func:`find`.
 
-    >>> write([("PER", 0, 2), ("PER", 2, 3)], 4, "IOB1"), write([("PER", 0, 2), ("PER", 2, 3)], 4, "BIOES")
-    (['I-PER', 'I-PER', 'B-PER', 'O'], ['B-PER', 'E-PER', 'S-PER', 'O'])
+    >>> write([("PER", 0, 2), ("PER", 2, 3)], 4, "IOB1")
+    ['I-PER', 'I-PER', 'B-PER', 'O']
+    >>> write([("PER", 0, 2), ("PER", 2, 3)], 4, "BIOES")
+    ['B-PER', 'E-PER', 'S-PER', 'O']
     """
     tags = ["O"] * words
     single, last = {"BIOES": ("S", "E"), "BILOU": ("U", "L")}.get(scheme, ("B", "I"))
@@ -71,12 +78,17 @@ def write(spans: Iterable[Span], words: int, scheme: Scheme = "IOB2") -> list[st
 
 
 def scheme(rows: Iterable[Sequence[str]]) -> Scheme:
-    """The scheme of tags, told by their letters and by what B- follows: in IOB1 only a span of the same type.
+    """Detects the scheme of tags by their letters, and IOB1 by its use of B-.
 
-    >>> scheme([["I-PER", "B-PER", "O"]]), scheme([["B-PER", "O"]]), scheme([["S-PER"]]), scheme([["PER", "O"]])
-    ('IOB1', 'IOB2', 'BIOES', 'plain')
+    In IOB1 a B- only separates two spans of one type.
+
+    >>> scheme([["I-PER", "B-PER", "O"]]), scheme([["B-PER", "O"]])
+    ('IOB1', 'IOB2')
+    >>> scheme([["S-PER"]]), scheme([["PER", "O"]])
+    ('BIOES', 'plain')
     """
-    letters, plain, free, loose = set[str](), False, False, False
+    letters = set[str]()
+    plain = b_starts = i_starts = False
     for tags in rows:
         before = ("O", "")
         for tag in tags:
@@ -85,42 +97,42 @@ def scheme(rows: Iterable[Sequence[str]]) -> Scheme:
             if letter != "O":
                 plain |= _TAG.fullmatch(tag) is None
                 letters.add(tag[0])
-            free |= starts and letter == "B"
-            loose |= starts and letter == "I"
+            b_starts |= starts and letter == "B"
+            i_starts |= starts and letter == "I"
             before = now
     if plain:
         return "plain"
     if letters & set("ESLUW"):
         return "BILOU" if letters & set("LU") else "BIOES"
-    return "IOB1" if loose and not free else "IOB2"
+    return "IOB1" if i_starts and not b_starts else "IOB2"
 
 
 def is_tag(text: str) -> bool:
-    """Whether a word is O or a tag with a letter."""
+    """Whether a word is O or a tag with a scheme letter."""
     return text == "O" or _TAG.fullmatch(text) is not None
 
 
 def apart(spans: Iterable[Span]) -> list[Span]:
-    """Spans of which none overlaps another, the longest first served.
+    """Drops spans that overlap a longer one.
 
     >>> apart([("PER", 0, 1), ("ORG", 0, 3), ("LOC", 4, 5)])
     [('ORG', 0, 3), ('LOC', 4, 5)]
     """
-    kept: list[Span] = []
+    separate: list[Span] = []
     for span in sorted(spans, key=lambda s: (s[1] - s[2], s[1])):
-        if all(span[2] <= other[1] or other[2] <= span[1] for other in kept):
-            kept.append(span)
-    return sorted(kept, key=lambda s: s[1])
+        if all(span[2] <= other[1] or other[2] <= span[1] for other in separate):
+            separate.append(span)
+    return sorted(separate, key=lambda s: s[1])
 
 
 # Words in characters
 
 
 def split(text: str) -> list[Range]:
-    """Words of a text as ranges of characters.
+    """Splits a text into words, as ranges of characters.
 
-    White space divides; punctuation and symbols stand alone, and so does each character of a script without spaces (Han,
-    kana, Thai, Lao, Khmer, Burmese), with the marks on it. All else that touches is one word.
+    White space separates words. Punctuation and symbols stand alone, and so does each character of
+    a script without spaces (Han, kana, Thai, Lao, Khmer, Burmese) together with its marks.
 
     >>> [text[a:b] for text in ["Paris, 3.5 km"] for a, b in split(text)]
     ['Paris', ',', '3', '.', '5', 'km']
@@ -147,7 +159,7 @@ def split(text: str) -> list[Range]:
 
 
 def join(tokens: Sequence[str]) -> tuple[str, list[Range]]:
-    """Words joined by a space, and the characters of each.
+    """Joins words by spaces; returns the text and the characters of each word.
 
     >>> join(["New", "York"])
     ('New York', [(0, 3), (4, 8)])
@@ -163,9 +175,9 @@ class Aligned(NamedTuple):
     """Spans in words.
 
     Attributes:
-        spans: type, first word, word after the last.
-        moved: spans that began or ended inside a word; they have the whole word.
-        lost: spans that touch no word.
+        spans: Type, first word, exclusive end.
+        moved: Spans widened to whole words because they began or ended inside one.
+        lost: Spans that touch no word.
     """
 
     spans: list[Span]
@@ -174,19 +186,21 @@ class Aligned(NamedTuple):
 
 
 def align(spans: Iterable[Span], words: Sequence[Range]) -> Aligned:
-    """Spans of characters as spans of the words they touch.
+    """Turns spans of characters into spans of the words they touch.
 
     >>> align([("LOC", 4, 12)], [(0, 3), (4, 7), (8, 14)])
     Aligned(spans=[('LOC', 1, 3)], moved=1, lost=0)
     """
-    starts, ends = [start for start, _ in words], [end for _, end in words]
-    found: dict[Span, None] = {}
+    starts = [start for start, _ in words]
+    ends = [end for _, end in words]
+    aligned: dict[Span, None] = {}
     moved = lost = 0
     for name, start, end in spans:
-        first, after = bisect.bisect_right(ends, start), bisect.bisect_left(starts, end)
+        first = bisect.bisect_right(ends, start)
+        after = bisect.bisect_left(starts, end)
         if first >= after:
             lost += 1
             continue
         moved += starts[first] < start or end < ends[after - 1]
-        found[name, first, after] = None
-    return Aligned(list(found), moved, lost)
+        aligned[name, first, after] = None
+    return Aligned(list(aligned), moved, lost)

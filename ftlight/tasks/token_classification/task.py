@@ -1,4 +1,4 @@
-"""Entities in documents: which words are a name, a place, an amount, and where they stand."""
+"""Finds entities in documents: names, places, amounts, and where they are."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.data import TokenData, tag_names
 from ftlight.utils.errors import UserError, join_limited
 
-OUTSIDE = 0
+OUTSIDE = 0  # the tag O
 
 
 class TokenClassification(Task):
-    """Finds entities: spans of words with a type. Trains on IOB2 tags of words, each told by its first piece.
+    """Finds entities: spans of words with a type.
+
+    Trains on IOB2 tags of words; the first word piece of each word predicts its tag.
 
     Args:
-        backbone: pre-trained model: a hub id (OWNER/NAME) or a local folder.
-        base: options of Task.
+        backbone: Pre-trained model: a hub id (OWNER/NAME) or a local folder.
+        base: Options of Task.
     """
 
     data_module = "ftlight.TokenData"
@@ -38,19 +40,19 @@ class TokenClassification(Task):
         super().__init__(backbone, **base)
         if not self.labels:
             raise UserError(
-                "no labels: a TokenClassification needs labels=[…], in Python from TokenData(…).labels"
+                "no labels: a TokenClassification needs labels=[…];"
+                " in Python take them from TokenData(…).labels"
             )
-        names = dict(enumerate(tag_names(self.labels)))
-        numbers = {name: i for i, name in names.items()}
+        self.tags = tag_names(self.labels)
         self.model = self.load(
             "AutoModelForTokenClassification",
-            num_labels=len(names),
-            id2label=names,
-            label2id=numbers,
+            num_labels=len(self.tags),
+            id2label=dict(enumerate(self.tags)),
+            label2id={tag: i for i, tag in enumerate(self.tags)},
         )
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Logits ``[windows, tokens, tags]``.
+        """Returns logits ``[windows, tokens, tags]``.
 
         Args:
             inputs: ``input_ids`` and ``attention_mask``, ``int64 [windows, tokens]``.
@@ -58,20 +60,26 @@ class TokenClassification(Task):
         return self.model(**inputs).logits.float()
 
     def step(self, batch: dict[str, Any]) -> Step:
-        """Loss over words, and tag and probability of each word, ``[words, 2]`` per row."""
+        """Returns the loss over words, and each word's tag and probability, ``[words, 2]`` per row.
+
+        A word without a word piece counts as outside, with probability 1, and has no loss.
+        """
         logits = self(batch["inputs"])[batch["window"], batch["place"]]  # [words, tags]
-        has_piece, sizes = batch["has_piece"], batch["words"]
-        chances, tags = logits.detach().softmax(-1).max(-1)
-        found = torch.stack(
-            [tags.where(has_piece, OUTSIDE).to(chances.dtype), chances.where(has_piece, 1.0)], -1
-        )
-        outputs = list(torch.split(found, sizes))
+        has_piece, words_per_row = batch["has_piece"], batch["words"]
+        probabilities, tags = logits.detach().softmax(-1).max(-1)
+        tags = tags.where(has_piece, OUTSIDE).to(probabilities.dtype)
+        predicted = torch.stack([tags, probabilities.where(has_piece, 1.0)], -1)
+        outputs = list(torch.split(predicted, words_per_row))
         if "targets" not in batch:
             return Step(None, outputs)
         count = int(has_piece.sum())
         losses = F.cross_entropy(logits, batch["targets"], reduction="none")
         loss = losses.where(has_piece, 0.0).sum() / max(count, 1)
-        return Step(loss, outputs, list(torch.split(batch["targets"], sizes)), count)
+        return Step(loss, outputs, list(torch.split(batch["targets"], words_per_row)), count)
+
+    def _spans(self, output: Tensor) -> list[spans.Span]:
+        """Entities of a row, in words, from the tags ``output[:, 0]``."""
+        return spans.find(self.tags[tag] for tag in output[:, 0].long().tolist())
 
     def compute_metrics(
         self,
@@ -79,66 +87,56 @@ class TokenClassification(Task):
         targets: Sequence[Tensor],
         rows: Sequence[Mapping[str, Any]],
     ) -> EvaluationResult:
-        """Precision, recall and F1 of spans over all gold, with the F1 of each type, and the share of words with the right tag."""
-        outputs = [row.reshape(-1, 2) for row in outputs]  # also where no row has a word
-        names = tag_names(self.labels)
+        """Computes precision, recall and F1 of spans, overall and by type, and the tag accuracy.
+
+        All gold entities count, also those in words that the model never saw.
+        """
+        outputs = [row.reshape(-1, 2) for row in outputs]  # a row may have no word
         gold = [[(s["type"], s["start"], s["end"]) for s in row["__gold"]] for row in rows]
-        found = [spans.find(names[tag] for tag in row[:, 0].long().tolist()) for row in outputs]
-        table = metrics.counts(gold, found, self.labels)
-        right = sum(
-            int((row[:, 0] == target).sum()) for row, target in zip(outputs, targets, strict=True)
-        )
+        table = metrics.counts(gold, [self._spans(row) for row in outputs], self.labels)
+        pairs = zip(outputs, targets, strict=True)
+        right = sum(int((row[:, 0] == target).sum()) for row, target in pairs)
         words = sum(map(len, targets))
-        values = {
-            **metrics.scores(table, self.labels),
-            "token_accuracy": right / words if words else float("nan"),
-        }
-        return EvaluationResult(
-            values, len(rows), {"f1": intervals.bootstrap(table.sum(1), metrics.f1)}
-        )
+        values = metrics.scores(table, self.labels)
+        values["token_accuracy"] = right / words if words else float("nan")
+        interval = {"f1": intervals.bootstrap(table.sum(1), metrics.f1)}
+        return EvaluationResult(values, len(rows), interval)
 
     def postprocess(
         self, outputs: Sequence[Tensor], rows: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:
-        """Entities with type, text, first character and the one after the last, and the mean probability of their words' tags.
+        """Returns the entities of each row: type, text, start, end and score.
 
-        Characters are those of the text, of word lists those of the words joined by a space. The row's own score is the
-        probability of its least sure word.
+        ``start`` and ``end`` are characters of the text (of a word list: of its words joined by
+        spaces); ``end`` is exclusive. The score of an entity is the mean probability of its
+        words' tags, that of a row the probability of its least sure word.
         """
-        names, decoded = tag_names(self.labels), []
+        decoded = []
         for output, row in zip(outputs, rows, strict=True):
-            text, words = (
-                (row["text"], row["__words"]) if "__words" in row else self.data.document(row)
-            )
-            chances = output[:, 1].tolist()
-            found = []
-            for name, first, after in spans.find(
-                names[tag] for tag in output[:, 0].long().tolist()
-            ):
+            if "__words" in row:
+                text, words = row["text"], row["__words"]
+            else:
+                text, words = self.data.document(row)
+            probabilities = output[:, 1].tolist()
+            entities = []
+            for kind, first, after in self._spans(output):
                 start, end = words[first][0], words[after - 1][1]
-                score = sum(chances[first:after]) / (after - first)
-                found.append(
-                    {
-                        "type": name,
-                        "text": text[start:end],
-                        "start": start,
-                        "end": end,
-                        "score": round(score, 4),
-                    }
-                )
-            decoded.append({"prediction": found, "score": min(chances, default=1.0)})
+                score = round(sum(probabilities[first:after]) / (after - first), 4)
+                entity = {"type": kind, "text": text[start:end], "start": start, "end": end}
+                entities.append({**entity, "score": score})
+            decoded.append({"prediction": entities, "score": min(probabilities, default=1.0)})
         return decoded
 
     def describe(self) -> str:
-        """Head and tags."""
+        """Entity types and head."""
         return f"{join_limited(self.labels, 4)} as IOB2, native head"
 
     def export(self, folder: Path, data: DataModule) -> str:
-        """Writes a transformers folder for the token-classification pipeline."""
+        """Writes a transformers folder for its token-classification pipeline."""
         assert isinstance(data, TokenData)
         export.transformers(self.model, data.tokenizer, data.max_length, folder)
         return (
             "from transformers import pipeline\n"
             'find = pipeline("token-classification", FOLDER, aggregation_strategy="first")\n'
-            "find(text)  # for texts longer than the model takes: pipeline(…, stride=64)"
+            "find(text)  # if texts exceed the model's length: pipeline(…, stride=64)"
         )

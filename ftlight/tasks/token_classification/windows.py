@@ -1,4 +1,4 @@
-"""Long rows of words in windows that overlap, so that nothing is cut."""
+"""Splits long rows of words into overlapping windows, so that no word is lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Range = tuple[int, int]
 
 
 def spaced(tokenizer: Any) -> bool:
-    """Whether a word inside a text has its space within its first piece, as byte-level vocabularies have it."""
+    """Whether the space before a word is part of its first piece, as in byte-level vocabularies."""
 
     def pieces(given: Any, split: bool) -> list[int]:
         return tokenizer(given, is_split_into_words=split, add_special_tokens=False)["input_ids"]
@@ -27,65 +27,68 @@ def cut(
     longest: int,
     stride: int,
 ) -> dict[str, list[Any]]:
-    """Tokenizes the words of each text, in windows where they are too many.
+    """Tokenizes the words of each text, in several windows if they are too many for one.
 
     Args:
-        tokenizer: a fast tokenizer.
-        texts: the texts.
-        words: characters of each word, by text.
-        longest: the most tokens of a window.
-        stride: tokens that two windows share.
+        tokenizer: A fast tokenizer.
+        texts: The texts.
+        words: Characters of each word, by text.
+        longest: The most tokens of a window.
+        stride: Tokens that two neighbouring windows share.
 
     Returns:
-        ``input_ids`` (a list of windows per row), for each word the ``window`` where its first piece has most context and its
-        ``place`` there (-1 for a word that has no piece), and ``length``: tokens of all windows of the row.
+        ``input_ids``, a list of windows per row; for each word the ``window`` in which its first
+        piece has most context and its ``place`` there (-1 for a word without pieces); ``length``,
+        the tokens of all windows of a row.
 
     Raises:
-        UserError: the tokenizer does not tell which piece belongs to which word.
+        UserError: The tokenizer does not tell which piece belongs to which word.
     """
     tokens.check_places(tokenizer)
-    space = spaced(tokenizer)
-    given = [
-        [_with_space(text, *word) if space else text[slice(*word)] for word in row]
-        for text, row in zip(texts, words, strict=True)
-    ]
-    kwargs = {
-        "truncation": True,
-        "max_length": longest,
-        "stride": stride,
-        "return_overflowing_tokens": True,
-    }
     out = tokenizer(
-        given,
+        _words_of(texts, words, spaced(tokenizer)),
         is_split_into_words=True,
         return_attention_mask=False,
         return_token_type_ids=False,
-        **kwargs,
+        truncation=True,
+        max_length=longest,
+        stride=stride,
+        return_overflowing_tokens=True,
     )
-    columns: dict[str, list[Any]] = {
-        "input_ids": [[] for _ in texts],
-        "window": [[0] * len(r) for r in words],
-        "place": [[-1] * len(r) for r in words],
-    }
-    best = [[-1] * len(r) for r in words]
-    found = list(enumerate(out["overflow_to_sample_mapping"]))
-    for number, row in (
-        found if tokenizer.truncation_side == "right" else reversed(found)
-    ):  # in the order of the text
-        window = len(columns["input_ids"][row])
-        columns["input_ids"][row].append(out["input_ids"][number])
+    ids: list[list[list[int]]] = [[] for _ in texts]
+    window_of = [[0] * len(row) for row in words]
+    place_of = [[-1] * len(row) for row in words]
+    best_context = [[-1] * len(row) for row in words]
+    windows = list(enumerate(out["overflow_to_sample_mapping"]))
+    if tokenizer.truncation_side != "right":  # such a tokenizer returns the last window first
+        windows.reverse()
+    for number, row in windows:
+        window = len(ids[row])
+        ids[row].append(out["input_ids"][number])
         for word, place, context in first_pieces(out.word_ids(number)):
-            if context > best[row][word]:
-                best[row][word], columns["window"][row][word], columns["place"][row][word] = (
-                    context,
-                    window,
-                    place,
-                )
-    return {**columns, "length": [sum(map(len, row)) for row in columns["input_ids"]]}
+            if context > best_context[row][word]:
+                best_context[row][word] = context
+                window_of[row][word] = window
+                place_of[row][word] = place
+    lengths = [sum(map(len, row)) for row in ids]
+    return {"input_ids": ids, "window": window_of, "place": place_of, "length": lengths}
+
+
+def _words_of(
+    texts: Sequence[str], words: Sequence[Sequence[Range]], with_space: bool
+) -> list[list[str]]:
+    """The words of each text, with the space before each if the tokenizer wants it."""
+    rows = []
+    for text, ranges in zip(texts, words, strict=True):
+        if with_space:
+            rows.append([_with_space(text, start, end) for start, end in ranges])
+        else:
+            rows.append([text[start:end] for start, end in ranges])
+    return rows
 
 
 def first_pieces(pieces: Sequence[int | None]) -> Iterator[tuple[int, int, int]]:
-    """Words of a window with the place of their first piece there and the pieces on its shorter side.
+    """Yields the words of a window: word, place of its first piece, pieces on its shorter side.
 
     >>> list(first_pieces([None, 0, 0, 1, 2, None]))
     [(0, 1, 0), (1, 3, 1), (2, 4, 0)]
@@ -100,7 +103,7 @@ def first_pieces(pieces: Sequence[int | None]) -> Iterator[tuple[int, int, int]]
 
 
 def _with_space(text: str, start: int, end: int) -> str:
-    """A word with the white space before it, if any, as one space.
+    """Returns a word, with one space in front if white space precedes it.
 
     >>> _with_space("in Rome", 3, 7), _with_space("in Rome", 0, 2)
     (' Rome', 'in')

@@ -298,7 +298,7 @@ def test_such_models_are_trained_padded(tmp_path: Path, capsys: Any) -> None:
 def test_an_encoder_is_refused(tmp_path: Path, capsys: Any) -> None:
     bert = str(make_bert(tmp_path / "bert", sentence_encoder=False))
     assert main([*words(bert, write_chats(tmp_path / "c.jsonl", 20)), "--run", "r"]) == 2
-    assert "is no decoder" in capsys.readouterr().err
+    assert "is not a decoder" in capsys.readouterr().err
 
 
 # Loss

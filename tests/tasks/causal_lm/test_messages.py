@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tiny.causal_lm import byte_tokenizer, piece_tokenizer
 
+from ftlight.data.sources import Source
 from ftlight.tasks.causal_lm import chat_template, truncation
 from ftlight.tasks.causal_lm import messages as chat
 from ftlight.tasks.causal_lm.messages import Columns, Message
@@ -24,16 +25,17 @@ def talk(*contents: str, system: str = "") -> list[Message]:
     return [Message("system", system), *found] if system else found
 
 
+def source(path: Path) -> Source:
+    return Source(str(path), "train", suffixes=chat.SUFFIXES)
+
+
 def rows(path: Path, lines: list[dict[str, Any]], **names: str) -> list[list[Message]]:
     text = "".join(json.dumps(line) + "\n" for line in lines)
     if path.suffix == ".gz":
         path.write_bytes(gzip.compress(text.encode()))
     else:
         path.write_text(text)
-    return [
-        chat.load(r["messages"])
-        for r in chat.read_rows(str(path), "train", Columns(**names), "utf-8", "")
-    ]
+    return [chat.load(r["messages"]) for r in chat.read_rows(source(path), Columns(**names), "")]
 
 
 # Formats
@@ -55,7 +57,7 @@ HI = talk("hi", "hello")
         ({"prompt": "hi", "completion": '[{"a": 1}]'}, talk("hi", '[{"a": 1}]')),
         ({"instruction": "hi", "input": "", "output": "hello"}, HI),
         ({"instruction": "add", "input": "1 2", "output": 3}, talk("add\n\n1 2", "3")),
-        ({"messages": [{"role": "developer", "content": "s"}, {"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0},  # noqa: E501
+        ({"messages": [{"role": "developer", "content": "s"}, {"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0},
                        {"role": "user", "content": "c"}, {"role": "assistant", "content": "d", "weight": 1}]},
          [Message("system", "s"), Message("user", "a"), Message("assistant", "b", False), Message("user", "c"), Message("assistant", "d")]),
         ({"text": "once upon"}, [Message("text", "once upon")]),
@@ -73,9 +75,7 @@ def test_columns_of_ones_own(tmp_path: Path) -> None:
         completion="answer",
     ) == [HI]
     (tmp_path / "a.csv").write_text("question,answer\nhi,hello\n01,NA\n")
-    found = list(
-        chat.read_rows(str(tmp_path / "a.csv"), "train", Columns("question", "answer"), "utf-8", "")
-    )
+    found = list(chat.read_rows(source(tmp_path / "a.csv"), Columns("question", "answer"), ""))
     assert [chat.load(r["messages"]) for r in found] == [HI, talk("01", "NA")]
 
 
@@ -93,7 +93,7 @@ def test_parquet(tmp_path: Path) -> None:
         ),
         tmp_path / "a.parquet",
     )
-    found = list(chat.read_rows(str(tmp_path / "a.parquet"), "train", NAMES, "utf-8", ""))
+    found = list(chat.read_rows(source(tmp_path / "a.parquet"), NAMES, ""))
     assert [(chat.load(r["messages"]), r["format"], r["line"]) for r in found] == [
         (HI, "messages", 1)
     ]
@@ -106,10 +106,10 @@ GOOD = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "c
     ("line", "words"),
     [
         ({"messages": [{"role": "user", "content": "hi"}]}, "a.jsonl:2: a chat without a reply of the assistant"),
-        ({"messages": [{"role": "asistant", "content": "hi"}]}, 'a.jsonl:2: messages[0]: role asistant is not known; did you mean "assistant"?'),  # noqa: E501
-        ({"messages": [{"role": "tool", "content": "hi"}]}, "a.jsonl:2: messages[0]: role tool is not known (roles: system"),
+        ({"messages": [{"role": "asistant", "content": "hi"}]}, 'a.jsonl:2: messages[0]: unknown role asistant; did you mean "assistant"?'),
+        ({"messages": [{"role": "tool", "content": "hi"}]}, "a.jsonl:2: messages[0]: unknown role tool (roles: system"),
         ({"messages": [{"role": "user", "content": " "}, {"role": "assistant", "content": "x"}]}, "a.jsonl:2: message 1 (user) is empty"),
-        ({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": None}]}, "a.jsonl:2: message 2 (assistant) is empty"),  # noqa: E501
+        ({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": None}]}, "a.jsonl:2: message 2 (assistant) is empty"),
         ({"messages": ["hi", "hello"]}, 'a.jsonl:2: messages[0] is "hi", expected {"role"'),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "a.jsonl:2: messages[0] holds image_url, only text"),
         ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]}, "without a reply"),
@@ -156,14 +156,14 @@ def test_a_chat_to_answer_needs_no_reply() -> None:
 )
 def test_paragraphs(text: str, found: list[tuple[int, str]], tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(text)
-    read = chat.read_rows(str(tmp_path / "a.txt"), "train", NAMES, "utf-8", "")
+    read = chat.read_rows(source(tmp_path / "a.txt"), NAMES, "")
     assert [(r["line"], chat.load(r["messages"])[0].content) for r in read] == found
 
 
 def test_no_text_at_all(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n\n")
     with pytest.raises(UserError, match="has no rows"):
-        list(chat.read_rows(str(tmp_path / "a.txt"), "train", NAMES, "utf-8", ""))
+        list(chat.read_rows(source(tmp_path / "a.txt"), NAMES, ""))
 
 
 # Templates
@@ -171,22 +171,22 @@ def test_no_text_at_all(tmp_path: Path) -> None:
 EACH = "{% for m in messages %}"
 CHATML = (
     EACH
-    + "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"  # noqa: E501
+    + "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 LLAMA2 = (
-    "{% if messages[0]['role'] == 'system' %}{% set s = '<<SYS>>\n' + messages[0]['content'] + '\n<</SYS>>\n\n' %}{% set ms = messages[1:] %}"  # noqa: E501
+    "{% if messages[0]['role'] == 'system' %}{% set s = '<<SYS>>\n' + messages[0]['content'] + '\n<</SYS>>\n\n' %}{% set ms = messages[1:] %}"
     "{% else %}{% set s = '' %}{% set ms = messages %}{% endif %}{% for m in ms %}"
     "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
     "{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + (s if loop.first else '') + m['content'].strip() + ' [/INST]' }}"
     "{% else %}{{ ' ' + m['content'].strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
 )
 LLAMA3 = EACH + (
-    "{% if loop.first %}{{ bos_token }}{% endif %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim + '<|eot_id|>' }}"  # noqa: E501
+    "{% if loop.first %}{{ bos_token }}{% endif %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim + '<|eot_id|>' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
 GEMMA = "{{ bos_token }}" + EACH + (
     "{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    "{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n' + m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"  # noqa: E501
+    "{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n' + m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )  # fmt: skip
 VICUNA = EACH + (
@@ -194,9 +194,9 @@ VICUNA = EACH + (
     "{% else %}{{ '\nASSISTANT: ' + m['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '\nASSISTANT:' }}{% endif %}"
 )
 THINKS = (  # Qwen3: earlier replies lose their thoughts, the last one has at least empty ones
-    "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m['role'] == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"  # noqa: E501
+    "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m['role'] == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
     + EACH + "{% set c = m['content'] %}{% if m['role'] == 'assistant' %}{% set t = '' %}"
-    "{% if '</think>' in c %}{% set t = c.split('</think>')[0].split('<think>')[-1].strip('\n') %}{% set c = c.split('</think>')[-1].lstrip('\n') %}{% endif %}"  # noqa: E501
+    "{% if '</think>' in c %}{% set t = c.split('</think>')[0].split('<think>')[-1].strip('\n') %}{% set c = c.split('</think>')[-1].lstrip('\n') %}{% endif %}"
     "{% if loop.index0 > ns.last %}{{ '<|im_start|>assistant\n<think>\n' + t + '\n</think>\n\n' + c + '<|im_end|>\n' }}"
     "{% else %}{{ '<|im_start|>assistant\n' + c + '<|im_end|>\n' }}{% endif %}"
     "{% else %}{{ '<|im_start|>' + m['role'] + '\n' + c + '<|im_end|>\n' }}{% endif %}{% endfor %}"
@@ -204,7 +204,7 @@ THINKS = (  # Qwen3: earlier replies lose their thoughts, the last one has at le
 )  # fmt: skip
 MARKED = EACH + (
     "{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] | upper }}{% endgeneration %}"
-    "{% else %}{{ m['content'] | upper }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"  # noqa: E501
+    "{% else %}{{ m['content'] | upper }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 TOKENS = [
     "<|im_start|>",
@@ -469,7 +469,7 @@ def test_windows_learn_each_token_once() -> None:
 )
 def test_a_blank_line_divides_only_between_lines(text: str, documents: int, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(text)
-    assert len(list(chat.open_file(str(tmp_path / "a.txt"), "train", NAMES, "utf-8"))) == documents
+    assert len(list(chat.open_rows(source(tmp_path / "a.txt"), NAMES))) == documents
 
 
 def test_a_chat_of_a_system_message_alone_is_one_line() -> None:

@@ -1,4 +1,4 @@
-"""Images: how they are opened, brought to RGB, prepared and augmented, and how their classes are found."""
+"""Images: opened, in RGB, prepared, augmented; and their classes by folders."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import each
 from PIL import Image
 from tiny.image_classification import make_resnet, square
 
 from ftlight.tasks.image_classification import augment as augmenting
-from ftlight.tasks.image_classification import containers, decoding
+from ftlight.tasks.image_classification import containers, decoding, folders
 from ftlight.tasks.image_classification import rows as image_rows
 from ftlight.utils.errors import UserError
 
@@ -65,12 +66,14 @@ OPENED = {
 }
 
 
-@pytest.mark.parametrize("name", OPENED)
-def test_every_mode_becomes_rgb_and_says_so(name: str) -> None:
-    data, colour, done = OPENED[name]
-    image, found = decoding.decode(data)
-    assert (image.mode, found) == ("RGB", done)
-    assert np.abs(np.asarray(image).reshape(-1, 3).astype(int) - colour).max() <= 1
+def test_every_mode_becomes_rgb_and_says_so() -> None:
+    def check(name: str) -> None:
+        data, colour, done = OPENED[name]
+        image, found = decoding.decode(data)
+        assert (image.mode, found) == ("RGB", done)
+        assert np.abs(np.asarray(image).reshape(-1, 3).astype(int) - colour).max() <= 1
+
+    each(OPENED, check)
 
 
 def test_gray_of_twelve_bits_has_another_white() -> None:
@@ -86,21 +89,24 @@ def test_gray_of_any_range_is_fitted_to_its_own() -> None:
     assert done == ["32-bit gray over its own range"]
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_images_are_turned_as_exif_says(orientation: int) -> None:
+def test_images_are_turned_as_exif_says() -> None:
     """The tag says how the stored image was turned; all eight come back as they were."""
-    upright = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10).convert("RGB")
-    turn = Image.Transpose
-    stored = {1: None, 2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM}
-    stored |= {5: turn.TRANSPOSE, 6: turn.ROTATE_90, 7: turn.TRANSVERSE, 8: turn.ROTATE_270}
-    how = stored[orientation]
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    image, done = decoding.decode(
-        saved(upright.transpose(how) if how is not None else upright, exif=exif)
-    )
-    assert np.array_equal(np.asarray(image), np.asarray(upright))
-    assert done == (["turned by EXIF"] if orientation > 1 else [])
+
+    def check(orientation: int) -> None:
+        upright = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10).convert("RGB")
+        turn = Image.Transpose
+        stored = {1: None, 2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM}
+        stored |= {5: turn.TRANSPOSE, 6: turn.ROTATE_90, 7: turn.TRANSVERSE, 8: turn.ROTATE_270}
+        how = stored[orientation]
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image, done = decoding.decode(
+            saved(upright.transpose(how) if how is not None else upright, exif=exif)
+        )
+        assert np.array_equal(np.asarray(image), np.asarray(upright))
+        assert done == (["turned by EXIF"] if orientation > 1 else [])
+
+    each(range(1, 9), check)
 
 
 def test_of_an_animation_the_first_frame_is_taken() -> None:
@@ -150,11 +156,13 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_what_is_no_whole_image_says_why(name: str) -> None:
-    data, words = FAULTS[name]
-    with pytest.raises(decoding.Bad, match=words):
-        decoding.decode(data)
+def test_what_is_no_whole_image_says_why() -> None:
+    def check(name: str) -> None:
+        data, words = FAULTS[name]
+        with pytest.raises(decoding.Bad, match=words):
+            decoding.decode(data)
+
+    each(FAULTS, check)
 
 
 def test_too_many_pixels_are_refused_before_decoding() -> None:
@@ -167,7 +175,8 @@ def test_too_many_pixels_are_refused_before_decoding() -> None:
 # Preparing
 
 
-def write_processor(folder: Path, **settings: Any) -> str:
+def write_processor(parent: Path, **settings: Any) -> str:
+    folder = parent / f"processor {len(list(parent.iterdir()))}"  # processors are cached by name
     folder.mkdir()
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     return str(folder)
@@ -192,28 +201,24 @@ EFFICIENT = {
 }
 
 
-@pytest.mark.parametrize(
-    "settings", [VIT, MOBILE, CONVNEXT, EDGE, EFFICIENT], ids=lambda s: s["image_processor_type"]
-)
-def test_processors_give_one_size_and_the_one_asked_for(
-    settings: dict[str, Any], tmp_path: Path
-) -> None:
-    name = write_processor(tmp_path / "p", **settings)
-    own = {"height": 0, "width": 0, **settings.get("crop_size", settings["size"])}
-    wanted = own["height"] or own.get("shortest_edge")
-    assert decoding.shape(decoding.processor(name)) == (wanted, wanted)
-    for size in (32, 80):
-        made = decoding.processor(name, size)
-        assert decoding.shape(made) == (size, size)
-        for shape in ((100, 37), (37, 100), (16, 16)):
-            assert decoding.pixels(made, Image.new("RGB", shape)).shape == (3, size, size)
+def test_processors_give_one_size_and_the_one_asked_for(tmp_path: Path) -> None:
+    def check(settings: dict[str, Any]) -> None:
+        name = write_processor(tmp_path, **settings)
+        own = {"height": 0, "width": 0, **settings.get("crop_size", settings["size"])}
+        wanted = own["height"] or own.get("shortest_edge")
+        assert decoding.shape(decoding.processor(name)) == (wanted, wanted)
+        for size in (32, 80):
+            made = decoding.processor(name, size)
+            assert decoding.shape(made) == (size, size)
+            for shape in ((100, 37), (37, 100), (16, 16)):
+                assert decoding.pixels(made, Image.new("RGB", shape)).shape == (3, size, size)
+
+    each([VIT, MOBILE, CONVNEXT, EDGE, EFFICIENT], check)
 
 
 def test_an_image_is_prepared_as_by_hand(tmp_path: Path) -> None:
     made = decoding.processor(
-        write_processor(
-            tmp_path / "p", **MOBILE, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.3, 0.4]
-        )
+        write_processor(tmp_path, **MOBILE, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.3, 0.4])
     )
     image, _ = decoding.decode(square(4, (90, 70))[1])
     small = np.asarray(image.resize((82, 64), Image.Resampling.BILINEAR), dtype=np.float32)[
@@ -235,19 +240,17 @@ def test_a_backbone_without_an_image_processor_is_named(tmp_path: Path) -> None:
         decoding.processor(str(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "settings", [VIT, MOBILE, CONVNEXT, EFFICIENT], ids=lambda s: s["image_processor_type"]
-)
-def test_prepared_pixels_are_kept_as_whole_numbers(
-    settings: dict[str, Any], tmp_path: Path
-) -> None:
-    made = decoding.processor(write_processor(tmp_path / "p", **settings))
-    values = decoding.pixels(made, decoding.decode(square(4, (90, 70))[1])[0])
-    packed = decoding.packed(made, values)
-    assert packed is not None
-    assert packed.dtype == torch.uint8
-    assert torch.allclose(decoding.unpacked(made, packed), values, atol=1e-5)
-    assert decoding.packed(made, values + 1e-3) is None
+def test_prepared_pixels_are_kept_as_whole_numbers(tmp_path: Path) -> None:
+    def check(settings: dict[str, Any]) -> None:
+        made = decoding.processor(write_processor(tmp_path, **settings))
+        values = decoding.pixels(made, decoding.decode(square(4, (90, 70))[1])[0])
+        packed = decoding.packed(made, values)
+        assert packed is not None
+        assert packed.dtype == torch.uint8
+        assert torch.allclose(decoding.unpacked(made, packed), values, atol=1e-5)
+        assert decoding.packed(made, values + 1e-3) is None
+
+    each([VIT, MOBILE, CONVNEXT, EFFICIENT], check)
 
 
 # Augmentation
@@ -262,12 +265,14 @@ def changed(
     )
 
 
-@pytest.mark.parametrize("level", ["light", "strong"])
-def test_augmentation_is_a_function_of_its_generator(level: augmenting.Augment) -> None:
-    assert np.array_equal(changed([0, 1, 2], level), changed([0, 1, 2], level))
-    assert changed([0, 1, 2], level).shape == (32, 32, 3)
-    seen = {changed([0, epoch, row], level).tobytes() for epoch in range(3) for row in range(3)}
-    assert len(seen) == 9
+def test_augmentation_is_a_function_of_its_generator() -> None:
+    def check(level: augmenting.Augment) -> None:
+        assert np.array_equal(changed([0, 1, 2], level), changed([0, 1, 2], level))
+        assert changed([0, 1, 2], level).shape == (32, 32, 3)
+        seen = {changed([0, epoch, row], level).tobytes() for epoch in range(3) for row in range(3)}
+        assert len(seen) == 9
+
+    each(["light", "strong"], check)
 
 
 def test_flips_are_those_asked_for() -> None:
@@ -304,9 +309,8 @@ def test_crops_lie_inside_and_keep_their_share() -> None:
 # Finding
 
 
-@pytest.mark.parametrize(
-    ("names", "found"),
-    [
+def test_classes_are_folders() -> None:
+    cases = [
         (["cat/1.jpg", "dog/2.PNG"], {"": ["cat", "dog"]}),
         (["set/cat/1.jpg", "set/dog/2.jpg"], {"": ["cat", "dog"]}),
         (["glass/1.jpg", "glass/2.jpg"], {"": ["glass", "glass"]}),
@@ -324,18 +328,19 @@ def test_crops_lie_inside_and_keep_their_share() -> None:
         (["test/cat/1.jpg", "test/dog/2.jpg"], {"test": ["cat", "dog"]}),
         (["1.jpg", "cat/2.jpg"], {"": ["", "cat"]}),
         (["readme.txt"], {}),
-    ],
-)
-def test_classes_are_folders(names: list[str], found: dict[str, list[str]]) -> None:
-    divided = containers.by_class(names)
-    assert set(divided) == set(found)
-    for split in found.keys() - {"other"}:
-        assert [label for _, label in divided[split]] == found[split]
+    ]
+
+    def check(names: list[str], found: dict[str, list[str]]) -> None:
+        divided = folders.by_class(names)
+        assert set(divided) == set(found)
+        for split in found.keys() - {"other"}:
+            assert [label for _, label in divided[split]] == found[split]
+
+    each(cases, check)
 
 
-@pytest.mark.parametrize(
-    ("base", "path", "root", "name"),
-    [
+def test_paths_stay_inside() -> None:
+    cases = [
         ("", "a/1.jpg", "", "a/1.jpg"),
         ("set", "./a//1.jpg", "", "set/a/1.jpg"),
         ("set", "../a/1.jpg", "", "a/1.jpg"),
@@ -347,10 +352,12 @@ def test_classes_are_folders(names: list[str], found: dict[str, list[str]]) -> N
         ("", "C:\\1.jpg", "", None),
         ("", "https://host/1.jpg", "", None),
         ("", "..", "", None),
-    ],
-)
-def test_paths_stay_inside(base: str, path: str, root: str, name: str | None) -> None:
-    assert image_rows.inside(base, path, root) == name
+    ]
+
+    def check(base: str, path: str, root: str, name: str | None) -> None:
+        assert image_rows.inside(base, path, root) == name
+
+    each(cases, check)
 
 
 def test_a_zip_is_read_in_place(tmp_path: Path) -> None:
@@ -359,7 +366,7 @@ def test_a_zip_is_read_in_place(tmp_path: Path) -> None:
         archive.writestr("cat/.hidden.jpg", b"x")
         archive.writestr("cat/1.jpg", PHOTO)
     place = str(tmp_path / "a.zip")
-    assert containers.members(place) == ["cat/1.jpg"]
+    assert containers.Zip(place).names() == ["cat/1.jpg"]
     assert containers.read(place, "cat/1.jpg", "") == PHOTO
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip"]
     with pytest.raises(decoding.Bad, match="no such file"):
@@ -381,7 +388,7 @@ def test_the_digest_of_a_folder_sees_names_sizes_and_times(tmp_path: Path) -> No
     (folder / "1.jpg").write_bytes(PHOTO)
 
     def now() -> str:
-        return containers.digest(str(tmp_path / "set"), None, "image", "utf-8")
+        return containers.digest(str(tmp_path / "set"), containers.Columns())
 
     first = now()
     assert first == now()
@@ -400,12 +407,14 @@ def test_pixels_are_those_of_a_stock_processor(tmp_path: Path) -> None:
     assert torch.allclose(decoding.pixels(decoding.processor(name), image), stock, atol=1e-2)
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 252), (0, 40_000)])
-def test_gray_of_32_bits_keeps_its_scale(low: int, high: int) -> None:
-    values = np.linspace(low, high, 64, dtype=np.int32).reshape(8, 8)
-    image, _ = decoding.decode(saved(Image.fromarray(values, "I"), "TIFF"), 1000, 65535)
-    expected = values if high < 256 else values / 65535 * 255
-    assert np.abs(np.asarray(image)[..., 0].astype(float) - expected).max() <= 1
+def test_gray_of_32_bits_keeps_its_scale() -> None:
+    def check(low: int, high: int) -> None:
+        values = np.linspace(low, high, 64, dtype=np.int32).reshape(8, 8)
+        image, _ = decoding.decode(saved(Image.fromarray(values, "I"), "TIFF"), 1000, 65535)
+        expected = values if high < 256 else values / 65535 * 255
+        assert np.abs(np.asarray(image)[..., 0].astype(float) - expected).max() <= 1
+
+    each([(0, 252), (0, 40_000)], check)
 
 
 def test_a_list_of_all_images_beside_split_folders_is_no_split(tmp_path: Path) -> None:
@@ -419,8 +428,8 @@ def test_a_list_of_all_images_beside_split_folders_is_no_split(tmp_path: Path) -
         "image,label\n" + "".join(f"{n},{n.split('/')[1]}\n" for n in names)
     )
     place = str(tmp_path)
-    assert image_rows.splits(place, "image", "label", "utf-8") == {"train", "test"}
-    train = [e.name for e in image_rows.entries(place, "train", "image", "label", None, "utf-8")]
+    assert image_rows.splits(place, containers.Columns()) == {"train", "test"}
+    train = [e.name for e in image_rows.entries(place, "train", containers.Columns())]
     assert sorted(train) == sorted(n for n in names if n.startswith("train"))
 
 
@@ -428,7 +437,6 @@ def test_a_test_folder_without_classes_is_none_to_measure(tmp_path: Path) -> Non
     for name in ("train/a/1.png", "train/b/2.png", "test/3.png", "test/4.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(tmp_path / name)
-    assert image_rows.splits(str(tmp_path), "image", "label", "utf-8") == {"train"}
-    assert {
-        e.label for e in image_rows.entries(str(tmp_path), "train", "image", "label", None, "utf-8")
-    } == {"a", "b"}
+    assert image_rows.splits(str(tmp_path), containers.Columns()) == {"train"}
+    found = image_rows.entries(str(tmp_path), "train", containers.Columns())
+    assert {e.label for e in found} == {"a", "b"}

@@ -21,7 +21,7 @@ from tiny.image_classification import make_resnet, square, write_zip
 
 import ftlight
 from ftlight.__main__ import main
-from ftlight.data import files
+from ftlight.data import hub as hub_data
 from ftlight.tasks.image_classification import containers, decoding
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.tasks.image_classification.task import ImageClassification
@@ -151,8 +151,8 @@ def test_images_of_the_hub(
 ) -> None:
     made = as_parquet(squares, tmp_path)
     hub = {split: datasets.Dataset.from_parquet(path) for split, path in made.items()}
-    monkeypatch.setattr(files, "load_hub", lambda name: hub)
-    containers._table_of.cache_clear()
+    monkeypatch.setattr(hub_data, "load_hub", lambda name: hub)
+    containers._hub_rows.cache_clear()
     data = ImageData(
         "hf:some/squares", validation="hf:some/squares", tokenizer=resnet, augment="none"
     )
@@ -269,7 +269,7 @@ def test_a_path_that_is_none_is_named(cell: str, words: str, resnet: str, tmp_pa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"image_size": 4}, "data.image_size: 4 is not a size"),
+        ({"image_size": 4}, "data.image_size: 4 is out of range"),
         ({"max_pixels": 10**9}, "data.max_pixels"),
         ({"white": 0}, "data.white: 0"),
     ],
@@ -282,7 +282,7 @@ def test_options_are_checked(options: dict[str, int], words: str) -> None:
 def test_images_without_classes_are_refused(tmp_path: Path, resnet: str) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "1.jpg").write_bytes(square(0)[1])
-    with pytest.raises(UserError, match=r"1.jpg lies in no folder of a class"):
+    with pytest.raises(UserError, match=r"1.jpg is in no folder of a class"):
         ImageData("set", tokenizer=resnet).setup("fit")
     with pytest.raises(UserError, match=r"nothing.zip: no such file"):
         ImageData("nothing.zip", tokenizer=resnet).setup("fit")

@@ -247,7 +247,7 @@ def test_a_decoder_has_no_mask(llama: str, tmp_path: Path, capsys: Any) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 1.0, 15])
 def test_a_share_that_is_none(share: float) -> None:
-    with pytest.raises(UserError, match=r"data\.mask: .* is not a share"):
+    with pytest.raises(UserError, match=r"data\.mask: .* is out of range"):
         MaskedData("a.txt", mask=share)
 
 

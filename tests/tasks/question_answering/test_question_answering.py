@@ -23,6 +23,7 @@ from tiny.question_answering import squad as write_squad
 
 import ftlight
 from ftlight.__main__ import main
+from ftlight.data.sources import Source
 from ftlight.models.loading import load_tokenizer
 from ftlight.tasks.question_answering import readers as squad
 from ftlight.tasks.question_answering import windows as contexts
@@ -41,7 +42,8 @@ Write = Callable[[Path], Path]
 
 
 def read(path: Path, missing: Any = "error", **columns: str) -> list[dict[str, Any]]:
-    return list(squad.read_rows(str(path), "train", {**COLUMNS, **columns}, missing, "utf-8", ""))
+    names = squad.Names(**{**COLUMNS, **columns})
+    return list(squad.read_rows(Source(str(path), "train"), names, missing, ""))
 
 
 def nested(*qas: dict[str, Any], context: str = CONTEXT) -> str:
@@ -171,7 +173,7 @@ def test_faults_of_json(content: str, words: str, tmp_path: Path, monkeypatch: A
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        (("what", CONTEXT, "green", ""), "a.csv:2: the answer 'green' is not in the context; mend it, or"),
+        (("what", CONTEXT, "green", ""), "a.csv:2: the answer 'green' is not in the context; correct it, or"),
         (("what", CONTEXT, "red", "x"), "a.csv:2: answer_start 'x' is not a place in the context"),
         ((" ", CONTEXT, "red", "20"), "a.csv:2: column question is empty"),
     ],
@@ -532,7 +534,7 @@ def test_notes_say_what_was_guessed_cut_and_left_out(plain_bert: str, tmp_path: 
     data.setup("validate")
     notes = "\n".join(data.notes)
     assert "validation: 1 of 4 questions have an answer that occurs several times" in notes
-    assert "validation: 1 of 4 questions have an answer whose place was wrong" in notes
+    assert "validation: 1 of 4 questions have a wrong answer_start" in notes
     assert "validation: 1 questions are left out" in notes
     assert "validation: 1 of 4 questions have no answer" in notes
     assert "validation: 1 of 4 questions are longer than half of 22 tokens and cut" in notes

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import write_csv
+from conftest import each, write_csv
 
+from ftlight.data.sources import Source
 from ftlight.tasks.retrieval.interactions import (
+    Columns,
     Event,
     cuts,
     in_order,
@@ -24,7 +26,8 @@ from ftlight.tasks.retrieval.interactions import (
 )
 from ftlight.utils.errors import UserError
 
-COLUMNS = ("user", "item", "time", None, None, "utf-8")
+COLUMNS = Columns("user", "item", "time")
+RATED = Columns("user", "item", "time", "stars", 3.0)
 
 
 def write(
@@ -36,12 +39,11 @@ def write(
 def rows(
     name: str, split: str, *, held_out: int = 2, history: int = 3, per_user: int | None = None
 ) -> list[dict[str, Any]]:
-    return list(read_rows(name, split, COLUMNS, held_out, history, per_user, "digest code"))
+    return list(read_rows(Source(name), split, COLUMNS, held_out, history, per_user, "digest code"))
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
+def test_times() -> None:
+    cases = [
         ("12", 12.0),
         (12, 12.0),
         ("1.5e3", 1500.0),
@@ -50,16 +52,22 @@ def rows(
         ("1970-01-01 02:00:07+02:00", 7.0),
         (datetime.datetime(1970, 1, 1, 0, 1), 60.0),
         (datetime.date(1970, 1, 2), 86400.0),
-    ],
-)
-def test_times(value: Any, seconds: float) -> None:
-    assert moment(value) == seconds
+    ]
+
+    def check(value: Any, seconds: float) -> None:
+        assert moment(value) == seconds
+
+    each(cases, check)
 
 
-@pytest.mark.parametrize("value", ["", "soon", "2020-13-01", "nan", "inf", None, True])
-def test_what_is_no_time(value: Any) -> None:
-    with pytest.raises(ValueError, match=r".|^$"):
-        moment(value)
+def test_what_is_no_time() -> None:
+    cases = ["", "soon", "2020-13-01", "nan", "inf", None, True]
+
+    def check(value: Any) -> None:
+        with pytest.raises(ValueError, match=r".|^$"):
+            moment(value)
+
+    each(cases, check)
 
 
 def test_order_of_time_ties_as_given_and_each_item_once() -> None:
@@ -151,21 +159,20 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         ("b", "x", "1", "4"),
     ]
     name = write(tmp_path / "a.csv", given, ("user", "item", "time", "stars"))
-    found = read(name, "user", "item", "time", "stars", 3.0, "utf-8", "")
+    found = read(Source(name), RATED, "")
     assert found.users == {"a": [("x", 2)], "b": [("x", 5)]}
     assert survey(found, 5) == [
         "2 of 2 users have at most 10 items: they only train (data.held_out)",
         "1 interactions are with an item that the user had before, and left out",
         "1 interactions are rated below data.min_rating, and left out",
     ]
-    assert survey(read(name, "user", "item", "time", None, None, "utf-8", ""), 1)[-1].startswith(
+    assert survey(read(Source(name), COLUMNS, ""), 1)[-1].startswith(
         "1 interactions are with an item"
     )
 
 
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
+def test_faults_name_the_line(tmp_path: Path) -> None:
+    cases = [
         (
             ("a", "x", "soon"),
             "a.csv:3: column time holds 'soon', which is no time; write seconds or a date",
@@ -173,19 +180,21 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         (("a", "", "1"), "a.csv:3: column item is empty"),
         ((" ", "x", "1"), "a.csv:3: column user is empty"),
         (("a", "x", ""), "a.csv:3: column time holds '', which is no time"),
-    ],
-)
-def test_faults_name_the_line(row: tuple[str, ...], words: str, tmp_path: Path) -> None:
-    name = write(tmp_path / "a.csv", [("a", "y", "1"), row])
-    with pytest.raises(UserError, match=r"a\.csv") as error:
-        rows(name, "train")
-    assert words in str(error.value)
+    ]
+
+    def check(row: tuple[str, ...], words: str) -> None:
+        name = write(tmp_path / "a.csv", [("a", "y", "1"), row])
+        with pytest.raises(UserError, match=r"a\.csv") as error:
+            rows(name, "train")
+        assert words in str(error.value)
+
+    each(cases, check)
 
 
 def test_a_rating_that_is_no_number(tmp_path: Path) -> None:
     name = write(tmp_path / "a.csv", [("a", "y", "1", "good")], ("user", "item", "time", "stars"))
     with pytest.raises(UserError, match=r"a\.csv:2: column stars holds 'good', which is no number"):
-        read(name, "user", "item", "time", "stars", 3.0, "utf-8", "")
+        read(Source(name), RATED, "")
 
 
 def test_the_text_of_a_user_begins_with_the_latest() -> None:

@@ -20,6 +20,7 @@ from tiny.retrieval import interactions, items
 
 import ftlight
 from ftlight.__main__ import main
+from ftlight.data.sources import Source
 from ftlight.tasks.retrieval.catalogue import read_items, read_pairs
 from ftlight.tasks.retrieval.data import RetrievalData
 from ftlight.tasks.retrieval.task import Retrieval, contrast
@@ -145,7 +146,7 @@ def test_pairs_of_one_query_are_one_row(tmp_path: Path) -> None:
         '{"q": "a", "p": "w", "n": ["y"]}',
     ]
     (tmp_path / "p.jsonl").write_text("\n".join(lines))
-    assert list(read_pairs("p.jsonl", "train", "q", "p", "n", "utf-8", "")) == [
+    assert list(read_pairs(Source("p.jsonl", "train"), "q", "p", "n", "")) == [
         {"query": "a", "positives": ["x", "w"], "negatives": ["y", "z"], "line": 1},
         {"query": "b", "positives": ["x", "w"], "negatives": [], "line": 2},
     ]
@@ -163,7 +164,7 @@ def test_faults_of_pairs_name_the_line(row: tuple[str, ...], said: str, tmp_path
     with pytest.raises(UserError) as error:
         list(
             read_pairs(
-                pairs(tmp_path, rows=[row]), "train", "query", "positive", "negatives", "utf-8", ""
+                Source(pairs(tmp_path, rows=[row]), "train"), "query", "positive", "negatives", ""
             )
         )
     assert said in str(error.value)
@@ -174,16 +175,15 @@ def test_faults_of_pairs_name_the_line(row: tuple[str, ...], said: str, tmp_path
     [
         (("1", ""), "i.csv:3: the item has no text"),
         (("", "x"), "i.csv:3: the item has no id in column id"),
-        (("0", "y"), "i.csv:3: item 0 stands in line 2 too"),
+        (("0", "y"), "i.csv:3: item 0 is in line 2 too"),
     ],
 )
 def test_faults_of_items_name_the_line(row: tuple[str, ...], said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         read_items(
-            write_csv(tmp_path / "i.csv", [("0", "x"), row], ("id", "text")),
+            Source(write_csv(tmp_path / "i.csv", [("0", "x"), row], ("id", "text"))),
             "id",
             ["text"],
-            "utf-8",
         )
     assert said in str(error.value)
 
@@ -440,7 +440,7 @@ def test_faults_of_interactions(
     assert "lower data.held_out" in fails(
         capsys, *base, "--data.train", "events.csv", *words({**EVENTS, "held_out": 30})
     )
-    assert "model.temperature: 0.0 is not a temperature" in fails(
+    assert "model.temperature: 0.0 is not above 0" in fails(
         capsys, *base, *train, *words(EVENTS), "--model.temperature", "0"
     )
 
@@ -555,5 +555,5 @@ def test_two_processes_measure_as_one(
 
 def test_any_text_backbone(plain_bert: str, tmp_path: Path, capsys: Any) -> None:
     assert Retrieval(plain_bert).pooling == "mean"
-    with pytest.raises(UserError, match="native has no vectors"):
+    with pytest.raises(UserError, match="native gives no vectors"):
         Retrieval(plain_bert, pooling="native")

@@ -320,7 +320,7 @@ def test_other_encoders(tmp_path: Path) -> None:
         task, batch = task_of(str(folder), data), batch_of(data)
         ids = task.model.generate(**batch["inputs"], use_cache=False)  # type: ignore[operator]
         written = task.evaluate(batch)
-        assert task.read(written.outputs, [{}] * len(ids)) == data.tokenizer.batch_decode(
+        assert task.decoded(written.outputs, [{}] * len(ids)) == data.tokenizer.batch_decode(
             ids, skip_special_tokens=True
         )  # type: ignore[arg-type]
         expected = task.model(**batch["inputs"], labels=task._labels(batch).contiguous()).loss
@@ -336,7 +336,7 @@ def test_backbones_that_cannot(llama: str, tmp_path: Path) -> None:
     DistilBertModel(
         DistilBertConfig(vocab_size=size, dim=16, n_layers=1, n_heads=2, hidden_dim=16)
     ).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match=r"\(distilbert\) has no decoder and cannot be made one"):
+    with pytest.raises(UserError, match=r"\(distilbert\) has no decoder and cannot become one"):
         Seq2Seq(str(tmp_path))
 
 
@@ -630,10 +630,10 @@ def test_only_the_sample_is_written_while_training(
     made: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []
-    write = Seq2Seq._write
+    write = Seq2Seq._generate
     monkeypatch.setattr(
         Seq2Seq,
-        "_write",
+        "_generate",
         lambda self, states, mask: (written.append(len(states)), write(self, states, mask))[1],
     )
     fit(made["bart"], tmp_path, "--model.sample", "3", "--trainer.num_sanity_val_steps", "0")

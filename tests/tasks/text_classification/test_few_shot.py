@@ -53,12 +53,12 @@ def test_a_description_stands_for_a_name() -> None:
 @pytest.mark.parametrize(
     ("labels", "template", "fault"),
     [
-        (["a", "b"], "about it", "'about it' has no place for the name"),
-        (["a", "b"], "{} or {}", "has no place for the name, or several"),
+        (["a", "b"], "about it", "'about it' must contain {} once, for the label name"),
+        (["a", "b"], "{} or {}", "must contain {} once"),
         (
             ["0", "1", "good"],
             "{}",
-            "0, 1 have no words to start from; say what they mean with model.label_descriptions",
+            "0, 1 have no letters; describe them with model.label_descriptions",
         ),
         (["lost_card", "lost card"], "{}", "lost_card and lost card both read 'lost card'"),
     ],
@@ -83,7 +83,7 @@ def test_descriptions_come_from_a_file(content: str, tmp_path: Path) -> None:
     [
         (
             {"lat": "not in time"},
-            'there is no label lat; did you mean "late"? (labels: good, bad, late)',
+            'no label lat; did you mean "late"? (labels: good, bad, late)',
         ),
         ({"late": ""}, "late: expected a text, got ''"),
         ({"late": ["a"]}, "late: expected a text"),
@@ -289,20 +289,20 @@ def test_kept_activations_change_nothing(fit: Run, still: str) -> None:
         (
             NAMED,
             ("a|b", "b"),
-            "model.head_init: labels is for one label a row; these data are of kind multi",
+            "model.head_init: labels needs exactly one label per row; these data are multi",
         ),
         (
             ["--model.contrastive", "1"],
             ("0.5", "1.5"),
-            "model.contrastive is for one label a row; these data are of kind regression",
+            "model.contrastive needs exactly one label per row; these data are regression",
         ),
         (
             [*NAMED, "--model.pooling", "native"],
             LABELS,
-            "model.head_init: labels needs the vector of a text, which a native head hides",
+            "model.head_init: labels needs a pooled text vector, which a native head does not give",
         ),
         (["--model.contrastive", "-1"], LABELS, "model.contrastive: -1.0 is not a weight"),
-        (NAMED, ("1", "2"), "1, 2 have no words to start from"),
+        (NAMED, ("1", "2"), "1, 2 have no letters"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(

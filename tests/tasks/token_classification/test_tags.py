@@ -15,6 +15,7 @@ import pytest
 import seqeval.metrics as judge
 from seqeval.metrics.sequence_labeling import get_entities
 
+from ftlight.data.sources import Source
 from ftlight.metrics import spans as metrics
 from ftlight.tasks.token_classification import readers as entities
 from ftlight.tasks.token_classification import tags as spans
@@ -296,8 +297,12 @@ def test_spans_take_the_words_they_touch() -> None:
 # Files
 
 
+def source(name: str) -> Source:
+    return Source(name, "train", suffixes=entities.SUFFIXES)
+
+
 def rows_of(path: Path, **layout: Any) -> list[dict[str, Any]]:
-    return list(entities.read_rows(str(path), "train", entities.Layout(**layout), "utf-8", "", ""))
+    return list(entities.read_rows(source(str(path)), entities.Layout(**layout), "", ""))
 
 
 def golds(rows: list[dict[str, Any]]) -> list[list[tuple[str, str]]]:
@@ -376,7 +381,7 @@ def test_every_form_gives_the_same(form: str, tmp_path: Path) -> None:
         ({"tokens": ["a"], "tags": ["O", "O"]}, "x.jsonl:1: 2 tags for 1 words"),
         (
             {"tokens": ["a"], "tags": [3]},
-            "x.jsonl:1: the tags are numbers; say what they mean, in order: data.tag_names",
+            "x.jsonl:1: the tags are numbers; name them in order: data.tag_names",
         ),
         ({"tokens": "a b", "tags": ["O", "O"]}, "x.jsonl:1: column tokens holds no list of words"),
         (
@@ -411,7 +416,7 @@ def test_faults_of_rows_name_their_line(row: dict[str, Any], words: str, tmp_pat
 def test_a_hub_data_set_with_numbered_tags(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    from ftlight.data import files
+    from ftlight.data import hub
 
     features = {"id": datasets.Value("string"), "tokens": datasets.List(datasets.Value("string"))}
     features["ner_tags"] = datasets.List(
@@ -419,8 +424,8 @@ def test_a_hub_data_set_with_numbered_tags(monkeypatch: pytest.MonkeyPatch) -> N
     )
     rows = {"id": ["0", "1"], "tokens": TOKENS, "ner_tags": [[0, 1, 2, 0], [3, 0]]}
     table = datasets.Dataset.from_dict(rows, datasets.Features(features))
-    monkeypatch.setattr(files, "load_hub", lambda name: {"train": table})
+    monkeypatch.setattr(hub, "load_hub", lambda name: {"train": table})
     assert (
-        golds(list(entities.read_rows("hf:some/set", "train", entities.Layout(), "utf-8", "", "")))
+        golds(list(entities.read_rows(source("hf:some/set"), entities.Layout(), "", "")))
         == EXPECTED
     )
