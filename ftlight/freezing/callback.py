@@ -254,7 +254,7 @@ class Freezing(L.Callback):
                 self.entered = self.stage
             self.prefix_cache.load(batch, "train", batch_idx == 0)
 
-    def on_train_batch_end(self, *hook: Any) -> None:
+    def on_train_batch_end(self, trainer: Any, task: Any, *batch: Any) -> None:
         """Clears the tap."""
         self.prefix_cache.done()
 
@@ -265,7 +265,7 @@ class Freezing(L.Callback):
         if self.fitting and not trainer.sanity_checking:
             self.prefix_cache.load(batch, "validation", batch_idx == 0)
 
-    def on_validation_batch_end(self, *hook: Any) -> None:
+    def on_validation_batch_end(self, trainer: Any, task: Any, *batch: Any) -> None:
         """Clears the tap."""
         self.prefix_cache.done()
 
@@ -299,11 +299,11 @@ class Freezing(L.Callback):
         over = self.progress.validated(float(values[monitor]), lower)
         self.progress.ended = trainer.strategy.reduce_boolean_decision(over, all=False)
 
-    def teardown(self, *hook: Any) -> None:
+    def teardown(self, trainer: Any, task: Any, stage: str) -> None:
         """Leaves the model as it was."""
         self._leave()
 
-    def on_exception(self, *hook: Any) -> None:
+    def on_exception(self, trainer: Any, task: Any, exception: BaseException) -> None:
         """Leaves the model as it was."""
         self._leave()
 

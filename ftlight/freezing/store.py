@@ -16,6 +16,7 @@ from torch import Tensor
 from ftlight.utils.atomic import remove_stale
 
 ALIGN = 64  # bytes
+CHUNK = 1 << 16  # numbers that are mixed at once: their copies stay in the CPU's cache
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by size in bytes
 
 
@@ -57,14 +58,15 @@ def _token_sums(values: Tensor, mask: Tensor, salt: int) -> Tensor:
 
 
 def _row_sums(values: Tensor, salt: int) -> Tensor:
-    """Checksums of ``[rows, numbers]``, row by row and 8 bytes at a time: images are large."""
+    """Checksums of ``[rows, numbers]``, 8 bytes at a time and a few rows at once."""
     size = values.element_size()
     if values.shape[1] * size % 8 == 0:
         bits = values.view(torch.int64)
     else:
         bits = values.view(INTEGERS[size]).long()
     positions = _mix(torch.arange(1, bits.shape[1] + 1, device=bits.device) + salt)
-    return torch.stack([_mix(row ^ positions).sum() for row in bits])
+    few = max(1, CHUNK // max(1, bits.shape[1]))  # images are large
+    return torch.cat([_mix(rows ^ positions).sum(1) for rows in torch.split(bits, few)])
 
 
 def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:

@@ -191,18 +191,18 @@ def load(
     factory = getattr(transformers, auto)
     # Without this a thread asks the hub to convert weights that are a pickle.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-    # fp32 whatever the file holds: AdamW on bf16 weights loses small updates.
-    options = {"dtype": torch.float32, "trust_remote_code": False}
+    dtype = torch.float32  # whatever the file holds: AdamW on bf16 weights loses small updates
     try:
         if not pretrained:
-            return factory.from_config(settings, **options).train()
+            return factory.from_config(settings, dtype=dtype, trust_remote_code=False).train()
         model, info = factory.from_pretrained(
             locate(name),
             config=settings,
+            dtype=dtype,
+            trust_remote_code=False,
             weights_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
-            **options,
         )
     except pickle.UnpicklingError as error:
         raise UserError(f"model.backbone: {holds_code(name)}; save them as safetensors") from error

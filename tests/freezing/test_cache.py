@@ -192,6 +192,7 @@ def train(
     return [p.detach().clone() for p in trained]
 
 
+@pytest.mark.run
 def test_other_batches_give_the_same_up_to_rounding() -> None:
     """Activations, and weights after an epoch of SGD, within 1e-5 of those of other batches."""
 
