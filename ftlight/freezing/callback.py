@@ -11,7 +11,6 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
-from torch.nn.modules.batchnorm import _NormBase
 
 from ftlight.freezing import schedule as plans
 from ftlight.freezing import store as prefix_cache
@@ -20,8 +19,10 @@ from ftlight.freezing.schedule import Stage
 from ftlight.freezing.tap import reach
 from ftlight.models.layers import layer_groups, layer_of, module_layers, norm_parameters, num_layers
 from ftlight.models.modes import compiled
+from ftlight.run.state import state_of
 from ftlight.training import optim
 from ftlight.utils import format as fmt
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 log = logging.getLogger(__name__)
@@ -208,7 +209,7 @@ class Freezing(L.Callback):
         self.task.train()  # transformers loads models in eval mode, and Lightning leaves them so
         for name, module in self.task.model.named_modules():
             module.training = layer_of(name, self.found) in trained
-            if isinstance(module, _NormBase) and not any(
+            if isinstance(module, internals.NormBase) and not any(
                 f"{name}.{p}" in chosen for p, _ in module.named_parameters()
             ):
                 module.training = False
@@ -231,7 +232,7 @@ class Freezing(L.Callback):
             trainer.strategy.model = self.task
             trainer.strategy.configure_ddp()
         if compiled(self.task):
-            torch._dynamo.reset()
+            torch.compiler.reset()
         for stopping in trainer.early_stopping_callbacks:
             stopping.wait_count = 0
         log.info(self.line())
@@ -268,7 +269,7 @@ class Freezing(L.Callback):
             raise UserError(
                 "configure_optimizers: build on the groups of Task.configure_optimizers, whose rates the schedule sets"
             )
-        if not hasattr(trainer, "auto_epochs"):
+        if state_of(trainer) is None:
             self.count(trainer)
 
     def count(self, trainer: Any) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 
 NAME = "ftlight"  # of our attention among those of transformers
@@ -121,7 +122,7 @@ class _Attention(torch.autograd.Function):
             dscores = _product(down, _flat(v[rows]).transpose(1, 2), up)
             if mask is not None:
                 dscores.mul_(mask)
-            dscores = torch._softmax_backward_data(dscores, scores, -1, scores.dtype)
+            dscores = internals.softmax_backward(dscores, scores, -1, scores.dtype)
             dq = _product(dscores, _flat(k[rows]), scale)
             dk = _product(dscores.transpose(1, 2), _flat(q[rows]), scale)
             for whole, part in zip(grads, (dq, dk, dv), strict=True):
@@ -143,7 +144,7 @@ def _parts(ctx: Any, q: Tensor, k: Tensor, seen: Tensor | None) -> Any:
             )
         elif ctx.causal:
             _limit(scores, torch.ones(scores.shape[1:], dtype=torch.bool).tril())
-        scores = torch._softmax(scores, -1, False)
+        scores = internals.softmax(scores, -1, False)
         yield (
             rows,
             scores,
@@ -271,13 +272,11 @@ def use(model: nn.Module, kernels: str) -> nn.Module:
         return model
     _register()
     wanted = NAME if kernels == "auto" else kernels
-    mine: list[Any] = [
-        m for m in model.modules() if getattr(m, "_can_set_attn_implementation", bool)()
-    ]
+    mine: list[Any] = [m for m in model.modules() if internals.can_set_attention(m)]
     chosen = (
         mine
         if kernels != "auto"
-        else [m for m in mine if m.config._attn_implementation == "sdpa" and not _asks(m)]
+        else [m for m in mine if internals.attention_of(m.config) == "sdpa" and not _asks(m)]
     )
     try:
         for part in chosen:

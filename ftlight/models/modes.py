@@ -7,15 +7,14 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from ftlight.utils import internals
+
 log = logging.getLogger(__name__)
 
 
 def compiled(task: Any) -> bool:
     """Whether torch.compile has a hand in a task."""
-    return (
-        any(m._compiled_call_impl is not None for m in task.modules())
-        or getattr(task, "_compiler_ctx", None) is not None
-    )
+    return internals.is_compiled(task.modules()) or internals.came_compiled(task)
 
 
 @contextlib.contextmanager
