@@ -24,6 +24,7 @@ from ftlight.freezing.tap import Tap
 from ftlight.models import kernels
 from ftlight.models.layers import layer_of, module_layers
 from ftlight.models.modes import compiled, evaluating
+from ftlight.run.state import state_of
 from ftlight.training.fsdp import FSDP2
 from ftlight.utils.atomic import part_of
 
@@ -221,9 +222,9 @@ class PrefixCache:
 
     def _asked(self) -> None:
         """Stops where a signal asked for it; several processes do at the next step, since they must meet."""
-        last = getattr(self.trainer, "last", None)
-        if last is not None and self.trainer.world_size == 1:
-            last.obey(self.trainer)
+        run = state_of(self.trainer)
+        if run is not None and run.obey is not None and self.trainer.world_size == 1:
+            run.obey(self.trainer)
 
     def _say(self, path: Path, how: str) -> None:
         assert self.tap is not None
