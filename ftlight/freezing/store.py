@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ftlight.models.fixed import digest as digest
 from ftlight.utils.atomic import remove_stale
 
 ALIGN = 64  # bytes
@@ -105,16 +105,6 @@ def checksums(inputs: Mapping[str, Tensor]) -> Tensor:
             found = torch.stack([_mixed(row ^ at).sum() for row in bits])
         total = found + (total if i else 0)
     return total if mask is None or not len(total) else total + _mixed(mask.long().sum(1))
-
-
-def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256 of named tensors."""
-    found = hashlib.sha256()
-    for name, value in tensors:
-        plain = value.detach().cpu().contiguous()
-        found.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
-        found.update(plain.view(-1).view(torch.uint8).numpy().data if plain.numel() else b"")
-    return found.hexdigest()
 
 
 def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> list[int]:
