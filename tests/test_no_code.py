@@ -244,7 +244,7 @@ def test_a_checkpoint_that_is_code_is_refused(
             said = (
                 ": cannot load weights: the file is corrupt or contains pickled code"
                 if form == "torch"
-                else " is damaged: it is not whole"
+                else " is damaged: it is not a complete file"
             )
             err = capfd.readouterr().err
             assert err.splitlines()[-1].startswith(f"ftlight: error: {evil}{said}")

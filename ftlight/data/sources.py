@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftlight.data import files, hub
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 
 
@@ -51,7 +52,8 @@ class Source:
     def digest(self) -> str:
         """Identifies the content: the SHA-256 of the file, or the fingerprints of the data set."""
         if self.on_hub:
-            return "-".join(table._fingerprint for table in hub.load_hub(self.name).values())
+            splits = hub.load_hub(self.name).values()
+            return "-".join(internals.fingerprint_of(split) for split in splits)
         return files.sha256(self.path)
 
     def columns(self) -> list[str]:

@@ -26,6 +26,7 @@ from ftlight.freezing.tap import Tap
 from ftlight.models import kernels
 from ftlight.models.layers import layer_of, module_layers
 from ftlight.models.modes import compiled, evaluating
+from ftlight.run.state import state_of
 from ftlight.training.fsdp import FSDP2
 from ftlight.utils.atomic import part_of
 
@@ -219,9 +220,9 @@ class PrefixCache:
 
     def _obey_signals(self) -> None:
         """Stops if a signal asked for it; several processes stop together, at the next step."""
-        last = getattr(self.trainer, "last", None)
-        if last is not None and self.trainer.world_size == 1:
-            last.obey(self.trainer)
+        run = state_of(self.trainer)
+        if run is not None and run.obey is not None and self.trainer.world_size == 1:
+            run.obey(self.trainer)
 
     def _log_source(self, path: Path, source: str) -> None:
         assert self.tap is not None

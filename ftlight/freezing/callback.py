@@ -18,6 +18,7 @@ from ftlight.freezing.schedule import frozen_layers
 from ftlight.freezing.tap import reach
 from ftlight.models.layers import layer_groups, module_layers, norm_parameters
 from ftlight.models.modes import compiled, train_layers
+from ftlight.run.state import state_of
 from ftlight.training import optim
 from ftlight.utils import format as fmt
 from ftlight.utils.errors import UserError, unknown
@@ -175,7 +176,7 @@ class Freezing(L.Callback):
             trainer.strategy.model = self.task
             trainer.strategy.configure_ddp()
         if compiled(self.task):
-            torch._dynamo.reset()
+            torch.compiler.reset()
         for stopping in trainer.early_stopping_callbacks:
             stopping.wait_count = 0
         log.info(self.line())
@@ -208,7 +209,7 @@ class Freezing(L.Callback):
                 "configure_optimizers: keep the parameter groups of Task.configure_optimizers;"
                 " the schedule sets their learning rates"
             )
-        if not hasattr(trainer, "auto_epochs"):
+        if state_of(trainer) is None:
             self.count(trainer)
 
     def count(self, trainer: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ftlight.models.fixed import digest as digest
 from ftlight.utils.atomic import remove_stale
 
 ALIGN = 64  # bytes
@@ -67,16 +67,6 @@ def _row_sums(values: Tensor, salt: int) -> Tensor:
     positions = _mix(torch.arange(1, bits.shape[1] + 1, device=bits.device) + salt)
     few = max(1, CHUNK // max(1, bits.shape[1]))  # images are large
     return torch.cat([_mix(rows ^ positions).sum(1) for rows in torch.split(bits, few)])
-
-
-def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256 of named tensors, in hexadecimal."""
-    sha = hashlib.sha256()
-    for name, value in tensors:
-        plain = value.detach().cpu().contiguous()
-        sha.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
-        sha.update(plain.view(-1).view(torch.uint8).numpy().data if plain.numel() else b"")
-    return sha.hexdigest()
 
 
 def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> list[int]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ftlight.models.dropout import Dropout, drawable, dropout_mask
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 
 NAME = "ftlight"  # of our attention among those of transformers
@@ -73,7 +74,7 @@ class _Attention(torch.autograd.Function):
             d_scores = scaled_bmm(d_out, _flat(v[rows]).transpose(1, 2), up)
             if mask is not None:
                 d_scores.mul_(mask)
-            d_scores = torch._softmax_backward_data(d_scores, weights, -1, weights.dtype)
+            d_scores = internals.softmax_backward(d_scores, weights, -1, weights.dtype)
             dq = scaled_bmm(d_scores, _flat(k[rows]), scale)
             dk = scaled_bmm(d_scores.transpose(1, 2), _flat(q[rows]), scale)
             for whole, part in zip(grads, (dq, dk, dv), strict=True):
@@ -99,7 +100,7 @@ def _chunks(
             _hide(by_head, visible if len(visible) == 1 else visible[rows])
         elif ctx.causal:
             _hide(scores, torch.ones(scores.shape[1:], dtype=torch.bool).tril())
-        weights = torch._softmax(scores, -1, False)
+        weights = internals.softmax(scores, -1, False)
         mask = None
         if generator is not None:
             mask = dropout_mask(weights.shape, ctx.share, weights.dtype, generator)
@@ -226,16 +227,16 @@ def use(model: nn.Module, kernels: str) -> nn.Module:
         return model
     _register()
     auto = kernels == "auto"
-    parts: list[Any] = [
-        m for m in model.modules() if getattr(m, "_can_set_attn_implementation", bool)()
-    ]
+    parts: list[Any] = [m for m in model.modules() if internals.can_set_attention(m)]
     if not auto and not parts:
         raise UserError(
             f"model.kernels: {type(model).__name__} has only one attention;"
             f" leave out {kernels}, or set stock"
         )
     for part in parts:
-        if not auto or (part.config._attn_implementation == "sdpa" and not _checks_for_sdpa(part)):
+        if not auto or (
+            internals.attention_of(part.config) == "sdpa" and not _checks_for_sdpa(part)
+        ):
             _set_attention(part, NAME if auto else kernels)
     if auto:
         for module in model.modules():

@@ -8,17 +8,14 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from ftlight.models.layers import layer_of
+from ftlight.utils import internals
 
 
 def compiled(task: Any) -> bool:
     """Whether a task runs through torch.compile."""
-    return (
-        any(m._compiled_call_impl is not None for m in task.modules())
-        or getattr(task, "_compiler_ctx", None) is not None
-    )
+    return internals.is_compiled(task.modules()) or internals.came_compiled(task)
 
 
 @contextlib.contextmanager
@@ -51,6 +48,6 @@ def train_layers(
     """
     for name, module in model.named_modules():
         module.training = layer_of(name, module_layers) in layers
-        if isinstance(module, _NormBase):
+        if isinstance(module, internals.NormBase):
             own = {f"{name}.{parameter}" for parameter, _ in module.named_parameters()}
             module.training = module.training and not own.isdisjoint(params)

@@ -17,6 +17,7 @@ from ftlight.data.sources import Source
 from ftlight.models.loading import backbone_file
 from ftlight.tasks.causal_lm import chat_template, truncation
 from ftlight.tasks.causal_lm import messages as chat
+from ftlight.utils import internals
 from ftlight.utils.atomic import read_json, write_json
 from ftlight.utils.errors import UserError
 
@@ -143,7 +144,7 @@ class ChatData(DataModule):
                 " give a larger data.max_length"
             )
         self._note(table, encoded, split)
-        return EncodedSplit(encoded, fingerprint=encoded._fingerprint)
+        return EncodedSplit(encoded, fingerprint=internals.fingerprint_of(encoded))
 
     def _encode(self, chats: list[str], limit: int, learns_all: bool, trains: bool) -> Columns:
         """Columns of some chats, lists over the samples of each row: one sample to train on."""

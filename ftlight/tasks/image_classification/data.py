@@ -21,6 +21,7 @@ from ftlight.tasks.image_classification import augment as augmenting
 from ftlight.tasks.image_classification import containers, decoding
 from ftlight.tasks.image_classification import rows as image_rows
 from ftlight.tasks.image_classification.folders import is_image
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError, first_line, join_limited
 from ftlight.utils.ranges import check_range
 
@@ -109,6 +110,11 @@ class ImageData(Labelled):
     def columns(self) -> list[str]:
         """The column of the image or its path."""
         return [self.image]
+
+    @property
+    def column_names(self) -> dict[str, str]:
+        """The user's names of columns that rows as read hold under others, by those."""
+        return {**super().column_names, "image": self.image}
 
     @property
     def example(self) -> str:
@@ -206,7 +212,7 @@ class ImageData(Labelled):
             "length": [1] * len(table),
         }
         key = [
-            table._fingerprint,
+            internals.fingerprint_of(table),
             self.processor.to_json_string(),
             self.white,
             files.code(decoding.decode),

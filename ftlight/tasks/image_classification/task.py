@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from ftlight.data.module import DataModule
 from ftlight.models.modes import evaluating
 from ftlight.tasks.classification import Classification
 from ftlight.tasks.image_classification import decoding
 from ftlight.tasks.image_classification.data import ImageData
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 
 CONVOLUTIONAL_LR = 5e-4  # learning rate of networks with batch normalisation
@@ -55,7 +55,7 @@ class ImageClassification(Classification):
             if isinstance(module, nn.Dropout) and id(module) not in in_backbone:
                 # MobileNets come with 0.8, which was the share to keep.
                 module.p = min(module.p, DROPOUT) if dropout is None else dropout
-        self.norms = [m for m in self.model.modules() if isinstance(m, _NormBase)]
+        self.norms = [m for m in self.model.modules() if isinstance(m, internals.NormBase)]
         if self.norms and not self.lr_given:
             self.lr = CONVOLUTIONAL_LR
         # Convolutions are nearly twice as fast with channels last.

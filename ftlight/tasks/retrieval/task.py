@@ -21,6 +21,7 @@ from ftlight.models import loading, saving
 from ftlight.models.pooling import Encoder, Pooling, trained_pooling
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.retrieval.data import RetrievalData
+from ftlight.training.lightning_internals import trainer_of
 from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -165,9 +166,10 @@ class Retrieval(Task):
 
     def _all_have(self, mine: bool) -> bool:
         """Whether all processes have something: one alone would wait for the others."""
-        if self._trainer is None:
+        trainer = trainer_of(self)
+        if trainer is None:
             return mine
-        return bool(self._trainer.strategy.reduce_boolean_decision(mine, all=True))
+        return bool(trainer.strategy.reduce_boolean_decision(mine, all=True))
 
     def _untuned(self) -> nn.Module | None:
         """Loads the pre-trained backbone; None if it is not available."""
@@ -181,7 +183,7 @@ class Retrieval(Task):
     @torch.no_grad()
     def _vectors(self, model: nn.Module) -> Tensor:
         """Encodes the whole catalogue, ``[items, width]``; each process encodes a share."""
-        trainer, table = self._trainer, self.data.candidates
+        trainer, table = trainer_of(self), self.data.candidates
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         shape = len(table), loading.width(self.backbone)
         vectors = torch.zeros(shape, dtype=torch.float, device=self.device)
