@@ -460,8 +460,8 @@ def test_a_wrong_option(bert: str, toy: str, capsys: Any) -> None:
             ),
             (["--ckpt_path"], "--ckpt_path needs a value"),
             (["--ckpt_path", "none.ckpt"], "none.ckpt: no such checkpoint (there are: none)"),
-            (["--run", "toy.csv"], "toy.csv is there already; nothing is overwritten"),
-            (["--run", "toy.csv/x"], "cannot be made (Not a directory)"),
+            (["--run", "toy.csv"], "toy.csv already exists; nothing is overwritten"),
+            (["--run", "toy.csv/x"], "cannot be created (Not a directory)"),
         ],
         check,
     )
