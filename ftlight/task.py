@@ -20,6 +20,7 @@ from ftlight.freezing import schedule
 from ftlight.freezing.cache import Cache
 from ftlight.freezing.callback import Freezing
 from ftlight.freezing.store import digest
+from ftlight.freezing.unfreeze import read_unfreeze
 from ftlight.metrics.collected import Collected, Rows
 from ftlight.models import adapters, kernels, loading
 from ftlight.models.layers import layer_groups
@@ -151,7 +152,7 @@ class Task(L.LightningModule):
         self.lr_schedule, self.warmup = lr_schedule, warmup
         self.weight_decay, self.layer_decay = weight_decay, layer_decay
         self.schedule, self.cache, self.cache_gb, self.kernels = (
-            schedule.read(unfreeze),
+            read_unfreeze(unfreeze),
             cache,
             cache_gb,
             kernels,
@@ -264,7 +265,7 @@ class Task(L.LightningModule):
         }
         about: dict[str, Any] = {
             "lr": self.lr,
-            "given": self.lr_given,
+            "lr_given": self.lr_given,
             "cache": self.cache,
             "cache_gb": self.cache_gb,
         }

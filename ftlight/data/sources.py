@@ -19,12 +19,14 @@ class Source:
         split: train, validation or test; empty for rows to predict.
         encoding: encoding of a text file.
         suffixes: suffixes of the files that can be read.
+        option: the option that names it, for errors; that of the split if empty.
     """
 
     name: str
     split: str = ""
     encoding: str = "utf-8"
     suffixes: tuple[str, ...] = files.SUFFIXES
+    option: str = ""
 
     @property
     def on_hub(self) -> bool:
@@ -38,7 +40,8 @@ class Source:
         Raises:
             UserError: it is missing or of a format that cannot be read.
         """
-        return files.check(self.name, f"data.{self.split}" if self.split else "", self.suffixes)
+        option = self.option or (f"data.{self.split}" if self.split else "")
+        return files.check(self.name, option, self.suffixes)
 
     @property
     def suffix(self) -> str:

@@ -69,10 +69,11 @@ def opening(trainer: Any, task: Task) -> list[tuple[str, str]]:
 
 def layers(schedule: Freezing, width: int = 36) -> tuple[list[str], list[list[str]], str]:
     """The schedule as a table: header, a row for layers that are treated alike (top first), and what the picture's marks mean."""
-    total, decay, names = schedule.total, schedule.task.weight_decay, list(schedule.layers)
+    progress = schedule.progress
+    total, decay, names = progress.total, schedule.task.weight_decay, list(schedule.layers)
     numel = schedule.numel
-    trained = set().union(*schedule.chosen)
-    begins = starts(schedule.lengths(), total)
+    trained = set().union(*schedule.trainable_params)
+    begins = starts(progress.lengths(), total)
     alike: list[
         tuple[str, list[str], list[list[str]]]
     ] = []  # marks, layers, rates of each by stage
@@ -81,11 +82,11 @@ def layers(schedule: Freezing, width: int = 36) -> tuple[list[str], list[list[st
         kept = [store is not None and _below(name, store, names) for store in schedule.stores]
         marks = "".join(
             "█" if name in t else "▒" if k else "░"
-            for t, k in zip(schedule.trained, kept, strict=True)
+            for t, k in zip(schedule.trainable_layers, kept, strict=True)
         )
         rates = [
             fmt.rate(s.lr * s.layer_decay**depth)
-            for s, t in zip(schedule.stages, schedule.trained, strict=True)
+            for s, t in zip(progress.stages, schedule.trainable_layers, strict=True)
             if name in t
         ]
         if not alike or alike[-1][0] != marks or name.split()[0] != alike[-1][1][-1].split()[0]:
@@ -115,7 +116,7 @@ def layers(schedule: Freezing, width: int = 36) -> tuple[list[str], list[list[st
     head = [
         "layer",
         "parameters",
-        _ruler(total / schedule.per_epoch if total else 0, width),
+        _ruler(total / progress.per_epoch if total else 0, width),
         "stages",
         "lr",
         "decay",

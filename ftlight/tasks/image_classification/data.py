@@ -16,6 +16,7 @@ from torch import nn
 from ftlight.data import files, tables
 from ftlight.data.labelled import Labelled, label_text, without
 from ftlight.data.module import Columns, EncodedSplit, Reader
+from ftlight.models.modes import evaluating
 from ftlight.tasks.image_classification import augment as augmenting
 from ftlight.tasks.image_classification import containers, decoding
 from ftlight.tasks.image_classification import rows as image_rows
@@ -341,15 +342,11 @@ class ImageData(Labelled):
             return
         device = next(model.parameters()).device
         blank = torch.zeros(1, 3, *decoding.shape(self.processor), device=device)
-        modes = [(m, m.training) for m in model.modules()]
         try:
-            with torch.no_grad():
-                model.eval()(pixel_values=blank)
+            with evaluating(model), torch.no_grad():
+                model(pixel_values=blank)
         except (ValueError, RuntimeError) as error:
             raise UserError(
                 f"data.image_size: the backbone does not take {self.image_size}"
                 f" ({first_line(error)})"
             ) from None
-        finally:
-            for module, training in modes:
-                module.training = training

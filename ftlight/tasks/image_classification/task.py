@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from ftlight.data.module import DataModule
+from ftlight.models.modes import evaluating
 from ftlight.tasks.classification import Classification
 from ftlight.tasks.image_classification import decoding
 from ftlight.tasks.image_classification.data import ImageData
@@ -97,14 +98,13 @@ class ImageClassification(Classification):
 
 def _takes_channels_last(model: Any) -> bool:
     """Tries whether a model runs forwards and backwards on images in channels-last format."""
-    training = model.training
     images = torch.zeros(2, getattr(model.config, "num_channels", 3), SMALL, SMALL)
     images = images.contiguous(memory_format=torch.channels_last)
     try:
-        with torch.enable_grad():
-            model.eval()(pixel_values=images).logits.sum().backward()
+        with evaluating(model), torch.enable_grad():
+            model(pixel_values=images).logits.sum().backward()
     except (RuntimeError, ValueError):
         return False
     finally:
-        model.train(training).zero_grad()
+        model.zero_grad()
     return True

@@ -199,7 +199,7 @@ class RetrievalData(DataModule):
         self._numbers |= {key: i for i, key in enumerate(found.ids)}
 
     def _read_items(self) -> cat.Catalogue:
-        source = Source(str(self.items), "train", self.encoding)
+        source = Source(str(self.items), "train", self.encoding, option="data.items")
         return cat.read_items(source, self.item, self.text)
 
     def _read_catalogue(self) -> cat.Catalogue:

@@ -116,7 +116,7 @@ class Seq2Seq(Task):
 
         model: Any = self.model
         own = model.generation_config.to_dict()
-        file = loading.beside(self.backbone, "generation_config.json")
+        file = loading.backbone_file(self.backbone, "generation_config.json")
         if file:
             own |= json.loads(Path(file).read_text())
         options = {k: own[k] for k in KEPT_OPTIONS if own.get(k) is not None}

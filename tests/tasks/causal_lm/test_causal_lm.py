@@ -629,7 +629,7 @@ def ftlight_predict(task: CausalLM, data: ChatData, rows: list[str]) -> list[str
         ({"max_new_tokens": 0}, "model.max_new_tokens: 0"),
         ({"temperature": -1.0}, "model.temperature: -1.0"),
         ({"top_p": 0.0}, "model.top_p: 0.0"),
-        ({"cache": True}, "model.cache: the output"),
+        ({"cache": True}, "model.cache: outputs of frozen layers"),
     ],
 )
 def test_faults_of_options(option: dict[str, Any], words: str, decoder: str) -> None:
