@@ -496,7 +496,7 @@ TABLE: dict[str, tuple[Case, str]] = {
     # images
     "an image of no bytes": (
         pictures({"set/a/x.jpg": b""}),
-        r"^error: set: 1 of 4 images of train cannot be used: a/x.jpg \(it is empty\); mend",
+        r"^error: set: 1 of 4 images of train cannot be used: a/x.jpg \(it is empty\); repair them",
     ),
     "a page under the name of an image": (
         pictures({"set/a/x.png": b"<html>"}),
