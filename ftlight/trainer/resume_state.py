@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import yaml
 from lightning.pytorch.callbacks import Timer
 
 from ftlight.data.module import DataModule
@@ -26,11 +27,9 @@ KEY = "ftlight"  # of our part of a checkpoint
 
 def is_done(run: RunState) -> bool:
     """Whether a run has ended and its config asks no more of it; says so."""
-    record = run.home / "config.yaml"
-    if not run.config_yaml or not record.is_file():
+    if not run.config or runs.read_config(run.home) != yaml.safe_load(run.config_yaml):
         return False
-    is_same = record.read_text(encoding="utf-8") == run.config_yaml
-    if not is_same or read_json(run.home / "run.json").get("status") != "done":
+    if read_json(run.home / "run.json").get("status") != "done":
         return False
     log.info(
         "%s is done; nothing is left to do"
