@@ -177,7 +177,7 @@ def sized(config: Mapping[str, Any], size: int) -> dict[str, Any]:
 
 @functools.lru_cache(4)
 def processor(name: str, size: int | None = None) -> Any:
-    """The image processor of a backbone, transformers' own on Pillow, which gives images of one size.
+    """The image processor of a backbone: transformers' own on Pillow, with images of one size.
 
     Args:
         name: hub id or folder.
