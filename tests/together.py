@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from test_resume import run
+from resuming import run
 
 from ftlight.training.signals import RunInterrupted
 

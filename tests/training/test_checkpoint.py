@@ -20,7 +20,7 @@ import pytest
 import torch
 from conftest import make_bert, toy_rows, write_csv
 from lightning.pytorch.callbacks import EMAWeightAveraging
-from test_resume import SignalAt, differences, everything, run
+from resuming import SignalAt, differences, everything, run
 
 from ftlight.run import folder as runs
 from ftlight.training import checkpoint

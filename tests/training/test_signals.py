@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import ROOT, make_bert, toy_rows, write_csv
 from forked import Done, command
-from test_resume import differences, everything
+from resuming import differences, everything
 from together import together
 
 from ftlight.training import checkpoint
