@@ -64,11 +64,20 @@ def table(rows: Sequence[tuple[str, str]]) -> None:
     console.print(grid)
 
 
-def grid(head: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
-    """Prints a table with a header."""
+def grid(
+    head: Sequence[str], rows: Sequence[Sequence[str]], note: str = "", wraps: str = ""
+) -> None:
+    """Prints a table with a header.
+
+    Args:
+        head: Names of the columns.
+        rows: Cells of each row.
+        note: A line below the table.
+        wraps: The column that is wrapped if the table is too wide; the others stay whole.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in head:
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=name != wraps)
     for row in rows:
         table.add_row(*row)
     console.print(table)

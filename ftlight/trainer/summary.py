@@ -187,7 +187,7 @@ def _names(members: list[str]) -> str:
 def _rates(rates: list[list[str]]) -> str:
     """Rates of some layers by stage, as a range if they differ."""
     ends = zip(rates[0], rates[-1], strict=True)
-    return ", then ".join(low if low == high else f"{low} to {high}" for low, high in ends) or "-"
+    return " → ".join(low if low == high else f"{low} to {high}" for low, high in ends) or "-"
 
 
 def _bar(marks: str, begins: list[int], total: int, width: int) -> str:
