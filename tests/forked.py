@@ -1,4 +1,4 @@
-"""Command lines in processes of their own that need no imports: they are forked from one that has everything."""
+"""Command lines in processes of their own, forked from one that has imported everything."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Run, make_bert
+from conftest import Run, each, make_bert
 
 from ftlight import load
 from ftlight.__main__ import main
@@ -55,26 +55,28 @@ def is_constant(value: ast.expr | None, wanted: bool) -> bool:
     return isinstance(value, ast.Constant) and value.value is wanted
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
-def test_every_load_says_that_no_code_is_run(path: Path) -> None:
-    for name, keywords, arguments in calls(path):
-        last = name.rpartition(".")[2]
-        assert name not in (
-            "pickle.load",
-            "pickle.loads",
-            "torch.hub.load",
-            "yaml.unsafe_load",
-            "yaml.full_load",
-            "joblib.load",
-        )
-        if name == "yaml.load":
-            assert arguments[1] in ("Loader", "yaml.BaseLoader")  # ours is a SafeLoader
-        if name == "torch.load":
-            assert is_constant(keywords.get("weights_only"), True), f"{path.name}: {name}"
-        if last in ("from_pretrained", "from_config") and path.parent.name != "bench":
-            assert is_constant(keywords.get("trust_remote_code"), False), f"{path.name}: {name}"
-        if last == "load_checkpoint":
-            assert is_constant(keywords.get("weights_only"), True), f"{path.name}: {name}"
+def test_every_load_says_that_no_code_is_run() -> None:
+    def check(path: Path) -> None:
+        for name, keywords, arguments in calls(path):
+            last = name.rpartition(".")[2]
+            assert name not in (
+                "pickle.load",
+                "pickle.loads",
+                "torch.hub.load",
+                "yaml.unsafe_load",
+                "yaml.full_load",
+                "joblib.load",
+            )
+            if name == "yaml.load":
+                assert arguments[1] in ("Loader", "yaml.BaseLoader")  # ours is a SafeLoader
+            if name == "torch.load":
+                assert is_constant(keywords.get("weights_only"), True), f"{path.name}: {name}"
+            if last in ("from_pretrained", "from_config") and path.parent.name != "bench":
+                assert is_constant(keywords.get("trust_remote_code"), False), f"{path.name}: {name}"
+            if last == "load_checkpoint":
+                assert is_constant(keywords.get("weights_only"), True), f"{path.name}: {name}"
+
+    each(SOURCES, check)
 
 
 def change(file: Path, **values: Any) -> None:
@@ -129,11 +131,12 @@ def folder(tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_a_backbone_with_code_of_its_own_is_refused(
     edit: Callable[[Path], Callable[[], Any]], folder: Path, marker: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"own brings code of its own; such models are not run$"):
+    with pytest.raises(UserError, match=r"own brings code of its own, which ftlight never runs$"):
         edit(folder)()
     assert not marker.exists()
 
 
+@pytest.mark.run
 def test_so_it_is_on_the_command_line(
     folder: Path, marker: Path, toy: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,7 +158,8 @@ def test_so_it_is_on_the_command_line(
         == 2
     )
     assert (
-        "brings code of its own; such models are not run" in capfd.readouterr().err.splitlines()[-1]
+        "brings code of its own, which ftlight never runs"
+        in capfd.readouterr().err.splitlines()[-1]
     )
     assert not marker.exists()
 
@@ -217,6 +221,7 @@ def write(path: Path, form: str, marker: Path) -> None:
     marker.unlink()
 
 
+@pytest.mark.run
 def test_a_checkpoint_that_is_code_is_refused(
     fit: Run, toy: str, marker: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -239,7 +244,7 @@ def test_a_checkpoint_that_is_code_is_refused(
             said = (
                 ": cannot load weights: the file is corrupt or contains pickled code"
                 if form == "torch"
-                else " is damaged: it is not whole"
+                else " is damaged: it is not a complete file"
             )
             err = capfd.readouterr().err
             assert err.splitlines()[-1].startswith(f"ftlight: error: {evil}{said}")

@@ -1,4 +1,4 @@
-"""Two nodes of a real SLURM on this machine, and the sbatch template on them: preempted, requeued, several seeds at once."""
+"""The sbatch template on two nodes of a real SLURM: preempted, requeued, several seeds at once."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import pytest
 import torch
 from conftest import toy_rows, write_csv
 
+pytestmark = [pytest.mark.run, pytest.mark.processes]
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "scripts" / "slurm" / "train.sbatch"
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -28,7 +29,7 @@ ClusterName=ftlight
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.sock,cred_expire=5  # the least; a requeued job waits that long, by default two minutes
+AuthInfo=socket={folder}/munge.sock,cred_expire=5  # a requeued job waits that long, else 2 min
 SlurmctldPort={ports[0]}
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
@@ -349,7 +350,7 @@ def lines(file: Path) -> int:
 
 
 def stand_in(cluster: Cluster, folder: Path, *options: str, **environ: str) -> str:
-    """Submits the template with a program in ftlight's place that stops as it does, at once. Returns the job's id."""
+    """Submits the template with a program that stops at once, as ftlight does. Returns the job."""
     python = folder / "bin" / "python"
     python.parent.mkdir()
     python.write_text(STAND_IN.format(python=sys.executable))
@@ -365,7 +366,7 @@ def stand_in(cluster: Cluster, folder: Path, *options: str, **environ: str) -> s
 
 @pytest.fixture(scope="module")
 def short_of_time(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder of a job that gets a minute, and its id; SLURM signals it 5 to 35 seconds after its start, beside other tests."""
+    """The folder and id of a job that gets a minute; SLURM signals it 5 to 35 s after its start."""
     folder = tmp_path_factory.mktemp("short")
     return folder, stand_in(cluster, folder, "--time=1", "--signal=USR1@25")
 
@@ -414,7 +415,7 @@ def test_stopped_and_requeued_is_the_same_as_unbroken(
     cluster.ask("scontrol", "requeue", job)  # the scheduler stops it: SIGTERM
     assert cluster.wait(job, log=log) == "COMPLETED", log.read_text()
     assert cluster.fact(job, "Restarts") == "2", log.read_text()
-    assert log.read_text().count("going on from step") == 2
+    assert log.read_text().count("resuming from step") == 2
     runs = list((tmp_path / "runs").glob("slurm-*"))
     assert [r.name for r in runs] == [f"slurm-{job}"]
     assert rows_seen(tmp_path) == rows_seen(unbroken[0])  # none lost, none twice
@@ -453,7 +454,10 @@ def test_a_job_that_was_stopped_is_tried_again_unless_cancelled(
     }
     cluster.ask(*stop[how])
     assert cluster.wait(job) == ("CANCELLED" if how == "cancelled" else "COMPLETED")
-    start = f"start -m ftlight fit -c x.yaml --run runs/slurm-{job} --resume auto --trainer.num_nodes 1 --trainer.devices 1"
+    start = (
+        f"start -m ftlight fit -c x.yaml --run runs/slurm-{job} --resume auto"
+        " --trainer.num_nodes 1 --trainer.devices 1"
+    )
     again = {
         "cancelled": ["saved SIGTERM"],
         "preempted": ["saved SIGTERM", start, "done"],

@@ -1,8 +1,8 @@
-"""Trainings in one group of processes, one after the other, since starting such a group takes longest.
+"""Trainings in one group of processes, one after the other: starting a group takes longest.
 
-``python together.py JOBS.json`` is run by every process; JOBS.json is ``{backbone, rows, jobs: [{folder, how, stop, resume,
-ckpt}]}``, where ``stop`` is a hook, a step and the processes that are signalled there. What came of each job, exit status and
-seconds from the signal to the end, goes to ``JOBS.RANK.json``.
+Every process runs ``python together.py JOBS.json``. JOBS.json is ``{backbone, rows, jobs: [{folder,
+how, stop, resume, ckpt}]}``; ``stop`` is a hook, a step and the processes that are signalled there.
+The exit status of each job, and the seconds from the signal to its end, go to ``JOBS.RANK.json``.
 """
 
 from __future__ import annotations

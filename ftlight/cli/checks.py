@@ -37,7 +37,7 @@ def names(verb: str, given: Iterable[str], sections: Mapping[str, Sequence[Optio
         UserError: there is no such option; names the nearest.
     """
     table = VERBS[verb]
-    inside = {f"{section}.{o.name}" for section, options in sections.items() for o in options}
+    inside = [f"{section}.{o.name}" for section, options in sections.items() for o in options]
     plain = [*(a.name for a in table.arguments if a.name)]
     plain += ["seed_everything", "model", "data"] if table.model else []
     for option in given:
@@ -45,8 +45,9 @@ def names(verb: str, given: Iterable[str], sections: Mapping[str, Sequence[Optio
         if option in plain or base in inside or ("." in option and table.model and not sections):
             continue
         alias = config.FOREIGN.get(option.rpartition(".")[2]) if table.model else None
-        nearest = did_you_mean(option, [*plain, *inside]).replace('"', '"--', 1)
-        hint = f"; ftlight calls it --{alias}" if alias else nearest
+        inner = [name for name in inside if name.endswith(f".{option}")]  # --lr is --model.lr
+        nearest = did_you_mean(inner[0] if inner else option, [*plain, *inside])
+        hint = f"; ftlight calls it --{alias}" if alias else nearest.replace('"', '"--', 1)
         dashes = "--" if len(option) > 1 else "-"
         raise UserError(
             f"{dashes}{option} is not an option of {verb}{hint} "

@@ -121,13 +121,15 @@ def parsed(cls: Callable[..., Any]) -> list[Option]:
     """Options of a class as jsonargparse finds them, through ``**kwargs`` up to its bases."""
     from jsonargparse import ArgumentParser
 
+    from ftlight.utils import internals  # not above: it loads torch
+
     parser = ArgumentParser(exit_on_error=False)
     names = parser.add_class_arguments(cls, "c", fail_untyped=False)
     found = []
-    for action in parser._actions:
+    for action in internals.actions_of(parser):
         if action.dest in names:
             name = action.dest.removeprefix("c.")
             sentence = " ".join(str(action.help or "").split())
-            kind = str(getattr(action, "_typehint", ""))
+            kind = str(internals.type_of(action))
             found.append(Option(name, kind, action.default, sentence, owner=""))
     return found

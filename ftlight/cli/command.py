@@ -127,7 +127,7 @@ def _check_words(words: Words, verb: Verb) -> None:
     if words.run is not None or (verb.takes_config and begins):
         return
     checks.names(words.verb, words.options, {})
-    usage = f"python -m ftlight {words.verb} {verb.takes}"
+    usage = f"python -m ftlight {words.verb} {verb.takes.replace(' | ', ' or ')}"
     if not verb.takes_config:
         raise UserError(f"{words.verb} needs a run: {usage}")
     what = "a run or a config" if verb.takes_run else "a config"

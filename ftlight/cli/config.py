@@ -10,6 +10,7 @@ from typing import Any
 from ftlight.cli.classes import describe, task_names
 from ftlight.cli.options import Option
 from ftlight.cli.yaml_file import read_yaml
+from ftlight.run.folder import as_recorded_now
 from ftlight.utils.errors import UserError, did_you_mean, join_limited, unknown
 
 PATHS = {
@@ -61,6 +62,8 @@ def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
         raw, here = read_yaml(path)
         places |= {k.replace(".init_args.", "."): v for k, v in here.items()}
         folder = Path(path).absolute().parent
+        if (folder / "run.json").is_file():
+            raw = as_recorded_now(raw)
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
         for key, value in raw.items():

@@ -94,6 +94,11 @@ class Labelled(DataModule):
             self.notes.append(f"kind of task: {self.given_kind}, by {self.label_place} (data.kind)")
 
     @property
+    def column_names(self) -> dict[str, str]:
+        """The user's names of columns that rows as read hold under others, by those."""
+        return {"label": self.label}
+
+    @property
     def label_place(self) -> str:
         """Where labels are read, in words."""
         return f"column {self.label}"

@@ -20,6 +20,7 @@ from ftlight.data.encoding import open_text
 from ftlight.data.sources import Source
 from ftlight.data.tables import Columns as Columns
 from ftlight.models.loading import check_tokenizer, load_tokenizer
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import check_range
 from ftlight.utils.renamed import keep_old_names, old_attribute
@@ -164,6 +165,11 @@ class DataModule(L.LightningDataModule):
     def columns(self) -> list[str]:
         """Input columns that a row to predict must have."""
         raise NotImplementedError
+
+    @property
+    def column_names(self) -> dict[str, str]:
+        """The user's names of columns that rows as read hold under others, by those."""
+        return {}
 
     @property
     def example(self) -> str:
@@ -368,7 +374,7 @@ class DataModule(L.LightningDataModule):
             key: what the result depends on beside the table and the function's source file.
         """
         code = files.code(function, tables.cached_table)
-        mark = datasets.fingerprint.Hasher.hash([table._fingerprint, code, *key])
+        mark = datasets.fingerprint.Hasher.hash([internals.fingerprint_of(table), code, *key])
         return tables.cached_table(mark, lambda: map(function, tables.batches(table)))
 
     def prepare_data(self) -> None:

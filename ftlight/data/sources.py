@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftlight.data import files, hub
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 
 
@@ -19,12 +20,14 @@ class Source:
         split: train, validation or test; empty for rows to predict.
         encoding: encoding of a text file.
         suffixes: suffixes of the files that can be read.
+        option: the option that names it, for errors; that of the split if empty.
     """
 
     name: str
     split: str = ""
     encoding: str = "utf-8"
     suffixes: tuple[str, ...] = files.SUFFIXES
+    option: str = ""
 
     @property
     def on_hub(self) -> bool:
@@ -38,7 +41,8 @@ class Source:
         Raises:
             UserError: it is missing or of a format that cannot be read.
         """
-        return files.check(self.name, f"data.{self.split}" if self.split else "", self.suffixes)
+        option = self.option or (f"data.{self.split}" if self.split else "")
+        return files.check(self.name, option, self.suffixes)
 
     @property
     def suffix(self) -> str:
@@ -48,7 +52,8 @@ class Source:
     def digest(self) -> str:
         """Identifies the content: the SHA-256 of the file, or the fingerprints of the data set."""
         if self.on_hub:
-            return "-".join(table._fingerprint for table in hub.load_hub(self.name).values())
+            splits = hub.load_hub(self.name).values()
+            return "-".join(internals.fingerprint_of(split) for split in splits)
         return files.sha256(self.path)
 
     def columns(self) -> list[str]:

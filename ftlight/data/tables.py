@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
+from ftlight.utils import internals
 from ftlight.utils.atomic import atomic_write, remove_stale
 
 Columns = dict[str, list[Any]]
@@ -111,7 +112,7 @@ def batches(table: datasets.Dataset, names: Sequence[str] | None = None) -> Iter
         names: columns to read; all if not given.
     """
     data = table.data.table.select(list(names or table.column_names))
-    order = table._indices.column(0).to_numpy() if table._indices is not None else None
+    order = internals.indices_of(table)
     for start in range(0, len(table), BATCH):
         if order is None:
             yield data.slice(start, BATCH).to_pydict()

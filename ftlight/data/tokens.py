@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftlight.models.loading import beside, load_config, load_tokenizer
+from ftlight.models.loading import backbone_file, load_config, load_tokenizer
 from ftlight.utils.errors import UserError
 
 IGNORE = -100  # label of a token without a loss, as in transformers
@@ -32,7 +32,7 @@ def max_length(name: str, trained: bool = True) -> int:
         # RoBERTa and its kin count positions from the padding index + 1 and reserve two: 514 is 512
         power = positions - 2
         limits.append(power if positions > 4 and power & (power - 1) == 0 else positions)
-    file = beside(name, "sentence_bert_config.json") if trained else None
+    file = backbone_file(name, "sentence_bert_config.json") if trained else None
     if file is not None:
         limits.append(json.loads(Path(file).read_text()).get("max_seq_length") or limits[0])
     shortest = min(limits)

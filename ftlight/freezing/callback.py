@@ -1,100 +1,97 @@
-"""Applies a freezing schedule to a task while it trains: what requires gradients, which mode, which rate, from which cache."""
+"""Applies a freezing schedule to a task while it trains."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
-from torch.nn.modules.batchnorm import _NormBase
 
-from ftlight.freezing import schedule as plans
-from ftlight.freezing import store as prefix_cache
-from ftlight.freezing.cache import Cache, PrefixCache, epochs_of
-from ftlight.freezing.schedule import Stage
+from ftlight.freezing import unfreeze
+from ftlight.freezing.cache import Cache, PrefixCache
+from ftlight.freezing.plan import plan
+from ftlight.freezing.progress import Progress
+from ftlight.freezing.schedule import frozen_layers
 from ftlight.freezing.tap import reach
-from ftlight.models.layers import layer_groups, layer_of, module_layers, norm_parameters, num_layers
-from ftlight.models.modes import compiled
+from ftlight.models.layers import layer_groups, module_layers, norm_parameters
+from ftlight.models.modes import compiled, train_layers
+from ftlight.run.state import state_of
 from ftlight.training import optim
 from ftlight.utils import format as fmt
-from ftlight.utils.errors import UserError, did_you_mean, join_limited
+from ftlight.utils.errors import UserError, unknown
 
 log = logging.getLogger(__name__)
-LOWER = ("loss", "mse", "mae", "rmse", "error", "perplexity")  # values that are better when lower
+LOWER_IS_BETTER = ("loss", "mse", "mae", "rmse", "error", "perplexity")  # in names of values
 
 
 class Freezing(L.Callback):
     """Freezes and thaws layers stage by stage.
 
-    Every parameter stays in its optimizer group from the first step to the last; a stage only says which require
-    gradients. Frozen layers are in eval mode, have no gradients and rate 0, and are run once where that pays. Processes
-    are wrapped anew at a change, since DDP only knows the parameters that required gradients when it was made. The state
-    in a checkpoint is the number of the stage and where stages began.
+    Every parameter stays in its optimizer group throughout; a stage only says which ones require
+    gradients. Frozen layers are in eval mode, get no gradients and learning rate 0, and run only
+    once if storing their output pays. A checkpoint holds the number of the stage and the steps at
+    which stages started.
 
     Args:
-        option: the value of ``unfreeze``, as :func:`ftlight.freezing.schedule.read` gives it.
-        lr: rate of the whole model, for stages that name none.
-        given: whether a user gave that rate.
-        defaults: ``layer_decay``, ``warmup`` and ``lr_schedule`` of stages that name none.
-        cache: whether activations of frozen layers are kept: true, false, or auto where it saves time.
-        cache_gb: the most that kept activations may take on the disk.
+        option: value of ``unfreeze``, as returned by ``unfreeze.read_unfreeze``.
+        lr: learning rate of the whole model, for stages that set none.
+        lr_given: whether the user set that rate.
+        defaults: ``layer_decay``, ``warmup`` and ``lr_schedule`` of stages that do not set them.
+        cache: whether to store activations of frozen layers: true, false, or auto if it saves time.
+        cache_gb: the most that stored activations may take on the disk.
     """
 
     def __init__(
         self,
-        option: Any,
+        option: str | list[dict[str, Any]],
         *,
         lr: float,
-        given: bool,
+        lr_given: bool,
         defaults: Mapping[str, Any],
         cache: Cache = "auto",
         cache_gb: float = 4.0,
     ) -> None:
-        self.option, self.lr, self.given, self.defaults, self.cache = (
-            option,
-            lr,
-            given,
-            dict(defaults),
-            cache,
-        )
-        self.cached = PrefixCache(cache_gb)
-        self.stages: list[Stage] = []
-        self.stores: list[int | None] = []
+        self.option = option
+        self.lr = lr
+        self.lr_given = lr_given
+        self.defaults = dict(defaults)
+        self.cache = cache
+        self.prefix_cache = PrefixCache(cache_gb)
+        self.progress = Progress([], 0)
+        self.stores: list[int | None] = []  # cut of the store that each stage reads
         self.eligible: set[str] = set()
         self.task: Any = None
         self.fitting = False
-        self._begin(0)
+        self.entered: int | None = None  # the last stage that has run a batch
 
-    def _begin(self, step: int) -> None:
-        self.stage, self.begins = 0, [step]
-        self._watch()
-
-    def _watch(self) -> None:
-        self.best: float | None = None
-        self.waited, self.ended, self.entered = 0, False, False
+    @property
+    def stage(self) -> int:
+        """Number of the running stage, from 0."""
+        return self.progress.stage
 
     # Resolving
 
     def setup(self, trainer: Any, task: Any, stage: str) -> None:
-        """Resolves the schedule against the model and applies its first stage, before the optimizer and DDP see the model."""
+        """Applies the first stage, before the optimizer and DDP see the model.
+
+        Raises:
+            UserError: the strategy cannot change what trains, and the schedule has several stages.
+        """
         self.fitting = stage == "fit"
         if not self.fitting:
             return
-        self.task = task
-        self._begin(trainer.global_step)
+        self.task, self.entered = task, None
         self.check(task)
-        late = trainer.strategy.restore_checkpoint_after_setup or isinstance(
-            trainer.strategy, DeepSpeedStrategy
-        )
-        if len(self.stages) > 1 and late:
-            name = type(trainer.strategy).__name__
+        self.progress.stage_starts = [trainer.global_step]
+        strategy, count = trainer.strategy, len(self.progress.stages)
+        fixed = strategy.restore_checkpoint_after_setup or isinstance(strategy, DeepSpeedStrategy)
+        if count > 1 and fixed:
             raise UserError(
-                f"model.unfreeze: {name} takes one stage only, not {len(self.stages)}; use trainer.strategy: ddp, or one word"
+                f"model.unfreeze: {type(strategy).__name__} takes one stage only, not {count};"
+                " use trainer.strategy: ddp, or a schedule of one stage"
             )
         self._apply()
 
@@ -108,317 +105,200 @@ class Freezing(L.Callback):
         self.resolve(task)
 
     def resolve(self, task: Any) -> None:
-        """Stages, and the names of what trains in each."""
+        """Works out the stages, and the parameters and layers that train in each."""
         self.layers = layer_groups(task.model)
-        trainable = {
-            k: [n for n in names if n in self.eligible] for k, names in self.layers.items()
-        }
-        trainable = {k: names for k, names in trainable.items() if names}
+        self.module_layers = module_layers(task.model)
         self.numel = {n: p.numel() for n, p in task.model.named_parameters()}
-        norms = norm_parameters(task.model)
-        given = (
-            self.option
-            if isinstance(self.option, list)
-            else plans.expand(self.option, list(self.layers))
+        parameters = unfreeze.Parameters(
+            self.layers, self.numel, norm_parameters(task.model), self.eligible
         )
-        self.stages, self.chosen = [], []
-        for i, options in enumerate(given):
-            where = (
-                f"model.unfreeze.{i}.train" if isinstance(self.option, list) else "model.unfreeze"
-            )
-            self.chosen.append(plans.select(options["train"], trainable, norms, where))
-            rate = plans.default_rate(self.chosen[-1], self.layers, self.numel, self.lr)
-            if self.given and (
-                len(given) == 1 or not self.chosen[-1] <= set(self.layers.get("head", ()))
-            ):
-                rate = (
-                    self.lr
-                )  # one rate for a whole model is not meant for a head alone in a stage of its own
-            settings = {
-                "lr": rate,
-                **self.defaults,
-                **{k: v for k, v in options.items() if v is not None},
-            }
-            if settings.get("patience") is not None:
-                settings = {"monitor": task.monitor, **settings}
-            self.stages.append(Stage(**settings))
-        self.found = module_layers(task.model)
-        self.trained = [
-            {k for k, names in self.layers.items() if chosen & set(names)} for chosen in self.chosen
+        stages, self.trainable_params = unfreeze.resolve(
+            self.option,
+            parameters,
+            self.defaults,
+            lr=self.lr,
+            lr_given=self.lr_given,
+            monitor=task.monitor,
+        )
+        self.trainable_layers = [
+            {layer for layer, names in self.layers.items() if not params.isdisjoint(names)}
+            for params in self.trainable_params
         ]
+        self.progress = Progress(stages, step=0)
 
     def cut(self, stage: int) -> int:
-        """Frozen layers at the bottom of a stage that need not be run: all of them where the head alone trains."""
-        depth = num_layers(self.layers)
-        lowest = next(k for k in self.layers if k in self.trained[stage])
-        fixed = {"embeddings": 0, "post": depth - 1, "head": depth}
-        return reach(
-            self.task.model,
-            fixed[lowest] if lowest in fixed else int(lowest.removeprefix("layer ")),
-        )
-
-    def lengths(self) -> list[int | None]:
-        """The most optimizer steps of each stage, by the run's limits; None for the last, or where patience alone ends one."""
-        return [s.length(self.per_epoch, self.total) for s in self.stages]
+        """How many frozen layers at the bottom of a stage can be skipped."""
+        frozen = frozen_layers(self.trainable_layers[stage], list(self.layers))
+        return reach(self.task.model, frozen)
 
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """Number of the stage, where stages began, what patience has seen, and the schedule that it is about."""
-        names = ("stage", "begins", "best", "waited", "ended")
-        return {
-            **{k: getattr(self, k) for k in names},
-            "schedule": [dataclasses.asdict(s) for s in self.stages],
-        }
+        """Where the run stands in its schedule."""
+        return self.progress.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on in the stage of a checkpoint; applied at once, before DDP sees the model.
+        """Resumes in the stage of a checkpoint, and applies it before DDP sees the model.
 
         Raises:
-            UserError: the checkpoint is of another schedule; shows both.
+            UserError: the checkpoint belongs to another schedule; shows both.
         """
-        if not self.fitting:
-            return
-        state = dict(state)
-        theirs = [Stage(**options) for options in state.pop("schedule")]
-        if theirs != self.stages:
-            both = [" ".join(map(str, stages)) for stages in (theirs, self.stages)]
-            raise UserError(
-                f"model.unfreeze: the checkpoint is of another schedule, {both[0]}; this run's is {both[1]};"
-                " go on with the config of its run, or start anew without ckpt_path"
-            )
-        for name, value in state.items():
-            setattr(self, name, value)
-        self._apply()
+        if self.fitting:
+            self.progress.load_state_dict(state)
+            self._apply()
 
     # Applying
 
     def _apply(self) -> None:
-        """Sets what requires gradients and the modes of the current stage; can be repeated."""
-        chosen = self.chosen[self.stage]
+        """Sets which parameters require gradients, and the modes. Can be repeated."""
+        trainable = self.trainable_params[self.stage]
         for name, parameter in self.task.model.named_parameters():
-            if parameter.requires_grad != (name in chosen):
-                parameter.requires_grad_(name in chosen)
+            if parameter.requires_grad != (name in trainable):
+                parameter.requires_grad_(name in trainable)
             parameter.grad = None
-        self._modes()
+        self._set_modes()
 
-    def _modes(self) -> None:
-        """Frozen layers do not drop out; a batch norm with nothing to train keeps its statistics."""
-        trained, chosen = self.trained[self.stage], self.chosen[self.stage]
-        self.task.train()  # transformers loads models in eval mode, and Lightning leaves them so
-        for name, module in self.task.model.named_modules():
-            module.training = layer_of(name, self.found) in trained
-            if isinstance(module, _NormBase) and not any(
-                f"{name}.{p}" in chosen for p, _ in module.named_parameters()
-            ):
-                module.training = False
+    def _set_modes(self) -> None:
+        self.task.train()  # transformers loads models in eval mode, and Lightning leaves them there
+        layers, params = self.trainable_layers[self.stage], self.trainable_params[self.stage]
+        train_layers(self.task.model, self.module_layers, layers, params)
 
     def _advance(self, trainer: Any) -> None:
-        """Goes to the stage that is due at this step."""
-        before = self.stage
-        while self._due(trainer.global_step):
-            self.stage += 1
-            self.begins.append(trainer.global_step)
-            self._watch()
-        if self.stage == before:
+        """Changes to the stage that is due at this step."""
+        store = self.stores[self.stage]
+        if not self.progress.advance(trainer.global_step):
             return
-        if self.stores[self.stage] is None or self.stores[self.stage] != self.stores[before]:
-            self.cached.end()
+        if self.stores[self.stage] is None or self.stores[self.stage] != store:
+            self.prefix_cache.end()
         self._apply()
-        if isinstance(
-            trainer.strategy, DDPStrategy
-        ):  # its reducer knows only what required gradients when it was made
+        if isinstance(trainer.strategy, DDPStrategy):
+            # Its reducer knows only the parameters that required gradients when it was made.
             trainer.strategy.model = self.task
             trainer.strategy.configure_ddp()
         if compiled(self.task):
-            torch._dynamo.reset()
+            torch.compiler.reset()
         for stopping in trainer.early_stopping_callbacks:
             stopping.wait_count = 0
         log.info(self.line())
 
-    def _due(self, step: int) -> bool:
-        if self.stage + 1 >= len(self.stages):
-            return False
-        length = self.stages[self.stage].length(self.per_epoch, self.total)
-        return self.ended or (length is not None and step - self.begins[-1] >= length)
-
     def line(self) -> str:
-        """What begins, in a line."""
-        now = sum(self.numel[n] for n in self.chosen[self.stage])
-        stage = self.stages[self.stage]
+        """The stage in one line: when it starts, what trains, and the learning rate."""
+        stage, start = self.progress.current, self.progress.stage_starts[-1]
+        training = sum(self.numel[name] for name in self.trainable_params[self.stage])
         return (
-            f"stage {self.stage + 1} of {len(self.stages)} from step {self.begins[-1]:,}: {', '.join(stage.train)};"
-            f" {fmt.count(now)} of {fmt.count(sum(self.numel.values()))} parameters train, lr {fmt.rate(stage.lr)}"
+            f"stage {self.stage + 1} of {len(self.progress.stages)} from step {start:,}:"
+            f" {', '.join(stage.train)}; {fmt.count(training)} of"
+            f" {fmt.count(sum(self.numel.values()))} parameters train, lr {fmt.rate(stage.lr)}"
         )
 
     # Hooks
 
     def on_fit_start(self, trainer: Any, task: Any) -> None:
-        """Sets the modes, and goes before other callbacks from now on, so that these see the rates of a step, not the last one's."""
-        self._modes()
+        """Sets the modes, and goes before other callbacks, so that these see the step's rates."""
+        self._set_modes()
         trainer.callbacks = [self, *(c for c in trainer.callbacks if c is not self)]
 
     def on_train_start(self, trainer: Any, task: Any) -> None:
-        """Counts the steps of the run, unless ftlight's own trainer does when it knows the number of epochs.
+        """Counts the steps of the run; ftlight's trainer does so once it knows its epochs.
 
         Raises:
             UserError: the optimizer's groups are not those of the task.
         """
         if not all("layer" in group for group in trainer.optimizers[0].param_groups):
             raise UserError(
-                "configure_optimizers: build on the groups of Task.configure_optimizers, whose rates the schedule sets"
+                "configure_optimizers: keep the parameter groups of Task.configure_optimizers;"
+                " the schedule sets their learning rates"
             )
-        if not hasattr(trainer, "auto_epochs"):
+        if state_of(trainer) is None:
             self.count(trainer)
 
     def count(self, trainer: Any) -> None:
-        """Counts steps, checks durations against them, and decides which stages read kept activations; can be repeated.
+        """Counts steps and decides which stages read stored activations. Can be repeated.
 
         Raises:
-            UserError: nothing is left for the last stage, or nothing says how long the run is.
+            UserError: the stages do not fit into the run, or its length is not known.
         """
-        self.per_epoch, self.total = (
-            optim.steps_per_epoch(trainer),
-            max(0, optim.total_steps(trainer) - self.begins[0]),
-        )
-        self.task.total_steps = self.total
-        last = self.stages[-1]
-        if not self.total and last.lr_schedule != "constant":
+        progress, quick = self.progress, bool(trainer.fast_dev_run)
+        progress.per_epoch = optim.steps_per_epoch(trainer)
+        progress.total = max(0, optim.total_steps(trainer) - progress.stage_starts[0])
+        self.task.total_steps = progress.total
+        progress.check_durations(fits=not quick)
+        has_patience = any(stage.patience for stage in progress.stages)
+        if has_patience and not sum(trainer.num_val_batches) and not quick:
             raise UserError(
-                f"model.lr_schedule: {last.lr_schedule} needs trainer.max_epochs or max_steps; or set it to constant"
+                "model.unfreeze: patience counts validations, and there is no validation data;"
+                " give epochs instead"
             )
-        if not self.total and any(s.fraction for s in self.stages):
-            raise UserError(
-                "model.unfreeze: a fraction of the run needs trainer.max_epochs or max_steps; or give epochs or steps"
-            )
-        known = sum(
-            s.length(self.per_epoch, self.total) or 0
-            for s in self.stages[:-1]
-            if s.patience is None
-        )
-        if (
-            self.total
-            and known >= self.total
-            and not trainer.fast_dev_run
-            and any(s.epochs or s.steps for s in self.stages)
-        ):
-            said = f"the first {len(self.stages) - 1} stages take {known} of the run's {self.total} optimizer steps"
-            raise UserError(
-                f"model.unfreeze: {said}; nothing is left for the last: give trainer.max_epochs more, or the stages less"
-            )
-        if (
-            any(s.patience for s in self.stages)
-            and not sum(trainer.num_val_batches)
-            and not trainer.fast_dev_run
-        ):
-            raise UserError(
-                "model.unfreeze: patience counts validations, and there are no validation data; give epochs instead"
-            )
-        spent = (
-            epochs_of(self.lengths(), self.total, self.per_epoch)
-            if self.total
-            else [1e6] * len(self.stages)
-        )
-        wanted = self.cache is True or (
-            self.cache == "auto"
-            and optim.runs_all_batches(trainer, "train")
-            and not trainer.fast_dev_run
-        )
-        cuts = [self.cut(i) for i in range(len(self.stages))]
-        self.stores = (
-            prefix_cache.plan(cuts, spent, self.cache is True) if wanted else [None] * len(cuts)
-        )
+        worthwhile = optim.runs_all_batches(trainer, "train") and not quick
+        if self.cache is True or (self.cache == "auto" and worthwhile):
+            cuts = [self.cut(i) for i in range(len(progress.stages))]
+            self.stores = plan(cuts, progress.epochs(), always=self.cache is True)
+        else:
+            self.stores = [None] * len(progress.stages)
 
     def on_train_epoch_start(self, trainer: Any, task: Any) -> None:
         """Sets the modes again, in case somebody called train()."""
-        self._modes()
-        self._hold(trainer)
+        self._set_modes()
+        self._pause_early_stopping(trainer)
 
     def on_train_batch_start(self, trainer: Any, task: Any, batch: Any, batch_idx: int) -> None:
-        """Changes the stage where it is due, writes the rates of this step, and feeds kept activations."""
+        """Changes the stage if due, sets the rates of this step, and feeds stored activations."""
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self._advance(trainer)
-        stage, begin = self.stages[self.stage], self.begins[-1]
-        length = stage.length(self.per_epoch, self.total)
-        if self.stage + 1 == len(self.stages):
-            length = self.total - begin + self.begins[0] if self.total else None
-        step = trainer.global_step - begin
         for group in trainer.optimizers[0].param_groups:
-            trains = group["layer"] in self.trained[self.stage]
-            group["lr"] = (
-                plans.lr_at(stage, group["depth"], step, length or self.per_epoch)
-                if trains
-                else 0.0
-            )
+            trains = group["layer"] in self.trainable_layers[self.stage]
+            group["lr"] = self.progress.lr(group["depth"], trainer.global_step) if trains else 0.0
         store = self.stores[self.stage]
         if store is not None:
-            if not self.entered:
-                self.cached.begin(trainer, task, store, f"stage {self.stage + 1}")
-            self.entered = True
-            self.cached.load(batch, "train", batch_idx == 0)
+            if self.entered != self.stage:
+                self.prefix_cache.begin(trainer, task, store, f"stage {self.stage + 1}")
+                self.entered = self.stage
+            self.prefix_cache.load(batch, "train", batch_idx == 0)
 
-    def on_train_batch_end(
-        self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Leaves nothing at the tap."""
-        self.cached.done()
+    def on_train_batch_end(self, trainer: Any, task: Any, *batch: Any) -> None:
+        """Clears the tap."""
+        self.prefix_cache.done()
 
     def on_validation_batch_start(
         self, trainer: Any, task: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Feeds kept activations."""
+        """Feeds stored activations."""
         if self.fitting and not trainer.sanity_checking:
-            self.cached.load(batch, "validation", batch_idx == 0)
+            self.prefix_cache.load(batch, "validation", batch_idx == 0)
 
-    def on_validation_batch_end(
-        self,
-        trainer: Any,
-        task: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Leaves nothing at the tap."""
-        self.cached.done()
+    def on_validation_batch_end(self, trainer: Any, task: Any, *batch: Any) -> None:
+        """Clears the tap."""
+        self.prefix_cache.done()
 
-    def _hold(self, trainer: Any) -> None:
-        """Early stopping does not count before the last stage."""
-        if self.stage + 1 < len(self.stages):
+    def _pause_early_stopping(self, trainer: Any) -> None:
+        """Keeps early stopping from counting before the last stage."""
+        if not self.progress.is_last:
             for stopping in trainer.early_stopping_callbacks:
                 stopping.wait_count = -1  # the next validation makes it 0 at most
 
     def on_validation_start(self, trainer: Any, task: Any) -> None:
-        """Keeps early stopping from counting."""
+        """Keeps early stopping from counting before the last stage."""
         if self.fitting:
-            self._hold(trainer)
+            self._pause_early_stopping(trainer)
 
     def on_validation_end(self, trainer: Any, task: Any) -> None:
-        """Counts validations without a better value, where a stage has patience.
+        """Counts validations without improvement, if the stage has patience.
 
         Raises:
-            UserError: the monitored value is not among the logged ones.
+            UserError: the monitored value is not logged.
         """
-        stage = self.stages[self.stage] if self.fitting and not trainer.sanity_checking else None
-        if stage is None or stage.patience is None:
+        if not self.fitting or trainer.sanity_checking or self.progress.current.patience is None:
             return
-        values = trainer.callback_metrics
-        if stage.monitor not in values:
-            there = f"{did_you_mean(str(stage.monitor), values)} (there are: {join_limited(values, 20)})"
-            raise UserError(f"model.unfreeze.{self.stage}.monitor: no value {stage.monitor}{there}")
-        value = float(values[stage.monitor])
-        lower = (
-            task.mode == "min"
-            if stage.monitor == task.monitor
-            else any(w in str(stage.monitor) for w in LOWER)
-        )
-        better = not math.isnan(value) and (
-            self.best is None or (value < self.best if lower else value > self.best)
-        )
-        self.best, self.waited = (value, 0) if better else (self.best, self.waited + 1)
-        self.ended = trainer.strategy.reduce_boolean_decision(
-            self.waited >= stage.patience, all=False
-        )
+        monitor, values = str(self.progress.current.monitor), trainer.callback_metrics
+        if monitor not in values:
+            where = f"model.unfreeze.{self.stage}.monitor: no value"
+            raise UserError(unknown(where, monitor, values, "logged"))
+        if monitor == task.monitor:
+            lower = task.mode == "min"
+        else:
+            lower = any(word in monitor for word in LOWER_IS_BETTER)
+        over = self.progress.validated(float(values[monitor]), lower)
+        self.progress.ended = trainer.strategy.reduce_boolean_decision(over, all=False)
 
     def teardown(self, trainer: Any, task: Any, stage: str) -> None:
         """Leaves the model as it was."""
@@ -429,7 +309,7 @@ class Freezing(L.Callback):
         self._leave()
 
     def _leave(self) -> None:
-        self.cached.end()
+        self.prefix_cache.end()
         if self.fitting:
             for name, parameter in self.task.model.named_parameters():
                 parameter.requires_grad_(name in self.eligible)

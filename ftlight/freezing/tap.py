@@ -1,4 +1,4 @@
-"""A point in a model where activations are read, or put in with all that lies below skipped."""
+"""Captures activations at a point in a model, or injects them and skips the layers below."""
 
 from __future__ import annotations
 
@@ -8,82 +8,90 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ftlight.models.layers import Stack, layer_of, module_layers, stacks
+from ftlight.models.layers import layer_of, module_layers, stacks
 
 
 class _Captured(Exception):
     """Ends a forward pass at the tap."""
 
 
-def _heads(model: nn.Module) -> list[nn.Module]:
+def _head_modules(model: nn.Module) -> list[nn.Module]:
     """The innermost modules of the head."""
-    found = module_layers(model)
+    layers = module_layers(model)
     return [
-        m
-        for n, m in model.named_modules()
-        if layer_of(n, found) == "head" and not list(m.children())
+        module
+        for name, module in model.named_modules()
+        if layer_of(name, layers) == "head" and not list(module.children())
     ]
 
 
 def reach(model: nn.Module, cut: int) -> int:
-    """How many of ``cut`` frozen layers need not be run.
+    """How many of ``cut`` frozen layers can be skipped.
 
-    All of them where the head is apart from the backbone, else one less; of an encoder and a decoder only the encoder's.
+    All of them if the head is apart from the backbone, else one less; of an encoder-decoder only
+    layers of the encoder.
     """
     base = getattr(model, "base_model", model)
     lists = stacks(base)
-    if not lists or cut < sum(len(s.layers) for s in lists):
-        return min(cut, len(lists[0].layers) - 1) if lists else 0
-    heads = _heads(model)
+    if not lists:
+        return 0
+    below_top = len(lists[0].layers) - 1
+    if cut < sum(len(s.layers) for s in lists):
+        return min(cut, below_top)
+    heads = _head_modules(model)
     inside = {id(m) for m in base.modules()}
     apart = base is not model and bool(heads) and not any(id(m) in inside for m in heads)
-    return cut if apart else len(lists[0].layers) - 1
+    return cut if apart else below_top
 
 
 class Tap:
-    """A point in a model where activations are read, or put in with all that lies below skipped.
+    """A point in a model: captures activations there, or injects them and skips the layers below.
 
     Args:
         model: the model.
-        cut: number of frozen layers; all of them taps the input of the head, where that is apart from the backbone.
+        cut: number of frozen layers. All of them taps the input of the head, if that is apart
+            from the backbone.
 
     Raises:
         ValueError: there is no such point; says why.
     """
 
     def __init__(self, model: nn.Module, cut: int) -> None:
-        base = getattr(model, "base_model", model)
-        self.base: Any = base
-        root = next(f"{n}." if n else "" for n, m in model.named_modules() if m is base)
-        all_stacks = stacks(base)
-        modules = dict(model.named_modules())
-        self.pending: Tensor | None = None
+        self.base: Any = getattr(model, "base_model", model)
+        self.pending: Tensor | None = None  # what the next forward pass takes in
         self.capturing: Callable[[Tensor], None] | None = None
-        self.returns: int | None = None
-        self.output: Any = None
-        self.turned = False  # XLNet's states are [tokens, rows, …]
+        self.tuple_length: int | None = None  # of a layer's output; 0 if it is no tuple
+        self.output: Any = None  # type and fields of the backbone's output
+        self.transposed = False  # XLNet's states are [tokens, rows, …]
         self.handles: list[Any] = []
         self.swapped: list[nn.Module] = []
-        cut = reach(model, cut)
-        self.at_head = bool(all_stacks) and cut == sum(len(s.layers) for s in all_stacks)
+        self.cut = reach(model, cut)
+        all_stacks = stacks(self.base)
+        self.at_head = bool(all_stacks) and self.cut == sum(len(s.layers) for s in all_stacks)
         if self.at_head:
-            self.targets = _heads(model)
-            self._swap(base, self._skip_base(base.forward))
+            targets = _head_modules(model)
+            self._swap(self.base, self._skip_base(self.base.forward))
         else:
-            first = all_stacks[0] if all_stacks else Stack("", [])
-            if any(len(names) > 1 for names in first.layers):
-                raise ValueError("its layers are not modules of their own")
-            if cut < 1:
-                raise ValueError("it has a single layer")
-            layers = [modules[root + names[0]] for names in first.layers]
-            self.targets = [layers[cut]]
-            self.handles.append(layers[0].register_forward_hook(self._note_return))
-            for layer in layers[:cut]:
+            layers = self._lowest_stack(model)
+            targets = [layers[self.cut]]
+            self.handles.append(layers[0].register_forward_hook(self._note_tuple))
+            for layer in layers[: self.cut]:
                 self._swap(layer, self._skip_layer(layer.forward))
-        self.cut = cut
-        self.handles += [
-            m.register_forward_pre_hook(self._at_target, with_kwargs=True) for m in self.targets
-        ]
+        for module in targets:
+            hook = module.register_forward_pre_hook(self._at_target, with_kwargs=True)
+            self.handles.append(hook)
+
+    def _lowest_stack(self, model: nn.Module) -> list[nn.Module]:
+        """The layers of the lowest stack, in order."""
+        modules = dict(model.named_modules())
+        root = next(f"{n}." if n else "" for n, m in modules.items() if m is self.base)
+        all_stacks = stacks(self.base)
+        names = all_stacks[0].layers if all_stacks else []
+        if any(len(parts) > 1 for parts in names):
+            raise ValueError("its layers are not modules of their own")
+        if self.cut < 1:
+            raise ValueError("it has a single layer")
+        return [modules[root + parts[0]] for parts in names]
 
     def _swap(self, module: nn.Module, forward: Callable[..., Any]) -> None:
         module.forward = forward
@@ -97,16 +105,19 @@ class Tap:
             del module.forward
         self.handles, self.swapped, self.pending = [], [], None
 
-    def _note_return(self, module: nn.Module, args: Any, output: Any) -> None:
+    # Injecting
+
+    def _note_tuple(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Remembers what a layer returns, so that a skipped one returns the same."""
         if self.pending is None:
-            self.returns = len(output) if isinstance(output, tuple) else 0
+            self.tuple_length = len(output) if isinstance(output, tuple) else 0
 
     def _skip_layer(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         def skipping(*args: Any, **kwargs: Any) -> Any:
             if self.pending is None:
                 return forward(*args, **kwargs)
             states = args[0] if args else kwargs["hidden_states"]
-            return (states, *[None] * (self.returns - 1)) if self.returns else states
+            return (states, *[None] * (self.tuple_length - 1)) if self.tuple_length else states
 
         return skipping
 
@@ -117,21 +128,12 @@ class Tap:
                 if self.capturing is not None:
                     self._note_output(output, kwargs)
                 return output
-            kind, fields = self.output
-            mask = kwargs.get("attention_mask")
-            sizes = {-1: len(self.pending), -2: mask.shape[1] if mask is not None else 0}
-            blank = {
-                k: torch.zeros((), dtype=dtype, device=self.pending.device).expand(
-                    [sizes.get(n, n) for n in shape]
-                )
-                for k, (shape, dtype) in fields.items()
-            }
-            return kind(**blank)
+            return self._blank_output(self.pending, kwargs.get("attention_mask"))
 
         return skipping
 
     def _note_output(self, output: Any, inputs: Mapping[str, Any]) -> None:
-        """Remembers what the backbone gives, so that it can be given empty: -1 stands for rows, -2 for tokens."""
+        """Remembers the backbone's output to return it blank: -1 means rows, -2 tokens."""
         mask = inputs.get("attention_mask")
         fields = {}
         for name, value in output.items():
@@ -142,40 +144,57 @@ class Tap:
                 fields[name] = (shape, value.dtype)
         self.output = (type(output), fields)
 
+    def _blank_output(self, states: Tensor, mask: Tensor | None) -> Any:
+        """An output of the backbone for these rows that takes no memory."""
+        kind, fields = self.output
+        sizes = {-1: len(states), -2: mask.shape[1] if mask is not None else 0}
+        blank = {}
+        for name, (shape, dtype) in fields.items():
+            zero = torch.zeros((), dtype=dtype, device=states.device)
+            blank[name] = zero.expand([sizes.get(n, n) for n in shape])
+        return kind(**blank)
+
     def _at_target(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """Captures the target's input, or replaces it by what is pending."""
         if self.capturing is not None:
             self.capturing(args[0] if args else kwargs["hidden_states"])
             raise _Captured
         if self.pending is None:
             return None
         states, self.pending = self.pending, None
-        states = states.transpose(0, 1) if self.turned else states
-        return (
-            ((states, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": states})
-        )
+        states = states.transpose(0, 1) if self.transposed else states
+        if args:
+            return (states, *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": states}
+
+    # Capturing
 
     def capture(self, run: Callable[[], Any], rows: int) -> Tensor:
-        """Activations at the tap while ``run`` runs the model; what lies above is not run.
+        """Captures the activations at the tap; what lies above is not run.
+
+        Args:
+            run: runs the model.
+            rows: rows of the batch.
 
         Returns:
             ``[rows, …]``.
 
         Raises:
-            ValueError: the model never came to the tap, or not with all rows.
+            ValueError: the model never came to the tap, or mixes rows.
         """
-        box: list[Tensor] = []
-        self.pending, self.capturing = None, box.append
+        captured: list[Tensor] = []
+        self.pending, self.capturing = None, captured.append
         try:
             run()
         except _Captured:
-            states = box[0]
+            states = captured[0]
         else:
             raise ValueError("its layers are not run in order")
         finally:
             self.capturing = None
         if len(states) != rows and states.ndim > 2 and states.shape[1] == rows:
-            self.turned = True
-        states = states.transpose(0, 1) if self.turned else states
+            self.transposed = True
+        states = states.transpose(0, 1) if self.transposed else states
         if len(states) != rows:
             raise ValueError("it does not keep rows apart")
         return states

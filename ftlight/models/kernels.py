@@ -1,86 +1,38 @@
-"""Faster forms of what a step spends its time on, for any transformers model: attention and dropout on a CPU."""
+"""Faster attention on a CPU, and which kernels a transformers model uses."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ftlight.models.dropout import Dropout, drawable, dropout_mask
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 
 NAME = "ftlight"  # of our attention among those of transformers
-CHUNK = 1 << 20  # attention scores that are worked on at a time: 2 to 4 MB, which stay in the cache
-SLOW = {
-    torch.bfloat16
-}  # types whose backward pass is slow in torch's kernel for a CPU, which is taken where nothing is dropped
-SHORT = 512  # keys up to which its forward pass is slow too
-DRAWS = 1 << 16  # a mask is drawn with 16 bits a number: a share is met to 1/65536
+CHUNK = 1 << 20  # attention scores computed at a time: 2 to 4 MB, which stay in the CPU's cache
+# Types in which torch's attention on a CPU is slow: always backwards, and forwards up to so many
+# keys. With dropout ours is used in any type.
+SLOW = {torch.bfloat16}
+SLOW_KEYS = 512
 
 
-def kept(
-    shape: torch.Size, share: float, dtype: torch.dtype, generator: torch.Generator | None = None
-) -> Tensor:
-    """A mask of ones, with zeros for a share of it drawn at random, on the CPU.
-
-    Four numbers are made of each 64 random bits, and compared straight into the mask: a fifth of the time of ``bernoulli_``.
-
-    Args:
-        shape: shape of the mask.
-        share: share of zeros, above 0 and below 1.
-        dtype: type of the mask.
-        generator: source of random numbers; torch's own if not given.
-    """
-    count = shape.numel()
-    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(
-        -(2**63), None, generator=generator
-    )
-    return torch.ge(
-        bits.view(torch.int16)[:count].view(shape),
-        round(share * DRAWS) - DRAWS // 2,
-        out=torch.empty(shape, dtype=dtype),
-    )
-
-
-def drawable(share: float) -> bool:
-    """Whether 16 bits can draw a share."""
-    return 0 < round(share * DRAWS) < DRAWS
-
-
-class _Dropped(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, share: float) -> Tensor:
-        mask = kept(x.shape, share, x.dtype)
-        ctx.save_for_backward(mask)
-        ctx.scale = 1 / (1 - share)
-        return (x * mask).mul_(ctx.scale)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return (grad * ctx.saved_tensors[0]).mul_(ctx.scale), None
-
-
-class Dropout(nn.Dropout):
-    """Dropout with masks that are cheap on a CPU; the same law as ``nn.Dropout``, with other numbers from the same seed."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Drops values at random in training."""
-        ours = (
-            self.training and x.device.type == "cpu" and drawable(self.p) and x.is_floating_point()
-        )
-        if not ours or torch.compiler.is_compiling():
-            return super().forward(x)
-        return _Dropped.apply(x, self.p)  # type: ignore[no-untyped-call]
+# Attention
 
 
 class _Attention(torch.autograd.Function):
-    """Attention, a few rows at a time, whose scores stay in the cache; those of many rows are made again in the backward pass.
+    """Attention of a few rows at a time, so that their scores stay in the CPU's cache.
 
-    Memory is then that of queries, keys and values, as in FlashAttention (Dao et al. 2022), whose tiles here are whole rows.
+    If there are many rows, the backward pass computes the scores again, so that memory is that of
+    queries, keys and values, as in FlashAttention (Dao et al. 2022), whose tiles are whole rows
+    here.
     """
 
     @staticmethod
@@ -89,7 +41,7 @@ class _Attention(torch.autograd.Function):
         q: Tensor,
         k: Tensor,
         v: Tensor,
-        seen: Tensor | None,
+        visible: Tensor | None,
         causal: bool,
         share: float,
         scale: float,
@@ -97,67 +49,71 @@ class _Attention(torch.autograd.Function):
         ctx.share, ctx.scale, ctx.causal = share, scale, causal
         ctx.seed = int(torch.empty((), dtype=torch.int64).random_()) if share else 0
         out = q.new_empty(q.shape[0], q.shape[2], q.shape[1], v.shape[3])
-        for rows, scores, mask in _parts(ctx, q, k, seen):
-            weights = scores if mask is None else scores * mask
-            found = _product(weights, _flat(v[rows]), 1 / (1 - share))
-            out[rows] = found.view(-1, q.shape[1], *found.shape[1:]).transpose(1, 2)
-        whole = len(scores) == q.shape[0] * q.shape[1] and scores.numel() <= CHUNK
-        ctx.save_for_backward(q, k, v, seen, *((scores, mask) if whole else ()))
+        for rows, weights, mask in _chunks(ctx, q, k, visible):
+            dropped = weights if mask is None else weights * mask
+            part = scaled_bmm(dropped, _flat(v[rows]), 1 / (1 - share))
+            out[rows] = part.view(-1, q.shape[1], *part.shape[1:]).transpose(1, 2)
+        single = len(weights) == q.shape[0] * q.shape[1] and weights.numel() <= CHUNK
+        ctx.save_for_backward(q, k, v, visible, *((weights, mask) if single else ()))
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, seen, *made = ctx.saved_tensors
+        q, k, v, visible, *saved = ctx.saved_tensors
         up, scale = 1 / (1 - ctx.share), ctx.scale
         grads = [
             t.new_empty(t.shape[0], t.shape[2], t.shape[1], t.shape[3]).transpose(1, 2)
             for t in (q, k, v)
         ]
-        for rows, scores, mask in [(slice(None), *made)] if made else _parts(ctx, q, k, seen):
-            down = _flat(grad[rows].transpose(1, 2))
-            dropped = scores if mask is None else scores * mask
-            dv = _product(dropped.transpose(1, 2), down, up)
-            dscores = _product(down, _flat(v[rows]).transpose(1, 2), up)
+        chunks = [(slice(None), *saved)] if saved else _chunks(ctx, q, k, visible)
+        for rows, weights, mask in chunks:
+            d_out = _flat(grad[rows].transpose(1, 2))
+            dropped = weights if mask is None else weights * mask
+            dv = scaled_bmm(dropped.transpose(1, 2), d_out, up)
+            d_scores = scaled_bmm(d_out, _flat(v[rows]).transpose(1, 2), up)
             if mask is not None:
-                dscores.mul_(mask)
-            dscores = torch._softmax_backward_data(dscores, scores, -1, scores.dtype)
-            dq = _product(dscores, _flat(k[rows]), scale)
-            dk = _product(dscores.transpose(1, 2), _flat(q[rows]), scale)
+                d_scores.mul_(mask)
+            d_scores = internals.softmax_backward(d_scores, weights, -1, weights.dtype)
+            dq = scaled_bmm(d_scores, _flat(k[rows]), scale)
+            dk = scaled_bmm(d_scores.transpose(1, 2), _flat(q[rows]), scale)
             for whole, part in zip(grads, (dq, dk, dv), strict=True):
                 whole[rows] = part.view(-1, q.shape[1], *part.shape[1:])
         return *grads, None, None, None, None
 
 
-def _parts(ctx: Any, q: Tensor, k: Tensor, seen: Tensor | None) -> Any:
-    """Yields rows, their attention weights ``[rows · heads, queries, keys]`` and, where some are dropped, the mask of those kept."""
+def _chunks(
+    ctx: Any, q: Tensor, k: Tensor, visible: Tensor | None
+) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+    """Attention weights of a few rows at a time.
+
+    Yields:
+        The rows; their weights ``[rows · heads, queries, keys]``; the dropout mask, if any.
+    """
     generator = torch.Generator().manual_seed(ctx.seed) if ctx.share else None
     size = max(1, CHUNK // (q.shape[1] * q.shape[2] * k.shape[2]))
     for start in range(0, len(q), size):
         rows = slice(start, start + size)
-        scores = _product(_flat(q[rows]), _flat(k[rows]).transpose(1, 2), ctx.scale)
-        if seen is not None:
-            _limit(
-                scores.view(-1, q.shape[1], *scores.shape[1:]),
-                seen if len(seen) == 1 else seen[rows],
-            )
+        scores = scaled_bmm(_flat(q[rows]), _flat(k[rows]).transpose(1, 2), ctx.scale)
+        if visible is not None:
+            by_head = scores.view(-1, q.shape[1], *scores.shape[1:])
+            _hide(by_head, visible if len(visible) == 1 else visible[rows])
         elif ctx.causal:
-            _limit(scores, torch.ones(scores.shape[1:], dtype=torch.bool).tril())
-        scores = torch._softmax(scores, -1, False)
-        yield (
-            rows,
-            scores,
-            None if generator is None else kept(scores.shape, ctx.share, scores.dtype, generator),
-        )
+            _hide(scores, torch.ones(scores.shape[1:], dtype=torch.bool).tril())
+        weights = internals.softmax(scores, -1, False)
+        mask = None
+        if generator is not None:
+            mask = dropout_mask(weights.shape, ctx.share, weights.dtype, generator)
+        yield rows, weights, mask
 
 
-def _limit(scores: Tensor, seen: Tensor) -> None:
-    """Adds a mask to scores, in place; a query that sees no key sees all alike, which is finite."""
+def _hide(scores: Tensor, visible: Tensor) -> None:
+    """Applies an attention mask to scores in place; a query that sees no key sees all alike."""
     least = torch.finfo(scores.dtype).min
-    if seen.dtype == torch.bool:
-        scores.masked_fill_(~seen, least)
+    if visible.dtype == torch.bool:
+        scores.masked_fill_(~visible, least)
     else:
-        scores.add_(seen.clamp(min=least / 2).to(scores.dtype))
+        scores.add_(visible.clamp(min=least / 2).to(scores.dtype))
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -165,12 +121,12 @@ def _flat(x: Tensor) -> Tensor:
     return x.reshape(-1, *x.shape[2:])
 
 
-def _product(a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """``scale · a @ b`` of stacks of matrices."""
+def scaled_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """``scale · a @ b`` of batches of matrices."""
     return torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=scale)
 
 
-def attend(
+def attention_forward(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -181,19 +137,20 @@ def attend(
     is_causal: bool | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention for transformers' interface: ours on a CPU with dropout or in bfloat16, else torch's.
+    """Attention for transformers' interface: ours on a CPU with dropout or in bfloat16.
 
-    On a CPU torch keeps all scores where there is dropout, and is slow in bfloat16 where there is none.
+    On a CPU torch's stores all scores if there is dropout, and is slow in bfloat16.
 
     Args:
         module: the attention layer.
         query: ``[rows, heads, queries, width]``.
         key: ``[rows, heads (or fewer), keys, width]``.
         value: as keys.
-        attention_mask: true where a key may be seen, or numbers added to the scores; broadcast to ``[rows, heads, queries, keys]``.
-        dropout: share of the attention weights that is dropped.
-        scaling: factor of the scores; 1 / √width if not given.
-        is_causal: whether a query sees no later keys, where no mask is given.
+        attention_mask: true for keys that may be seen, or numbers added to the scores; broadcast
+            to ``[rows, heads, queries, keys]``.
+        dropout: share of the attention weights to drop.
+        scaling: factor on the scores. Default: 1 / √width.
+        is_causal: whether a query sees no later keys, if there is no mask.
         kwargs: what the model passes on.
 
     Returns:
@@ -201,39 +158,43 @@ def attend(
     """
     from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
-    trains = torch.is_grad_enabled() and (
-        query.requires_grad or key.requires_grad or value.requires_grad
-    )
-    slow = value.dtype in SLOW and (trains or (1 < query.shape[2] and key.shape[2] <= SHORT))
-    plain = all(
-        kwargs.get(name) is None for name in ("position_bias", "cache", "softcap")
-    ) and _usual(query, key, value, attention_mask)
-    # with dropout also where nothing trains: a pass that is checkpointed must draw what its repetition draws
-    ours = plain and (drawable(dropout) or (slow and not dropout)) and query.device.type == "cpu"
-    if not ours or torch.compiler.is_compiling():
+    special = any(kwargs.get(n) is not None for n in ("position_bias", "cache", "softcap"))
+    plain = not special and _usual(query, key, value, attention_mask)
+    # Dropout is ours even if nothing trains: a checkpointed pass must draw what its rerun draws.
+    faster = drawable(dropout) or (not dropout and _is_slow(query, key, value))
+    if not (plain and faster and query.is_cpu) or torch.compiler.is_compiling():
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs
         )
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    causal = (
-        bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
-        and query.shape[2] > 1
-    )
+    if is_causal is None:
+        is_causal = getattr(module, "is_causal", True)
+    causal = bool(is_causal) and query.shape[2] > 1
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     query, key = query.to(value.dtype), key.to(value.dtype)
     with torch.autocast("cpu", enabled=False):
-        return _Attention.apply(query, key, value, attention_mask, causal, dropout, scale), None  # type: ignore[no-untyped-call]
+        arguments = (query, key, value, attention_mask, causal, dropout, scale)
+        return _Attention.apply(*arguments), None  # type: ignore[no-untyped-call]
+
+
+def _is_slow(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether torch's kernel is slow for these, without dropout."""
+    needs_grad = query.requires_grad or key.requires_grad or value.requires_grad
+    trains = torch.is_grad_enabled() and needs_grad
+    short = 1 < query.shape[2] and key.shape[2] <= SLOW_KEYS
+    return value.dtype in SLOW and (trains or short)
 
 
 def _usual(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> bool:
-    """Whether shapes are those of one attention for each row, and the mask is one that is not learned."""
-    rows, fits = (
-        len(query),
-        mask is None
-        or (mask.ndim == 4 and len(mask) in (1, len(query)) and not mask.requires_grad),
-    )
-    return 0 < rows == len(key) == len(value) and fits
+    """Whether this is one attention for each row, and the mask is not learned."""
+    rows = len(query)
+    if not 0 < rows == len(key) == len(value):
+        return False
+    return mask is None or (mask.ndim == 4 and len(mask) in (1, rows) and not mask.requires_grad)
+
+
+# Models
 
 
 @functools.cache
@@ -241,28 +202,23 @@ def _register() -> None:
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-    AttentionInterface.register(NAME, attend)
+    AttentionInterface.register(NAME, attention_forward)
     AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def _asks(model: nn.Module) -> bool:
-    """Whether the code of a model does other things under the name of torch's attention, and so does not know ours."""
-    return (
-        re.search(
-            r"_attn_implementation\b.*sdpa",
-            inspect.getsource(inspect.getmodule(type(model)) or type(model)),
-        )
-        is not None
-    )
+def _checks_for_sdpa(model: nn.Module) -> bool:
+    """Whether a model's own code asks for ``sdpa`` by name, and so would not know ours."""
+    source = inspect.getsource(inspect.getmodule(type(model)) or type(model))
+    return re.search(r"_attn_implementation\b.*sdpa", source) is not None
 
 
 def use(model: nn.Module, kernels: str) -> nn.Module:
-    """Gives a model its kernels, where it has attention of transformers' interface; in place.
+    """Sets the kernels of a model in place, if its attention goes through transformers' interface.
 
     Args:
         model: any transformers model.
-        kernels: auto for ours; stock for what transformers and torch choose; or a name of transformers' (sdpa, eager,
-            flash_attention_2, flex_attention, …).
+        kernels: auto for ours; stock for what transformers and torch choose; or the name of an
+            attention of transformers (sdpa, eager, flash_attention_2, flex_attention, …).
 
     Raises:
         UserError: transformers refuses the name.
@@ -270,28 +226,30 @@ def use(model: nn.Module, kernels: str) -> nn.Module:
     if kernels == "stock":
         return model
     _register()
-    wanted = NAME if kernels == "auto" else kernels
-    mine: list[Any] = [
-        m for m in model.modules() if getattr(m, "_can_set_attn_implementation", bool)()
-    ]
-    chosen = (
-        mine
-        if kernels != "auto"
-        else [m for m in mine if m.config._attn_implementation == "sdpa" and not _asks(m)]
-    )
-    try:
-        for part in chosen:
-            part.set_attn_implementation(wanted)
-    except (ValueError, ImportError) as error:
+    auto = kernels == "auto"
+    parts: list[Any] = [m for m in model.modules() if internals.can_set_attention(m)]
+    if not auto and not parts:
         raise UserError(
-            f"model.kernels: {' '.join(str(error).split())} (auto, stock, or a name of transformers' attention)"
-        ) from error
-    if kernels == "auto":
+            f"model.kernels: {type(model).__name__} has only one attention;"
+            f" leave out {kernels}, or set stock"
+        )
+    for part in parts:
+        if not auto or (
+            internals.attention_of(part.config) == "sdpa" and not _checks_for_sdpa(part)
+        ):
+            _set_attention(part, NAME if auto else kernels)
+    if auto:
         for module in model.modules():
             if type(module) is nn.Dropout:
-                module.__class__ = Dropout  # in its place, with all that others hold of it
-    elif not mine:
-        raise UserError(
-            f"model.kernels: {type(model).__name__} has one attention only; leave out {kernels}, or set stock"
-        )
+                module.__class__ = Dropout  # in place, with whatever others attached to it
     return model
+
+
+def _set_attention(model: Any, name: str) -> None:
+    try:
+        model.set_attn_implementation(name)
+    except (ValueError, ImportError) as error:
+        raise UserError(
+            f"model.kernels: {' '.join(str(error).split())}"
+            " (auto, stock, or the name of an attention of transformers)"
+        ) from error

@@ -1,9 +1,8 @@
-"""Token states pooled into one vector, with a head or without."""
+"""Backbones whose token states are pooled into one vector, without a head or with one."""
 
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,82 +10,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ftlight.models import pooling
-from ftlight.models.loading import beside
-
-log = logging.getLogger(__name__)
-
+from ftlight.models.loading import backbone_file, hidden_size
 
 Pooling = Literal["auto", "native", "mean", "cls", "last", "max"]
+# Pooling to the word that sentence-transformers has for it.
+WORDS: dict[Pooling, str] = {
+    "mean": "mean_tokens",
+    "cls": "cls_token",
+    "max": "max_tokens",
+    "last": "lasttoken",
+}
 
 
 def trained_pooling(name: str) -> Pooling:
-    """How a sentence encoder was pooled when it was trained; ``native`` for any other backbone."""
-    file = beside(name, "1_Pooling/config.json")
+    """How a sentence encoder was pooled when it was trained; ``native`` for other backbones."""
+    file = backbone_file(name, "1_Pooling/config.json")
     if file is None:
         return "native"
     config = json.loads(Path(file).read_text())
-    modes: dict[str, Pooling] = {"mean": "mean", "cls": "cls", "max": "max", "lasttoken": "last"}
-    if config.get("pooling_mode") in modes:
-        return modes[config["pooling_mode"]]
-    named = {
-        f"pooling_mode_{k}{'_token' if k == 'cls' else '' if k == 'lasttoken' else '_tokens'}": v
-        for k, v in modes.items()
-    }
-    return next((pooling for key, pooling in named.items() if config.get(key)), "mean")
+    for pooling, word in WORDS.items():  # current files have one word, older ones a flag for each
+        if config.get("pooling_mode") == word.partition("_")[0]:
+            return pooling
+    return next((p for p, word in WORDS.items() if config.get(f"pooling_mode_{word}")), "mean")
 
 
-class Pooled(nn.Module):
-    """A backbone whose token states are pooled into one vector, with a linear head.
-
-    Args:
-        model: the backbone, giving ``last_hidden_state [rows, tokens, width]``.
-        pooling: mean, cls (first token), last (last real token) or max, over real tokens only.
-        outputs: numbers the head gives per row.
-        dropout: share of the pooled vector dropped before the head in training.
-        scale: length that the pooled vector is brought to before the head, so that directions alone count; as it is if not given.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        pooling: Pooling,
-        outputs: int,
-        dropout: float = 0.1,
-        scale: float | None = None,
-    ) -> None:
-        super().__init__()
-        if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # type: ignore[assignment]  # never used: DDP would wait for its gradient
-        self.model, self.pooling, self.scale = model, pooling, scale
-        self.dropout = nn.Dropout(dropout)
-        text: Any = model.config.get_text_config()  # type: ignore[union-attr, operator]
-        self.head = nn.Linear(getattr(text, "hidden_size", 0) or text.d_model, outputs)
-
-    @property
-    def base_model(self) -> nn.Module:
-        """The backbone."""
-        return self.model
-
-    def extra_repr(self) -> str:
-        """How it pools."""
-        return f"pooling={self.pooling}" + (f", scale={self.scale:g}" if self.scale else "")
-
-    def forward(self, **inputs: torch.Tensor) -> Any:
-        """Returns an output with ``logits [rows, outputs]``, and as its one hidden state what the head saw, ``[rows, width]``."""
-        from transformers.modeling_outputs import SequenceClassifierOutput
-
-        states = self.model(**inputs).last_hidden_state
-        vector = pool(states, inputs["attention_mask"], self.pooling)
-        if self.scale:
-            vector = (nn.functional.normalize(vector.float(), dim=-1) * self.scale).to(
-                self.head.weight.dtype
-            )
-        seen = self.dropout(vector)
-        return SequenceClassifierOutput(logits=self.head(seen), hidden_states=(seen,))
-
-
-def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     """Pools token states over the real tokens.
 
     Args:
@@ -110,28 +58,75 @@ def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Te
     return states[torch.arange(len(states), device=states.device), at]
 
 
+def drop_pooler(model: Any) -> None:
+    """Removes a pooler that is not used: DDP would wait for its gradients."""
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+
+
 class Encoder(nn.Module):
-    """A backbone whose token states are pooled into one vector of length 1.
+    """A backbone whose token states are pooled into one vector.
 
     Args:
         model: the backbone, giving ``last_hidden_state [rows, tokens, width]``.
-        pooling: mean, cls, last or max, over real tokens only.
+        pooling: mean, cls (first token), last (last real token) or max, over real tokens only.
+        scale: length that vectors are brought to. Default: as they are.
     """
 
-    def __init__(self, model: nn.Module, pooling: pooling.Pooling) -> None:
+    def __init__(self, model: nn.Module, pooling: Pooling, *, scale: float | None = None) -> None:
         super().__init__()
-        if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # type: ignore[assignment]  # never used: DDP would wait for its gradient
-        self.model, self.pooling = model, pooling
+        drop_pooler(model)
+        self.model, self.pooling, self.scale = model, pooling, scale
 
     @property
     def base_model(self) -> nn.Module:
         """The backbone."""
         return self.model
 
-    def forward(self, **inputs: Tensor) -> Tensor:
-        """Returns vectors ``float [rows, width]``."""
+    def extra_repr(self) -> str:
+        """The pooling."""
+        return f"pooling={self.pooling}" + (f", scale={self.scale:g}" if self.scale else "")
+
+    def forward(self, **inputs: Tensor) -> Any:
+        """Returns vectors ``[rows, width]``, in fp32 if they are brought to a length."""
         states = self.model(**inputs).last_hidden_state
-        return F.normalize(
-            pooling.pool(states, inputs["attention_mask"], self.pooling).float(), dim=-1
-        )
+        vectors = pool(states, inputs["attention_mask"], self.pooling)
+        return F.normalize(vectors.float(), dim=-1) * self.scale if self.scale else vectors
+
+
+class Pooled(Encoder):
+    """A backbone whose token states are pooled into one vector, with a linear head.
+
+    Args:
+        model: the backbone, giving ``last_hidden_state [rows, tokens, width]``.
+        pooling: mean, cls (first token), last (last real token) or max, over real tokens only.
+        outputs: numbers that the head gives per row.
+        dropout: share of the vector to drop before the head in training.
+        scale: length that vectors are brought to before the head, so that only directions count.
+            Default: as they are.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        pooling: Pooling,
+        outputs: int,
+        dropout: float = 0.1,
+        scale: float | None = None,
+    ) -> None:
+        super().__init__(model, pooling, scale=scale)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(hidden_size(model.config), outputs)
+
+    def forward(self, **inputs: Tensor) -> Any:
+        """Returns ``logits [rows, outputs]``, and what the head saw ``[rows, width]``.
+
+        The latter is the only one of the output's ``hidden_states``.
+        """
+        from transformers.modeling_outputs import SequenceClassifierOutput
+
+        vectors = super().forward(**inputs)
+        if self.scale:
+            vectors = vectors.to(self.head.weight.dtype)
+        seen = self.dropout(vectors)
+        return SequenceClassifierOutput(logits=self.head(seen), hidden_states=(seen,))

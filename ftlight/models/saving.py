@@ -1,109 +1,115 @@
-"""Folders that stock libraries load with the same scores: transformers, sentence-transformers."""
+"""Folders that transformers and sentence-transformers load with the same scores."""
 
 from __future__ import annotations
 
 import copy
-import json
-import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 
-from ftlight.models.pooling import Encoder, Pooled
-
-log = logging.getLogger(__name__)
+from ftlight.models.loading import hidden_size
+from ftlight.models.pooling import WORDS, Encoder, Pooled
+from ftlight.utils.atomic import write_json
 
 NAMESPACE = "sentence_transformers.models."
-POOLING = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens", "last": "lasttoken"}
 
 
 def transformers(model: Any, tokenizer: Any, limit: int, folder: Path) -> None:
-    """Writes a model with the architecture's native head; ``pipeline("text-classification", folder)`` loads it."""
+    """Writes a model with its native head and its tokenizer; ``pipeline(…, folder)`` loads it.
+
+    Args:
+        model: the model.
+        tokenizer: its tokenizer.
+        limit: the most tokens of a text.
+        folder: the folder.
+    """
     model.save_pretrained(folder)
     write_tokenizer(tokenizer, limit, folder)
 
 
-def sentence_transformers(model: Pooled, tokenizer: Any, limit: int, folder: Path) -> None:
-    """Writes a pooled model as Transformer, Pooling, Normalize and Dense; ``SentenceTransformer(folder).encode`` gives its logits.
+def sentence_transformers(
+    model: Encoder,
+    tokenizer: Any,
+    limit: int,
+    folder: Path,
+    prompts: Mapping[str, str] | None = None,
+) -> None:
+    """Writes a pooled model; ``SentenceTransformer(folder).encode`` gives its vectors or logits.
 
-    The transformer lies in a folder of its own, so that no other loader takes the whole for a model without this head.
+    The modules are Transformer, Pooling, Normalize if vectors have a length, and Dense for a head.
+    With a head the transformer lies in a folder of its own, so that no other loader takes the
+    whole for a model without this head.
+
+    Args:
+        model: the model.
+        tokenizer: its tokenizer.
+        limit: the most tokens of a text.
+        folder: the folder.
+        prompts: texts that go before a ``query`` and before a ``document``.
     """
-    kinds = ["Transformer", "Pooling", *(["Normalize"] if model.scale else []), "Dense"]
-    parts = [(f"{i}_{kind}", kind) for i, kind in enumerate(kinds)]
-    for name, _ in parts[1:]:
-        (folder / name).mkdir(parents=True)
-    body, pooling, dense = (folder / parts[i][0] for i in (0, 1, -1))
-    model.model.save_pretrained(body)  # type: ignore[operator]
-    write_tokenizer(tokenizer, limit, body)
-    width = model.head.in_features
-    write_json(
-        body / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False}
-    )
-    modes = {f"pooling_mode_{mode}": model.pooling == name for name, mode in POOLING.items()}
-    write_json(pooling / "config.json", {"word_embedding_dimension": width, **modes})
-    write_json(
-        dense / "config.json",
-        {
-            "in_features": width,
-            "out_features": model.head.out_features,
-            "bias": True,
-            "activation_function": "torch.nn.modules.linear.Identity",
-        },
-    )
-    weights = {
-        k: v.detach().cpu() * (model.scale if model.scale and k == "weight" else 1)
-        for k, v in model.head.state_dict().items()
+    has_head = isinstance(model, Pooled)
+    kinds = ["Transformer", "Pooling"]
+    kinds += ["Normalize"] if model.scale else []
+    kinds += ["Dense"] if has_head else []
+    parts = {kind: f"{i}_{kind}" for i, kind in enumerate(kinds)}
+    if not has_head:
+        parts["Transformer"] = ""
+    for part in parts.values():
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    body = folder / parts["Transformer"]
+    transformers(model.model, tokenizer, limit, body)
+    texts = {"max_seq_length": limit, "do_lower_case": False}
+    write_json(body / "sentence_bert_config.json", texts, indent=2)
+    flags = {f"pooling_mode_{word}": model.pooling == name for name, word in WORDS.items()}
+    pooling = {"word_embedding_dimension": hidden_size(model.model.config), **flags}
+    write_json(folder / parts["Pooling"] / "config.json", pooling, indent=2)
+    if isinstance(model, Pooled):
+        _write_dense(model, folder / parts["Dense"])
+    if prompts is not None:
+        settings = {"prompts": prompts, "similarity_fn_name": "cosine"}
+        write_json(folder / "config_sentence_transformers.json", settings, indent=2)
+    write_modules(parts, folder)
+
+
+def _write_dense(model: Pooled, folder: Path) -> None:
+    """Writes the head; it includes the length of the vectors, since Normalize brings them to 1."""
+    settings = {
+        "in_features": model.head.in_features,
+        "out_features": model.head.out_features,
+        "bias": True,
+        "activation_function": "torch.nn.modules.linear.Identity",
     }
-    head = {f"linear.{k}": v.contiguous() for k, v in weights.items()}
-    save_file(head, dense / "model.safetensors", metadata={"format": "pt"})
+    write_json(folder / "config.json", settings, indent=2)
+    weight, bias = (p.detach().cpu() for p in (model.head.weight, model.head.bias))
+    tensors = {"linear.weight": weight * (model.scale or 1), "linear.bias": bias}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def write_modules(parts: Mapping[str, str], folder: Path) -> None:
+    """Writes the list of modules of a sentence-transformers folder.
+
+    Args:
+        parts: kinds of modules, such as Pooling, to their folders inside this one.
+        folder: the folder.
+    """
     modules = [
-        {"idx": i, "name": str(i), "path": p, "type": NAMESPACE + t}
-        for i, (p, t) in enumerate(parts)
+        {"idx": i, "name": str(i), "path": path, "type": NAMESPACE + kind}
+        for i, (kind, path) in enumerate(parts.items())
     ]
-    write_json(folder / "modules.json", modules)
+    write_json(folder / "modules.json", modules, indent=2)
 
 
 def write_tokenizer(tokenizer: Any, limit: int, folder: Path) -> None:
-    """Writes the tokenizer with the limit of tokens the model was trained with, so that it cuts at the same place."""
-    copied = copy.deepcopy(tokenizer)
-    copied.model_max_length = limit
-    copied.save_pretrained(folder)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Writes JSON that a person can read, too."""
-    path.write_text(json.dumps(data, indent=2) + "\n")
-
-
-def write_encoder(
-    model: Encoder, tokenizer: Any, limit: int, prompts: dict[str, str], folder: Path
-) -> None:
-    """Writes an encoder as Transformer, Pooling and Normalize; ``SentenceTransformer(folder).encode`` gives its vectors.
+    """Writes a tokenizer that cuts texts where training did.
 
     Args:
-        model: the encoder.
-        tokenizer: its tokenizer.
+        tokenizer: the tokenizer.
         limit: the most tokens of a text.
-        prompts: what is put before a ``query`` and before a ``document``.
-        folder: where to.
+        folder: the folder.
     """
-    model.model.save_pretrained(folder)  # type: ignore[operator]
-    write_tokenizer(tokenizer, limit, folder)
-    modes = {f"pooling_mode_{mode}": model.pooling == name for name, mode in POOLING.items()}
-    text: Any = model.model.config.get_text_config()  # type: ignore[union-attr, operator]
-    width = getattr(text, "hidden_size", 0) or text.d_model
-    parts = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
-    written = {
-        "sentence_bert_config.json": {"max_seq_length": limit, "do_lower_case": False},
-        "1_Pooling/config.json": {"word_embedding_dimension": width, **modes},
-        "config_sentence_transformers.json": {"prompts": prompts, "similarity_fn_name": "cosine"},
-        "modules.json": [
-            {"idx": i, "name": str(i), "path": path, "type": NAMESPACE + name}
-            for i, (path, name) in enumerate(parts)
-        ],
-    }
-    for name, about in written.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        write_json(folder / name, about)
-    (folder / "2_Normalize").mkdir()
+    limited = copy.deepcopy(tokenizer)
+    limited.model_max_length = limit
+    limited.save_pretrained(folder)

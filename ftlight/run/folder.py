@@ -164,6 +164,33 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
+def as_recorded_now(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the config of a run of 0.1 as this version records it.
+
+    0.1 wrote where a class is defined instead of its public name, and that Lightning's sampler for
+    several processes was on, which it never was.
+
+    >>> as_recorded_now({"data": {"class_path": "ftlight.data.text.TextData"}})
+    {'data': {'class_path': 'ftlight.TextData'}}
+    """
+    config = dict(config)
+    for section in ("model", "data"):
+        path = str((config.get(section) or {}).get("class_path", ""))
+        if path.startswith("ftlight."):
+            config[section] = {**config[section], "class_path": f"ftlight.{path.split('.')[-1]}"}
+    if (config.get("trainer") or {}).get("use_distributed_sampler"):
+        config["trainer"] = {**config["trainer"], "use_distributed_sampler": False}
+    return config
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Reads the config.yaml of a run, as this version records it; empty if there is none."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return {}
+    return as_recorded_now(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
 def write_config(folder: Path, text: str) -> list[str]:
     """Writes config.yaml, and keeps a different one beside it as config-1.yaml, config-2.yaml, ….
 
@@ -171,16 +198,16 @@ def write_config(folder: Path, text: str) -> list[str]:
         A line for each value that changed.
     """
     path = folder / "config.yaml"
-    old = path.read_text(encoding="utf-8") if path.is_file() else text
-    if old != text:
+    old, config = read_config(folder), yaml.safe_load(text)
+    is_same = old in ({}, config)
+    if not is_same:
         number = next(i for i in range(1, 10**6) if not (folder / f"config-{i}.yaml").exists())
         os.replace(path, folder / f"config-{number}.yaml")
     with atomic_write(path) as file:
         file.write(text.encode())
-    if old == text:
+    if is_same:
         return []
-    before = dict(_flat(yaml.safe_load(old)))
-    after = dict(_flat(yaml.safe_load(text)))
+    before, after = dict(_flat(old)), dict(_flat(config))
     lines = []
     for key in {**before, **after}:
         if before.get(key) != after.get(key):

@@ -1,4 +1,4 @@
-"""A fine-tuned model in Python: rows in, what a person reads out."""
+"""A fine-tuned model in Python: rows in, predictions out."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ class Predictor:
     Args:
         task: the fine-tuned task.
         data: its data module, which need not have any files.
-        precision: Lightning's plugin of the precision to compute in; that of the weights if not given.
+        precision: Lightning's plugin of the precision to compute in; by default the weights' own.
     """
 
     def __init__(self, task: Task, data: DataModule, precision: Precision | None = None) -> None:
         self.precision = precision or Precision()
-        self.task, self.data = cast(Task, self.precision.convert_module(task.eval())), data
+        self.task = cast(Task, self.precision.convert_module(task.eval()))
+        self.data = data
         task.datamodule = data
 
     def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -34,20 +35,20 @@ class Predictor:
             rows: texts, or mappings with the input columns of training.
 
         Returns:
-            For each row, in order: ``prediction``, ``score`` and what else the task finds (for labels ``probabilities`` by name).
+            For each row, in order: ``prediction``, ``score`` and what else the task gives, such as
+            ``probabilities`` by label.
 
         Raises:
             UserError: an input column is missing.
         """
         if not rows:
             return []
-        self.data.set_predict(
-            [{self.data.columns[0]: r} if isinstance(r, str) else dict(r) for r in rows]
-        )
-        found: dict[int, dict[str, Any]] = {}
+        first = self.data.columns[0]
+        self.data.set_predict([{first: r} if isinstance(r, str) else dict(r) for r in rows])
+        predictions: dict[int, dict[str, Any]] = {}
         with torch.inference_mode():
             for batch in self.data.predict_dataloader():
                 batch = self.precision.convert_input(move_data_to_device(batch, self.task.device))
                 with self.precision.predict_step_context():
-                    found.update(self.task.predict_step(batch))
-        return [found[i] for i in range(len(rows))]
+                    predictions.update(self.task.predict_step(batch))
+        return [predictions[i] for i in range(len(rows))]

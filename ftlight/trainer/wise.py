@@ -1,4 +1,7 @@
-"""WiSE-FT: weights between the pre-trained and the fine-tuned model (Wortsman et al. 2022, arXiv:2109.01903)."""
+"""WiSE-FT: weights between a pre-trained and a fine-tuned model.
+
+Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (arXiv:2109.01903).
+"""
 
 from __future__ import annotations
 
@@ -19,57 +22,65 @@ GRID = [i / 10 for i in range(11)]
 
 
 def share(value: str) -> float | None:
-    """The share of the fine-tuned weights that an option says; None for auto.
+    """The share of the fine-tuned weights that an option names; None for auto.
 
     Raises:
         UserError: it is neither auto nor a share.
     """
+    if value == "auto":
+        return None
     try:
-        found = None if value == "auto" else float(value)
+        number = float(value)
     except ValueError:
-        found = -1.0
-    if found is not None and not 0 <= found <= 1:
+        number = -1.0
+    if not 0 <= number <= 1:
         raise UserError(
             f"--wise {value}: expected auto, or the share of the fine-tuned weights from 0 to 1"
         )
-    return found
+    return number
 
 
 def mix(start: Mapping[str, Tensor], end: Mapping[str, Tensor], part: float) -> dict[str, Tensor]:
-    """Weights between two models, of the second where the first has none.
+    """Interpolates between two models; keeps weights that only the second has.
 
     Args:
         start: weights of the pre-trained model.
         end: weights of the fine-tuned model.
         part: share of the second, 0 to 1.
 
-    >>> mix({"w": torch.tensor([0.0, 2.0])}, {"w": torch.tensor([1.0, 4.0]), "head": torch.tensor(3.0)}, 0.5)
-    {'w': tensor([0.5000, 3.0000]), 'head': tensor(3.)}
+    >>> mix({"w": torch.tensor([0.0, 2.0])}, {"w": torch.tensor([1.0, 4.0])}, 0.5)
+    {'w': tensor([0.5000, 3.0000])}
+    >>> mix({}, {"head": torch.tensor(3.0)}, 0.5)
+    {'head': tensor(3.)}
     """
-    return {
-        n: torch.lerp(start[n].float(), v.float(), part).to(v.dtype) if n in start else v
-        for n, v in end.items()
-    }
+    mixed = dict(end)
+    for name in start.keys() & end.keys():
+        between = torch.lerp(start[name].float(), end[name].float(), part)
+        mixed[name] = between.to(end[name].dtype)
+    return mixed
 
 
 def ends(task: Task, checkpoint: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights of the backbone as it was pre-trained, and all weights of a checkpoint; the task must hold the former.
+    """The pre-trained weights of a backbone, and all weights of a checkpoint, adapters merged.
 
-    A head has no pre-trained weights: it is always that of the checkpoint. Adapters are merged.
+    A head has no pre-trained weights: it is always the checkpoint's.
+
+    Args:
+        task: the task, which must hold its pre-trained weights; it holds the checkpoint's after.
+        checkpoint: file of the fine-tuned weights.
     """
     start = {n: v.detach().clone() for n, v in task.state_dict().items() if v.is_floating_point()}
     if task.peft is not None:
         start = plain_names(start, task.fixed)
     task.load_weights(checkpoint)
     task.merge_adapters()
-    new = {f"model.{n}" for n in layer_groups(task.model).get("head", ())}
-    return {n: v for n, v in start.items() if n not in new}, {
-        n: v.detach().clone() for n, v in task.state_dict().items()
-    }
+    head = {f"model.{name}" for name in layer_groups(task.model).get("head", ())}
+    end = {name: value.detach().clone() for name, value in task.state_dict().items()}
+    return {name: value for name, value in start.items() if name not in head}, end
 
 
 def apply(task: Task, checkpoint: str, value: str, measure: Callable[[], float]) -> dict[str, Any]:
-    """Puts weights between the pre-trained and those of a checkpoint into a task.
+    """Puts weights between the pre-trained ones and those of a checkpoint into a task.
 
     Args:
         task: the task, with its pre-trained weights.
@@ -78,24 +89,42 @@ def apply(task: Task, checkpoint: str, value: str, measure: Callable[[], float])
         measure: measures the task as it is on the validation data, by its monitor.
 
     Returns:
-        The share, the checkpoint, and where the share was chosen the value of each.
+        ``share``, ``checkpoint`` (its name) and, for auto, ``validation``: the score of each share.
+
+    Raises:
+        UserError: the value is no share, or the run did not start from pre-trained weights.
     """
     if not task.pretrained:
         raise UserError(
-            f"--wise {value}: the run did not start from pre-trained weights (model.pretrained: false)"
+            f"--wise {value}: the run did not start from pre-trained weights"
+            " (model.pretrained: false)"
         )
-    part, scores = share(value), dict[float, float]()
+    part = share(value)
     start, end = ends(task, checkpoint)
+    mixed: dict[str, Any] = {"share": part, "checkpoint": Path(checkpoint).stem}
     if part is None:
+        scores = {}
         for candidate in GRID:
             task.load_state_dict(mix(start, end, candidate))
             scores[candidate] = measure()
-        sign = 1 if task.mode == "max" else -1
-        part = max(
-            GRID, key=lambda p: (sign * scores[p] if math.isfinite(scores[p]) else -math.inf, p)
-        )  # of equal ones the most tuned
+        part = _best(scores, task.mode)
+        mixed |= {"share": part, "validation": {str(k): v for k, v in scores.items()}}
     task.load_state_dict(mix(start, end, part))
-    if scores and part != GRID[-1]:
-        measure()  # what a task learns of a validation, such as a threshold, is that of the chosen weights
-    chosen = {"validation": {str(k): v for k, v in scores.items()}} if scores else {}
-    return {"share": part, "checkpoint": Path(checkpoint).stem, **chosen}
+    if "validation" in mixed and part != GRID[-1]:
+        measure()  # what a task learns of a validation, such as a threshold, belongs to this share
+    return mixed
+
+
+def _best(scores: Mapping[float, float], mode: str) -> float:
+    """The share with the best score; of equal ones the most fine-tuned.
+
+    >>> _best({0.0: 0.5, 0.5: 0.7, 1.0: 0.7}, "max"), _best({0.0: math.nan, 1.0: 3.0}, "min")
+    (1.0, 1.0)
+    """
+    sign = 1 if mode == "max" else -1
+
+    def key(candidate: float) -> tuple[float, float]:
+        score = scores[candidate]
+        return (sign * score if math.isfinite(score) else -math.inf, candidate)
+
+    return max(scores, key=key)

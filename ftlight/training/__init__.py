@@ -1,1 +1,1 @@
-"""One training step and what surrounds it."""
+"""A training step and what surrounds it."""

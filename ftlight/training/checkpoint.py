@@ -1,4 +1,4 @@
-"""Checkpoint files that are either whole or not there: written beside their target, checked when read, the one before kept."""
+"""Checkpoint files that are never half there: written beside their target, checked when read."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
 def size(data: Any) -> int:
-    """Bytes of the tensors in nested mappings and lists; a tensor that is there twice counts once, as in a file."""
+    """Bytes of the tensors in nested mappings and lists; one that is there twice counts once."""
     seen: dict[int, int] = {}
 
     def walk(value: Any) -> None:
         if isinstance(value, torch.Tensor):
-            seen[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+            storage = value.untyped_storage()
+            seen[storage.data_ptr()] = storage.nbytes()
         elif isinstance(value, Mapping):
             for item in value.values():
                 walk(item)
@@ -40,19 +41,18 @@ def size(data: Any) -> int:
 
 
 @functools.lru_cache(8)
-def _fault(path: Path, changed: int, bytes_: int) -> str:
+def _fault(path: Path, changed: int, size_: int) -> str:
     try:
         with zipfile.ZipFile(path) as file:
-            damaged = (
-                file.testzip()
-            )  # torch.save stores a CRC-32 with every tensor; torch.load does not look at it
-    except Exception as error:  # whatever a reader of broken bytes does
-        return f"it is not whole ({error})"
-    return f"its part {damaged} is not what was written" if damaged else ""
+            # torch.save stores a CRC-32 with every tensor; torch.load does not check it
+            damaged = file.testzip()
+    except Exception as error:  # whatever a reader of broken bytes raises
+        return f"it is not a complete file ({error})"
+    return f"the checksum of its part {damaged} is wrong" if damaged else ""
 
 
 def fault(path: Path) -> str:
-    """Why a checkpoint cannot be used: missing, cut off, or a byte of it another one. Nothing where it is fine."""
+    """Why a checkpoint cannot be used: missing, cut off, or a byte changed; empty if it can."""
     if not path.exists():
         return "there is none"
     if path.is_dir():  # of a strategy that writes its own shards
@@ -62,32 +62,47 @@ def fault(path: Path) -> str:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint of a run's folder of checkpoints that can be gone on from, None where there never was one.
+    """The latest intact checkpoint of a run; None if the run has none yet.
+
+    Args:
+        folder: the run's folder of checkpoints.
 
     Raises:
         UserError: all that are there are damaged.
     """
     damaged: list[str] = []
-    for path in (folder / name for name in (LAST, PREVIOUS)):
-        if path.exists():
-            why = fault(path)
-            if not why:
-                for line in damaged:
-                    log.warning("%s; the one before it is taken", line)
-                return path
-            damaged.append(f"{path} is damaged: {why}")
+    for path in (folder / LAST, folder / PREVIOUS):
+        if not path.exists():
+            continue
+        why = fault(path)
+        if not why:
+            for line in damaged:
+                log.warning("%s; resuming from the one before it", line)
+            return path
+        damaged.append(f"{path} is damaged: {why}")
     if damaged:
         raise UserError(
-            f"{'; '.join(damaged)}; no other is left to go on from: give another --run DIR to start anew"
+            f"{'; '.join(damaged)}; no other is left to resume from: give another --run DIR to"
+            " start anew"
         )
     return None
 
 
+def remove_previous(folder: Path) -> None:
+    """Removes the checkpoint before the last one, if the last one is intact.
+
+    Args:
+        folder: the run's folder of checkpoints.
+    """
+    if not fault(folder / LAST):
+        (folder / PREVIOUS).unlink(missing_ok=True)
+
+
 def load(path: str | Path) -> dict[str, Any]:
-    """Reads a checkpoint whole; nothing is unpickled but tensors, numbers and text.
+    """Reads a checkpoint onto the CPU; only tensors, numbers and text are unpickled.
 
     Raises:
-        UserError: it is damaged, or holds something else.
+        UserError: it is damaged, or holds anything else.
     """
     path = Path(path)
     why = fault(path)
@@ -95,33 +110,31 @@ def load(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: {why}{_others(path)}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # whose text says how to run the code all the same
+    except pickle.UnpicklingError:  # its text says how to run the code all the same
         raise holds_code(path) from None
-    except Exception as error:  # whatever a reader of broken bytes does
+    except Exception as error:  # whatever a reader of broken bytes raises
         raise UserError(f"{path} cannot be read: {first_line(error)}{_others(path)}") from None
 
 
 def _others(path: Path) -> str:
-    fine = [p.name for p in sorted(path.parent.glob("*.ckpt")) if p != path and not fault(p)]
-    return f" (whole ones: {', '.join(fine) or 'none'}; --ckpt_path takes one)"
+    intact = [p.name for p in sorted(path.parent.glob("*.ckpt")) if p != path and not fault(p)]
+    return f" (intact: {', '.join(intact) or 'none'}; --ckpt_path takes one)"
 
 
 def _reason(error: BaseException) -> str:
-    """Why a file could not be written; torch's writer says only that it stands at another place than it thinks."""
+    """Why a file could not be written."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    return (
-        "the disk is full, or files may not grow so large"
-        if "unexpected pos" in str(error)
-        else first_line(error)
-    )
+    if "unexpected pos" in str(error):  # all that torch's writer says of it
+        return "the disk is full, or files may not grow so large"
+    return first_line(error)
 
 
 class CheckpointIO(TorchCheckpointIO):
-    """Saves beside the target and replaces it at once: Lightning's goes through TMPDIR, where a kill destroys the old file.
+    """Writes a checkpoint beside its target and then renames it.
 
-    What cannot be written is kept in :attr:`problem`, for all processes to hear of: one that raised alone would leave the
-    others waiting.
+    Lightning's own goes through TMPDIR, where a kill destroys the old file. A failure to write is
+    kept in :attr:`problem` for all processes to read: if one raised alone, the others would wait.
     """
 
     problem = ""
@@ -129,27 +142,26 @@ class CheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        """Writes a checkpoint; last.ckpt takes the place of one that is kept as previous.ckpt."""
+        """Writes a checkpoint; the last.ckpt of before becomes previous.ckpt."""
         path, self.problem = Path(path), ""
         before = path.with_name(PREVIOUS) if path.name == LAST else None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            missing = self._room(path, size(checkpoint))
+            missing = self._missing_bytes(path, size(checkpoint))
             if missing > 0:
-                raise OSError(f"{missing / 1e6:,.1f} MB are missing on the disk")
+                raise OSError(f"the disk lacks {missing / 1e6:,.1f} MB")
             with atomic_write(path, before) as file:
                 torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # torch's writer knows only the latter
-            there = path.exists() or (before is not None and before.exists())
-            kept = "; the last one that was written stays" if there else ""
+        except (OSError, RuntimeError) as error:  # torch's writer raises only the latter
+            has_other = path.exists() or (before is not None and before.exists())
+            kept = "; the last one that was written stays" if has_other else ""
             self.problem = f"{path} cannot be written: {_reason(error)}{kept}"
 
-    def _room(self, path: Path, needed: int) -> int:
-        """Bytes that are missing for a file; gives up previous.ckpt for it, while the last one is whole."""
+    def _missing_bytes(self, path: Path, needed: int) -> int:
+        """Bytes that the disk lacks; gives up previous.ckpt for them while last.ckpt is intact."""
         free = shutil.disk_usage(path.parent).free
-        old = path.with_name(PREVIOUS)
-        if free < needed and path.name == LAST and old.exists() and not fault(path):
-            old.unlink()
+        if free < needed and path.name == LAST:
+            remove_previous(path.parent)
             free = shutil.disk_usage(path.parent).free
         return needed - free
 
@@ -159,7 +171,7 @@ class CheckpointIO(TorchCheckpointIO):
         map_location: Callable[..., Any] | None = None,
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
-        """Reads a checkpoint; nothing is unpickled.
+        """Reads a checkpoint; see :func:`load`.
 
         Raises:
             UserError: it is damaged.

@@ -1,4 +1,4 @@
-"""What to do where a device has not enough memory."""
+"""One line of advice if a device runs out of memory."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ TRAINING = (
 
 
 def is_lack(error: BaseException) -> bool:
-    """Whether an error says that there is no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(s in str(error) for s in SIGNS)
-    )
+    """Whether an error says that no memory is left."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
 
 
 def size(batch: Mapping[str, Any]) -> str:
@@ -42,46 +42,40 @@ def size(batch: Mapping[str, Any]) -> str:
     '8 images of 32 x 48 pixels'
     """
     inputs = batch.get("inputs", batch)
-    shapes = (
-        [tuple(v.shape) for v in inputs.values() if isinstance(v, Tensor)]
-        if isinstance(inputs, Mapping)
-        else []
-    )
+    tensors = list(inputs.values()) if isinstance(inputs, Mapping) else []
+    shapes = [tuple(t.shape) for t in tensors if isinstance(t, Tensor)]
     shape = max(shapes, key=len, default=())
     if len(shape) == 4:
         return f"{shape[0]} images of {shape[2]} x {shape[3]} pixels"
-    return (
-        f"{shape[0]} rows x {shape[1]} tokens"
-        if len(shape) == 2
-        else f"{len(batch.get('index', ()))} rows"
-    )
+    if len(shape) == 2:
+        return f"{shape[0]} rows x {shape[1]} tokens"
+    return f"{len(batch.get('index', ()))} rows"
 
 
-def words(said: str, options: Sequence[str], trains: bool) -> str:
+def words(batch: str, options: Sequence[str], trains: bool) -> str:
     """What is wrong, and the ways out.
 
     Args:
-        said: size of the batch, or nothing.
+        batch: size of the batch in words; empty if it is not known.
         options: names of the data's options.
-        trains: whether it was in training.
+        trains: whether it happened in training.
     """
-    smaller = [f"data.{o}" for o in SMALLER if o in options]
-    ways = [
-        f"lower {' or '.join(smaller or ['the rows of a batch'])}",
-        *(TRAINING if trains else ()),
-    ]
-    return f"not enough memory{said and f' for a batch of {said}'}; ways out: {', '.join(ways)}"
+    smaller = [f"data.{option}" for option in SMALLER if option in options]
+    lower = f"lower {' or '.join(smaller or ['the rows of a batch'])}"
+    ways = [lower, *(TRAINING if trains else ())]
+    where = f" for a batch of {batch}" if batch else ""
+    return f"not enough memory{where}; ways out: {', '.join(ways)}"
 
 
 @contextlib.contextmanager
 def explained(say: Callable[[], str]) -> Iterator[None]:
-    """Turns a lack of memory into a line with the ways out.
+    """Turns an out-of-memory error into one line of advice.
 
     Args:
         say: gives that line.
 
     Raises:
-        UserError: there is no memory left.
+        UserError: the device has run out of memory.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Losses and gradients that are not finite: kept from the weights on the device itself, and told with their rows."""
+"""Losses and gradients that are not finite: kept from the weights, and reported with their rows."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
+import lightning as L
 import torch
 from torch import Tensor
 
+from ftlight.utils.distributed import gather_objects
 from ftlight.utils.errors import UserError, join_limited
 
 log = logging.getLogger(__name__)
 Mode = Literal["stop", "skip"]
-IN_A_ROW = 50  # steps left out in a row, after which skipping ends too
+IN_A_ROW = 50  # skipped steps in a row after which skipping ends too
 EXCERPT = 60  # characters of a text in a message
+WAYS = "Look at these rows; lower model.lr, set trainer.precision: 32-true"
 
 
 class Fault(NamedTuple):
@@ -24,8 +27,8 @@ class Fault(NamedTuple):
 
     Attributes:
         step: number of the optimizer step, from 1.
-        loss: that of the first batch whose loss is not finite, else of the step's last.
-        norm: norm of all gradients; nan where it is not known.
+        loss: loss of the first batch with a loss that is not finite, else of the step's last batch.
+        norm: norm of all gradients; nan if it is not known.
         rows: numbers of the rows of that batch.
     """
 
@@ -36,10 +39,11 @@ class Fault(NamedTuple):
 
 
 class Guard:
-    """Keeps an optimizer from steps whose loss or gradients are not finite, without waiting for the device.
+    """Keeps an optimizer from steps with a loss or gradients that are not finite.
 
-    A loss that is not finite is multiplied by nan: the gradients of all processes then are nan, and all see the same norm. A
-    fused optimizer is told by a flag that stays on the device; for any other the flag is read and the gradients are dropped.
+    It does not wait for the device. A loss that is not finite is multiplied by nan, which makes
+    the gradients of all processes nan, so that all see the same norm. A fused optimizer gets a
+    flag that stays on the device; for any other the flag is read and the gradients are dropped.
 
     Args:
         mode: stop, or skip.
@@ -54,20 +58,19 @@ class Guard:
         self.norms: dict[int, Tensor] = {}
 
     def watch(self, step: int, batch: Mapping[str, Any], loss: Tensor) -> Tensor:
-        """Notes a batch. Returns its loss, or nan where it is not finite, with gradients that are nan too."""
+        """Notes a batch. Returns its loss; nan, with gradients of nan, if it is not finite."""
         plain = loss.detach()
         self.batches.append((step, list(batch.get("index", ())), plain))
         return loss * torch.where(plain.isfinite(), 1.0, math.nan).to(plain.dtype)
 
     def hold(self, step: int, optimizer: Any, norm: Tensor) -> None:
-        """Keeps the optimizer from a step whose gradients have a norm that is not finite."""
-        whole = getattr(
-            norm, "full_tensor", None
-        )  # of a norm that is spread over processes, as the weights are
-        norm = norm.detach() if whole is None else whole().detach()
+        """Keeps the optimizer from a step if the norm of its gradients is not finite."""
+        # a norm is spread over processes if the weights are
+        full_tensor = getattr(norm, "full_tensor", None)
+        norm = norm.detach() if full_tensor is None else full_tensor().detach()
         self.norms[step] = norm
         optimizer = getattr(optimizer, "optimizer", optimizer)
-        if optimizer.defaults.get("fused") and whole is None:
+        if optimizer.defaults.get("fused") and full_tensor is None:
             optimizer.found_inf = (~norm.isfinite()).float()
         elif not norm.isfinite():
             for group in optimizer.param_groups:
@@ -75,53 +78,56 @@ class Guard:
                     parameter.grad = None
 
     def faults(self) -> tuple[list[Fault], int]:
-        """Reads what was noted, and forgets it. Returns the steps with a fault, and the number of all."""
+        """Reads what was noted, and forgets it. Returns the faults, and the number of all steps."""
         steps = dict.fromkeys([*(step for step, _, _ in self.batches), *self.norms])
         losses = _numbers([loss for _, _, loss in self.batches])
         norms = dict(zip(self.norms, _numbers(list(self.norms.values())), strict=True))
-        found = []
+        batches: dict[int, list[tuple[float, list[int]]]] = {step: [] for step in steps}
+        for (step, rows, _), loss in zip(self.batches, losses, strict=True):
+            batches[step].append((loss, rows))
+        faults = []
         for step in steps:
-            mine = [
-                (loss, rows)
-                for (s, rows, _), loss in zip(self.batches, losses, strict=True)
-                if s == step
-            ]
-            bad = [pair for pair in mine if not math.isfinite(pair[0])]
+            bad = [(loss, rows) for loss, rows in batches[step] if not math.isfinite(loss)]
             if bad or not math.isfinite(norms.get(step, 0.0)):
-                loss, rows = (bad or mine[-1:] or [(math.nan, [])])[0]
-                found.append(Fault(step, loss, norms.get(step, math.nan), rows))
+                loss, rows = (bad or batches[step][-1:] or [(math.nan, [])])[0]
+                faults.append(Fault(step, loss, norms.get(step, math.nan), rows))
         self.batches, self.norms = [], {}
-        return found, len(steps)
+        return faults, len(steps)
 
-    def settle(self, trainer: Any, data: Any) -> None:
-        """Tells of the faults since the last time; all processes come here at the same step.
+    def settle(self, trainer: L.Trainer, data: Any) -> None:
+        """Reports the faults since the last time; all processes must call this at the same step.
+
+        Args:
+            trainer: the trainer.
+            data: its data module, of whatever class.
 
         Raises:
             UserError: there are faults and the mode is stop, or too many in a row.
         """
-        agreed = all(
-            step in self.norms for step, _, _ in self.batches
-        )  # by the norm, which is that of all processes
-        found, steps = self.faults()
-        if not (
-            found if agreed else trainer.strategy.reduce_boolean_decision(bool(found), all=False)
-        ):
+        # a norm is that of all processes: where one is known, they agree without asking
+        agreed = all(step in self.norms for step, _, _ in self.batches)
+        faults, steps = self.faults()
+        any_fault = bool(faults)
+        if not agreed:
+            any_fault = trainer.strategy.reduce_boolean_decision(any_fault, all=False)
+        if not any_fault:
             self.in_a_row = 0 if steps else self.in_a_row
             return
-        first = _first(found, trainer.world_size)
-        said = words(first, named(data, first.rows))
+        first = _first(faults, trainer.world_size)
+        message = words(first, named(data, first.rows))
         if self.mode == "stop":
             raise UserError(
-                f"{said}; the step was not taken. {WAYS}, or leave such steps out with model.nonfinite: skip"
+                f"{message}; the step was not taken. {WAYS},"
+                " or leave such steps out with model.nonfinite: skip"
             )
         if not self.left_out and trainer.is_global_zero:
             log.warning(
-                "%s; this step is left out, and others like it (model.nonfinite: skip)", said
+                "%s; this step is left out, and others like it (model.nonfinite: skip)", message
             )
-        self.left_out += len(found)
-        self.in_a_row = self.in_a_row + len(found) if len(found) == steps else 0
+        self.left_out += len(faults)
+        self.in_a_row = self.in_a_row + len(faults) if len(faults) == steps else 0
         if self.in_a_row >= IN_A_ROW:
-            raise UserError(f"{said}; {self.in_a_row} steps in a row could not be taken. {WAYS}")
+            raise UserError(f"{message}; {self.in_a_row} steps in a row could not be taken. {WAYS}")
 
     def close(self) -> None:
         """Says how many steps were left out."""
@@ -132,25 +138,15 @@ class Guard:
             )
 
 
-WAYS = "Look at these rows; lower model.lr, set trainer.precision: 32-true"
-
-
 def _numbers(values: Sequence[Tensor]) -> list[float]:
     """Scalars of a device as numbers, read at once."""
     return torch.stack([v.float().reshape(()) for v in values]).tolist() if values else []
 
 
-def _first(found: Sequence[Fault], processes: int) -> Fault:
-    """The first fault of all processes, one with a loss that is not finite before others."""
-    everyone: list[Any] = [list(found)]
-    if processes > 1:
-        import torch.distributed as dist
-
-        everyone = [None] * processes
-        dist.all_gather_object(everyone, list(found))
-    return min(
-        (f for faults in everyone for f in faults), key=lambda f: (f.step, math.isfinite(f.loss))
-    )
+def _first(faults: list[Fault], processes: int) -> Fault:
+    """The first fault of all processes; of one step, a loss that is not finite comes first."""
+    everyone = [fault for mine in gather_objects(faults, processes) for fault in mine]
+    return min(everyone, key=lambda fault: (fault.step, math.isfinite(fault.loss)))
 
 
 def words(fault: Fault, rows: str) -> str:
@@ -162,31 +158,41 @@ def words(fault: Fault, rows: str) -> str:
     'step 3: the norm of the gradients is inf, at a loss of 0.5, in rows 7, 8 of train'
     """
     if math.isfinite(fault.loss):
-        return f"step {fault.step}: the norm of the gradients is {fault.norm:g}, at a loss of {fault.loss:g}, in {rows}"
+        norm = f"the norm of the gradients is {fault.norm:g}"
+        return f"step {fault.step}: {norm}, at a loss of {fault.loss:g}, in {rows}"
     return f"step {fault.step}: the loss is {fault.loss:g} in {rows}"
 
 
 def named(data: Any, rows: Sequence[int], most: int = 3) -> str:
-    """Rows of the training data in words: their numbers, the file, and how the first ones begin."""
+    """Rows of the training data in words: their numbers; file, line and first words of some.
+
+    Args:
+        data: the data module, of whatever class.
+        rows: numbers of the rows.
+        most: how many are quoted.
+    """
     if not rows:
-        return "a batch whose rows are not known"
-    said = f"row{'s' if len(rows) > 1 else ''} {join_limited(map(str, rows))} of train"
-    shown = []
+        return "a batch of unknown rows"
+    numbers = f"row{'s' if len(rows) > 1 else ''} {join_limited(rows)} of train"
+    quoted: list[str] = []
     with contextlib.suppress(Exception):  # the message matters more than what it quotes
-        shown.append(str(data.files["train"] or ""))
-        for row in data.rows("train", list(rows[:most])):
-            texts = [
-                v for k, v in row.items() if isinstance(v, str) and v and not k.startswith("__")
-            ]
-            text = " ".join(texts[0].split()) if texts else ""
-            place = f"line {row['__line__']}" if row.get("__line__") else ""
-            shown.append(
-                " ".join(
-                    filter(
-                        None,
-                        [place, f'"{text[:EXCERPT]}{"…" * (len(text) > EXCERPT)}"' * bool(text)],
-                    )
-                )
-            )
-    shown = [s for s in shown if s]
-    return f"{said} ({'; '.join(shown)}{'; …' if len(rows) > most else ''})" if shown else said
+        file = str(data.files["train"] or "")
+        quoted = [_quote(file, row) for row in data.rows("train", list(rows[:most]))]
+    if not quoted:
+        return numbers
+    return f"{numbers} ({'; '.join(quoted)}{'; …' if len(rows) > most else ''})"
+
+
+def _quote(file: str, row: Mapping[str, Any]) -> str:
+    """File and line of a row, and how its first text begins.
+
+    >>> _quote("toy.csv", {"line": 4, "text": "good  film", "label": "good"})
+    'toy.csv:4 "good film"'
+    """
+    place = f"{file}:{row['line']}" if row.get("line") else file
+    names = [k for k, v in row.items() if isinstance(v, str) and v and not k.startswith("__")]
+    if not names:
+        return place
+    text = " ".join(row[names[0]].split())
+    cut = "…" if len(text) > EXCERPT else ""
+    return f'{place} "{text[:EXCERPT]}{cut}"'

@@ -16,7 +16,7 @@ from ftlight.utils.format import clock, number
 
 
 class Report(L.Callback):
-    """Progress over all epochs: a bar on a terminal, a plain line per epoch otherwise."""
+    """Progress over all epochs: a bar on a terminal, otherwise a plain line per epoch."""
 
     def __init__(self) -> None:
         self.bar: Progress | None = None
@@ -24,23 +24,28 @@ class Report(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clock."""
-        self.rows, self.begun, self.epoch_begun = 0, time.monotonic(), time.monotonic()
+        self.rows = 0
+        self.begun = self.epoch_begun = time.monotonic()
         self.first_step = trainer.global_step
         if trainer.is_global_zero and sys.stdout.isatty():
-            columns = (
-                "epoch {task.fields[epoch]}",
-                BarColumn(),
-                MofNCompleteColumn(),
-                "loss {task.fields[loss]}",
-                "{task.fields[rate]} rows/s",
-            )
-            parts = [TextColumn(c) if isinstance(c, str) else c for c in columns]
-            self.bar = Progress(*parts, TimeRemainingColumn(), console=console, transient=True)
-            self.bar.start()
-            total = optim.total_steps(trainer) or None
-            self.line = self.bar.add_task(
-                "", total=total, completed=trainer.global_step, epoch="", loss="", rate=""
-            )
+            self._start_bar(trainer)
+
+    def _start_bar(self, trainer: L.Trainer) -> None:
+        self.bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("{task.fields[rate]} rows/s"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self.bar.start()
+        total = optim.total_steps(trainer) or None
+        self.line = self.bar.add_task(
+            "", total=total, completed=trainer.global_step, epoch="", loss="", rate=""
+        )
 
     def on_train_batch_end(
         self,
@@ -50,23 +55,22 @@ class Report(L.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Counts rows; moves the bar a few times a second at most."""
+        """Counts rows; moves the bar at every tenth batch."""
         self.rows += len(batch["index"]) * trainer.world_size
         if self.bar is None or (batch_idx % 10 and batch_idx + 1 != trainer.num_training_batches):
             return
         rate = self.rows / max(1e-9, time.monotonic() - self.epoch_begun)
         loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
-        epoch = _epoch(trainer)
         self.bar.update(
             self.line,
             completed=trainer.global_step,
-            epoch=epoch,
+            epoch=_epoch(trainer),
             loss=f"{float(loss):.4f}",
             rate=f"{rate:.0f}",
         )
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Counts anew."""
+        """Counts from zero again."""
         self.rows, self.paused, self.epoch_begun = 0, 0.0, time.monotonic()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -74,28 +78,25 @@ class Report(L.Callback):
         self.pause = time.monotonic()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Lets the clock go on."""
+        """Starts the clock again."""
         self.paused += time.monotonic() - self.pause
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Prints the epoch's line."""
-        values = trainer.callback_metrics  # on every rank: it may sync what a user logs
+        values = trainer.callback_metrics  # on every process: it may sync what a user logs
         if not trainer.is_global_zero:
             return
-        now, steps, total = (
-            time.monotonic(),
-            trainer.global_step - self.first_step,
-            optim.total_steps(trainer),
-        )
+        now = time.monotonic()
         shown = dict.fromkeys(["val/loss", pl_module.monitor, f"val/{pl_module.primary_metric}"])
-        parts = [
-            f"train/loss {number(float(pl_module.train_loss))}",
-            *(f"{k} {number(float(values[k]))}" for k in shown if k in values),
-        ]
-        left = (now - self.begun) / max(1, steps) * max(0, total - trainer.global_step)
+        parts = [f"train/loss {number(float(pl_module.train_loss))}"]
+        parts += [f"{name} {number(float(values[name]))}" for name in shown if name in values]
         rate = self.rows / max(1e-9, now - self.epoch_begun - self.paused)
-        to_go = f"  {clock(left)} left" if total else ""
-        console.print(f"epoch {_epoch(trainer)}  {'  '.join(parts)}  {rate:.0f} rows/s{to_go}")
+        line = f"epoch {_epoch(trainer)}  {'  '.join(parts)}  {rate:.0f} rows/s"
+        total = optim.total_steps(trainer)
+        if total:
+            seconds_per_step = (now - self.begun) / max(1, trainer.global_step - self.first_step)
+            line += f"  {clock(seconds_per_step * max(0, total - trainer.global_step))} left"
+        console.print(line)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Takes the bar away."""
@@ -114,6 +115,6 @@ class Report(L.Callback):
 
 
 def _epoch(trainer: L.Trainer) -> str:
-    """``2/5``, or ``2`` where steps or time end the run."""
+    """``2/5``; ``2`` if the number of epochs does not end the run."""
     of = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
     return f"{trainer.current_epoch + 1}{of}"

@@ -84,10 +84,10 @@ def _sync(folder: Path) -> None:
             os.close(handle)
 
 
-def write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: Any, indent: int = 1) -> None:
     """Writes JSON atomically; nan and infinity become null."""
     with atomic_write(path) as file:
-        file.write((json.dumps(_finite(data), indent=1, ensure_ascii=False) + "\n").encode())
+        file.write((json.dumps(_finite(data), indent=indent, ensure_ascii=False) + "\n").encode())
 
 
 def _finite(data: Any) -> Any:

@@ -58,3 +58,22 @@ def old_attribute(module: Mapping[str, Any], names: Mapping[str, str], name: str
         raise AttributeError(f"module {module['__name__']} has no attribute {name}")
     log.warning("%s.%s is called %s since ftlight 0.2", module["__name__"], name, names[name])
     return module[names[name]]
+
+
+def renamed_property(old: str, new: str) -> Any:
+    """An attribute of a class under its old name: the same value, with a line when it is set.
+
+    Args:
+        old: the old name.
+        new: the new name.
+    """
+
+    def read(self: Any) -> Any:
+        return getattr(self, new)
+
+    def write(self: Any, value: Any) -> None:
+        name = type(self).__name__
+        log.warning("%s.%s is called %s since ftlight 0.2; rename it", name, old, new)
+        setattr(self, new, value)
+
+    return property(read, write, doc=f"The name of 0.1 for ``{new}``.")

@@ -129,7 +129,7 @@ class Lane(L.Callback):
     ) -> None:
         """Ends the step; fails if the cache is on in a variant without, or off in one with it."""
         self.steps.append(now() - self.begun)
-        store = callback.of(trainer).cached.store
+        store = callback.of(trainer).prefix_cache.store
         if (store is not None) != self.cache:
             raise SystemExit(f"{task.schedule}: the cache is {'off' if self.cache else 'on'}")
         self.file = store.path if store is not None else Path()

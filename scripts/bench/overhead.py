@@ -36,8 +36,7 @@ from ftlight.freezing import schedule
 from ftlight.models import loading
 from ftlight.models.layers import layer_groups
 from ftlight.run import console as screen
-from ftlight.trainer import resume
-from ftlight.training import optim
+from ftlight.training import optim, seeding
 
 WARM = 10  # batches of the warm-up
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
@@ -216,7 +215,7 @@ def fit_bare(
         inputs = {k: v.to(device, non_blocking=True) for k, v in batch["inputs"].items()}
         targets = batch["targets"].to(device, non_blocking=True)
         clock.count(inputs["attention_mask"], batch["index"])
-        resume.seed(device.type, 0, resume.TRAIN, 0, number, 0)
+        seeding.seed(device.type, 0, seeding.TRAIN, 0, number, 0)
         for group in optimizer.param_groups:
             group["lr"] = task.lr * schedule.lr_factor(number, steps, task.warmup, task.lr_schedule)
         with torch.autocast(

@@ -1,4 +1,4 @@
-"""Bad input, in one table: what is bad, how it comes about, and what ftlight says of it or makes of it."""
+"""Bad input in one table: what is bad, how it is made, and what ftlight says or does."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def pictures(extra: dict[str, bytes], **options: Any) -> Case:
 
 
 def manifest(path: str, **options: Any) -> Case:
-    """What is said of a table of images with this path, where ``some/in.jpg`` and ``out.jpg`` are."""
+    """What is said of a table with this path, beside ``some/in.jpg`` and ``out.jpg``."""
 
     def case(models: Models) -> str:
         for i, name in enumerate(("some/in.jpg", "some/other.jpg", "out.jpg")):
@@ -312,7 +312,8 @@ TABLE: dict[str, tuple[Case, str]] = {
     ),
     "a label in validation that train lacks": (
         splits(with_words("good", "bad"), validation=with_words("bad", "godo", "godo")),
-        r"^error: validation.csv:3: label 'godo' is not in train \(1 such: godo\); labels there: bad, good",
+        r"^error: validation.csv:3: label 'godo' is not in train \(1 such: godo\); labels "
+        r"there: bad, good",
     ),
     "a label in test that train lacks": (
         splits(with_words("good", "bad"), test=with_words("bad", "godo")),
@@ -320,7 +321,8 @@ TABLE: dict[str, tuple[Case, str]] = {
     ),
     "a label of train that the test lacks": (
         splits(with_words("a", "b", "c"), test=with_words("a", "b")),
-        r"test: no row has 1 of the 3 labels \(c\): it counts 0 in averages over labels, and auroc is n/a",
+        r"test: no row has 1 of the 3 labels \(c\): it counts 0 in averages over labels, and "
+        r"auroc is n/a",
     ),
     "a label that is given and that train lacks": (
         text("text,label\nx,a\ny,b\n", labels=["a", "b", "c"]),
@@ -370,7 +372,8 @@ TABLE: dict[str, tuple[Case, str]] = {
     ),
     "Latin-1": (
         command("text,label\nnaïve,x\n".encode("latin-1")),
-        r"bad.csv: byte 13 \(0xef\) is not utf-8; set data.encoding, for example data.encoding: cp1252",
+        r"bad.csv: byte 13 \(0xef\) is not utf-8; set data.encoding, for example data.encoding: "
+        r"cp1252",
     ),
     "Latin-1, said so": (
         text("text,label\nnaïve,x\nb,y\n".encode("latin-1"), "text", encoding="latin-1"),
@@ -395,7 +398,8 @@ TABLE: dict[str, tuple[Case, str]] = {
     # texts and tokens
     "texts of nothing or spaces": (
         text(AB + ",a\n  ,b\n"),
-        r"train: 2 of 10 rows have no text \(lines 10, 11\); to leave them out set data.on_empty_text: skip$",
+        r"train: 2 of 10 rows have no text \(lines 10, 11\); to leave them out set "
+        r"data.on_empty_text: skip$",
     ),
     "texts of nothing, left out": (
         text(AB + ",a\n", on_empty_text="skip"),
@@ -407,7 +411,8 @@ TABLE: dict[str, tuple[Case, str]] = {
     ),
     "a text that is too long": (
         text(AB + f"{'late ' * 100},a\n"),
-        r"train: 1 of 9 rows are longer than 64 tokens and cut \(\d+\.\d% of all their tokens lost, longest 102\)",
+        r"train: 1 of 9 rows are longer than 64 tokens and cut \(\d+\.\d% of all their tokens "
+        r"lost, longest 102\)",
     ),
     "a text with entities that is too long": (
         entities,
@@ -433,7 +438,8 @@ TABLE: dict[str, tuple[Case, str]] = {
     ),
     "rows that repeat with another label": (
         text(AB + "text 0,b\n"),
-        r"train: 1 rows repeat another and have a different label \(for example line 2 and line 10\)",
+        r"train: 1 rows repeat another and have a different label \(for example line 2 and line "
+        r"10\)",
     ),
     "numbers that differ for the same text": (
         text("text,label\nx,0.5\nx,1.5\ny,2.5\n"),
@@ -445,11 +451,13 @@ TABLE: dict[str, tuple[Case, str]] = {
             validation=[*MANY[:3], ("new", "a"), ("new", "b")],
             test=[("TEXT 4", "a"), ("new", "b")],
         ),
-        r"validation: 3 of 5 rows are in train too\ntest: 1 of 2 rows are in train too\ntest: 1 of 2 rows are in validation too$",
+        r"validation: 3 of 5 rows are in train too\ntest: 1 of 2 rows are in train too\ntest: 1 "
+        r"of 2 rows are in validation too$",
     ),
     "all rows of the test in train": (
         splits(MANY, test=MANY[:110]),
-        r"^error: test.csv: 110 of 110 rows of test are in train too, .*; give other rows, or set data.max_overlap: 1$",
+        r"^error: test.csv: 110 of 110 rows of test are in train too, .*; give other rows, or "
+        r"set data.max_overlap: 1$",
     ),
     "all rows of the test in train, of which a share is held out": (
         text(
@@ -482,12 +490,13 @@ TABLE: dict[str, tuple[Case, str]] = {
     "sources of train in test": (sources, r"^test: 1 of 2 rows are in train too$"),
     "images that repeat, with another class": (
         pictures({"set/b/again.jpg": square(0)[1]}),
-        r"train: 1 of 4 rows repeat another\n.*have a different label \(for example a/0.jpg and b/again.jpg\)",
+        r"train: 1 of 4 rows repeat another\n.*have a different label \(for example a/0.jpg and "
+        r"b/again.jpg\)",
     ),
     # images
     "an image of no bytes": (
         pictures({"set/a/x.jpg": b""}),
-        r"^error: set: 1 of 4 images of train cannot be used: a/x.jpg \(it is empty\); mend",
+        r"^error: set: 1 of 4 images of train cannot be used: a/x.jpg \(it is empty\); repair them",
     ),
     "a page under the name of an image": (
         pictures({"set/a/x.png": b"<html>"}),
@@ -511,7 +520,8 @@ TABLE: dict[str, tuple[Case, str]] = {
     ),
     "no limit of pixels": (
         pictures({}, max_pixels=10**12),
-        r"^error: data.max_pixels: 10+ is out of range; it must be at least 1 and at most 178,956,970",
+        r"^error: data.max_pixels: 10+ is out of range; it must be at least 1 and at most "
+        r"178,956,970",
     ),
     "gray": (colour(flat("L", 77)), r"^RGB \(77, 77, 77\) \['gray'\]$"),
     "half transparent": (

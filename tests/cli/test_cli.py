@@ -405,6 +405,7 @@ def test_a_wrong_option(bert: str, toy: str, capsys: Any) -> None:
             (["--data.trai", "1"], 'did you mean "--data.train"?'),
             (["--modle.lr", "1"], 'did you mean "--model.lr"?'),
             (["--epochs", "1"], "ftlight calls it --trainer.max_epochs"),
+            (["--lr", "1"], '--lr is not an option of fit; did you mean "--model.lr"?'),
             (["--model.lr", "fast"], "model.lr: expected a number, got fast"),
             (["--model.lr_schedule", "step"], "model.lr_schedule: expected one of"),
             (
@@ -459,8 +460,8 @@ def test_a_wrong_option(bert: str, toy: str, capsys: Any) -> None:
             ),
             (["--ckpt_path"], "--ckpt_path needs a value"),
             (["--ckpt_path", "none.ckpt"], "none.ckpt: no such checkpoint (there are: none)"),
-            (["--run", "toy.csv"], "toy.csv is there already; nothing is overwritten"),
-            (["--run", "toy.csv/x"], "cannot be made (Not a directory)"),
+            (["--run", "toy.csv"], "toy.csv already exists; nothing is overwritten"),
+            (["--run", "toy.csv/x"], "cannot be created (Not a directory)"),
         ],
         check,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,18 +55,11 @@ def test_every_verb_is_a_file_and_says_what_it_does(capsys: Any) -> None:
     each(VERBS, check)
 
 
-def test_the_readme_has_a_row_for_every_verb() -> None:
+def test_the_readme_shows_the_table() -> None:
+    """If not, paste what ``verbs.markdown()`` returns."""
     text = (ROOT / "README.md").read_text()
-    table = text[text.index("\n| verb |") :].strip().partition("\n\n")[0].splitlines()
-
-    def check(name: str) -> None:
-        rows = [line for line in table if f"`{name} " in line.split(" |")[0]]
-        assert len(rows) == 1
-        known = {f"--{a.name}" for a in VERBS[name].arguments}
-        if len(re.findall(r"`\w+ RUN", rows[0])) == 1:  # else a row of several verbs
-            assert set(re.findall(r"--[\w.]+", rows[0])) <= known
-
-    each(VERBS, check)
+    assert verbs.markdown() in text
+    assert text.count("| verb |") == 1
 
 
 def test_the_table_as_markdown() -> None:
@@ -137,7 +129,7 @@ def test_a_new_verb_on_a_model(
     assert main(["look", "-c", "x.yaml", "--full"]) == 0
     assert "{'full': 'true'} TextClassification TextData" in capsys.readouterr().out
     assert error(capsys, "look").startswith(
-        "look needs a run or a config: python -m ftlight look -c X.yaml | RUN [NEW]"
+        "look needs a run or a config: python -m ftlight look -c X.yaml or RUN [NEW]"
     )
     assert "--run is not an option of look" in error(capsys, "look", "-c", "x.yaml", "--run", "r")
     Path("bad.yaml").write_text("model: {task: TextClassification}\ndata: {trian: x}\n")

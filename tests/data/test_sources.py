@@ -62,6 +62,8 @@ def test_a_file_gives_all_its_columns() -> None:
 def test_errors_name_the_option_and_what_is_missing() -> None:
     with pytest.raises(UserError, match=r"^data\.validation: b\.csv: no such file"):
         _ = Source("b.csv", "validation").path
+    with pytest.raises(UserError, match=r"^data\.items: b\.csv: no such file"):
+        _ = Source("b.csv", "train", option="data.items").path
     with pytest.raises(UserError, match=r"^b\.csv: no such file"):
         _ = Source("b.csv").path
     write_csv(Path("b.csv"), [], ("text", "label"))

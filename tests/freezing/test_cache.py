@@ -1,8 +1,9 @@
-"""The frozen-prefix cache: cached equals uncached, on every architecture, and a stale one is never used."""
+"""The frozen-prefix cache: cached equals uncached on every architecture; no stale one is used."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from conftest import toy_rows, write_csv
+from conftest import each, toy_rows, write_csv
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from ftlight import TextClassification, TextData, Trainer
 from ftlight.freezing import callback
 from ftlight.freezing.cache import PrefixCache
-from ftlight.freezing.store import ActivationStore, Layout, home
+from ftlight.freezing.store import ActivationStore, Layout, cache_dir
 from ftlight.freezing.tap import Tap
 
 SMALL = {
@@ -107,47 +108,50 @@ def collate(rows: list[torch.Tensor]) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": mask}
 
 
-@pytest.mark.parametrize("cut", [1, 4])
-@pytest.mark.parametrize("family", ARCHITECTURES)
-def test_the_same_batch_gives_the_same_bits(family: str, cut: int) -> None:
-    model = build(family).eval()
-    inputs = (
-        {"pixel_values": torch.randn(2, 3, 32, 32)}
-        if family in ("vit", "dinov2", "deit", "convnext")
-        else collate(text(4)[0])
-    )
-    rows = len(next(iter(inputs.values())))
-    tap = Tap(model, min(cut, 3) if family == "convnext" else cut)
-    with torch.no_grad():
-        states = tap.capture(lambda: model(**inputs), rows)
-        plain = model(**inputs)[0]
-        tap.pending = states
-        again = model(**inputs)[0]
-    assert torch.equal(plain, again)
-    assert tap.pending is None
-    layers = [m for m in model.modules() if "forward" in vars(m)]
-    assert len(layers) == tap.cut
-    tap.pending = torch.zeros_like(states)
-    with torch.no_grad():
-        assert not torch.equal(plain, model(**inputs)[0])  # what is put in is what counts
-    tap.remove()
-    assert not any("forward" in vars(m) for m in model.modules())
-    with torch.no_grad():
-        assert torch.equal(plain, model(**inputs)[0])
+def test_the_same_batch_gives_the_same_bits() -> None:
+    def check(cut: int, family: str) -> None:
+        model = build(family).eval()
+        inputs = (
+            {"pixel_values": torch.randn(2, 3, 32, 32)}
+            if family in ("vit", "dinov2", "deit", "convnext")
+            else collate(text(4)[0])
+        )
+        rows = len(next(iter(inputs.values())))
+        tap = Tap(model, min(cut, 3) if family == "convnext" else cut)
+        with torch.no_grad():
+            states = tap.capture(lambda: model(**inputs), rows)
+            plain = model(**inputs)[0]
+            tap.pending = states
+            again = model(**inputs)[0]
+        assert torch.equal(plain, again)
+        assert tap.pending is None
+        layers = [m for m in model.modules() if "forward" in vars(m)]
+        assert len(layers) == tap.cut
+        tap.pending = torch.zeros_like(states)
+        with torch.no_grad():
+            assert not torch.equal(plain, model(**inputs)[0])  # what is put in is what counts
+        tap.remove()
+        assert not any("forward" in vars(m) for m in model.modules())
+        with torch.no_grad():
+            assert torch.equal(plain, model(**inputs)[0])
+
+    each(itertools.product([1, 4], ARCHITECTURES), check)
 
 
-@pytest.mark.parametrize("family", CLASSIFIERS)
-def test_the_input_of_a_native_head(family: str) -> None:
-    model = build(family, AutoModelForSequenceClassification, num_labels=3).eval()
-    inputs = collate(text(4)[0])
-    tap = Tap(model, 6)
-    assert tap.at_head
-    with torch.no_grad():
-        states = tap.capture(lambda: model(**inputs), 4)
-        plain = model(**inputs).logits
-        tap.pending = states
-        assert torch.equal(plain, model(**inputs).logits)
-    tap.remove()
+def test_the_input_of_a_native_head() -> None:
+    def check(family: str) -> None:
+        model = build(family, AutoModelForSequenceClassification, num_labels=3).eval()
+        inputs = collate(text(4)[0])
+        tap = Tap(model, 6)
+        assert tap.at_head
+        with torch.no_grad():
+            states = tap.capture(lambda: model(**inputs), 4)
+            plain = model(**inputs).logits
+            tap.pending = states
+            assert torch.equal(plain, model(**inputs).logits)
+        tap.remove()
+
+    each(CLASSIFIERS, check)
 
 
 def test_a_new_pooler_inside_the_backbone_leaves_the_top_layer_to_run() -> None:
@@ -188,52 +192,56 @@ def train(
     return [p.detach().clone() for p in trained]
 
 
-@pytest.mark.parametrize("family", CLASSIFIERS)
-def test_other_batches_give_the_same_up_to_rounding(family: str) -> None:
-    """Activations within 1e-5 and weights within 1e-5 after an epoch of SGD, filled in batches of another size and order."""
-    rows, lengths = text()
-    results = []
-    for cached in (False, True):
-        model = build(family)
-        torch.manual_seed(5)
-        head = nn.Linear(32, 4)
-        names = [n for n, _ in model.named_parameters()]
-        schedule = callback.Freezing("last:2", lr=1e-3, given=True, defaults={})
+@pytest.mark.run
+def test_other_batches_give_the_same_up_to_rounding() -> None:
+    """Activations, and weights after an epoch of SGD, within 1e-5 of those of other batches."""
 
-        class Holder(L.LightningModule):
-            monitor = "val/loss"
+    def check(family: str) -> None:
+        rows, lengths = text()
+        results = []
+        for cached in (False, True):
+            model = build(family)
+            torch.manual_seed(5)
+            head = nn.Linear(32, 4)
+            names = [n for n, _ in model.named_parameters()]
+            schedule = callback.Freezing("last:2", lr=1e-3, lr_given=True, defaults={})
 
-        holder = Holder()
-        holder.model = model
-        schedule.task, schedule.eligible = holder, set(names)
-        schedule.resolve(holder)
-        schedule._apply()
-        assert schedule.cut(0) == 4
-        tap = store = None
-        if cached:
-            tap = Tap(model, 4)
-            layout = Layout({"train": lengths}, (32,), torch.float32, whole=False)
-            path = Path("states.bin")
-            path.write_bytes(bytes(layout.bytes))
-            store = ActivationStore(path, layout, write=True)
-            order = np.argsort(lengths, kind="stable")
-            for numbers in np.array_split(order, 5):
-                inputs = collate([rows[i] for i in numbers])
-                model.eval()
+            class Holder(L.LightningModule):
+                monitor = "val/loss"
+
+            holder = Holder()
+            holder.model = model
+            schedule.task, schedule.eligible = holder, set(names)
+            schedule.resolve(holder)
+            schedule._apply()
+            assert schedule.cut(0) == 4
+            tap = store = None
+            if cached:
+                tap = Tap(model, 4)
+                layout = Layout({"train": lengths}, (32,), torch.float32, per_row=False)
+                path = Path("states.bin")
+                path.write_bytes(bytes(layout.bytes))
+                store = ActivationStore(path, layout, write=True)
+                order = np.argsort(lengths, kind="stable")
+                for numbers in np.array_split(order, 5):
+                    inputs = collate([rows[i] for i in numbers])
+                    model.eval()
+                    with torch.no_grad():
+                        states = tap.capture(functools.partial(model, **inputs), len(numbers))
+                    schedule._apply()
+                    store.put("train", numbers.tolist(), states, inputs)
                 with torch.no_grad():
-                    states = tap.capture(functools.partial(model, **inputs), len(numbers))
-                schedule._apply()
-                store.put("train", numbers.tolist(), states, inputs)
-            with torch.no_grad():
-                inputs = collate(rows[:8])
-                live = tap.capture(functools.partial(model, **inputs), 8)
-            kept = store.get("train", list(range(8)), inputs)
-            assert kept is not None
-            real = inputs["attention_mask"].bool()
-            assert float((kept[real] - live[real]).abs().max()) <= 1e-5
-        results.append(train(model, head, tap, store, rows))
-    for a, b in zip(*results, strict=True):
-        assert float((a - b).abs().max()) <= 1e-5
+                    inputs = collate(rows[:8])
+                    live = tap.capture(functools.partial(model, **inputs), 8)
+                kept = store.get("train", list(range(8)), inputs)
+                assert kept is not None
+                real = inputs["attention_mask"].bool()
+                assert float((kept[real] - live[real]).abs().max()) <= 1e-5
+            results.append(train(model, head, tap, store, rows))
+        for a, b in zip(*results, strict=True):
+            assert float((a - b).abs().max()) <= 1e-5
+
+    each(CLASSIFIERS, check)
 
 
 # In a run
@@ -284,47 +292,55 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize("pooling", ["native", "mean", "cls", "max"])
-@pytest.mark.parametrize("option", ["head", "last:1", "last:2", "[head, post]", STEPS], ids=str)
+@pytest.mark.run
 def test_a_cached_run_is_the_uncached_one(
-    option: Any, pooling: str, still: str, tmp_path: Path, capsys: Any
+    still: str, tmp_path: Path, capsys: Any, monkeypatch: Any
 ) -> None:
-    if option == "[head, post]":  # everything but the pooler and the head is frozen
-        option = [{"train": ["head", "post"] if pooling == "native" else ["head"]}]
-    runs = {
-        cache: run(still, tmp_path / str(cache), unfreeze=option, cache=cache, pooling=pooling)
-        for cache in (False, True)
-    }
-    out = capsys.readouterr().out
-    assert "run at every step" not in out
-    assert "is computed once now" in out
-    assert np.allclose(runs[False][2], runs[True][2], atol=2e-4)
-    scores = [r[1].callback_metrics["val/loss"].item() for r in runs.values()]
-    assert scores[0] == pytest.approx(scores[1], abs=2e-4)
-    assert not any("forward" in vars(m) for m in runs[True][0].modules())
+    def check(pooling: str, option: Any) -> None:
+        folder = tmp_path / f"{pooling} {option}"
+        folder.mkdir()
+        monkeypatch.setenv("FTLIGHT_CACHE", str(folder / "kept"))
+        if option == "[head, post]":  # everything but the pooler and the head is frozen
+            option = [{"train": ["head", "post"] if pooling == "native" else ["head"]}]
+        runs = {
+            cache: run(still, folder / str(cache), unfreeze=option, cache=cache, pooling=pooling)
+            for cache in (False, True)
+        }
+        out = capsys.readouterr().out
+        assert "run at every step" not in out
+        assert "is computed once now" in out
+        assert np.allclose(runs[False][2], runs[True][2], atol=2e-4)
+        scores = [r[1].callback_metrics["val/loss"].item() for r in runs.values()]
+        assert scores[0] == pytest.approx(scores[1], abs=2e-4)
+        assert not any("forward" in vars(m) for m in runs[True][0].modules())
+
+    options = ["head", "last:1", "last:2", "[head, post]", STEPS]
+    each(itertools.product(["native", "mean", "cls", "max"], options), check)
 
 
+@pytest.mark.run
 def test_the_next_run_reads_the_file_of_the_first_to_the_bit(
     still: str, tmp_path: Path, capsys: Any
 ) -> None:
     first = run(still, tmp_path / "a", unfreeze="last:2")
-    files = sorted(home().glob("*"))
+    files = sorted(cache_dir().glob("*"))
     second = run(still, tmp_path / "b", unfreeze="last:2")
     out = capsys.readouterr().out
     assert "is computed once now" in out
-    assert "is kept by an earlier run" in out
+    assert "is kept from an earlier run" in out
     assert first[2] == second[2]
-    assert sorted(home().glob("*")) == files
+    assert sorted(cache_dir().glob("*")) == files
     assert len(files) == 1
     run(still, tmp_path / "c", unfreeze="last:2", lr=5e-4)  # a sweep of rates pays once
-    assert sorted(home().glob("*")) == files
+    assert sorted(cache_dir().glob("*")) == files
     run(still, tmp_path / "d", unfreeze="last:1")
-    assert len(list(home().glob("*"))) == 2
+    assert len(list(cache_dir().glob("*"))) == 2
     for pooling in ("mean", "cls"):
         run(still, tmp_path / pooling, unfreeze="head", pooling=pooling)
-    assert len(list(home().glob("*"))) == 4
+    assert len(list(cache_dir().glob("*"))) == 4
 
 
+@pytest.mark.run
 def test_other_weights_or_data_make_another_file(still: str, tmp_path: Path) -> None:
     run(still, tmp_path / "a", unfreeze="last:1")
     model = AutoModel.from_pretrained(still)
@@ -336,14 +352,14 @@ def test_other_weights_or_data_make_another_file(still: str, tmp_path: Path) -> 
     model.save_pretrained(other)
     AutoTokenizer.from_pretrained(still).save_pretrained(other)
     run(str(other), tmp_path / "b", unfreeze="last:1")
-    assert len(list(home().glob("*.bin"))) == 2
+    assert len(list(cache_dir().glob("*.bin"))) == 2
 
     class Cut(TextData):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, max_length=6, **kwargs)
 
     run(still, tmp_path / "c", unfreeze="last:1", data=Cut)
-    assert len(list(home().glob("*.bin"))) == 3
+    assert len(list(cache_dir().glob("*.bin"))) == 3
 
 
 class Masking(TextData):
@@ -359,13 +375,16 @@ class Masking(TextData):
         return batch
 
 
-@pytest.mark.parametrize("every", [1, 17])
+@pytest.mark.run
 def test_changing_inputs_switch_it_off(
-    every: int, still: str, tmp_path: Path, capsys: Any, monkeypatch: Any
+    still: str, tmp_path: Path, capsys: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(Masking, "every", every)
-    run(still, tmp_path / "r", unfreeze="head", data=Masking, cache=True)
-    assert "augmentation or masking" in capsys.readouterr().out
+    def check(every: int) -> None:
+        monkeypatch.setattr(Masking, "every", every)
+        run(still, tmp_path / str(every), unfreeze="head", data=Masking, cache=True)
+        assert "augmentation or masking" in capsys.readouterr().out
+
+    each([1, 17], check)
 
 
 class Noisy(TextClassification):
@@ -378,6 +397,7 @@ class Noisy(TextClassification):
         )
 
 
+@pytest.mark.run
 def test_noise_in_the_frozen_layers_switches_it_off(
     still: str, tmp_path: Path, capsys: Any
 ) -> None:
@@ -394,6 +414,7 @@ class Leaking(TextClassification):
         self.model.base_model.encoder.layer[0].register_forward_hook(lambda m, a, out: out + top)
 
 
+@pytest.mark.run
 def test_a_trained_weight_below_the_cut_switches_it_off(
     still: str, tmp_path: Path, capsys: Any
 ) -> None:
@@ -411,11 +432,13 @@ class Skipping(TextClassification):
         layers[3].register_forward_hook(lambda m, a, out: out + box["low"])
 
 
+@pytest.mark.run
 def test_a_connection_over_the_cut_switches_it_off(still: str, tmp_path: Path, capsys: Any) -> None:
     run(still, tmp_path / "r", unfreeze="last:1", task=Skipping, pooling="native")
     assert "another result when its lower layers are skipped" in capsys.readouterr().out
 
 
+@pytest.mark.run
 def test_an_average_of_other_weights_is_not_fed(still: str, tmp_path: Path, capsys: Any) -> None:
     """While an average of thawed and re-frozen layers is validated, these run."""
     from lightning.pytorch.callbacks import EMAWeightAveraging
@@ -434,15 +457,14 @@ def test_an_average_of_other_weights_is_not_fed(still: str, tmp_path: Path, caps
     )  # it is not off: it waits until the weights are back
 
 
-@pytest.mark.parametrize(("gigabytes", "word"), [(1e-6, "model.cache_gb allows")])
-def test_too_little_room_is_said(
-    gigabytes: float, word: str, still: str, tmp_path: Path, capsys: Any
-) -> None:
-    run(still, tmp_path / "r", unfreeze="last:1", cache_gb=gigabytes)
-    assert word in capsys.readouterr().out
-    assert not list(home().glob("*"))
+@pytest.mark.run
+def test_too_little_room_is_said(still: str, tmp_path: Path, capsys: Any) -> None:
+    run(still, tmp_path / "r", unfreeze="last:1", cache_gb=1e-6)
+    assert "model.cache_gb allows" in capsys.readouterr().out
+    assert not list(cache_dir().glob("*"))
 
 
+@pytest.mark.run
 def test_a_folder_that_cannot_be_written_is_said(
     still: str, tmp_path: Path, capsys: Any, monkeypatch: Any
 ) -> None:
@@ -465,6 +487,7 @@ class Throwing(TextClassification):
         layers[3].register_forward_hook(lambda m, a, out: out + box.pop("low"))
 
 
+@pytest.mark.run
 def test_a_model_that_fails_when_layers_are_skipped_runs_whole(
     still: str, tmp_path: Path, capsys: Any
 ) -> None:
@@ -472,6 +495,7 @@ def test_a_model_that_fails_when_layers_are_skipped_runs_whole(
     assert "cannot skip its lower layers (KeyError)" in capsys.readouterr().out
 
 
+@pytest.mark.run
 def test_data_without_a_fingerprint_are_kept_for_the_run_alone(
     still: str, tmp_path: Path, capsys: Any
 ) -> None:
@@ -483,12 +507,13 @@ def test_data_without_a_fingerprint_are_kept_for_the_run_alone(
 
     run(still, tmp_path / "r", unfreeze="last:1", data=Nameless)
     assert "computed once now" in capsys.readouterr().out
-    assert not list(home().glob("*"))
+    assert not list(cache_dir().glob("*"))
 
 
+@pytest.mark.run
 def test_a_part_left_by_a_kill_is_not_read(still: str, tmp_path: Path) -> None:
     first = run(still, tmp_path / "a", unfreeze="last:1")
-    (file,) = home().glob("*.bin")
+    (file,) = cache_dir().glob("*.bin")
     file.rename(file.with_suffix(".bin.123"))
     with file.with_suffix(".bin.123").open("r+b") as part:
         part.write(b"\1" * 1000)
@@ -496,17 +521,19 @@ def test_a_part_left_by_a_kill_is_not_read(still: str, tmp_path: Path) -> None:
     assert first[2] == second[2]
 
 
+@pytest.mark.run
 def test_auto_does_not_store_what_one_epoch_reads(still: str, tmp_path: Path, capsys: Any) -> None:
     run(still, tmp_path / "r", unfreeze=[{"train": "last:1", "epochs": 1}, {"train": "all"}])
     assert "once" not in capsys.readouterr().out
-    assert not home().exists()
+    assert not cache_dir().exists()
 
 
+@pytest.mark.run
 def test_bytes_on_disk_are_as_predicted(still: str, tmp_path: Path) -> None:
     _, trainer, _ = run(still, tmp_path / "r", unfreeze="last:1")
     tables = [trainer.datamodule.sets[s] for s in ("train", "validation")]
     tokens, rows = sum(sum(t["length"]) for t in tables), sum(map(len, tables))
-    (file,) = home().glob("*.bin")
+    (file,) = cache_dir().glob("*.bin")
     assert file.stat().st_size == pytest.approx(tokens * 32 * 4 + rows * 8, rel=0.01)
 
 

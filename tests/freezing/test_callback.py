@@ -1,7 +1,8 @@
-"""Freezing schedules while they train: what moves, what does not, resume, several processes, stops."""
+"""Freezing schedules while they train: what moves, resuming, several processes, patience."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from conftest import make_bert, same, toy_rows, write_csv
+from conftest import each, make_bert, same, toy_rows, write_csv
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
@@ -20,7 +21,7 @@ from torch import Tensor
 from ftlight import TextClassification, TextData, Trainer
 from ftlight.__main__ import main
 from ftlight.freezing import callback as freezing
-from ftlight.freezing.schedule import rate
+from ftlight.freezing.schedule import lr_at
 from ftlight.models.layers import layer_groups, layer_of, module_layers
 from ftlight.utils.errors import UserError
 
@@ -87,94 +88,96 @@ def run(
     return task, made
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize(
-    "how", [{}, {"accumulate_grad_batches": 2}, {"ema": True}, {"cache": False}]
-)
-def test_frozen_weights_never_move_and_the_others_do(
-    name: str, how: dict[str, Any], deep: str, toy: str, tmp_path: Path
-) -> None:
-    how = dict(how)
-    model = {"cache": how.pop("cache")} if "cache" in how else {}
-    extra: list[L.Callback] = [EMAWeightAveraging(decay=0.9)] if how.pop("ema", False) else []
-    seen = Snapshots()
-    _, trainer = run(
-        deep,
-        toy,
-        tmp_path / "r",
-        seen,
-        *extra,
-        epochs=6,
-        unfreeze=SCHEDULES[name],
-        weight_decay=0.1,
-        trainer=how,
-        **model,
-    )
-    schedule = freezing.of(trainer)
-    assert len({stage for stage, _, _ in seen.steps}) == len(schedule.stages)
-    for (stage, before, trains), (_, after, _) in zip(seen.steps, seen.steps[1:], strict=False):
-        assert trains == schedule.chosen[stage]
-        for key, value in before.items():
-            if key not in trains:
-                assert torch.equal(value, after[key]), (stage, key)
-    for stage in range(len(schedule.stages)):
-        steps = [
-            (b, a)
-            for (s, b, _), (_, a, _) in zip(seen.steps, seen.steps[1:], strict=False)
-            if s == stage
-        ]
-        moved = {
-            k
-            for before, after in steps
-            for k in schedule.chosen[stage]
-            if not torch.equal(before[k], after[k])
+@pytest.mark.run
+def test_frozen_weights_never_move_and_the_others_do(deep: str, toy: str, tmp_path: Path) -> None:
+    def check(name: str, how: dict[str, Any]) -> None:
+        folder = tmp_path / f"{name} {how}"
+        how = dict(how)
+        model = {"cache": how.pop("cache")} if "cache" in how else {}
+        extra: list[L.Callback] = [EMAWeightAveraging(decay=0.9)] if how.pop("ema", False) else []
+        seen = Snapshots()
+        _, trainer = run(
+            deep,
+            toy,
+            folder,
+            seen,
+            *extra,
+            epochs=6,
+            unfreeze=SCHEDULES[name],
+            weight_decay=0.1,
+            trainer=how,
+            **model,
+        )
+        schedule = freezing.of(trainer)
+        assert len({stage for stage, _, _ in seen.steps}) == len(schedule.progress.stages)
+        for (stage, before, trains), (_, after, _) in zip(seen.steps, seen.steps[1:], strict=False):
+            assert trains == schedule.trainable_params[stage]
+            for key, value in before.items():
+                if key not in trains:
+                    assert torch.equal(value, after[key]), (stage, key)
+        for stage in range(len(schedule.progress.stages)):
+            steps = [
+                (b, a)
+                for (s, b, _), (_, a, _) in zip(seen.steps, seen.steps[1:], strict=False)
+                if s == stage
+            ]
+            moved = {
+                k
+                for before, after in steps
+                for k in schedule.trainable_params[stage]
+                if not torch.equal(before[k], after[k])
+            }
+            still_ones = {
+                k
+                for k in schedule.trainable_params[stage] - moved
+                if "position_embeddings" not in k and "key.bias" not in k
+            }
+            assert not still_ones or not steps, (stage, still_ones)
+
+    ways = [{}, {"accumulate_grad_batches": 2}, {"ema": True}, {"cache": False}]
+    each(itertools.product(SCHEDULES, ways), check)
+
+
+@pytest.mark.run
+def test_groups_stay_and_only_what_trained_has_a_state(deep: str, toy: str, tmp_path: Path) -> None:
+    def check(name: str, optimizer: str) -> None:
+        seen: list[list[tuple[str, int, list[int]]]] = []
+
+        class Groups(L.Callback):
+            def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+                groups = trainer.optimizers[0].param_groups
+                seen.append([(g["name"], g["depth"], [id(p) for p in g["params"]]) for g in groups])
+
+        class Momentum(TextClassification):
+            def configure_optimizers(self) -> Any:
+                made = super().configure_optimizers()
+                return (
+                    made
+                    if optimizer == "adamw"
+                    else torch.optim.SGD(made.param_groups, lr=0.1, momentum=0.9)
+                )
+
+        data = TextData(train=toy, tokenizer=deep, batch_size=8)
+        task = Momentum(deep, labels=data.labels, unfreeze=SCHEDULES[name], lr=1e-3)
+        trainer = Trainer(
+            max_epochs=4,
+            accelerator="cpu",
+            run=str(tmp_path / f"{name} {optimizer}"),
+            callbacks=[Groups()],
+            enable_progress_bar=False,
+        )
+        trainer.fit(task, datamodule=data)
+        assert all(groups == seen[0] for groups in seen)
+        ids = [i for _, _, group in seen[0] for i in group]
+        assert len(ids) == len(set(ids))
+        assert set(ids) == {id(p) for p in task.model.parameters()}
+        trained = set().union(*freezing.of(trainer).trainable_params)
+        with_state = {
+            n for n, p in task.model.named_parameters() if trainer.optimizers[0].state.get(p)
         }
-        still_ones = {
-            k
-            for k in schedule.chosen[stage] - moved
-            if "position_embeddings" not in k and "key.bias" not in k
-        }
-        assert not still_ones or not steps, (stage, still_ones)
+        assert with_state == trained
 
-
-@pytest.mark.parametrize("name", ["thaw", "back", "last"])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_groups_stay_and_only_what_trained_has_a_state(
-    name: str, optimizer: str, deep: str, toy: str, tmp_path: Path
-) -> None:
-    seen: list[list[tuple[str, int, list[int]]]] = []
-
-    class Groups(L.Callback):
-        def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
-            groups = trainer.optimizers[0].param_groups
-            seen.append([(g["name"], g["depth"], [id(p) for p in g["params"]]) for g in groups])
-
-    class Momentum(TextClassification):
-        def configure_optimizers(self) -> Any:
-            made = super().configure_optimizers()
-            return (
-                made
-                if optimizer == "adamw"
-                else torch.optim.SGD(made.param_groups, lr=0.1, momentum=0.9)
-            )
-
-    data = TextData(train=toy, tokenizer=deep, batch_size=8)
-    task = Momentum(deep, labels=data.labels, unfreeze=SCHEDULES[name], lr=1e-3)
-    trainer = Trainer(
-        max_epochs=4,
-        accelerator="cpu",
-        run=str(tmp_path / "r"),
-        callbacks=[Groups()],
-        enable_progress_bar=False,
-    )
-    trainer.fit(task, datamodule=data)
-    assert all(groups == seen[0] for groups in seen)
-    ids = [i for _, _, group in seen[0] for i in group]
-    assert len(ids) == len(set(ids))
-    assert set(ids) == {id(p) for p in task.model.parameters()}
-    trained = set().union(*freezing.of(trainer).chosen)
-    with_state = {n for n, p in task.model.named_parameters() if trainer.optimizers[0].state.get(p)}
-    assert with_state == trained
+    each(itertools.product(["thaw", "back", "last"], ["adamw", "sgd"]), check)
 
 
 SHAPES = [
@@ -197,22 +200,27 @@ class SaveEach(L.Callback):
         trainer.save_checkpoint(self.folder / f"epoch-{trainer.current_epoch}.ckpt")
 
 
-@pytest.mark.parametrize("form", SHAPES, ids=lambda s: s["lr_schedule"])
-@pytest.mark.parametrize("name", ["thaw", "back", "gradual"])
+@pytest.mark.run
 def test_resume_at_every_epoch_and_in_the_middle_is_bit_equal(
-    name: str, form: dict[str, Any], still: str, toy: str, tmp_path: Path
+    still: str, toy: str, tmp_path: Path
 ) -> None:
-    options = {"unfreeze": SCHEDULES[name], "pooling": "native", **form}
-    whole, _ = run(still, toy, tmp_path / "whole", SaveEach(tmp_path), **options)
-    points = [f"epoch-{e}" for e in range(3)] + [f"step-{s}" for s in (3, 6, 7, 16, 17)]
-    for point in points:
-        again, trainer = run(
-            still, toy, tmp_path / f"from {point}", ckpt=tmp_path / f"{point}.ckpt", **options
-        )
-        same(whole, again)
-        assert freezing.of(trainer).stage == len(freezing.of(trainer).stages) - 1
+    def check(form: dict[str, Any], name: str) -> None:
+        folder = tmp_path / f"{name} {form['lr_schedule']}"
+        folder.mkdir()
+        options = {"unfreeze": SCHEDULES[name], "pooling": "native", **form}
+        whole, _ = run(still, toy, folder / "whole", SaveEach(folder), **options)
+        points = [f"epoch-{e}" for e in range(3)] + [f"step-{s}" for s in (3, 6, 7, 16, 17)]
+        for point in points:
+            again, trainer = run(
+                still, toy, folder / f"from {point}", ckpt=folder / f"{point}.ckpt", **options
+            )
+            same(whole, again)
+            assert freezing.of(trainer).stage == len(freezing.of(trainer).progress.stages) - 1
+
+    each(itertools.product(SHAPES, ["thaw", "back", "gradual"]), check)
 
 
+@pytest.mark.run
 def test_resume_through_the_command_line(still: str, toy: str, tmp_path: Path) -> None:
     command = [
         "fit",
@@ -239,6 +247,7 @@ def test_resume_through_the_command_line(still: str, toy: str, tmp_path: Path) -
     assert state["begins"] == [0, 7, 17]
 
 
+@pytest.mark.run
 def test_a_checkpoint_of_another_schedule_is_refused(deep: str, toy: str, tmp_path: Path) -> None:
     run(deep, toy, tmp_path / "a", unfreeze=THAW)
     with pytest.raises(UserError) as refused:
@@ -256,6 +265,7 @@ def test_a_checkpoint_of_another_schedule_is_refused(deep: str, toy: str, tmp_pa
     assert "\n" not in message
 
 
+@pytest.mark.run
 def test_modes_after_validation(deep: str, toy: str, tmp_path: Path) -> None:
     seen: set[tuple[int, str, bool]] = set()
 
@@ -308,7 +318,7 @@ def test_batch_norm_keeps_its_statistics_while_frozen() -> None:
         ("bias", {"embeddings", "layer 0", "layer 1"}),
         ("all", None),
     ):
-        schedule = freezing.Freezing(option, lr=1e-3, given=True, defaults={})
+        schedule = freezing.Freezing(option, lr=1e-3, lr_given=True, defaults={})
         schedule.task, schedule.fitting = Holder(), True
         schedule.eligible = {n for n, _ in model.named_parameters()}
         schedule.resolve(schedule.task)
@@ -326,6 +336,7 @@ def test_batch_norm_keeps_its_statistics_while_frozen() -> None:
         )
 
 
+@pytest.mark.run
 def test_all_is_plain_fine_tuning_to_the_bit(still: str, toy: str, tmp_path: Path) -> None:
     """Against a loop written by hand: same batches, AdamW, warm-up and fall."""
     task, trainer = run(
@@ -370,6 +381,7 @@ def test_all_is_plain_fine_tuning_to_the_bit(still: str, toy: str, tmp_path: Pat
     same(task, other)
 
 
+@pytest.mark.run
 def test_rates_follow_the_table(deep: str, toy: str, tmp_path: Path) -> None:
     seen: list[tuple[int, int, dict[str, float]]] = []
 
@@ -390,54 +402,67 @@ def test_rates_follow_the_table(deep: str, toy: str, tmp_path: Path) -> None:
     ]
     _, trainer = run(deep, toy, tmp_path / "r", Rates(), unfreeze=stages, warmup=0.2)
     schedule = freezing.of(trainer)
-    assert schedule.begins == [0, 5, 11]
+    assert schedule.progress.stage_starts == [0, 5, 11]
     lengths = [5, 6, 24 - 11]
     depth = {"head": 0, "layer 3": 1, "layer 2": 2, "layer 1": 3, "layer 0": 4, "embeddings": 5}
     for step, stage, rates in seen:
-        assert stage == sum(step >= b for b in schedule.begins) - 1
+        assert stage == sum(step >= b for b in schedule.progress.stage_starts) - 1
         for name, value in rates.items():
             layer = name.removesuffix(", no decay")
-            wanted = rate(
-                schedule.stages[stage], depth[layer], step - schedule.begins[stage], lengths[stage]
+            wanted = lr_at(
+                schedule.progress.stages[stage],
+                depth[layer],
+                step - schedule.progress.stage_starts[stage],
+                lengths[stage],
             )
-            assert value == (wanted if layer in schedule.trained[stage] else 0.0), (step, name)
+            assert value == (wanted if layer in schedule.trainable_layers[stage] else 0.0), (
+                step,
+                name,
+            )
     assert [r["head"] for _, _, r in seen[:5]] == pytest.approx(
         [0.01 / 3, 0.02 / 3, 0.01, 0.01, 0.005]
     )
 
 
-@pytest.mark.parametrize("patience", [1, 2])
+@pytest.mark.run
 def test_patience_ends_a_stage_and_early_stopping_waits_for_the_last(
-    patience: int, deep: str, toy: str, tmp_path: Path
+    deep: str, toy: str, tmp_path: Path
 ) -> None:
-    class Same(TextClassification):
-        def _report(self, stage: str) -> None:
-            super()._report(stage)
-            self.log("val/made", torch.tensor(1.0))  # never better than at first
+    def check(patience: int) -> None:
+        class Same(TextClassification):
+            def _report(self, stage: str) -> None:
+                super()._report(stage)
+                self.log("val/made", torch.tensor(1.0))  # never better than at first
 
-    L.seed_everything(0, verbose=False)
-    data = TextData(train=toy, tokenizer=deep, batch_size=8)
-    stages = [
-        {"train": "head", "patience": patience, "monitor": "val/made", "epochs": 9},
-        {"train": "last:1", "epochs": 2},
-        {"train": "all"},
-    ]
-    task = Same(deep, labels=data.labels, unfreeze=stages, lr=1e-3)
-    stop = EarlyStopping("val/made", patience=2, mode="max")
-    trainer = Trainer(
-        max_epochs=30,
-        accelerator="cpu",
-        run=str(tmp_path / "r"),
-        callbacks=[stop],
-        enable_progress_bar=False,
-    )
-    trainer.fit(task, datamodule=data)
-    assert freezing.of(trainer).begins == [0, 7 * (1 + patience), 7 * (3 + patience)]
-    assert (
-        trainer.current_epoch == 3 + patience + 2
-    )  # early stopping has counted two validations, both in the last stage
+        L.seed_everything(0, verbose=False)
+        data = TextData(train=toy, tokenizer=deep, batch_size=8)
+        stages = [
+            {"train": "head", "patience": patience, "monitor": "val/made", "epochs": 9},
+            {"train": "last:1", "epochs": 2},
+            {"train": "all"},
+        ]
+        task = Same(deep, labels=data.labels, unfreeze=stages, lr=1e-3)
+        stop = EarlyStopping("val/made", patience=2, mode="max")
+        trainer = Trainer(
+            max_epochs=30,
+            accelerator="cpu",
+            run=str(tmp_path / str(patience)),
+            callbacks=[stop],
+            enable_progress_bar=False,
+        )
+        trainer.fit(task, datamodule=data)
+        assert freezing.of(trainer).progress.stage_starts == [
+            0,
+            7 * (1 + patience),
+            7 * (3 + patience),
+        ]
+        # Early stopping has counted two validations, both in the last stage.
+        assert trainer.current_epoch == 3 + patience + 2
+
+    each([1, 2], check)
 
 
+@pytest.mark.run
 def test_patience_counts_up_to_its_epochs_and_survives_a_resume(
     still: str, toy: str, tmp_path: Path
 ) -> None:
@@ -447,11 +472,12 @@ def test_patience_counts_up_to_its_epochs_and_survives_a_resume(
     ]
     options = {"unfreeze": stages, "epochs": 5, "pooling": "native"}
     whole, trainer = run(still, toy, tmp_path / "whole", SaveEach(tmp_path), **options)
-    assert freezing.of(trainer).begins == [0, 18]  # the loss of a head falls on
+    assert freezing.of(trainer).progress.stage_starts == [0, 18]  # the loss of a head falls on
     again, _ = run(still, toy, tmp_path / "again", ckpt=tmp_path / "epoch-1.ckpt", **options)
     same(whole, again)
 
 
+@pytest.mark.run
 def test_an_undefined_value_neither_ends_a_stage_nor_is_the_best(
     deep: str, toy: str, tmp_path: Path
 ) -> None:
@@ -471,9 +497,10 @@ def test_an_undefined_value_neither_ends_a_stage_nor_is_the_best(
         max_epochs=6, accelerator="cpu", run=str(tmp_path / "r"), enable_progress_bar=False
     )
     trainer.fit(task, datamodule=data)
-    assert freezing.of(trainer).begins == [0, 35]
+    assert freezing.of(trainer).progress.stage_starts == [0, 35]
 
 
+@pytest.mark.run
 def test_patience_without_validation_is_refused(deep: str, toy: str, tmp_path: Path) -> None:
     data = TextData(train=toy, tokenizer=deep, batch_size=8, validation_split=0.0)
     task = TextClassification(
@@ -482,10 +509,11 @@ def test_patience_without_validation_is_refused(deep: str, toy: str, tmp_path: P
     trainer = Trainer(
         max_epochs=6, accelerator="cpu", run=str(tmp_path / "r"), enable_progress_bar=False
     )
-    with pytest.raises(UserError, match="there are no validation data; give epochs instead"):
+    with pytest.raises(UserError, match="there is no validation data; give epochs instead"):
         trainer.fit(task, datamodule=data)
 
 
+@pytest.mark.run
 def test_a_checkpoint_saved_after_other_verbs_goes_on(still: str, toy: str, tmp_path: Path) -> None:
     options = {"unfreeze": THAW, "pooling": "native"}
     task, trainer = run(still, toy, tmp_path / "a", **options)
@@ -495,13 +523,15 @@ def test_a_checkpoint_saved_after_other_verbs_goes_on(still: str, toy: str, tmp_
     same(task, again)
 
 
+@pytest.mark.run
 def test_a_second_fit_begins_anew(still: str, toy: str, tmp_path: Path) -> None:
     task, trainer = run(still, toy, tmp_path / "a", unfreeze="lp_ft")
     trainer.fit_loop.max_epochs = 8
     trainer.fit(task, datamodule=trainer.datamodule)
-    assert freezing.of(trainer).begins == [24, 24 + int(0.4 * 24)]
+    assert freezing.of(trainer).progress.stage_starts == [24, 24 + int(0.4 * 24)]
 
 
+@pytest.mark.run
 def test_a_rate_monitor_sees_the_rates_of_its_step(deep: str, toy: str, tmp_path: Path) -> None:
     from lightning.pytorch.callbacks import LearningRateMonitor
 
@@ -533,7 +563,7 @@ def test_a_head_in_a_stage_of_its_own_has_its_own_rate(deep: str, toy: str) -> N
         schedule = TextClassification(deep, labels=data.labels, unfreeze=option, lr=lr).freezing()
         task = TextClassification(deep, labels=data.labels)
         schedule.check(task)
-        return [stage.lr for stage in schedule.stages]
+        return [stage.lr for stage in schedule.progress.stages]
 
     stages = [{"train": "head", "epochs": 1}, {"train": "all"}]
     assert rates(stages, 2e-5) == rates("lp_ft", 2e-5) == [0.01, 2e-5]
@@ -542,6 +572,7 @@ def test_a_head_in_a_stage_of_its_own_has_its_own_rate(deep: str, toy: str) -> N
     assert rates("bias", None)[0] == pytest.approx(10 * rates("all", None)[0])
 
 
+@pytest.mark.run
 def test_callbacks_without_the_schedule_are_refused(deep: str, toy: str, tmp_path: Path) -> None:
     class Alone(TextClassification):
         def configure_callbacks(self) -> list[L.Callback]:
@@ -560,6 +591,7 @@ def test_callbacks_without_the_schedule_are_refused(deep: str, toy: str, tmp_pat
         )
 
 
+@pytest.mark.run
 def test_a_monitor_that_is_not_logged_names_the_nearest(
     deep: str, toy: str, tmp_path: Path
 ) -> None:
@@ -568,6 +600,7 @@ def test_a_monitor_that_is_not_logged_names_the_nearest(
         run(deep, toy, tmp_path / "r", unfreeze=stages)
 
 
+@pytest.mark.run
 def test_a_run_too_short_for_its_stages_is_refused(deep: str, toy: str, tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match="the first 1 stages take 24 of the run's 24 optimizer steps"
@@ -575,11 +608,12 @@ def test_a_run_too_short_for_its_stages_is_refused(deep: str, toy: str, tmp_path
         run(deep, toy, tmp_path / "r", unfreeze=[{"train": "head", "epochs": 4}, {"train": "all"}])
 
 
+@pytest.mark.run
 def test_fractions_of_a_short_run_are_skipped(deep: str, toy: str, tmp_path: Path) -> None:
     _, trainer = run(deep, toy, tmp_path / "r", unfreeze="gradual", trainer={"max_steps": 3})
-    assert freezing.of(trainer).begins == [0, 0, 0, 0] or len(freezing.of(trainer).begins) == len(
-        freezing.of(trainer).stages
-    )
+    assert freezing.of(trainer).progress.stage_starts == [0, 0, 0, 0] or len(
+        freezing.of(trainer).progress.stage_starts
+    ) == len(freezing.of(trainer).progress.stages)
 
 
 def test_a_tied_head_is_refused(llama: str) -> None:
@@ -588,7 +622,7 @@ def test_a_tied_head_is_refused(llama: str) -> None:
     config = LlamaConfig.from_pretrained(llama, tie_word_embeddings=True)
     layers = layer_groups(AutoModelForCausalLM.from_config(config))
     assert "head" not in layers
-    schedule = freezing.Freezing("head", lr=1e-3, given=True, defaults={})
+    schedule = freezing.Freezing("head", lr=1e-3, lr_given=True, defaults={})
     schedule.eligible = {n for names in layers.values() for n in names}
 
     class Holder:
@@ -599,40 +633,44 @@ def test_a_tied_head_is_refused(llama: str) -> None:
         schedule.option = option
         with pytest.raises(
             UserError,
-            match=f"{option} is not to be had: the head of this model is tied to its embeddings; use last:1",
+            match=rf"{option}: .* \(it is tied to the embeddings\); use last:1",
         ):
             schedule.resolve(Holder())
     schedule.option = "gradual"
     schedule.resolve(Holder())
-    assert schedule.stages[0].train == ("last:1",)
-    assert "embeddings" not in schedule.trained[0]
+    assert schedule.progress.stages[0].train == ("last:1",)
+    assert "embeddings" not in schedule.trainable_layers[0]
 
 
-@pytest.mark.parametrize("checkpointing", [True, False])
-def test_gradient_checkpointing_changes_nothing(
-    checkpointing: bool, still: str, toy: str, tmp_path: Path
-) -> None:
-    class Sparing(TextClassification):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            if checkpointing:
-                self.model.gradient_checkpointing_enable({"use_reentrant": False})
+@pytest.mark.run
+def test_gradient_checkpointing_changes_nothing(still: str, toy: str, tmp_path: Path) -> None:
+    def check(checkpointing: bool) -> None:
+        class Sparing(TextClassification):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                if checkpointing:
+                    self.model.gradient_checkpointing_enable({"use_reentrant": False})
 
-    states = []
-    for cls in (Sparing, TextClassification):
-        L.seed_everything(0, verbose=False)
-        data = TextData(train=toy, tokenizer=still, batch_size=8)
-        task = cls(still, labels=data.labels, unfreeze=THAW, lr=1e-3, pooling="native", cache=False)
-        Trainer(
-            max_epochs=4,
-            accelerator="cpu",
-            run=str(tmp_path / cls.__name__),
-            enable_progress_bar=False,
-        ).fit(task, datamodule=data)
-        states.append(task)
-    same(*states)
+        states = []
+        for cls in (Sparing, TextClassification):
+            L.seed_everything(0, verbose=False)
+            data = TextData(train=toy, tokenizer=still, batch_size=8)
+            task = cls(
+                still, labels=data.labels, unfreeze=THAW, lr=1e-3, pooling="native", cache=False
+            )
+            Trainer(
+                max_epochs=4,
+                accelerator="cpu",
+                run=str(tmp_path / f"{cls.__name__} {checkpointing}"),
+                enable_progress_bar=False,
+            ).fit(task, datamodule=data)
+            states.append(task)
+        same(*states)
+
+    each([True, False], check)
 
 
+@pytest.mark.run
 def test_an_average_of_the_weights_resumes_exactly(still: str, toy: str, tmp_path: Path) -> None:
     """Lightning's own callback; with all its state in the checkpoint."""
     options = {"unfreeze": THAW, "pooling": "native"}
@@ -655,6 +693,7 @@ def test_an_average_of_the_weights_resumes_exactly(still: str, toy: str, tmp_pat
         same(whole, again)
 
 
+@pytest.mark.run
 def test_works_under_a_plain_trainer(deep: str, toy: str, tmp_path: Path) -> None:
     data = TextData(train=toy, tokenizer=deep, batch_size=8)
     task = TextClassification(deep, labels=data.labels, unfreeze=THAW, lr=1e-3)
@@ -675,7 +714,8 @@ def test_works_under_a_plain_trainer(deep: str, toy: str, tmp_path: Path) -> Non
 
 TWO = """
 import sys, torch, lightning as L
-from ftlight import TextClassification, TextData, Trainer, freezing
+from ftlight import TextClassification, TextData, Trainer
+from ftlight.freezing import callback as freezing
 class Check(L.Callback):
     def on_train_batch_end(self, trainer, task, *rest):
         mine = torch.cat([p.detach().flatten() for p in task.parameters()])
@@ -688,15 +728,19 @@ if __name__ == "__main__":
     L.seed_everything(0, verbose=False)
     n = int(processes)
     data = TextData(train=train, tokenizer=backbone, batch_size=16 // n)
-    task = TextClassification(backbone, labels=data.labels, unfreeze=json.loads(option), lr=1e-3, pooling="native")
-    trainer = Trainer(max_epochs=5, accelerator="cpu", devices=n, strategy="ddp" if n > 1 else "auto", precision="32-true", run=folder,
-                      callbacks=[Check()], enable_progress_bar=False)
+    options = {"labels": data.labels, "unfreeze": json.loads(option), "pooling": "native"}
+    task = TextClassification(backbone, lr=1e-3, **options)
+    trainer = Trainer(
+        max_epochs=5, accelerator="cpu", devices=n, strategy="ddp" if n > 1 else "auto",
+        precision="32-true", run=folder, callbacks=[Check()], enable_progress_bar=False,
+    )
     trainer.fit(task, datamodule=data)
     if trainer.is_global_zero:
         torch.save(task.state_dict(), folder + "/weights.pt")
 """
 
 
+@pytest.mark.processes
 def test_two_processes_stay_equal_and_equal_one(still: str, tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", toy_rows(80))
     (tmp_path / "two.py").write_text(TWO)
@@ -733,20 +777,23 @@ def test_two_processes_stay_equal_and_equal_one(still: str, tmp_path: Path) -> N
         )
 
 
-@pytest.mark.parametrize("strategy", [FSDPStrategy, ModelParallelStrategy])
-def test_sharded_strategies_take_one_stage(strategy: type, deep: str, toy: str) -> None:
-    class Fake:
-        global_step = 0
+def test_sharded_strategies_take_one_stage(deep: str, toy: str) -> None:
+    def check(strategy: type) -> None:
+        class Fake:
+            global_step = 0
 
-    Fake.strategy = strategy()  # type: ignore[attr-defined]
-    data = TextData(train=toy, tokenizer=deep)
-    task = TextClassification(deep, labels=data.labels, unfreeze=THAW)
-    with pytest.raises(UserError, match=f"{strategy.__name__} takes one stage only, not 3"):
+        Fake.strategy = strategy()  # type: ignore[attr-defined]
+        data = TextData(train=toy, tokenizer=deep)
+        task = TextClassification(deep, labels=data.labels, unfreeze=THAW)
+        with pytest.raises(UserError, match=f"{strategy.__name__} takes one stage only, not 3"):
+            task.freezing().setup(Fake(), task, "fit")
+        task = TextClassification(deep, labels=data.labels, unfreeze="last:2")
         task.freezing().setup(Fake(), task, "fit")
-    task = TextClassification(deep, labels=data.labels, unfreeze="last:2")
-    task.freezing().setup(Fake(), task, "fit")
+
+    each([FSDPStrategy, ModelParallelStrategy], check)
 
 
+@pytest.mark.run
 def test_a_compiled_model_follows_the_schedule(
     still: str, toy: str, tmp_path: Path, capsys: Any
 ) -> None:
@@ -781,6 +828,7 @@ def test_a_compiled_model_follows_the_schedule(
         assert torch.allclose(a, b, atol=1e-5), name
 
 
+@pytest.mark.run
 def test_the_table_and_the_lines(deep: str, toy: str, tmp_path: Path, capsys: Any) -> None:
     run(deep, toy, tmp_path / "r", unfreeze=THAW, epochs=6)
     out = capsys.readouterr().out

@@ -5,114 +5,16 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from conftest import each
 from torch import Tensor
 
 from ftlight.freezing import store as pc
-
-# Which stages read stored activations
-
-
-def cost(cuts: Sequence[int], epochs: Sequence[Fraction], made: Sequence[int | None]) -> Fraction:
-    """Layers run over a schedule; neighbours that read one cut share its store."""
-    total, i = Fraction(0), 0
-    for k, group in itertools.groupby(made):
-        for number, _ in enumerate(group):
-            assert k is None or 0 < k <= cuts[i]
-            total += (k if k and number == 0 else 0) + (cuts[i] - (k or 0)) * epochs[i]
-            i += 1
-    return total
-
-
-def schedules() -> list[tuple[list[int], list[Fraction]]]:
-    rng = random.Random(0)
-    lengths = [Fraction(n, 8) for n in (0, 1, 4, 7, 8, 9, 12, 16, 40)]
-    made = []
-    for _ in range(250):
-        count, high = rng.randint(1, 4), rng.randint(1, 5)
-        made.append(
-            (
-                [rng.randint(0, high) for _ in range(count)],
-                [rng.choice(lengths) for _ in range(count)],
-            )
-        )
-    return made
-
-
-SCHEDULES = schedules()
-
-
-def test_plan_runs_the_fewest_layers_of_all_assignments() -> None:
-    saves = 0
-    for cuts, epochs in SCHEDULES:
-        every = itertools.product(*[[None, *range(1, c + 1)] for c in cuts])
-        least = min(cost(cuts, epochs, made) for made in every)
-        made = pc.plan(cuts, [float(e) for e in epochs])
-        assert len(made) == len(cuts)
-        assert cost(cuts, epochs, made) == least
-        saves += least < cost(cuts, epochs, [None] * len(cuts))
-    assert 50 < saves < 200  # the schedules are of both kinds
-
-
-def test_every_store_saves_something() -> None:
-    stored = 0
-    for cuts, epochs in SCHEDULES:
-        made = pc.plan(cuts, [float(e) for e in epochs])
-        runs = [
-            (k, [i for i, _ in group])
-            for k, group in itertools.groupby(enumerate(made), key=lambda item: item[1])
-        ]
-        for k, stages in runs:
-            if k is not None:
-                without = [None if i in stages else m for i, m in enumerate(made)]
-                assert cost(cuts, epochs, without) > cost(cuts, epochs, made)
-                stored += 1
-    assert stored > 50
-
-
-def test_always_stores_wherever_something_is_frozen() -> None:
-    for cuts, epochs in SCHEDULES:
-        made = pc.plan(cuts, [float(e) for e in epochs], always=True)
-        frozen = [c for c, e in zip(cuts, epochs, strict=True) if e]
-        assert [k is not None for k, e in zip(made, epochs, strict=True) if e] == [
-            c > 0 for c in frozen
-        ]
-        assert [k for k, e in zip(made, epochs, strict=True) if e and k is not None] == [
-            c for c in frozen if c
-        ]  # nothing left to run
-        assert all(k is None or 0 < k <= c for k, c in zip(made, cuts, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("cuts", "epochs", "made"),
-    [
-        ([0], [10], [None]),
-        ([12], [10], [12]),
-        ([12], [1], [None]),
-        ([12], [1.5], [12]),
-        ([12, 0], [3, 10], [12, None]),
-        ([12, 0, 12], [3, 1, 3], [12, None, 12]),
-        ([12, 9, 6, 3, 0], [1, 1, 1, 1, 4], [6, 6, 6, None, None]),
-        ([12, 9, 6, 3, 0], [0.75, 0.75, 0.75, 0.75, 4], [6, 6, 6, None, None]),
-        ([0, 12, 12], [1, 0.6, 0.6], [None, 12, 12]),
-    ],
-)
-def test_plan(cuts: list[int], epochs: list[float], made: list[int | None]) -> None:
-    assert pc.plan(cuts, epochs) == made
-
-
-@pytest.mark.parametrize("cuts", [[1], [6], [6, 6], [3, 5, 4]])
-def test_one_epoch_in_all_saves_nothing(cuts: list[int]) -> None:
-    assert pc.plan(cuts, [1 / len(cuts)] * len(cuts)) == [None] * len(cuts)
-    assert pc.plan(cuts, [1 / len(cuts)] * len(cuts), always=True) == cuts
-
 
 # Checksums
 
@@ -188,59 +90,66 @@ def test_a_row_has_the_same_checksum_in_any_batch_and_order_of_names() -> None:
     )  # strides do not matter
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_any_token_or_place_changes_checksums(side: str) -> None:
-    row = [101, 7, 8, 8, 2000, 9, 102]
-    types = [0, 0, 0, 0, 1, 1, 1]
-    others: list[tuple[list[int], list[int]]] = []
-    for i in range(len(row)):
-        others += [
-            ([*row[:i], token, *row[i + 1 :]], types)
-            for token in (0, 1, 103, 30521, row[i] + 1, row[i] - 1)
-            if token != row[i]
-        ]
-        others += [(row, [*types[:i], 1 - types[i], *types[i + 1 :]])]
-        others += [(row[:i] + row[i + 1 :], types[:i] + types[i + 1 :])]
-        others += [([*row[:i], token, *row[i:]], [*types[:i], 0, *types[i:]]) for token in (0, 55)]
-    others += [(row[:i] + row[i + 1 :] + [0], types) for i in range(len(row))]
-    for i, j in itertools.combinations(range(len(row)), 2):
-        swapped = list(row)
-        swapped[i], swapped[j] = row[j], row[i]
-        others.append((swapped, types))
-    others = [o for o in others if o != (row, types)]
-    distinct = {(tuple(a), tuple(b)) for a, b in others} | {(tuple(row), tuple(types))}
-    rows, kinds = [list(a) for a, _ in sorted(distinct)], [list(b) for _, b in sorted(distinct)]
-    sums = pc.checksums(tokens(rows, 9, side, token_type_ids=kinds))
-    assert len(sums.unique()) == len(distinct) > 70
+def test_any_token_or_place_changes_checksums() -> None:
+    def check(side: str) -> None:
+        row = [101, 7, 8, 8, 2000, 9, 102]
+        types = [0, 0, 0, 0, 1, 1, 1]
+        others: list[tuple[list[int], list[int]]] = []
+        for i in range(len(row)):
+            others += [
+                ([*row[:i], token, *row[i + 1 :]], types)
+                for token in (0, 1, 103, 30521, row[i] + 1, row[i] - 1)
+                if token != row[i]
+            ]
+            others += [(row, [*types[:i], 1 - types[i], *types[i + 1 :]])]
+            others += [(row[:i] + row[i + 1 :], types[:i] + types[i + 1 :])]
+            others += [
+                ([*row[:i], token, *row[i:]], [*types[:i], 0, *types[i:]]) for token in (0, 55)
+            ]
+        others += [(row[:i] + row[i + 1 :] + [0], types) for i in range(len(row))]
+        for i, j in itertools.combinations(range(len(row)), 2):
+            swapped = list(row)
+            swapped[i], swapped[j] = row[j], row[i]
+            others.append((swapped, types))
+        others = [o for o in others if o != (row, types)]
+        distinct = {(tuple(a), tuple(b)) for a, b in others} | {(tuple(row), tuple(types))}
+        rows, kinds = [list(a) for a, _ in sorted(distinct)], [list(b) for _, b in sorted(distinct)]
+        sums = pc.checksums(tokens(rows, 9, side, token_type_ids=kinds))
+        assert len(sums.unique()) == len(distinct) > 70
+
+    each(["left", "right"], check)
 
 
-@pytest.mark.parametrize(
-    "dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8, torch.bool]
-)
-def test_any_pixel_changes_checksums(dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    image = (torch.rand(1, 3, 4, 6) * 200).to(dtype)
-    one = torch.ones((), dtype=dtype)
-    others = [image]
-    for at in itertools.product(*map(range, image.shape)):
-        other = image.clone()
-        other[at] = ~other[at] if dtype == torch.bool else other[at] + one
-        others.append(other)
-    if dtype != torch.bool:
-        others += [
-            image.flip(-1),
-            image.flip(-2),
-            image.roll(1, -1),
-            image.roll(1, -2),
-            image.flip(1),
-            image + one,
-        ]
-    stacked = torch.cat(others)
-    assert len(torch.unique(stacked, dim=0)) == len(others)
-    assert len(pc.checksums({"pixel_values": stacked}).unique()) == len(others)
-    assert torch.equal(
-        pc.checksums({"pixel_values": stacked[:1].clone()}),
-        pc.checksums({"pixel_values": stacked})[:1],
+def test_any_pixel_changes_checksums() -> None:
+    def check(dtype: torch.dtype) -> None:
+        torch.manual_seed(0)
+        image = (torch.rand(1, 3, 4, 6) * 200).to(dtype)
+        one = torch.ones((), dtype=dtype)
+        others = [image]
+        for at in itertools.product(*map(range, image.shape)):
+            other = image.clone()
+            other[at] = ~other[at] if dtype == torch.bool else other[at] + one
+            others.append(other)
+        if dtype != torch.bool:
+            others += [
+                image.flip(-1),
+                image.flip(-2),
+                image.roll(1, -1),
+                image.roll(1, -2),
+                image.flip(1),
+                image + one,
+            ]
+        stacked = torch.cat(others)
+        assert len(torch.unique(stacked, dim=0)) == len(others)
+        assert len(pc.checksums({"pixel_values": stacked}).unique()) == len(others)
+        assert torch.equal(
+            pc.checksums({"pixel_values": stacked[:1].clone()}),
+            pc.checksums({"pixel_values": stacked})[:1],
+        )
+
+    each(
+        [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8, torch.bool],
+        check,
     )
 
 
@@ -301,15 +210,17 @@ def test_no_inputs_no_checksums() -> None:
 COLLIDE = "elements are summed without being mixed: many rows have the checksum of another"
 
 
-@pytest.mark.parametrize("kind", ["black and white", "zeros and ones", "sixteen tokens"])
-def test_rows_of_few_values_have_checksums_of_their_own(kind: str) -> None:
-    bits = torch.tensor(list(itertools.product((0, 1), repeat=14)))
-    made = {
-        "black and white": {"pixel_values": bits.float()},
-        "zeros and ones": {"token_type_ids": bits, "attention_mask": torch.ones_like(bits)},
-        "sixteen tokens": {"input_ids": torch.cartesian_prod(*[torch.arange(16)] * 4)},
-    }[kind]
-    assert len(pc.checksums(made).unique()) == len(next(iter(made.values())))
+def test_rows_of_few_values_have_checksums_of_their_own() -> None:
+    def check(kind: str) -> None:
+        bits = torch.tensor(list(itertools.product((0, 1), repeat=14)))
+        made = {
+            "black and white": {"pixel_values": bits.float()},
+            "zeros and ones": {"token_type_ids": bits, "attention_mask": torch.ones_like(bits)},
+            "sixteen tokens": {"input_ids": torch.cartesian_prod(*[torch.arange(16)] * 4)},
+        }[kind]
+        assert len(pc.checksums(made).unique()) == len(next(iter(made.values())))
+
+    each(["black and white", "zeros and ones", "sixteen tokens"], check)
 
 
 def test_values_that_change_their_tensor_change_checksums() -> None:
@@ -382,26 +293,28 @@ def test_any_change_changes_a_digest() -> None:
     assert all(len(f) == 64 for f in found)
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        torch.float32,
-        torch.float64,
-        torch.bfloat16,
-        torch.float16,
-        torch.bool,
-        torch.int64,
-        torch.uint8,
-    ],
-)
-def test_a_digest_is_of_what_a_tensor_holds(dtype: torch.dtype) -> None:
-    value = (torch.rand(4, 6, generator=torch.Generator().manual_seed(0)) * 3).to(dtype)
-    wide = torch.stack([value, value], 2)
-    assert not wide[..., 0].is_contiguous()
-    parameter = value.clone().requires_grad_(dtype.is_floating_point)
-    same = [value, value.clone(), wide[..., 0], value.T.contiguous().T, parameter]
-    assert len({pc.digest([("a", v)]) for v in same}) == 1
-    assert pc.digest(iter([("a", value)])) == pc.digest([("a", value)])
+def test_a_digest_is_of_what_a_tensor_holds() -> None:
+    def check(dtype: torch.dtype) -> None:
+        value = (torch.rand(4, 6, generator=torch.Generator().manual_seed(0)) * 3).to(dtype)
+        wide = torch.stack([value, value], 2)
+        assert not wide[..., 0].is_contiguous()
+        parameter = value.clone().requires_grad_(dtype.is_floating_point)
+        same = [value, value.clone(), wide[..., 0], value.T.contiguous().T, parameter]
+        assert len({pc.digest([("a", v)]) for v in same}) == 1
+        assert pc.digest(iter([("a", value)])) == pc.digest([("a", value)])
+
+    each(
+        [
+            torch.float32,
+            torch.float64,
+            torch.bfloat16,
+            torch.float16,
+            torch.bool,
+            torch.int64,
+            torch.uint8,
+        ],
+        check,
+    )
 
 
 # The file
@@ -478,62 +391,67 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("dtype", "whole", "side"), WAYS)
-def test_what_is_put_is_got(
-    tmp_path: Path, dtype: torch.dtype, whole: bool, side: str, seed: int
-) -> None:
-    shape = [(5,), (3,), (2, 3), (1,)][seed]
-    kept = fill(tmp_path / "a.bin", seed, dtype, whole, side, shape)
-    rng = random.Random(seed)
-    for split, states in kept.states.items():
-        for _ in range(4):
-            batch = [
-                rng.randrange(len(states)) for _ in range(rng.randint(1, 5))
-            ]  # any order, any padding, rows twice
-            inputs = tokens(
-                [kept.rows[split][i] for i in batch],
-                rng.randint(9, 20),
-                rng.choice(["left", "right"]),
-            )
-            found = kept.store.get(split, batch, inputs)
-            assert found is not None
-            assert found.dtype == dtype
-            assert torch.equal(
-                found, dense([states[i] for i in batch], inputs, whole, shape, fill=0.0)
-            )
+def test_what_is_put_is_got(tmp_path: Path) -> None:
+    def check(seed: int, dtype: torch.dtype, whole: bool, side: str) -> None:
+        shape = [(5,), (3,), (2, 3), (1,)][seed]
+        kept = fill(
+            tmp_path / f"{seed} {dtype} {whole} {side}.bin", seed, dtype, whole, side, shape
+        )
+        rng = random.Random(seed)
+        for split, states in kept.states.items():
+            for _ in range(4):
+                batch = [
+                    rng.randrange(len(states)) for _ in range(rng.randint(1, 5))
+                ]  # any order, any padding, rows twice
+                inputs = tokens(
+                    [kept.rows[split][i] for i in batch],
+                    rng.randint(9, 20),
+                    rng.choice(["left", "right"]),
+                )
+                found = kept.store.get(split, batch, inputs)
+                assert found is not None
+                assert found.dtype == dtype
+                assert torch.equal(
+                    found, dense([states[i] for i in batch], inputs, whole, shape, fill=0.0)
+                )
+
+    each([(v0, *v1) for v0 in range(4) for v1 in WAYS], check)
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_another_input_gives_nothing(tmp_path: Path, whole: bool) -> None:
-    kept = fill(tmp_path / "a.bin", 0, torch.float32, whole, "right")
-    rows = kept.rows["train"]
-    good = tokens(rows[:3])
-    assert kept.store.get("train", [0, 1, 2], good) is not None
-    longer = [[*rows[0], 5], *rows[1:3]]
-    other = [[rows[0][0] + 1, *rows[0][1:]], *rows[1:3]]
-    for inputs in (
-        tokens(longer),
-        tokens(other),
-        tokens(rows[:3][::-1]),
-        {**good, "token_type_ids": good["attention_mask"]},
-    ):
-        assert kept.store.get("train", [0, 1, 2], inputs) is None
-    assert kept.store.get("train", [0, 2, 1], good) is None
-    assert kept.store.get("validation", [0], tokens(rows[:1])) is None
-    assert kept.store.get("train", [0, 1], good) is None
-    assert kept.store.get("train", [0, 1, 2], {}) is None
-    last = len(rows) - 1
-    assert kept.store.get("train", [last], tokens(rows[last:])) is not None
+def test_another_input_gives_nothing(tmp_path: Path) -> None:
+    def check(whole: bool) -> None:
+        kept = fill(tmp_path / f"{whole}.bin", 0, torch.float32, whole, "right")
+        rows = kept.rows["train"]
+        good = tokens(rows[:3])
+        assert kept.store.get("train", [0, 1, 2], good) is not None
+        longer = [[*rows[0], 5], *rows[1:3]]
+        other = [[rows[0][0] + 1, *rows[0][1:]], *rows[1:3]]
+        for inputs in (
+            tokens(longer),
+            tokens(other),
+            tokens(rows[:3][::-1]),
+            {**good, "token_type_ids": good["attention_mask"]},
+        ):
+            assert kept.store.get("train", [0, 1, 2], inputs) is None
+        assert kept.store.get("train", [0, 2, 1], good) is None
+        assert kept.store.get("validation", [0], tokens(rows[:1])) is None
+        assert kept.store.get("train", [0, 1], good) is None
+        assert kept.store.get("train", [0, 1, 2], {}) is None
+        last = len(rows) - 1
+        assert kept.store.get("train", [last], tokens(rows[last:])) is not None
+
+    each([False, True], check)
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_rows_that_were_never_put_give_nothing(tmp_path: Path, whole: bool) -> None:
-    layout = pc.Layout({"train": np.array([2, 3])}, (4,), torch.float32, whole)
-    (tmp_path / "a.bin").write_bytes(bytes(layout.bytes))
-    store = pc.ActivationStore(tmp_path / "a.bin", layout)
-    assert store.get("train", [0], tokens([[7, 8]])) is None
-    assert store.get("train", [0, 1], tokens([[7, 8], [7, 8, 9]])) is None
+def test_rows_that_were_never_put_give_nothing(tmp_path: Path) -> None:
+    def check(whole: bool) -> None:
+        layout = pc.Layout({"train": np.array([2, 3])}, (4,), torch.float32, whole)
+        (tmp_path / "a.bin").write_bytes(bytes(layout.bytes))
+        store = pc.ActivationStore(tmp_path / "a.bin", layout)
+        assert store.get("train", [0], tokens([[7, 8]])) is None
+        assert store.get("train", [0, 1], tokens([[7, 8], [7, 8, 9]])) is None
+
+    each([False, True], check)
 
 
 def test_reading_does_not_write(tmp_path: Path) -> None:
@@ -575,29 +493,33 @@ def test_images_are_kept_whole(tmp_path: Path) -> None:
     assert store.get("train", [0], {"pixel_values": images[1:2].flip(-1)}) is None
 
 
-@pytest.mark.parametrize("whole", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_layout(dtype: torch.dtype, whole: bool) -> None:
-    lengths = {"train": np.array([3, 1, 5]), "validation": np.array([2, 2])}
-    layout = pc.Layout(lengths, (4, 3), dtype, whole)
-    units = 5 if whole else 13
-    size = 12 * (4 if dtype == torch.float32 else 2)
-    assert (layout.units, layout.rows) == (units, 5)
-    assert layout.values_bytes % pc.ALIGN == 0
-    assert 0 <= layout.values_bytes - units * size < pc.ALIGN
-    assert layout.bytes == layout.values_bytes + 5 * 8
-    seen: list[int] = []
-    for split, counts in lengths.items():
-        for row, count in enumerate(counts):
-            numbers, at = layout.at(split, [row])
-            assert numbers.tolist() == [row + (3 if split == "validation" else 0)]
-            assert len(at) == (1 if whole else count)
-            seen += at.tolist()
-    assert seen == list(range(units))  # rows lie one after the other, none over another
-    numbers, at = layout.at("train", [2, 0, 2])
-    assert numbers.tolist() == [2, 0, 2]
-    assert at.tolist() == ([2, 0, 2] if whole else [4, 5, 6, 7, 8, 0, 1, 2, 4, 5, 6, 7, 8])
-    assert {s: n.tolist() for s, n in lengths.items()} == {"train": [3, 1, 5], "validation": [2, 2]}
+def test_layout() -> None:
+    def check(whole: bool, dtype: torch.dtype) -> None:
+        lengths = {"train": np.array([3, 1, 5]), "validation": np.array([2, 2])}
+        layout = pc.Layout(lengths, (4, 3), dtype, whole)
+        units = 5 if whole else 13
+        size = 12 * (4 if dtype == torch.float32 else 2)
+        assert (layout.units, layout.rows) == (units, 5)
+        assert layout.values_bytes % pc.ALIGN == 0
+        assert 0 <= layout.values_bytes - units * size < pc.ALIGN
+        assert layout.bytes == layout.values_bytes + 5 * 8
+        seen: list[int] = []
+        for split, counts in lengths.items():
+            for row, count in enumerate(counts):
+                numbers, at = layout.at(split, [row])
+                assert numbers.tolist() == [row + (3 if split == "validation" else 0)]
+                assert len(at) == (1 if whole else count)
+                seen += at.tolist()
+        assert seen == list(range(units))  # rows lie one after the other, none over another
+        numbers, at = layout.at("train", [2, 0, 2])
+        assert numbers.tolist() == [2, 0, 2]
+        assert at.tolist() == ([2, 0, 2] if whole else [4, 5, 6, 7, 8, 0, 1, 2, 4, 5, 6, 7, 8])
+        assert {s: n.tolist() for s, n in lengths.items()} == {
+            "train": [3, 1, 5],
+            "validation": [2, 2],
+        }
+
+    each(itertools.product([False, True], [torch.float32, torch.float16]), check)
 
 
 def test_the_last_numbers_of_a_file_are_checksums(tmp_path: Path) -> None:
@@ -623,28 +545,29 @@ def left(folder: Path) -> list[str]:
     return sorted(f.name for f in folder.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("needed", "limit", "names"),
-    [
-        (10, 100, ["a.bin", "b.bin", "c.bin"]),
-        (40, 100, ["a.bin", "b.bin", "c.bin"]),
-        (41, 100, ["b.bin", "c.bin"]),
-        (60, 100, ["b.bin", "c.bin"]),
-        (61, 100, ["c.bin"]),
-        (90, 100, ["c.bin"]),
-        (91, 100, []),
-        (100, 100, []),
-        (0, 60, ["a.bin", "b.bin", "c.bin"]),
-        (0, 59, ["b.bin", "c.bin"]),
-        (101, 100, ["a.bin", "b.bin", "c.bin"]),
-    ],
-)
-def test_the_oldest_go_first_and_no_more_than_needed(
-    tmp_path: Path, needed: int, limit: int, names: list[str]
-) -> None:
-    put(tmp_path / "kept", {"a.bin": 20, "b.bin": 30, "c.bin": 10})
-    assert bool(pc.evict(tmp_path / "kept", needed, limit)) == (needed > limit)
-    assert left(tmp_path / "kept") == names
+def test_the_oldest_go_first_and_no_more_than_needed(tmp_path: Path) -> None:
+    def check(needed: int, limit: int, names: list[str]) -> None:
+        folder = tmp_path / f"{needed} of {limit}"
+        put(folder, {"a.bin": 20, "b.bin": 30, "c.bin": 10})
+        assert bool(pc.evict(folder, needed, limit)) == (needed > limit)
+        assert left(folder) == names
+
+    each(
+        [
+            (10, 100, ["a.bin", "b.bin", "c.bin"]),
+            (40, 100, ["a.bin", "b.bin", "c.bin"]),
+            (41, 100, ["b.bin", "c.bin"]),
+            (60, 100, ["b.bin", "c.bin"]),
+            (61, 100, ["c.bin"]),
+            (90, 100, ["c.bin"]),
+            (91, 100, []),
+            (100, 100, []),
+            (0, 60, ["a.bin", "b.bin", "c.bin"]),
+            (0, 59, ["b.bin", "c.bin"]),
+            (101, 100, ["a.bin", "b.bin", "c.bin"]),
+        ],
+        check,
+    )
 
 
 def test_age_is_by_time_not_by_name(tmp_path: Path) -> None:
@@ -687,16 +610,16 @@ def test_more_than_the_limit_says_so(tmp_path: Path) -> None:
     assert pc.evict(tmp_path, 2_500_000_000, 1e9) == "it would take 2.5 GB; model.cache_gb allows 1"
 
 
-@pytest.mark.parametrize(("free", "enough"), [(100, False), (105, False), (106, True)])
-def test_a_full_disk_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, enough: bool
-) -> None:
-    usage: Any = shutil._ntuple_diskusage  # type: ignore[attr-defined]
-    monkeypatch.setattr(pc.shutil, "disk_usage", lambda folder: usage(10**12, 0, free * 10**6))
-    reason = pc.evict(tmp_path, 100 * 10**6, 1e9)
-    assert reason == (
-        "" if enough else f"it would take 0.1 GB; {tmp_path} has {free / 1e3:.2g} GB free"
-    )
+def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(free: int, enough: bool) -> None:
+        usage: Any = shutil._ntuple_diskusage  # type: ignore[attr-defined]
+        monkeypatch.setattr(pc.shutil, "disk_usage", lambda folder: usage(10**12, 0, free * 10**6))
+        reason = pc.evict(tmp_path, 100 * 10**6, 1e9)
+        assert reason == (
+            "" if enough else f"it would take 0.1 GB; {tmp_path} has {free / 1e3:.2g} GB free"
+        )
+
+    each([(100, False), (105, False), (106, True)], check)
 
 
 def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import pytest
 import torch
 import transformers
+from conftest import each
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -76,8 +76,8 @@ TEXT_HEAD, CAUSAL, SUMMARY, IMAGE = (
 class Family(NamedTuple):
     """What a family is built from, and what its parts are, said by hand.
 
-    ``lists`` has the number of layers and the names of the lists of each stack, ``after`` what follows the last layer and
-    ``joins`` what follows another one: all inside the backbone.
+    ``lists`` has the number of layers and the names of the lists of each stack, ``after`` what
+    follows the last layer, and ``joins`` what follows another one: all inside the backbone.
     """
 
     kind: str
@@ -337,7 +337,7 @@ def inputs_of(case: str) -> dict[str, Tensor]:
 
 
 def by_hand(model: Any, family: Family) -> dict[str, list[str]]:
-    """The groups as the table says them; what it does not name in the backbone is embeddings, what is outside is head."""
+    """The groups by the table: else embeddings inside the backbone, and head outside."""
     base = model.base_model
     root = f"{model.base_model_prefix}." if base is not model else ""
     inside = {
@@ -375,142 +375,162 @@ def with_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 # Groups
 
 
-@pytest.mark.parametrize("case", FAMILIES)
-def test_groups(case: str) -> None:
-    model = built(case)
-    groups = layer_groups(model)
-    assert groups == by_hand(model, FAMILIES[case])
-    assert list(groups) == list(by_hand(model, FAMILIES[case]))  # equal dicts may differ in order
+def test_groups() -> None:
+    def check(case: str) -> None:
+        model = built(case)
+        groups = layer_groups(model)
+        assert groups == by_hand(model, FAMILIES[case])
+        assert list(groups) == list(
+            by_hand(model, FAMILIES[case])
+        )  # equal dicts may differ in order
+
+    each(FAMILIES, check)
 
 
-@pytest.mark.parametrize("case", FAMILIES)
-def test_every_parameter_is_in_one_group_in_order(case: str) -> None:
-    model = built(case)
-    groups = layer_groups(model)
-    names = [n for n, _ in model.named_parameters()]
-    assert sorted(n for members in groups.values() for n in members) == sorted(names)
-    assert all(members == [n for n in names if n in set(members)] for members in groups.values())
-    depth = sum(n for n, _ in FAMILIES[case].lists)
-    order = ["embeddings", *(f"layer {i}" for i in range(depth)), "post", "head"]
-    assert list(groups) == [g for g in order if g in groups]
-    assert [g for g in groups if g.startswith("layer ")] == [f"layer {i}" for i in range(depth)]
+def test_every_parameter_is_in_one_group_in_order() -> None:
+    def check(case: str) -> None:
+        model = built(case)
+        groups = layer_groups(model)
+        names = [n for n, _ in model.named_parameters()]
+        assert sorted(n for members in groups.values() for n in members) == sorted(names)
+        assert all(
+            members == [n for n in names if n in set(members)] for members in groups.values()
+        )
+        depth = sum(n for n, _ in FAMILIES[case].lists)
+        order = ["embeddings", *(f"layer {i}" for i in range(depth)), "post", "head"]
+        assert list(groups) == [g for g in order if g in groups]
+        assert [g for g in groups if g.startswith("layer ")] == [f"layer {i}" for i in range(depth)]
+
+    each(FAMILIES, check)
 
 
-@pytest.mark.parametrize("case", FAMILIES)
-def test_tables_of_tokens_are_embeddings_and_the_head_is_outside(case: str) -> None:
-    model = built(case)
-    groups = layer_groups(model)
-    names = {id(p): n for n, p in model.named_parameters()}
-    if not FAMILIES[case].kind.endswith(IMAGE):
-        assert names[id(model.get_input_embeddings().weight)] in groups["embeddings"]
-    tied = case.endswith(", tied")
-    assert ("head" in groups) == (not tied)
-    if tied:
-        assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+def test_tables_of_tokens_are_embeddings_and_the_head_is_outside() -> None:
+    def check(case: str) -> None:
+        model = built(case)
+        groups = layer_groups(model)
+        names = {id(p): n for n, p in model.named_parameters()}
+        if not FAMILIES[case].kind.endswith(IMAGE):
+            assert names[id(model.get_input_embeddings().weight)] in groups["embeddings"]
+        tied = case.endswith(", tied")
+        assert ("head" in groups) == (not tied)
+        if tied:
+            assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+    each(FAMILIES, check)
 
 
-@pytest.mark.parametrize("case", FAMILIES)
-def test_what_is_below_a_cut_does_not_need_what_is_above(case: str) -> None:
-    model = build(case)
-    found = module_layers(model)
-    depth = sum(n for n, _ in FAMILIES[case].lists)
-    height = {
-        "embeddings": -1,
-        **{f"layer {i}": i for i in range(depth)},
-        "post": depth,
-        "head": depth + 1,
-    }
-    learns: dict[str, bool] = {}
-
-    def look(name: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            tensors = (
-                [output]
-                if isinstance(output, Tensor)
-                else [t for t in output if isinstance(t, Tensor)]
-            )
-            learns[name] = learns.get(name, False) or any(t.requires_grad for t in tensors)
-
-        return hook
-
-    for name, module in with_parameters(model):
-        module.register_forward_hook(look(name))
-    for cut in range(depth + 1):
-        learns.clear()
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(height[layer_of(name, found)] >= cut)
-        model(**inputs_of(case))
-        assert [n for n, does in learns.items() if does and height[layer_of(n, found)] < cut] == []
-        if cut < depth:
-            assert any(does for n, does in learns.items() if height[layer_of(n, found)] == cut)
-
-
-@pytest.mark.parametrize("case", FAMILIES)
-def test_layers_run_in_their_order(case: str) -> None:
-    model = build(case)
-    found = module_layers(model)
-    order: list[str] = []
-    for name, module in with_parameters(model):
-        module.register_forward_pre_hook(lambda m, a, name=name: order.append(name))
-    with torch.no_grad():
-        model(**inputs_of(case))
-    ran = [
-        layer_of(n, found) for n in dict.fromkeys(order)
-    ]  # by the first time: DeBERTa calls its table's norm in every layer
-    layers = [place for place in ran if place.startswith("layer ")]
-    assert layers == sorted(layers, key=lambda place: int(place.split()[1]))
-    last = max(i for i, place in enumerate(ran) if place.startswith("layer "))
-    assert not {"post", "head"} & set(ran[:last])
-    assert set(ran[last + 1 :]) <= {"post", "head"}
-    started = next(i for i, place in enumerate(ran) if place.startswith("layer "))
-    late = [
-        n
-        for n, place in list(zip(dict.fromkeys(order), ran, strict=True))[started:]
-        if place == "embeddings"
-    ]
-    assert all("decoder." in n for n in late)
-
-
-@pytest.mark.parametrize("family", POOLED)
-def test_pooled_backbones(family: str) -> None:
-    inner = bare(family)
-    model = Pooled(inner, "mean", 3)
-    groups = layer_groups(model)
-    assert groups["head"] == ["head.weight", "head.bias"]
-    assert list(groups)[-1] == "head"
-    assert not any("pooler" in n.split(".") for members in groups.values() for n in members)
-    alone = {k: [f"model.{n}" for n in v] for k, v in layer_groups(inner).items()}
-    assert {k: v for k, v in groups.items() if k != "head"} == alone
-    if family != "t5 encoder":
-        depth = FAMILIES[family].lists[0][0]
-        whole = {
-            k: [n.split(".", 1)[1] for n in v]
-            for k, v in layer_groups(built(family)).items()
-            if k.startswith("layer ")
+def test_what_is_below_a_cut_does_not_need_what_is_above() -> None:
+    def check(case: str) -> None:
+        model = build(case)
+        found = module_layers(model)
+        depth = sum(n for n, _ in FAMILIES[case].lists)
+        height = {
+            "embeddings": -1,
+            **{f"layer {i}": i for i in range(depth)},
+            "post": depth,
+            "head": depth + 1,
         }
-        assert len(whole) == depth
-        assert {k: v for k, v in layer_groups(inner).items() if k.startswith("layer ")} == whole
+        learns: dict[str, bool] = {}
+
+        def look(name: str) -> Any:
+            def hook(module: nn.Module, args: Any, output: Any) -> None:
+                tensors = (
+                    [output]
+                    if isinstance(output, Tensor)
+                    else [t for t in output if isinstance(t, Tensor)]
+                )
+                learns[name] = learns.get(name, False) or any(t.requires_grad for t in tensors)
+
+            return hook
+
+        for name, module in with_parameters(model):
+            module.register_forward_hook(look(name))
+        for cut in range(depth + 1):
+            learns.clear()
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(height[layer_of(name, found)] >= cut)
+            model(**inputs_of(case))
+            assert [
+                n for n, does in learns.items() if does and height[layer_of(n, found)] < cut
+            ] == []
+            if cut < depth:
+                assert any(does for n, does in learns.items() if height[layer_of(n, found)] == cut)
+
+    each(FAMILIES, check)
 
 
-@pytest.mark.parametrize(
-    ("case", "post"),
-    [
-        ("bert", ["pooler.dense.weight", "pooler.dense.bias"]),
-        ("llama", ["norm.weight"]),
-        ("distilbert", None),
-        ("opt", ["decoder.final_layer_norm.weight", "decoder.final_layer_norm.bias"]),
-    ],
-)
-def test_bare_backbones_have_no_head(case: str, post: list[str] | None) -> None:
-    groups = layer_groups(bare(case))
-    assert list(groups) == [
-        "embeddings",
-        "layer 0",
-        "layer 1",
-        "layer 2",
-        *(["post"] if post else []),
-    ]
-    assert groups.get("post") == post
+def test_layers_run_in_their_order() -> None:
+    def check(case: str) -> None:
+        model = build(case)
+        found = module_layers(model)
+        order: list[str] = []
+        for name, module in with_parameters(model):
+            module.register_forward_pre_hook(lambda m, a, name=name: order.append(name))
+        with torch.no_grad():
+            model(**inputs_of(case))
+        ran = [
+            layer_of(n, found) for n in dict.fromkeys(order)
+        ]  # by the first time: DeBERTa calls its table's norm in every layer
+        layers = [place for place in ran if place.startswith("layer ")]
+        assert layers == sorted(layers, key=lambda place: int(place.split()[1]))
+        last = max(i for i, place in enumerate(ran) if place.startswith("layer "))
+        assert not {"post", "head"} & set(ran[:last])
+        assert set(ran[last + 1 :]) <= {"post", "head"}
+        started = next(i for i, place in enumerate(ran) if place.startswith("layer "))
+        late = [
+            n
+            for n, place in list(zip(dict.fromkeys(order), ran, strict=True))[started:]
+            if place == "embeddings"
+        ]
+        assert all("decoder." in n for n in late)
+
+    each(FAMILIES, check)
+
+
+def test_pooled_backbones() -> None:
+    def check(family: str) -> None:
+        inner = bare(family)
+        model = Pooled(inner, "mean", 3)
+        groups = layer_groups(model)
+        assert groups["head"] == ["head.weight", "head.bias"]
+        assert list(groups)[-1] == "head"
+        assert not any("pooler" in n.split(".") for members in groups.values() for n in members)
+        alone = {k: [f"model.{n}" for n in v] for k, v in layer_groups(inner).items()}
+        assert {k: v for k, v in groups.items() if k != "head"} == alone
+        if family != "t5 encoder":
+            depth = FAMILIES[family].lists[0][0]
+            whole = {
+                k: [n.split(".", 1)[1] for n in v]
+                for k, v in layer_groups(built(family)).items()
+                if k.startswith("layer ")
+            }
+            assert len(whole) == depth
+            assert {k: v for k, v in layer_groups(inner).items() if k.startswith("layer ")} == whole
+
+    each(POOLED, check)
+
+
+def test_bare_backbones_have_no_head() -> None:
+    def check(case: str, post: list[str] | None) -> None:
+        groups = layer_groups(bare(case))
+        assert list(groups) == [
+            "embeddings",
+            "layer 0",
+            "layer 1",
+            "layer 2",
+            *(["post"] if post else []),
+        ]
+        assert groups.get("post") == post
+
+    each(
+        [
+            ("bert", ["pooler.dense.weight", "pooler.dense.bias"]),
+            ("llama", ["norm.weight"]),
+            ("distilbert", None),
+            ("opt", ["decoder.final_layer_norm.weight", "decoder.final_layer_norm.bias"]),
+        ],
+        check,
+    )
 
 
 def test_what_was_not_pre_trained_is_head() -> None:
@@ -542,79 +562,85 @@ def test_new_parameters_inside_a_layer_are_head() -> None:
 # Places
 
 
-@pytest.mark.parametrize("case", FAMILIES)
-def test_every_module_has_a_place_and_its_parameters_the_same(case: str) -> None:
-    model = built(case)
-    found = module_layers(model)
-    groups = layer_groups(model)
-    group_of = {n: g for g, members in groups.items() for n in members}
-    known = {*groups, "embeddings", "head"}  # a place without parameters is no group
-    for name, module in model.named_modules():
-        place = layer_of(name, found)
-        assert place in known
-        for own, _ in module.named_parameters(recurse=False):
-            full = f"{name}.{own}" if name else own
-            assert (
-                group_of.get(full, place) == place
-            )  # tied ones stand where they are registered first
-        if place.startswith("layer ") or place == "post":
-            assert {layer_of(f"{name}.{n}", found) for n, _ in module.named_modules() if n} <= {
-                place
-            }
+def test_every_module_has_a_place_and_its_parameters_the_same() -> None:
+    def check(case: str) -> None:
+        model = built(case)
+        found = module_layers(model)
+        groups = layer_groups(model)
+        group_of = {n: g for g, members in groups.items() for n in members}
+        known = {*groups, "embeddings", "head"}  # a place without parameters is no group
+        for name, module in model.named_modules():
+            place = layer_of(name, found)
+            assert place in known
+            for own, _ in module.named_parameters(recurse=False):
+                full = f"{name}.{own}" if name else own
+                assert (
+                    group_of.get(full, place) == place
+                )  # tied ones stand where they are registered first
+            if place.startswith("layer ") or place == "post":
+                assert {layer_of(f"{name}.{n}", found) for n, _ in module.named_modules() if n} <= {
+                    place
+                }
+
+    each(FAMILIES, check)
 
 
-@pytest.mark.parametrize(
-    ("case", "names"),
-    [
-        ("t5", ["transformer.encoder.dropout", "transformer.decoder.dropout"]),
-        ("xlnet", ["transformer.dropout"]),
-        ("gpt2", ["transformer.drop"]),
-        ("llama", ["model.rotary_emb"]),
-        ("mpnet", ["mpnet.encoder.relative_attention_bias"]),
-        ("deberta", ["deberta.encoder.rel_embeddings"]),
-        ("deberta-v2", ["deberta.encoder.rel_embeddings", "deberta.encoder.LayerNorm"]),
-        ("bloom", ["transformer.word_embeddings_layernorm"]),
-        ("xlm", ["transformer.layer_norm_emb"]),
-        ("albert", ["albert.encoder.embedding_hidden_mapping_in"]),
-        ("electra", ["electra.embeddings_project"]),
-        ("bart", ["model.decoder.layernorm_embedding", "model.decoder.embed_positions"]),
-        ("swin", ["swin.embeddings.norm"]),
-    ],
-)
-def test_what_goes_with_the_embeddings(case: str, names: list[str]) -> None:
-    model = built(case)
-    modules, found = dict(model.named_modules()), module_layers(model)
-    for name in names:
-        assert name in modules
-        assert layer_of(name, found) == "embeddings"
+def test_what_goes_with_the_embeddings() -> None:
+    def check(case: str, names: list[str]) -> None:
+        model = built(case)
+        modules, found = dict(model.named_modules()), module_layers(model)
+        for name in names:
+            assert name in modules
+            assert layer_of(name, found) == "embeddings"
+
+    each(
+        [
+            ("t5", ["transformer.encoder.dropout", "transformer.decoder.dropout"]),
+            ("xlnet", ["transformer.dropout"]),
+            ("gpt2", ["transformer.drop"]),
+            ("llama", ["model.rotary_emb"]),
+            ("mpnet", ["mpnet.encoder.relative_attention_bias"]),
+            ("deberta", ["deberta.encoder.rel_embeddings"]),
+            ("deberta-v2", ["deberta.encoder.rel_embeddings", "deberta.encoder.LayerNorm"]),
+            ("bloom", ["transformer.word_embeddings_layernorm"]),
+            ("xlm", ["transformer.layer_norm_emb"]),
+            ("albert", ["albert.encoder.embedding_hidden_mapping_in"]),
+            ("electra", ["electra.embeddings_project"]),
+            ("bart", ["model.decoder.layernorm_embedding", "model.decoder.embed_positions"]),
+            ("swin", ["swin.embeddings.norm"]),
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize(
-    ("case", "name", "place"),
-    [
-        ("opt", "model.decoder.final_layer_norm", "post"),
-        ("gte", "gte.pooler.dense", "post"),
-        ("t5", "transformer.encoder.final_layer_norm", "layer 1"),
-        (
-            "t5",
-            "transformer.decoder.block.0.layer.0.SelfAttention.relative_attention_bias",
-            "layer 2",
-        ),
-        ("mbart", "model.encoder.layer_norm", "layer 1"),
-        ("mbart", "model.decoder.layer_norm", "post"),
-        ("bert", "bert.encoder.layer.2.output.LayerNorm", "layer 2"),
-        ("bert", "dropout", "head"),
-        ("distilbert", "pre_classifier", "head"),
-        ("xlm", "transformer.ffns.2.lin1", "layer 2"),
-        ("clip", "classifier", "head"),
-        ("siglip", "vision_model.head.mlp.fc1", "post"),
-        ("pvt", "pvt.encoder.patch_embeddings.1.projection", "layer 1"),
-    ],
-)
-def test_place_of_a_part(case: str, name: str, place: str) -> None:
-    model = built(case)
-    assert name in dict(model.named_modules())
-    assert layer_of(name, module_layers(model)) == place
+def test_place_of_a_part() -> None:
+    def check(case: str, name: str, place: str) -> None:
+        model = built(case)
+        assert name in dict(model.named_modules())
+        assert layer_of(name, module_layers(model)) == place
+
+    each(
+        [
+            ("opt", "model.decoder.final_layer_norm", "post"),
+            ("gte", "gte.pooler.dense", "post"),
+            ("t5", "transformer.encoder.final_layer_norm", "layer 1"),
+            (
+                "t5",
+                "transformer.decoder.block.0.layer.0.SelfAttention.relative_attention_bias",
+                "layer 2",
+            ),
+            ("mbart", "model.encoder.layer_norm", "layer 1"),
+            ("mbart", "model.decoder.layer_norm", "post"),
+            ("bert", "bert.encoder.layer.2.output.LayerNorm", "layer 2"),
+            ("bert", "dropout", "head"),
+            ("distilbert", "pre_classifier", "head"),
+            ("xlm", "transformer.ffns.2.lin1", "layer 2"),
+            ("clip", "classifier", "head"),
+            ("siglip", "vision_model.head.mlp.fc1", "post"),
+            ("pvt", "pvt.encoder.patch_embeddings.1.projection", "layer 1"),
+        ],
+        check,
+    )
 
 
 class Block(GradientCheckpointingLayer):
@@ -671,18 +697,20 @@ def test_tables_after_the_layers_are_embeddings_whatever_their_name() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["classifier", "score", "head", "fc", "lm_head"])
-def test_a_head_inside_is_known_by_its_name_where_there_is_no_backbone(name: str) -> None:
-    alone = made_up(layers=blocks(2), norm=nn.LayerNorm(4), **{name: nn.Linear(4, 3)})
-    assert list(layer_groups(alone)) == ["layer 0", "layer 1", "post", "head"]
-    assert layer_groups(alone)["head"] == [f"{name}.weight", f"{name}.bias"]
-    whole = made_up(backbone=alone, output=nn.Linear(3, 2))
-    whole.base_model = alone
-    groups = layer_groups(whole)
-    assert groups["head"] == ["output.weight", "output.bias"]
-    assert groups["post"] == [
-        f"backbone.{n}" for n in ("norm.weight", "norm.bias", f"{name}.weight", f"{name}.bias")
-    ]
+def test_a_head_inside_is_known_by_its_name_where_there_is_no_backbone() -> None:
+    def check(name: str) -> None:
+        alone = made_up(layers=blocks(2), norm=nn.LayerNorm(4), **{name: nn.Linear(4, 3)})
+        assert list(layer_groups(alone)) == ["layer 0", "layer 1", "post", "head"]
+        assert layer_groups(alone)["head"] == [f"{name}.weight", f"{name}.bias"]
+        whole = made_up(backbone=alone, output=nn.Linear(3, 2))
+        whole.base_model = alone
+        groups = layer_groups(whole)
+        assert groups["head"] == ["output.weight", "output.bias"]
+        assert groups["post"] == [
+            f"backbone.{n}" for n in ("norm.weight", "norm.bias", f"{name}.weight", f"{name}.bias")
+        ]
+
+    each(["classifier", "score", "head", "fc", "lm_head"], check)
 
 
 def test_layer_of_takes_the_longest_name() -> None:
@@ -710,45 +738,49 @@ def test_register_order_of_the_early_ones() -> None:
 # Norms
 
 
-@pytest.mark.parametrize("case", FAMILIES)
-def test_norms(case: str) -> None:
-    model = built(case)
-    # a norm's weight is a vector and it has no parts; that of a linear or convolutional module is not
-    vectors = [
-        (n, m)
-        for n, m in with_parameters(model)
-        if isinstance(getattr(m, "weight", None), Tensor) and m.weight.ndim == 1
-    ]
-    expected = {f"{n}.{p}" for n, m in vectors for p, _ in m.named_parameters(recurse=False)}
-    assert expected
-    assert norm_parameters(model) == expected
-    plain = (nn.LayerNorm, nn.RMSNorm, nn.BatchNorm2d, nn.GroupNorm)
-    assert {
-        f"{n}.weight"
-        for n, m in model.named_modules()
-        if isinstance(m, plain) and m.weight is not None
-    } <= expected
-    assert not expected & {
-        f"{n}.weight"
-        for n, m in model.named_modules()
-        if isinstance(m, (nn.Linear, nn.Conv2d, nn.Embedding))
-    }
+def test_norms() -> None:
+    def check(case: str) -> None:
+        model = built(case)
+        # The weight of a norm is a vector, unlike that of a linear or convolutional module.
+        vectors = [
+            (n, m)
+            for n, m in with_parameters(model)
+            if isinstance(getattr(m, "weight", None), Tensor) and m.weight.ndim == 1
+        ]
+        expected = {f"{n}.{p}" for n, m in vectors for p, _ in m.named_parameters(recurse=False)}
+        assert expected
+        assert norm_parameters(model) == expected
+        plain = (nn.LayerNorm, nn.RMSNorm, nn.BatchNorm2d, nn.GroupNorm)
+        assert {
+            f"{n}.weight"
+            for n, m in model.named_modules()
+            if isinstance(m, plain) and m.weight is not None
+        } <= expected
+        assert not expected & {
+            f"{n}.weight"
+            for n, m in model.named_modules()
+            if isinstance(m, (nn.Linear, nn.Conv2d, nn.Embedding))
+        }
+
+    each(FAMILIES, check)
 
 
-@pytest.mark.parametrize(
-    "norm",
-    [
-        nn.LayerNorm(4),
-        nn.RMSNorm(4),
-        nn.BatchNorm1d(4),
-        nn.GroupNorm(2, 4),
-        nn.InstanceNorm1d(4, affine=True),
-    ],
-)
-def test_norms_of_torch(norm: nn.Module) -> None:
-    own = {n for n, _ in norm.named_parameters()}
-    assert norm_parameters(norm) == own
-    assert norm_parameters(nn.Sequential(nn.Linear(4, 4), norm)) == {f"1.{n}" for n in own}
+def test_norms_of_torch() -> None:
+    def check(norm: nn.Module) -> None:
+        own = {n for n, _ in norm.named_parameters()}
+        assert norm_parameters(norm) == own
+        assert norm_parameters(nn.Sequential(nn.Linear(4, 4), norm)) == {f"1.{n}" for n in own}
+
+    each(
+        [
+            nn.LayerNorm(4),
+            nn.RMSNorm(4),
+            nn.BatchNorm1d(4),
+            nn.GroupNorm(2, 4),
+            nn.InstanceNorm1d(4, affine=True),
+        ],
+        check,
+    )
 
 
 def test_a_norm_holds_only_its_own_parameters() -> None:
@@ -763,17 +795,19 @@ def test_a_norm_holds_only_its_own_parameters() -> None:
 # Stacks
 
 
-@pytest.mark.parametrize("case", FAMILIES)
-def test_stacks(case: str) -> None:
-    expected = [
-        Stack(lists[0], [[f"{n}.{i}" for n in lists] for i in range(count)])
-        for count, lists in FAMILIES[case].lists
-    ]
-    found = stacks(built(case).base_model)
-    assert [s.layers for s in found] == [s.layers for s in expected]
-    assert [s.name in lists for s, (_, lists) in zip(found, FAMILIES[case].lists, strict=True)] == [
-        True
-    ] * len(expected)
+def test_stacks() -> None:
+    def check(case: str) -> None:
+        expected = [
+            Stack(lists[0], [[f"{n}.{i}" for n in lists] for i in range(count)])
+            for count, lists in FAMILIES[case].lists
+        ]
+        found = stacks(built(case).base_model)
+        assert [s.layers for s in found] == [s.layers for s in expected]
+        assert [
+            s.name in lists for s, (_, lists) in zip(found, FAMILIES[case].lists, strict=True)
+        ] == [True] * len(expected)
+
+    each(FAMILIES, check)
 
 
 def test_a_model_without_layers() -> None:

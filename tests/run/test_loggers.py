@@ -113,7 +113,7 @@ def test_a_run_that_is_stopped_is_marked_and_goes_on_under_its_name(
         "import os, signal\nimport lightning as L\n\n"
         "class Stop(L.Callback):\n"
         "    def on_train_batch_start(self, trainer, *rest):\n"
-        "        if trainer.global_step == 3 and trainer.resumes_from is None:\n"
+        "        if trainer.global_step == 3 and trainer.run.ckpt_path is None:\n"
         "            os.kill(os.getpid(), signal.SIGTERM)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from conftest import make_bert, toy_rows, write_csv
+from conftest import each, make_bert, toy_rows, write_csv
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from ftlight import Trainer
@@ -26,6 +26,7 @@ from ftlight.training import checkpoint
 from ftlight.training.signals import EXIT_REQUEUE, RunInterrupted
 from ftlight.utils.errors import UserError
 
+pytestmark = pytest.mark.run
 THAW = [{"train": "head", "steps": 2}, {"train": "last:1", "steps": 2}, {"train": "all"}]
 
 
@@ -134,7 +135,7 @@ def run(
 
 
 def everything(folder: Path) -> dict[str, Any]:
-    """What a run leaves: all of its last checkpoint but names of files, its best weights, its metrics and test."""
+    """What a run leaves: its last checkpoint but names of files, best weights, metrics and test."""
     last = checkpoint.load(folder / "checkpoints" / "last.ckpt")
     last["callbacks"].pop("Best", None)
     best = checkpoint.load(folder / "checkpoints" / "best.ckpt")
@@ -168,13 +169,10 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
         if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
         else a == b or (a != a and b != b)
     )
-    return (
-        []
-        if same
-        else [
-            f"{where}: {a if not isinstance(a, torch.Tensor) else 'tensor'} | {b if not isinstance(b, torch.Tensor) else ''}"
-        ]
-    )
+    if same:
+        return []
+    shown = ["tensor" if isinstance(x, torch.Tensor) else x for x in (a, b)]
+    return [f"{where}: {shown[0]} | {shown[1]}"]
 
 
 @pytest.mark.parametrize("name", HOWS)
@@ -233,14 +231,14 @@ def test_a_run_that_is_done_is_left_alone_and_may_be_prolonged(
     before = everything(begun)
     assert main(["fit", "--resume", "r"]) == 0
     assert (
-        "r is done; nothing is left to do (for more raise trainer.max_epochs, max_steps or patience)"
-        in capsys.readouterr().out
+        "r is done; nothing is left to do"
+        " (for more raise trainer.max_epochs, max_steps or patience)" in capsys.readouterr().out
     )
     assert differences(before, everything(begun)) == []
     assert main(["fit", "--resume", "r", "--trainer.max_epochs", "3"]) == 0
     said = capsys.readouterr().out
     assert "trainer.max_epochs: 3; it was 1" in said
-    assert "going on from step 3" in said
+    assert "resuming from step 3" in said
     assert (begun / "config-1.yaml").is_file()
     assert main([*FIT[:3], "--run", "whole", "--trainer.max_epochs", "3"]) == 0
     whole, more = everything(tmp_path / "whole"), everything(begun)
@@ -259,7 +257,7 @@ def test_a_folder_where_a_run_ended_before_its_first_checkpoint_is_used_again(
     for file in (begun / "checkpoints").glob("*.ckpt"):
         file.unlink()
     assert main([*FIT, "--resume", "auto"]) == 0
-    assert "going on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
     assert differences(wanted, everything(begun)) == []
 
 
@@ -301,18 +299,19 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), WRONG)
-def test_what_cannot_be_gone_on_with_is_said_in_a_line(
-    words: list[str], message: str, begun: Path, tmp_path: Path, capsys: Any
-) -> None:
+def test_what_cannot_be_resumed_is_said_in_a_line(begun: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
     before = everything(begun)
-    assert main(words) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert len(error.splitlines()) == 1
-    assert differences(before, {**everything(begun), "status": "done"}) == []
+
+    def check(words: list[str], message: str) -> None:
+        assert main(words) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert len(error.splitlines()) == 1
+        assert differences(before, {**everything(begun), "status": "done"}) == []
+
+    each(WRONG, check)
 
 
 def test_training_rows_that_were_changed_are_refused(
@@ -321,7 +320,7 @@ def test_training_rows_that_were_changed_are_refused(
     other = write_csv(tmp_path / "other.csv", toy_rows(24)[::-1])
     assert main(["fit", "--resume", "r", "--data.train", other, "--trainer.max_epochs", "2"]) == 2
     assert (
-        "data.train was changed since r began; go on with it as it was, or start anew"
+        "data.train was changed since r began; resume with it as it was, or start anew"
         in capsys.readouterr().err
     )
 
@@ -420,7 +419,7 @@ def test_a_run_begun_from_another_ones_checkpoint_goes_on_from_its_own(
         file.unlink()
     (tmp_path / "more" / "run.json").write_text(json.dumps({**facts, "status": "stopped"}))
     assert main(["fit", "--resume", "more"]) == 0
-    assert "going on from step 3" in capsys.readouterr().out
+    assert "resuming from step 3" in capsys.readouterr().out
     assert differences(wanted, everything(tmp_path / "more")) == []
 
 
@@ -438,13 +437,47 @@ def test_without_validation_the_best_weights_are_the_last_ones_of_a_prolonged_ru
     assert differences(last["state_dict"], best["state_dict"]) == []
 
 
+def test_a_run_that_is_done_and_prolonged_resumes_from_its_last_checkpoint_alone(
+    drops: str, rows: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one before it is removed at the end, and there again after the next save."""
+    how = {"trainer": {"save_every": 1}}
+    more = {"trainer": {"save_every": 1, "max_epochs": 3}}
+
+    def names(folder: Path) -> set[str]:
+        return {p.name for p in (folder / "checkpoints").iterdir()}
+
+    def killed(folder: Path) -> None:
+        raise SystemExit
+
+    run(drops, rows, tmp_path / "whole", how)
+    run(drops, rows, tmp_path / "whole", more, resume=True)
+    wanted = everything(tmp_path / "whole")
+    for step in (6, 7, 8):  # 3 steps an epoch
+        folder = tmp_path / f"r{step}"
+        with monkeypatch.context() as patch:  # a kill after the run is done, before the removal
+            patch.setattr(checkpoint, "remove_previous", killed)
+            with pytest.raises(SystemExit):
+                run(drops, rows, folder, how)
+        assert "previous.ckpt" in names(folder)
+        run(drops, rows, folder, how, resume=True)
+        assert names(folder) == {"best.ckpt", "last.ckpt"}
+        with pytest.raises(RunInterrupted):
+            run(drops, rows, folder, more, SignalAt(step), resume=True)
+        assert "previous.ckpt" in names(folder)
+        (folder / "checkpoints" / "last.ckpt").write_bytes(b"cut")
+        run(drops, rows, folder, more, resume=True)
+        assert differences(wanted, everything(folder)) == []
+        assert names(folder) == {"best.ckpt", "last.ckpt"}
+
+
 def test_what_a_prolonged_run_leaves_out_is_said(
     drops: str, rows: dict[str, str], tmp_path: Path, capsys: Any
 ) -> None:
     run(drops, rows, tmp_path / "r", {"trainer": {"max_steps": 2, "max_epochs": None}})
     run(drops, rows, tmp_path / "r", {"trainer": {"max_steps": 5, "max_epochs": None}}, resume=True)
     assert (
-        "the run had ended within an epoch: the other 1 batches of that are left out"
+        "the run had ended within an epoch: its other 1 batches are left out"
         in capsys.readouterr().out
     )
 
@@ -562,7 +595,7 @@ def test_rows_of_another_loader_are_warned_of(
         trainer = Trainer(run=str(tmp_path / "r"), resume=True, callbacks=list(signals), **options)
         with pytest.raises(RunInterrupted) if signals else contextlib.nullcontext():
             trainer.fit(task, train_dataloaders=loader)
-    assert "the data are none of ftlight's, and begin the epoch anew" in capsys.readouterr().out
+    assert "the data module is not ftlight's and begins the epoch anew" in capsys.readouterr().out
 
 
 def test_a_checkpoint_of_another_model_is_a_line(begun: Path, bert: str, capsys: Any) -> None:
@@ -583,6 +616,6 @@ def test_a_full_disk_under_the_metrics_is_a_line(
     monkeypatch.setattr(loggers.MetricsFile, "log_metrics", full)
     assert main(["fit", "--resume", "r", "--trainer.max_epochs", "2"]) == 2
     assert (
-        "r/metrics.csv: No space left on device; make room, then go on: python -m ftlight fit --resume"
-        in capsys.readouterr().err
+        "r/metrics.csv: No space left on device; make room,"
+        " then go on: python -m ftlight fit --resume" in capsys.readouterr().err
     )

@@ -1,4 +1,4 @@
-"""Training for real on tiny models: modes, kinds, batches, precision, processes, what a run leaves behind."""
+"""Training tiny models: modes, kinds, batches, precision, processes, what a run leaves behind."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ from ftlight.utils.errors import UserError
 def build(backbone: str, train: str, **model: Any) -> tuple[TextClassification, TextData]:
     data = TextData(train=train, tokenizer=backbone, batch_size=8)
     return TextClassification(backbone, labels=data.labels, kind=data.kind, **model), data
+
+
+pytestmark = pytest.mark.run
 
 
 class Modes(L.Callback):
@@ -200,7 +203,7 @@ def test_class_weights_balance(bert: str, tmp_path: Path) -> None:
 
 
 def test_rates_follow_the_formula(bert: str, toy: str, tmp_path: Path) -> None:
-    from ftlight.freezing.schedule import shape
+    from ftlight.freezing.schedule import lr_factor
 
     seen: list[dict[str, float]] = []
 
@@ -219,7 +222,7 @@ def test_rates_follow_the_formula(bert: str, toy: str, tmp_path: Path) -> None:
     total = len(seen)
     assert total == 2 * 7
     for step, rates in enumerate(seen):
-        factor = shape(step, total, 0.25, "linear")
+        factor = lr_factor(step, total, 0.25, "linear")
         for depth, layer in enumerate(["head", "layer 1", "layer 0", "embeddings"]):
             assert rates[layer] == pytest.approx(1e-3 * 0.5**depth * factor)
 
@@ -338,7 +341,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     assert ended.value.code == 130
     assert signal.getsignal(signal.SIGINT) is handler
     assert (
-        f"stopped by SIGINT at step {at}; to go on: python -m ftlight fit --resume stopped"
+        f"stopped by SIGINT at step {at}; to resume: python -m ftlight fit --resume stopped"
         in capsys.readouterr().out
     )
     assert json.loads((tmp_path / "stopped" / "run.json").read_text())["status"] == "stopped"
@@ -473,6 +476,7 @@ def test_a_share_of_train_that_was_changed_is_not_measured(fit: Run, toy: str, c
     assert "toy.csv was changed since the run" in capsys.readouterr().err
 
 
+@pytest.mark.processes
 def test_two_processes_measure_as_one(bert: str, tmp_path: Path) -> None:
     """Global batches, and the rows of an evaluation, are the same; so are the metrics."""
     from transformers import AutoConfig, AutoModel, AutoTokenizer

@@ -17,6 +17,8 @@ from ftlight.__main__ import main
 from ftlight.training import checkpoint
 from ftlight.utils.errors import UserError
 
+pytestmark = [pytest.mark.run, pytest.mark.processes]
+
 THAW = [{"train": "head", "steps": 4}, {"train": "last:1", "steps": 3}, {"train": "all"}]
 
 
@@ -46,7 +48,7 @@ def difference(*folders: Path) -> float:
 
 @pytest.fixture(scope="module")
 def trained(still: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trainings by ddp and fsdp2 under torchrun, and what goes on from their first epoch; evaluations are of unequal batches."""
+    """Trainings by ddp and fsdp2 under torchrun, and runs resumed from their first epoch."""
     home = tmp_path_factory.mktemp("sharded")
     test = write_csv(home / "test.csv", toy_rows(41))
     rows = {"train": write_csv(home / "train.csv", toy_rows(48)), "validation": test, "test": test}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import write_csv
+from conftest import each, write_csv
 
 from ftlight import TextClassification
 from ftlight.__main__ import main
@@ -18,7 +18,10 @@ LACK = torch.OutOfMemoryError(
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 1 GiB"
 )
 WAYS = "ways out: lower data.batch_size or data.tokens_per_batch or data.max_length"
-TRAINING = "trainer.accumulate_grad_batches with a smaller batch, trainer.precision: bf16-mixed, model.peft: lora, model.unfreeze"
+TRAINING = (
+    "trainer.accumulate_grad_batches with a smaller batch, trainer.precision: bf16-mixed,"
+    " model.peft: lora, model.unfreeze"
+)
 
 
 def fails(*args: Any, **kwargs: Any) -> Any:
@@ -44,6 +47,7 @@ def command(bert: str, tmp_path: Path) -> list[str]:
     return ["fit", *model, *sizes, "--run", "r"]
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("where", "ways"),
     [
@@ -72,6 +76,7 @@ def test_a_lack_of_memory_names_the_ways_out(
     )
 
 
+@pytest.mark.run
 def test_backward_of_a_batch_that_is_accumulated(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,31 +85,23 @@ def test_backward_of_a_batch_that_is_accumulated(
     assert "not enough memory" in capfd.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    ("error", "lacks"),
-    [
-        (LACK, True),
-        (
-            RuntimeError(
-                "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"
-            ),
-            True,
-        ),
-        (
-            RuntimeError(
-                "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
-            ),
-            True,
-        ),
-        (RuntimeError("MPS backend out of memory"), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-        (ValueError("out of memory"), False),
-    ],
-)
-def test_which_errors_are_a_lack_of_memory(error: Exception, lacks: bool) -> None:
-    assert memory.is_lack(error) == lacks
-    with pytest.raises(UserError if lacks else type(error)), memory.explained(lambda: "said"):
-        raise error
+ERRORS = [
+    (LACK, True),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate()"), True),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"), True),
+    (RuntimeError("MPS backend out of memory"), True),
+    (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    (ValueError("out of memory"), False),
+]
+
+
+def test_which_errors_are_a_lack_of_memory() -> None:
+    def check(error: Exception, lacks: bool) -> None:
+        assert memory.is_lack(error) == lacks
+        with pytest.raises(UserError if lacks else type(error)), memory.explained(lambda: "said"):
+            raise error
+
+    each(ERRORS, check)
 
 
 def test_options_are_those_of_the_data() -> None:

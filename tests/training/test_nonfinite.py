@@ -1,9 +1,10 @@
-"""Losses and gradients that are not finite do not reach the weights, and are told with their rows."""
+"""Losses and gradients that are not finite: kept from the weights, reported with their rows."""
 
 from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 import types
@@ -117,6 +118,7 @@ def alike(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_skip_leaves_the_step_out(
@@ -130,10 +132,13 @@ def test_skip_leaves_the_step_out(
     assert task.trainer.callback_metrics["train/loss"].isfinite()
     first, last = [r.getMessage() for r in caplog.records if "left out" in r.getMessage()]
     assert first.startswith("step 4: the ")
-    assert f'({tmp_path / "toy.csv"}; "parcel my good"; ' in first
+    cited = re.search(r'\((\S+/toy.csv):(\d+) "parcel my good"; ', first)
+    assert cited is not None
+    assert Path(cited[1]).read_text().splitlines()[int(cited[2]) - 1].startswith("parcel my good ")
     assert last == "1 optimizer steps were left out: their loss or gradient was not finite"
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("clip", [None, 1.0])
 @pytest.mark.parametrize(
     ("kind", "said"),
@@ -154,12 +159,12 @@ def test_stop_names_the_rows(kind: str, said: str, clip: float | None, tmp_path:
     message = str(error.value)
     assert message.startswith(f"step 4: {said}")
     rows, before = seen[-1]
-    line = TextData(train=str(tmp_path / "toy.csv"), tokenizer=str(tmp_path / "bert")).load_split(
+    row = TextData(train=str(tmp_path / "toy.csv"), tokenizer=str(tmp_path / "bert")).load_split(
         "train"
     )[rows[0]]
     assert (
-        f'rows {", ".join(map(str, rows))} of train ({tmp_path / "toy.csv"}; "{line["text"].strip()}"; '
-        in message
+        f"rows {', '.join(map(str, rows))} of train"
+        f' ({tmp_path / "toy.csv"}:{row["line"]} "{row["text"].strip()}"; ' in message
     )
     assert message.endswith("or leave such steps out with model.nonfinite: skip")
     assert "\n" not in message
@@ -167,6 +172,7 @@ def test_stop_names_the_rows(kind: str, said: str, clip: float | None, tmp_path:
     assert len(seen) == 4
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("fused", [True, False])
 def test_accumulated_batches_are_left_out_together(fused: bool, tmp_path: Path) -> None:
     task, steps = run(tmp_path, nonfinite="skip", bad=(2,), fused=fused, accumulate_grad_batches=2)
@@ -175,6 +181,7 @@ def test_accumulated_batches_are_left_out_together(fused: bool, tmp_path: Path) 
     assert task.guard.left_out == 1
 
 
+@pytest.mark.run
 def test_healthy_training_is_the_same_to_the_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,10 +223,11 @@ def test_a_fused_optimizer_is_kept_back_without_reading_from_the_device() -> Non
     assert guard.faults() == ([], 0)
 
 
+@pytest.mark.run
 def test_faults_are_found_where_they_are_looked_for_seldom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a GPU: every few steps, and at the end of an epoch; the weights are safe all the same."""
+    """As on a GPU: every few steps, and at the end of an epoch; the weights are safe anyway."""
     settled: list[int] = []
     settle = Guard.settle
 
@@ -239,6 +247,7 @@ def test_faults_are_found_where_they_are_looked_for_seldom(
     assert task.guard.left_out == 2
 
 
+@pytest.mark.run
 def test_skipping_ends_where_nothing_else_happens(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=rf"^step {IN_A_ROW}: .*; {IN_A_ROW} steps in a row could not be taken"
@@ -265,6 +274,7 @@ class OneRank(TextClassification):
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("mode", ["skip", "stop"])
 def test_processes_agree(mode: str, bert: str, toy: str, tmp_path: Path) -> None:
     (tmp_path / "one_rank.py").write_text(MODULE)
@@ -344,7 +354,7 @@ def test_the_option_reaches_the_task(
 def test_processes_vote_where_no_norm_is_known(
     here: bool, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under fp16's scaler, which itself leaves out such steps: one process alone may see the fault, and all must stop."""
+    """Under fp16's scaler, which skips such steps: one process alone may see it, all must stop."""
     other = Fault(1, math.nan, math.nan, [7])
     monkeypatch.setattr(
         "torch.distributed.all_gather_object",

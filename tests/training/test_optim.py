@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import itertools
 import types
 from typing import Any
 
 import pytest
 import torch
+from conftest import each
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from ftlight.models.layers import layer_groups
 from ftlight.training import optim
+from ftlight.utils.errors import UserError
 
 SIZES = {"vocab_size": 50, "num_labels": 3, "pad_token_id": 0}
 USUAL = {
@@ -50,20 +53,22 @@ def trainer(
 # Rate and steps
 
 
-@pytest.mark.parametrize(
-    ("width", "lr"),
-    [
-        (384, 1e-4),
-        (768, 5e-5),
-        (1024, 3.75e-5),
-        (128, 3e-4),
-        (16, 3e-4),
-        (4096, 1e-5),
-        (100_000, 1e-5),
-    ],
-)
-def test_default_lr(width: int, lr: float) -> None:
-    assert optim.default_lr(width) == pytest.approx(lr, abs=1e-7)
+RATES = [
+    (384, 1e-4),
+    (768, 5e-5),
+    (1024, 3.75e-5),
+    (128, 3e-4),
+    (16, 3e-4),
+    (4096, 1e-5),
+    (100_000, 1e-5),
+]
+
+
+def test_default_lr() -> None:
+    def check(width: int, lr: float) -> None:
+        assert optim.default_lr(width) == pytest.approx(lr, abs=1e-7)
+
+    each(RATES, check)
 
 
 def test_default_lr_falls_with_the_width() -> None:
@@ -72,30 +77,55 @@ def test_default_lr_falls_with_the_width() -> None:
     assert (max(rates), min(rates)) == (3e-4, 1e-5)
 
 
-@pytest.mark.parametrize("batches", range(1, 13))
-@pytest.mark.parametrize("accumulate", [1, 2, 3, 5, 20])
-def test_the_last_batches_of_an_epoch_make_a_step_too(batches: int, accumulate: int) -> None:
-    steps = 0
-    for batch in range(batches):
-        steps += (batch + 1) % accumulate == 0 or batch + 1 == batches
-    assert optim.steps_per_epoch(trainer(batches, accumulate)) == steps
+def test_the_last_batches_of_an_epoch_make_a_step_too() -> None:
+    def check(batches: int, accumulate: int) -> None:
+        steps = 0
+        for batch in range(batches):
+            steps += (batch + 1) % accumulate == 0 or batch + 1 == batches
+        assert optim.steps_per_epoch(trainer(batches, accumulate)) == steps
+
+    each(itertools.product(range(1, 13), (1, 2, 3, 5, 20)), check)
 
 
-@pytest.mark.parametrize(
-    ("epochs", "steps", "total"),
-    [
-        (3, -1, 15),
-        (3, 7, 7),
-        (3, 15, 15),
-        (3, 100, 15),
-        (None, 7, 7),
-        (-1, 7, 7),
-        (None, -1, 0),
-        (-1, -1, 0),
-    ],
-)
-def test_total_steps(epochs: int | None, steps: int, total: int) -> None:
-    assert optim.total_steps(trainer(10, 2, epochs, steps)) == total
+TOTALS = [
+    (3, -1, 15),
+    (3, 7, 7),
+    (3, 15, 15),
+    (3, 100, 15),
+    (None, 7, 7),
+    (-1, 7, 7),
+    (None, -1, 0),
+    (-1, -1, 0),
+]
+
+
+def test_total_steps() -> None:
+    def check(epochs: int | None, steps: int, total: int) -> None:
+        assert optim.total_steps(trainer(10, 2, epochs, steps)) == total
+
+    each(TOTALS, check)
+
+
+def test_rates_out_of_range_are_refused() -> None:
+    def check(lr: float | None, warmup: float, layer_decay: float, message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            optim.check_rates(lr, warmup, layer_decay)
+
+    nan = float("nan")
+    each(
+        [
+            (0.0, 0.1, 1.0, r"model\.lr: 0\.0 is not a rate; give a number above 0"),
+            (-1.0, 0.1, 1.0, r"model\.lr: -1\.0 is not a rate"),
+            (nan, 0.1, 1.0, r"model\.lr: nan is not a rate"),
+            (None, 2, 1.0, r"model\.warmup: 2 is not a share of the steps; give 0 to 1"),
+            (None, -0.1, 1.0, r"model\.warmup: -0\.1 is not a share"),
+            (None, 0.1, 0.0, r"model\.layer_decay: 0\.0 is not a factor; give a number above 0"),
+            (None, 0.1, 1.5, r"model\.layer_decay: 1\.5 is not a factor"),
+        ],
+        check,
+    )
+    optim.check_rates(None, 0, 1)
+    optim.check_rates(1e-4, 1, 1e-3)
 
 
 def test_total_steps_do_not_ask_for_batches_where_steps_alone_limit() -> None:
@@ -105,8 +135,11 @@ def test_total_steps_do_not_ask_for_batches_where_steps_alone_limit() -> None:
 # Groups
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_groups(family: str) -> None:
+def test_groups_of_all_families() -> None:
+    each(FAMILIES, check_groups)
+
+
+def check_groups(family: str) -> None:
     model = build(family)
     layers = layer_groups(model)
     made = optim.groups(model, layers, 0.01)

@@ -1,4 +1,4 @@
-"""Real signals to real processes: state saved, exit status, no process left waiting, and the run goes on as if nothing was."""
+"""Real signals to real processes: state, exit status, nobody left waiting, a run that resumes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from together import together
 from ftlight.training import checkpoint
 from ftlight.training.signals import EXIT_REQUEUE
 
+pytestmark = [pytest.mark.run, pytest.mark.processes]
 CALLBACK = """
 import json, os, signal, time
 import lightning as L
@@ -26,7 +27,8 @@ import lightning as L
 class Rows(L.Callback):
     def on_train_batch_start(self, trainer, task, batch, batch_idx):
         with (trainer.folder / f"rows{trainer.global_rank}.jsonl").open("a") as file:
-            file.write(json.dumps([trainer.current_epoch, trainer.global_step, batch["index"]]) + "\\n")
+            place = [trainer.current_epoch, trainer.global_step, batch["index"]]
+            file.write(json.dumps(place) + "\\n")
 
 class Kill(L.Callback):
     def __init__(self, hook: str, step: int, signals: list[str], rank: int = 0):
@@ -109,14 +111,14 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(
     stopped = fit(home, name, *every, kill={"hook": hook, "step": step, "signals": [sent]})
     assert stopped.returncode == (130 if sent == "SIGINT" else EXIT_REQUEUE), stopped.stdout
     assert (
-        f"stopped by {sent} at step {end}; to go on: python -m ftlight fit --resume 'run {hook}'"
+        f"stopped by {sent} at step {end}; to resume: python -m ftlight fit --resume 'run {hook}'"
         in stopped.stdout
     )
     assert json.loads((home / name / "run.json").read_text())["status"] == "stopped"
     again = fit(home, name, *every)
     assert again.returncode == 0, again.stdout
     assert (
-        f"{'nothing is left to train after' if end == 12 else 'going on from'} step {end}"
+        f"{'nothing is left to train after' if end == 12 else 'resuming from'} step {end}"
         in again.stdout
     )
     assert differences(everything(home / "whole"), everything(home / name)) == []
@@ -171,7 +173,7 @@ def test_two_processes_stop_together_whichever_is_signalled(home: Path, tmp_path
 
 
 def test_lightnings_own_launcher_and_another_number_of_processes(home: Path) -> None:
-    """A signal to the second of two processes; then one process goes on, with the same rows in each step."""
+    """A signal to the second of two processes; then one process resumes, with the same steps."""
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", "4"]
     words = [
         "fit",
@@ -202,7 +204,7 @@ def test_lightnings_own_launcher_and_another_number_of_processes(home: Path) -> 
     assert stopped.returncode == EXIT_REQUEUE, stopped.stderr
     one = fit(home, "launched", "--data.batch_size", "4", "--trainer.callbacks", json.dumps([rows]))
     assert one.returncode == 0, one.stdout
-    assert "1 processes go on instead of 2: with the same rows in each step" in one.stdout
+    assert "1 processes instead of 2: each step has the same rows" in one.stdout
     wanted, found = (
         checkpoint.load(home / n / "checkpoints" / "last.ckpt") for n in ("whole", "launched")
     )
@@ -231,7 +233,7 @@ def test_lightnings_own_launcher_and_another_number_of_processes(home: Path) -> 
 
 
 def test_kills_at_any_time(tmp_path: Path) -> None:
-    """The benchmark, with ten kills: it fails where a run does not end as the one that was never killed."""
+    """The benchmark, with ten kills: it fails if a run ends otherwise than one never killed."""
     script = ROOT / "scripts" / "bench" / "kill_resume.py"
     command = [sys.executable, str(script), "--kills", "10", "--seed", "1", "--home", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)

@@ -95,7 +95,7 @@ WISE = Argument(
 VERBS = {
     "init": Verb(
         "FILE",
-        "Prints a YAML for a data file, or copies an example.",
+        "Prints a YAML for a data file, or copies an example such as quickstart.",
         "init tickets.csv > tickets.yaml",
         [
             Argument("FILE", "Data file or folder; or the name of an example, such as quickstart."),

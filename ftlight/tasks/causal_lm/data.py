@@ -14,9 +14,10 @@ import torch
 from ftlight.data import files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.data.sources import Source
-from ftlight.models.loading import beside
+from ftlight.models.loading import backbone_file
 from ftlight.tasks.causal_lm import chat_template, truncation
 from ftlight.tasks.causal_lm import messages as chat
+from ftlight.utils import internals
 from ftlight.utils.atomic import read_json, write_json
 from ftlight.utils.errors import UserError
 
@@ -100,7 +101,7 @@ class ChatData(DataModule):
         """Tokens that end a reply: of the template, tokenizer and generation_config.json."""
         if "ends" in self.kept:
             return list(self.kept["ends"])
-        file = beside(self.tokenizer_name, "generation_config.json")
+        file = backbone_file(self.tokenizer_name, "generation_config.json")
         config = json.loads(Path(file).read_text(encoding="utf-8")) if file else {}
         eos = config.get("eos_token_id")
         ends = eos if isinstance(eos, list) else [] if eos is None else [eos]
@@ -143,7 +144,7 @@ class ChatData(DataModule):
                 " give a larger data.max_length"
             )
         self._note(table, encoded, split)
-        return EncodedSplit(encoded, fingerprint=encoded._fingerprint)
+        return EncodedSplit(encoded, fingerprint=internals.fingerprint_of(encoded))
 
     def _encode(self, chats: list[str], limit: int, learns_all: bool, trains: bool) -> Columns:
         """Columns of some chats, lists over the samples of each row: one sample to train on."""

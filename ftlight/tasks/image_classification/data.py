@@ -16,10 +16,12 @@ from torch import nn
 from ftlight.data import files, tables
 from ftlight.data.labelled import Labelled, label_text, without
 from ftlight.data.module import Columns, EncodedSplit, Reader
+from ftlight.models.modes import evaluating
 from ftlight.tasks.image_classification import augment as augmenting
 from ftlight.tasks.image_classification import containers, decoding
 from ftlight.tasks.image_classification import rows as image_rows
 from ftlight.tasks.image_classification.folders import is_image
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError, first_line, join_limited
 from ftlight.utils.ranges import check_range
 
@@ -108,6 +110,11 @@ class ImageData(Labelled):
     def columns(self) -> list[str]:
         """The column of the image or its path."""
         return [self.image]
+
+    @property
+    def column_names(self) -> dict[str, str]:
+        """The user's names of columns that rows as read hold under others, by those."""
+        return {**super().column_names, "image": self.image}
 
     @property
     def example(self) -> str:
@@ -205,7 +212,7 @@ class ImageData(Labelled):
             "length": [1] * len(table),
         }
         key = [
-            table._fingerprint,
+            internals.fingerprint_of(table),
             self.processor.to_json_string(),
             self.white,
             files.code(decoding.decode),
@@ -341,15 +348,11 @@ class ImageData(Labelled):
             return
         device = next(model.parameters()).device
         blank = torch.zeros(1, 3, *decoding.shape(self.processor), device=device)
-        modes = [(m, m.training) for m in model.modules()]
         try:
-            with torch.no_grad():
-                model.eval()(pixel_values=blank)
+            with evaluating(model), torch.no_grad():
+                model(pixel_values=blank)
         except (ValueError, RuntimeError) as error:
             raise UserError(
                 f"data.image_size: the backbone does not take {self.image_size}"
                 f" ({first_line(error)})"
             ) from None
-        finally:
-            for module, training in modes:
-                module.training = training

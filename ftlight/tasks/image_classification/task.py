@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from ftlight.data.module import DataModule
+from ftlight.models.modes import evaluating
 from ftlight.tasks.classification import Classification
 from ftlight.tasks.image_classification import decoding
 from ftlight.tasks.image_classification.data import ImageData
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 
 CONVOLUTIONAL_LR = 5e-4  # learning rate of networks with batch normalisation
@@ -54,7 +55,7 @@ class ImageClassification(Classification):
             if isinstance(module, nn.Dropout) and id(module) not in in_backbone:
                 # MobileNets come with 0.8, which was the share to keep.
                 module.p = min(module.p, DROPOUT) if dropout is None else dropout
-        self.norms = [m for m in self.model.modules() if isinstance(m, _NormBase)]
+        self.norms = [m for m in self.model.modules() if isinstance(m, internals.NormBase)]
         if self.norms and not self.lr_given:
             self.lr = CONVOLUTIONAL_LR
         # Convolutions are nearly twice as fast with channels last.
@@ -97,14 +98,13 @@ class ImageClassification(Classification):
 
 def _takes_channels_last(model: Any) -> bool:
     """Tries whether a model runs forwards and backwards on images in channels-last format."""
-    training = model.training
     images = torch.zeros(2, getattr(model.config, "num_channels", 3), SMALL, SMALL)
     images = images.contiguous(memory_format=torch.channels_last)
     try:
-        with torch.enable_grad():
-            model.eval()(pixel_values=images).logits.sum().backward()
+        with evaluating(model), torch.enable_grad():
+            model(pixel_values=images).logits.sum().backward()
     except (RuntimeError, ValueError):
         return False
     finally:
-        model.train(training).zero_grad()
+        model.zero_grad()
     return True

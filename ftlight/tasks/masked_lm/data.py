@@ -14,6 +14,7 @@ from ftlight.data import files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.data.sources import Source
 from ftlight.tasks.masked_lm import masking
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import check_range
 
@@ -74,6 +75,11 @@ class MaskedData(DataModule):
         return [self.text]
 
     @property
+    def column_names(self) -> dict[str, str]:
+        """The user's names of columns that rows as read hold under others, by those."""
+        return {"text": self.text}
+
+    @property
     def _room(self) -> int:
         return self.max_length - self.tokenizer.num_special_tokens_to_add()
 
@@ -126,7 +132,7 @@ class MaskedData(DataModule):
                 "length": [len(ids) for ids in rows["__ids"]],
             },
         )
-        return EncodedSplit(encoded, None, encoded._fingerprint)
+        return EncodedSplit(encoded, None, internals.fingerprint_of(encoded))
 
     def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Tokenizes rows to predict; all windows of a row stay together."""

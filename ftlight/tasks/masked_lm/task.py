@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,7 @@ from torch.nn import functional as F
 
 from ftlight.data.module import DataModule
 from ftlight.metrics import intervals
-from ftlight.models import loading
-from ftlight.models import saving as export
+from ftlight.models import loading, saving
 from ftlight.models.pooling import trained_pooling
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.masked_lm.data import UNKNOWN, check_mask
@@ -128,12 +126,7 @@ class MaskedLM(Task):
         """Writes a backbone folder; a sentence encoder keeps its pooling."""
         loading.save_description(self.backbone, folder)
         if trained_pooling(self.backbone) != "native":
-            kinds = {"Transformer": "", "Pooling": "1_Pooling"}
-            modules = [
-                {"idx": i, "name": str(i), "path": p, "type": export.NAMESPACE + k}
-                for i, (k, p) in enumerate(kinds.items())
-            ]
-            (folder / "modules.json").write_text(json.dumps(modules, indent=2) + "\n")
+            saving.write_modules({"Transformer": "", "Pooling": "1_Pooling"}, folder)
         self.model.save_pretrained(folder)  # type: ignore[operator]
         return (
             "# a backbone: model: {task: TextClassification, backbone: FOLDER}\n"

@@ -14,6 +14,7 @@ from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.data.sources import Source
 from ftlight.tasks.question_answering import readers
 from ftlight.tasks.question_answering import windows as contexts
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 
 
@@ -141,7 +142,7 @@ class QAData(DataModule):
             self.columns,
         )
         self._note(table, encoded, split)
-        return EncodedSplit(encoded, fingerprint=encoded._fingerprint)
+        return EncodedSplit(encoded, fingerprint=internals.fingerprint_of(encoded))
 
     def _note(self, table: datasets.Dataset, encoded: datasets.Dataset, split: str) -> None:
         placed = np.asarray(table["__placed"][:])

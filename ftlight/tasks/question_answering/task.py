@@ -19,6 +19,7 @@ from ftlight.models import saving as export
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.question_answering import windows as contexts
 from ftlight.tasks.question_answering.data import QAData
+from ftlight.training.lightning_internals import trainer_of
 from ftlight.utils.errors import UserError
 
 AT_ONCE = 8  # windows run together if a batch has fewer rows
@@ -172,7 +173,7 @@ class QuestionAnswering(Task):
             dtype=torch.double,
         )
         threshold, best = answers.best_threshold(odds, answered[:, 1] * answerable, answerable)
-        trainer: Any = self._trainer
+        trainer = trainer_of(self)
         if v2 and trainer is not None and not trainer.testing:
             self.threshold = threshold
         empty = torch.tensor([answers.scores("", gold, v2) for gold in golds], dtype=torch.double)

@@ -16,6 +16,7 @@ from ftlight.data.module import SPLITS, Columns, DataModule, EncodedSplit, Reade
 from ftlight.data.sources import Source
 from ftlight.tasks.retrieval import catalogue as cat
 from ftlight.tasks.retrieval import interactions
+from ftlight.utils import internals
 from ftlight.utils.atomic import read_json, write_json
 from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import check_range
@@ -117,6 +118,11 @@ class RetrievalData(DataModule):
         """Input columns that a row to predict must have."""
         return ["history"] if self.user else [self.query]
 
+    @property
+    def column_names(self) -> dict[str, str]:
+        """The user's names of columns that rows as read hold under others, by those."""
+        return {"user": self.user} if self.user else {"query": self.query}
+
     def reader(self, split: str) -> Reader:
         """Reader of a split."""
         texts = datasets.List(tables.TEXT)
@@ -199,7 +205,7 @@ class RetrievalData(DataModule):
         self._numbers |= {key: i for i, key in enumerate(found.ids)}
 
     def _read_items(self) -> cat.Catalogue:
-        source = Source(str(self.items), "train", self.encoding)
+        source = Source(str(self.items), "train", self.encoding, option="data.items")
         return cat.read_items(source, self.item, self.text)
 
     def _read_catalogue(self) -> cat.Catalogue:
@@ -236,7 +242,7 @@ class RetrievalData(DataModule):
             encoded = self._mapped(table, lambda rows: rows["text"], "document")
             self._note_cut(encoded, f"{len(table):,} items")
             columns = encoded.remove_columns("uncut")
-            self._candidates = EncodedSplit(columns, None, encoded._fingerprint)
+            self._candidates = EncodedSplit(columns, None, internals.fingerprint_of(encoded))
         return self._candidates
 
     def save_state(self, folder: Path) -> None:
@@ -333,8 +339,10 @@ class RetrievalData(DataModule):
         if split == "train":
             order, targets = self._training(table, place)
             rows = columns.select(order)
-            return EncodedSplit(rows, targets, rows._fingerprint)
-        return EncodedSplit(columns, self._evaluated(table, split, place), encoded._fingerprint)
+            return EncodedSplit(rows, targets, internals.fingerprint_of(rows))
+        return EncodedSplit(
+            columns, self._evaluated(table, split, place), internals.fingerprint_of(encoded)
+        )
 
     def _training(
         self, table: datasets.Dataset, place: str

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from ftlight.data import sampling, tokens
 from ftlight.data.module import DataModule
 from ftlight.metrics.ranking import gain, ranking, ranks
-from ftlight.models import loading
+from ftlight.models import loading, saving
 from ftlight.models.pooling import Encoder, Pooling, trained_pooling
-from ftlight.models.saving import write_encoder
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.retrieval.data import RetrievalData
+from ftlight.training.lightning_internals import trainer_of
 from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Retrieval(Task):
         self.pooling: Pooling = "mean" if trained == "native" else trained
         self.temperature, self.symmetric = temperature, symmetric
         self.popularity, self.baselines = popularity, baselines
-        self.model = Encoder(self.load(), self.pooling)
+        self.model = Encoder(self.load(), self.pooling, scale=1.0)
         # Model and catalogue vectors by name: "" for this model, "untuned" for the pre-trained one.
         self._indexes: dict[str, tuple[Any, Tensor]] = {}
         self._rankings: list[str] = []
@@ -166,9 +166,10 @@ class Retrieval(Task):
 
     def _all_have(self, mine: bool) -> bool:
         """Whether all processes have something: one alone would wait for the others."""
-        if self._trainer is None:
+        trainer = trainer_of(self)
+        if trainer is None:
             return mine
-        return bool(self._trainer.strategy.reduce_boolean_decision(mine, all=True))
+        return bool(trainer.strategy.reduce_boolean_decision(mine, all=True))
 
     def _untuned(self) -> nn.Module | None:
         """Loads the pre-trained backbone; None if it is not available."""
@@ -177,12 +178,12 @@ class Retrieval(Task):
         except UserError as error:
             log.info("the untuned backbone is not measured: %s", error)
             return None
-        return Encoder(model, self.pooling).to(self.device).eval()
+        return Encoder(model, self.pooling, scale=1.0).to(self.device).eval()
 
     @torch.no_grad()
     def _vectors(self, model: nn.Module) -> Tensor:
         """Encodes the whole catalogue, ``[items, width]``; each process encodes a share."""
-        trainer, table = self._trainer, self.data.candidates
+        trainer, table = trainer_of(self), self.data.candidates
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         shape = len(table), loading.width(self.backbone)
         vectors = torch.zeros(shape, dtype=torch.float, device=self.device)
@@ -312,9 +313,8 @@ class Retrieval(Task):
     def export(self, folder: Path, data: DataModule) -> str:
         """Writes a sentence-transformers folder, and the catalogue as items.jsonl."""
         assert isinstance(data, RetrievalData)
-        write_encoder(
-            cast(Encoder, self.model), data.tokenizer, data.max_length, data.prompts, folder
-        )
+        model = cast(Encoder, self.model)
+        saving.sentence_transformers(model, data.tokenizer, data.max_length, folder, data.prompts)
         with (folder / "items.jsonl").open("w", encoding="utf-8") as file:
             for number, gains in enumerate(self._prior().tolist()):
                 item = {k: v for k, v in data.catalogue.item(number, 0.0).items() if k != "score"}

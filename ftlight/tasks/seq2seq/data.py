@@ -12,6 +12,7 @@ import datasets
 from ftlight.data import duplicates, files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.data.sources import Source
+from ftlight.utils import internals
 from ftlight.utils.atomic import read_json, write_json
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
@@ -163,6 +164,15 @@ class Seq2SeqData(DataModule):
         """Input columns that a row to predict must have."""
         return list(self.from_columns)
 
+    @property
+    def column_names(self) -> dict[str, str]:
+        """The user's names of columns that rows as read hold under others, by those."""
+        names = {}
+        for name, columns in (("source", self.from_columns), ("target", self.to_columns)):
+            if len(columns) == 1:
+                names[name] = columns[0]
+        return names
+
     def reader(self, split: str) -> Reader:
         """Reader of a split."""
         features = {"source": tables.TEXT, "target": tables.TEXT, "line": tables.NUMBER}
@@ -277,7 +287,7 @@ class Seq2SeqData(DataModule):
             self.longest = max(targets)
             self._choose_truecase(table)
         columns = encoded.remove_columns(["uncut", "uncut_target"])
-        return EncodedSplit(columns, None, encoded._fingerprint)
+        return EncodedSplit(columns, None, internals.fingerprint_of(encoded))
 
     def _choose_truecase(self, table: datasets.Dataset) -> None:
         if self.truecase is None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ftlight.models import loading
+from ftlight.models.pooling import drop_pooler
 from ftlight.utils.errors import UserError
 
 
@@ -46,8 +47,7 @@ def encoder_decoder_from_encoder(name: str, pretrained: bool = True) -> nn.Modul
         is_decoder=True,
         add_cross_attention=True,
     )
-    if getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = None  # never used: DDP would wait for its gradient
+    drop_pooler(encoder)
     start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
     ids = {
         "decoder_start_token_id": tokenizer.bos_token_id if start is None else start,

@@ -25,6 +25,7 @@ from ftlight.tasks.seq2seq.encoder_decoder import (
     is_encoder_decoder,
     shift_right,
 )
+from ftlight.training.lightning_internals import trainer_of
 from ftlight.utils.errors import UserError
 
 ROUGES = ("rouge1", "rouge2", "rougeLsum")
@@ -116,7 +117,7 @@ class Seq2Seq(Task):
 
         model: Any = self.model
         own = model.generation_config.to_dict()
-        file = loading.beside(self.backbone, "generation_config.json")
+        file = loading.backbone_file(self.backbone, "generation_config.json")
         if file:
             own |= json.loads(Path(file).read_text())
         options = {k: own[k] for k in KEPT_OPTIONS if own.get(k) is not None}
@@ -221,7 +222,7 @@ class Seq2Seq(Task):
 
     def _is_drawn(self, row: int) -> bool:
         """Whether a row of this evaluation is generated: all are, except in training."""
-        trainer = self._trainer
+        trainer = trainer_of(self)
         if trainer is None or trainer.state.fn is None or trainer.state.fn.value != "fit":
             return True
         if not isinstance(self.data, DataModule):

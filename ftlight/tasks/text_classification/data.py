@@ -11,6 +11,7 @@ from ftlight.data import duplicates, files, tables, tokens
 from ftlight.data.labelled import Labelled, label_text, without
 from ftlight.data.module import Columns, EncodedSplit, Reader
 from ftlight.data.sources import Source
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError, join_limited
 
 
@@ -74,6 +75,14 @@ class TextData(Labelled):
         """Input columns that a row to predict must have."""
         return [*self.text, *([self.text_pair] if self.text_pair else [])]
 
+    @property
+    def column_names(self) -> dict[str, str]:
+        """The user's names of columns that rows as read hold under others, by those."""
+        names = super().column_names
+        if len(self.text) == 1:
+            names["text"] = self.text[0]
+        return {**names, "pair": self.text_pair} if self.text_pair else names
+
     def reader(self, split: str) -> Reader:
         """Reader of a split."""
         features = {"text": tables.TEXT, "pair": tables.TEXT, "label": tables.TEXT}
@@ -135,7 +144,9 @@ class TextData(Labelled):
         )
         uncut = tables.column(encoded, "uncut")
         self.notes += tokens.cut_notes(split, "rows", uncut, self.max_length)
-        return EncodedSplit(encoded.remove_columns("uncut"), targets, encoded._fingerprint)
+        return EncodedSplit(
+            encoded.remove_columns("uncut"), targets, internals.fingerprint_of(encoded)
+        )
 
     def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Tokenizes rows to predict, with the text columns that the run was trained on."""

@@ -11,6 +11,7 @@ from ftlight.data import tokens
 from ftlight.data.module import DataModule
 from ftlight.models import loading
 from ftlight.models import saving as export
+from ftlight.models.modes import evaluating
 from ftlight.models.pooling import Pooled, Pooling, trained_pooling
 from ftlight.task import Step
 from ftlight.tasks.classification import Classification
@@ -102,12 +103,11 @@ class TextClassification(Classification):
         assert isinstance(self.model, Pooled)
         tokenizer = loading.load_tokenizer(self.backbone)
         longest = tokens.max_length(self.backbone)
-        self.model.eval()
         vectors = []
-        for of_template in texts:
-            columns = tokens.tokenize(tokenizer, of_template, None, longest)
-            vectors.append(self.model(**tokens.collate(columns, tokenizer)).hidden_states[0])
-        self.model.train()
+        with evaluating(self.model):
+            for of_template in texts:
+                columns = tokens.tokenize(tokenizer, of_template, None, longest)
+                vectors.append(self.model(**tokens.collate(columns, tokenizer)).hidden_states[0])
         self.model.head.weight.copy_(few_shot.directions(torch.stack(vectors)))
         self.model.head.bias.zero_()
 

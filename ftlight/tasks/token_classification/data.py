@@ -15,6 +15,7 @@ from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.data.sources import Source
 from ftlight.tasks.token_classification import readers, windows
 from ftlight.tasks.token_classification import tags as spans
+from ftlight.utils import internals
 from ftlight.utils.errors import UserError, join_limited
 
 
@@ -107,6 +108,14 @@ class TokenData(DataModule):
         """The column of the text; rows may have a list of words instead."""
         return [self.layout.text]
 
+    @property
+    def column_names(self) -> dict[str, str]:
+        """The user's names of columns that rows as read hold under others, by those."""
+        names = {"text": self.layout.text}
+        if len(self.layout.spans) == 1:
+            names["spans"] = self.layout.spans[0]
+        return names
+
     def reader(self, split: str) -> Reader:
         """Reader of a split."""
         text, number = tables.TEXT, tables.NUMBER
@@ -193,7 +202,7 @@ class TokenData(DataModule):
         )
         self._note(table, split, place, gold)
         self._note_long(encoded["input_ids"], split)
-        return EncodedSplit(encoded, targets, encoded._fingerprint)
+        return EncodedSplit(encoded, targets, internals.fingerprint_of(encoded))
 
     def _note(
         self, table: datasets.Dataset, split: str, place: str, gold: list[list[spans.Span]]
