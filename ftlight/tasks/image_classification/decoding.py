@@ -154,7 +154,7 @@ def _eight_bits(values: np.ndarray, mode: str, white: int) -> tuple[np.ndarray, 
 
 
 def sized(config: Mapping[str, Any], size: int) -> dict[str, Any]:
-    """Changes to a processor's config for square images of another size, cropped in proportion.
+    """Changes to a processor's config for square images of another size, cropped likewise.
 
     >>> crop = {"crop_size": {"height": 224, "width": 224}, "do_center_crop": True}
     >>> sized({"size": {"shortest_edge": 256}, **crop}, 160)
@@ -177,7 +177,7 @@ def sized(config: Mapping[str, Any], size: int) -> dict[str, Any]:
 
 @functools.lru_cache(4)
 def processor(name: str, size: int | None = None) -> Any:
-    """The image processor of a backbone, transformers' own on Pillow, which gives images of one size.
+    """The image processor of a backbone: transformers' own on Pillow, with images of one size.
 
     Args:
         name: hub id or folder.
