@@ -1,1 +1,4 @@
-"""Tiny models and data for each task: words that make its configs run in a second, named by the task's file."""
+"""Tiny models and data for each task: words that make its configs run in a second.
+
+A module has the name of the task's file.
+"""

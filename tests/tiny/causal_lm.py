@@ -36,13 +36,12 @@ def byte_tokenizer(special: list[str], **names: str) -> Any:
 
 
 def piece_tokenizer(special: list[str], **names: str) -> Any:
-    """A token per letter in the way of SentencePiece: ▁ for a space and before every text, bytes for what is not known."""
+    """A token per letter as of SentencePiece: ▁ for a space and before every text; else bytes."""
     from tokenizers import Tokenizer, decoders, models, normalizers
 
     letters = [chr(c) for c in range(33, 127)]
-    vocabulary = {
-        t: i for i, t in enumerate([*SPECIAL, *(f"<0x{b:02X}>" for b in range(256)), "▁", *letters])
-    }
+    single = [f"<0x{byte:02X}>" for byte in range(256)]
+    vocabulary = {t: i for i, t in enumerate([*SPECIAL, *single, "▁", *letters])}
     made = Tokenizer(
         models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True, fuse_unk=True)
     )
@@ -69,12 +68,10 @@ def make_decoder(
         "num_attention_heads": 2,
         "intermediate_size": 64,
         "num_key_value_heads": 1,
+        "max_position_embeddings": 512,
     }
-    few = (
-        {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_inner": 64, "n_positions": 512}
-        if kind == "gpt2"
-        else {**few, "max_position_embeddings": 512}
-    )
+    if kind == "gpt2":
+        few = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_inner": 64, "n_positions": 512}
     torch.manual_seed(0)
     config = AutoConfig.for_model(
         kind,
@@ -109,16 +106,10 @@ def write_chats(path: Path, count: int, turns: int = 2) -> str:
 def fit(folder: Path) -> list[str]:
     """Words that override a config."""
     data = write_chats(folder / "chats.jsonl", 40)
-    return [
-        "--model.backbone",
-        make_decoder(folder / "decoder"),
-        "--data.train",
-        data,
-        "--model.max_new_tokens",
-        "4",
-        "--model.sample",
-        "2",
-    ]
+    backbone = make_decoder(folder / "decoder")
+    return (
+        f"--model.backbone {backbone} --data.train {data} --model.max_new_tokens 4 --model.sample 2"
+    ).split()
 
 
 def predict(folder: Path) -> list[str]:

@@ -19,10 +19,9 @@ def square(number: int, size: tuple[int, int] = (24, 20)) -> tuple[str, bytes]:
 
     name = list(COLOURS)[number % 3]
     noise = np.random.default_rng(number).integers(-35, 36, (size[1], size[0], 3))
+    pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
     file = io.BytesIO()
-    Image.fromarray(np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)).save(
-        file, "JPEG"
-    )
+    Image.fromarray(pixels).save(file, "JPEG")
     return name, file.getvalue()
 
 
@@ -62,14 +61,8 @@ def make_resnet(folder: Path, labels: int = 7) -> str:
 def fit(folder: Path) -> list[str]:
     """Words that override a config."""
     data = write_zip(folder / "squares.zip", {"train": 36, "val": 12, "test": 12})
-    return [
-        "--model.backbone",
-        make_resnet(folder / "resnet"),
-        "--data.train",
-        data,
-        "--data.batch_size",
-        "8",
-    ]
+    backbone = make_resnet(folder / "resnet")
+    return f"--model.backbone {backbone} --data.train {data} --data.batch_size 8".split()
 
 
 def predict(folder: Path) -> list[str]:

@@ -10,14 +10,8 @@ from conftest import make_bert, toy_rows, write_csv
 def fit(folder: Path) -> list[str]:
     """Words that override a config."""
     data = write_csv(folder / "texts.csv", toy_rows(60))
-    return [
-        "--model.backbone",
-        str(make_bert(folder / "bert")),
-        "--data.train",
-        data,
-        "--data.test",
-        data,
-    ]
+    bert = make_bert(folder / "bert")
+    return f"--model.backbone {bert} --data.train {data} --data.test {data}".split()
 
 
 def predict(folder: Path) -> list[str]:

@@ -10,7 +10,7 @@ from conftest import WORDS, make_bert
 
 
 def squad(folder: Path, count: int, name: str = "squad.json", impossible: int = 0) -> str:
-    """Writes questions in the layout of SQuAD, every ``impossible``-th without an answer (as in 2.0)."""
+    """Writes questions in SQuAD's layout, every ``impossible``-th without an answer (as in 2.0)."""
     paragraphs: list[dict[str, Any]] = []
     for i in range(count):
         words = [WORDS[(i * 7 + j * 3) % len(WORDS)] for j in range(12)]
@@ -20,37 +20,25 @@ def squad(folder: Path, count: int, name: str = "squad.json", impossible: int = 
         none = bool(impossible) and i % impossible == 0
         answers = [] if none else [{"text": words[at + 1], "answer_start": start}]
         asked = "zz" if none else words[at]
-        qa = {
-            "id": f"q{i}",
-            "question": f"what is behind {asked}",
-            "answers": answers,
-            **({"is_impossible": none} if impossible else {}),
-        }
+        question = f"what is behind {asked}"
+        qa: dict[str, Any] = {"id": f"q{i}", "question": question, "answers": answers}
+        if impossible:
+            qa["is_impossible"] = none
         paragraphs.append({"context": context, "qas": [qa]})
     path = folder / name
-    path.write_text(
-        json.dumps({"version": "v", "data": [{"title": "words", "paragraphs": paragraphs}]})
-    )
+    article = {"title": "words", "paragraphs": paragraphs}
+    path.write_text(json.dumps({"version": "v", "data": [article]}))
     return str(path)
 
 
 def fit(folder: Path) -> list[str]:
     """Words that override a config."""
-    train, test = (
-        squad(folder, 40, "train.json", impossible=5),
-        squad(folder, 12, "test.json", impossible=5),
-    )
-    backbone = str(make_bert(folder / "bert", sentence_encoder=False))
-    return [
-        "--model.backbone",
-        backbone,
-        "--data.train",
-        train,
-        "--data.test",
-        test,
-        "--data.batch_size",
-        "8",
-    ]
+    train = squad(folder, 40, "train.json", impossible=5)
+    test = squad(folder, 12, "test.json", impossible=5)
+    backbone = make_bert(folder / "bert", sentence_encoder=False)
+    return (
+        f"--model.backbone {backbone} --data.train {train} --data.test {test} --data.batch_size 8"
+    ).split()
 
 
 def predict(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""A tiny sentence encoder; the configs' own data where they are shipped, else three classes of toy texts."""
+"""A tiny sentence encoder, and three classes of toy texts."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ from conftest import make_bert, toy_rows, write_csv
 def fit(folder: Path) -> list[str]:
     """Words that override a config."""
     data = write_csv(folder / "texts.csv", toy_rows(60))
-    columns = ["--data.text", "text", "--data.label", "label"]
-    return [
-        "--model.backbone",
-        str(make_bert(folder / "bert")),
-        "--data.train",
-        data,
-        "--data.test",
-        data,
-        *columns,
-    ]
+    bert = make_bert(folder / "bert")
+    return (
+        f"--model.backbone {bert} --data.train {data} --data.test {data} "
+        "--data.text text --data.label label"
+    ).split()
 
 
 def predict(folder: Path) -> list[str]:

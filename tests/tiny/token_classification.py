@@ -10,7 +10,7 @@ OTHERS = [word for word in WORDS if word not in ("parcel", "small", "red")]
 
 
 def conll(path: Path, count: int, words: int = 8) -> str:
-    """Writes sentences as CoNLL text, with an entity of one word and one of two in every eight words."""
+    """Writes sentences as CoNLL text, with an entity of one word and one of two in every eight."""
     lines = []
     for row in range(count):
         for place in range(words):
@@ -26,16 +26,9 @@ def fit(folder: Path) -> list[str]:
     """Words that override a config."""
     train, test = conll(folder / "train.conll", 40), conll(folder / "test.conll", 10)
     bert = make_bert(folder / "bert", sentence_encoder=False)
-    return [
-        "--model.backbone",
-        str(bert),
-        "--data.train",
-        train,
-        "--data.validation",
-        test,
-        "--data.test",
-        test,
-    ]
+    return (
+        f"--model.backbone {bert} --data.train {train} --data.validation {test} --data.test {test}"
+    ).split()
 
 
 def predict(folder: Path) -> list[str]:

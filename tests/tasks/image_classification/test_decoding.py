@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import struct
 import zipfile
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import each
+from conftest import each, write_csv
 from PIL import Image
 from tiny.image_classification import make_resnet, square
 
@@ -82,9 +83,8 @@ def test_gray_of_twelve_bits_has_another_white() -> None:
 
 
 def test_gray_of_any_range_is_fitted_to_its_own() -> None:
-    image, done = decoding.decode(
-        saved(Image.fromarray(np.array([[-5.0, 15.0, np.nan]], np.float32)), "TIFF")
-    )
+    values = np.array([[-5.0, 15.0, np.nan]], np.float32)
+    image, done = decoding.decode(saved(Image.fromarray(values), "TIFF"))
     assert [image.getpixel((x, 0))[0] for x in range(3)] == [0, 255, 64]
     assert done == ["32-bit gray over its own range"]
 
@@ -100,9 +100,8 @@ def test_images_are_turned_as_exif_says() -> None:
         how = stored[orientation]
         exif = Image.Exif()
         exif[0x0112] = orientation
-        image, done = decoding.decode(
-            saved(upright.transpose(how) if how is not None else upright, exif=exif)
-        )
+        turned = upright.transpose(how) if how is not None else upright
+        image, done = decoding.decode(saved(turned, exif=exif))
         assert np.array_equal(np.asarray(image), np.asarray(upright))
         assert done == (["turned by EXIF"] if orientation > 1 else [])
 
@@ -120,15 +119,15 @@ def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
+def png(header: bytes, rows: bytes) -> bytes:
+    chunks = [chunk(b"IHDR", header), chunk(b"IDAT", rows), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
 def bomb() -> bytes:
     """A PNG of 50,000 x 50,000 pixels in a hundred bytes."""
     size = struct.pack(">IIBBBBB", 50_000, 50_000, 1, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", size)
-        + chunk(b"IDAT", zlib.compress(b"\0"))
-        + chunk(b"IEND", b"")
-    )
+    return png(size, zlib.compress(b"\0"))
 
 
 def damaged() -> bytes:
@@ -136,12 +135,7 @@ def damaged() -> bytes:
     rows = bytearray(zlib.compress(b"".join(bytes([0, *range(120)]) for _ in range(40))))
     rows[20:40] = b"\xff" * 20
     size = struct.pack(">IIBBBBB", 40, 40, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", size)
-        + chunk(b"IDAT", bytes(rows))
-        + chunk(b"IEND", b"")
-    )
+    return png(size, bytes(rows))
 
 
 PHOTO = square(0, (200, 200))[1]
@@ -166,9 +160,8 @@ def test_what_is_no_whole_image_says_why() -> None:
 
 
 def test_too_many_pixels_are_refused_before_decoding() -> None:
-    with pytest.raises(
-        decoding.Bad, match=r"200 x 200 pixels are more than data.max_pixels: 30,000"
-    ):
+    fault = r"200 x 200 pixels are more than data.max_pixels: 30,000"
+    with pytest.raises(decoding.Bad, match=fault):
         decoding.header(PHOTO, 30_000)
 
 
@@ -217,13 +210,11 @@ def test_processors_give_one_size_and_the_one_asked_for(tmp_path: Path) -> None:
 
 
 def test_an_image_is_prepared_as_by_hand(tmp_path: Path) -> None:
-    made = decoding.processor(
-        write_processor(tmp_path, **MOBILE, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.3, 0.4])
-    )
+    colours = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+    made = decoding.processor(write_processor(tmp_path, **MOBILE, **colours))
     image, _ = decoding.decode(square(4, (90, 70))[1])
-    small = np.asarray(image.resize((82, 64), Image.Resampling.BILINEAR), dtype=np.float32)[
-        4:60, 13:69
-    ]
+    resized = image.resize((82, 64), Image.Resampling.BILINEAR)
+    small = np.asarray(resized, dtype=np.float32)[4:60, 13:69]
     wanted = (small / 255 - np.array([0.5, 0.4, 0.3])) / np.array([0.2, 0.3, 0.4])
     assert np.abs(decoding.pixels(made, image).numpy() - wanted.transpose(2, 0, 1)).max() < 1e-2
 
@@ -234,9 +225,8 @@ def test_a_size_keeps_the_share_that_is_cut_out() -> None:
 
 
 def test_a_backbone_without_an_image_processor_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"model.backbone: no image processor in .*preprocessor_config.json"
-    ):
+    fault = r"model.backbone: no image processor in .*preprocessor_config.json"
+    with pytest.raises(UserError, match=fault):
         decoding.processor(str(tmp_path))
 
 
@@ -260,9 +250,8 @@ def changed(
     seed: list[int], level: augmenting.Augment = "strong", flip: augmenting.Flip = "horizontal"
 ) -> np.ndarray:
     image, _ = decoding.decode(square(7, (60, 40))[1])
-    return np.asarray(
-        augmenting.augment(image, level, flip, (32, 32), 2, np.random.default_rng(seed))
-    )
+    rng = np.random.default_rng(seed)
+    return np.asarray(augmenting.augment(image, level, flip, (32, 32), 2, rng))
 
 
 def test_augmentation_is_a_function_of_its_generator() -> None:
@@ -283,11 +272,9 @@ def test_flips_are_those_asked_for() -> None:
     def corners(flip: augmenting.Flip) -> set[int]:
         found = set()
         for seed in range(60):
-            values = np.asarray(
-                augmenting.augment(
-                    marked, "light", flip, (32, 32), 2, np.random.default_rng(seed)
-                ).convert("L")
-            )
+            rng = np.random.default_rng(seed)
+            image = augmenting.augment(marked, "light", flip, (32, 32), 2, rng)
+            values = np.asarray(image.convert("L"))
             quarters = [values[:10, :10], values[:10, -10:], values[-10:, :10], values[-10:, -10:]]
             found.add(int(np.argmax([q.mean() for q in quarters])))
         return found
@@ -418,15 +405,14 @@ def test_gray_of_32_bits_keeps_its_scale() -> None:
 
 
 def test_a_list_of_all_images_beside_split_folders_is_no_split(tmp_path: Path) -> None:
-    names = [
-        f"{split}/{name}/{i}.png" for split in ("train", "test") for name in "ab" for i in range(2)
-    ]
+    labels = {}
+    for split, label, i in itertools.product(("train", "test"), "ab", range(2)):
+        labels[f"{split}/{label}/{i}.png"] = label
+    names = list(labels)
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(tmp_path / name)
-    (tmp_path / "labels.csv").write_text(
-        "image,label\n" + "".join(f"{n},{n.split('/')[1]}\n" for n in names)
-    )
+    write_csv(tmp_path / "labels.csv", list(labels.items()), ("image", "label"))
     place = str(tmp_path)
     assert image_rows.splits(place, containers.Columns()) == {"train", "test"}
     train = [e.name for e in image_rows.entries(place, "train", containers.Columns())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import WORDS, make_bert, same, save_tokenizer, toy_rows, write_csv
+from conftest import WORDS, each, make_bert, same, save_tokenizer, toy_rows, write_csv
 
 import ftlight
 from ftlight.__main__ import main
@@ -29,52 +30,46 @@ def distil(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("distil")
     size = save_tokenizer(folder)
     torch.manual_seed(0)
-    config = DistilBertConfig(
-        vocab_size=size,
-        dim=32,
-        n_layers=2,
-        n_heads=2,
-        hidden_dim=64,
-        max_position_embeddings=64,
-        pad_token_id=0,
-    )
+    sizes = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
+    config = DistilBertConfig(vocab_size=size, max_position_embeddings=64, pad_token_id=0, **sizes)
     DistilBertForMaskedLM(config).save_pretrained(folder)
     return str(folder)
 
 
 def texts(path: Path, rows: int = 60, words: int = 12) -> str:
-    path.write_text(
-        "".join(
-            " ".join(WORDS[(r * 5 + i * 3) % len(WORDS)] for i in range(words)) + "\n"
-            for r in range(rows)
-        )
-    )
+    """Writes a row of some words in each line."""
+    lines = []
+    for row in range(rows):
+        chosen = [WORDS[(row * 5 + i * 3) % len(WORDS)] for i in range(words)]
+        lines.append(" ".join(chosen) + "\n")
+    path.write_text("".join(lines))
     return str(path)
 
 
 # Which tokens
 
 
-@pytest.mark.parametrize("share", [0.05, 0.15, 0.5, 0.9])
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_share_is_chosen(share: float, whole: bool) -> None:
-    for seed in range(30):
-        rng = np.random.default_rng(seed)
-        free = rng.random(60) < 0.8
-        words = np.repeat(np.arange(20), 3)
-        chosen = masking.choose(free, words if whole else None, share, rng)
-        assert not (chosen & ~free).any()
-        wanted = max(1, round(free.sum() * share))
-        assert wanted <= chosen.sum() <= wanted + (2 if whole else 0)
-        if whole:
-            assert all(len(set(chosen[(words == w) & free])) <= 1 for w in range(20))
+def test_a_share_is_chosen() -> None:
+    def check(share: float, whole: bool) -> None:
+        for seed in range(30):
+            rng = np.random.default_rng(seed)
+            free = rng.random(60) < 0.8
+            words = np.repeat(np.arange(20), 3)
+            chosen = masking.choose(free, words if whole else None, share, rng)
+            assert not (chosen & ~free).any()
+            wanted = max(1, round(free.sum() * share))
+            assert wanted <= chosen.sum() <= wanted + (2 if whole else 0)
+            if whole:
+                assert all(len(set(chosen[(words == w) & free])) <= 1 for w in range(20))
+
+    each(itertools.product([0.05, 0.15, 0.5, 0.9], [False, True]), check)
 
 
 def test_nothing_to_choose_from() -> None:
-    assert masking.choose(np.zeros(3, dtype=bool), None, 0.15, np.random.default_rng(0)).sum() == 0
-    assert masking.choose(
-        np.array([False, True]), None, 0.01, np.random.default_rng(0)
-    ).tolist() == [False, True]
+    rng = np.random.default_rng(0)
+    assert masking.choose(np.zeros(3, dtype=bool), None, 0.15, rng).sum() == 0
+    one = np.array([False, True])
+    assert masking.choose(one, None, 0.01, rng).tolist() == [False, True]
 
 
 def test_eighty_ten_ten() -> None:
@@ -96,14 +91,11 @@ def test_eighty_ten_ten() -> None:
 def test_no_token_of_a_long_text_is_lost(plain_bert: str, tmp_path: Path) -> None:
     long = " ".join(WORDS * 5)
     (tmp_path / "a.txt").write_text(f"{long}\n\nthe parcel\n")
-    data = MaskedData(
-        str(tmp_path / "a.txt"), tokenizer=plain_bert, validation_split=0, max_length=20
-    )
+    data = MaskedData("a.txt", tokenizer=plain_bert, validation_split=0, max_length=20)
     data.setup("fit")
-    tokenizer, table = load_tokenizer(plain_bert), data.load_split("train")
-    assert [i for ids in table["__ids"][:-1] for i in ids] == tokenizer(
-        long, add_special_tokens=False
-    )["input_ids"]
+    table = data.load_split("train")
+    expected = load_tokenizer(plain_bert)(long, add_special_tokens=False)["input_ids"]
+    assert [token for ids in table["__ids"][:-1] for token in ids] == expected
     assert " ".join(table["text"][:-1]) == long
     assert table["document"][:] == [0] * (len(table) - 1) + [1]
     assert table["line"][:] == [1] * (len(table) - 1) + [3]
@@ -112,9 +104,8 @@ def test_no_token_of_a_long_text_is_lost(plain_bert: str, tmp_path: Path) -> Non
 
 
 def test_windows_of_a_document_stay_on_one_side(plain_bert: str, tmp_path: Path) -> None:
-    data = MaskedData(
-        texts(tmp_path / "a.txt", 20, 50), tokenizer=plain_bert, validation_split=0.2, max_length=20
-    )
+    file = texts(tmp_path / "a.txt", 20, 50)
+    data = MaskedData(file, tokenizer=plain_bert, validation_split=0.2, max_length=20)
     data.setup("fit")
     train, validation = (set(data.load_split(s)["document"]) for s in ("train", "validation"))
     assert len(train) == 16
@@ -122,21 +113,26 @@ def test_windows_of_a_document_stay_on_one_side(plain_bert: str, tmp_path: Path)
     assert not train & validation
 
 
-@pytest.mark.parametrize("form", ["txt", "paragraph", "csv", "jsonl"])
-def test_the_forms_of_data(form: str, plain_bert: str, tmp_path: Path) -> None:
-    lines, path, options = ["the parcel", "is late"], tmp_path / f"a.{form}", {}
-    if form == "paragraph":
-        path, options = tmp_path / "a.txt", {"document": "paragraph"}
-        path.write_text("the\nparcel\n\n\nis late")
-    elif form == "txt":
-        path.write_text("the parcel\n\nis late\n")
-    elif form == "csv":
-        write_csv(path, [("the parcel",), ("is late",), ("",)], ("body",))
-        options = {"text": "body"}
-    else:
-        path.write_text("".join(json.dumps({"text": t}) + "\n" for t in lines))
-    data = MaskedData(str(path), tokenizer=plain_bert, validation_split=0, **options)
-    assert [" ".join(t.split()) for t in data.load_split("train")["text"]] == lines
+def test_the_forms_of_data(plain_bert: str, tmp_path: Path) -> None:
+    def check(form: str) -> None:
+        lines = ["the parcel", "is late"]
+        path = tmp_path / f"a.{form}"
+        options: dict[str, Any] = {}
+        if form == "paragraph":
+            path = tmp_path / "paragraphs.txt"
+            options = {"document": "paragraph"}
+            path.write_text("the\nparcel\n\n\nis late")
+        elif form == "txt":
+            path.write_text("the parcel\n\nis late\n")
+        elif form == "csv":
+            write_csv(path, [("the parcel",), ("is late",), ("",)], ("body",))
+            options = {"text": "body"}
+        else:
+            path.write_text("".join(json.dumps({"text": t}) + "\n" for t in lines))
+        data = MaskedData(str(path), tokenizer=plain_bert, validation_split=0, **options)
+        assert [" ".join(t.split()) for t in data.load_split("train")["text"]] == lines
+
+    each(["txt", "paragraph", "csv", "jsonl"], check)
 
 
 def test_special_tokens_stand_around(plain_bert: str, llama: str) -> None:
@@ -152,9 +148,8 @@ def batches(
     """What the model sees of each row, and what it is to predict."""
     found = {}
     for numbers in rows:
-        batch = data.collate(
-            {**data.sets["train"][numbers], "epoch": [epoch] * len(numbers)}, numbers
-        )
+        columns = {**data.sets["train"][numbers], "epoch": [epoch] * len(numbers)}
+        batch = data.collate(columns, numbers)
         targets = torch.split(batch["targets"], batch["sizes"])
         for i, number in enumerate(numbers):
             real = batch["inputs"]["attention_mask"][i].bool()
@@ -179,15 +174,8 @@ def test_masks_are_a_function_of_seed_epoch_and_row(
     assert fixed == batches(data, -1, together)  # the same for every seed of a run
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_training_masks_anew_in_every_epoch(workers: int, plain_bert: str, tmp_path: Path) -> None:
-    data = MaskedData(
-        texts(tmp_path / "a.txt", 8),
-        tokenizer=plain_bert,
-        validation_split=0,
-        workers=workers,
-        batch_size=8,
-    )
+def masks_by_epoch(data: MaskedData) -> None:
+    """Training masks anew in every epoch, and an epoch always alike."""
     data.setup("fit")
     epochs = [0]
     loader = data.loader(lambda epoch: [np.arange(8)], data.sets["train"], lambda: (epochs[-1], 0))
@@ -200,37 +188,49 @@ def test_training_masks_anew_in_every_epoch(workers: int, plain_bert: str, tmp_p
     assert not torch.equal(seen[0], seen[1])
 
 
+def test_training_masks_anew_in_every_epoch(plain_bert: str, tmp_path: Path) -> None:
+    options = {"tokenizer": plain_bert, "validation_split": 0, "batch_size": 8}
+    masks_by_epoch(MaskedData(texts(tmp_path / "a.txt", 8), **options))
+
+
+@pytest.mark.processes
+def test_workers_mask_anew_in_every_epoch(plain_bert: str, tmp_path: Path) -> None:
+    options = {"tokenizer": plain_bert, "validation_split": 0, "batch_size": 8}
+    masks_by_epoch(MaskedData(texts(tmp_path / "a.txt", 8), workers=2, **options))
+
+
 # Loss
 
 
-@pytest.mark.parametrize("name", ["plain_bert", "distil"])
-def test_the_loss_is_that_of_transformers(name: str, request: Any, tmp_path: Path) -> None:
-    backbone = request.getfixturevalue(name)
-    data = MaskedData(
-        texts(tmp_path / "a.txt", 8), tokenizer=backbone, validation_split=0, batch_size=8
-    )
-    data.setup("fit")
-    torch.manual_seed(0)
-    task = MaskedLM(backbone).eval()
-    assert task.model.get_output_embeddings().weight is task.model.get_input_embeddings().weight
-    batch = data.collate({**data.sets["train"][[*range(8)]], "epoch": [0] * 8}, [*range(8)])
-    labels = torch.full_like(batch["inputs"]["input_ids"], -100)
-    labels[batch["masked"]] = batch["targets"]
-    with torch.no_grad():
-        stock = task.model(**batch["inputs"], labels=labels)
-        step = task.evaluate(batch)
-    assert step.loss is not None
-    assert step.loss.item() == pytest.approx(stock.loss.item(), abs=1e-5)
-    assert step.weight == len(batch["targets"])
-    evidence = task.compute_metrics(step.outputs, None, [{}] * 8)
-    assert evidence.values["perplexity"] == pytest.approx(math.exp(stock.loss.item()), rel=1e-4)
-    right = (stock.logits.argmax(-1)[batch["masked"]] == batch["targets"]).float().mean().item()
-    assert evidence.values["accuracy"] == pytest.approx(right)
-    low, high = evidence.intervals["perplexity"]
-    assert low < evidence.values["perplexity"] < high
-    train = task.train().step(batch).loss
-    assert train is not None
-    assert train.requires_grad
+def test_the_loss_is_that_of_transformers(request: Any, tmp_path: Path) -> None:
+    def check(name: str) -> None:
+        backbone = request.getfixturevalue(name)
+        file = texts(tmp_path / "a.txt", 8)
+        data = MaskedData(file, tokenizer=backbone, validation_split=0, batch_size=8)
+        data.setup("fit")
+        torch.manual_seed(0)
+        task = MaskedLM(backbone).eval()
+        assert task.model.get_output_embeddings().weight is task.model.get_input_embeddings().weight
+        batch = data.collate({**data.sets["train"][[*range(8)]], "epoch": [0] * 8}, [*range(8)])
+        labels = torch.full_like(batch["inputs"]["input_ids"], -100)
+        labels[batch["masked"]] = batch["targets"]
+        with torch.no_grad():
+            stock = task.model(**batch["inputs"], labels=labels)
+            step = task.evaluate(batch)
+        assert step.loss is not None
+        assert step.loss.item() == pytest.approx(stock.loss.item(), abs=1e-5)
+        assert step.weight == len(batch["targets"])
+        evidence = task.compute_metrics(step.outputs, None, [{}] * 8)
+        assert evidence.values["perplexity"] == pytest.approx(math.exp(stock.loss.item()), rel=1e-4)
+        right = (stock.logits.argmax(-1)[batch["masked"]] == batch["targets"]).float().mean().item()
+        assert evidence.values["accuracy"] == pytest.approx(right)
+        low, high = evidence.intervals["perplexity"]
+        assert low < evidence.values["perplexity"] < high
+        train = task.train().step(batch).loss
+        assert train is not None
+        assert train.requires_grad
+
+    each(["plain_bert", "distil"], check)
 
 
 def test_a_decoder_has_no_mask(llama: str, tmp_path: Path, capsys: Any) -> None:
@@ -245,10 +245,12 @@ def test_a_decoder_has_no_mask(llama: str, tmp_path: Path, capsys: Any) -> None:
         MaskedLM(str(folder))
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0, 15])
-def test_a_share_that_is_none(share: float) -> None:
-    with pytest.raises(UserError, match=r"data\.mask: .* is out of range"):
-        MaskedData("a.txt", mask=share)
+def test_a_share_that_is_none() -> None:
+    def check(share: float) -> None:
+        with pytest.raises(UserError, match=r"data\.mask: .* is out of range"):
+            MaskedData("a.txt", mask=share)
+
+    each([0.0, 1.0, 15], check)
 
 
 # Command line
@@ -259,71 +261,48 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a sentence encoder on a text file."""
     folder = tmp_path_factory.mktemp("adapted")
     bert = make_bert(folder / "bert")
-    (bert / "1_Pooling" / "config.json").write_text(
-        json.dumps({"embedding_dimension": 32, "pooling_mode": "cls"})
-    )
+    pooling = {"embedding_dimension": 32, "pooling_mode": "cls"}
+    (bert / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     train, test = texts(folder / "train.txt", 120), texts(folder / "test.txt", 20)
-    words = [
-        "fit",
-        "--model",
-        "MaskedLM",
-        "--model.backbone",
-        str(bert),
-        "--data.train",
-        train,
-        "--data.test",
-        test,
-    ]
-    sizes = [
-        "--data.batch_size",
-        "16",
-        "--trainer.max_epochs",
-        "6",
-        "--model.lr",
-        "0.005",
-        "--trainer.accelerator",
-        "cpu",
-    ]
-    assert main([*words, *sizes, "--run", str(folder / "run")]) == 0
+    command = (
+        f"fit --model MaskedLM --model.backbone {bert} --data.train {train} --data.test {test} "
+        "--data.batch_size 16 --trainer.max_epochs 6 --model.lr 0.005 --trainer.accelerator cpu "
+        f"--run {folder / 'run'}"
+    )
+    assert main(command.split()) == 0
     return folder / "run"
 
 
+@pytest.mark.run
 def test_it_learns_and_tells_perplexity(adapted: Path) -> None:
     scores = json.loads((adapted / "test_metrics.json").read_text())
     assert scores["test/perplexity"] == pytest.approx(math.exp(scores["test/loss"]), rel=1e-4)
-    assert (
-        scores["test/perplexity_low"] < scores["test/perplexity"] < scores["test/perplexity_high"]
-    )
+    low, high = scores["test/perplexity_low"], scores["test/perplexity_high"]
+    assert low < scores["test/perplexity"] < high
     assert scores["test/perplexity"] < 60 < len(load_tokenizer(str(adapted / "backbone")))
 
 
+@pytest.mark.run
 def test_the_adapted_backbone_serves_another_task(adapted: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main(["export", str(adapted), "--out", str(out)]) == 0
     assert (out / "1_Pooling" / "config.json").is_file()
     data = write_csv(tmp_path / "toy.csv", toy_rows(60))
-    words = [
-        "fit",
-        "--model",
-        "TextClassification",
-        "--model.backbone",
-        str(out),
-        "--data.train",
-        data,
-        "--trainer.max_epochs",
-        "1",
-    ]
-    assert main([*words, "--trainer.accelerator", "cpu", "--run", "next", "--test", "false"]) == 0
+    command = (
+        f"fit --model TextClassification --model.backbone {out} --data.train {data} "
+        "--trainer.max_epochs 1 --trainer.accelerator cpu --run next --test false"
+    )
+    assert main(command.split()) == 0
     task = ftlight.TextClassification(str(out), labels=["a", "b"])
     assert task.pooling == "cls"
-    body, other = ftlight.load(str(adapted)).task.model.base_model, task.model.base_model
-    same(body, other)
+    body = task.model.base_model
+    same(ftlight.load(str(adapted)).task.model.base_model, body)
     start = MaskedLM(str(adapted.parent / "bert")).model.base_model
-    assert not torch.equal(
-        start.embeddings.word_embeddings.weight, other.embeddings.word_embeddings.weight
-    )
+    before = start.embeddings.word_embeddings.weight
+    assert not torch.equal(before, body.embeddings.word_embeddings.weight)
 
 
+@pytest.mark.run
 def test_stock_libraries_load_it(adapted: Path, tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
     from transformers import pipeline
@@ -338,12 +317,12 @@ def test_stock_libraries_load_it(adapted: Path, tmp_path: Path) -> None:
     task = ftlight.TextClassification(str(out), labels=["a", "b"]).eval()
     tokens = load_tokenizer(str(out))("the parcel", return_tensors="pt")
     first = task.model.base_model(**tokens).last_hidden_state[:, 0]
-    vector = SentenceTransformer(str(out), device="cpu").encode(
-        ["the parcel"], convert_to_tensor=True
-    )
+    encoder = SentenceTransformer(str(out), device="cpu")
+    vector = encoder.encode(["the parcel"], convert_to_tensor=True)
     assert torch.allclose(vector, first, atol=1e-5)
 
 
+@pytest.mark.run
 def test_predicts_files(adapted: Path, tmp_path: Path) -> None:
     (tmp_path / "new.txt").write_text("the parcel is late\n" + " ".join(WORDS * 4) + "\n")
     assert main(["predict", str(adapted), str(tmp_path / "new.txt"), "--out", "out.jsonl"]) == 0
@@ -353,24 +332,12 @@ def test_predicts_files(adapted: Path, tmp_path: Path) -> None:
     assert long["perplexity"] > 1
 
 
+@pytest.mark.run
 def test_frozen_layers_and_whole_words(tmp_path: Path, plain_bert: str) -> None:
-    words = [
-        "fit",
-        "--model",
-        "MaskedLM",
-        "--model.backbone",
-        plain_bert,
-        "--data.train",
-        texts(tmp_path / "a.txt", 40),
-    ]
-    options = [
-        "--model.unfreeze",
-        "lp_ft",
-        "--data.whole_words",
-        "true",
-        "--trainer.max_epochs",
-        "2",
-        "--trainer.accelerator",
-        "cpu",
-    ]
-    assert main([*words, *options, "--run", "r", "--test", "false"]) == 0
+    train = texts(tmp_path / "a.txt", 40)
+    command = (
+        f"fit --model MaskedLM --model.backbone {plain_bert} --data.train {train} "
+        "--model.unfreeze lp_ft --data.whole_words true --trainer.max_epochs 2 "
+        "--trainer.accelerator cpu --run r --test false"
+    )
+    assert main(command.split()) == 0

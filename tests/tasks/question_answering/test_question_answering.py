@@ -1,12 +1,12 @@
-"""Answers in documents: readers, windows, spans, the task and its files, with SQuAD's scripts as the judge."""
+"""Answers in documents: readers, windows, spans, the task, its files; SQuAD's scripts judge."""
 
 from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import json
 import random
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from conftest import ROOT, WORDS, make_bert, save_tokenizer, write_csv
-from test_answers import score_1, score_2
+from conftest import ROOT, WORDS, each, make_bert, save_tokenizer, still_bert, write_csv
+from squad_scripts import score_1, score_2
 from tiny.question_answering import squad as write_squad
 
 import ftlight
@@ -38,7 +38,6 @@ COLUMNS = {
     "answer": "answer",
     "answer_start": "answer_start",
 }
-Write = Callable[[Path], Path]
 
 
 def read(path: Path, missing: Any = "error", **columns: str) -> list[dict[str, Any]]:
@@ -47,12 +46,8 @@ def read(path: Path, missing: Any = "error", **columns: str) -> list[dict[str, A
 
 
 def nested(*qas: dict[str, Any], context: str = CONTEXT) -> str:
-    return json.dumps(
-        {
-            "version": "1.1",
-            "data": [{"title": "t", "paragraphs": [{"context": context, "qas": list(qas)}]}],
-        }
-    )
+    paragraph = {"context": context, "qas": list(qas)}
+    return json.dumps({"version": "1.1", "data": [{"title": "t", "paragraphs": [paragraph]}]})
 
 
 def qa(number: int, *answers: tuple[str, int], **more: Any) -> dict[str, Any]:
@@ -71,43 +66,63 @@ def write(path: Path, text: str) -> Path:
 
 # Readers: the same two rows (the second without an answer) in every layout
 
-HUB = [
-    {
-        "question": "where 0",
-        "context": CONTEXT,
-        "answers": {"text": ["red", "red parcel"], "answer_start": [20, 20]},
-    },
-    {"question": "where 1", "context": CONTEXT, "answers": {"text": [], "answer_start": []}},
-]
-STRUCTS = [
-    {**r, "answers": [{"text": t, "answer_start": 20} for t in r["answers"]["text"]]} for r in HUB
-]  # type: ignore[index]
+ANSWERS = ["red", "red parcel"]
+
+
+def rows_with(first: Any, second: Any) -> list[dict[str, Any]]:
+    """The two rows with their answers in a form."""
+    return [
+        {"question": "where 0", "context": CONTEXT, "answers": first},
+        {"question": "where 1", "context": CONTEXT, "answers": second},
+    ]
+
+
+HUB = rows_with(
+    {"text": ANSWERS, "answer_start": [20, 20]},
+    {"text": [], "answer_start": []},
+)
+STRUCTS = rows_with([{"text": t, "answer_start": 20} for t in ANSWERS], [])
 V2 = nested(qa(0, ("red", 20), ("red parcel", 20)), qa(1, is_impossible=True))
-LAYOUTS: dict[str, Write] = {
-    "squad": lambda f: write(f / "a.json", V2),
-    "squad.gz": lambda f: write(f / "a.json.gz", V2),
-    "indented": lambda f: write(f / "a.json", json.dumps(json.loads(V2), indent=2).replace("\n", "\r\n")),
-    "hub": lambda f: write(f / "a.jsonl", "".join(json.dumps(r) + "\n" for r in HUB)),
-    "lines in .json": lambda f: write(f / "a.json", "".join(json.dumps(r) + "\n" for r in HUB)),
-    "list of texts": lambda f: write(
-        f / "a.jsonl", "".join(json.dumps({**r, "answers": r["answers"]["text"]}) + "\n" for r in HUB)  # type: ignore[index]
-    ),
-    "parquet": lambda f: (pq.write_table(pa.Table.from_pylist(HUB), f / "a.parquet"), f / "a.parquet")[1],
-    "parquet of structs": lambda f: (pq.write_table(pa.Table.from_pylist(STRUCTS), f / "a.parquet"), f / "a.parquet")[1],
-}  # fmt: skip
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_gives_the_same_rows(layout: str, tmp_path: Path) -> None:
-    first, second = read(LAYOUTS[layout](tmp_path))
-    assert (first["question"], first["context"]) == ("where 0", CONTEXT)
-    assert (first["answers"], first["answer_starts"]) == (["red", "red parcel"], [20, 20])
-    assert (second["answers"], second["answer_starts"]) == ([], [])
+def as_lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-@pytest.mark.parametrize(
-    ("answer", "start", "place", "how"),
-    [
+def as_parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def layouts(folder: Path) -> dict[str, Path]:
+    """A file of each layout by its name."""
+    indented = json.dumps(json.loads(V2), indent=2).replace("\n", "\r\n")
+    return {
+        "squad": write(folder / "squad.json", V2),
+        "squad.gz": write(folder / "squad.json.gz", V2),
+        "indented": write(folder / "indented.json", indented),
+        "hub": write(folder / "hub.jsonl", as_lines(HUB)),
+        "lines in .json": write(folder / "lines.json", as_lines(HUB)),
+        "list of texts": write(folder / "texts.jsonl", as_lines(rows_with(ANSWERS, []))),
+        "parquet": as_parquet(folder / "hub.parquet", HUB),
+        "parquet of structs": as_parquet(folder / "structs.parquet", STRUCTS),
+    }
+
+
+def test_every_layout_gives_the_same_rows(tmp_path: Path) -> None:
+    files = layouts(tmp_path)
+
+    def check(layout: str) -> None:
+        first, second = read(files[layout])
+        assert (first["question"], first["context"]) == ("where 0", CONTEXT)
+        assert (first["answers"], first["answer_starts"]) == (["red", "red parcel"], [20, 20])
+        assert (second["answers"], second["answer_starts"]) == ([], [])
+
+    each(files, check)
+
+
+def test_answers_of_a_csv(tmp_path: Path) -> None:
+    cases = [
         ("red", "20", 20, 0),
         ("red", "", 20, 0),
         (" red ", "19", 20, 0),
@@ -116,27 +131,23 @@ def test_every_layout_gives_the_same_rows(layout: str, tmp_path: Path) -> None:
         ("parcel", "", 24, squad.FIRST),
         ("blue", "0", 44, squad.MOVED),
         ("NA", "", None, 0),
-    ],
-)
-def test_answers_of_a_csv(
-    answer: str, start: str, place: int | None, how: int, tmp_path: Path
-) -> None:
-    text = CONTEXT if place is not None else "Na or NA"
-    file = write_csv(
-        tmp_path / "a.csv", [("what", text, answer, start)], ("q", "text", "answer", "answer_start")
-    )
-    (row,) = read(Path(file), question="q", context="text")
-    assert row["answer_starts"] == [place if place is not None else 6]
-    assert row["text"][row["answer_starts"][0] :].startswith(row["answers"][0])
-    assert row["__placed"] == how
+    ]
+
+    def check(answer: str, start: str, place: int | None, how: int) -> None:
+        text = CONTEXT if place is not None else "Na or NA"
+        header = ("q", "text", "answer", "answer_start")
+        file = write_csv(tmp_path / "a.csv", [("what", text, answer, start)], header)
+        (row,) = read(Path(file), question="q", context="text")
+        assert row["answer_starts"] == [place if place is not None else 6]
+        assert row["text"][row["answer_starts"][0] :].startswith(row["answers"][0])
+        assert row["__placed"] == how
+
+    each(cases, check)
 
 
 def test_an_empty_answer_is_none_and_the_column_of_the_place_can_be_missing(tmp_path: Path) -> None:
-    file = write_csv(
-        tmp_path / "a.csv",
-        [("what", CONTEXT, ""), ("what", CONTEXT, "red")],
-        ("question", "context", "answer"),
-    )
+    rows = [("what", CONTEXT, ""), ("what", CONTEXT, "red")]
+    file = write_csv(tmp_path / "a.csv", rows, ("question", "context", "answer"))
     assert [row["answers"] for row in read(Path(file))] == [[], ["red"]]
 
 
@@ -148,12 +159,20 @@ def test_a_far_place_among_several_is_an_error() -> None:
     assert squad.locate(text, "y", 1) is None
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (nested(qa(0, ("red", 20)), qa(1, ("green", 20))), "a.json: question q1: the answer 'green' is not in the context near"),
-        (nested({"id": "q0", "question": "x"}), "a.json: question q0: no answers; a question without an answer has is_impossible"),
-        (nested(qa(0, ("red", 20), is_impossible=True)), "a.json: question q0: is_impossible, but has answers"),
+def test_faults_of_json(tmp_path: Path) -> None:
+    cases = [
+        (
+            nested(qa(0, ("red", 20)), qa(1, ("green", 20))),
+            "a.json: question q1: the answer 'green' is not in the context near",
+        ),
+        (
+            nested({"id": "q0", "question": "x"}),
+            "a.json: question q0: no answers; a question without an answer has is_impossible",
+        ),
+        (
+            nested(qa(0, ("red", 20), is_impossible=True)),
+            "a.json: question q0: is_impossible, but has answers",
+        ),
         (nested({"id": "q0"}), "a.json: data[0].paragraphs[0].qas[0] has no question (text)"),
         (nested(qa(0), context=" "), "a.json: question q0: column context is empty"),
         (json.dumps({"data": [{"title": "x"}]}), "a.json: data[0] has no paragraphs (list)"),
@@ -161,28 +180,34 @@ def test_a_far_place_among_several_is_an_error() -> None:
         ('{"question": "a"}\n', "a.json:1: no column context"),
         ("[1]", "a.json is one JSON array"),
         ("{", "a.json:1: not valid JSON"),
-    ],
-)  # fmt: skip
-def test_faults_of_json(content: str, words: str, tmp_path: Path, monkeypatch: Any) -> None:
-    (tmp_path / "a.json").write_text(content)
-    with pytest.raises(UserError) as error:
-        read(Path("a.json"))
-    assert str(error.value).startswith(words)
+    ]
+
+    def check(content: str, words: str) -> None:
+        (tmp_path / "a.json").write_text(content)
+        with pytest.raises(UserError) as error:
+            read(Path("a.json"))
+        assert str(error.value).startswith(words)
+
+    each(cases, check)
 
 
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        (("what", CONTEXT, "green", ""), "a.csv:2: the answer 'green' is not in the context; correct it, or"),
+def test_faults_of_a_csv(tmp_path: Path) -> None:
+    cases = [
+        (
+            ("what", CONTEXT, "green", ""),
+            "a.csv:2: the answer 'green' is not in the context; correct it, or",
+        ),
         (("what", CONTEXT, "red", "x"), "a.csv:2: answer_start 'x' is not a place in the context"),
         ((" ", CONTEXT, "red", "20"), "a.csv:2: column question is empty"),
-    ],
-)  # fmt: skip
-def test_faults_of_a_csv(row: tuple[str, ...], words: str, tmp_path: Path) -> None:
-    write_csv(tmp_path / "a.csv", [row], ("question", "context", "answer", "answer_start"))
-    with pytest.raises(UserError) as error:
-        read(Path("a.csv"))
-    assert str(error.value).startswith(words)
+    ]
+
+    def check(row: tuple[str, ...], words: str) -> None:
+        write_csv(tmp_path / "a.csv", [row], ("question", "context", "answer", "answer_start"))
+        with pytest.raises(UserError) as error:
+            read(Path("a.csv"))
+        assert str(error.value).startswith(words)
+
+    each(cases, check)
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
@@ -192,9 +217,8 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
 
 
 def test_rows_whose_answer_is_missing_are_skipped_and_counted(tmp_path: Path) -> None:
-    rows = [
-        ("what", CONTEXT, answer) for answer in ("green", "red", "pink", "blue", "gray", "gray")
-    ]
+    answers = "green red pink blue gray gray".split()
+    rows = [("what", CONTEXT, answer) for answer in answers]
     write_csv(tmp_path / "a.csv", rows, ("question", "context", "answer"))
     found = read(Path("a.csv"), missing="skip")
     assert [row["answers"][0] for row in found] == ["red", "blue"]
@@ -209,29 +233,20 @@ def test_rows_whose_answer_is_missing_are_skipped_and_counted(tmp_path: Path) ->
 
 def sentences(seed: int, most: int = 80) -> tuple[str, str]:
     rng = random.Random(seed)
-    words = [
-        *WORDS,
-        "xylophone",
-        "Zürich",
-        "42",
-        ",",
-        "don't",
-    ]  # some are several tokens, or none that is known
-    return " ".join(rng.choices(words, k=rng.randint(1, 8))), "  ".join(
-        rng.choices(words, k=rng.randint(1, most))
-    )
+    # some are several tokens, or none that is known
+    words = [*WORDS, "xylophone", "Zürich", "42", ",", "don't"]
+    question = " ".join(rng.choices(words, k=rng.randint(1, 8)))
+    return question, "  ".join(rng.choices(words, k=rng.randint(1, most)))
 
 
 def byte_tokenizer(folder: Path) -> Any:
-    """A byte-level BPE, as of GPT-2 and RoBERTa, whose tokens hold the space before them; without a class token."""
+    """A byte-level BPE as of GPT-2: tokens hold the space before them, and none is of the class."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     made = Tokenizer(models.BPE())
-    made.pre_tokenizer, made.decoder = (
-        pre_tokenizers.ByteLevel(add_prefix_space=False),
-        decoders.ByteLevel(),
-    )
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     made.train_from_iterator(
         [" ".join(WORDS)] * 3,
@@ -244,78 +259,86 @@ def byte_tokenizer(folder: Path) -> Any:
     return load_tokenizer(str(folder))
 
 
-@pytest.fixture(params=["bert", "bytes"])
-def tokenizer(request: Any, tmp_path: Path) -> Any:
-    if request.param == "bytes":
-        return byte_tokenizer(tmp_path / "bytes")
-    save_tokenizer(tmp_path / "words")
-    return load_tokenizer(str(tmp_path / "words"))
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A tokenizer of words with a class token and one of bytes without."""
+    folder = tmp_path_factory.mktemp("tokenizers")
+    save_tokenizer(folder / "words")
+    return {
+        "words": load_tokenizer(str(folder / "words")),
+        "bytes": byte_tokenizer(folder / "bytes"),
+    }
 
 
-@pytest.mark.parametrize(("longest", "overlap"), [(64, 10), (24, 4), (24, 0)])
-def test_windows_cover_the_context(tokenizer: Any, longest: int, overlap: int) -> None:
-    pairs = [sentences(seed) for seed in range(20)]
-    made = contexts.windows(
-        tokenizer, [q for q, _ in pairs], [c for _, c in pairs], longest, overlap
-    )
-    assert max(len(s) for s in made["sizes"]) > 1
-    for i, (question, context) in enumerate(pairs):
-        sizes, ends = made["sizes"][i], np.cumsum(made["sizes"][i])
-        assert max(sizes) <= longest
-        assert ends[-1] == len(made["ids"][i]) == len(made["begin"][i]) == len(made["end"][i])
-        assert made["length"][i] == len(sizes) * max(sizes)
-        alone = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)
-        places = list(zip(alone["input_ids"], alone["offset_mapping"], strict=True))
-        asked = tokenizer(question, add_special_tokens=False)["input_ids"]
-        assert made["cut"][i] == (len(asked) > longest // 2)
-        special, seen = set(tokenizer.all_special_ids), 0
-        for start, end in zip([0, *ends[:-1]], ends, strict=True):
-            tokens = list(
-                zip(*(made[k][i][start:end].tolist() for k in ("ids", "begin", "end")), strict=True)
-            )
-            window = [(t, (b, e)) for t, b, e in tokens if b >= 0]
-            begins = seen - (overlap if start else 0)
-            assert window == places[begins : begins + len(window)]
-            seen = begins + len(window)
-            assert [t for t, b, _ in tokens if b < 0 and t not in special] == [
-                t for t in asked[: longest // 2] if t not in special
-            ]
-        assert seen == len(places)
+def windows_of(
+    tokenizer: Any, pairs: list[tuple[str, str]], longest: int, overlap: int
+) -> dict[str, Any]:
+    """Windows of questions and contexts."""
+    questions, texts = zip(*pairs, strict=True)
+    return contexts.windows(tokenizer, list(questions), list(texts), longest, overlap)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_targets_stand_for_the_answer(tokenizer: Any, seed: int) -> None:
-    rng = random.Random(seed)
-    question, context = sentences(seed)
-    words = context.split("  ")
-    held = 0
-    for _ in range(20):
-        first = rng.randrange(len(words))
-        answer = "  ".join(words[first : first + rng.randint(1, 4)])
-        start = len("  ".join(words[:first])) + (2 if first else 0)
-        made = {
-            k: v[0] for k, v in contexts.windows(tokenizer, [question], [context], 28, 9).items()
-        }
-        found = contexts.target(
-            made["begin"], made["end"], made["sizes"], start, start + len(answer)
-        )
-        parts = [np.split(made[k], np.cumsum(made["sizes"])[:-1]) for k in ("begin", "end")]
-        for (a, b), begin, end in zip(found, *parts, strict=True):
-            inside = begin[begin >= 0].min() <= start and end.max() >= start + len(answer)
-            assert (a >= 0) == inside
-            if inside:
-                assert contexts.text_of(context, int(begin[a]), int(end[b])) == (
-                    answer,
-                    start,
-                    start + len(answer),
-                )
-                held += 1
-    assert held
+def test_windows_cover_the_context(tokenizers: dict[str, Any]) -> None:
+    def check(kind: str, longest: int, overlap: int) -> None:
+        tokenizer = tokenizers[kind]
+        pairs = [sentences(seed) for seed in range(20)]
+        made = windows_of(tokenizer, pairs, longest, overlap)
+        assert max(len(s) for s in made["sizes"]) > 1
+        for i, (question, context) in enumerate(pairs):
+            sizes, ends = made["sizes"][i], np.cumsum(made["sizes"][i])
+            assert max(sizes) <= longest
+            assert ends[-1] == len(made["ids"][i]) == len(made["begin"][i]) == len(made["end"][i])
+            assert made["length"][i] == len(sizes) * max(sizes)
+            alone = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)
+            places = list(zip(alone["input_ids"], alone["offset_mapping"], strict=True))
+            asked = tokenizer(question, add_special_tokens=False)["input_ids"]
+            assert made["cut"][i] == (len(asked) > longest // 2)
+            special = set(tokenizer.all_special_ids)
+            seen = 0
+            for start, end in zip([0, *ends[:-1]], ends, strict=True):
+                columns = [made[k][i][start:end].tolist() for k in ("ids", "begin", "end")]
+                tokens = list(zip(*columns, strict=True))
+                window = [(t, (b, e)) for t, b, e in tokens if b >= 0]
+                begins = seen - (overlap if start else 0)
+                assert window == places[begins : begins + len(window)]
+                seen = begins + len(window)
+                others = [t for t, b, _ in tokens if b < 0 and t not in special]
+                assert others == [t for t in asked[: longest // 2] if t not in special]
+            assert seen == len(places)
+
+    sizes = [(64, 10), (24, 4), (24, 0)]
+    each(((kind, *size) for kind in tokenizers for size in sizes), check)
 
 
-@pytest.mark.parametrize(
-    ("start", "stop", "expected"),
-    [
+def test_targets_stand_for_the_answer(tokenizers: dict[str, Any]) -> None:
+    def check(kind: str, seed: int) -> None:
+        rng = random.Random(seed)
+        question, context = sentences(seed)
+        words = context.split("  ")
+        held = 0
+        for _ in range(20):
+            first = rng.randrange(len(words))
+            answer = "  ".join(words[first : first + rng.randint(1, 4)])
+            start = len("  ".join(words[:first])) + (2 if first else 0)
+            stop = start + len(answer)
+            columns = contexts.windows(tokenizers[kind], [question], [context], 28, 9)
+            made = {name: column[0] for name, column in columns.items()}
+            found = contexts.target(made["begin"], made["end"], made["sizes"], start, stop)
+            parts = [np.split(made[k], np.cumsum(made["sizes"])[:-1]) for k in ("begin", "end")]
+            for (a, b), begin, end in zip(found, *parts, strict=True):
+                inside = begin[begin >= 0].min() <= start and end.max() >= stop
+                assert (a >= 0) == inside
+                if inside:
+                    text = contexts.text_of(context, int(begin[a]), int(end[b]))
+                    assert text == (answer, start, stop)
+                    held += 1
+        assert held
+
+    each(itertools.product(tokenizers, range(5)), check)
+
+
+def test_targets_where_tokens_touch() -> None:
+    cases = [
         (2, 4, (2, 2)),
         (0, 2, (1, 1)),
         (1, 3, (1, 2)),
@@ -323,46 +346,50 @@ def test_targets_stand_for_the_answer(tokenizer: Any, seed: int) -> None:
         (4, 6, (3, 3)),
         (4, 7, (-1, -1)),
         (6, 7, (-1, -1)),
-    ],
-)
-def test_targets_where_tokens_touch(start: int, stop: int, expected: tuple[int, int]) -> None:
-    begin, end = np.array([-1, 0, 2, 4, -1]), np.array([-1, 2, 4, 6, -1])
-    assert contexts.target(begin, end, np.array([5]), start, stop) == [expected]
+    ]
+
+    def check(start: int, stop: int, expected: tuple[int, int]) -> None:
+        begin, end = np.array([-1, 0, 2, 4, -1]), np.array([-1, 2, 4, 6, -1])
+        assert contexts.target(begin, end, np.array([5]), start, stop) == [expected]
+
+    each(cases, check)
 
 
-def test_a_white_space_context_has_no_tokens_to_choose(tokenizer: Any) -> None:
+def test_a_white_space_context_has_no_tokens_to_choose(tokenizers: dict[str, Any]) -> None:
+    tokenizer = tokenizers["words"]  # that of bytes has tokens for it
     made = contexts.windows(tokenizer, ["where"], ["\u200b"], 24, 4)
-    if max(made["begin"][0]) < 0:
-        batch = contexts.collate(made, tokenizer)
-        zeros = torch.zeros_like(batch["begin"], dtype=torch.float)
-        outputs = contexts.best_spans(zeros, zeros, batch, 5)
-        assert torch.isfinite(outputs).all()
-        assert contexts.text_of("\u200b", *outputs[0, :2].int().tolist())[0] == ""
-
-
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_collate(tokenizer: Any, side: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(tokenizer, "padding_side", side)
-    pairs = [sentences(seed) for seed in range(6)]
-    made = contexts.windows(tokenizer, [q for q, _ in pairs], [c for _, c in pairs], 32, 6)
-    made["first"] = [[3] + [-1] * (len(s) - 1) for s in made["sizes"]]
-    made["last"] = [[4] + [-1] * (len(s) - 1) for s in made["sizes"]]
+    assert max(made["begin"][0]) < 0
     batch = contexts.collate(made, tokenizer)
-    ids, mask = batch["inputs"]["input_ids"], batch["inputs"]["attention_mask"].bool()
-    assert ids[mask].tolist() == [int(t) for row in made["ids"] for t in row]
-    assert batch["begin"][mask].tolist() == [int(b) for row in made["begin"] for b in row]
-    assert (batch["begin"][~mask] == -1).all()
-    assert batch["owner"].tolist() == [i for i, s in enumerate(made["sizes"]) for _ in s]
-    shift = mask.int().argmax(1)
-    assert ((batch["null"] - shift) == 0).all()  # the class token, or the first
-    if tokenizer.cls_token_id is not None:
-        assert (ids.gather(1, batch["null"][:, None]) == tokenizer.cls_token_id).all()
-        assert "token_type_ids" in batch["inputs"]
-    for window, (first, last) in enumerate(
-        zip(batch["first"] - shift, batch["last"] - shift, strict=True)
-    ):
-        begins = window == 0 or batch["owner"][window] != batch["owner"][window - 1]
-        assert (int(first), int(last)) == ((3, 4) if begins else (0, 0))
+    zeros = torch.zeros_like(batch["begin"], dtype=torch.float)
+    outputs = contexts.best_spans(zeros, zeros, batch, 5)
+    assert torch.isfinite(outputs).all()
+    assert contexts.text_of("\u200b", *outputs[0, :2].int().tolist())[0] == ""
+
+
+def test_collate(tokenizers: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(kind: str, side: str) -> None:
+        tokenizer = tokenizers[kind]
+        monkeypatch.setattr(tokenizer, "padding_side", side)
+        made = windows_of(tokenizer, [sentences(seed) for seed in range(6)], 32, 6)
+        made["first"] = [[3] + [-1] * (len(s) - 1) for s in made["sizes"]]
+        made["last"] = [[4] + [-1] * (len(s) - 1) for s in made["sizes"]]
+        batch = contexts.collate(made, tokenizer)
+        ids, mask = batch["inputs"]["input_ids"], batch["inputs"]["attention_mask"].bool()
+        assert ids[mask].tolist() == [int(t) for row in made["ids"] for t in row]
+        assert batch["begin"][mask].tolist() == [int(b) for row in made["begin"] for b in row]
+        assert (batch["begin"][~mask] == -1).all()
+        assert batch["owner"].tolist() == [i for i, s in enumerate(made["sizes"]) for _ in s]
+        shift = mask.int().argmax(1)
+        assert ((batch["null"] - shift) == 0).all()  # the class token, or the first
+        if tokenizer.cls_token_id is not None:
+            assert (ids.gather(1, batch["null"][:, None]) == tokenizer.cls_token_id).all()
+            assert "token_type_ids" in batch["inputs"]
+        firsts, lasts = batch["first"] - shift, batch["last"] - shift
+        for window, (first, last) in enumerate(zip(firsts, lasts, strict=True)):
+            begins = window == 0 or batch["owner"][window] != batch["owner"][window - 1]
+            assert (int(first), int(last)) == ((3, 4) if begins else (0, 0))
+
+    each(itertools.product(tokenizers, ["left", "right"]), check)
 
 
 # Spans
@@ -372,7 +399,8 @@ def slow_spans(start: Any, end: Any, batch: Any, most: int) -> list[list[float]]
     """All spans, one by one."""
     rows: list[list[float]] = []
     for row in range(int(batch["owner"].max()) + 1):
-        best, null = [-1.0, -1.0, -torch.inf], torch.inf
+        best = [-1.0, -1.0, -torch.inf]
+        null = torch.inf
         for w in (batch["owner"] == row).nonzero()[:, 0].tolist():
             null = min(null, float(start[w, batch["null"][w]] + end[w, batch["null"][w]]))
             for i in range(start.shape[1]):
@@ -384,18 +412,18 @@ def slow_spans(start: Any, end: Any, batch: Any, most: int) -> list[list[float]]
     return rows
 
 
-@pytest.mark.parametrize("most", [1, 3, 30, 500])
-def test_best_spans_are_the_best_of_all(tokenizer: Any, most: int) -> None:
-    pairs = [sentences(seed, 30) for seed in range(6)]
-    batch = contexts.collate(
-        contexts.windows(tokenizer, [q for q, _ in pairs], [c for _, c in pairs], 28, 4), tokenizer
-    )
-    generator = torch.Generator().manual_seed(most)
-    start, end = (
-        torch.randn(batch["begin"].shape, generator=generator).log_softmax(1) for _ in range(2)
-    )
-    expected = torch.tensor(slow_spans(start, end, batch, most))
-    torch.testing.assert_close(contexts.best_spans(start, end, batch, most), expected)
+def test_best_spans_are_the_best_of_all(tokenizers: dict[str, Any]) -> None:
+    def check(kind: str, most: int) -> None:
+        made = windows_of(tokenizers[kind], [sentences(seed, 30) for seed in range(6)], 28, 4)
+        batch = contexts.collate(made, tokenizers[kind])
+        generator = torch.Generator().manual_seed(most)
+        shape = batch["begin"].shape
+        start = torch.randn(shape, generator=generator).log_softmax(1)
+        end = torch.randn(shape, generator=generator).log_softmax(1)
+        expected = torch.tensor(slow_spans(start, end, batch, most))
+        torch.testing.assert_close(contexts.best_spans(start, end, batch, most), expected)
+
+    each(itertools.product(tokenizers, [1, 3, 30, 500]), check)
 
 
 # The task
@@ -413,76 +441,78 @@ def task_with(
     return task, data
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
 def test_loss_is_a_mean_over_windows_in_training_and_over_rows_in_evaluation(
-    side: str, tmp_path: Path, monkeypatch: Any
+    tmp_path: Path, monkeypatch: Any
 ) -> None:
-    backbone = str(
-        make_bert(tmp_path / "bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    )
-    task, data = task_with(tmp_path, backbone, max_length=18, stride=2)
-    monkeypatch.setattr(data.tokenizer, "padding_side", side)
-    batch = data.collate(data.sets["validation"][list(range(12))], list(range(12)))
-    assert len(batch["owner"]) > 12
-    with torch.no_grad():
-        out = task.model(**batch["inputs"])
-        each = []
-        for w, null in enumerate(batch["null"].tolist()):
-            allowed = [
-                i for i in range(len(batch["begin"][w])) if batch["begin"][w, i] >= 0 or i == null
-            ]
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    backbone = str(make_bert(tmp_path / "bert", **no_dropout))
+
+    def check(side: str) -> None:
+        task, data = task_with(tmp_path, backbone, max_length=18, stride=2)
+        monkeypatch.setattr(data.tokenizer, "padding_side", side)
+        batch = data.collate(data.sets["validation"][list(range(12))], list(range(12)))
+        assert len(batch["owner"]) > 12
+        with torch.no_grad():
+            out = task.model(**batch["inputs"])
             pair = [(out.start_logits, batch["first"]), (out.end_logits, batch["last"])]
-            each.append(sum(float(x[w, allowed].logsumexp(0) - x[w, t[w]]) for x, t in pair) / 2)
-        found = task.step(batch)
-        assert found.loss is not None
-        rows = [
-            [e for e, o in zip(each, batch["owner"].tolist(), strict=True) if o == r]
-            for r in range(12)
-        ]
-        assert float(found.loss) == pytest.approx(np.mean([np.mean(r) for r in rows]), rel=1e-5)
-        assert found.weight is None
-        task.train()
-        trained = task.step(batch)
-        assert trained.loss is not None
-        assert float(trained.loss) == pytest.approx(np.mean(each), rel=1e-5)
-        assert trained.weight == len(each)
+            losses = []
+            for w, null in enumerate(batch["null"].tolist()):
+                begins = batch["begin"][w].tolist()
+                allowed = [i for i, begin in enumerate(begins) if begin >= 0 or i == null]
+                both = [float(x[w, allowed].logsumexp(0) - x[w, t[w]]) for x, t in pair]
+                losses.append(sum(both) / 2)
+            found = task.step(batch)
+            assert found.loss is not None
+            owners = batch["owner"].numpy()
+            rows = [np.mean(np.array(losses)[owners == row]) for row in range(12)]
+            assert float(found.loss) == pytest.approx(np.mean(rows), rel=1e-5)
+            assert found.weight is None
+            task.train()
+            trained = task.step(batch)
+            assert trained.loss is not None
+            assert float(trained.loss) == pytest.approx(np.mean(losses), rel=1e-5)
+            assert trained.weight == len(losses)
+
+    each(["right", "left"], check)
 
 
-@pytest.mark.parametrize("training", [False, True])
 def test_long_contexts_take_no_more_memory_than_a_window_a_row(
-    training: bool, tmp_path: Path, monkeypatch: Any
+    tmp_path: Path, monkeypatch: Any
 ) -> None:
     """Windows run in parts, with the loss and the gradients of all at once."""
-    backbone = str(
-        make_bert(tmp_path / "bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    )
-    task, data = task_with(tmp_path, backbone, max_length=18, stride=2)
-    task.train(training)
-    seen: list[int] = []
-    task.model.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
-    )
-    batch = data.collate(data.sets["validation"][list(range(12))], list(range(12)))
-    windows = len(batch["owner"])
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    backbone = str(make_bert(tmp_path / "bert", **no_dropout))
 
-    def run() -> tuple[torch.Tensor, list[torch.Tensor]]:
-        task.zero_grad()
-        loss = task.step(batch).loss
-        assert loss is not None
-        loss.backward()
-        return loss.detach(), [
-            p.grad.clone() for p in task.model.parameters() if p.grad is not None
-        ]
+    def check(training: bool) -> None:
+        task, data = task_with(tmp_path, backbone, max_length=18, stride=2)
+        task.train(training)
+        seen: list[int] = []
+        task.model.register_forward_pre_hook(
+            lambda _, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
+        )
+        batch = data.collate(data.sets["validation"][list(range(12))], list(range(12)))
+        windows = len(batch["owner"])
 
-    parts, gradients = run()
-    assert windows > 12 >= max(seen)
-    assert sum(seen) == windows * (1 + training)  # computed again only where that saves memory
-    monkeypatch.setattr("ftlight.tasks.question_answering.task.AT_ONCE", windows)
-    whole, expected = run()
-    assert seen[-1] == windows
-    torch.testing.assert_close(parts, whole)
-    for mine, theirs in zip(gradients, expected, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+        def run() -> tuple[torch.Tensor, list[torch.Tensor]]:
+            task.zero_grad()
+            loss = task.step(batch).loss
+            assert loss is not None
+            loss.backward()
+            gradients = [p.grad for p in task.model.parameters() if p.grad is not None]
+            return loss.detach(), [gradient.clone() for gradient in gradients]
+
+        parts, gradients = run()
+        assert windows > 12 >= max(seen)
+        assert sum(seen) == windows * (1 + training)  # computed again only where that saves memory
+        with monkeypatch.context() as patch:
+            patch.setattr("ftlight.tasks.question_answering.task.AT_ONCE", windows)
+            whole, expected = run()
+        assert seen[-1] == windows
+        torch.testing.assert_close(parts, whole)
+        for mine, theirs in zip(gradients, expected, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+    each([False, True], check)
 
 
 def test_outputs_do_not_depend_on_the_batch(plain_bert: str, tmp_path: Path) -> None:
@@ -490,18 +520,17 @@ def test_outputs_do_not_depend_on_the_batch(plain_bert: str, tmp_path: Path) -> 
     table = data.sets["validation"]
     with torch.no_grad():
         whole = task.step(data.collate(table[list(range(12))], list(range(12)))).outputs
-        single = torch.cat(
-            [torch.as_tensor(task.step(data.collate(table[[i]], [i])).outputs) for i in range(12)]
-        )
+        batches = [data.collate(table[[i]], [i]) for i in range(12)]
+        single = torch.cat([torch.as_tensor(task.step(batch).outputs) for batch in batches])
     torch.testing.assert_close(whole, single, rtol=1e-4, atol=1e-4)
 
 
 def test_training_takes_the_answer_that_most_annotators_give(
     plain_bert: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "a.json").write_text(
-        nested(qa(0, ("money", 4), ("red", 20), ("red", 20)), qa(1, ("money", 4), ("red", 20)))
-    )
+    most = qa(0, ("money", 4), ("red", 20), ("red", 20))
+    even = qa(1, ("money", 4), ("red", 20))
+    (tmp_path / "a.json").write_text(nested(most, even))
     data = QAData(validation="a.json", tokenizer=plain_bert)
     data.setup("validate")
     batch = data.collate(data.sets["validation"][[0, 1]], [0, 1])
@@ -511,11 +540,8 @@ def test_training_takes_the_answer_that_most_annotators_give(
 
 def test_held_out_questions_have_contexts_of_their_own(plain_bert: str, tmp_path: Path) -> None:
     rows = [(f"what {i}", f"the {WORDS[i // 4]} is red", "red") for i in range(80)]
-    data = QAData(
-        write_csv(tmp_path / "a.csv", rows, ("question", "context", "answer")),
-        tokenizer=plain_bert,
-        validation_split=0.3,
-    )
+    file = write_csv(tmp_path / "a.csv", rows, ("question", "context", "answer"))
+    data = QAData(file, tokenizer=plain_bert, validation_split=0.3)
     kept, held = (set(data.load_split(s)["context"][:]) for s in ("train", "validation"))
     assert held
     assert not kept & held
@@ -539,25 +565,28 @@ def test_notes_say_what_was_guessed_cut_and_left_out(plain_bert: str, tmp_path: 
     assert "validation: 1 of 4 questions have no answer" in notes
     assert "validation: 1 of 4 questions are longer than half of 22 tokens and cut" in notes
     assert (
-        "validation: 1 of 4 questions have a context of more than 22 tokens, read in up to 8 windows"
-        in notes
-    )
+        "validation: 1 of 4 questions have a context of more than 22 tokens, "
+        "read in up to 8 windows"
+    ) in notes
 
 
 def test_the_length_of_a_sentence_encoders_training_does_not_count(tmp_path: Path) -> None:
     folder = make_bert(tmp_path / "bert")
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 16}))
     assert QAData(tokenizer=str(folder)).max_length == 64
-    with pytest.raises(
-        UserError, match=r"data.max_length: 65 is not between 3 and the backbone's 64 tokens"
-    ):
+    fault = r"data.max_length: 65 is not between 3 and the backbone's 64 tokens"
+    with pytest.raises(UserError, match=fault):
         QAData(tokenizer=str(folder), max_length=65).max_length  # noqa: B018
 
 
-@pytest.mark.parametrize("stride", [0.5, 40, -1])
-def test_a_stride_must_leave_room(stride: float, plain_bert: str) -> None:
-    with pytest.raises(UserError, match=r"data.stride: .* leaves no room in windows of 64 tokens"):
-        QAData(tokenizer=plain_bert, stride=stride).overlap  # noqa: B018
+def test_a_stride_must_leave_room(plain_bert: str) -> None:
+    fault = r"data.stride: .* leaves no room in windows of 64 tokens"
+
+    def check(stride: float) -> None:
+        with pytest.raises(UserError, match=fault):
+            QAData(tokenizer=plain_bert, stride=stride).overlap  # noqa: B018
+
+    each([0.5, 40, -1], check)
 
 
 def test_a_backbone_whose_weights_do_not_load_is_refused(llama: str) -> None:
@@ -569,7 +598,7 @@ def test_a_backbone_whose_weights_do_not_load_is_refused(llama: str) -> None:
 
 
 def numbers(folder: Path, count: int, name: str, impossible: int = 0) -> str:
-    """Questions that can be learned: the answer is the only number of the context; without one there is no answer."""
+    """Writes questions that can be learned: the answer is the number in the context, if any."""
     rng = random.Random(name)
     rows = []
     for i in range(count):
@@ -585,44 +614,17 @@ def numbers(folder: Path, count: int, name: str, impossible: int = 0) -> str:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on questions of which every third has no answer."""
     folder = tmp_path_factory.mktemp("qa")
-    backbone = str(
-        make_bert(
-            folder / "bert",
-            sentence_encoder=False,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-        )
+    backbone = still_bert(folder / "bert")
+    train = numbers(folder, 160, "train.csv", 3)
+    validation = numbers(folder, 40, "validation.csv", 3)
+    test = numbers(folder, 50, "test.csv", 3)
+    command = (
+        f"fit --model QuestionAnswering --model.backbone {backbone} --model.lr 5e-3 "
+        f"--data.train {train} --data.validation {validation} --data.test {test} "
+        "--data.batch_size 8 --trainer.max_epochs 6 --trainer.accelerator cpu "
+        f"--run {folder / 'run'}"
     )
-    files = [
-        f"--data.{s}={numbers(folder, n, f'{s}.csv', 3)}"
-        for s, n in (("train", 160), ("validation", 40), ("test", 50))
-    ]
-    words = [
-        "--model",
-        "QuestionAnswering",
-        "--model.backbone",
-        backbone,
-        "--model.lr",
-        "5e-3",
-        *files,
-        "--data.batch_size",
-        "8",
-    ]
-    assert (
-        main(
-            [
-                "fit",
-                *words,
-                "--trainer.max_epochs",
-                "6",
-                "--trainer.accelerator",
-                "cpu",
-                "--run",
-                str(folder / "run"),
-            ]
-        )
-        == 0
-    )
+    assert main(command.split()) == 0
     return folder / "run"
 
 
@@ -631,11 +633,10 @@ def predictions(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.run
 def test_it_learns_and_its_scores_are_those_of_squad(run: Path) -> None:
-    rows, values = (
-        predictions(run / "test_predictions.csv"),
-        json.loads((run / "test_metrics.json").read_text()),
-    )
+    rows = predictions(run / "test_predictions.csv")
+    values = json.loads((run / "test_metrics.json").read_text())
     golds = [json.loads(r["answers"]) for r in rows]
     pairs = [score_2(r["prediction"], g) for r, g in zip(rows, golds, strict=True)]
     for key, kept in (("", golds), ("has_answer_", [g for g in golds if g])):
@@ -643,9 +644,9 @@ def test_it_learns_and_its_scores_are_those_of_squad(run: Path) -> None:
         assert len(part) == len(kept)
         assert values[f"test/{key}exact"] == pytest.approx(np.mean([e for e, _ in part]))
         assert values[f"test/{key}f1"] == pytest.approx(np.mean([f for _, f in part]))
-    assert values["test/no_answer_accuracy"] == pytest.approx(
-        np.mean([not r["prediction"] for r, g in zip(rows, golds, strict=True) if not g])
-    )
+    unanswerable = [r for r, g in zip(rows, golds, strict=True) if not g]
+    none = [not r["prediction"] for r in unanswerable]
+    assert values["test/no_answer_accuracy"] == pytest.approx(np.mean(none))
     assert values["test/best_f1"] >= values["test/f1"] > 0.85
     assert values["test/f1_low"] <= values["test/f1"] <= values["test/f1_high"]
     for row in rows:
@@ -657,16 +658,16 @@ def test_it_learns_and_its_scores_are_those_of_squad(run: Path) -> None:
             assert float(row["no_answer"]) >= 0.5
 
 
+@pytest.mark.run
 def test_the_threshold_is_that_of_the_validation_and_stays_with_the_run(run: Path) -> None:
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     predictor = ftlight.load(str(run))
     task: Any = predictor.task
     assert task.threshold == checkpoint["no_answer_threshold"] != 0
-    before = (run / "test_metrics.json").read_text()
+    before = json.loads((run / "test_metrics.json").read_text())
     assert main(["test", str(run)]) == 0
-    assert json.loads((run / "test_metrics.json").read_text()) == pytest.approx(
-        json.loads(before), nan_ok=True
-    )
+    after = json.loads((run / "test_metrics.json").read_text())
+    assert after == pytest.approx(before, nan_ok=True)
     # a threshold that is set decides, and nothing else
     rows = [{"question": "how", "context": "the 7 red money"}]
     for threshold, expected in ((1e9, "7"), (-1e9, "")):
@@ -674,43 +675,37 @@ def test_the_threshold_is_that_of_the_validation_and_stays_with_the_run(run: Pat
         assert predictor.predict(rows)[0]["prediction"] == expected
 
 
-@pytest.mark.parametrize(("testing", "expected"), [(False, 1.5), (True, 0.5)])
-def test_only_validation_finds_a_threshold(testing: bool, expected: float, plain_bert: str) -> None:
-    task = QuestionAnswering(plain_bert)
-    task.datamodule, task.threshold, task._trainer = (
-        QAData(tokenizer=plain_bert),
-        0.5,
-        SimpleNamespace(testing=testing),
-    )  # type: ignore[assignment]
-    rows = [{"context": "red", "answers": ["red"]}, {"context": "red", "answers": []}]
-    found = task.compute_metrics(
-        torch.tensor([[0.0, 3.0, -1.0, 0.0], [0.0, 3.0, -2.0, 0.0]]), None, rows
-    )
-    assert task.threshold == expected
-    assert found.values["best_f1"] == 1
-    assert found.values["f1"] == found.values["exact"] == (0.5 if testing else 1)
-    assert found.values["has_answer_f1"] == (0 if testing else 1)
-    assert found.values["no_answer_accuracy"] == 1
+def test_only_validation_finds_a_threshold(plain_bert: str) -> None:
+    def check(testing: bool, expected: float) -> None:
+        task = QuestionAnswering(plain_bert)
+        task.datamodule = QAData(tokenizer=plain_bert)
+        task.threshold = 0.5
+        task._trainer = SimpleNamespace(testing=testing)  # type: ignore[assignment]
+        rows = [{"context": "red", "answers": ["red"]}, {"context": "red", "answers": []}]
+        outputs = torch.tensor([[0.0, 3.0, -1.0, 0.0], [0.0, 3.0, -2.0, 0.0]])
+        found = task.compute_metrics(outputs, None, rows)
+        assert task.threshold == expected
+        assert found.values["best_f1"] == 1
+        assert found.values["f1"] == found.values["exact"] == (0.5 if testing else 1)
+        assert found.values["has_answer_f1"] == (0 if testing else 1)
+        assert found.values["no_answer_accuracy"] == 1
+
+    each([(False, 1.5), (True, 0.5)], check)
 
 
+@pytest.mark.run
 def test_predict_reads_squad_without_answers_and_tables(
     run: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    asked = {
-        "version": "2.0",
-        "data": [
-            {"paragraphs": [{"context": "red 5 blue", "qas": [{"id": "a", "question": "how"}]}]}
-        ],
-    }
+    paragraph = {"context": "red 5 blue", "qas": [{"id": "a", "question": "how"}]}
+    asked = {"version": "2.0", "data": [{"paragraphs": [paragraph]}]}
     (tmp_path / "asked.json").write_text(json.dumps(asked))
     assert main(["predict", str(run), "asked.json"]) == 0
-    (row,) = [
-        json.loads(line) for line in (run / "predictions" / "asked.jsonl").read_text().splitlines()
-    ]
+    (line,) = (run / "predictions" / "asked.jsonl").read_text().splitlines()
+    row = json.loads(line)
     assert (row["id"], row["prediction"], row["start"], row["end"]) == ("a", "5", 4, 5)
-    write_csv(
-        tmp_path / "asked.csv", [("how", "red 5 blue", "7")], ("question", "context", "ticket")
-    )
+    header = ("question", "context", "ticket")
+    write_csv(tmp_path / "asked.csv", [("how", "red 5 blue", "7")], header)
     assert main(["predict", str(run), "asked.csv"]) == 0
     (table,) = predictions(run / "predictions" / "asked.csv")
     assert (table["ticket"], table["prediction"], table["start"]) == ("7", "5", "4")
@@ -727,6 +722,7 @@ def loaded(folder: Path, lines: str, question: str, context: str) -> tuple[str, 
     return space["answer"], float(space["spans"].max().exp())
 
 
+@pytest.mark.run
 def test_the_exported_folder_gives_the_same_answers(run: Path, tmp_path: Path) -> None:
     assert main(["export", str(run), "--out", str(tmp_path / "out")]) == 0
     lines = (tmp_path / "out" / "README.md").read_text().split("```python\n")[1].split("```")[0]
@@ -745,47 +741,24 @@ def test_the_exported_folder_gives_the_same_answers(run: Path, tmp_path: Path) -
             assert score == pytest.approx(answer["score"], rel=1e-3)
 
 
+@pytest.mark.run
 def test_without_unanswerable_questions_there_always_is_an_answer(tmp_path: Path) -> None:
     """And on a decoder without a class token, whose tokens hold the space before them."""
     from transformers import GPT2Config, GPT2Model
 
     tokenizer = byte_tokenizer(tmp_path / "gpt")
     torch.manual_seed(0)
-    GPT2Model(
-        GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=32, n_layer=2, n_head=2)
-    ).save_pretrained(tmp_path / "gpt")
+    config = GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=32, n_layer=2, n_head=2)
+    GPT2Model(config).save_pretrained(tmp_path / "gpt")
     train, test = numbers(tmp_path, 60, "train.csv"), numbers(tmp_path, 20, "test.csv")
-    words = [
-        "--model",
-        "QuestionAnswering",
-        "--model.backbone",
-        str(tmp_path / "gpt"),
-        "--data.train",
-        train,
-        "--data.test",
-        test,
-    ]
-    assert (
-        main(
-            [
-                "fit",
-                *words,
-                "--data.batch_size",
-                "8",
-                "--trainer.max_epochs",
-                "2",
-                "--trainer.accelerator",
-                "cpu",
-                "--run",
-                "run",
-            ]
-        )
-        == 0
+    command = (
+        f"fit --model QuestionAnswering --model.backbone {tmp_path / 'gpt'} --run run "
+        f"--data.train {train} --data.test {test} --data.batch_size 8 "
+        "--trainer.max_epochs 2 --trainer.accelerator cpu"
     )
-    rows, values = (
-        predictions(Path("run/test_predictions.csv")),
-        json.loads(Path("run/test_metrics.json").read_text()),
-    )
+    assert main(command.split()) == 0
+    rows = predictions(Path("run/test_predictions.csv"))
+    values = json.loads(Path("run/test_metrics.json").read_text())
     assert all(r["prediction"] == r["prediction"].strip() != "" for r in rows)
     assert all(r["context"][int(r["start"]) : int(r["end"])] == r["prediction"] for r in rows)
     assert "no_answer" not in rows[0]

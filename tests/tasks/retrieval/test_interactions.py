@@ -86,9 +86,8 @@ def test_order_of_time_ties_as_given_and_each_item_once() -> None:
 
 def test_the_last_are_held_out() -> None:
     items = [(f"i{n}", n) for n in range(8)]
-    test, validation = (
-        list(rows_of("u", items, split, 2, 3, None)) for split in ("test", "validation")
-    )
+    test = list(rows_of("u", items, "test", 2, 3, None))
+    validation = list(rows_of("u", items, "validation", 2, 3, None))
     assert test == [
         {"user": "u", "history": ["i3", "i4", "i5"], "positives": ["i6", "i7"], "line": 6}
     ]
@@ -109,28 +108,26 @@ def test_users_with_too_few_only_train() -> None:
     assert cuts(4, 2) == (4, 4)
     assert not list(rows_of("u", items, "test", 2, 3, None))
     assert not list(rows_of("u", items, "validation", 2, 3, None))
-    assert [r["positives"] for r in rows_of("u", items, "train", 2, 3, None)] == [
-        ["i1"],
-        ["i2"],
-        ["i3"],
-    ]
+    train = rows_of("u", items, "train", 2, 3, None)
+    assert [row["positives"] for row in train] == [["i1"], ["i2"], ["i3"]]
 
 
 def test_nothing_of_the_future_is_seen(tmp_path: Path) -> None:
     rng = random.Random(0)
-    given = [
-        (f"u{u}", f"i{rng.randrange(40)}", str(rng.randrange(25)))
-        for u in range(12)
-        for _ in range(rng.randrange(3, 20))
-    ]
+
+    def event(user: int) -> tuple[str, str, str]:
+        return f"u{user}", f"i{rng.randrange(40)}", str(rng.randrange(25))
+
+    given = []
+    for user in range(12):
+        given += [event(user) for _ in range(rng.randrange(3, 20))]
     name = write(tmp_path / "a.csv", given)
     first: dict[tuple[str, str], int] = {}
     for user, item, time in given:
         first[user, item] = min(int(time), first.get((user, item), 99))
-    golds = {
-        s: {(r["user"], i) for r in rows(name, s) for i in r["positives"]}
-        for s in ("train", "validation", "test")
-    }
+    golds = {}
+    for split in ("train", "validation", "test"):
+        golds[split] = {(row["user"], i) for row in rows(name, split) for i in row["positives"]}
     assert golds["test"]
     assert not golds["train"] & golds["validation"]
     assert not (golds["train"] | golds["validation"]) & golds["test"]
@@ -144,11 +141,12 @@ def test_nothing_of_the_future_is_seen(tmp_path: Path) -> None:
 
 def test_the_order_of_the_file_does_not_matter_where_times_differ(tmp_path: Path) -> None:
     given = [(f"u{n % 3}", f"i{n}", str(n)) for n in range(24)]
-    found = rows(write(tmp_path / "a.csv", given), "test")
-    again = rows(write(tmp_path / "b.csv", random.Random(1).sample(given, len(given))), "test")
-    assert {r["user"]: (r["history"], r["positives"]) for r in found} == {
-        r["user"]: (r["history"], r["positives"]) for r in again
-    }
+    shuffled = random.Random(1).sample(given, len(given))
+    by_user = []
+    for name in (write(tmp_path / "a.csv", given), write(tmp_path / "b.csv", shuffled)):
+        found = rows(name, "test")
+        by_user.append({row["user"]: (row["history"], row["positives"]) for row in found})
+    assert by_user[0] == by_user[1]
 
 
 def test_what_is_left_out_is_counted(tmp_path: Path) -> None:

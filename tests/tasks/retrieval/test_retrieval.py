@@ -1,4 +1,4 @@
-"""Retrieval: pairs and interactions, the whole catalogue, baselines, predictions and exports against independent computations."""
+"""Retrieval: pairs and interactions; the catalogue, baselines and exports, computed twice."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import WORDS, make_bert, write_csv
+from conftest import WORDS, each, make_bert, write_csv
 from sklearn.metrics import ndcg_score
 from tiny.retrieval import interactions, items
 
@@ -34,59 +35,43 @@ EVENTS = {
     "time": "timestamp",
     "held_out": 3,
 }
-PAIRS = [
-    *[
-        (
-            f"{WORDS[i % 20]} {WORDS[(i * 3) % 30]}",
-            f"{WORDS[i % 20]} and {WORDS[(i + 7) % 20]}",
-            "the plot",
-        )
-        for i in range(40)
-    ],
-    ("the a", "good film", "sad film|bad film"),
-]
 
 
-def pairs(folder: Path, name: str = "pairs.csv", rows: list[tuple[str, ...]] = PAIRS) -> str:  # type: ignore[assignment]
+def pair(i: int) -> tuple[str, ...]:
+    """A query, what it seeks and a hard negative."""
+    query = f"{WORDS[i % 20]} {WORDS[(i * 3) % 30]}"
+    return query, f"{WORDS[i % 20]} and {WORDS[(i + 7) % 20]}", "the plot"
+
+
+PAIRS = [*map(pair, range(40)), ("the a", "good film", "sad film|bad film")]
+
+
+def pairs(
+    folder: Path, name: str = "pairs.csv", rows: Sequence[tuple[str, ...]] = tuple(PAIRS)
+) -> str:
+    """Writes pairs to a file."""
     return write_csv(folder / name, list(rows), ("query", "positive", "negatives"))
 
 
 def words(options: dict[str, Any]) -> list[str]:
+    """Options of the data as words of a command line."""
     return [f"--data.{k}={json.dumps(v) if isinstance(v, list) else v}" for k, v in options.items()]
 
 
 def fit(backbone: str, train: str, *more: str, run: str = "run", **options: Any) -> Path:
-    sizes = [
-        "--data.batch_size",
-        "8",
-        "--trainer.max_epochs",
-        "1",
-        "--trainer.accelerator",
-        "cpu",
-        "--trainer.precision",
-        "32-true",
-    ]
-    command = [
-        "fit",
-        "--model",
-        "Retrieval",
-        "--model.backbone",
-        backbone,
-        "--data.train",
-        train,
-        *sizes,
-        *words(options),
-        *more,
-    ]
-    assert main([*command, "--run", run]) == 0
+    """Trains a tiny run through the command line in this process. Returns its folder."""
+    command = (
+        f"fit --model Retrieval --model.backbone {backbone} --data.train {train} --run {run} "
+        "--data.batch_size 8 --trainer.max_epochs 1 --trainer.accelerator cpu "
+        "--trainer.precision 32-true"
+    )
+    assert main([*command.split(), *words(options), *more]) == 0
     return Path(run)
 
 
 def scores(run: Path) -> dict[str, float]:
-    return {
-        k.removeprefix("test/"): v
-        for k, v in json.loads((run / "test_metrics.json").read_text()).items()
-    }
+    metrics = json.loads((run / "test_metrics.json").read_text())
+    return {name.removeprefix("test/"): value for name, value in metrics.items()}
 
 
 def fails(capsys: Any, *command: str) -> str:
@@ -105,35 +90,29 @@ def data(train: str, bert: str, **options: Any) -> RetrievalData:
 # The loss
 
 
-@pytest.mark.parametrize("symmetric", [False, True])
-def test_the_loss_by_hand(symmetric: bool) -> None:
-    torch.manual_seed(0)
-    given, positive = (
-        torch.randn(4, 5),
-        torch.tensor([0, 1, 0, 2]),
-    )  # rows 0 and 2 seek the same; item 3 and 4 are hard negatives
-    known = torch.zeros(4, 5, dtype=torch.bool)
-    known[1, 2] = True  # row 1 seeks row 3's item, too
-    wanted = []
-    for i in range(4):
-        row = [given[i, j].exp() for j in range(5) if not known[i, j]]
-        loss = -(given[i, positive[i]].exp() / sum(row)).log()
-        if symmetric:
-            others = [
-                q
-                for q in range(4)
-                if q == i or (positive[q] != positive[i] and not known[q, positive[i]])
-            ]
-            loss = (
-                loss
-                - (
-                    given[i, positive[i]].exp() / sum(given[q, positive[i]].exp() for q in others)
-                ).log()
-            ) / 2
-        wanted.append(loss)
-    assert contrast(given, positive, known, symmetric).item() == pytest.approx(
-        torch.stack(wanted).mean().item(), rel=1e-5
-    )
+def test_the_loss_by_hand() -> None:
+    def check(symmetric: bool) -> None:
+        torch.manual_seed(0)
+        given = torch.randn(4, 5)
+        # rows 0 and 2 seek the same; items 3 and 4 are hard negatives
+        positive = torch.tensor([0, 1, 0, 2])
+        known = torch.zeros(4, 5, dtype=torch.bool)
+        known[1, 2] = True  # row 1 seeks row 3's item, too
+        wanted = []
+        for i in range(4):
+            row = [given[i, j].exp() for j in range(5) if not known[i, j]]
+            loss = -(given[i, positive[i]].exp() / sum(row)).log()
+            if symmetric:
+                item = positive[i]
+                others = [q for q in range(4) if positive[q] != item and not known[q, item]]
+                column = sum(given[q, item].exp() for q in [i, *others])
+                loss = (loss - (given[i, item].exp() / column).log()) / 2
+            wanted.append(loss)
+        expected = torch.stack(wanted).mean().item()
+        found = contrast(given, positive, known, symmetric).item()
+        assert found == pytest.approx(expected, rel=1e-5)
+
+    each([False, True], check)
 
 
 # Pairs
@@ -152,44 +131,40 @@ def test_pairs_of_one_query_are_one_row(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
+def test_faults_of_pairs_name_the_line(tmp_path: Path) -> None:
+    cases = [
         (("", "x", ""), "pairs.csv:2: column query is empty"),
         (("a", " ", ""), "pairs.csv:2: column positive is empty"),
         (("a", "x", "y|x"), "pairs.csv:2: 'x' is in positive and in negatives of the same query"),
-    ],
-)
-def test_faults_of_pairs_name_the_line(row: tuple[str, ...], said: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError) as error:
-        list(
-            read_pairs(
-                Source(pairs(tmp_path, rows=[row]), "train"), "query", "positive", "negatives", ""
-            )
-        )
-    assert said in str(error.value)
+    ]
+
+    def check(row: tuple[str, ...], said: str) -> None:
+        source = Source(pairs(tmp_path, rows=[row]), "train")
+        with pytest.raises(UserError) as error:
+            list(read_pairs(source, "query", "positive", "negatives", ""))
+        assert said in str(error.value)
+
+    each(cases, check)
 
 
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
+def test_faults_of_items_name_the_line(tmp_path: Path) -> None:
+    cases = [
         (("1", ""), "i.csv:3: the item has no text"),
         (("", "x"), "i.csv:3: the item has no id in column id"),
         (("0", "y"), "i.csv:3: item 0 is in line 2 too"),
-    ],
-)
-def test_faults_of_items_name_the_line(row: tuple[str, ...], said: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError) as error:
-        read_items(
-            Source(write_csv(tmp_path / "i.csv", [("0", "x"), row], ("id", "text"))),
-            "id",
-            ["text"],
-        )
-    assert said in str(error.value)
+    ]
+
+    def check(row: tuple[str, ...], said: str) -> None:
+        source = Source(write_csv(tmp_path / "i.csv", [("0", "x"), row], ("id", "text")))
+        with pytest.raises(UserError) as error:
+            read_items(source, "id", ["text"])
+        assert said in str(error.value)
+
+    each(cases, check)
 
 
 def test_a_batch_of_pairs(bert: str, tmp_path: Path) -> None:
-    """Items are encoded once; what a query is known to seek, and the query itself, is no negative of it."""
+    """Items are encoded once; a query's negatives are neither what it seeks nor itself."""
     rows = [("a", "x", "n"), ("a", "y", ""), ("b", "x", ""), ("x", "z", "")]
     module = data(pairs(tmp_path, rows=rows), bert, negatives="negatives", validation_split=0.0)
     batch = module.collate(module.sets["train"][[0, 1, 2, 3]], [0, 1, 2, 3])
@@ -202,57 +177,42 @@ def test_a_batch_of_pairs(bert: str, tmp_path: Path) -> None:
 
 def test_pairs_with_a_table_of_items(bert: str, tmp_path: Path, capsys: Any) -> None:
     """What is sought is given by its id or its text; items that nothing seeks are ranked, too."""
-    table = write_csv(
-        tmp_path / "i.csv", [("1", "good film"), ("2", "bad film"), ("3", "plot")], ("item", "text")
-    )
+    texts = [("1", "good film"), ("2", "bad film"), ("3", "plot")]
+    table = write_csv(tmp_path / "i.csv", texts, ("item", "text"))
     rows = [("a", "2", ""), ("b", "good film", ""), ("c", "2", "")]
     module = data(pairs(tmp_path, rows=rows), bert, items=table, validation_split=0.0)
     assert [t[0] for t in module.sets["train"].targets] == [1, 0, 1]
     assert module.catalogue.ids == ["1", "2", "3"]
     assert module.catalogue.counts == [1, 2, 0]
+    file = pairs(tmp_path, rows=[rows[0], ("b", "4", "")])
     with pytest.raises(UserError, match=r"pairs.csv:3: item 4 is not in .*i.csv"):
-        data(
-            pairs(tmp_path, rows=[rows[0], ("b", "4", "")]), bert, items=table, validation_split=0.0
-        )
+        data(file, bert, items=table, validation_split=0.0)
 
 
 def test_hard_negatives_and_prompts_reach_the_model(bert: str, tmp_path: Path) -> None:
-    module = data(
-        pairs(tmp_path), bert, negatives="negatives", query_prompt="how ", item_prompt="it is "
-    )
+    prompts = {"query_prompt": "how ", "item_prompt": "it is "}
+    module = data(pairs(tmp_path), bert, negatives="negatives", **prompts)
     batch = next(iter(module.train_dataloader()))
     texts = module.tokenizer.batch_decode(batch["items"]["input_ids"], skip_special_tokens=True)
     assert all(t.startswith("it is ") for t in texts)
     assert "it is the plot" in texts
-    assert all(
-        t.startswith("how ")
-        for t in module.tokenizer.batch_decode(
-            batch["inputs"]["input_ids"], skip_special_tokens=True
-        )
-    )
+    queries = module.tokenizer.batch_decode(batch["inputs"]["input_ids"], skip_special_tokens=True)
+    assert all(t.startswith("how ") for t in queries)
 
 
+@pytest.mark.run
 def test_training_finds_what_it_was_taught(tmp_path: Path) -> None:
     """Each query seeks an item without a word in common: only training tells which."""
-    taught = [
-        (f"{a} {b}", f"{WORDS[29 - i]} film", "")
-        for i, a in enumerate(WORDS[:8])
-        for b in WORDS[10:20]
-    ]
-    held = [
-        (f"{a} {b}", f"{WORDS[29 - i]} film", "")
-        for i, a in enumerate(WORDS[:8])
-        for b in WORDS[20:22]
-    ]
+
+    def seeking(seconds: list[str]) -> list[tuple[str, ...]]:
+        firsts = enumerate(WORDS[:8])
+        return [(f"{a} {b}", f"{WORDS[29 - i]} film", "") for i, a in firsts for b in seconds]
+
+    held = seeking(WORDS[20:22])
     files = {"validation": pairs(tmp_path, "v.csv", held), "test": pairs(tmp_path, "t.csv", held)}
-    run = fit(
-        str(make_bert(tmp_path / "m")),
-        pairs(tmp_path, "p.csv", taught),
-        "--trainer.max_epochs=6",
-        "--model.lr=3e-3",
-        run="taught",
-        **files,
-    )
+    train = pairs(tmp_path, "p.csv", seeking(WORDS[10:20]))
+    options = ["--trainer.max_epochs=6", "--model.lr=3e-3"]
+    run = fit(str(make_bert(tmp_path / "m")), train, *options, run="taught", **files)
     found = scores(run)
     assert found["recall@1"] > 0.9
     assert found["untuned_ndcg@10"] < 0.7
@@ -285,23 +245,22 @@ def exported(folder: Path) -> Path:
 def by_hand(
     encoder: Any, rows: list[dict[str, str]], prior: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, list[list[str]]]:
-    """Scores of all items for each user by their last three before the end, what was sought, and what each had before."""
+    """Scores of all items for each user, what was sought, and all that each user had.
+
+    The last three items of a user are sought; up to ten before them are the query.
+    """
     table = list(csv.DictReader(open("items.csv")))
     texts = {r["movieId"]: f"{r['title']}, {r['genres']}" for r in table}
     order = list(texts)
     users = sorted({r["userId"] for r in rows})
-    mine = {
-        u: [
-            r["movieId"]
-            for r in sorted(rows, key=lambda r: float(r["timestamp"]))
-            if r["userId"] == u
-        ]
-        for u in users
-    }
-    queries = encoder.encode(
-        ["; ".join(texts[i] for i in reversed(mine[u][:-3][-10:])) for u in users],
-        normalize_embeddings=True,
-    )
+    mine: dict[str, list[str]] = {u: [] for u in users}
+    for row in sorted(rows, key=lambda row: float(row["timestamp"])):
+        mine[row["userId"]].append(row["movieId"])
+    histories = []
+    for user in users:
+        latest = reversed(mine[user][:-3][-10:])
+        histories.append("; ".join(texts[item] for item in latest))
+    queries = encoder.encode(histories, normalize_embeddings=True)
     found = queries @ encoder.encode(list(texts.values()), normalize_embeddings=True).T + prior
     wanted = np.zeros_like(found)
     for n, u in enumerate(users):
@@ -315,10 +274,11 @@ def recall(found: np.ndarray, wanted: np.ndarray, k: int) -> float:
     return float(np.mean([w[b].sum() / w.sum() for b, w in zip(best, wanted, strict=True)]))
 
 
+@pytest.mark.run
 def test_metrics_as_from_sentence_transformers_and_scikit_learn(
     recommended: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The export's vectors, ranked by hand without what users had, give the run's own figures; so do both baselines."""
+    """The export's vectors, ranked by hand, give the run's own figures; so do both baselines."""
     from sentence_transformers import SentenceTransformer
 
     monkeypatch.chdir(recommended)
@@ -340,6 +300,7 @@ def test_metrics_as_from_sentence_transformers_and_scikit_learn(
     assert measured["ndcg@10_low"] <= measured["ndcg@10"] <= measured["ndcg@10_high"]
 
 
+@pytest.mark.run
 def test_a_run_that_is_moved_measures_the_same(
     recommended: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -357,41 +318,36 @@ def test_a_run_that_is_moved_measures_the_same(
         assert main(["test", str(moved)]) == 0
         shutil.move("events.csv", "elsewhere.csv")
         shutil.move("items.csv", "items")
-        assert (
-            main(["predict", str(moved), "--text", "i1|i2"]) == 0
-        )  # the catalogue is the run's own
+        # the catalogue is the run's own
+        assert main(["predict", str(moved), "--text", "i1|i2"]) == 0
     finally:
-        for old, new in (
-            ("elsewhere", "bert"),
-            ("elsewhere.csv", "events.csv"),
-            ("items", "items.csv"),
-        ):
+        places = {"elsewhere": "bert", "elsewhere.csv": "events.csv", "items": "items.csv"}
+        for old, new in places.items():
             if Path(old).exists():
                 shutil.move(old, new)
     assert {k for k in before if k not in scores(moved)} == {k for k in before if "untuned" in k}
 
 
+@pytest.mark.run
 def test_the_zero_shot_figure_is_that_of_the_untuned(
     recommended: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(recommended)
-    (recommended / "x.yaml").write_text(
-        f"model: {{task: Retrieval, backbone: {recommended / 'bert'}}}\ndata: {json.dumps({'train': 'events.csv', **EVENTS})}\n"
-    )
+    model = {"task": "Retrieval", "backbone": str(recommended / "bert")}
+    config = {"model": model, "data": {"train": "events.csv", **EVENTS}}
+    (recommended / "x.yaml").write_text(json.dumps(config))
     assert main(["validate", "-c", "x.yaml", "--trainer.precision", "32-true"]) == 0
     assert "val ndcg@10" in capsys.readouterr().out
 
 
+@pytest.mark.run
 def test_recommendations(
     recommended: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Of a file of interactions one row a user; never what the user had; the same from a list of ids."""
+    """A row for each user of a file; never what the user had; the same from a list of ids."""
     monkeypatch.chdir(recommended)
-    new = write_csv(
-        tmp_path / "new.csv",
-        [("u", "i3", "2"), ("u", "i1", "1"), ("v", "i2", "1")],
-        ("userId", "movieId", "timestamp"),
-    )
+    had = [("u", "i3", "2"), ("u", "i1", "1"), ("v", "i2", "1")]
+    new = write_csv(tmp_path / "new.csv", had, ("userId", "movieId", "timestamp"))
     assert main(["predict", "run", new, "--out", str(tmp_path / "out.jsonl")]) == 0
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [(r["userId"], r["history"]) for r in rows] == [("u", ["i1", "i3"]), ("v", ["i2"])]
@@ -403,125 +359,91 @@ def test_recommendations(
     assert ranked == sorted(ranked, reverse=True)
     assert not {"i1", "i3"} & {i["id"] for i in first["items"]}
     assert main(["predict", "run", new]) == 0  # in a CSV the items are JSON
-    assert len(json.loads(next(csv.DictReader(open("run/predictions/new.csv")))["items"])) == 10
+    row = next(csv.DictReader(open("run/predictions/new.csv")))
+    assert len(json.loads(row["items"])) == 10
     model = ftlight.load("run")
     ids, text = model.predict([{"history": "i1|i3"}, {"history": "a small film"}])
     assert [i["id"] for i in ids["items"]] == [i["id"] for i in first["items"]]
     assert len(text["items"]) == 10
 
 
+@pytest.mark.run
 def test_faults_of_interactions(
     recommended: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(recommended)
     assert "item i99 is not in" in fails(capsys, "predict", "run", "--text", "i1|i99")
-    write_csv(
-        tmp_path / "bad.csv",
-        [("u", f"i{n}", str(n)) for n in range(9)] + [("u", "i77", "9")],
-        ("userId", "movieId", "timestamp"),
+    events = [("u", f"i{n}", str(n)) for n in range(9)]
+    bad = write_csv(
+        tmp_path / "bad.csv", [*events, ("u", "i77", "9")], ("userId", "movieId", "timestamp")
     )
-    base = [
-        "fit",
-        "--model",
-        "Retrieval",
-        "--model.backbone",
-        str(recommended / "bert"),
-        "--run",
-        str(tmp_path / "r"),
+    backbone = recommended / "bert"
+    base = f"fit --model Retrieval --model.backbone {backbone} --run {tmp_path / 'r'}".split()
+    train = ["--data.train", bad]
+    later = words({**EVENTS, "held_out": 30})
+    cases = [
+        ([*train, *words(EVENTS)], "item i77 is not in"),
+        ([*train, *words(EVENTS), "--data.test", "events.csv"], "give them all as data.train"),
+        ([*train, "--data.user", "userId"], "data.items: interactions need a table"),
+        (["--data.train", "events.csv", *later], "lower data.held_out"),
+        (
+            [*train, *words(EVENTS), "--model.temperature", "0"],
+            "model.temperature: 0.0 is not above 0",
+        ),
     ]
-    train = ["--data.train", str(tmp_path / "bad.csv")]
-    assert "item i77 is not in" in fails(capsys, *base, *train, *words(EVENTS))
-    assert "give them all as data.train" in fails(
-        capsys, *base, *train, *words(EVENTS), "--data.test", "events.csv"
-    )
-    assert "data.items: interactions need a table" in fails(
-        capsys, *base, *train, "--data.user", "userId"
-    )
-    assert "lower data.held_out" in fails(
-        capsys, *base, "--data.train", "events.csv", *words({**EVENTS, "held_out": 30})
-    )
-    assert "model.temperature: 0.0 is not above 0" in fails(
-        capsys, *base, *train, *words(EVENTS), "--model.temperature", "0"
-    )
+
+    def check(options: list[str], fault: str) -> None:
+        assert fault in fails(capsys, *base, *options)
+
+    each(cases, check)
 
 
+@pytest.mark.run
 def test_another_table_of_items(
     recommended: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A run recommends from a table that was not there in training."""
     monkeypatch.chdir(recommended)
-    table = write_csv(
-        tmp_path / "new.csv",
-        [("i1", "the plot", "good"), ("n1", "a film", "bad")],
-        ("movieId", "title", "genres"),
-    )
-    assert (
-        main(
-            [
-                "predict",
-                "run",
-                "--text",
-                "i1",
-                "--data.items",
-                table,
-                "--out",
-                str(tmp_path / "o.jsonl"),
-            ]
-        )
-        == 0
-    )
-    row = json.loads((tmp_path / "o.jsonl").read_text())
+    new = [("i1", "the plot", "good"), ("n1", "a film", "bad")]
+    table = write_csv(tmp_path / "new.csv", new, ("movieId", "title", "genres"))
+    out = tmp_path / "o.jsonl"
+    assert main(f"predict run --text i1 --data.items {table} --out {out}".split()) == 0
+    row = json.loads(out.read_text())
     assert [i["id"] for i in row["items"]] == ["n1"]
 
 
+@pytest.mark.run
 def test_a_test_brings_items_of_its_own(bert: str, tmp_path: Path) -> None:
-    run = fit(
-        bert,
-        pairs(tmp_path),
-        test=pairs(tmp_path, "t.csv", [("the a", "a new thing", ""), ("plot", "good film", "")]),
-    )
+    good = ("plot", "good film", "")
+    test = pairs(tmp_path, "t.csv", [("the a", "a new thing", ""), good])
+    run = fit(bert, pairs(tmp_path), test=test)
     assert "a new thing" in (run / "catalogue.jsonl").read_text()
     before = scores(run)
-    other = pairs(
-        tmp_path, "u.csv", [("the a", "another new thing", ""), ("plot", "good film", "")]
-    )
+    other = pairs(tmp_path, "u.csv", [("the a", "another new thing", ""), good])
     assert main(["test", str(run), "--data.test", other]) == 0
     again = json.loads((run / "test-u.csv_metrics.json").read_text())
     assert again["test/loss"] != before["loss"]
-    assert (
-        main(["predict", str(run), "--text", "good film"]) == 0
-    )  # the query itself is not its answer
-    assert [i["text"] for i in ftlight.load(str(run)).predict(["good film"])[0]["items"]].count(
-        "good film"
-    ) == 0
+    assert main(["predict", str(run), "--text", "good film"]) == 0
+    (answer,) = ftlight.load(str(run)).predict(["good film"])
+    # the query itself is not its answer
+    assert "good film" not in [item["text"] for item in answer["items"]]
 
 
+@pytest.mark.run
 def test_frozen_layers_run_once_with_the_same_result(tmp_path: Path) -> None:
     bert = str(make_bert(tmp_path / "m", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0))
     found = []
     for cache in ("true", "false"):
-        run = fit(
-            bert,
-            pairs(tmp_path),
-            "--model.unfreeze",
-            "last:1",
-            "--model.cache",
-            cache,
-            "--trainer.max_epochs",
-            "2",
-            run=cache,
-        )
-        found.append(
-            [
-                float(r["value"])
-                for r in csv.DictReader((run / "metrics.csv").open())
-                if r["name"] == "val/loss"
-            ]
-        )
+        options = f"--model.unfreeze last:1 --model.cache {cache} --trainer.max_epochs 2".split()
+        run = fit(bert, pairs(tmp_path), *options, run=cache)
+        rows = csv.DictReader((run / "metrics.csv").open())
+        found.append([float(row["value"]) for row in rows if row["name"] == "val/loss"])
     assert len(found[0]) == 2
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
+@pytest.mark.run
+@pytest.mark.processes
 def test_two_processes_measure_as_one(
     recommended: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -530,24 +452,16 @@ def test_two_processes_measure_as_one(
     one = scores(recommended / "run")
     run = tmp_path / "copy"
     shutil.copytree("run", run)
-    clean = {
-        k: v
-        for k, v in os.environ.items()
-        if not k.startswith(("MASTER_", "PL_", "LOCAL_", "NODE_", "WORLD_"))
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "ftlight",
-        "test",
-        str(run),
-        "--trainer.devices",
-        "2",
-        "--trainer.strategy",
-        "ddp",
-    ]
+    ours = ("MASTER_", "PL_", "LOCAL_", "NODE_", "WORLD_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    options = f"-m ftlight test {run} --trainer.devices 2 --trainer.strategy ddp".split()
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=240, env=clean, check=False
+        [sys.executable, *options],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=clean,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert scores(run) == pytest.approx(one, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Seq2Seq: pairs as people have them, encoders with a decoder of the same weights, generation, metrics, export."""
+"""Seq2Seq: pairs, encoders with a decoder of the same weights, generation, metrics, export."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_bert, save_tokenizer, write_csv
+from conftest import each, make_bert, save_tokenizer, write_csv
 from tiny.seq2seq import orders
 
 from ftlight.__main__ import main
@@ -23,55 +23,43 @@ from ftlight.tasks.seq2seq.task import Seq2Seq, drawn
 from ftlight.utils.errors import UserError
 
 KINDS = ["bert", "t5", "bart", "m2m"]
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Version v4.12.0"
-)  # of EncoderDecoderModel given labels, as an oracle
+# of EncoderDecoderModel given labels, as an oracle
+pytestmark = pytest.mark.filterwarnings("ignore:Version v4.12.0")
 
 
 def make(kind: str, folder: Path) -> str:
-    """Writes a tiny model of an architecture, with enough noise in its weights that what it writes varies."""
+    """Writes a tiny model of an architecture, with weights noisy enough that its texts vary."""
     import transformers
 
     if kind == "bert":
         return str(make_bert(folder, sentence_encoder=False, initializer_range=0.3))
     size = save_tokenizer(folder)
     ids = {"vocab_size": size, "pad_token_id": 0, "eos_token_id": 3}
-    layers = {
+    sizes = {
+        "d_model": 32,
         "encoder_layers": 2,
         "decoder_layers": 2,
         "encoder_attention_heads": 2,
         "decoder_attention_heads": 2,
-        "init_std": 0.3,
-    }
-    sizes = {
-        "d_model": 32,
         "encoder_ffn_dim": 64,
         "decoder_ffn_dim": 64,
         "max_position_embeddings": 64,
-        **layers,
+        "init_std": 0.3,
+        "bos_token_id": 2,
+        "decoder_start_token_id": 3,
     }
     torch.manual_seed(0)
-    model: Any = {
-        "t5": lambda: transformers.T5ForConditionalGeneration(
-            transformers.T5Config(
-                d_model=32,
-                d_kv=16,
-                d_ff=64,
-                num_layers=2,
-                num_heads=2,
-                decoder_start_token_id=0,
-                **ids,
-            )
-        ),
-        "bart": lambda: transformers.BartForConditionalGeneration(
-            transformers.BartConfig(
-                decoder_start_token_id=3, bos_token_id=2, forced_eos_token_id=3, **sizes, **ids
-            )
-        ),
-        "m2m": lambda: transformers.M2M100ForConditionalGeneration(
-            transformers.M2M100Config(decoder_start_token_id=3, bos_token_id=2, **sizes, **ids)
-        ),
-    }[kind]()
+    model: Any
+    if kind == "t5":
+        sizes = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2}
+        config: Any = transformers.T5Config(decoder_start_token_id=0, **sizes, **ids)
+        model = transformers.T5ForConditionalGeneration(config)
+    elif kind == "bart":
+        config = transformers.BartConfig(forced_eos_token_id=3, **sizes, **ids)
+        model = transformers.BartForConditionalGeneration(config)
+    else:
+        config = transformers.M2M100Config(**sizes, **ids)
+        model = transformers.M2M100ForConditionalGeneration(config)
     model.save_pretrained(folder)
     return str(folder)
 
@@ -112,11 +100,12 @@ def task_of(backbone: str, data: Seq2SeqData, **options: Any) -> Seq2Seq:
 
 
 def test_rows_of_the_same_source_are_one_in_evaluation(bert: str) -> None:
-    data = data_of(
-        bert,
-        [("a red film", "red"), ("NA", "null"), ("a red film", "a red one")],
-        validation_split=0.0,
-    )
+    rows: list[tuple[str, ...]] = [
+        ("a red film", "red"),
+        ("NA", "null"),
+        ("a red film", "a red one"),
+    ]
+    data = data_of(bert, rows, validation_split=0.0)
     assert data.load_split("train")["target"][:] == ["red", "null", "a red one"]
     test = data.load_split("test")
     assert (test["source"][:], test["line"][:]) == (["a red film", "NA"], [2, 3])
@@ -127,9 +116,8 @@ def test_rows_of_the_same_source_are_one_in_evaluation(bert: str) -> None:
 
 
 def test_no_source_is_on_both_sides_of_a_held_out_share(bert: str) -> None:
-    data = data_of(
-        bert, [(f"film {i % 20}", f"text {i}") for i in range(100)], validation_split=0.2
-    )
+    rows = [(f"film {i % 20}", f"text {i}") for i in range(100)]
+    data = data_of(bert, rows, validation_split=0.2)
     train, held = data.load_split("train"), data.load_split("validation")
     assert (len(train), len(held)) == (80, 4)
     assert not set(train["source"]) & set(held["source"])
@@ -140,25 +128,17 @@ def test_references_as_a_list_or_in_several_columns(bert: str) -> None:
     Path("a.jsonl").write_text(
         '{"source": "one", "summaries": ["x", "y", ""]}\n{"source": "two", "summaries": ["z"]}\n'
     )
-    listed = Seq2SeqData(
-        "a.jsonl",
-        test="a.jsonl",
-        tokenizer=bert,
-        target=["summary", "summaries"],
-        group=False,
-        validation_split=0.0,
-    )
+    options: dict[str, Any] = {"target": ["summary", "summaries"], "group": False}
+    listed = Seq2SeqData("a.jsonl", test="a.jsonl", tokenizer=bert, validation_split=0.0, **options)
     assert listed.load_split("test")["references"][:] == [["x", "y"], ["z"]]
     assert listed.load_split("train")["target"][:] == ["x", "y", "z"]
-    columns = data_of(
-        bert, [("one", "x", "y"), ("two", "", "z")], ("source", "a", "b"), target=["a", "b"]
-    )
+    rows = [("one", "x", "y"), ("two", "", "z")]
+    columns = data_of(bert, rows, ("source", "a", "b"), target=["a", "b"])
     assert columns.load_split("test")["references"][:] == [["x", "y"], ["z"]]
 
 
-@pytest.mark.parametrize(
-    ("rows", "options", "said"),
-    [
+def test_faults_of_the_data(bert: str) -> None:
+    cases = [
         ([("a", "")], {}, "rows.csv:2: column target is empty"),
         ([("a", "b")], {"target": "tagret"}, 'no column tagret; did you mean "target"?'),
         ([("a", "b")], {"source": "text"}, "no column text"),
@@ -172,29 +152,24 @@ def test_references_as_a_list_or_in_several_columns(bert: str) -> None:
             {"tgt_lang": "fr_XX"},
             "data.tgt_lang: the tokenizer of .* knows no language fr_XX",
         ),
-    ],
-)
-def test_faults_of_the_data(
-    bert: str, rows: list[tuple[str, ...]], options: Any, said: str
-) -> None:
-    data = data_of(bert, rows, **options)
-    with pytest.raises(UserError, match=said):
-        data.encode(data.load_split("test"), "test")
+    ]
+
+    def check(rows: list[tuple[str, ...]], options: Any, said: str) -> None:
+        data = data_of(bert, rows, **options)
+        with pytest.raises(UserError, match=said):
+            data.encode(data.load_split("test"), "test")
+
+    each(cases, check)
 
 
 def test_targets_end_and_what_is_cut_is_counted(bert: str) -> None:
-    data = data_of(
-        bert,
-        [("a b c d e f", "the film"), ("a", "one two of the film")],
-        max_length=5,
-        max_target_length=5,
-        prefix="is ",
-    )
-    batch, tokenizer = batch_of(data, 2), data.tokenizer
-    assert batch["labels"].tolist() == [
-        [*tokenizer("the film").input_ids, -100],
-        tokenizer("one two of").input_ids,
-    ]
+    rows = [("a b c d e f", "the film"), ("a", "one two of the film")]
+    data = data_of(bert, rows, max_length=5, max_target_length=5, prefix="is ")
+    batch = batch_of(data, 2)
+    tokenizer = data.tokenizer
+    short, long = batch["labels"].tolist()
+    assert short == [*tokenizer("the film").input_ids, -100]
+    assert long == tokenizer("one two of").input_ids
     assert tokenizer.decode(batch["inputs"]["input_ids"][0]) == "[CLS] is a b [SEP]"
     assert any("1 of 2 sources are longer than 5 tokens and cut" in n for n in data.notes)
     assert any("1 of 2 targets are longer than 5 tokens and cut" in n for n in data.notes)
@@ -203,22 +178,24 @@ def test_targets_end_and_what_is_cut_is_counted(bert: str) -> None:
 # Models
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_loss_is_that_of_transformers(kind: str, made: dict[str, str]) -> None:
-    data = data_of(made[kind], orders(10))
-    task, batch = task_of(made[kind], data), batch_of(data)
-    labels = task._labels(batch).contiguous()
-    assert (labels == -100).any()
-    model: Any = task.model
-    expected = model(**batch["inputs"], labels=labels).loss
-    result = task.step(batch)
-    assert result.loss is not None
-    assert result.weight == int((labels != -100).sum())
-    torch.testing.assert_close(result.loss, expected)
-    torch.testing.assert_close(task.evaluate(batch).loss, expected)
-    start = model.config.decoder_start_token_id
-    assert shift_right(model, labels)[:, 0].tolist() == [start] * 4
-    assert labels[0, 0] != start
+def test_loss_is_that_of_transformers(made: dict[str, str]) -> None:
+    def check(kind: str) -> None:
+        data = data_of(made[kind], orders(10))
+        task, batch = task_of(made[kind], data), batch_of(data)
+        labels = task._labels(batch).contiguous()
+        assert (labels == -100).any()
+        model: Any = task.model
+        expected = model(**batch["inputs"], labels=labels).loss
+        result = task.step(batch)
+        assert result.loss is not None
+        assert result.weight == int((labels != -100).sum())
+        torch.testing.assert_close(result.loss, expected)
+        torch.testing.assert_close(task.evaluate(batch).loss, expected)
+        start = model.config.decoder_start_token_id
+        assert shift_right(model, labels)[:, 0].tolist() == [start] * 4
+        assert labels[0, 0] != start
+
+    each(KINDS, check)
 
 
 def test_batches_weigh_by_tokens_and_smoothing_is_for_training(made: dict[str, str]) -> None:
@@ -226,11 +203,9 @@ def test_batches_weigh_by_tokens_and_smoothing_is_for_training(made: dict[str, s
     task = task_of(made["bart"], data, label_smoothing=0.2)
     whole = task.step(batch_of(data))
     parts = [task.step(data.collate(data.sets["test"][[row]], [row])) for row in range(4)]
-    total = sum(p.loss * p.weight for p in parts if p.loss is not None and p.weight) / sum(
-        p.weight or 0 for p in parts
-    )
+    total = sum(p.loss * p.weight for p in parts if p.loss is not None and p.weight)
     assert whole.loss is not None
-    torch.testing.assert_close(whole.loss, total)
+    torch.testing.assert_close(whole.loss, total / sum(p.weight or 0 for p in parts))
     torch.testing.assert_close(whole.outputs, torch.cat([p.outputs for p in parts]))  # type: ignore[arg-type]
     task.train()
     torch.manual_seed(0)
@@ -240,23 +215,22 @@ def test_batches_weigh_by_tokens_and_smoothing_is_for_training(made: dict[str, s
     assert smoothed != task.step(batch_of(data)).loss
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("beams", [1, 3])
-def test_what_is_written_is_what_generate_writes_without_a_cache(
-    kind: str, beams: int, made: dict[str, str]
-) -> None:
-    data = data_of(made[kind], orders(20))
-    task = task_of(made[kind], data, num_beams=beams)
-    batch, model = batch_of(data, 6), task.model
-    written = task.evaluate(batch).outputs
-    ids = model.generate(
-        **batch["inputs"], num_beams=beams, max_new_tokens=8, do_sample=False, use_cache=False
-    )  # type: ignore[operator]
-    expected = data.tokenizer.batch_decode(ids, skip_special_tokens=True)
-    decoded = task.postprocess(written, [{}] * 6)  # type: ignore[arg-type]
-    assert [d["prediction"] for d in decoded] == expected
-    assert len(set(expected)) > 1
-    assert all(0 < d["score"] < 1 for d in decoded)
+def test_what_is_written_is_what_generate_writes_without_a_cache(made: dict[str, str]) -> None:
+    def check(kind: str, beams: int) -> None:
+        data = data_of(made[kind], orders(20))
+        task = task_of(made[kind], data, num_beams=beams)
+        batch = batch_of(data, 6)
+        written = task.evaluate(batch).outputs
+        model: Any = task.model
+        options = {"max_new_tokens": 8, "do_sample": False, "use_cache": False}
+        ids = model.generate(**batch["inputs"], num_beams=beams, **options)
+        expected = data.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        decoded = task.postprocess(written, [{}] * 6)  # type: ignore[arg-type]
+        assert [d["prediction"] for d in decoded] == expected
+        assert len(set(expected)) > 1
+        assert all(0 < d["score"] < 1 for d in decoded)
+
+    each(itertools.product(KINDS, [1, 3]), check)
 
 
 def test_probabilities_are_those_of_each_step(made: dict[str, str]) -> None:
@@ -265,31 +239,25 @@ def test_probabilities_are_those_of_each_step(made: dict[str, str]) -> None:
     model: Any = task.model
     found = model.generate(**batch["inputs"], output_logits=True, return_dict_in_generate=True)
     for i, row in enumerate(task.evaluate(batch).outputs):
-        steps = torch.stack(
-            [step[i].softmax(-1)[found.sequences[i, t + 1]] for t, step in enumerate(found.logits)]
-        )
-        torch.testing.assert_close(row[:, 1], steps[: len(row)])
-        assert row[:, 0].tolist() == found.sequences[i, 1 : len(row) + 1].tolist()
+        ids = found.sequences[i, 1:]
+        steps = [step[i].softmax(-1)[token] for token, step in zip(ids, found.logits, strict=True)]
+        torch.testing.assert_close(row[:, 1], torch.stack(steps)[: len(row)])
+        assert row[:, 0].tolist() == ids[: len(row)].tolist()
 
 
 def test_an_encoder_gets_a_decoder_of_its_weights(made: dict[str, str]) -> None:
     from transformers import AutoModel
 
-    plain, model = (
-        AutoModel.from_pretrained(made["bert"]),
-        encoder_decoder_from_encoder(made["bert"]),
-    )
+    plain = AutoModel.from_pretrained(made["bert"])
+    model = encoder_decoder_from_encoder(made["bert"])
     own = dict(model.named_parameters(remove_duplicate=False))
     for name, value in plain.named_parameters():
         if "pooler" not in name:
             assert torch.equal(own[f"encoder.{name}"], value), name
             assert torch.equal(own[f"decoder.bert.{name}"], value), name
     table = own["encoder.embeddings.word_embeddings.weight"]
-    assert (
-        table
-        is own["decoder.bert.embeddings.word_embeddings.weight"]
-        is own["decoder.cls.predictions.decoder.weight"]
-    )
+    assert own["decoder.bert.embeddings.word_embeddings.weight"] is table
+    assert own["decoder.cls.predictions.decoder.weight"] is table
     new: Any = model.new_parameters
     assert all("crossattention" in n or n.startswith("decoder.cls.") for n in new)
     groups = layer_groups(model)
@@ -309,20 +277,19 @@ def test_other_encoders(tmp_path: Path) -> None:
         "num_attention_heads": 2,
         "intermediate_size": 64,
         "initializer_range": 0.3,
+        "max_position_embeddings": 66,
+        "pad_token_id": 0,
     }
     for config, cls in ((RobertaConfig, RobertaModel), (ElectraConfig, ElectraModel)):
         folder = tmp_path / cls.__name__
         size = save_tokenizer(folder)
-        cls(
-            config(vocab_size=size, pad_token_id=0, max_position_embeddings=66, **sizes)
-        ).save_pretrained(folder)
+        cls(config(vocab_size=size, **sizes)).save_pretrained(folder)
         data = data_of(str(folder), orders(10))
         task, batch = task_of(str(folder), data), batch_of(data)
         ids = task.model.generate(**batch["inputs"], use_cache=False)  # type: ignore[operator]
         written = task.evaluate(batch)
-        assert task.decoded(written.outputs, [{}] * len(ids)) == data.tokenizer.batch_decode(
-            ids, skip_special_tokens=True
-        )  # type: ignore[arg-type]
+        texts = data.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        assert task.decoded(written.outputs, [{}] * len(ids)) == texts  # type: ignore[arg-type]
         expected = task.model(**batch["inputs"], labels=task._labels(batch).contiguous()).loss
         torch.testing.assert_close(written.loss, expected)
 
@@ -333,9 +300,8 @@ def test_backbones_that_cannot(llama: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\(llama\) is a decoder; use task CausalLM"):
         Seq2Seq(llama)
     size = save_tokenizer(tmp_path)
-    DistilBertModel(
-        DistilBertConfig(vocab_size=size, dim=16, n_layers=1, n_heads=2, hidden_dim=16)
-    ).save_pretrained(tmp_path)
+    config = DistilBertConfig(vocab_size=size, dim=16, n_layers=1, n_heads=2, hidden_dim=16)
+    DistilBertModel(config).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"\(distilbert\) has no decoder and cannot become one"):
         Seq2Seq(str(tmp_path))
 
@@ -343,12 +309,8 @@ def test_backbones_that_cannot(llama: str, tmp_path: Path) -> None:
 def test_languages(tmp_path: Path) -> None:
     from transformers import MBart50Tokenizer, MBartConfig, MBartForConditionalGeneration
 
-    pieces = [
-        ("<unk>", 0.0),
-        ("<s>", 0.0),
-        ("</s>", 0.0),
-        *((f"▁{w}", -1.0) for w in "the film is red".split()),
-    ]
+    special = [(token, 0.0) for token in ("<unk>", "<s>", "</s>")]
+    pieces = [*special, *((f"▁{word}", -1.0) for word in "the film is red".split())]
     tokenizer = MBart50Tokenizer(vocab=pieces, src_lang="en_XX", tgt_lang="en_XX")
     tokenizer.model_max_length = 64
     tokenizer.save_pretrained(tmp_path)
@@ -378,36 +340,36 @@ def test_languages(tmp_path: Path) -> None:
     task, batch = task_of(str(tmp_path), data), batch_of(data, 1)
     german, french = tokenizer.convert_tokens_to_ids(["de_DE", "fr_XX"])
     assert batch["inputs"]["input_ids"][0, 0] == german
-    assert batch["labels"][0].tolist() == [
-        french,
-        *tokenizer.convert_tokens_to_ids(["▁is", "▁red"]),
-        2,
-    ]
+    words = tokenizer.convert_tokens_to_ids(["▁is", "▁red"])
+    assert batch["labels"][0].tolist() == [french, *words, 2]
     assert shift_right(task.model, batch["labels"])[0].tolist()[:2] == [2, french]
     assert task.evaluate(batch).outputs[0][0, 0] == french
     assert task.model.generation_config.forced_bos_token_id == french  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_faults_of_the_options(bert: str) -> None:
+    cases = [
         ({"num_beams": 0}, "model.num_beams: 0 is too few"),
         ({"max_new_tokens": 900}, "model.max_new_tokens: 900 is more than the backbone's 64"),
         ({"label_smoothing": 1.0}, "model.label_smoothing"),
         ({"sample": 0}, "model.sample: 0 is too few"),
-    ],
-)
-def test_faults_of_the_options(bert: str, options: Any, said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        Seq2Seq(bert, **options)
+    ]
+
+    def check(options: Any, said: str) -> None:
+        with pytest.raises(UserError, match=said):
+            Seq2Seq(bert, **options)
+
+    each(cases, check)
 
 
-@pytest.mark.parametrize(("rows", "sample"), [(10, 3), (7, 7), (5, 20), (1000, 200), (3, None)])
-def test_a_sample_is_spread_evenly(rows: int, sample: int | None) -> None:
-    chosen = [i for i in range(rows) if drawn(i, rows, sample)]
-    assert len(chosen) == min(rows, sample or rows)
-    gaps = [b - a for a, b in itertools.pairwise(chosen)]
-    assert max(gaps) - min(gaps) <= 1
+def test_a_sample_is_spread_evenly() -> None:
+    def check(rows: int, sample: int | None) -> None:
+        chosen = [i for i in range(rows) if drawn(i, rows, sample)]
+        assert len(chosen) == min(rows, sample or rows)
+        gaps = [b - a for a, b in itertools.pairwise(chosen)]
+        assert max(gaps) - min(gaps) <= 1
+
+    each([(10, 3), (7, 7), (5, 20), (1000, 200), (3, None)], check)
 
 
 def test_default_rates(made: dict[str, str]) -> None:
@@ -422,50 +384,21 @@ def fit(backbone: str, folder: Path, *words: str, epochs: int = 1, rows: int = 4
     """Trains a tiny run through the command line in this process. Returns its folder."""
     train = write_csv(folder / "train.csv", orders(rows), ("mr", "ref"))
     test = write_csv(folder / "test.csv", orders(12), ("mr", "ref"))
-    data = [
-        "--data.train",
-        train,
-        "--data.validation",
-        test,
-        "--data.test",
-        test,
-        "--data.source",
-        "mr",
-        "--data.target",
-        "ref",
-    ]
-    sizes = [
-        "--data.batch_size",
-        "8",
-        "--model.max_new_tokens",
-        "10",
-        "--trainer.accelerator",
-        "cpu",
-        "--trainer.precision",
-        "32",
-    ]
-    command = [
-        "fit",
-        "--model",
-        "Seq2Seq",
-        "--model.backbone",
-        backbone,
-        "--trainer.max_epochs",
-        str(epochs),
-    ]
-    assert main([*command, *data, *sizes, "--run", str(folder / "run"), *words]) == 0
+    command = (
+        f"fit --model Seq2Seq --model.backbone {backbone} --trainer.max_epochs {epochs} "
+        f"--data.train {train} --data.validation {test} --data.test {test} "
+        "--data.source mr --data.target ref --data.batch_size 8 --model.max_new_tokens 10 "
+        f"--trainer.accelerator cpu --trainer.precision 32 --run {folder / 'run'}"
+    )
+    assert main([*command.split(), *words]) == 0
     return folder / "run"
 
 
-@pytest.mark.parametrize(
-    ("text", "source", "expected"),
-    [
+def test_capitals_come_from_the_source() -> None:
+    cases = [
         ("it is near burger king.", "name[Aromi], near[Burger King]", "It is near Burger King."),
-        (
-            "the cat sat. it ran",
-            "The cat sat on a mat. Cats run.",
-            "The cat sat. It ran",
-        ),  # a sentence's first word is no name
+        # a sentence's first word is no name
+        ("the cat sat. it ran", "The cat sat on a mat. Cats run.", "The cat sat. It ran"),
         (
             "aromi, i.e. a family - friendly pub",
             "Pubs: a\nname[Aromi]",
@@ -478,26 +411,25 @@ def fit(backbone: str, folder: Path, *words: str, epochs: int = 1, rows: int = 4
             "The price range is more than £20",
         ),
         ("", "name[Aromi]", ""),
-    ],
-)
-def test_capitals_come_from_the_source(text: str, source: str, expected: str) -> None:
-    assert pairs.truecased(text, source) == expected
+    ]
+
+    def check(text: str, source: str, expected: str) -> None:
+        assert pairs.truecased(text, source) == expected
+
+    each(cases, check)
 
 
 def test_capitals_are_put_back_where_the_targets_have_some(tmp_path: Path) -> None:
     backbone = str(make_bert(tmp_path / "bert", sentence_encoder=False))
     for name, target in (("large", "The parcel is late."), ("small", "the parcel is late.")):
-        write_csv(
-            tmp_path / f"{name}.csv",
-            [(f"colour red {i}", target) for i in range(20)],
-            ("source", "target"),
-        )
-        data = pairs.Seq2SeqData(str(tmp_path / f"{name}.csv"), tokenizer=backbone)
+        rows = [(f"colour red {i}", target) for i in range(20)]
+        file = write_csv(tmp_path / f"{name}.csv", rows, ("source", "target"))
+        data = pairs.Seq2SeqData(file, tokenizer=backbone)
         data.setup("fit")
         assert data.truecase is (name == "large")
         data.save_state(tmp_path)
         again = pairs.Seq2SeqData(tokenizer=backbone)
-        again.restore(tmp_path)
+        again.load_state(tmp_path)
         assert again.truecase is data.truecase
         assert again.finished("late", {"source": "x"}) == ("Late" if name == "large" else "late")
 
@@ -508,79 +440,61 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("kind", ["bert", "t5"])
-def test_a_run_from_fit_to_export(kind: str, made: dict[str, str], tmp_path: Path) -> None:
-    import sacrebleu
+def texts_of(export: Path, sources: list[str]) -> list[str]:
+    """What transformers alone writes from an exported folder."""
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    backbone = tmp_path / "backbone"
-    shutil.copytree(made[kind], backbone)
-    run = fit(str(backbone), tmp_path, "--model.num_beams", "2", "--data.prefix", "say ")
-    backbone.rename(tmp_path / "gone")  # a run needs its checkpoint only
-    rows, metrics = (
-        read(run / "test_predictions.csv"),
-        json.loads((run / "test_metrics.json").read_text()),
-    )
-    references = [json.loads(r["references"]) for r in rows]
-    assert {len(r) for r in references} == {1, 2}
-    streams: Any = [[r[i] if i < len(r) else None for r in references] for i in range(2)]
-    expected = sacrebleu.corpus_bleu([r["prediction"] for r in rows], streams).score
-    assert metrics["test/bleu"] == pytest.approx(expected, rel=1e-6)
-    assert metrics["test/bleu_low"] <= metrics["test/bleu"] <= metrics["test/bleu_high"]
-    assert {
-        "test/loss",
-        "test/chrf",
-        "test/rouge1",
-        "test/rouge2",
-        "test/rougeLsum",
-        "test/bleu_uncased",
-    } <= set(metrics)
-
-    assert main(["test", str(run)]) == 0
-    assert json.loads((run / "test_metrics.json").read_text())["test/loss"] == pytest.approx(
-        metrics["test/loss"], rel=1e-6
-    )
-    assert (
-        main(["predict", str(run), str(tmp_path / "test.csv"), "--out", str(tmp_path / "out.csv")])
-        == 0
-    )
-    predicted = {r["mr"]: r["prediction"] for r in read(tmp_path / "out.csv")}
-    assert predicted == {r["source"]: r["prediction"] for r in rows}
-
-    assert main(["export", str(run), "--out", str(tmp_path / "export")]) == 0
-    tokenizer, model = (
-        AutoTokenizer.from_pretrained(tmp_path / "export"),
-        AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "export"),
-    )
-    sources = [f"say {source}" for source in predicted]
-    with torch.inference_mode():
-        ids = model.generate(
-            **tokenizer(
-                sources,
-                return_tensors="pt",
-                padding=True,
-                truncation=True,
-                return_token_type_ids=False,
-            )
-        )
-    assert tokenizer.batch_decode(ids, skip_special_tokens=True) == list(predicted.values())
+    tokenizer = AutoTokenizer.from_pretrained(export)
+    model = AutoModelForSeq2SeqLM.from_pretrained(export)
     assert model.generation_config.num_beams == 2
-    assert (
-        "tokenizer(['say ' + text for text in texts], "
-        in (tmp_path / "export" / "README.md").read_text()
-    )
+    options = {"padding": True, "truncation": True, "return_token_type_ids": False}
+    with torch.inference_mode():
+        ids = model.generate(**tokenizer(sources, return_tensors="pt", **options))
+    return list(tokenizer.batch_decode(ids, skip_special_tokens=True))
 
 
+@pytest.mark.run
+def test_a_run_from_fit_to_export(made: dict[str, str], tmp_path: Path) -> None:
+    import sacrebleu
+
+    def check(kind: str) -> None:
+        folder = tmp_path / kind
+        folder.mkdir()
+        backbone = Path(shutil.copytree(made[kind], folder / "backbone"))
+        run = fit(str(backbone), folder, "--model.num_beams", "2", "--data.prefix", "say ")
+        backbone.rename(folder / "gone")  # a run needs its checkpoint only
+        rows = read(run / "test_predictions.csv")
+        metrics = json.loads((run / "test_metrics.json").read_text())
+        references = [json.loads(r["references"]) for r in rows]
+        assert {len(r) for r in references} == {1, 2}
+        streams: Any = [[r[i] if i < len(r) else None for r in references] for i in range(2)]
+        expected = sacrebleu.corpus_bleu([r["prediction"] for r in rows], streams).score
+        assert metrics["test/bleu"] == pytest.approx(expected, rel=1e-6)
+        assert metrics["test/bleu_low"] <= metrics["test/bleu"] <= metrics["test/bleu_high"]
+        others = "loss chrf rouge1 rouge2 rougeLsum bleu_uncased".split()
+        assert {f"test/{name}" for name in others} <= set(metrics)
+
+        assert main(["test", str(run)]) == 0
+        again = json.loads((run / "test_metrics.json").read_text())
+        assert again["test/loss"] == pytest.approx(metrics["test/loss"], rel=1e-6)
+        assert main(f"predict {run} {folder / 'test.csv'} --out {folder / 'out.csv'}".split()) == 0
+        predicted = {r["mr"]: r["prediction"] for r in read(folder / "out.csv")}
+        assert predicted == {r["source"]: r["prediction"] for r in rows}
+
+        export = folder / "export"
+        assert main(f"export {run} --out {export}".split()) == 0
+        sources = [f"say {source}" for source in predicted]
+        assert texts_of(export, sources) == list(predicted.values())
+        card = (export / "README.md").read_text()
+        assert "tokenizer(['say ' + text for text in texts], " in card
+
+    each(["bert", "t5"], check)
+
+
+@pytest.mark.run
 def test_it_learns_to_write(tmp_path: Path) -> None:
-    backbone = str(
-        make_bert(
-            tmp_path / "bert",
-            sentence_encoder=False,
-            hidden_dropout_prob=0.0,
-            initializer_range=0.1,
-            num_hidden_layers=1,
-        )
-    )
+    changes = {"hidden_dropout_prob": 0.0, "initializer_range": 0.1, "num_hidden_layers": 1}
+    backbone = str(make_bert(tmp_path / "bert", sentence_encoder=False, **changes))
     data = data_of(backbone, [(s, t) for s, t in orders(20) if t.startswith("the")])
     torch.manual_seed(0)
     task, batch = task_of(backbone, data), batch_of(data, 20)
@@ -591,55 +505,44 @@ def test_it_learns_to_write(tmp_path: Path) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    evidence = task.compute_metrics(task.evaluate(batch).outputs, None, data.load_split("test"))  # type: ignore[arg-type]
-    print(evidence)
+    outputs: Any = task.evaluate(batch).outputs
+    evidence = task.compute_metrics(outputs, None, data.load_split("test"))  # type: ignore[arg-type]
     assert evidence.values["bleu"] > 90
     assert evidence.intervals["bleu"][0] > 80
 
 
+@pytest.mark.run
 def test_head_alone_reads_the_encoder_from_the_cache(
     made: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = fit(
-        made["bert"],
-        tmp_path,
-        "--model.unfreeze",
-        "head",
-        "--model.cache",
-        "true",
-        "--model.sample",
-        "3",
-        epochs=2,
-    )
+    options = "--model.unfreeze head --model.cache true --model.sample 3".split()
+    run = fit(made["bert"], tmp_path, *options, epochs=2)
     assert "computed once now" in caplog.text
     assert "run at every step" not in caplog.text
     state = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     start = encoder_decoder_from_encoder(made["bert"]).state_dict()
-    moved = {
-        n
-        for n, v in start.items()
-        if "crossattention" not in n and "cls." not in n and not torch.equal(v, state[f"model.{n}"])
-    }
-    assert not moved
-    assert any(
-        not torch.equal(v, state[f"model.{n}"]) for n, v in start.items() if "crossattention" in n
-    )
+    moved = {n for n, v in start.items() if not torch.equal(v, state[f"model.{n}"])}
+    assert all("crossattention" in n or "cls." in n for n in moved)
+    assert any("crossattention" in n for n in moved)
 
 
+@pytest.mark.run
 def test_only_the_sample_is_written_while_training(
     made: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []
-    write = Seq2Seq._generate
-    monkeypatch.setattr(
-        Seq2Seq,
-        "_generate",
-        lambda self, states, mask: (written.append(len(states)), write(self, states, mask))[1],
-    )
+    generate = Seq2Seq._generate
+
+    def counted(self: Seq2Seq, states: Any, mask: Any) -> Any:
+        written.append(len(states))
+        return generate(self, states, mask)
+
+    monkeypatch.setattr(Seq2Seq, "_generate", counted)
     fit(made["bart"], tmp_path, "--model.sample", "3", "--trainer.num_sanity_val_steps", "0")
     assert sum(written) == 3 + 12  # validation, then all of the test
 
 
+@pytest.mark.run
 def test_adapters(made: dict[str, str], tmp_path: Path) -> None:
     run = fit(made["bert"], tmp_path, "--model.peft", "lora")
     assert main(["export", str(run)]) == 0

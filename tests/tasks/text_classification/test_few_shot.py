@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Run, toy_rows, write_csv
+import yaml
+from conftest import Run, each, toy_rows, write_csv
 from torch.nn import functional as F
 
 import ftlight
 from ftlight.__main__ import main
+from ftlight.models.loading import load_tokenizer
 from ftlight.tasks.text_classification import few_shot
 from ftlight.utils.errors import UserError
 
@@ -24,9 +26,8 @@ NAMED = ["--model.head_init", "labels"]
 ABOUT = ["This text is about bad.", "This text is about good."]
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
+def test_names_become_words() -> None:
+    cases = [
         ("card_arrival", "card arrival"),
         ("Refund_not_showing_up", "Refund not showing up"),
         ("getRefund", "get Refund"),
@@ -39,10 +40,12 @@ ABOUT = ["This text is about bad.", "This text is about good."]
         ("C++", "C++"),
         ("Straßenkarte", "Straßenkarte"),
         ("退款", "退款"),
-    ],
-)
-def test_names_become_words(name: str, words: str) -> None:
-    assert few_shot.clean(name) == words
+    ]
+
+    def check(name: str, words: str) -> None:
+        assert few_shot.clean(name) == words
+
+    each(cases, check)
 
 
 def test_a_description_stands_for_a_name() -> None:
@@ -50,9 +53,8 @@ def test_a_description_stands_for_a_name() -> None:
     assert found == [["About a b.", "Seven", "About c."], ["a b", "Seven", "c"]]
 
 
-@pytest.mark.parametrize(
-    ("labels", "template", "fault"),
-    [
+def test_names_that_say_nothing_are_refused() -> None:
+    cases = [
         (["a", "b"], "about it", "'about it' must contain {} once, for the label name"),
         (["a", "b"], "{} or {}", "must contain {} once"),
         (
@@ -61,70 +63,69 @@ def test_a_description_stands_for_a_name() -> None:
             "0, 1 have no letters; describe them with model.label_descriptions",
         ),
         (["lost_card", "lost card"], "{}", "lost_card and lost card both read 'lost card'"),
-    ],
-)
-def test_names_that_say_nothing_are_refused(labels: list[str], template: str, fault: str) -> None:
-    with pytest.raises(UserError) as error:
-        few_shot.texts(labels, [template])
-    assert fault in str(error.value)
+    ]
+
+    def check(labels: list[str], template: str, fault: str) -> None:
+        with pytest.raises(UserError) as error:
+            few_shot.texts(labels, [template])
+        assert fault in str(error.value)
+
+    each(cases, check)
 
 
-@pytest.mark.parametrize(
-    "content", ["NO: no answer\n1: a first\n", '{"NO": "no answer", "1": "a first"}']
-)
-def test_descriptions_come_from_a_file(content: str, tmp_path: Path) -> None:
-    (tmp_path / "labels.yaml").write_text(content)
-    assert few_shot.descriptions("labels.yaml", ["NO", "1"]) == {"NO": "no answer", "1": "a first"}
-    assert few_shot.descriptions({1: "a first"}, ["NO", "1"]) == {"1": "a first"}
+def test_descriptions_come_from_a_file(tmp_path: Path) -> None:
+    cases = ["NO: no answer\n1: a first\n", '{"NO": "no answer", "1": "a first"}']
+    expected = {"NO": "no answer", "1": "a first"}
+
+    def check(content: str) -> None:
+        (tmp_path / "labels.yaml").write_text(content)
+        assert few_shot.descriptions("labels.yaml", ["NO", "1"]) == expected
+        assert few_shot.descriptions({1: "a first"}, ["NO", "1"]) == {"1": "a first"}
+
+    each(cases, check)
 
 
-@pytest.mark.parametrize(
-    ("given", "fault"),
-    [
-        (
-            {"lat": "not in time"},
-            'no label lat; did you mean "late"? (labels: good, bad, late)',
-        ),
+def test_wrong_descriptions_are_named(tmp_path: Path) -> None:
+    cases = [
+        ({"lat": "not in time"}, 'no label lat; did you mean "late"? (labels: good, bad, late)'),
         ({"late": ""}, "late: expected a text, got ''"),
         ({"late": ["a"]}, "late: expected a text"),
         (["late"], "expected a mapping from label to text, got list"),
         ("none.yaml", "no file none.yaml"),
         ("broken.yaml", "broken.yaml: neither YAML nor JSON"),
-    ],
-)
-def test_wrong_descriptions_are_named(given: Any, fault: str, tmp_path: Path) -> None:
-    (tmp_path / "broken.yaml").write_text("{a: b")
-    with pytest.raises(UserError) as error:
-        few_shot.descriptions(given, LABELS)
-    assert fault in str(error.value)
-    assert "\n" not in str(error.value)
+    ]
+
+    def check(given: Any, fault: str) -> None:
+        (tmp_path / "broken.yaml").write_text("{a: b")
+        with pytest.raises(UserError) as error:
+            few_shot.descriptions(given, LABELS)
+        assert fault in str(error.value)
+        assert "\n" not in str(error.value)
+
+    each(cases, check)
 
 
 def test_contrastive_loss_is_that_of_the_paper() -> None:
     generator = torch.Generator().manual_seed(0)
-    vectors, targets, temperature = (
-        torch.randn(9, 5, generator=generator),
-        torch.tensor([0, 1, 0, 2, 1, 1, 3, 2, 0]),
-        0.2,
-    )
+    vectors = torch.randn(9, 5, generator=generator)
+    targets = torch.tensor([0, 1, 0, 2, 1, 1, 3, 2, 0])
+    temperature = 0.2
     losses = []
-    unit = [[v / math.sqrt(sum(w * w for w in row)) for v in row] for row in vectors.tolist()]
-    close = [
-        [math.exp(sum(x * y for x, y in zip(a, b, strict=True)) / temperature) for b in unit]
-        for a in unit
-    ]
+    rows = vectors.tolist()
+
+    def closeness(a: list[float], b: list[float]) -> float:
+        cosine = sum(x * y for x, y in zip(a, b, strict=True)) / math.hypot(*a) / math.hypot(*b)
+        return math.exp(cosine / temperature)
+
+    close = [[closeness(a, b) for b in rows] for a in rows]
     for i in range(9):
         partners = [p for p in range(9) if p != i and targets[p] == targets[i]]
         if partners:
             everyone = sum(close[i][a] for a in range(9) if a != i)
             losses.append(-sum(math.log(close[i][p] / everyone) for p in partners) / len(partners))
-    expected = sum(losses) / len(losses)
-    assert few_shot.contrastive(vectors, targets, temperature).item() == pytest.approx(
-        expected, rel=1e-5
-    )
-    assert few_shot.contrastive(vectors * 7, targets, temperature).item() == pytest.approx(
-        expected, rel=1e-5
-    )
+    expected = pytest.approx(sum(losses) / len(losses), rel=1e-5)
+    for scale in (1, 7):
+        assert few_shot.contrastive(scale * vectors, targets, temperature).item() == expected
 
 
 def test_contrastive_loss_without_pairs_is_zero_and_has_a_gradient() -> None:
@@ -142,113 +143,80 @@ def embed(backbone: str, texts: list[str]) -> torch.Tensor:
     """Unit vectors of texts, mean-pooled, by transformers alone."""
     from transformers import AutoModel, AutoTokenizer
 
-    model, tokenizer = (
-        AutoModel.from_pretrained(backbone).eval(),
-        AutoTokenizer.from_pretrained(backbone),
-    )
+    model = AutoModel.from_pretrained(backbone).eval()
+    tokenizer = AutoTokenizer.from_pretrained(backbone)
+    rows = []
     with torch.no_grad():
-        rows = [
-            model(**tokenizer(t, return_tensors="pt", truncation=True, max_length=64))
-            .last_hidden_state[0]
-            .mean(0)
-            for t in texts
-        ]
+        for text in texts:
+            inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=64)
+            rows.append(model(**inputs).last_hidden_state[0].mean(0))
     return F.normalize(torch.stack(rows), dim=-1)
 
 
-@pytest.mark.parametrize("pooled", [True, False], ids=["sentence encoder", "plain"])
 def test_before_training_the_nearest_name_is_predicted(
-    pooled: bool, bert: str, plain_bert: str, tmp_path: Path, capsys: Any
+    bert: str, plain_bert: str, tmp_path: Path, capsys: Any
 ) -> None:
-    backbone, rows = bert if pooled else plain_bert, toy_rows(30, ("good_film", "bad_film", "late"))
+    rows = toy_rows(30, ("good_film", "bad_film", "late"))
     data = write_csv(tmp_path / "rows.csv", rows)
-    template, described = "a parcel is {}", {"late": "it is not here"}
-    (tmp_path / "x.yaml").write_text(
-        f"model: {{task: TextClassification, backbone: {backbone}, head_init: labels, label_template: '{template}',"
-        f" label_descriptions: {json.dumps(described)}}}\ndata: {{train: {data}, validation: {data}}}\n"
-    )
     names = ["bad_film", "good_film", "late"]
-    cosines = (
-        embed(backbone, [t for t, _ in rows])
-        @ embed(backbone, ["a parcel is bad film", "a parcel is good film", "it is not here"]).T
-    )
-    right = np.mean(
-        [names[i] == label for i, (_, label) in zip(cosines.argmax(1).tolist(), rows, strict=True)]
-    )
-    assert (
-        main(
-            [
-                "validate",
-                "-c",
-                "x.yaml",
-                "--trainer.accelerator",
-                "cpu",
-                "--trainer.precision",
-                "32-true",
-            ]
-        )
-        == 0
-    )
-    assert f"{right:.4f}" in capsys.readouterr().out
-    task = ftlight.TextClassification(
-        backbone,
-        labels=names,
-        head_init="labels",
-        label_template=template,
-        label_descriptions=described,
-    )
-    inputs = __import__("transformers").AutoTokenizer.from_pretrained(backbone)(
-        [rows[0][0]], return_tensors="pt"
-    )
-    torch.testing.assert_close(task.eval()(dict(inputs))[0], 5 * cosines[0], atol=1e-4, rtol=0)
+    head: dict[str, Any] = {
+        "head_init": "labels",
+        "label_template": "a parcel is {}",
+        "label_descriptions": {"late": "it is not here"},
+    }
+    spoken = ["a parcel is bad film", "a parcel is good film", "it is not here"]
+    command = "validate -c x.yaml --trainer.accelerator cpu --trainer.precision 32-true"
+
+    def check(backbone: str) -> None:
+        model = {"task": "TextClassification", "backbone": backbone, **head}
+        config = {"model": model, "data": {"train": data, "validation": data}}
+        (tmp_path / "x.yaml").write_text(yaml.safe_dump(config))
+        cosines = embed(backbone, [text for text, _ in rows]) @ embed(backbone, spoken).T
+        nearest = [names[i] for i in cosines.argmax(1).tolist()]
+        right = np.mean([a == label for a, (_, label) in zip(nearest, rows, strict=True)])
+        assert main(command.split()) == 0
+        assert f"{right:.4f}" in capsys.readouterr().out
+        task = ftlight.TextClassification(backbone, labels=names, **head).eval()
+        inputs = load_tokenizer(backbone)([rows[0][0]], return_tensors="pt")
+        torch.testing.assert_close(task(dict(inputs))[0], 5 * cosines[0], atol=1e-4, rtol=0)
+
+    each([bert, plain_bert], check)
 
 
+def head_of(checkpoint: Path) -> torch.Tensor:
+    weights = torch.load(checkpoint, weights_only=True)["state_dict"]
+    head: torch.Tensor = weights["model.head.weight"]
+    return head
+
+
+@pytest.mark.run
 def test_training_goes_on_from_the_names(bert: str, fit: Run, tmp_path: Path) -> None:
-    """A step of a tiny rate leaves the head where the names put it, and its export gives the same logits."""
+    """A step of a tiny rate leaves the head where the names put it; its export has its logits."""
     from sentence_transformers import SentenceTransformer
 
     (tmp_path / "labels.yaml").write_text("late: it is not here\n")
-    test, texts = write_csv(tmp_path / "test.csv", toy_rows(24)), [t for t, _ in toy_rows(24)]
-    options = [
-        *NAMED,
-        "--model.label_descriptions",
-        "labels.yaml",
-        "--data.shots",
-        "4",
-        "--data.test",
-        test,
-        "--model.contrastive",
-        "0.5",
-    ]
-    folder = fit(*options, "--model.lr", "1e-9")
+    texts = [text for text, _ in toy_rows(24)]
+    test = write_csv(tmp_path / "test.csv", toy_rows(24))
+    options = f"--data.shots 4 --data.test {test} --model.contrastive 0.5".split()
+    described = "--model.label_descriptions labels.yaml --model.lr 1e-9".split()
+    folder = fit(*NAMED, *described, *options)
     (tmp_path / "labels.yaml").unlink()  # a run does not need it any more
-    started = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"][
-        "model.head.weight"
-    ]
-    both = [
-        embed(bert, texts)
-        for texts in (["bad", "good", "it is not here"], [*ABOUT, "it is not here"])
-    ]
-    torch.testing.assert_close(started, F.normalize(both[0] + both[1], dim=-1), atol=1e-5, rtol=0)
-    folder = fit(
-        *[w for w in options if "descriptions" not in w and w != "labels.yaml"],
-        "--model.lr",
-        "1e-3",
-        epochs=3,
-        name="trained",
-    )
+    started = head_of(folder / "checkpoints" / "best.ckpt")
+    bare = embed(bert, ["bad", "good", "it is not here"])
+    wrapped = embed(bert, [*ABOUT, "it is not here"])
+    torch.testing.assert_close(started, F.normalize(bare + wrapped, dim=-1), atol=1e-5, rtol=0)
+    folder = fit(*NAMED, *options, "--model.lr", "1e-3", epochs=3, name="trained")
     assert main(["test", str(folder)]) == 0
     assert main(["export", str(folder)]) == 0
-    logits = torch.from_numpy(
-        np.asarray(SentenceTransformer(str(folder / "export"), device="cpu").encode(texts))
-    )
+    exported = SentenceTransformer(str(folder / "export"), device="cpu")
+    logits = torch.from_numpy(np.asarray(exported.encode(texts)))
     names = json.loads((folder / "export" / "labels.json").read_text())["labels"]
-    for ours, row in zip(
-        ftlight.load(str(folder)).predict(texts), logits.softmax(-1).tolist(), strict=True
-    ):
+    answers = ftlight.load(str(folder)).predict(texts)
+    for ours, row in zip(answers, logits.softmax(-1).tolist(), strict=True):
         assert dict(zip(names, row, strict=True)) == pytest.approx(ours["probabilities"], abs=1e-4)
 
 
+@pytest.mark.run
 def test_few_rows_are_learned(fit: Run, tmp_path: Path) -> None:
     test = write_csv(tmp_path / "test.csv", toy_rows(30))
     few = ["--data.shots", "10", "--data.test", test, "--model.lr", "3e-3"]
@@ -258,34 +226,22 @@ def test_few_rows_are_learned(fit: Run, tmp_path: Path) -> None:
         assert len(list(csv.DictReader(file))) == 30
 
 
+@pytest.mark.run
 def test_kept_activations_change_nothing(fit: Run, still: str) -> None:
-    """The vector is brought to its length above the point where activations of a frozen backbone are put in."""
+    """Vectors are brought to their length above the point where kept activations are put in."""
     weights = []
     for cache in ("true", "false"):
-        options = [
-            "--model.cache",
-            cache,
-            "--model.unfreeze",
-            "head",
-            "--model.pooling",
-            "mean",
-            "--trainer.precision",
-            "32-true",
-        ]
-        folder = fit(
-            *NAMED, *options, "--data.shots", "8", backbone=still, epochs=3, name=f"cache_{cache}"
-        )
-        weights.append(
-            torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"][
-                "model.head.weight"
-            ]
-        )
+        options = (
+            f"--model.cache {cache} --model.unfreeze head --model.pooling mean "
+            "--trainer.precision 32-true --data.shots 8"
+        ).split()
+        folder = fit(*NAMED, *options, backbone=still, epochs=3, name=f"cache_{cache}")
+        weights.append(head_of(folder / "checkpoints" / "last.ckpt"))
     torch.testing.assert_close(*weights, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("options", "labels", "fault"),
-    [
+def test_what_cannot_be_is_said_in_a_line(bert: str, tmp_path: Path, capsys: Any) -> None:
+    cases = [
         (
             NAMED,
             ("a|b", "b"),
@@ -303,31 +259,15 @@ def test_kept_activations_change_nothing(fit: Run, still: str) -> None:
         ),
         (["--model.contrastive", "-1"], LABELS, "model.contrastive: -1.0 is not a weight"),
         (NAMED, ("1", "2"), "1, 2 have no letters"),
-    ],
-)
-def test_what_cannot_be_is_said_in_a_line(
-    options: list[str], labels: tuple[str, ...], fault: str, bert: str, tmp_path: Path, capsys: Any
-) -> None:
-    data = write_csv(
-        tmp_path / "rows.csv",
-        [(text, labels[i % len(labels)]) for i, (text, _) in enumerate(toy_rows(30))],
-    )
-    assert (
-        main(
-            [
-                "fit",
-                "--model",
-                "TextClassification",
-                "--model.backbone",
-                bert,
-                "--data.train",
-                data,
-                "--run",
-                "r",
-                *options,
-            ]
-        )
-        == 2
-    )
-    assert fault in capsys.readouterr().err
-    assert not (tmp_path / "r").exists()
+    ]
+
+    def check(options: list[str], labels: tuple[str, ...], fault: str) -> None:
+        texts = [text for text, _ in toy_rows(30)]
+        rows = [(text, labels[i % len(labels)]) for i, text in enumerate(texts)]
+        data = write_csv(tmp_path / "rows.csv", rows)
+        command = f"fit --model TextClassification --model.backbone {bert} --data.train {data}"
+        assert main([*command.split(), "--run", "r", *options]) == 2
+        assert fault in capsys.readouterr().err
+        assert not (tmp_path / "r").exists()
+
+    each(cases, check)
