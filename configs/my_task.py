@@ -3,9 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from ftlight.backbone import Pooled
-from ftlight.metrics.intervals import bootstrap
-from ftlight.task import Evidence, Step, Task
+from ftlight import EvaluationResult, Pooled, Step, Task, bootstrap
 
 
 class Ordinal(Task):
@@ -16,8 +14,8 @@ class Ordinal(Task):
         base: options of Task.
     """
 
-    data_module = "ftlight.data.text.TextData"
-    score, monitor, mode = "mae", "val/mae", "min"
+    data_module = "ftlight.TextData"
+    primary_metric, monitor, mode = "mae", "val/mae", "min"
 
     def __init__(self, backbone: str, **base):
         super().__init__(backbone, **base)
@@ -26,14 +24,27 @@ class Ordinal(Task):
     def step(self, batch):
         logits, targets = self.model(**batch["inputs"]).logits.float(), batch.get("targets")
         steps = torch.arange(logits.shape[1], device=logits.device)
-        loss = None if targets is None else F.binary_cross_entropy_with_logits(logits, (targets[:, None] > steps).float())
+        loss = (
+            None
+            if targets is None
+            else F.binary_cross_entropy_with_logits(logits, (targets[:, None] > steps).float())
+        )
         return Step(loss, logits.detach().sigmoid(), targets)
 
-    def measure(self, outputs, targets, rows):
+    def compute_metrics(self, outputs, targets, rows):
         off = (outputs.gt(0.5).sum(1) - targets).abs().double()
-        ends = bootstrap(torch.stack([off, torch.ones_like(off)], 1), lambda sums: float(sums[0] / sums[1]))
-        return Evidence({"mae": off.mean().item(), "accuracy": (off == 0).double().mean().item()}, len(off), {"mae": ends})
+        ends = bootstrap(
+            torch.stack([off, torch.ones_like(off)], 1), lambda sums: float(sums[0] / sums[1])
+        )
+        return EvaluationResult(
+            {"mae": off.mean().item(), "accuracy": (off == 0).double().mean().item()},
+            len(off),
+            {"mae": ends},
+        )
 
-    def decode(self, outputs, rows):
+    def postprocess(self, outputs, rows):
         sure = (outputs - 0.5).abs().amin(1) + 0.5
-        return [{"prediction": self.labels[int(o.gt(0.5).sum())], "score": float(s)} for o, s in zip(outputs, sure, strict=True)]
+        return [
+            {"prediction": self.labels[int(o.gt(0.5).sum())], "score": float(s)}
+            for o, s in zip(outputs, sure, strict=True)
+        ]

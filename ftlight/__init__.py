@@ -5,63 +5,61 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ftlight.tasks import HOMES
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ftlight.cli import load as load
-    from ftlight.data.chats import ChatData as ChatData
-    from ftlight.data.image_data import ImageData as ImageData
-    from ftlight.data.pairs import Seq2SeqData as Seq2SeqData
-    from ftlight.data.retrieval import RetrievalData as RetrievalData
-    from ftlight.data.text import TextData as TextData
+    from ftlight.cli.parser import load as load
+    from ftlight.metrics.intervals import bootstrap as bootstrap
+    from ftlight.models.pooling import Pooled as Pooled
+    from ftlight.task import EvaluationResult as EvaluationResult
+    from ftlight.task import Step as Step
     from ftlight.task import Task as Task
-    from ftlight.tasks.causal_lm import CausalLM as CausalLM
-    from ftlight.tasks.image_classification import ImageClassification as ImageClassification
-    from ftlight.tasks.masked_lm import MaskedData as MaskedData
-    from ftlight.tasks.masked_lm import MaskedLM as MaskedLM
-    from ftlight.tasks.question_answering import QAData as QAData
-    from ftlight.tasks.question_answering import QuestionAnswering as QuestionAnswering
-    from ftlight.tasks.retrieval import Retrieval as Retrieval
-    from ftlight.tasks.seq2seq import Seq2Seq as Seq2Seq
-    from ftlight.tasks.text_classification import TextClassification as TextClassification
-    from ftlight.tasks.token_classification import TokenClassification as TokenClassification
-    from ftlight.tasks.token_classification import TokenData as TokenData
-    from ftlight.trainer import Trainer as Trainer
+    from ftlight.tasks.causal_lm.data import ChatData as ChatData
+    from ftlight.tasks.causal_lm.task import CausalLM as CausalLM
+    from ftlight.tasks.image_classification.data import ImageData as ImageData
+    from ftlight.tasks.image_classification.task import ImageClassification as ImageClassification
+    from ftlight.tasks.masked_lm.data import MaskedData as MaskedData
+    from ftlight.tasks.masked_lm.task import MaskedLM as MaskedLM
+    from ftlight.tasks.question_answering.data import QAData as QAData
+    from ftlight.tasks.question_answering.task import QuestionAnswering as QuestionAnswering
+    from ftlight.tasks.retrieval.data import RetrievalData as RetrievalData
+    from ftlight.tasks.retrieval.task import Retrieval as Retrieval
+    from ftlight.tasks.seq2seq.data import Seq2SeqData as Seq2SeqData
+    from ftlight.tasks.seq2seq.task import Seq2Seq as Seq2Seq
+    from ftlight.tasks.text_classification.data import TextData as TextData
+    from ftlight.tasks.text_classification.task import TextClassification as TextClassification
+    from ftlight.tasks.token_classification.data import TokenData as TokenData
+    from ftlight.tasks.token_classification.task import TokenClassification as TokenClassification
+    from ftlight.trainer.trainer import Trainer as Trainer
 
 _HOMES = {
-    "CausalLM": "ftlight.tasks.causal_lm",
-    "ChatData": "ftlight.data.chats",
-    "ImageClassification": "ftlight.tasks.image_classification",
-    "ImageData": "ftlight.data.image_data",
-    "MaskedData": "ftlight.tasks.masked_lm",
-    "MaskedLM": "ftlight.tasks.masked_lm",
-    "QAData": "ftlight.tasks.question_answering",
-    "QuestionAnswering": "ftlight.tasks.question_answering",
-    "Retrieval": "ftlight.tasks.retrieval",
-    "RetrievalData": "ftlight.data.retrieval",
-    "Seq2Seq": "ftlight.tasks.seq2seq",
-    "Seq2SeqData": "ftlight.data.pairs",
+    **HOMES,
+    "EvaluationResult": "ftlight.task",
+    "Pooled": "ftlight.models.pooling",
+    "Step": "ftlight.task",
     "Task": "ftlight.task",
-    "TextClassification": "ftlight.tasks.text_classification",
-    "TextData": "ftlight.data.text",
-    "TokenClassification": "ftlight.tasks.token_classification",
-    "TokenData": "ftlight.tasks.token_classification",
-    "Trainer": "ftlight.trainer",
-    "load": "ftlight.cli",
+    "Trainer": "ftlight.trainer.trainer",
+    "bootstrap": "ftlight.metrics.intervals",
+    "load": "ftlight.cli.parser",
 }
 __all__ = [
     "CausalLM",
     "ChatData",
+    "EvaluationResult",
     "ImageClassification",
     "ImageData",
     "MaskedData",
     "MaskedLM",
+    "Pooled",
     "QAData",
     "QuestionAnswering",
     "Retrieval",
     "RetrievalData",
     "Seq2Seq",
     "Seq2SeqData",
+    "Step",
     "Task",
     "TextClassification",
     "TextData",
@@ -69,6 +67,7 @@ __all__ = [
     "TokenData",
     "Trainer",
     "__version__",
+    "bootstrap",
     "load",
 ]
 

@@ -1,86 +1,114 @@
-"""``python -m ftlight``: finds the verb; the rest is imported where it is needed."""
+"""``python -m ftlight``: finds the verb; everything else is imported where it is needed."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
-from ftlight.errors import UserError, nearest
+from ftlight.cli import verbs
+from ftlight.cli.verbs import VERBS
+from ftlight.utils.errors import UserError, unknown
 
-VERBS = {
-    "init": "print a short YAML for a data file, or copy an example",
-    "fit": "train, and test the best checkpoint at the end",
-    "validate": "measure a run on validation data, or with -c a model as it starts",
-    "test": "measure a run on test data",
-    "predict": "predict a file, standard input or one text with a run",
-    "export": "write a run as a folder that stock libraries load",
-}
+BROKEN_PIPE, INTERRUPTED = 141, 130  # 128 + SIGPIPE and SIGINT, as shells report them
 
 
 def usage() -> str:
-    """The verbs, one line each."""
-    lines = "\n".join(f"  {verb:9} {what}" for verb, what in VERBS.items())
-    return f"usage: python -m ftlight VERB …\n\n{lines}\n\nVERB --help shows its options; --version the versions of all parts"
+    """The verbs, one line each, and how they go together."""
+    lines = "\n".join(f"  {name:9} {verb.does}" for name, verb in VERBS.items())
+    return (
+        "usage: python -m ftlight VERB …\n\n"
+        f"{lines}\n\n"
+        "Your data in three commands:\n"
+        f"  python -m ftlight {VERBS['init'].example}\n"
+        "  python -m ftlight fit -c tickets.yaml\n"
+        "  python -m ftlight predict runs/tickets/latest new.csv\n"
+        "VERB --help lists the options of a verb; --version the versions of all parts."
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line. Returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0
-    verb, rest = words[0], words[1:]
     try:
-        if verb == "--version":
-            from ftlight.run import STACK, version
-
-            print("\n".join(f"{name} {version(name)}" for name in STACK))
-            return 0
-        if verb not in VERBS:
-            raise UserError(f"no verb {verb}{nearest(verb, VERBS)} (verbs: {', '.join(VERBS)})")
-        if "--help" in rest or "-h" in rest:
-            from ftlight.help import show
-
-            print(show(verb, rest))
-            return 0
-        if verb == "init":
-            from ftlight.init import init
-
-            print(init(rest), end="")
-            return 0
-    except UserError as error:
-        print(f"ftlight: error: {error}", file=sys.stderr)
-        return 2
-    try:
-        return _run(verb, rest)
+        return _main(words)
     except (KeyboardInterrupt, SystemExit) as ended:
-        if isinstance(ended, KeyboardInterrupt) or isinstance(ended.__context__, KeyboardInterrupt):  # Lightning makes it a 1
-            return 130
+        cause = ended.__context__
+        if isinstance(cause, BrokenPipeError):  # rich exits with 1
+            return BROKEN_PIPE
+        if isinstance(ended, KeyboardInterrupt) or isinstance(cause, KeyboardInterrupt):
+            return INTERRUPTED  # Lightning exits with 1
         raise
 
 
+def _main(words: Sequence[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        return _show(usage())
+    verb, rest = words[0], words[1:]
+    if verb == "--version":
+        from ftlight.run.folder import STACK, version
+
+        return _show("\n".join(f"{name} {version(name)}" for name in STACK))
+    if verb not in VERBS:
+        return _fail(unknown("no verb", verb, VERBS, "verbs"))
+    if "--help" in rest or "-h" in rest:
+        from ftlight.cli.help import show
+
+        try:
+            return _show(show(verb, rest))
+        except UserError as error:
+            return _fail(str(error))
+    return _run(verb, rest)
+
+
 def _run(verb: str, argv: Sequence[str]) -> int:
-    """Runs a verb that works on a model. Returns the exit status: 0, or 2 for a fault in what was given."""
-    from ftlight import command, secrets
+    """Runs a verb. Returns the exit status: 0, or 2 if what the user gave is wrong."""
+    from ftlight.cli import checks, command
+    from ftlight.utils import secrets
 
-    words = None
+    configs: list[str] = []
+    text = fault = ""
     try:
-        words = command.Words(argv)
-        resolved, places = command.resolve(verb, words)
-        from ftlight import cli  # everything else; not before what was given is known to be whole
+        words = command.Words(verb, argv)
+        configs = words.configs  # that of a run joins them
+        if not VERBS[verb].model:
+            checks.names(verb, words.options, {})
+            text = verbs.load(verb).run(words)
+        else:
+            resolved, places = command.resolve(words)
+            from ftlight.cli import parser  # brings torch, so only once the command is checked
 
-        fault = cli.run_verb(verb, words, resolved, places)
+            fault = parser.run_verb(words, resolved, places)
     except UserError as error:
         fault = str(error)
     except Exception as error:
-        shown = command.traceback_of(error, argv, words)
+        shown = checks.traceback_of(error, checks.hidden(argv, configs))
         if not shown:
             raise
         print(shown, end="", file=sys.stderr)
         return 1
-    for line in secrets.hide(fault, command.hidden(argv, words)).splitlines() if fault else ():
+    written = _show(text)
+    return _fail(secrets.hide(fault, checks.hidden(argv, configs))) if fault else written
+
+
+def _show(text: str) -> int:
+    """Prints a text, and what is still buffered. Returns the exit status."""
+    try:
+        print(text, end="" if text.endswith("\n") or not text else "\n", flush=True)
+    except OSError as error:
+        # what is buffered goes nowhere, or Python fails on it again at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # the reader has left, as head does
+            return BROKEN_PIPE
+        return _fail(f"standard output: {error.strerror}")
+    return 0
+
+
+def _fail(fault: str) -> int:
+    """Prints what is wrong, a line each. Returns the exit status."""
+    for line in fault.splitlines():
         print(f"ftlight: error: {line}", file=sys.stderr)
-    return 2 if fault else 0
+    return 2
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs ftlight, fine-tunes a small sentence encoder on the customer messages in configs/support, predicts three.
+# Installs ftlight, fine-tunes a small sentence encoder on configs/support, predicts three messages.
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 ftlight_install quickstart
 ftlight=".venv/bin/python -m ftlight"

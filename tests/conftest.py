@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads only wait for each other
@@ -17,12 +18,34 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from ftlight.__main__ import main
 
+ROOT = Path(__file__).resolve().parents[1]
 WORDS = (
     "the a my is was not and to of for in on it i you we they order parcel refund money card broken late lost new cancel "
     "return where when how please thanks good bad great awful fine movie plot film happy sad blue red green small large one two"
 ).split()
 collect_ignore = ["fixtures"]  # saved with the version they are of, and not to be imported
-LETTERS = [*"abcdefghijklmnopqrstuvwxyz0123456789", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789")]
+LETTERS = [
+    *"abcdefghijklmnopqrstuvwxyz0123456789",
+    *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"),
+]
+
+
+def each(cases: Iterable[Any], check: Callable[..., None]) -> None:
+    """Checks every case and fails with all that do not hold: seeds, families, options of one test.
+
+    Args:
+        cases: arguments of ``check``, a tuple for several.
+        check: raises if the case does not hold.
+    """
+    failures, count = [], 0
+    for case in cases:
+        count += 1
+        try:
+            check(*case) if isinstance(case, tuple) else check(case)
+        except Exception as error:  # an assertion, or whatever the code raised
+            failures.append(f"{case!r}: {type(error).__name__}: {error}")
+    assert count, "no cases"
+    assert not failures, f"{len(failures)} of {count} cases:\n" + "\n".join(failures)
 
 
 @pytest.fixture(autouse=True)
@@ -49,19 +72,34 @@ def save_tokenizer(folder: Path, *, pad: bool = True, extra: int = 0) -> int:
     from transformers import PreTrainedTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokens = [*special, *dict.fromkeys([*WORDS, *LETTERS, ".", ",", "!", "?", "'"]), *(f"[X{i}]" for i in range(extra))]
+    tokens = [
+        *special,
+        *dict.fromkeys([*WORDS, *LETTERS, ".", ",", "!", "?", "'"]),
+        *(f"[X{i}]" for i in range(extra)),
+    ]
     vocabulary = {t: i for i, t in enumerate(tokens)}
     made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     made.normalizer = normalizers.BertNormalizer()
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
-    names = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]", "eos_token": "[SEP]"}
+    names = {
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+        "eos_token": "[SEP]",
+    }
     if pad:
         names["pad_token"] = "[PAD]"
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=made, model_max_length=64, model_input_names=["input_ids", "token_type_ids", "attention_mask"], **names
+        tokenizer_object=made,
+        model_max_length=64,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **names,
     )
     tokenizer.save_pretrained(folder)
     return len(tokens)
@@ -72,18 +110,36 @@ def make_bert(folder: Path, *, sentence_encoder: bool = True, **changes: int | f
     from transformers import BertConfig, BertModel
 
     size = save_tokenizer(folder)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64}
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+    }
     torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=size, pad_token_id=0, **{**sizes, **changes})).save_pretrained(folder)
+    BertModel(BertConfig(vocab_size=size, pad_token_id=0, **{**sizes, **changes})).save_pretrained(
+        folder
+    )
     if sentence_encoder:
         (folder / "1_Pooling").mkdir()
-        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
+        (folder / "1_Pooling" / "config.json").write_text(
+            json.dumps({"pooling_mode_mean_tokens": True})
+        )
     return folder
 
 
 def still_bert(folder: Path, **changes: int) -> str:
     """Writes a tiny BERT without dropout, whose random numbers are not kept yet."""
-    return str(make_bert(folder, sentence_encoder=False, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **changes))
+    return str(
+        make_bert(
+            folder,
+            sentence_encoder=False,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            **changes,
+        )
+    )
 
 
 @pytest.fixture(scope="session")
@@ -117,13 +173,23 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
 
     folder = tmp_path_factory.mktemp("llama")
     size = save_tokenizer(folder, pad=False)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 64}
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+    }
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(vocab_size=size, max_position_embeddings=64, **sizes)).save_pretrained(folder)
+    LlamaForCausalLM(
+        LlamaConfig(vocab_size=size, max_position_embeddings=64, **sizes)
+    ).save_pretrained(folder)
     return str(folder)
 
 
-def write_csv(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("text", "label")) -> str:
+def write_csv(
+    path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("text", "label")
+) -> str:
     """Writes a CSV file with a header."""
     import csv
 
@@ -132,10 +198,15 @@ def write_csv(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] =
     return str(path)
 
 
-def toy_rows(count: int, labels: tuple[str, ...] = ("good", "bad", "late")) -> list[tuple[str, str]]:
+def toy_rows(
+    count: int, labels: tuple[str, ...] = ("good", "bad", "late")
+) -> list[tuple[str, str]]:
     """Texts that hold the word of their label among others."""
     return [
-        (f"{WORDS[i % 29]} {WORDS[(i * 7) % 31]} {labels[i % len(labels)]} {' '.join(WORDS[: i % 9])}", labels[i % len(labels)])
+        (
+            f"{WORDS[i % 29]} {WORDS[(i * 7) % 31]} {labels[i % len(labels)]} {' '.join(WORDS[: i % 9])}",
+            labels[i % len(labels)],
+        )
         for i in range(count)
     ]
 
@@ -153,13 +224,39 @@ Run = Callable[..., Path]
 def fit(bert: str, tmp_path: Path) -> Run:
     """Trains a tiny run through the command line in this process. Returns its folder."""
 
-    def run(*words: str, train: str = "toy.csv", backbone: str = bert, epochs: int = 1, name: str = "run") -> Path:
+    def run(
+        *words: str,
+        train: str = "toy.csv",
+        backbone: str = bert,
+        epochs: int = 1,
+        name: str = "run",
+    ) -> Path:
         if train == "toy.csv":
             write_csv(tmp_path / "toy.csv", toy_rows(60))
         folder = tmp_path / name
-        command = ["fit", "--model", "TextClassification", "--model.backbone", backbone, "--data.train", train]
+        command = [
+            "fit",
+            "--model",
+            "TextClassification",
+            "--model.backbone",
+            backbone,
+            "--data.train",
+            train,
+        ]
         sizes = ["--data.batch_size", "8"]
-        status = main([*command, "--trainer.max_epochs", str(epochs), "--trainer.accelerator", "cpu", "--run", str(folder), *sizes, *words])
+        status = main(
+            [
+                *command,
+                "--trainer.max_epochs",
+                str(epochs),
+                "--trainer.accelerator",
+                "cpu",
+                "--run",
+                str(folder),
+                *sizes,
+                *words,
+            ]
+        )
         assert status == 0
         return folder
 

@@ -1,4 +1,4 @@
-"""Command lines in processes of their own that need no imports: they are forked from one that has everything."""
+"""Command lines in processes of their own, forked from one that has imported everything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["ftlight.cli", "ftlight.trainer", "ftlight.tasks.text_classification", "ftlight.data.text"])
+CONTEXT.set_forkserver_preload(
+    [
+        "ftlight.cli.parser",
+        "ftlight.trainer.trainer",
+        "ftlight.tasks.text_classification.task",
+        "ftlight.tasks.text_classification.data",
+    ]
+)
 
 
 class Done(NamedTuple):
@@ -39,7 +46,11 @@ def command(words: list[str], home: Path, seconds: float = 120, **environment: s
     """Runs ``python -m ftlight`` with these words."""
     handle, log = tempfile.mkstemp(dir=home)
     os.close(handle)
-    kept = {k: os.environ[k] for k in ("HF_DATASETS_CACHE", "FTLIGHT_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS") if k in os.environ}
+    kept = {
+        k: os.environ[k]
+        for k in ("HF_DATASETS_CACHE", "FTLIGHT_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS")
+        if k in os.environ
+    }
     process = CONTEXT.Process(target=_work, args=(words, str(home), log, {**kept, **environment}))
     process.start()
     process.join(seconds)

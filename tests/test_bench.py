@@ -1,4 +1,4 @@
-"""Benchmarks that can be tried where they cannot measure."""
+"""Benchmarks run on machines that are too small to measure anything."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCH = Path(__file__).resolve().parents[1] / "scripts" / "bench"
 
 
+@pytest.mark.run
+@pytest.mark.processes
 def test_the_gpu_benchmark_trains_all_variants_on_the_cpu() -> None:
     command = [sys.executable, str(BENCH / "gpu.py"), "--device", "cpu", "--tiny"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -1,107 +1,91 @@
-"""The floors of the house: who may import whom."""
+"""Which package may import which, as a table of floors; no rings, no task imports another."""
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
+import runpy
+from types import SimpleNamespace
 
-import pytest
+from conftest import ROOT, each
 
-PACKAGE = Path(__file__).parent.parent / "ftlight"
+# A package imports lower floors only, never its own.
 FLOORS = [
-    {"errors"},
-    {
-        "adapters",
-        "backbone",
-        "checkpoint",
-        "config",
-        "data",
-        "encoder_decoder",
-        "few_shot",
-        "kernels",
-        "layers",
-        "lookup",
-        "memory",
-        "metrics",
-        "nonfinite",
-        "optim",
-        "parts",
-        "precision",
-        "prefix_cache",
-        "run",
-        "schedule",
-        "screen",
-        "secrets",
-        "sharding",
-        "signatures",
-        "source",
-        "stops",
-        "tap",
-        "tracking",
-        "values",
-    },
-    {
-        "caching",
-        "callbacks",
-        "classification",
-        "command",
-        "decoder",
-        "export",
-        "freezing",
-        "predictor",
-        "resume",
-        "summary",
-        "task",
-        "trainer",
-        "wise",
-    },
-    {"tasks"},
-    {"cli", "guess", "help", "init"},
-    {"__init__", "__main__"},
+    {"utils"},
+    {"models", "metrics", "run"},
+    {"data", "training"},
+    {"freezing"},
+    {"task"},
+    {"tasks", "trainer"},
+    {"cli"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
-FILES = sorted(PACKAGE.rglob("*.py"))
+house = SimpleNamespace(**runpy.run_path(str(ROOT / "scripts" / "house.py")))
+GRAPH: dict[str, set[str]] = house.import_graph(ROOT)
+del GRAPH["ftlight"]  # the public names, which come from anywhere
 
 
-def name_of(path: Path) -> str:
-    """Module name below the package: ``data.files``."""
-    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__") or "__init__"
+def package(module: str) -> str:
+    """The package right below ftlight that a module is in, or the module itself."""
+    return module.split(".")[1]
 
 
-def imports(path: Path) -> set[str]:
-    """Modules of ftlight that a file imports anywhere, as ``data.files``; ``__init__`` for the package itself."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {a.name for a in node.names if a.name.split(".")[0] == "ftlight"}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ftlight":
-            for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                is_module = (PACKAGE.parent / Path(*whole.split("."))).with_suffix(".py").is_file()
-                found.add(whole if is_module or (PACKAGE.parent / Path(*whole.split("."))).is_dir() else str(node.module))
-    return {m.removeprefix("ftlight").lstrip(".") or "__init__" for m in found}
+def test_a_package_imports_lower_floors_only() -> None:
+    wrong = []
+    for name, modules in GRAPH.items():
+        for module in modules - {"ftlight"}:
+            if module == "ftlight.tasks" and package(name) == "cli":
+                continue  # the table of names, which imports nothing
+            if package(module) != package(name) and LEVEL[package(module)] >= LEVEL[package(name)]:
+                wrong.append(f"{name} imports {module}")
+            if package(name) == "cli" and package(module) == "tasks":
+                wrong.append(f"{name} imports {module}: the command line names tasks by string")
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_imports_only_from_its_own_floor_or_below(path: Path) -> None:
-    own = LEVEL[name_of(path).split(".")[0]]
-    for module in imports(path):
-        assert LEVEL[module.split(".")[0]] <= own, f"{name_of(path)} imports {module}, which lies above it"
-        assert not (name_of(path).startswith("tasks.") and module.startswith("tasks.")), "a task imports another task"
-        assert module != "__init__", f"{name_of(path)} imports the package itself"
+def test_no_task_imports_another() -> None:
+    wrong = []
+    for name, modules in GRAPH.items():
+        for module in modules - {"ftlight"}:
+            rooms = house.room(name), house.room(module)
+            if rooms[0] != rooms[1] and all(room.startswith("tasks.") for room in rooms):
+                wrong.append(f"{name} imports {module}")
+    assert wrong == []
 
 
-def test_no_rings() -> None:
-    graph = {name_of(p): imports(p) for p in FILES if name_of(p) != "__init__"}
+def test_nothing_imports_the_package_itself() -> None:
+    assert [name for name, modules in GRAPH.items() if "ftlight" in modules] == []
 
-    def visit(name: str, above: tuple[str, ...]) -> None:
-        assert name not in above, " -> ".join([*above, name])
-        for below in graph.get(name, ()):
-            visit(below, (*above, name))
 
-    for name in graph:
-        visit(name, ())
+def test_no_rings_of_files_or_packages() -> None:
+    assert house.rings(GRAPH) == set()
+    rooms: dict[str, set[str]] = {}
+    for name, modules in GRAPH.items():
+        others = {house.room(module) for module in modules} - {house.room(name)}
+        rooms.setdefault(house.room(name), set()).update(others)
+    assert house.rings(rooms) == set()
 
 
 def test_every_file_has_a_floor() -> None:
-    assert {name_of(p).split(".")[0] for p in FILES} == set(LEVEL)
+    assert {package(name) for name in GRAPH} == set(LEVEL)
+
+
+def test_the_rings_of_a_graph_are_found() -> None:
+    def check(graph: dict[str, set[str]], expected: list[list[str]]) -> None:
+        assert sorted(map(sorted, house.rings(graph))) == expected
+
+    each(
+        [
+            ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+            ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, [["b", "c"]]),
+            ({"a": {"a"}}, [["a"]]),
+        ],
+        check,
+    )
+
+
+def test_the_house_is_counted() -> None:
+    counts = house.measure_imports(ROOT)
+    assert (counts["rings of rooms"], counts["rings of files"]) == (0, 0)
+    assert counts["floors"] <= len(FLOORS)
+    text = 'def long():\n    """Has a docstring\n\n    of lines."""\n' + "    pass\n" * 50
+    assert house.function_lengths(text) == [51]

@@ -1,4 +1,4 @@
-"""Two nodes of a real SLURM on this machine, and the sbatch template on them: preempted, requeued, several seeds at once."""
+"""The sbatch template on two nodes of a real SLURM: preempted, requeued, several seeds at once."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import pytest
 import torch
 from conftest import toy_rows, write_csv
 
+pytestmark = [pytest.mark.run, pytest.mark.processes]
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "scripts" / "slurm" / "train.sbatch"
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -28,7 +29,7 @@ ClusterName=ftlight
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.sock,cred_expire=5  # the least; a requeued job waits that long, by default two minutes
+AuthInfo=socket={folder}/munge.sock,cred_expire=5  # a requeued job waits that long, else 2 min
 SlurmctldPort={ports[0]}
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
@@ -54,7 +55,9 @@ PartitionName=urgent Nodes=n1,n2 PriorityTier=2 PreemptMode=off
 """
 
 
-def until(what: str, condition: Callable[[], Any], seconds: float, hint: Callable[[], str] = lambda: "") -> Any:
+def until(
+    what: str, condition: Callable[[], Any], seconds: float, hint: Callable[[], str] = lambda: ""
+) -> Any:
     """Waits until a condition holds. Returns its value."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -70,11 +73,26 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH", "SRUN", "MASTER_"))}
-        path = os.pathsep.join([str(Path(sys.executable).parent), clean.get("PATH", ""), "/usr/sbin"])
+        clean = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("SLURM", "SBATCH", "SRUN", "MASTER_"))
+        }
+        path = os.pathsep.join(
+            [str(Path(sys.executable).parent), clean.get("PATH", ""), "/usr/sbin"]
+        )
         python = os.pathsep.join([str(ROOT), *filter(None, [clean.get("PYTHONPATH")])])
-        meeting = {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}  # the nodes' names do not resolve
-        self.env = {**clean, **meeting, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": path, "PYTHONPATH": python}
+        meeting = {
+            "MASTER_ADDR": "127.0.0.1",
+            "GLOO_SOCKET_IFNAME": "lo",
+        }  # the nodes' names do not resolve
+        self.env = {
+            **clean,
+            **meeting,
+            "SLURM_CONF": str(folder / "slurm.conf"),
+            "PATH": path,
+            "PYTHONPATH": python,
+        }
         self.daemons: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -83,21 +101,43 @@ class Cluster:
         for s in sockets:
             s.close()
         (self.folder / "state").mkdir()
-        (self.folder / "slurm.conf").write_text(CONF.format(folder=self.folder, host=socket.gethostname().split(".")[0], ports=ports))
+        (self.folder / "slurm.conf").write_text(
+            CONF.format(folder=self.folder, host=socket.gethostname().split(".")[0], ports=ports)
+        )
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
-        files = {"socket": "munge.sock", "key-file": "munge.key", "pid-file": "munged.pid", "seed-file": "seed", "log-file": "munged.log"}
-        self._daemon("munged", "--foreground", "--force", *(f"--{k}={self.folder / v}" for k, v in files.items()))
+        files = {
+            "socket": "munge.sock",
+            "key-file": "munge.key",
+            "pid-file": "munged.pid",
+            "seed-file": "seed",
+            "log-file": "munged.log",
+        }
+        self._daemon(
+            "munged",
+            "--foreground",
+            "--force",
+            *(f"--{k}={self.folder / v}" for k, v in files.items()),
+        )
         until("munged", (self.folder / "munge.sock").exists, 10, self.logs)
         self._daemon("slurmctld", "-D")
         self._daemon("slurmd", "-D", "-N", "n1")
         self._daemon("slurmd", "-D", "-N", "n2")
-        until("two idle nodes", lambda: self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split() == ["idle"] * 2, 30, self.logs)
+        until(
+            "two idle nodes",
+            lambda: self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split() == ["idle"] * 2,
+            30,
+            self.logs,
+        )
 
     def _daemon(self, *command: str) -> None:
         with (self.folder / "daemons.log").open("ab") as log:
-            self.daemons.append(subprocess.Popen(command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+            self.daemons.append(
+                subprocess.Popen(
+                    command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+            )
 
     def stop(self) -> None:
         """Ends all jobs and daemons, and what they have left."""
@@ -135,14 +175,39 @@ class Cluster:
     def ask(self, *command: str) -> str:
         """What a command of SLURM says."""
         try:
-            return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=30, check=False).stdout.strip()
+            return subprocess.run(
+                command, env=self.env, capture_output=True, text=True, timeout=30, check=False
+            ).stdout.strip()
         except subprocess.TimeoutExpired:
             return ""
 
-    def submit(self, folder: Path, *options: str, config: str = "x.yaml", words: tuple[str, ...] = (), **environ: str) -> str:
+    def submit(
+        self,
+        folder: Path,
+        *options: str,
+        config: str = "x.yaml",
+        words: tuple[str, ...] = (),
+        **environ: str,
+    ) -> str:
         """Submits the template from a folder. Returns the job's id."""
-        command = ["sbatch", "--parsable", f"--chdir={folder}", "--time=10", *options, str(TEMPLATE), config, *words]
-        done = subprocess.run(command, env={**self.env, **environ}, capture_output=True, text=True, timeout=30, check=False)
+        command = [
+            "sbatch",
+            "--parsable",
+            f"--chdir={folder}",
+            "--time=10",
+            *options,
+            str(TEMPLATE),
+            config,
+            *words,
+        ]
+        done = subprocess.run(
+            command,
+            env={**self.env, **environ},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -164,13 +229,19 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster of two nodes, stopped at the end."""
-    missing = [name for name in (*DAEMONS, "sbatch", "srun") if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None]
+    missing = [
+        name
+        for name in (*DAEMONS, "sbatch", "srun")
+        if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None
+    ]
     if missing:
         pytest.skip(f"no SLURM here: {', '.join(missing)} not installed (Debian: slurm-wlm, munge)")
     if os.geteuid() != 0:
         pytest.skip("only root can start SLURM's daemons")
     made = Cluster(tmp_path_factory.mktemp("slurm"))
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that what follows "finally" is done
+    before = signal.signal(
+        signal.SIGTERM, lambda number, frame: sys.exit(143)
+    )  # so that what follows "finally" is done
     try:
         try:
             made.start()
@@ -243,7 +314,13 @@ def digest(run: Path) -> str:
 
 def rows_seen(folder: Path) -> list[list[list[int]]]:
     """By rank: epoch, step and the rows of each batch."""
-    return [[[int(n) for n in line.split()] for line in (folder / f"rows-{rank}.txt").read_text().splitlines()] for rank in range(2)]
+    return [
+        [
+            [int(n) for n in line.split()]
+            for line in (folder / f"rows-{rank}.txt").read_text().splitlines()
+        ]
+        for rank in range(2)
+    ]
 
 
 STAND_IN = """#!{python}
@@ -273,23 +350,34 @@ def lines(file: Path) -> int:
 
 
 def stand_in(cluster: Cluster, folder: Path, *options: str, **environ: str) -> str:
-    """Submits the template with a program in ftlight's place that stops as it does, at once. Returns the job's id."""
+    """Submits the template with a program that stops at once, as ftlight does. Returns the job."""
     python = folder / "bin" / "python"
     python.parent.mkdir()
     python.write_text(STAND_IN.format(python=sys.executable))
     python.chmod(0o755)
-    return cluster.submit(folder, "--nodes=1", *options, PATH=os.pathsep.join([str(python.parent), cluster.env["PATH"]]), **environ)
+    return cluster.submit(
+        folder,
+        "--nodes=1",
+        *options,
+        PATH=os.pathsep.join([str(python.parent), cluster.env["PATH"]]),
+        **environ,
+    )
 
 
 @pytest.fixture(scope="module")
 def short_of_time(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder of a job that gets a minute, and its id; SLURM signals it 5 to 35 seconds after its start, beside other tests."""
+    """The folder and id of a job that gets a minute; SLURM signals it 5 to 35 s after its start."""
     folder = tmp_path_factory.mktemp("short")
     return folder, stand_in(cluster, folder, "--time=1", "--signal=USR1@25")
 
 
 @pytest.fixture(scope="module")
-def unbroken(cluster: Cluster, short_of_time: tuple[Path, str], bert: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def unbroken(
+    cluster: Cluster,
+    short_of_time: tuple[Path, str],
+    bert: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, str]:
     """The folder of a job over two nodes that nothing stopped, and its id."""
     folder = tmp_path_factory.mktemp("unbroken")
     prepare(folder, bert)
@@ -311,19 +399,23 @@ def test_two_nodes_see_every_row_once(unbroken: tuple[Path, str]) -> None:
     assert json.loads((run / "test_metrics.json").read_text())["test/rows"] == 30
 
 
-def test_stopped_and_requeued_is_the_same_as_unbroken(cluster: Cluster, unbroken: tuple[Path, str], bert: str, tmp_path: Path) -> None:
+def test_stopped_and_requeued_is_the_same_as_unbroken(
+    cluster: Cluster, unbroken: tuple[Path, str], bert: str, tmp_path: Path
+) -> None:
     prepare(tmp_path, bert)
     job = cluster.submit(tmp_path, STOPS="2")
     log, seen = tmp_path / f"slurm-{job}.out", tmp_path / "rows-1.txt"
     until("5 steps", lambda: lines(seen) >= 5, 120, lambda: cluster.logs(log))
-    cluster.ask("scancel", "--signal=USR1", job)  # what --signal=USR1@120 sends before the end of the time
+    cluster.ask(
+        "scancel", "--signal=USR1", job
+    )  # what --signal=USR1@120 sends before the end of the time
     until("a requeue", lambda: cluster.fact(job, "Restarts") == "1", 60, lambda: cluster.logs(log))
     stopped = lines(seen)
     until("5 steps more", lambda: lines(seen) >= stopped + 5, 120, lambda: cluster.logs(log))
     cluster.ask("scontrol", "requeue", job)  # the scheduler stops it: SIGTERM
     assert cluster.wait(job, log=log) == "COMPLETED", log.read_text()
     assert cluster.fact(job, "Restarts") == "2", log.read_text()
-    assert log.read_text().count("going on from step") == 2
+    assert log.read_text().count("resuming from step") == 2
     runs = list((tmp_path / "runs").glob("slurm-*"))
     assert [r.name for r in runs] == [f"slurm-{job}"]
     assert rows_seen(tmp_path) == rows_seen(unbroken[0])  # none lost, none twice
@@ -335,7 +427,9 @@ def test_stopped_and_requeued_is_the_same_as_unbroken(cluster: Cluster, unbroken
 
 def test_an_array_makes_independent_runs(cluster: Cluster, bert: str, tmp_path: Path) -> None:
     prepare(tmp_path, bert)
-    job = cluster.submit(tmp_path, "--array=1-4", "--nodes=1", words=("--trainer.max_epochs", "1", "--test", "false"))
+    job = cluster.submit(
+        tmp_path, "--array=1-4", "--nodes=1", words=("--trainer.max_epochs", "1", "--test", "false")
+    )
     runs = {seed: tmp_path / "runs" / f"slurm-{job}_{seed}" for seed in range(1, 5)}
     for seed, run in runs.items():
         log = tmp_path / f"slurm-{job}_{seed}.out"
@@ -347,7 +441,9 @@ def test_an_array_makes_independent_runs(cluster: Cluster, bert: str, tmp_path: 
 
 
 @pytest.mark.parametrize("how", ["cancelled", "preempted", "ended before training"])
-def test_a_job_that_was_stopped_is_tried_again_unless_cancelled(cluster: Cluster, tmp_path: Path, how: str) -> None:
+def test_a_job_that_was_stopped_is_tried_again_unless_cancelled(
+    cluster: Cluster, tmp_path: Path, how: str
+) -> None:
     job = stand_in(cluster, tmp_path, **({"EARLY": "1"} if how == "ended before training" else {}))
     said = tmp_path / "said.txt"
     until("start", lambda: lines(said), 60, cluster.logs)
@@ -358,12 +454,26 @@ def test_a_job_that_was_stopped_is_tried_again_unless_cancelled(cluster: Cluster
     }
     cluster.ask(*stop[how])
     assert cluster.wait(job) == ("CANCELLED" if how == "cancelled" else "COMPLETED")
-    start = f"start -m ftlight fit -c x.yaml --run runs/slurm-{job} --resume auto --trainer.num_nodes 1 --trainer.devices 1"
-    again = {"cancelled": ["saved SIGTERM"], "preempted": ["saved SIGTERM", start, "done"], "ended before training": [start, "done"]}
+    start = (
+        f"start -m ftlight fit -c x.yaml --run runs/slurm-{job} --resume auto"
+        " --trainer.num_nodes 1 --trainer.devices 1"
+    )
+    again = {
+        "cancelled": ["saved SIGTERM"],
+        "preempted": ["saved SIGTERM", start, "done"],
+        "ended before training": [start, "done"],
+    }
     assert said.read_text().splitlines() == [start, *again[how]]
 
 
-def test_a_job_whose_time_is_over_goes_on(cluster: Cluster, short_of_time: tuple[Path, str]) -> None:
+def test_a_job_whose_time_is_over_goes_on(
+    cluster: Cluster, short_of_time: tuple[Path, str]
+) -> None:
     folder, job = short_of_time
     assert cluster.wait(job) == "COMPLETED"
-    assert [line.split(" -m ")[0] for line in (folder / "said.txt").read_text().splitlines()] == ["start", "saved SIGUSR1", "start", "done"]
+    assert [line.split(" -m ")[0] for line in (folder / "said.txt").read_text().splitlines()] == [
+        "start",
+        "saved SIGUSR1",
+        "start",
+        "done",
+    ]

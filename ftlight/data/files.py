@@ -1,77 +1,94 @@
-"""Readers: one generator of rows per file format, strict, with the file and line in every error."""
+"""Data files as rows: one strict reader per format, with file and line in every error."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import gzip
 import hashlib
 import io
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ftlight.errors import UserError, listing, nearest
+from ftlight.data.encoding import open_text
+from ftlight.utils.errors import UserError, did_you_mean, first_line, join_limited, unknown
 
 Row = dict[str, Any]
 Unit = Literal["line", "paragraph"]
-"""What is a document in plain text."""
+"""What counts as one document in plain text."""
 LINE = "__line__"
-"""Key under which a reader gives the line (or row) of the file."""
+"""Key under which every row holds its line in the file (in Parquet its number)."""
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
-_BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".jp2", ".avif", ".heic", ".heif"),
+)
+"""Suffixes of image files; which of them can be decoded depends on the Pillow installed."""
 csv.field_size_limit(2**31 - 1)  # the most that a C long holds everywhere
 
 
 def suffix(path: Path) -> str:
-    """The format's suffix, without ``.gz``."""
+    """The suffix of the format, lower case, without ``.gz``."""
     return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
 def there(name: str, option: str = "") -> Path:
-    """Checks that a file or folder is there.
+    """Checks that a file or folder exists.
 
     Args:
         name: the file or folder.
-        option: the option that names it, for an error.
+        option: the option that names it, for the error.
 
     Raises:
         UserError: it is missing; names the nearest in its folder.
     """
     path = Path(name).expanduser()
-    if not path.exists():
-        beside = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
-        raise UserError(f"{f'{option}: ' if option else ''}{path}: no such file{nearest(path.name, beside)}")
-    return path
+    if path.exists():
+        return path
+    beside: list[str] = []
+    if path.parent.is_dir():
+        beside = [p.name for p in path.parent.iterdir() if p.is_file()]
+    raise UserError(f"{_before(option)}{path}: no such file{did_you_mean(path.name, beside)}")
 
 
 def check(name: str, option: str = "", suffixes: Sequence[str] = SUFFIXES) -> Path:
-    """Checks that a data file is there and of a format that can be read.
+    """Checks that a data file exists and is of a format that can be read.
 
     Args:
         name: the file.
-        option: the option that names it, for an error.
-        suffixes: those of the formats that can be read.
+        option: the option that names it, for the error.
+        suffixes: suffixes of the formats that can be read.
 
     Raises:
-        UserError: the file is missing (names the nearest in its folder), empty, a folder or of another format.
+        UserError: it is missing (names the nearest in its folder), empty, a folder or of another
+            format.
     """
-    path, said = there(name, option), f"{option}: " if option else ""
+    path = there(name, option)
+    kind = suffix(path)
+    fault = ""
     if path.is_dir():
-        raise UserError(f"{said}{path} is a folder; name one of its files ({listing(p.name for p in path.iterdir())})")
-    if suffix(path) in (".xlsx", ".xls", ".ods"):
-        raise UserError(f"{said}{path} is a spreadsheet; save it as CSV (UTF-8) and name that file")
-    if suffix(path) not in suffixes or path.name.lower().endswith(".parquet.gz"):
-        raise UserError(f"{said}{path}: format {suffix(path) or 'without suffix'} is not known; use {', '.join(suffixes)} (or .gz of one)")
-    if path.stat().st_size == 0:
-        raise UserError(f"{said}{path} is empty")
+        names = join_limited(p.name for p in path.iterdir())
+        fault = f" is a folder; name one of its files ({names})"
+    elif kind in (".xlsx", ".xls", ".ods"):
+        fault = " is a spreadsheet; save it as CSV (UTF-8) and name that file"
+    elif kind not in suffixes or path.name.lower().endswith(".parquet.gz"):
+        fault = (
+            f": format {kind or 'without suffix'} is not known;"
+            f" use {', '.join(suffixes)} (or .gz of one)"
+        )
+    elif path.stat().st_size == 0:
+        fault = " is empty"
+    if fault:
+        raise UserError(f"{_before(option)}{path}{fault}")
     return path
 
 
+def _before(option: str) -> str:
+    return f"{option}: " if option else ""
+
+
 def sha256(path: Path) -> str:
-    """Hex digest of a file."""
+    """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -84,50 +101,8 @@ def code(*things: Any) -> str:
     return hashlib.sha256("".join(sha256(Path(p)) for p in paths).encode()).hexdigest()
 
 
-@contextlib.contextmanager
-def _text(path: Path, encoding: str) -> Iterator[io.TextIOBase]:
-    """Opens a text file, plain or .gz; faults of the encoding become one line."""
-    with path.open("rb") as raw:
-        start = raw.read(512)
-    zipped = path.suffix.lower() == ".gz"
-    if start[:4] == b"PK\x03\x04":
-        raise UserError(f"{path} is a zip archive or spreadsheet, not text; save it as CSV (UTF-8)")
-    wide = "16" in encoding or "32" in encoding
-    if start[:2] in _BOMS and not wide:
-        raise UserError(f"{path} is in UTF-16; set data.encoding: utf-16")
-    if b"\0" in start and not wide and not zipped:
-        raise UserError(f"{path} holds NUL bytes: it is binary, or in UTF-16 without a mark (then set data.encoding: utf-16-le)")
-    opener = gzip.open if zipped else open
-    try:
-        # utf-8-sig reads UTF-8 with and without a byte order mark
-        name = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
-        with opener(path, "rt", encoding=name, newline="") as file:
-            yield file
-    except UnicodeDecodeError as error:
-        byte, place = _first_bad_byte(path, encoding)
-        raise UserError(
-            f"{path}: byte {place} (0x{byte:02x}) is not {encoding}; set data.encoding, for example data.encoding: cp1252"
-        ) from error
-    except UnicodeError as error:  # of utf-16 and utf-32, where there is no mark
-        raise UserError(f"{path} is not {encoding} ({error}); set data.encoding, for example data.encoding: utf-8") from None
-    except LookupError:
-        raise UserError(f"data.encoding: {encoding} is not an encoding that Python knows; for example utf-8, cp1252, utf-16") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: the gzip file is damaged ({error})") from None
-
-
-def _first_bad_byte(path: Path, encoding: str) -> tuple[int, int]:
-    """Value and position of the first byte that cannot be decoded (readers decode by blocks, so theirs is relative)."""
-    data = gzip.open(path).read() if path.suffix.lower() == ".gz" else path.read_bytes()
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError as error:
-        return data[error.start], error.start
-    return 0, 0
-
-
 def _delimiter(file: io.TextIOBase, path: Path) -> str:
-    """The delimiter that splits the first lines into the same number of fields, more than one."""
+    """The delimiter that splits most of the first lines into equally many fields, at least two."""
     if suffix(path) == ".tsv":
         return "\t"
     sample = "".join(line for line, _ in zip(file, range(50), strict=False))
@@ -135,16 +110,17 @@ def _delimiter(file: io.TextIOBase, path: Path) -> str:
     best, most = ",", 1
     for candidate in ",;\t|":
         try:
-            widths = [len(row) for row in csv.reader(io.StringIO(sample), delimiter=candidate) if row][:20]
+            rows = [row for row in csv.reader(io.StringIO(sample), delimiter=candidate) if row]
         except csv.Error:
             continue
-        if widths and widths[0] > most and sum(w == widths[0] for w in widths) * 2 > len(widths):
+        widths = [len(row) for row in rows[:20]]
+        if widths and widths[0] > most and widths.count(widths[0]) * 2 > len(widths):
             best, most = candidate, widths[0]
     return best
 
 
 def _read_csv(path: Path, encoding: str) -> Iterator[Row]:
-    with _text(path, encoding) as file:
+    with open_text(path, encoding) as file:
         rows = csv.reader(file, delimiter=_delimiter(file, path), strict=True)
         header: list[str] | None = None
         line = 1
@@ -157,25 +133,33 @@ def _read_csv(path: Path, encoding: str) -> Iterator[Row]:
                     if len(row) != len(header):
                         what = "too many" if len(row) > len(header) else "too few"
                         raise UserError(
-                            f"{path}:{line}: {what} fields ({len(row)} where the header has {len(header)});"
-                            " put quotes around a field that holds the delimiter"
+                            f"{path}:{line}: {what} fields ({len(row)} where the header has"
+                            f" {len(header)}); put quotes around a field that holds the delimiter"
                         )
                     yield {**dict(zip(header, row, strict=True)), LINE: line}
                 line = rows.line_num + 1
         except csv.Error as error:
-            raise UserError(f"{path}:{line}: a quote that opens here is not closed ({error}); double a quote inside quotes") from None
+            raise UserError(
+                f"{path}:{line}: a quote that opens here is not closed ({error});"
+                " double a quote inside quotes"
+            ) from None
 
 
 def _check_header(header: list[str], path: Path, line: int) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if "" in twice:
-        raise UserError(f"{path}:{line}: {header.count('')} columns have no name in the header; name them or take them out")
+        raise UserError(
+            f"{path}:{line}: {header.count('')} columns have no name in the header;"
+            " name them or take them out"
+        )
     if twice:
-        raise UserError(f"{path}:{line}: column {listing(twice)} stands twice in the header; rename one")
+        raise UserError(
+            f"{path}:{line}: column {join_limited(twice)} occurs twice in the header; rename one"
+        )
 
 
 def _read_jsonl(path: Path, encoding: str) -> Iterator[Row]:
-    with _text(path, encoding) as file:
+    with open_text(path, encoding) as file:
         if suffix(path) == ".json" and file.read(64).lstrip()[:1] == "[":
             raise UserError(f"{path} is one JSON array; write one object per line (.jsonl)")
         file.seek(0)
@@ -185,9 +169,14 @@ def _read_jsonl(path: Path, encoding: str) -> Iterator[Row]:
             try:
                 row = json.loads(text)
             except json.JSONDecodeError as error:
-                raise UserError(f"{path}:{line}: not valid JSON: {error.msg} at column {error.colno}") from None
+                raise UserError(
+                    f"{path}:{line}: not valid JSON: {error.msg} at column {error.colno}"
+                ) from None
             if not isinstance(row, dict):
-                raise UserError(f'{path}:{line}: expected an object such as {{"text": …}}, got {type(row).__name__}')
+                raise UserError(
+                    f'{path}:{line}: expected an object such as {{"text": …}},'
+                    f" got {type(row).__name__}"
+                )
             yield {**row, LINE: line}
 
 
@@ -203,19 +192,19 @@ def _read_parquet(path: Path) -> Iterator[Row]:
                     number += 1
                     yield {**row, LINE: number}
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: not a readable Parquet file ({first_line(error)})") from None
 
 
 def read(path: Path, encoding: str = "utf-8") -> Iterator[Row]:
-    """Yields the rows of a CSV, TSV, JSONL or Parquet file, whole, as the file has them.
+    """Yields the rows of a CSV, TSV, JSONL or Parquet file as they are.
 
-    CSV values stay strings: "NA", "null" and "01" are what they are; only empty is missing.
+    CSV values stay strings, also "NA", "null" and "01"; only an empty cell is missing.
 
     Yields:
-        Column to value, with the line of the file (row number in Parquet) under :data:`LINE`.
+        Column to value, and under :data:`LINE` the line in the file (in Parquet the row's number).
 
     Raises:
-        UserError: anything that cannot be read, with file and line.
+        UserError: something cannot be read; names file and line.
     """
     kind = suffix(path)
     if kind in (".csv", ".tsv"):
@@ -224,94 +213,35 @@ def read(path: Path, encoding: str = "utf-8") -> Iterator[Row]:
 
 
 def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
-    """Yields number and text of each line of a text file, without its end.
+    """Yields number and text of each line of a text file, without the line break.
 
     Raises:
         UserError: it is not text in this encoding.
     """
-    with _text(path, encoding) as file:
+    with open_text(path, encoding) as file:
         for number, line in enumerate(file, 1):
             yield number, line.rstrip("\r\n")
 
 
 def documents(lines: Iterable[tuple[int, str]], unit: Unit) -> Iterator[tuple[int, str]]:
-    r"""Documents of plain text with the line where each begins: a line each, or the lines between blank ones.
+    r"""Yields the documents of plain text, each with its first line's number.
+
+    A document is a line, or a paragraph: the lines between blank ones.
 
     >>> list(documents([(1, "a"), (2, "b"), (3, " "), (4, "c")], "paragraph"))
     [(1, 'a\nb'), (4, 'c')]
     """
-    held: list[str] = []
+    document: list[str] = []
     first = 0
     for number, line in lines:
-        if held and (unit == "line" or not line.strip()):
-            yield first, "\n".join(held)
-            held = []
+        if document and (unit == "line" or not line.strip()):
+            yield first, "\n".join(document)
+            document = []
         if line.strip():
-            first = first if held else number
-            held.append(line)
-    if held:
-        yield first, "\n".join(held)
-
-
-def open_rows(name: str, split: str, columns: Sequence[str], encoding: str = "utf-8") -> Iterator[Row]:
-    """Yields the rows of a file or of a split of a hub data set, each with these columns.
-
-    Raises:
-        UserError: anything that cannot be read, a missing column, or no rows.
-    """
-    rows = read_hub(name, split, columns) if name.startswith("hf:") else read(check(name), encoding)
-    empty = True
-    for row in rows:
-        need(row, columns, name)
-        empty = False
-        yield row
-    if empty:
-        raise UserError(f"{name} has a header but no rows")
-
-
-def load_hub(name: str) -> Any:
-    """All splits of a hub data set, ``hf:OWNER/REPO[:CONFIG][@REVISION]``, from the hub or its local cache.
-
-    Raises:
-        UserError: the data set cannot be had.
-    """
-    import datasets
-
-    repo, config, revision = parse_hub(name)
-    try:
-        return datasets.load_dataset(repo, config, revision=revision)
-    except Exception as error:  # the hub's client raises a dozen unrelated kinds; all mean: not to be had
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{name}: cannot be loaded from the hub ({why}); check the name and the network") from error
-
-
-def read_hub(name: str, split: str, columns: Sequence[str]) -> Iterator[Row]:
-    """Yields the rows of a split of a hub data set, only some columns, class labels as their names.
-
-    Raises:
-        UserError: the data set cannot be had, or has no such split.
-    """
-    import datasets
-
-    found = load_hub(name)
-    if split not in found:
-        raise UserError(f"{name} has no split {split}{nearest(split, found)} (splits: {listing(found)})")
-    need(found[split].features, columns, name)
-    table = found[split].select_columns(list(dict.fromkeys(columns)))
-    names = {k: f.names for k, f in table.features.items() if isinstance(f, datasets.ClassLabel)}
-    for number, row in enumerate(table, 1):
-        yield {**{k: names[k][v] if k in names and v is not None and v >= 0 else v for k, v in row.items()}, LINE: number}
-
-
-def parse_hub(name: str) -> tuple[str, str | None, str | None]:
-    """Splits a hub data set's name.
-
-    >>> parse_hub("hf:fancyzhx/ag_news:default@main")
-    ('fancyzhx/ag_news', 'default', 'main')
-    """
-    rest, _, revision = name.removeprefix("hf:").partition("@")
-    repo, _, config = rest.partition(":")
-    return repo, config or None, revision or None
+            first = first if document else number
+            document.append(line)
+    if document:
+        yield first, "\n".join(document)
 
 
 def need(row: Mapping[str, Any], columns: Iterable[str], path: str) -> None:
@@ -320,15 +250,21 @@ def need(row: Mapping[str, Any], columns: Iterable[str], path: str) -> None:
     Raises:
         UserError: one is missing; names those there are and the nearest.
     """
-    have = [k for k in row if k != LINE]
     for column in columns:
         if column not in row:
-            line = f":{row[LINE]}" if suffix(Path(path)) in (".jsonl", ".json") and LINE in row else ""  # each row may differ
-            raise UserError(f"{path}{line}: no column {column}{nearest(column, have)} (columns: {listing(have, 20)})")
+            # only in JSON lines may each row have other columns
+            own_line = suffix(Path(path)) in (".jsonl", ".json") and LINE in row
+            place = f"{path}:{row[LINE]}" if own_line else path
+            raise UserError(unknown(f"{place}: no column", column, names(row), "columns"))
+
+
+def names(row: Iterable[str]) -> list[str]:
+    """Names of the columns of a row."""
+    return [column for column in row if column != LINE]
 
 
 def as_text(value: Any, path: str, line: int, column: str) -> str:
-    """A cell as text: numbers become their digits, missing (also nan, which Parquet has for it) becomes empty.
+    """A value as text: numbers as written, missing ones (also NaN, Parquet's word for it) empty.
 
     Raises:
         UserError: the value is a list or an object.
@@ -336,5 +272,34 @@ def as_text(value: Any, path: str, line: int, column: str) -> str:
     if value is None or value != value:
         return ""
     if isinstance(value, (list, dict, bytes)):
-        raise UserError(f"{path}:{line}: column {column} holds {type(value).__name__}, expected text")
-    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, bool) else str(value)
+        raise UserError(
+            f"{path}:{line}: column {column} holds {type(value).__name__}, expected text"
+        )
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def cell(row: Row, column: str, path: str) -> str:
+    """A cell of a row as text, see :func:`as_text`."""
+    return as_text(row[column], path, row[LINE], column)
+
+
+def filled(row: Row, column: str, path: str) -> str:
+    """A cell that must not be empty, as text.
+
+    Raises:
+        UserError: it holds nothing but spaces, or a list or an object.
+    """
+    text = cell(row, column, path)
+    if not text.strip():
+        raise empty_cell(column, f"{path}:{row[LINE]}")
+    return text
+
+
+def empty_cell(column: str, place: str) -> UserError:
+    """The error of a cell that must hold something; ``place`` is its file and line."""
+    return UserError(f"{place}: column {column} is empty; fill it in or take the row out")
+
+
+def joined(row: Row, columns: Iterable[str], path: str) -> str:
+    """Several cells as one text, a line each."""
+    return "\n".join(cell(row, column, path) for column in columns)

@@ -1,4 +1,4 @@
-"""Rows with a label: what kind of task it asks for, which labels there are, and their numbers."""
+"""Rows with a label: which kind of task it asks for, which labels there are, and their numbers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ import torch
 
 from ftlight.data import files, labels, tables
 from ftlight.data.module import DataModule
-from ftlight.errors import UserError, listing
+from ftlight.utils.errors import UserError, join_limited
 
 
 def label_text(value: Any, place: str, line: int, column: str) -> str:
-    """A label as text; a list of labels (JSONL, Parquet) joined with ``|`` and ending with one, so that it stays a list.
+    """A label as text; empty if it is missing.
 
-    Empty where there is none: of several labels, none is a bar.
+    A list of labels (JSONL, Parquet) is joined with ``|`` and ends with one, so that it stays a
+    list: no label at all is a bar alone.
     """
     if isinstance(value, list):
-        value = "".join(f"{files.as_text(v, place, line, column)}{labels.SEPARATOR}" for v in value) or labels.SEPARATOR
+        members = [files.as_text(member, place, line, column) for member in value]
+        value = "".join(f"{member}{labels.SEPARATOR}" for member in members) or labels.SEPARATOR
     return files.as_text(value, place, line, column).strip()
 
 
@@ -31,13 +33,15 @@ def without(table: datasets.Dataset, rows: Sequence[int]) -> datasets.Dataset:
 
 
 class Labelled(DataModule):
-    """Rows with a column ``label``. A subclass says how rows are read and what a model takes of them.
+    """Rows with a column ``label``. A subclass reads them and makes inputs of a model.
 
     Args:
-        label: column of the label.
-        kind: single label, multi (several, a|b or a list) or regression (a number); auto tells by the label column.
-        on_missing_label: error names the rows that have no label, skip leaves them out and counts them.
-        base: options of DataModule.
+        label: Column of the label.
+        kind: Kind of label: single, multi (several: a|b or a list) or regression (a number); auto
+            tells by the label column.
+        on_missing_label: What to do with rows without a label: error names them, skip leaves them
+            out and counts them.
+        base: Options of DataModule.
     """
 
     def __init__(
@@ -60,21 +64,28 @@ class Labelled(DataModule):
         missing = [i for i, label in enumerate(tables.column(table, "label")) if not label]
         if not missing:
             return table
-        lines, what = [table["line"][i] for i in missing], f"column {self.label} has no label"
+        lines = [table["line"][i] for i in missing]
+        what = f"column {self.label} has no label"
         if self.on_missing_label == "error" or len(missing) == len(table):
-            such = f" ({len(missing):,} such: lines {listing(lines, 5)})" if len(missing) > 1 else ""
-            way = "fill it in, take the rows out, or set data.on_missing_label: skip (of several labels, | means none)"
-            raise UserError(f"{name}:{lines[0]}: {what}{such}; {way}")
-        self.notes.append(f"{split}: {len(missing):,} of {len(table):,} rows left out: {what} (lines {listing(lines, 3)})")
+            such = f" ({len(missing):,} such: lines {join_limited(lines, 5)})"
+            raise UserError(
+                f"{name}:{lines[0]}: {what}{such if len(missing) > 1 else ''}; fill it in, take the"
+                " rows out, or set data.on_missing_label: skip"
+                " (in multi-label data, | stands for no label)"
+            )
+        self.notes.append(
+            f"{split}: {len(missing):,} of {len(table):,} rows left out:"
+            f" {what} (lines {join_limited(lines, 3)})"
+        )
         return without(table, missing)
 
     @property
     def kind(self) -> labels.Kind:
-        """What the labels ask for; read from train, before anything is held out of it, where it is not given."""
+        """Kind of label: as given, or told by train before anything is held out of it."""
         if self.given_kind == "auto" and self.given_labels is not None and not self.files["train"]:
             return "single"
         if self.given_kind == "auto":
-            self._infer_kind(self.raw("train"))
+            self._infer_kind(self.load_split("train"))
         return cast(labels.Kind, self.given_kind)
 
     def _infer_kind(self, table: datasets.Dataset) -> None:
@@ -83,13 +94,18 @@ class Labelled(DataModule):
             self.notes.append(f"kind of task: {self.given_kind}, by {self.label_place} (data.kind)")
 
     @property
+    def column_names(self) -> dict[str, str]:
+        """The user's names of columns that rows as read hold under others, by those."""
+        return {"label": self.label}
+
+    @property
     def label_place(self) -> str:
         """Where labels are read, in words."""
         return f"column {self.label}"
 
     @property
     def labels(self) -> list[str]:
-        """The labels in order: as given, else those of train sorted; none for regression."""
+        """The labels in order: as given, else those of train sorted; none in a regression."""
         if self.kind == "regression":
             return []
         if self._labels is None:
@@ -97,21 +113,21 @@ class Labelled(DataModule):
         return self._labels
 
     def _read_labels(self) -> list[str]:
-        self.raw("train")
-        # shares held out of train belong to it
-        shares = [s for s in ("train", "validation", "test") if s == "train" or (s in self._raw and not self.files[s])]
-        counts = Counter(value for s in shares for value in tables.column(self._raw[s], "label"))
-        names, notes = labels.collect(counts, self.kind, f"{self.files['train']}: {self.label_place}")
+        counts = Counter[str]()
+        for table in self.train_tables():
+            counts.update(tables.column(table, "label"))
+        place = f"{self.files['train']}: {self.label_place}"
+        names, notes = labels.collect(counts, self.kind, place)
         self.notes += notes
         return names
 
     def classes(self, table: datasets.Dataset) -> Sequence[str] | None:
-        """Labels of the rows, where there is one each."""
+        """Labels of the rows if each has a single one."""
         self._infer_kind(table)
         return tables.column(table, "label") if self.given_kind == "single" else None
 
-    def answers(self, table: datasets.Dataset) -> Sequence[str] | None:
-        """Labels of the rows; none of numbers, which may differ for the same input."""
+    def duplicate_labels(self, table: datasets.Dataset) -> Sequence[str] | None:
+        """Labels of the rows; numbers are left empty, since they may differ for the same input."""
         return [""] * len(table) if self.kind == "regression" else tables.column(table, "label")
 
     def numbers(self, table: datasets.Dataset, split: str) -> list[Any]:
@@ -120,18 +136,22 @@ class Labelled(DataModule):
         Raises:
             UserError: one is not among the labels of train.
         """
-        place = str(self.files[split] or self.files["train"])
-        where = "data.labels" if self.given_labels else "train"
-        values = tables.column(table, "label")
-        found = labels.encode(values, tables.column(table, "line"), self.kind, self.labels, place, where)
+        values, lines = tables.column(table, "label"), tables.column(table, "line")
+        place = self.file_of(split)
+        numbers = labels.encode(values, lines, self.kind, self.labels, place, self.labels_from)
         self.notes += labels.absent(values, self.kind, self.labels, split)
-        return found
+        return numbers
 
-    def targets(self, given: Sequence[Any]) -> torch.Tensor:
-        """Targets of a batch: classes ``int64 [rows]``, members ``float [rows, labels]``, or values ``float [rows]``."""
+    def targets(self, numbers: Sequence[Any]) -> torch.Tensor:
+        """Targets of a batch.
+
+        Returns:
+            Classes ``int64 [rows]``, several labels as 0 and 1 ``float [rows, labels]``, or values
+            ``float [rows]``.
+        """
         if self.kind != "multi":
-            return torch.tensor(given)
-        members = torch.zeros(len(given), len(self.labels))
-        for i, numbers in enumerate(given):
-            members[i, numbers] = 1
+            return torch.tensor(numbers)
+        members = torch.zeros(len(numbers), len(self.labels))
+        for i, row in enumerate(numbers):
+            members[i, row] = 1
         return members

@@ -1,4 +1,4 @@
-"""Labels as strings: which kind of task a label column asks for, which labels there are, and their numbers."""
+"""Labels as strings: which kind of task a column asks for, which labels it has, their numbers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from ftlight.errors import UserError, listing
+from ftlight.utils.errors import UserError, join_limited
 
 Kind = Literal["single", "multi", "regression"]
 SEPARATOR = "|"
-RARE = 3
+RARE = 3  # rows below which a label is reported
 
 
 def is_number(value: str) -> bool:
@@ -23,7 +23,7 @@ def is_number(value: str) -> bool:
 
 
 def infer_kind(values: Iterable[str]) -> Kind:
-    """What a label column asks for: numbers with a fraction are regression, ``a|b`` several labels, all else one.
+    """The kind of a label column: regression has fractions, ``a|b`` are several labels.
 
     >>> infer_kind(["0.5", "2"]), infer_kind(["1", "2"]), infer_kind(["a|b", "a"])
     ('regression', 'single', 'multi')
@@ -34,61 +34,83 @@ def infer_kind(values: Iterable[str]) -> Kind:
     return "multi" if any(SEPARATOR in v for v in values) else "single"
 
 
-def members(value: str) -> list[str]:
+def split_labels(value: str) -> list[str]:
     """The labels in ``a|b``.
 
-    >>> members("a | b|")
+    >>> split_labels("a | b|")
     ['a', 'b']
     """
     return [part.strip() for part in value.split(SEPARATOR) if part.strip()]
 
 
 def collect(counts: Mapping[str, int], kind: Kind, place: str) -> tuple[list[str], list[str]]:
-    """The labels of a column in order (numbers by value, words by letters), and what a person should know of them.
+    """The labels of a column in order: numbers by value, words by letters.
 
     Args:
         counts: label to rows, as the column has it.
         kind: kind of the task.
-        place: file and column, for an error.
+        place: file and column, for errors.
+
+    Returns:
+        The labels, and notes of those that look alike or are rare.
 
     Raises:
         UserError: there is a single class.
     """
     rows = Counter[str]()
     for value, count in counts.items():
-        for name in members(value) if kind == "multi" else [value]:
+        for name in split_labels(value) if kind == "multi" else [value]:
             rows[name] += count
     if (len(rows) < 2 and kind == "single") or not rows:
-        raise UserError(f"{place} holds a single class ({listing(rows) or 'none'}); there is nothing to learn")
+        names = join_limited(rows) or "none"
+        raise UserError(f"{place} holds a single class ({names}); there is nothing to learn")
     numbers = all(map(is_number, rows))
-    names = sorted(rows, key=lambda n: (float(n) if numbers else 0, n))
+    labels = sorted(rows, key=lambda label: (float(label) if numbers else 0, label))
     alike: dict[str, list[str]] = {}
-    for name in names:
-        alike.setdefault((name.lstrip("0") or "0").casefold(), []).append(name)
-    notes = [f"labels {listing(map(repr, twins))} look alike and are kept apart" for twins in alike.values() if len(twins) > 1]
-    rare = [name for name in names if rows[name] < RARE]
+    for label in labels:
+        alike.setdefault((label.lstrip("0") or "0").casefold(), []).append(label)
+    notes = [
+        f"labels {join_limited(map(repr, twins))} look alike and are kept apart"
+        for twins in alike.values()
+        if len(twins) > 1
+    ]
+    rare = [label for label in labels if rows[label] < RARE]
     if rare:
-        notes.append(f"{len(rare)} labels have fewer than {RARE} rows ({listing(rare, 3)})")
-    return names, notes
+        notes.append(f"{len(rare)} labels have fewer than {RARE} rows ({join_limited(rare, 3)})")
+    return labels, notes
 
 
 def absent(values: Iterable[str], kind: Kind, names: Sequence[str], split: str) -> list[str]:
-    """What a person should know of labels that no row of a split has.
+    """A note of labels that no row of a split has.
 
-    >>> absent(["a", "b"], "single", ["a", "b", "c"], "test")
-    ['test: no row has 1 of the 3 labels (c): it counts 0 in averages over labels, and auroc is n/a']
+    >>> absent(["a", "b"], "single", ["a", "b", "c"], "test")[0]
+    'test: no row has 1 of the 3 labels (c): it counts 0 in averages over labels, and auroc is n/a'
     """
-    there = {name for value in set(values) for name in (members(value) if kind == "multi" else [value])}
-    gone = [name for name in names if name not in there]
-    if not gone:
+    there: set[str] = set()
+    for value in set(values):
+        there.update(split_labels(value) if kind == "multi" else [value])
+    missing = [name for name in names if name not in there]
+    if not missing:
         return []
-    it = "it counts" if len(gone) == 1 else "they count"
-    what = "nothing is learned of it" if split == "train" else f"{it} 0 in averages over labels, and auroc is n/a"
-    return [f"{split}: no row has {len(gone)} of the {len(names)} labels ({listing(gone, 3)}): {what}"]
+    counts = "it counts" if len(missing) == 1 else "they count"
+    effect = f"{counts} 0 in averages over labels, and auroc is n/a"
+    if split == "train":
+        effect = "nothing is learned of it"
+    return [
+        f"{split}: no row has {len(missing)} of the {len(names)} labels"
+        f" ({join_limited(missing, 3)}): {effect}"
+    ]
 
 
-def encode(values: Sequence[str], lines: Sequence[int], kind: Kind, names: Sequence[str], place: str, known_from: str) -> list[Any]:
-    """Labels as numbers: a class, a list of classes, or a value per row.
+def encode(
+    values: Sequence[str],
+    lines: Sequence[int],
+    kind: Kind,
+    names: Sequence[str],
+    place: str,
+    known_from: str,
+) -> list[Any]:
+    """Labels as numbers: for each row a class, a list of classes, or a value.
 
     Args:
         values: labels of the rows.
@@ -99,17 +121,20 @@ def encode(values: Sequence[str], lines: Sequence[int], kind: Kind, names: Seque
         known_from: where the labels come from.
 
     Raises:
-        UserError: a label that is not known, or no number in a regression.
+        UserError: a label is unknown, or in a regression no number.
     """
     if kind == "regression":
         for value, line in zip(values, lines, strict=True):
             if not is_number(value):
-                raise UserError(f"{place}:{line}: label {value!r} is not a number; for classes set data.kind: single")
+                raise UserError(
+                    f"{place}:{line}: label {value!r} is not a number;"
+                    " for classes set data.kind: single"
+                )
         return [float(v) for v in values]
     number = {name: i for i, name in enumerate(names)}
     if kind == "single" and number.keys() >= set(values):
         return [number[v] for v in values]
-    lists = [members(v) if kind == "multi" else [v] for v in values]
+    lists = [split_labels(v) if kind == "multi" else [v] for v in values]
     unknown: dict[str, int] = {}
     for row, line in zip(lists, lines, strict=True):
         for name in row:
@@ -118,8 +143,10 @@ def encode(values: Sequence[str], lines: Sequence[int], kind: Kind, names: Seque
     if unknown:
         first, line = next(iter(unknown.items()))
         raise UserError(
-            f"{place}:{line}: label {first!r} is not in {known_from} ({len(unknown)} such: {listing(unknown, 5)});"
-            f" labels there: {listing(names)}. Correct it, take the rows out, or add some to train"
+            f"{place}:{line}: label {first!r} is not in {known_from}"
+            f" ({len(unknown)} such: {join_limited(unknown, 5)});"
+            f" labels there: {join_limited(names)}."
+            " Correct it, take the rows out, or add some to train"
         )
     numbers = [[number[n] for n in row] for row in lists]
     return numbers if kind == "multi" else [n[0] for n in numbers]

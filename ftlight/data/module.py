@@ -1,94 +1,92 @@
-"""The base data module: splits, caches, batches. A subclass says how to read rows and how to collate them."""
+"""The base data module: splits, caches, batches. A subclass reads, encodes and collates rows."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import datasets
 import lightning as L
 import numpy as np
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from ftlight.backbone import check_tokenizer, load_tokenizer
-from ftlight.data import duplicates, files, sampling, tables
+from ftlight.data import duplicates, files, hub, sampling, tables, tokens
+from ftlight.data.encoded import EncodedSplit as EncodedSplit
+from ftlight.data.encoded import Rows
+from ftlight.data.encoding import open_text
+from ftlight.data.sources import Source
 from ftlight.data.tables import Columns as Columns
-from ftlight.errors import UserError
+from ftlight.models.loading import check_tokenizer, load_tokenizer
+from ftlight.utils import internals
+from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import check_range
+from ftlight.utils.renamed import keep_old_names, old_attribute
 
-SPLITS = {"fit": ("train", "validation", "test"), "validate": ("validation",), "test": ("test",), "predict": ()}
-
-
-class Encoded:
-    """Encoded columns, and targets where they are known, by lists of rows.
-
-    Args:
-        columns: a table or a mapping of column to values, with ``length``: the tokens of each row, or what else makes rows alike.
-        targets: a target for each row, given as column ``target``.
-        fingerprint: tells the content, for caches; empty where it cannot be told.
-    """
-
-    def __init__(self, columns: Any, targets: Sequence[Any] | None = None, fingerprint: str = "") -> None:
-        self.columns, self.targets, self.fingerprint = columns, targets, fingerprint
-
-    def __len__(self) -> int:
-        return len(self.columns["length"])
-
-    def __getitem__(self, key: str | list[int]) -> Any:
-        if isinstance(key, str):
-            return self.columns[key] if isinstance(self.columns, dict) else tables.column(self.columns, key)
-        if isinstance(self.columns, dict):
-            found = {k: [v[i] for i in key] for k, v in self.columns.items()}
-        else:
-            found = self.columns[key]
-        return found if self.targets is None else {**found, "target": [self.targets[i] for i in key]}
-
-
-class _Rows(Dataset[Any]):
-    """Rows of a table by lists of numbers, collated."""
-
-    def __init__(self, table: Any, collate: Callable[[Columns, list[int]], Any], varies: bool, trains: bool) -> None:
-        self.table, self.collate, self.varies, self.trains = table, collate, varies, trains
-
-    def __getitem__(self, place: tuple[int, list[int]]) -> Any:
-        epoch, rows = place
-        columns = self.table[rows]
-        if self.varies:
-            columns = {**columns, "epoch": [epoch if self.trains else -1] * len(rows)}
-        return self.collate(columns, rows)
+SPLITS = {
+    "fit": ("train", "validation", "test"),
+    "validate": ("validation",),
+    "test": ("test",),
+    "predict": (),
+}
+OLD_NAMES = {
+    "source": "reader",
+    "raw": "load_split",
+    "keep": "save_state",
+    "restore": "load_state",
+    "inputs": "duplicate_keys",
+    "answers": "duplicate_labels",
+    "mapped": "map_cached",
+}
+Reader = tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]
 
 
 class DataModule(L.LightningDataModule):
     """Reads the splits of a data set once, keeps them memory-mapped, and makes batches of them.
 
-    A subclass gives :meth:`source`, :meth:`encode`, :meth:`encode_rows` and :meth:`collate`. Where a row differs from epoch to
-    epoch (augmentation, masking) it sets ``varies``: columns then hold ``epoch``, -1 in evaluation, and what is drawn must be
-    a function of :attr:`seed`, epoch and row. ``suffixes`` are those of the files it reads. :meth:`inputs` and :meth:`answers`
-    find rows that stand twice.
+    A subclass gives :meth:`reader`, :meth:`encode`, :meth:`encode_rows` and :meth:`collate`; for
+    rows that occur twice also :meth:`duplicate_keys` and :meth:`duplicate_labels`.
 
     Args:
-        train: training data: CSV, TSV, JSONL or Parquet (or .gz), or a hub data set hf:OWNER/REPO[:CONFIG][@REVISION].
-        validation: validation data; without it a share of train is held out.
-        test: test data, used once after training.
-        validation_split: share of train held out for validation where no validation data are given; 0 for none.
-        test_split: share of train held out for the test where no test data are given.
-        split_seed: seed of the held-out shares and of the shots.
-        max_overlap: share of the rows of a validation or test file (of 100 rows or more) that may be in train too; more is an error.
-        shots: rows of each class to train on, drawn from train by split_seed; nothing is then held out for validation.
-        batch_size: rows of a batch on each device.
-        tokens_per_batch: the most padded tokens of a training batch; batches then differ in rows (at most batch_size).
-        workers: processes that load batches; 0 loads in the training process, which text does not slow down.
-        encoding: encoding of text files.
-        labels: the labels in order; read from train if not given.
-        tokenizer: hub id or folder of the tokenizer (or image processor); the backbone's by default.
-        log_text: whether rows of the data may go to W&B, as a table of test predictions.
+        train: Training data: CSV, TSV, JSONL or Parquet (or .gz), or a hub data set
+            hf:OWNER/REPO[:CONFIG][@REVISION].
+        validation: Validation data. Default: a share of train.
+        test: Test data, used once after training.
+        validation_split: Share of train to hold out if there are no validation data; 0 for none.
+        test_split: Share of train to hold out if there are no test data.
+        split_seed: Seed for the shares held out and the shots.
+        max_overlap: Largest share of a validation or test file (of 100 rows or more) that may also
+            be in train; more is an error.
+        shots: Rows of each class to train on, drawn from train by split_seed; nothing is then held
+            out for validation.
+        batch_size: Rows per batch on each device.
+        tokens_per_batch: Most tokens of a training batch, padding included; batches then differ in
+            rows (at most batch_size).
+        workers: Processes that load batches; 0 loads them in the training process, which is as fast
+            for text.
+        encoding: Encoding of text files.
+        labels: Labels in order. Default: those in train.
+        tokenizer: Hub id or folder of the tokenizer (or image processor). Default: the backbone's.
+        log_text: Whether rows of the data may go to W&B, in a table of test predictions.
     """
 
+    suffixes: ClassVar[tuple[str, ...]] = files.SUFFIXES  # of the files that the class reads
+    # Whether a row differs from epoch to epoch (augmentation, masking). Columns then hold
+    # ``epoch``, -1 in evaluation; random choices must be a function of ``seed``, epoch and row.
     varies: ClassVar[bool] = False
-    suffixes: ClassVar[tuple[str, ...]] = files.SUFFIXES
+    # Whether the length that a sentence encoder was trained with limits max_length, is its default,
+    # or is ignored; and an upper bound of the default.
+    trained_length: ClassVar[Literal["limit", "default", "ignored"]] = "limit"
+    default_length: ClassVar[int] = 10**6
+    given_length: int | None  # option max_length; a subclass that reads no text does not set it
     kind: Any = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Lets a subclass written for 0.1 use its old method names."""
+        super().__init_subclass__(**options)
+        keep_old_names(cls, OLD_NAMES)
 
     def __init__(
         self,
@@ -110,45 +108,49 @@ class DataModule(L.LightningDataModule):
         log_text: bool = False,
     ) -> None:
         super().__init__()
-        for name, share in (("validation_split", validation_split), ("test_split", test_split)):
-            if not 0 <= share < 1:
-                raise UserError(f"data.{name}: {share} is not a share; give 0 to below 1, for example 0.1")
-        if not 0 <= max_overlap <= 1:
-            raise UserError(f"data.max_overlap: {max_overlap} is not a share; give 0 to 1, for example 0.1")
-        if batch_size < 1:
-            raise UserError(f"data.batch_size: {batch_size} is not a number of rows; give 1 or more")
-        if shots is not None and shots < 1:
-            raise UserError(f"data.shots: {shots} is not a number of rows; give 1 or more")
+        check_range("data.validation_split", validation_split, least=0, below=1)
+        check_range("data.test_split", test_split, least=0, below=1)
+        check_range("data.max_overlap", max_overlap, least=0, most=1)
+        check_range("data.batch_size", batch_size, least=1)
+        check_range("data.shots", shots, least=1)
         if shots is not None:
-            validation_split = 0.0  # what is held out would be more than what is left
+            validation_split = 0.0  # the share held out would be more than what is left
         self.files = {"train": train, "validation": validation, "test": test}
-        self.shares = {"validation": 0.0 if validation else validation_split, "test": 0.0 if test else test_split}
-        self.split_seed, self.batch_size, self.tokens_per_batch = split_seed, batch_size, tokens_per_batch
-        self.workers, self.encoding, self.tokenizer_name = workers, encoding, tokenizer
-        self.shots, self.log_text, self.max_overlap = shots, log_text, max_overlap
+        self.shares = {
+            "validation": 0.0 if validation else validation_split,
+            "test": 0.0 if test else test_split,
+        }
+        self.split_seed, self.max_overlap, self.shots = split_seed, max_overlap, shots
+        self.batch_size, self.tokens_per_batch, self.workers = batch_size, tokens_per_batch, workers
+        self.encoding, self.tokenizer_name, self.log_text = encoding, tokenizer, log_text
         self.given_labels = [str(label) for label in labels] if labels else None
         self.notes: list[str] = []
         self.digests: dict[str, str] = {}
-        self.processes = 0  # that batches are made for; those of the run at its start
+        self.processes = 0  # for which batches are made: those at the start of the run
         self.sets: dict[str, Any] = {}
         self._raw: dict[str, datasets.Dataset] = {}
         self._predict: list[files.Row] = []
 
     # What a subclass gives
 
-    def source(self, split: str) -> tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]:
-        """The generator function of a split's rows, its plain arguments, and the features of its rows.
+    def reader(self, split: str) -> Reader:
+        """The generator function of a split's rows, its arguments, and the features of the rows.
 
-        The function is one of a module, and all that its rows depend on is in the arguments: together they key the cache.
+        The function is one of a module, and its rows depend on nothing but its arguments: together
+        they are the key of the cache.
         """
         raise NotImplementedError
 
-    def encode(self, table: datasets.Dataset, split: str) -> Encoded:
-        """Makes a table ready for batches: with ``length`` (tokens of each row), indexable by lists of rows."""
+    def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
+        """Makes a table ready for batches."""
         raise NotImplementedError
 
-    def encode_rows(self, rows: Sequence[files.Row], place: str) -> Encoded:
-        """Makes rows to predict ready for batches; they need the input columns, not the label.
+    def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
+        """Makes rows to predict ready for batches.
+
+        Args:
+            rows: rows with the input columns and :data:`files.LINE`; labels may be missing.
+            place: file of the rows, for errors.
 
         Raises:
             UserError: an input column is missing.
@@ -156,7 +158,7 @@ class DataModule(L.LightningDataModule):
         raise NotImplementedError
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
-        """Makes a batch of encoded columns; ``rows`` are their numbers and belong into it as ``index``."""
+        """Makes a batch of encoded columns; their row numbers belong into it as ``index``."""
         raise NotImplementedError
 
     @property
@@ -165,29 +167,34 @@ class DataModule(L.LightningDataModule):
         raise NotImplementedError
 
     @property
+    def column_names(self) -> dict[str, str]:
+        """The user's names of columns that rows as read hold under others, by those."""
+        return {}
+
+    @property
     def example(self) -> str:
-        """What may follow ``predict RUN``, for the screen."""
+        """What can follow ``predict RUN``, for the screen."""
         return '--text "…"' if len(self.columns) == 1 else "FILE"
 
     def classes(self, table: datasets.Dataset) -> Sequence[str] | None:
-        """The class of each row for stratified splits and shots, or None."""
+        """The class of each row, for stratified splits and shots; None without classes."""
         return None
 
     def groups(self, table: datasets.Dataset) -> Sequence[str] | None:
-        """What rows must share a side of a held-out split: those of equal value; or None."""
+        """The group of each row: a group is held out as a whole; None without groups."""
         return None
 
-    def inputs(self, table: datasets.Dataset) -> Sequence[str] | None:
-        """What tells the input of each row from others (empty for none), to find rows that stand twice; or None."""
+    def duplicate_keys(self, table: datasets.Dataset) -> Sequence[str] | None:
+        """A key of each row's input, to find rows that occur twice; "" equals no other."""
         return None
 
-    def answers(self, table: datasets.Dataset) -> Sequence[Any] | None:
-        """What each row should give, where rows of the same input should agree; or None where they need not."""
+    def duplicate_labels(self, table: datasets.Dataset) -> Sequence[Any] | None:
+        """A value of each row on which rows with the same input should agree; None if none."""
         return None
 
     def digest(self, split: str, name: str) -> str:
-        """What tells the content of a split: the SHA-256 of its file."""
-        return files.sha256(files.check(name, f"data.{split}", self.suffixes))
+        """Identifies the content of a split."""
+        return Source(name, split, self.encoding, self.suffixes).digest()
 
     def read_predict(self, name: str) -> list[files.Row]:
         """The rows of a file to predict."""
@@ -201,11 +208,11 @@ class DataModule(L.LightningDataModule):
         """
         check_tokenizer(model, self.tokenizer, self.tokenizer_name)
 
-    def keep(self, folder: Path) -> None:
+    def save_state(self, folder: Path) -> None:
         """Writes into a run's folder what later verbs need of the data beside labels.json."""
 
-    def restore(self, folder: Path) -> None:
-        """Takes from a run's folder what :meth:`keep` wrote."""
+    def load_state(self, folder: Path) -> None:
+        """Reads what :meth:`save_state` wrote into a run's folder."""
 
     # Splits
 
@@ -221,131 +228,201 @@ class DataModule(L.LightningDataModule):
 
     @property
     def labels(self) -> list[str]:
-        """The labels in order: as given, else what a subclass reads from train."""
+        """The labels in order: data.labels, or what a subclass reads from train."""
         return list(self.given_labels or [])
 
-    def has(self, split: str) -> bool:
-        """Whether there is such a split, by a file or as a share of train."""
-        return bool(self.files[split]) or (bool(self.files["train"]) and self.shares.get(split, 0) > 0)
+    @property
+    def labels_from(self) -> str:
+        """Where the labels come from, for errors."""
+        return "data.labels" if self.given_labels else "train"
 
-    def raw(self, split: str) -> datasets.Dataset:
+    @property
+    def max_length(self) -> int:
+        """The most tokens of a text or window: data.max_length, or what the backbone takes.
+
+        Raises:
+            AttributeError: the class has no such option.
+            UserError: the backbone does not take so many.
+        """
+        length = self.given_length
+        trained = tokens.max_length(self.tokenizer_name)
+        takes = tokens.max_length(self.tokenizer_name, trained=False)
+        most = trained if self.trained_length == "limit" else takes
+        tokens.check_length("data.max_length", length, most)
+        default = takes if self.trained_length == "ignored" else trained
+        return length or min(default, self.default_length)
+
+    def has(self, split: str) -> bool:
+        """Whether there is such a split: a file of its own or a share of train."""
+        held_out = bool(self.files["train"]) and self.shares.get(split, 0) > 0
+        return bool(self.files[split]) or held_out
+
+    def source_of(self, split: str) -> Source:
+        """Where the rows of a split are read."""
+        return Source(str(self.files[split]), split, self.encoding, self.suffixes)
+
+    def file_of(self, split: str) -> str:
+        """The file that holds the rows of a split: its own, or that of train."""
+        return str(self.files[split] or self.files["train"])
+
+    def train_tables(self) -> list[datasets.Dataset]:
+        """The rows of train and of the shares held out of it."""
+        self.load_split("train")
+        return [t for s, t in self._raw.items() if s == "train" or not self.files[s]]
+
+    def load_split(self, split: str) -> datasets.Dataset:
         """The rows of a split as read, memory-mapped.
 
         Raises:
             UserError: the data cannot be read, or the split is not given.
         """
-        if split not in self._raw:
-            own = self.files[split]
-            if own or split == "train":
-                self._raw[split] = self._load(split, own)
-            elif self.has(split):
-                self.raw("train")
-            else:
-                raise UserError(f"no {split} data: give data.{split}, or data.{split}_split to hold out a share of train")
-            if split == "train" and own:
-                self._hold_out()
-                self._draw_shots()
+        if split in self._raw:
+            return self._raw[split]
+        name = self.files[split]
+        if name or split == "train":
+            self._raw[split] = self._load(split, name)
+        elif self.has(split):
+            self.load_split("train")
+        else:
+            raise UserError(
+                f"no {split} data: give data.{split},"
+                f" or data.{split}_split to hold out a share of train"
+            )
+        if split == "train":
+            self._hold_out()
+            self._draw_shots()
         return self._raw[split]
 
     def _load(self, split: str, name: str | None) -> datasets.Dataset:
+        """Reads a split through the cache."""
         if not name:
             raise UserError(f"no {split} data: give data.{split}: FILE")
-        if name.startswith("hf:"):
-            digest = "-".join(d._fingerprint for d in files.load_hub(name).values())
-        else:
-            digest = self.digest(split, name)
-        self.digests[split] = digest
-        function, arguments, features = self.source(split)
-        content = f"{digest} {files.code(function, files.read, tables.kept)}"
-        mark = datasets.fingerprint.Hasher.hash([function.__module__, function.__qualname__, arguments, content, features])
-        return tables.kept(mark, lambda: tables.gathered(function(**arguments, digest=content), list(features)), features)
+        self.digests[split] = self.digest(split, name)
+        function, arguments, features = self.reader(split)
+        code = files.code(
+            function, Source, hub.read_hub, files.read, open_text, tables.cached_table
+        )
+        content = f"{self.digests[split]} {code}"
+        key = datasets.fingerprint.Hasher.hash(
+            [function.__module__, function.__qualname__, arguments, content, features]
+        )
+        return tables.cached_table(
+            key,
+            lambda: tables.gathered(function(**arguments, digest=content), list(features)),
+            features,
+        )
 
     def _hold_out(self) -> None:
+        """Moves shares of train to the splits that have no data of their own."""
         for split in ("test", "validation"):
-            if self.files[split] or not self.shares[split]:
+            share = self.shares[split]
+            if self.files[split] or not share:
                 continue
             table = self._raw["train"]
-            share, groups = self.shares[split], self.groups(table)
+            groups = self.groups(table)
             if groups is None:
-                kept, held = sampling.hold_out(self.classes(table), len(table), share, self.split_seed)
+                classes = self.classes(table)
+                kept, held = sampling.hold_out(classes, len(table), share, self.split_seed)
             else:
                 kept, held = sampling.hold_out_groups(groups, share, self.split_seed)
             if len(held) == 0 or len(kept) == 0:
-                raise UserError(f"data.train has {len(table)} rows, too few to hold out data.{split}_split: {share}")
+                raise UserError(
+                    f"data.train has {len(table)} rows,"
+                    f" too few to hold out data.{split}_split: {share}"
+                )
             self._raw["train"], self._raw[split] = table.select(kept), table.select(held)
-            self.notes.append(f"no {split} data given: {share:.0%} of train held out (data.{split}_split)")
+            self.notes.append(
+                f"no {split} data given: {share:.0%} of train held out (data.{split}_split)"
+            )
 
     def _draw_shots(self) -> None:
+        """Keeps a few rows of each class of train."""
         if self.shots is None:
             return
         table = self._raw["train"]
         classes = self.classes(table)
         if classes is None:
-            raise UserError("data.shots: the rows have no single class each, so none can be drawn by class")
-        chosen = sampling.shots(classes, self.shots, self.split_seed)
-        few = sum(n < self.shots for n in Counter(classes).values())
-        self._raw["train"] = table.select(chosen)
+            raise UserError(
+                "data.shots: rows have no single class each, so none can be drawn by class"
+            )
+        drawn = sampling.shots(classes, self.shots, self.split_seed)
+        small = sum(count < self.shots for count in Counter(classes).values())
+        self._raw["train"] = table.select(drawn)
+        less = f" (of {small} all, which is less)" if small else ""
         self.notes.append(
-            f"{len(chosen)} rows of train drawn, {self.shots} of each class{f' (of {few} all, which is less)' if few else ''} (data.shots)"
+            f"{len(drawn)} rows of train drawn, {self.shots} of each class{less} (data.shots)"
         )
         if not self.files["validation"]:
-            self.notes.append("nothing is held out for validation: the weights at the end are kept (data.shots)")
+            self.notes.append(
+                "nothing is held out for validation: the weights at the end are kept (data.shots)"
+            )
 
     def rows(self, split: str, numbers: Sequence[int]) -> Sequence[files.Row]:
-        """Rows of a split as read, or of those to predict as given."""
+        """Rows of a split as read, or rows to predict as given."""
         if split == "predict":
             return [self._predict[i] for i in numbers]
-        return self.raw(split).select(list(numbers))
+        return self.load_split(split).select(list(numbers))
 
-    def mapped(self, table: datasets.Dataset, function: Callable[[Columns], Columns], *about: Any) -> datasets.Dataset:
-        """A table made of another in batches, memory-mapped, cached by its content, the function's source file and ``about``.
+    def map_cached(
+        self, table: datasets.Dataset, function: Callable[[Columns], Columns], *key: Any
+    ) -> datasets.Dataset:
+        """A table made of another in batches, cached and memory-mapped.
 
         Args:
             table: rows as read.
             function: makes the new columns of a batch of rows.
-            about: all else that the result depends on.
+            key: what the result depends on beside the table and the function's source file.
         """
-        mark = datasets.fingerprint.Hasher.hash([table._fingerprint, files.code(function, tables.kept), *about])
-        return tables.kept(mark, lambda: map(function, tables.batches(table)))
+        code = files.code(function, tables.cached_table)
+        mark = datasets.fingerprint.Hasher.hash([internals.fingerprint_of(table), code, *key])
+        return tables.cached_table(mark, lambda: map(function, tables.batches(table)))
 
     def prepare_data(self) -> None:
-        """Fills the caches on one process of each machine, while the others wait."""
+        """Fills the caches, in one process of each machine, while the others wait."""
         if self.trainer is not None and self.trainer.state.fn is not None:
             self.setup(self.trainer.state.fn.value)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a loading process needs where it does not inherit memory: how to collate, not the trainer or the tables."""
+        """What a loading process needs: how to collate, but neither the trainer nor the tables."""
         return {**self.__dict__, "trainer": None, "sets": {}, "_raw": {}, "_predict": []}
 
     def setup(self, stage: str) -> None:
-        """Reads, checks and encodes the splits of a stage; ``fit`` includes the test, so that its faults show first."""
+        """Reads, checks and encodes the splits of a stage.
+
+        ``fit`` includes the test, so that its faults show before training.
+        """
         fresh = stage == "fit" and "train" not in self.sets
         for split in SPLITS[stage]:
             if split not in self.sets and (self.has(split) or stage != "fit"):
-                self.sets[split] = self.encode(self.raw(split), split)
-                processes = self._ranks().get("world", 1)
-                if len(self.sets[split]) < processes:
+                self.sets[split] = self.encode(self.load_split(split), split)
+                size, processes = len(self.sets[split]), self._ranks().get("world", 1)
+                if size < processes:
                     raise UserError(
-                        f"data.{split} has {len(self.sets[split])} rows, fewer than the {processes} processes; lower trainer.devices"
+                        f"data.{split} has {size} rows, fewer than the {processes} processes;"
+                        " lower trainer.devices"
                     )
         if fresh:
             self._find_duplicates()
 
     def _find_duplicates(self) -> None:
-        found: dict[str, duplicates.Inputs] = {}
-        for split in (s for s in SPLITS["fit"] if s in self.sets):
-            table = self.raw(split)
-            keys = self.inputs(table)
+        inputs: dict[str, duplicates.Inputs] = {}
+        for split in SPLITS["fit"]:
+            if split not in self.sets:
+                continue
+            table = self.load_split(split)
+            keys = self.duplicate_keys(table)
             if keys is not None:
-                found[split] = duplicates.Inputs(keys, self.answers(table), table, self.files[split])
-        self.notes += duplicates.survey(found, self.max_overlap)
+                labels = self.duplicate_labels(table)
+                inputs[split] = duplicates.Inputs(keys, labels, table, self.files[split])
+        self.notes += duplicates.survey(inputs, self.max_overlap)
 
     # Batches
 
     def _position(self) -> tuple[int, int]:
-        """The epoch, and how many of its batches are done: more than none where a run goes on in the middle.
+        """The epoch, and how many of its batches are done if a run resumes in the middle of it.
 
-        What is processed counts: when the loader is made, Lightning's own count of epochs still says the one before.
+        Counts what is processed: when the loader is made, Lightning's current epoch is still the
+        one before.
         """
         if self.trainer is None:
             return 0, 0
@@ -354,12 +431,21 @@ class DataModule(L.LightningDataModule):
         return loop.epoch_progress.current.processed, done
 
     def loader(
-        self, plan: Callable[[int], list[np.ndarray]], table: Any, position: Callable[[], tuple[int, int]] | None = None
+        self,
+        plan: Callable[[int], list[np.ndarray]],
+        table: Any,
+        position: Callable[[], tuple[int, int]] | None = None,
     ) -> DataLoader[Any]:
-        """Batches of a table by a plan: epoch to lists of rows."""
+        """Batches of an encoded split.
+
+        Args:
+            plan: epoch to the row numbers of each batch.
+            table: the split.
+            position: epoch and batches done, in training.
+        """
         trainer = self.trainer
         return DataLoader(
-            _Rows(table, self.collate, self.varies, position is not None),
+            Rows(table, self.collate, self.varies, position is not None),
             sampler=sampling.Batches(plan, position or (lambda: (0, 0))),
             batch_size=None,
             num_workers=self.workers,
@@ -368,39 +454,56 @@ class DataModule(L.LightningDataModule):
         )
 
     def _ranks(self) -> dict[str, int]:
-        return {"rank": self.trainer.global_rank, "world": self.trainer.world_size} if self.trainer is not None else {}
+        if self.trainer is None:
+            return {}
+        return {"rank": self.trainer.global_rank, "world": self.trainer.world_size}
 
     def state_dict(self) -> dict[str, Any]:
         """What the order of the training rows depends on beside seed and epoch."""
-        return {**{name: getattr(self, name) for name in ("batch_size", "tokens_per_batch")}, "processes": self.processes}
+        return {
+            "batch_size": self.batch_size,
+            "tokens_per_batch": self.tokens_per_batch,
+            "processes": self.processes,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on with the batches of a checkpoint, whatever the number of processes: each step has the same rows.
+        """Continues the batches of a checkpoint, the same rows in each step on any number of ranks.
 
         Raises:
-            UserError: batches would be others, and rows be seen twice or not at all.
+            UserError: batches would differ, and rows be seen twice or not at all.
         """
         for name in ("batch_size", "tokens_per_batch"):
             if state[name] != getattr(self, name):
-                was = f"the run began with {state[name]}, and its batches must stay what they were"
-                raise UserError(f"data.{name}: {was}; this is {getattr(self, name)}")
+                raise UserError(
+                    f"data.{name}: the run began with {state[name]}, and its batches must stay"
+                    f" what they were; this is {getattr(self, name)}"
+                )
         self.processes = state["processes"]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of similar length in an order that is a pure function of the run's seed and the epoch."""
+        """Batches of similar length, in an order that only the run's seed and the epoch decide."""
         table, ranks = self.sets["train"], self._ranks()
         lengths, seed = np.asarray(table["length"]), self.seed
-        self.processes = self.processes or ranks.get("world", 1)
-        how: dict[str, Any] = {"seed": seed, "tokens": self.tokens_per_batch, "cut_for": self.processes, **ranks}
+        processes = self.processes = self.processes or ranks.get("world", 1)
 
         def plan(epoch: int) -> list[np.ndarray]:
-            return sampling.train_batches(lengths, self.batch_size, epoch=epoch, **how)
+            return sampling.train_batches(
+                lengths,
+                self.batch_size,
+                seed=seed,
+                epoch=epoch,
+                tokens=self.tokens_per_batch,
+                cut_for=processes,
+                **ranks,
+            )
 
         return self.loader(plan, table, self._position)
 
     def _eval_loader(self, table: Any) -> DataLoader[Any]:
         lengths, ranks = np.asarray(table["length"]), self._ranks()
-        return self.loader(lambda epoch: sampling.eval_batches(lengths, self.batch_size, **ranks), table)
+        return self.loader(
+            lambda epoch: sampling.eval_batches(lengths, self.batch_size, **ranks), table
+        )
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Every validation row once, over all processes."""
@@ -421,4 +524,12 @@ class DataModule(L.LightningDataModule):
             UserError: an input column is missing.
         """
         self._predict = list(rows)
-        self.sets["predict"] = self.encode_rows(self._predict, place)
+        numbered = [{files.LINE: number, **row} for number, row in enumerate(rows, 1)]
+        self.sets["predict"] = self.encode_rows(numbered, place)
+
+
+keep_old_names(DataModule, OLD_NAMES)
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        return old_attribute(globals(), {"Encoded": "EncodedSplit"}, name)

@@ -9,18 +9,23 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
-from ftlight.errors import UserError
+from ftlight.utils.errors import UserError
 
-WINDOW = 50  # batches that are sorted by length together: 6 % padding where a random order has 190 % (short texts)
+WINDOW = (
+    50  # batches sorted by length together: 6 % padding, a random order has 190 % (short texts)
+)
 
 
 def run_seed() -> int:
-    """Seed of the run, as Lightning has set it; 0 where it has not."""
+    """Seed of the run, as set by Lightning; 0 if it is not."""
     return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
 def _cut(lengths: np.ndarray, batch_size: int, tokens: int | None, world: int = 1) -> list[int]:
-    """Ends of batches over rows sorted by length: at most ``batch_size`` rows and ``tokens`` padded tokens on each rank."""
+    """Ends of batches over rows sorted by length.
+
+    Each rank gets at most ``batch_size`` rows and ``tokens`` padded tokens of a batch.
+    """
     if tokens is None:
         return [*range(batch_size * world, len(lengths), batch_size * world), len(lengths)]
     ends, start, longest = [], 0, 0
@@ -44,11 +49,11 @@ def train_batches(
     world: int = 1,
     cut_for: int | None = None,
 ) -> list[np.ndarray]:
-    """Batches of one epoch: rows in a random order, sorted by length within windows, batches shuffled.
+    """Batches of one epoch: rows in random order, sorted by length within windows, then shuffled.
 
-    Every row is in exactly one batch of one rank, all ranks have the same number of batches, and the rows of
-    batch ``i`` over all ranks are those of batch ``i`` of one process with ``world`` times the batch size (unless
-    fewer rows than ranks are left at the end: they join the batch before).
+    Every row is in exactly one batch of one rank, and all ranks have equally many batches. The rows
+    of batch ``i`` over all ranks are those of batch ``i`` of one process with ``world`` times the
+    batch size (unless fewer rows than ranks are left at the end: they join the batch before).
 
     Args:
         lengths: tokens of each row ``[rows]``.
@@ -58,7 +63,7 @@ def train_batches(
         tokens: the most padded tokens of a batch on one rank; batches then differ in rows.
         rank: number of this process.
         world: number of processes.
-        cut_for: number of processes that batches are made for; the same rows are then shared by ``world``.
+        cut_for: number of processes that batches are made for, if other than ``world``.
 
     Raises:
         UserError: a batch cannot be shared by so many processes.
@@ -80,37 +85,46 @@ def train_batches(
             del ends[-2]  # fewer rows than ranks: they join the batch before
         batches += np.split(window, ends[:-1])
     if world > ways and min(map(len, batches)) < world:
-        raise UserError(f"a batch has fewer rows than there are processes ({world}); go on with {ways}, as the run began")
+        raise UserError(
+            f"a batch has fewer rows than there are processes ({world});"
+            f" go on with {ways}, as the run began"
+        )
     return [batches[i][rank::world] for i in rng.permutation(len(batches))]
 
 
-def eval_batches(lengths: np.ndarray, batch_size: int, *, rank: int = 0, world: int = 1) -> list[np.ndarray]:
-    """Batches for evaluation: sorted by length, every row exactly once over all ranks, none repeated to fill up.
+def eval_batches(
+    lengths: np.ndarray, batch_size: int, *, rank: int = 0, world: int = 1
+) -> list[np.ndarray]:
+    """Batches for evaluation: sorted by length, every row exactly once over all ranks.
 
-    Ranks have equally many batches where there are enough rows, since a collective inside a loop would hang otherwise.
+    Ranks have equally many batches if there are enough rows: otherwise a collective in a loop would
+    hang.
 
     >>> [b.tolist() for b in eval_batches(np.array([3, 1, 2]), 2)]
     [[1, 2], [0]]
     """
     order = np.argsort(lengths, kind="stable")
-    mine = order[rank::world]
-    count = max(1, -(-len(order) // (batch_size * world)))
+    if not len(order):
+        return []
     if world == 1:
-        return np.split(mine, _cut(lengths[mine], batch_size, None)[:-1]) if len(mine) else []
-    return [b for b in np.array_split(mine, count) if len(b)]
+        return np.split(order, _cut(lengths[order], batch_size, None)[:-1])
+    count = max(1, -(-len(order) // (batch_size * world)))
+    return [batch for batch in np.array_split(order[rank::world], count) if len(batch)]
 
 
 def _codes(classes: Sequence[str]) -> np.ndarray:
-    """The number of each row's class, in the order of the classes' names ``[rows]``; sorting a million strings takes far longer."""
+    """Number of each row's class ``[rows]``: far faster than sorting a million strings."""
     number = {name: i for i, name in enumerate(sorted(set(classes)))}
     return np.fromiter((number[name] for name in classes), dtype=np.int64, count=len(classes))
 
 
-def hold_out(classes: Sequence[str] | None, rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits rows into kept and held out, by a seed; stratified where classes are given.
+def hold_out(
+    classes: Sequence[str] | None, rows: int, share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Splits rows into kept and held out, by a seed; stratified if classes are given.
 
-    Every class with at least two rows keeps one and, from a share that rounds to it, gives one; a class with one row
-    stays where it can be learned.
+    Every class with at least two rows keeps one and, if its share rounds to one, gives one; a class
+    with one row stays, where it can be learned.
 
     Args:
         classes: class of each row, or None for an unstratified split.
@@ -130,7 +144,7 @@ def hold_out(classes: Sequence[str] | None, rows: int, share: float, seed: int) 
         order = order[np.argsort(codes[order], kind="stable")]
         counts = np.bincount(codes)
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        # shares are rounded over the running total, so that many small classes together still give the asked share
+        # rounded over the running total, so that many small classes together give the asked share
         totals = np.floor(np.cumsum(counts) * share + 0.5 + 1e-9).astype(int)
         takes = np.minimum(np.diff(totals, prepend=0), np.maximum(counts - 1, 0))
         held = np.concatenate([order[s : s + t] for s, t in zip(starts, takes, strict=True)])
@@ -138,8 +152,10 @@ def hold_out(classes: Sequence[str] | None, rows: int, share: float, seed: int) 
     return kept, np.sort(held)
 
 
-def hold_out_groups(groups: Sequence[str], share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits rows into kept and held out, those of a group on the same side.
+def hold_out_groups(
+    groups: Sequence[str], share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Splits rows into kept and held out, all of a group on the same side.
 
     Args:
         groups: group of each row.
@@ -163,21 +179,24 @@ def shots(classes: Sequence[str], count: int, seed: int) -> np.ndarray:
     """
     codes = _codes(classes)
     order = np.random.default_rng(seed).permutation(len(codes))
-    order = order[np.argsort(codes[order], kind="stable")]  # class by class, in random order within
+    order = order[np.argsort(codes[order], kind="stable")]  # by class, each in random order
     sizes = np.bincount(codes)
     place = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return np.sort(order[place < count])
 
 
 class Batches(Sampler[tuple[int, list[int]]]):
-    """Gives epoch and rows of each batch to a ``DataLoader(batch_size=None)``, whose data set takes the two.
+    """Gives epoch and rows of each batch to a ``DataLoader(batch_size=None)``.
 
     Args:
         plan: epoch to batches, a pure function.
-        position: gives the current epoch, and the batches of it that are done, when an iteration starts.
+        position: gives the current epoch, and how many of its batches are done, at the start of an
+            iteration.
     """
 
-    def __init__(self, plan: Callable[[int], list[np.ndarray]], position: Callable[[], tuple[int, int]]) -> None:
+    def __init__(
+        self, plan: Callable[[int], list[np.ndarray]], position: Callable[[], tuple[int, int]]
+    ) -> None:
         self.plan, self.position = functools.lru_cache(1)(plan), position
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:

@@ -1,4 +1,4 @@
-"""Tables on the disk: made once from batches of rows, memory-mapped from then on."""
+"""Tables on disk: written once from batches of rows, memory-mapped from then on."""
 
 from __future__ import annotations
 
@@ -10,79 +10,119 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from ftlight.parts import replacing, sweep
+from ftlight.utils import internals
+from ftlight.utils.atomic import atomic_write, remove_stale
 
 Columns = dict[str, list[Any]]
-SIZE = 1000  # rows of a batch
-SMALL = {"input_ids": pa.int32(), "token_type_ids": pa.int8()}  # half or an eighth of the disk
+TEXT, NUMBER = datasets.Value("string"), datasets.Value("int64")
+BATCH = 1000  # rows that are read, encoded and written together
+# Smaller types for columns of whole numbers: half or an eighth of the disk.
+SMALL = {"input_ids": pa.int32(), "token_type_ids": pa.int8()}
 
 
-def kept(mark: str, make: Callable[[], Iterable[Columns]], features: datasets.Features | None = None) -> datasets.Dataset:
-    """The table of a mark, memory-mapped: made unless a file of the cache holds it.
+def cached_table(
+    key: str, make: Callable[[], Iterable[Columns]], features: datasets.Features | None = None
+) -> datasets.Dataset:
+    """The table of a key, memory-mapped: read from the cache, or made and written to it.
 
     Args:
-        mark: tells the content.
-        make: gives the columns of some rows after another; called only where the table is not there yet.
-        features: types of the columns; by the first rows if not given.
+        key: identifies the content.
+        make: yields the table in batches of columns; called only if the cache has no such table.
+        features: types of the columns; told by the first rows if not given.
     """
-    path = Path(datasets.config.HF_DATASETS_CACHE) / "ftlight" / f"{mark}.arrow"
+    path = Path(datasets.config.HF_DATASETS_CACHE) / "ftlight" / f"{key}.arrow"
     if not path.exists():
-        sweep(path.parent)
+        remove_stale(path.parent)
         schema = features.arrow_schema if features is not None else None
-        with replacing(path) as file:  # processes that make it at the same time write the same, each in a file of its own
+        # processes that make it at the same time write the same, each to a file of its own
+        with atomic_write(path) as file:
             _write(file, make(), schema)
     try:
         table = datasets.table.MemoryMappedTable.from_file(str(path))
     except pa.ArrowInvalid:  # damaged since
         path.unlink(missing_ok=True)
-        return kept(mark, make, features)
-    return datasets.Dataset(table, info=datasets.DatasetInfo(features=features), fingerprint=mark)
+        return cached_table(key, make, features)
+    return datasets.Dataset(table, info=datasets.DatasetInfo(features=features), fingerprint=key)
 
 
 def _write(file: Any, batches: Iterable[Columns], schema: pa.Schema | None) -> None:
-    writer, told = None, schema is not None
+    """Writes batches as an Arrow stream.
+
+    Raises:
+        pa.ArrowException: a column's values are of another type than those of the first batch.
+    """
+    writer, given = None, schema is not None
     for columns in batches:
         if schema is None and not len(next(iter(columns.values()))):
-            continue  # nothing to tell the types by
-        made = pa.table(columns, schema=schema if told else None)
-        schema = schema or pa.schema([(f.name, _small(f.type, SMALL.get(f.name, pa.int64()))) for f in made.schema])
+            continue  # tells no types
+        batch = pa.table(columns, schema=schema if given else None)
+        if schema is None:
+            fields = [(f.name, _small(f.type, SMALL.get(f.name, pa.int64()))) for f in batch.schema]
+            schema = pa.schema(fields)
         writer = writer or pa.ipc.new_stream(file, schema)
-        writer.write_table(made.cast(schema))  # an error where rows are of another kind than the first, not other values
+        writer.write_table(batch.cast(schema))
     (writer or pa.ipc.new_stream(file, schema or pa.schema([]))).close()
 
 
 def _small(kind: pa.DataType, number: pa.DataType) -> pa.DataType:
-    """A type, or one of lists of it, with another one for whole numbers."""
+    """A type, or a list of it, with another type for whole numbers."""
     if pa.types.is_list(kind):
         return pa.list_(_small(kind.value_type, number))
     return number if kind == pa.int64() else kind
 
 
+def chunks(items: Iterable[Any], size: int = BATCH) -> Iterator[list[Any]]:
+    """Yields lists of at most ``size`` items (``itertools.batched`` of Python 3.12).
+
+    >>> list(chunks("abc", 2))
+    [['a', 'b'], ['c']]
+    """
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
 def gathered(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> Iterator[Columns]:
-    """Columns of some rows after another."""
-    rows = iter(rows)
-    while some := list(itertools.islice(rows, SIZE)):
-        yield {name: [row[name] for row in some] for name in names}
+    """Yields rows as batches of columns."""
+    for chunk in chunks(rows):
+        yield {name: [row[name] for row in chunk] for name in names}
+
+
+def mapped(function: Callable[[Columns], Columns], columns: Columns) -> Columns:
+    """Columns that a function makes of others, batch by batch: what it holds meanwhile is bounded.
+
+    Args:
+        function: new columns of a batch of rows, one value per row.
+        columns: values of all rows by column; at least one row.
+    """
+    size = len(next(iter(columns.values())))
+    made: Columns = {}
+    for start in range(0, size, BATCH):
+        batch = {name: values[start : start + BATCH] for name, values in columns.items()}
+        for name, values in function(batch).items():
+            made.setdefault(name, []).extend(values)
+    return made
 
 
 def batches(table: datasets.Dataset, names: Sequence[str] | None = None) -> Iterator[Columns]:
-    """Columns of some rows after another, many times faster than rows and with none of them held.
+    """Yields a table in batches of columns: many times faster than row by row.
 
     Args:
-        table: rows, of which some may be left out or moved.
-        names: which columns; all if not given.
+        table: rows, some of which may be left out or moved.
+        names: columns to read; all if not given.
     """
     data = table.data.table.select(list(names or table.column_names))
-    order = table._indices.column(0).to_numpy() if table._indices is not None else None
-    for start in range(0, len(table), SIZE):
+    order = internals.indices_of(table)
+    for start in range(0, len(table), BATCH):
         if order is None:
-            yield data.slice(start, SIZE).to_pydict()
-        else:  # out of the stretch that they lie in: a look into every piece of a large table would take longer than the rows
-            rows = order[start : start + SIZE]
+            yield data.slice(start, BATCH).to_pydict()
+        else:
+            # slice first: looking into every chunk of a large table would take longer than the rows
+            rows = order[start : start + BATCH]
             first = rows.min()
             yield data.slice(first, rows.max() - first + 1).take(pa.array(rows - first)).to_pydict()
 
 
 def column(table: datasets.Dataset, name: str) -> list[Any]:
     """All values of a column."""
-    return [value for some in batches(table, [name]) for value in some[name]]
+    return [value for batch in batches(table, [name]) for value in batch[name]]

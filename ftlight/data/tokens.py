@@ -1,4 +1,4 @@
-"""From texts to padded tensors: tokenizer, limits, padding."""
+"""From texts to padded tensors: limits, tokenizing, padding."""
 
 from __future__ import annotations
 
@@ -10,83 +10,87 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftlight.backbone import beside, load_config, load_tokenizer
-from ftlight.errors import UserError
+from ftlight.models.loading import backbone_file, load_config, load_tokenizer
+from ftlight.utils.errors import UserError
+
+IGNORE = -100  # label of a token without a loss, as in transformers
 
 
 def max_length(name: str, trained: bool = True) -> int:
     """The most tokens that a backbone takes, special tokens included.
 
-    The smallest of what its tokenizer, its position embeddings and, for a sentence encoder, its training say.
+    The least that its tokenizer, its position embeddings and a sentence encoder's training allow.
 
     Args:
         name: hub id or folder.
-        trained: whether the length counts that a sentence encoder was trained with; it pools no better beyond.
+        trained: whether the length that a sentence encoder was trained with counts; beyond it
+            pooled vectors get no better.
     """
     limits = [load_tokenizer(name).model_max_length]
     positions = getattr(load_config(name), "max_position_embeddings", None)
     if positions:
-        # RoBERTa and its kin count positions from the padding index + 1 and keep two rows for that: 514 means 512
-        limits.append(positions - 2 if positions > 4 and (positions - 2) & (positions - 3) == 0 else positions)
-    file = beside(name, "sentence_bert_config.json") if trained else None
+        # RoBERTa and its kin count positions from the padding index + 1 and reserve two: 514 is 512
+        power = positions - 2
+        limits.append(power if positions > 4 and power & (power - 1) == 0 else positions)
+    file = backbone_file(name, "sentence_bert_config.json") if trained else None
     if file is not None:
         limits.append(json.loads(Path(file).read_text()).get("max_seq_length") or limits[0])
     shortest = min(limits)
     return shortest if shortest < 10**6 else 4096  # tokenizers without a limit say 10**30
 
 
-def limit(name: str, given: int | None, most: int | None = None) -> int:
-    """The most tokens of a row: as given, else as many as the backbone takes.
-
-    Args:
-        name: hub id or folder of the tokenizer.
-        given: option data.max_length.
-        most: another upper bound than :func:`max_length`.
+def check_length(option: str, length: int | None, most: int) -> None:
+    """Checks a number of tokens that a user gave.
 
     Raises:
         UserError: it is more than the backbone takes, or leaves no room for a token.
     """
-    most = most or max_length(name)
-    if given is not None and not 3 <= given <= most:
-        raise UserError(f"data.max_length: {given} is not between 3 and the backbone's {most} tokens")
-    return given or most
+    if length is not None and not 3 <= length <= most:
+        raise UserError(f"{option}: {length} is not between 3 and the backbone's {most} tokens")
 
 
 def check_places(tokenizer: Any) -> None:
-    """Checks that a tokenizer knows where in a text its tokens are.
+    """Checks that a tokenizer knows which characters its tokens come from.
 
     Raises:
         UserError: it is a slow one, which does not.
     """
     if not tokenizer.is_fast:
-        name = tokenizer.name_or_path
-        raise UserError(f"the tokenizer of {name} has no tokenizer.json: it cannot tell which part of a text a token is")
+        raise UserError(
+            f"the tokenizer of {tokenizer.name_or_path} has no tokenizer.json:"
+            " it cannot tell which part of a text a token is"
+        )
 
 
 def identity(tokenizer: Any) -> str:
-    """What a tokenizer does, as text: its rules, without the limits that its last call left in it."""
+    """The rules of a tokenizer as text, for cache keys, without the limits set by its last call."""
     if not tokenizer.is_fast:
         return f"{tokenizer.name_or_path} {tokenizer!r}"
-    limits, mark, rules = tokenizer.backend_tokenizer.to_str().partition('"added_tokens":')  # in JSON the limits come first
+    # in its JSON the limits (truncation, padding) come first
+    limits, mark, rules = tokenizer.backend_tokenizer.to_str().partition('"added_tokens":')
     return mark + rules if mark else str(limits)
 
 
-def tokenize(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, longest: int) -> dict[str, list[Any]]:
-    """Tokenizes texts or pairs of texts, cutting at ``longest`` (the longer of a pair first).
+def tokenize(
+    tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, longest: int
+) -> dict[str, list[Any]]:
+    """Tokenizes texts or pairs of texts and cuts them at ``longest``, the longer of a pair first.
 
     Returns:
-        ``input_ids`` (and ``token_type_ids`` for pairs, where the model has them) as lists of row's lists,
-        ``length`` after and ``uncut`` before cutting, in tokens.
+        Columns with one value per row: ``input_ids``, ``token_type_ids`` (of pairs, if the model
+        has them), and the number of tokens after cutting (``length``) and before (``uncut``).
     """
-    given = (list(texts), list(pairs)) if pairs is not None else (list(texts),)
+    inputs = (list(texts), list(pairs)) if pairs is not None else (list(texts),)
     types = pairs is not None and "token_type_ids" in tokenizer.model_input_names
-    kwargs = {"padding": False, "return_attention_mask": False, "return_token_type_ids": types}
-    out = tokenizer(*given, truncation=False, verbose=False, **kwargs)
+    options = {"padding": False, "return_attention_mask": False, "return_token_type_ids": types}
+    out = tokenizer(*inputs, truncation=False, verbose=False, **options)
     uncut = [len(ids) for ids in out["input_ids"]]
-    columns = {k: list(out[k]) for k in (("input_ids", "token_type_ids") if types else ("input_ids",))}
+    names = ["input_ids", "token_type_ids"] if types else ["input_ids"]
+    columns = {name: list(out[name]) for name in names}
     over = [i for i, n in enumerate(uncut) if n > longest]
     if over:
-        cut = tokenizer(*([g[i] for i in over] for g in given), truncation=True, max_length=longest, **kwargs)
+        long = [[some[i] for i in over] for some in inputs]
+        cut = tokenizer(*long, truncation=True, max_length=longest, **options)
         for name, column in columns.items():
             for i, ids in zip(over, cut[name], strict=True):
                 column[i] = ids
@@ -94,7 +98,7 @@ def tokenize(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, 
 
 
 def cut_notes(split: str, what: str, uncut: Sequence[int], most: int) -> list[str]:
-    """How many texts of a split were cut, in words; nothing where none was.
+    """A note of how many texts of a split were cut; none if none was.
 
     Args:
         split: name of the split.
@@ -107,7 +111,10 @@ def cut_notes(split: str, what: str, uncut: Sequence[int], most: int) -> list[st
     if not over.any():
         return []
     lost = f"{over.sum() / sizes.sum():.1%} of all their tokens lost, longest {sizes.max()}"
-    return [f"{split}: {np.count_nonzero(over)} of {len(sizes)} {what} are longer than {most} tokens and cut ({lost})"]
+    count = np.count_nonzero(over)
+    return [
+        f"{split}: {count} of {len(sizes)} {what} are longer than {most} tokens and cut ({lost})"
+    ]
 
 
 def pad(rows: Sequence[Sequence[int]], value: int, left: bool = False) -> torch.Tensor:
@@ -131,7 +138,7 @@ def pad(rows: Sequence[Sequence[int]], value: int, left: bool = False) -> torch.
 
 
 def collate(columns: dict[str, list[Any]], tokenizer: Any) -> dict[str, torch.Tensor]:
-    """Model inputs of a batch, ``int64 [rows, longest]`` each, with the attention mask."""
+    """Model inputs of a batch with the attention mask, ``int64 [rows, longest]`` each."""
     left = tokenizer.padding_side == "left"
     ids = columns["input_ids"]
     inputs = {

@@ -1,1 +1,1 @@
-"""Metrics as pure functions: what torchmetrics lacks, or states otherwise."""
+"""Metrics as pure functions: those that torchmetrics lacks or defines differently."""

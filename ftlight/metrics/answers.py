@@ -1,7 +1,7 @@
-"""Answers as texts: exact match and F1 by the rules of SQuAD's own scripts, and the best threshold for "no answer".
+"""Exact match and F1 of answers by SQuAD's own rules, and the best no-answer threshold.
 
-The rules are those of evaluate-v1.1.py (Rajpurkar et al. 2016) and evaluate-v2.0.py (Rajpurkar et al. 2018); values are
-shares from 0 to 1, theirs are percentages.
+The rules are those of evaluate-v1.1.py (Rajpurkar et al. 2016) and evaluate-v2.0.py (Rajpurkar et
+al. 2018). Values are shares from 0 to 1; those scripts print percentages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def normalize(text: str) -> str:
-    """Lower case, without ASCII punctuation, English articles and extra white space.
+    """Lower-cases a text and drops ASCII punctuation, English articles and extra white space.
 
     >>> normalize("The  Norman-French, a language")
     'normanfrench language'
@@ -29,35 +29,35 @@ def normalize(text: str) -> str:
 
 
 def exact(prediction: str, gold: str) -> float:
-    """1 where two answers are the same after :func:`normalize`, else 0."""
+    """1 if two answers are equal after :func:`normalize`, else 0."""
     return float(normalize(prediction) == normalize(gold))
 
 
 def f1(prediction: str, gold: str, v2: bool = False) -> float:
-    """F1 of the words of two answers.
+    """F1 over the words of two answers.
 
     Args:
         prediction: predicted answer.
-        gold: right answer.
-        v2: whether two answers without words are the same, as in SQuAD 2.0; in 1.1 they share no word.
+        gold: correct answer.
+        v2: whether two answers without any word are equal, as in SQuAD 2.0; in 1.1 they score 0.
 
     >>> f1("the cat sat", "cat")
     0.6666666666666666
     """
-    a, b = normalize(prediction).split(), normalize(gold).split()
-    if v2 and not (a and b):
-        return float(a == b)
-    common = sum((Counter(a) & Counter(b)).values())
-    return 2 * common / (len(a) + len(b)) if common else 0.0
+    predicted, actual = normalize(prediction).split(), normalize(gold).split()
+    if v2 and not (predicted and actual):
+        return float(predicted == actual)
+    common = sum((Counter(predicted) & Counter(actual)).values())
+    return 2 * common / (len(predicted) + len(actual)) if common else 0.0
 
 
 def scores(prediction: str, golds: Sequence[str], v2: bool = False) -> tuple[float, float]:
-    """Exact match and F1 of an answer, each the best over the right ones.
+    """Exact match and F1 of an answer, each the best over all correct answers.
 
     Args:
-        prediction: predicted answer, empty for none.
-        golds: right answers; none where the question has no answer.
-        v2: whether by the rules of SQuAD 2.0, which has questions without an answer.
+        prediction: predicted answer; empty for "no answer".
+        golds: correct answers; empty if the question has none.
+        v2: whether to score by the rules of SQuAD 2.0, which has questions without an answer.
 
     >>> scores("Paris", ["in Paris", "Paris"])
     (1.0, 1.0)
@@ -68,28 +68,32 @@ def scores(prediction: str, golds: Sequence[str], v2: bool = False) -> tuple[flo
 
 
 def best_threshold(no_answer: Tensor, value: Tensor, answerable: Tensor) -> tuple[float, float]:
-    """The threshold above which "no answer" is predicted, with the best mean score.
+    """Finds the threshold above which to predict "no answer", for the best mean score.
 
-    It lies in the middle between two neighbours, so that it does not cling to a row.
+    The threshold lies midway between two rows, so that it does not depend on one of them alone.
 
     Args:
-        no_answer: how much speaks against an answer ``[rows]``.
-        value: score of the predicted answer of a row ``[rows]``, 0 where the question has none.
-        answerable: bool ``[rows]``, whether the question has an answer.
+        no_answer: score of "no answer" ``[rows]``.
+        value: score of the predicted answer ``[rows]``; 0 if the question has none.
+        answerable: whether the question has an answer, bool ``[rows]``.
 
     Returns:
         The threshold and the mean score with it; nan for no rows.
 
-    >>> best_threshold(torch.tensor([0.0, 0.25, 0.75]), torch.tensor([1.0, 1.0, 0.0]), torch.tensor([True, True, False]))
+    >>> against, value = torch.tensor([0.0, 0.25, 0.75]), torch.tensor([1.0, 1.0, 0.0])
+    >>> best_threshold(against, value, torch.tensor([True, True, False]))
     (0.5, 1.0)
     """
     if not len(value):
         return NAN, NAN
     points, order = no_answer.double().sort(stable=True)
-    gain = torch.where(answerable, value.double(), -torch.ones(len(value), dtype=torch.double))[order]
+    # what the total gains if a row gets its answer instead of "no answer"
+    gain = torch.where(answerable, value.double(), -torch.ones(len(value), dtype=torch.double))
+    gain = gain[order]
     total = torch.cat([gain.new_zeros(1), gain.cumsum(0)]) + (~answerable).sum()
     between = torch.cat([points[:1] - 1, (points[:-1] + points[1:]) / 2, points[-1:] + 1])
-    apart = torch.cat([total.new_ones(1), points[1:] > points[:-1], total.new_ones(1)]).bool()  # equal rows are on one side
+    end = torch.ones(1, dtype=torch.bool, device=points.device)
+    apart = torch.cat([end, points[1:] > points[:-1], end])  # no threshold divides equal rows
     total = total.masked_fill(~apart, -torch.inf)
     best = int(total.argmax())
     return between[best].item(), (total[best] / len(value)).item()

@@ -1,4 +1,9 @@
-"""Scores of classes and numbers, where torchmetrics states them otherwise: absent classes count, undefined is nan, never 0."""
+"""Scores of classification and regression, in float64.
+
+torchmetrics computes these in float32, leaves absent classes out of macro averages, and returns 0
+for an undefined AUROC. Here absent classes count, and what is undefined is nan. The tests compare
+with scikit-learn and with torchmetrics' values per class.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +14,22 @@ from torchmetrics.functional import pearson_corrcoef, spearman_corrcoef
 from ftlight.metrics.intervals import NAN, bootstrap
 
 
-def _ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """Element-wise quotient, 0 where the whole is 0 (scikit-learn's ``zero_division=0``)."""
-    return torch.where(whole > 0, part / whole.clamp(min=1e-300), torch.zeros_like(part))
+def _ratio(part: Tensor, total: Tensor) -> Tensor:
+    """Element-wise quotient; 0 if the divisor is 0, as scikit-learn's ``zero_division=0``."""
+    return torch.where(total > 0, part / total.clamp(min=1e-300), torch.zeros_like(part))
 
 
 def _averages(hit: Tensor, predicted: Tensor, actual: Tensor) -> dict[str, float]:
-    """Precision, recall and F1 per class, averaged over the full label set as scikit-learn does.
+    """Averages precision, recall and F1 over all classes, as scikit-learn does if given ``labels``.
 
     Args:
-        hit: rows rightly predicted as the class ``[classes]``.
-        predicted: rows predicted as the class ``[classes]``.
-        actual: rows of the class ``[classes]``.
+        hit: rows correctly predicted as each class ``[classes]``.
+        predicted: rows predicted as each class ``[classes]``.
+        actual: rows of each class ``[classes]``.
     """
-    precision, recall, f1 = _ratio(hit, predicted), _ratio(hit, actual), _ratio(2 * hit, predicted + actual)
+    precision = _ratio(hit, predicted)
+    recall = _ratio(hit, actual)
+    f1 = _ratio(2 * hit, predicted + actual)
     return {
         "f1": f1.mean().item(),
         "f1_micro": _ratio(2 * hit.sum(), predicted.sum() + actual.sum()).item(),
@@ -33,7 +40,7 @@ def _averages(hit: Tensor, predicted: Tensor, actual: Tensor) -> dict[str, float
 
 
 def auroc(scores: Tensor, positive: Tensor) -> float:
-    """Area under the ROC curve by ranks, ties counting half; nan where a class is absent.
+    """Area under the ROC curve by ranks, ties counting half; nan if a class is absent.
 
     Args:
         scores: ``[rows]``.
@@ -53,53 +60,59 @@ def auroc(scores: Tensor, positive: Tensor) -> float:
 
 
 def macro_auroc(probabilities: Tensor, members: Tensor) -> float:
-    """Mean one-against-rest AUROC over the classes; nan where it is undefined for one of them.
+    """Mean one-versus-rest AUROC over the classes; nan if it is undefined for one of them.
 
     Args:
         probabilities: ``[rows, classes]``.
-        members: bool ``[rows, classes]``.
+        members: whether a row is of a class, bool ``[rows, classes]``.
     """
-    return sum(auroc(probabilities[:, c], members[:, c]) for c in range(probabilities.shape[1])) / probabilities.shape[1]
+    classes = probabilities.shape[1]
+    return sum(auroc(probabilities[:, c], members[:, c]) for c in range(classes)) / classes
 
 
 def calibration_error(confidence: Tensor, right: Tensor, bins: int = 15) -> float:
-    """Expected calibration error: mean gap of confidence and accuracy over equal bins (Naeini et al. 2015).
+    """Expected calibration error: mean gap between confidence and accuracy in equal bins.
+
+    The definition is that of Naeini et al. (2015).
 
     Args:
-        confidence: probability of what was predicted ``[rows]``.
-        right: whether it was right ``[rows]``.
+        confidence: probability of the predicted class ``[rows]``.
+        right: whether the prediction is correct ``[rows]``.
         bins: number of bins.
     """
     index = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gap = torch.zeros(bins, dtype=torch.double).index_add_(0, index, right.double() - confidence.double())
+    difference = right.double() - confidence.double()
+    gap = torch.zeros(bins, dtype=torch.double).index_add_(0, index, difference)
     return (gap.abs().sum() / len(right)).item()
 
 
 def in_top(probabilities: Tensor, target: Tensor, k: int) -> float:
-    """Share of rows whose class is among the ``k`` most probable; a tie with the last of them counts against it.
+    """Share of rows with their class among the ``k`` most probable; ties count against it.
 
     >>> in_top(torch.tensor([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]), torch.tensor([1, 2]), 2)
     0.5
     """
-    own = probabilities.gather(1, target[:, None])
-    return ((~(probabilities < own)).sum(1) <= k).double().mean().item()
+    actual = probabilities.gather(1, target[:, None])
+    return ((~(probabilities < actual)).sum(1) <= k).double().mean().item()
 
 
 def single_label(probabilities: Tensor, target: Tensor) -> tuple[dict[str, float], Tensor]:
-    """Scores of one label per row.
+    """Scores a task with one label per row.
 
     Args:
         probabilities: ``[rows, classes]``.
         target: class of each row ``[rows]``.
 
     Returns:
-        Name to value (precision, recall and f1 are macro averages over all classes), and the confusion matrix
-        ``[actual, predicted]``.
+        Values by name (precision, recall and f1 are macro averages over all classes), and the
+        confusion matrix ``[actual, predicted]``.
     """
     classes = probabilities.shape[1]
     confidence, predicted = probabilities.max(1)
-    matrix = torch.bincount(target * classes + predicted, minlength=classes**2).reshape(classes, classes).double()
-    hit, predictions, actual, rows = matrix.diag(), matrix.sum(0), matrix.sum(1), matrix.sum()
+    cells = torch.bincount(target * classes + predicted, minlength=classes**2)
+    matrix = cells.reshape(classes, classes).double()
+    hit, rows = matrix.diag(), matrix.sum()
+    predictions, actual = matrix.sum(0), matrix.sum(1)
     covariance = hit.sum() * rows - (predictions * actual).sum()
     spread = ((rows**2 - (predictions**2).sum()) * (rows**2 - (actual**2).sum())).sqrt()
     members = torch.nn.functional.one_hot(target, classes).bool()
@@ -116,7 +129,7 @@ def single_label(probabilities: Tensor, target: Tensor) -> tuple[dict[str, float
 
 
 def multi_label(probabilities: Tensor, target: Tensor) -> dict[str, float]:
-    """Scores of several labels per row, a label being predicted from probability 0.5 on.
+    """Scores a task with several labels per row; those of probability 0.5 or more are predicted.
 
     Args:
         probabilities: ``[rows, labels]``.
@@ -124,19 +137,28 @@ def multi_label(probabilities: Tensor, target: Tensor) -> dict[str, float]:
     """
     predicted, actual = probabilities >= 0.5, target.bool()
     hit = (predicted & actual).sum(0).double()
+    right = predicted == actual
     confidence = torch.where(predicted, probabilities, 1 - probabilities)
     return {
-        "accuracy": (predicted == actual).all(1).double().mean().item(),  # of whole rows
+        "accuracy": right.all(1).double().mean().item(),  # a row counts if all its labels are right
         **_averages(hit, predicted.sum(0).double(), actual.sum(0).double()),
         "auroc": macro_auroc(probabilities, actual),
-        "calibration_error": calibration_error(confidence.flatten(), (predicted == actual).flatten()),
+        "calibration_error": calibration_error(confidence.flatten(), right.flatten()),
     }
 
 
 def regression(values: Tensor, target: Tensor) -> dict[str, float]:
-    """Pearson and Spearman correlation, mean absolute and root mean squared error, of ``[rows]`` each."""
+    """Pearson and Spearman correlation, mean absolute error and root mean squared error.
+
+    Args:
+        values: predictions ``[rows]``.
+        target: true values ``[rows]``.
+
+    Returns:
+        Values by name; a correlation with a constant is nan.
+    """
     values, target = values.double(), target.double()
-    defined = len(target) > 1 and bool(values.min() < values.max()) and bool(target.min() < target.max())
+    defined = len(target) > 1 and all(bool(x.min() < x.max()) for x in (values, target))
     return {
         "pearson": pearson_corrcoef(values, target).item() if defined else NAN,
         "spearman": spearman_corrcoef(values, target).item() if defined else NAN,
@@ -146,7 +168,7 @@ def regression(values: Tensor, target: Tensor) -> dict[str, float]:
 
 
 def bootstrap_f1(probabilities: Tensor, target: Tensor, draws: int = 1000) -> tuple[float, float]:
-    """95 % interval of the micro F1 of several labels per row."""
+    """95 % interval of the micro F1 of a task with several labels per row."""
     predicted, actual = (probabilities >= 0.5).double(), target.double()
     parts = torch.stack([2 * (predicted * actual).sum(1), predicted.sum(1) + actual.sum(1)], 1)
     return bootstrap(parts, lambda sums: float(sums[0] / sums[1].clamp(min=1)), draws)

@@ -1,4 +1,4 @@
-"""Outputs of an evaluation, gathered over all processes."""
+"""Outputs of an evaluation, gathered from all processes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ from torch import Tensor
 from torchmetrics import Metric
 
 Rows = Tensor | list[Tensor]
-"""A tensor ``[rows, …]``, or one tensor per row where they differ in length."""
+"""A tensor ``[rows, …]``, or one tensor per row if they differ in length."""
 
 
 class Gathered:
-    """Outputs, targets and numbers of the rows. Not a tuple: torchmetrics takes the axes off tensors of one element in those."""
+    """Outputs, targets and numbers of all rows.
+
+    Not a tuple: in one, torchmetrics squeezes tensors of a single element.
+    """
 
     def __init__(self, outputs: Rows, targets: Rows | None, rows: Tensor) -> None:
-        self.found = outputs, targets, rows
+        self.values = outputs, targets, rows
 
     def __iter__(self) -> Iterator[Any]:
-        """Yields the three."""
-        return iter(self.found)
+        """Yields outputs, targets and row numbers."""
+        return iter(self.values)
 
 
 class Collected(Metric):
-    """Gathers outputs and targets of an evaluation over all processes; ``compute`` gives them in the order of the rows.
+    """Gathers outputs and targets from all processes; ``compute`` returns them in row order.
 
-    So a pure function measures them all, each row once, to the same last bit however they were batched. Rows that differ in
-    length are kept end to end with their sizes.
+    A pure function then scores all rows at once, each counted once, and the result is the same to
+    the last bit for any batch size. Rows of different lengths are concatenated and stored with
+    their sizes.
     """
 
     full_state_update = False
@@ -39,23 +43,35 @@ class Collected(Metric):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, outputs: Rows, targets: Rows | None, rows: list[int]) -> None:
-        """Adds a batch: ``outputs [rows, …]``, ``targets [rows, …]`` (or a tensor per row, or no targets) and the rows' numbers."""
-        device = self.device
-        self._add("output", outputs, lambda t: t.float() if t.is_floating_point() else t)
-        if targets is not None:
-            self._add("target", targets, lambda t: t)
-        self.rows.append(torch.tensor(rows, device=device))  # type: ignore[union-attr, operator]
+        """Adds a batch.
 
-    def _add(self, name: str, values: Rows, cast: Any) -> None:
+        Args:
+            outputs: ``[rows, …]``, or a tensor per row; floats are stored as fp32.
+            targets: ``[rows, …]``, or a tensor per row, or None.
+            rows: numbers of the rows in the data.
+        """
+        self._add("output", outputs)
+        if targets is not None:
+            self._add("target", targets)
+        numbers = torch.tensor(rows, device=self.device)
+        self.rows.append(numbers)  # type: ignore[union-attr, operator]
+
+    def _add(self, name: str, values: Rows) -> None:
         if isinstance(values, list):
             sizes = torch.tensor([len(v) for v in values], device=values[0].device)
             getattr(self, f"{name}_sizes").append(sizes)
             values = torch.cat(values)
-        getattr(self, f"{name}s").append(cast(values.detach()))
+        if name == "output" and values.is_floating_point():
+            values = values.float()
+        getattr(self, f"{name}s").append(values.detach())
 
     def compute(self) -> Gathered:
-        """Outputs, targets and numbers of the rows, in their order, on the CPU."""
-        rows = self._whole("rows")
+        """Outputs, targets and numbers of all rows, in the order of the rows, on the CPU.
+
+        Raises:
+            RuntimeError: there are no rows, or a row came twice.
+        """
+        rows = self._all("rows")
         if rows is None:
             raise RuntimeError("an evaluation saw no rows")
         order = rows.argsort()
@@ -65,13 +81,14 @@ class Collected(Metric):
         assert outputs is not None
         return Gathered(outputs, self._ordered("target", order), rows[order])
 
-    def _whole(self, name: str) -> Tensor | None:
+    def _all(self, name: str) -> Tensor | None:
         state: Any = getattr(self, name)
-        whole = torch.cat(state) if isinstance(state, list) and state else state  # a list where not synced
-        return None if len(whole) == 0 else whole.cpu()
+        if isinstance(state, list) and state:  # not synced: one tensor per batch
+            state = torch.cat(state)
+        return None if len(state) == 0 else state.cpu()
 
     def _ordered(self, name: str, order: Tensor) -> Rows | None:
-        values, sizes = self._whole(f"{name}s"), self._whole(f"{name}_sizes")
+        values, sizes = self._all(f"{name}s"), self._all(f"{name}_sizes")
         if sizes is None:
             return None if values is None else values[order]
         values = torch.zeros(0) if values is None else values  # every row is of length 0

@@ -1,4 +1,4 @@
-"""Scores of ranked items: recall, NDCG and reciprocal rank from the ranks of the items that were sought."""
+"""Recall, NDCG and reciprocal rank, from the ranks of the relevant items of each query."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from ftlight.metrics.intervals import NAN, bootstrap
 
 RECALL_AT = 1, 5, 10, 100
 NDCG_AT = 5, 10, 100
+WITH_INTERVAL = "recall@10", "ndcg@10", "mrr"
 
 
 def ranks(scores: Tensor, golds: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Ranks of the sought items of each query, from 1; of equal scores the item with the smaller number comes first.
+    """Ranks the relevant items of each query, from 1; of equal scores the smaller number is first.
 
     Args:
-        scores: ``[queries, items]``; ``-inf`` for an item that is not ranked.
-        golds: numbers of the sought items of each query.
+        scores: ``[queries, items]``; ``-inf`` leaves an item out of the ranking.
+        golds: numbers of the relevant items of each query.
 
     Returns:
         A tensor ``int64 [golds of the query]`` for each query, in the order of its golds.
@@ -33,16 +34,19 @@ def ranks(scores: Tensor, golds: Sequence[Sequence[int]]) -> list[Tensor]:
         row[: len(gold)] = torch.tensor(gold, dtype=torch.long)
     padded = padded.to(scores.device)
     numbers = torch.arange(scores.shape[1], device=scores.device)
-    found = torch.empty_like(padded)
-    for i in range(width):  # one gold of every query at a time: [queries, items] and never [queries, golds, items]
-        own = scores.gather(1, padded[:, i : i + 1])
-        behind = (scores < own) | ((scores == own) & (numbers >= padded[:, i : i + 1]))
-        found[:, i] = (~behind).sum(1) + 1  # what is not surely behind is before: an undefined score ranks last
-    return [row[:size] for row, size in zip(found, sizes, strict=True)]
+    ranked = torch.empty_like(padded)
+    # one gold of every query at a time: memory is [queries, items], not [queries, golds, items]
+    for i in range(width):
+        gold_number = padded[:, i : i + 1]
+        gold_score = scores.gather(1, gold_number)
+        behind = (scores < gold_score) | ((scores == gold_score) & (numbers >= gold_number))
+        # counts what is not surely behind, so that an undefined score ranks last
+        ranked[:, i] = (~behind).sum(1) + 1
+    return [row[:size] for row, size in zip(ranked, sizes, strict=True)]
 
 
 def recall(ranked: Tensor, k: int) -> float:
-    """Share of a query's sought items among the first ``k``.
+    """Share of a query's relevant items among the first ``k``.
 
     >>> recall(torch.tensor([1, 12]), 10)
     0.5
@@ -51,7 +55,9 @@ def recall(ranked: Tensor, k: int) -> float:
 
 
 def ndcg(ranked: Tensor, k: int) -> float:
-    """Normalized discounted cumulative gain at ``k`` of a query (Järvelin and Kekäläinen 2002), every sought item worth 1.
+    """Normalized discounted cumulative gain at ``k`` with binary gains.
+
+    The definition is that of Järvelin and Kekäläinen (2002).
 
     >>> round(ndcg(torch.tensor([2]), 10), 4)
     0.6309
@@ -62,13 +68,14 @@ def ndcg(ranked: Tensor, k: int) -> float:
 
 
 def ranking(ranked: Sequence[Tensor]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Recall@k, NDCG@k and the mean reciprocal rank of the first sought item, as means over queries.
+    """Recall@k, NDCG@k and the reciprocal rank of the first relevant item, as means over queries.
 
     Args:
-        ranked: ranks of the sought items of each query, from 1; a query that seeks nothing is left out.
+        ranked: ranks of the relevant items of each query, from 1; queries without any are left out.
 
     Returns:
-        Metric to value (nan where no query seeks anything), and to its 95 % interval by resampling queries, for some.
+        Values by name (nan if no query has a relevant item), and 95 % intervals of some of them, by
+        resampling queries.
     """
     asked = [r for r in ranked if len(r)]
     columns = {
@@ -76,14 +83,18 @@ def ranking(ranked: Sequence[Tensor]) -> tuple[dict[str, float], dict[str, tuple
         **{f"ndcg@{k}": [ndcg(r, k) for r in asked] for k in NDCG_AT},
         "mrr": [1 / int(r.min()) for r in asked],
     }
-    values = {name: sum(column) / len(column) if column else NAN for name, column in columns.items()}
-    return values, {name: _interval(columns[name]) for name in ("recall@10", "ndcg@10", "mrr")}
+    values = {name: _mean(column) for name, column in columns.items()}
+    return values, {name: _interval(columns[name]) for name in WITH_INTERVAL}
 
 
 def gain(ranked: Sequence[Tensor], other: Sequence[Tensor]) -> tuple[float, tuple[float, float]]:
-    """By how much NDCG@10 is above that of another ranking of the same queries, with its 95 % interval (paired)."""
+    """Gain in NDCG@10 over another ranking of the same queries, with its paired 95 % interval."""
     above = [ndcg(a, 10) - ndcg(b, 10) for a, b in zip(ranked, other, strict=True) if len(a)]
-    return sum(above) / len(above) if above else NAN, _interval(above)
+    return _mean(above), _interval(above)
+
+
+def _mean(column: list[float]) -> float:
+    return sum(column) / len(column) if column else NAN
 
 
 def _interval(column: list[float]) -> tuple[float, float]:

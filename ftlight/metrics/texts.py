@@ -1,27 +1,50 @@
-"""How near generated texts are to references: BLEU, chrF and ROUGE."""
+"""Scores of language models and of the texts they generate: perplexity, BLEU, chrF and ROUGE.
+
+ROUGE is our own: torchmetrics agrees, but is several times slower, counts in float32, and needs
+nltk for ROUGE-Lsum; rouge-score needs nltk, too.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ftlight.errors import UserError
+from ftlight.utils.errors import UserError
 
+NAN = float("nan")
 ORDER = 4  # BLEU's longest n-grams, in words
 KINDS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 WORD = re.compile(r"[a-z0-9]+")
 
 
+def perplexity(loss: float, tokens: float) -> float:
+    """Exponential of the mean loss; nan for no tokens.
+
+    Args:
+        loss: sum of the negative log-likelihoods of the tokens, in nats.
+        tokens: number of tokens.
+
+    >>> perplexity(0.0, 5), perplexity(math.log(8), 3)
+    (1.0, 2.0)
+    """
+    return math.exp(min(loss / tokens, 700)) if tokens else NAN  # exp overflows at 710
+
+
+# BLEU and chrF
+
+
 def require() -> Any:
-    """The package sacrebleu, which counts for BLEU and chrF.
+    """Imports sacrebleu's metrics.
 
     Raises:
-        UserError: it is not installed.
+        UserError: sacrebleu is not installed.
     """
     try:
         import sacrebleu.metrics
@@ -30,60 +53,66 @@ def require() -> Any:
     return sacrebleu.metrics
 
 
-# BLEU and chrF
-
-
 def bleu_parts(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
-    """What corpus BLEU is made of, row by row: the parts of several rows add up.
+    """Counts for corpus BLEU by row; those of several rows are added.
 
     Args:
         predictions: a text for each row.
         references: one or more texts for each row.
 
     Returns:
-        ``float64 [rows, 10]``: matching 1-, 2-, 3- and 4-grams, all of them, words of the prediction, words of the nearest reference.
+        ``float64 [rows, 10]``: matching 1-, 2-, 3- and 4-grams, 1- to 4-grams of the prediction,
+        words of the prediction, words of the reference that is nearest in length.
     """
-    scorer = require().BLEU(effective_order=True)  # counts are the same without it, but each row would warn
-    rows = [scorer.sentence_score(p, list(r)) for p, r in zip(predictions, references, strict=True)]
-    return torch.tensor([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in rows], dtype=torch.float64).reshape(-1, 2 * ORDER + 2)
+    scorer = require().BLEU(effective_order=True)  # without it counts are equal, but each row warns
+    rows = []
+    for prediction, several in zip(predictions, references, strict=True):
+        score = scorer.sentence_score(prediction, list(several))
+        rows.append([*score.counts, *score.totals, score.sys_len, score.ref_len])
+    return torch.tensor(rows, dtype=torch.float64).reshape(-1, 2 * ORDER + 2)
 
 
 def bleu_of(parts: Tensor) -> float:
-    """Corpus BLEU of added parts, with sacrebleu's smoothing.
+    """Corpus BLEU from added counts, with sacrebleu's exponential smoothing.
 
     Args:
         parts: ``[10]``, a sum of rows of :func:`bleu_parts`.
     """
     counts = [int(v) for v in parts.tolist()]
     correct, total = counts[:ORDER], counts[ORDER : 2 * ORDER]
-    return float(require().BLEU.compute_bleu(correct, total, counts[-2], counts[-1], smooth_method="exp").score)
+    compute = require().BLEU.compute_bleu
+    return float(compute(correct, total, counts[-2], counts[-1], smooth_method="exp").score)
 
 
 def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Corpus BLEU (Papineni et al., 2002), that of ``sacrebleu`` with its defaults: 13a words, exponential smoothing.
+    """Corpus BLEU (Papineni et al. 2002) as sacrebleu computes it by default.
+
+    Those defaults are 13a tokenization and exponential smoothing.
 
     Args:
         predictions: a text for each row.
-        references: one or more texts for each row; rows may differ in how many.
+        references: one or more texts for each row; their number may differ.
 
     Returns:
-        0 to 100, as the field states it; nan without rows.
+        0 to 100; nan for no rows.
     """
-    return bleu_of(bleu_parts(predictions, references).sum(0)) if len(predictions) else float("nan")
+    return bleu_of(bleu_parts(predictions, references).sum(0)) if len(predictions) else NAN
 
 
 def chrf(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Corpus chrF (Popović, 2015), that of ``sacrebleu`` with its defaults: characters, 1- to 6-grams, recall twice as important.
+    """Corpus chrF (Popović 2015) as sacrebleu computes it by default.
+
+    Those defaults are 1- to 6-grams of characters, and recall weighted twice.
 
     Args:
         predictions: a text for each row.
         references: one or more texts for each row; the best of them counts.
 
     Returns:
-        0 to 100; nan without rows.
+        0 to 100; nan for no rows.
     """
     if not len(predictions):
-        return float("nan")
+        return NAN
     most = max(len(r) for r in references)
     streams = [[r[i] if i < len(r) else None for r in references] for i in range(most)]
     return float(require().CHRF().corpus_score(list(predictions), streams).score)
@@ -93,7 +122,7 @@ def chrf(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> flo
 
 
 def words(text: str) -> list[str]:
-    """Words as ROUGE counts them: runs of a-z and 0-9 in small letters; other scripts have none.
+    """Splits a text into words as ROUGE does: lower-case runs of a-z and 0-9.
 
     >>> words("It's 5 o'clock.")
     ['it', 's', '5', 'o', 'clock']
@@ -116,17 +145,18 @@ def _rouge_n(prediction: str, reference: str, n: int) -> float:
 
 
 def _lcs(a: Sequence[str], b: Sequence[str]) -> list[int]:
-    """The table of the longest common subsequence, a row for each word of ``a`` and one before, as bits over ``b``.
+    """Table of the longest common subsequence: bits over ``b`` for each prefix of ``a``.
 
-    The length for the first i words of ``a`` and j of ``b`` is the number of zeros in the lowest j bits of row i
-    (Hyyrö, 2004: one addition of long integers for each word instead of a loop over ``b``).
+    The first i words of ``a`` and j of ``b`` have a subsequence as long as row i has zeros in its
+    lowest j bits. Hyyrö (2004): one addition of long integers per word replaces a loop over ``b``.
     """
-    full, where = (1 << len(b)) - 1, dict.fromkeys(b, 0)
+    full = (1 << len(b)) - 1
+    places = dict.fromkeys(b, 0)
     for j, word in enumerate(b):
-        where[word] |= 1 << j
+        places[word] |= 1 << j
     table = [full]
     for word in a:
-        row, match = table[-1], where.get(word, 0)
+        row, match = table[-1], places.get(word, 0)
         table.append(((row + (row & match)) | (row & ~match)) & full)
     return table
 
@@ -141,8 +171,10 @@ def lcs_length(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def _lcs_places(a: Sequence[str], b: Sequence[str]) -> set[int]:
-    """Places in ``a`` of one longest common subsequence: that which rouge-score finds."""
-    table, i, j, found = _lcs(a, b), len(a), len(b), set()
+    """Positions in ``a`` of the longest common subsequence that rouge-score picks."""
+    table = _lcs(a, b)
+    i, j = len(a), len(b)
+    places = set()
 
     def length(i: int, j: int) -> int:
         return j - (table[i] & ((1 << j) - 1)).bit_count()
@@ -150,12 +182,12 @@ def _lcs_places(a: Sequence[str], b: Sequence[str]) -> set[int]:
     while i and j:
         if a[i - 1] == b[j - 1]:
             i, j = i - 1, j - 1
-            found.add(i)
+            places.add(i)
         elif length(i, j - 1) > length(i - 1, j):
             j -= 1
         else:
             i -= 1
-    return found
+    return places
 
 
 def _rouge_l(prediction: str, reference: str) -> float:
@@ -166,13 +198,15 @@ def _rouge_l(prediction: str, reference: str) -> float:
 def _rouge_lsum(prediction: str, reference: str) -> float:
     predicted = [words(line) for line in prediction.split("\n") if line]
     actual = [words(line) for line in reference.split("\n") if line]
-    left = Counter(w for line in predicted for w in line)
-    left &= Counter(w for line in actual for w in line)
+    # a word counts at most as often as both texts have it
+    left = Counter(chain.from_iterable(predicted)) & Counter(chain.from_iterable(actual))
     hits = 0
-    for line in actual:  # a word counts at most as often as both texts have it
-        for i in set().union(*(_lcs_places(line, p) for p in predicted)):
-            hits += left[line[i]] > 0
-            left[line[i]] -= left[line[i]] > 0
+    for line in actual:
+        places = set().union(*(_lcs_places(line, p) for p in predicted))
+        for word in [line[i] for i in places]:
+            if left[word] > 0:
+                hits += 1
+                left[word] -= 1
     return _f1(hits, sum(map(len, predicted)), sum(map(len, actual)))
 
 
@@ -182,32 +216,33 @@ def _scorer(kind: str) -> Callable[[str, str], float]:
     if kind == "rougeLsum":
         return _rouge_lsum
     if not re.fullmatch(r"rouge[1-9]", kind):
-        raise ValueError(f"{kind} is not a ROUGE; there are rouge1 to rouge9, rougeL and rougeLsum")
+        raise ValueError(f"{kind} is not a ROUGE; choose rouge1 to rouge9, rougeL or rougeLsum")
     return lambda prediction, reference: _rouge_n(prediction, reference, int(kind[5:]))
 
 
-def rouge_rows(predictions: Sequence[str], references: Sequence[Sequence[str]], kinds: Iterable[str] = KINDS) -> dict[str, list[float]]:
-    """ROUGE F1 of each row (Lin, 2004), that of the package ``rouge-score`` without stemming; of several references the best.
-
-    ``rougeLsum`` takes lines as sentences, as rouge-score does.
+def rouge_rows(
+    predictions: Sequence[str], references: Sequence[Sequence[str]], kinds: Iterable[str] = KINDS
+) -> dict[str, list[float]]:
+    """ROUGE F1 of each row (Lin 2004) as the package rouge-score computes it without stemming.
 
     Args:
         predictions: a text for each row.
-        references: one or more texts for each row.
-        kinds: rouge1 to rouge9 (n-grams), rougeL, rougeLsum (longest common subsequences of texts, of lines).
+        references: one or more texts for each row; the best of them counts.
+        kinds: rouge1 to rouge9 (n-grams), rougeL or rougeLsum (longest common subsequence of texts
+            or of lines).
 
     Returns:
-        kind to values, 0 to 1, one per row.
+        For each kind a value per row, 0 to 1.
     """
     pairs = list(zip(predictions, references, strict=True))
-    return {kind: [max(_scorer(kind)(p, r) for r in several) for p, several in pairs] for kind in kinds}
+    return {
+        kind: [max(_scorer(kind)(p, r) for r in several) for p, several in pairs] for kind in kinds
+    }
 
 
-def rouge(predictions: Sequence[str], references: Sequence[Sequence[str]], kinds: Iterable[str] = KINDS) -> dict[str, float]:
-    """Mean of :func:`rouge_rows` over the rows.
-
-    Returns:
-        kind to value, 0 to 1; nan without rows.
-    """
+def rouge(
+    predictions: Sequence[str], references: Sequence[Sequence[str]], kinds: Iterable[str] = KINDS
+) -> dict[str, float]:
+    """Means of :func:`rouge_rows` over the rows, by kind: 0 to 1; nan for no rows."""
     rows = rouge_rows(predictions, references, kinds)
-    return {kind: sum(values) / len(values) if values else float("nan") for kind, values in rows.items()}
+    return {kind: sum(row) / len(row) if row else NAN for kind, row in rows.items()}

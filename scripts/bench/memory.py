@@ -1,13 +1,15 @@
-"""Peak bytes of tensors while training the last layers against full fine-tuning: weights, gradients, optimizer, activations.
+r"""Peak memory of training the last layers against full fine-tuning, by kind of tensor.
 
-    OMP_WAIT_POLICY=PASSIVE python scripts/bench/memory.py --train banking77/train.csv --text text --label category
+    OMP_WAIT_POLICY=PASSIVE python scripts/bench/memory.py --train banking77/train.csv \
+        --text text --label category
 
-Each variant trains STEPS steps with ftlight.Trainer in a process of its own, on batches of BATCH_SIZE rows as they are
-("short") and on batches whose rows are joined until they have --max-length tokens ("long"). Counted is each byte that torch
-allocates and frees (on the CPU every event of torch.profiler with profile_memory, on a GPU torch.cuda.max_memory_allocated),
-from the first step on, on top of the weights: so with the temporaries inside of operators, without the interpreter,
-libraries, tokenized rows and files mapped into memory. With the cache the frozen layers have run before the first step;
-their weights stay in memory and count.
+Each variant trains STEPS steps with ftlight.Trainer in a process of its own, on batches of
+BATCH_SIZE rows as they are ("short") and on batches whose rows are joined until they have
+--max-length tokens ("long"). Counted is each byte that torch allocates and frees (on the CPU every
+event of torch.profiler with profile_memory, on a GPU torch.cuda.max_memory_allocated), from the
+first step on, on top of the weights: so with the temporaries inside of operators, without the
+interpreter, libraries, tokenized rows and files mapped into memory. With the cache the frozen
+layers have run before the first step; their weights stay in memory and count.
 """
 
 from __future__ import annotations
@@ -52,9 +54,13 @@ class Peak(L.Callback):
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self.found: dict[str, int] = {}
-        self.profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True)
+        self.profiler = torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        )
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Begins to count."""
         if batch_idx == 0:
             self.found["weights"] = size([*pl_module.parameters(), *pl_module.buffers()])
@@ -63,11 +69,20 @@ class Peak(L.Callback):
             else:
                 self.profiler.start()
 
-    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any
+    ) -> None:
         """Notes the gradients."""
         self.found["gradients"] = size(p.grad for p in pl_module.parameters())
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
         """Ends counting."""
         if batch_idx + 1 < self.steps:
             return
@@ -80,14 +95,18 @@ class Peak(L.Callback):
         made: Any = self.profiler.profiler
         events = [e for e in made.kineto_results.events() if e.name() == "[memory]"]
         events.sort(key=lambda e: e.start_ns())
-        self.found["peak"] = self.found["weights"] + max(itertools.accumulate(e.nbytes() for e in events))
+        self.found["peak"] = self.found["weights"] + max(
+            itertools.accumulate(e.nbytes() for e in events)
+        )
 
 
 def write(options: argparse.Namespace, folder: Path) -> None:
     """Writes rows as they are, and rows joined until they are long."""
-    data = ftlight.TextData(options.train, text=options.text, label=options.label, kind="single", validation_split=0)
+    data = ftlight.TextData(
+        options.train, text=options.text, label=options.label, kind="single", validation_split=0
+    )
     count = options.batch_size * options.steps
-    rows = data.raw("train").shuffle(seed=0)
+    rows = data.load_split("train").shuffle(seed=0)
     for name, words in {"short": 1, "long": options.max_length}.items():
         pieces = iter(itertools.cycle(rows["text"][:]))
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
@@ -114,18 +133,35 @@ def measure(options: argparse.Namespace) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as run, contextlib.redirect_stdout(io.StringIO()):
         data.setup("fit")
         torch.manual_seed(0)
-        task = ftlight.TextClassification(options.backbone, pooling="mean", labels=data.labels, **VARIANTS[options.variant])
-        only = {"max_epochs": 1, "test": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        ftlight.Trainer(run=f"{run}/run", precision=PRECISION[options.precision], callbacks=[peak], **only).fit(task, datamodule=data)
+        task = ftlight.TextClassification(
+            options.backbone, pooling="mean", labels=data.labels, **VARIANTS[options.variant]
+        )
+        only = {
+            "max_epochs": 1,
+            "test": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+        }
+        ftlight.Trainer(
+            run=f"{run}/run", precision=PRECISION[options.precision], callbacks=[peak], **only
+        ).fit(task, datamodule=data)
     return peak.found
 
 
 def main() -> None:
     """Measures all variants and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, what in {"train": "training data, a CSV", "text": "column of the text", "label": "column of the label"}.items():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, what in {
+        "train": "training data, a CSV",
+        "text": "column of the text",
+        "label": "column of the label",
+    }.items():
         parser.add_argument(f"--{name}", required=True, help=what)
-    parser.add_argument("--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="hub id or folder")
+    parser.add_argument(
+        "--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="hub id or folder"
+    )
     for name, value in {"batch-size": 32, "steps": 3, "max-length": 256}.items():
         parser.add_argument(f"--{name}", type=int, default=value, help=f"({value})")
     parser.add_argument("--precision", choices=PRECISION, default="fp32")
@@ -136,27 +172,55 @@ def main() -> None:
         print("\n" + json.dumps(measure(options)))
         return
     print(
-        f"{'cuda' if torch.cuda.is_available() else 'cpu'}, {options.precision}, torch {torch.__version__}, {options.batch_size} rows",
+        f"{'cuda' if torch.cuda.is_available() else 'cpu'}, {options.precision}, "
+        f"torch {torch.__version__}, {options.batch_size} rows",
         end="; MB\n",
     )
-    print(f"{'rows':6}{'trains':18}{'weights':>9}{'gradients':>11}{'optimizer':>11}{'rest at peak':>14}{'peak':>8}{'x full':>8}")
+    print(
+        f"{'rows':6}{'trains':18}{'weights':>9}{'gradients':>11}{'optimizer':>11}"
+        f"{'rest at peak':>14}{'peak':>8}{'x full':>8}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         write(options, Path(folder))
-        environment = {**os.environ, "FTLIGHT_CACHE": f"{folder}/cache", "HF_DATASETS_CACHE": f"{folder}/datasets"}
+        environment = {
+            **os.environ,
+            "FTLIGHT_CACHE": f"{folder}/cache",
+            "HF_DATASETS_CACHE": f"{folder}/datasets",
+        }
         for rows in ("short", "long"):
             full = 0
             for variant in VARIANTS:
-                command = [sys.executable, __file__, *sys.argv[1:], "--variant", variant, "--rows", rows, "--folder", folder]
+                command = [
+                    sys.executable,
+                    __file__,
+                    *sys.argv[1:],
+                    "--variant",
+                    variant,
+                    "--rows",
+                    rows,
+                    "--folder",
+                    folder,
+                ]
                 done = subprocess.run(command, env=environment, capture_output=True, text=True)
                 if done.returncode:
                     raise SystemExit(f"{variant} failed:\n{done.stderr}")
                 found = json.loads(done.stdout.splitlines()[-1])
                 full = full or found["peak"]
                 parts = [found[k] for k in ("weights", "gradients", "optimizer")]
-                w, g, o, rest, peak = (n / 1e6 for n in (*parts, found["peak"] - sum(parts), found["peak"]))
+                w, g, o, rest, peak = (
+                    n / 1e6 for n in (*parts, found["peak"] - sum(parts), found["peak"])
+                )
                 share = found["peak"] / full
-                said = f" {'met' if share <= TARGET else 'missed'}" if variant.startswith("last") else ""
-                print(f"{rows:6}{variant:18}{w:9.1f}{g:11.1f}{o:11.1f}{rest:14.1f}{peak:8.1f}{share:8.3f}{said}", flush=True)
+                said = (
+                    f" {'met' if share <= TARGET else 'missed'}"
+                    if variant.startswith("last")
+                    else ""
+                )
+                print(
+                    f"{rows:6}{variant:18}{w:9.1f}{g:11.1f}{o:11.1f}{rest:14.1f}{peak:8.1f}"
+                    f"{share:8.3f}{said}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -1,17 +1,22 @@
-"""Texts per second of prediction: ftlight beside transformers' pipeline, on the same fine-tuned model and texts.
+"""Texts per second of prediction: ftlight beside transformers' pipeline, all else equal.
 
-- pipeline: pipeline("text-classification", device="cpu", batch_size=32) in fp32, truncating, on what ``ftlight export`` wrote.
+- pipeline: pipeline("text-classification", device="cpu", batch_size=32) in fp32, truncating, on
+  what ``ftlight export`` wrote.
 - ftlight fp32: ftlight.load(RUN).predict(texts).
-- ftlight bf16: ftlight.load(RUN, precision="bf16-true").predict(texts), weights and activations in bfloat16.
-- predict: the command ``python -m ftlight predict RUN FILE`` (bf16 with --trainer.precision bf16-true), from its start to its end.
+- ftlight bf16: ftlight.load(RUN, precision="bf16-true").predict(texts), weights and activations in
+  bfloat16.
+- predict: the command ``python -m ftlight predict RUN FILE`` (bf16 with --trainer.precision
+  bf16-true), from its start to its end.
 
-First the model is fine-tuned for STEPS steps, with its architecture's own head, so that labels mean something. The texts are
-made of the rows of the training file: each joins rows of one label until it has N words, and is cut there; N is lognormal with
-median 24 and sigma 0.92, at least 3 and at most 210 (in MiniLM's tokens: mean 43, 95 % below 125). They come in random order.
+First the model is fine-tuned for STEPS steps, with its architecture's own head, so that labels mean
+something. The texts are made of the rows of the training file: each joins rows of one label until
+it has N words, and is cut there; N is lognormal with median 24 and sigma 0.92, at least 3 and at
+most 210 (in MiniLM's tokens: mean 43, 95 % below 125). They come in random order.
 
-Each round measures every side once, in a process of its own, one after the other. A rate is all texts over the time from
-texts to labels and scores, with tokenization, after a warm-up of 64 texts and without imports and loading. The seconds of a
-process count all: imports, loading and warm-up too.
+Each round measures every side once, in a process of its own, one after the other. A rate is all
+texts over the time from texts to labels and scores, with tokenization, after a warm-up of 64 texts
+and without imports and loading. The seconds of a process count all: imports, loading and warm-up
+too.
 """
 
 from __future__ import annotations
@@ -69,10 +74,14 @@ def predictor(side: str, folder: Path) -> Callable[[list[str]], Found]:
         from transformers import pipeline
 
         pipe = pipeline("text-classification", str(folder / "run" / "export"), device="cpu")
-        return lambda texts: [(r["label"], r["score"]) for r in pipe(texts, batch_size=32, truncation=True)]
+        return lambda texts: [
+            (r["label"], r["score"]) for r in pipe(texts, batch_size=32, truncation=True)
+        ]
     import ftlight
 
-    made = ftlight.load(str(folder / "run"), precision="bf16-true" if side.endswith("bf16") else "32-true")
+    made = ftlight.load(
+        str(folder / "run"), precision="bf16-true" if side.endswith("bf16") else "32-true"
+    )
     return lambda texts: [(r["prediction"], r["score"]) for r in made.predict(texts)]
 
 
@@ -98,10 +107,22 @@ def run(side: str, folder: Path, rows: int) -> tuple[float, float]:
     """Texts per second of a side, and the seconds of its process."""
     begun = time.perf_counter()
     if side.startswith("predict"):
-        out, precision = folder / f"{side}.csv", ["--trainer.precision", "bf16-true"] if side.endswith("bf16") else []
-        call("-m", "ftlight", "predict", str(folder / "run"), str(folder / "texts.csv"), "--out", str(out), *precision)
+        out = folder / f"{side}.csv"
+        precision = ["--trainer.precision", "bf16-true"] if side.endswith("bf16") else []
+        call(
+            "-m",
+            "ftlight",
+            "predict",
+            str(folder / "run"),
+            str(folder / "texts.csv"),
+            "--out",
+            str(out),
+            *precision,
+        )
         whole = time.perf_counter() - begun
-        (folder / f"{side}.json").write_text(json.dumps([(r["prediction"], float(r["score"])) for r in read(out)]))
+        (folder / f"{side}.json").write_text(
+            json.dumps([(r["prediction"], float(r["score"])) for r in read(out)])
+        )
         return rows / whole, whole
     seconds = json.loads(call(__file__, "--side", side, "--folder", str(folder)).splitlines()[-1])
     return rows / seconds, time.perf_counter() - begun
@@ -120,34 +141,67 @@ def fit(options: argparse.Namespace, folder: Path) -> None:
         "trainer.max_steps": str(options.steps),
     }
     words = [w for k, v in made.items() for w in (f"--{k}", v)]
-    call("-m", "ftlight", "fit", "--model", "TextClassification", *words, "--run", str(folder / "run"))
+    call(
+        "-m",
+        "ftlight",
+        "fit",
+        "--model",
+        "TextClassification",
+        *words,
+        "--run",
+        str(folder / "run"),
+    )
     call("-m", "ftlight", "export", str(folder / "run"))
 
 
-def report(options: argparse.Namespace, folder: Path, made: dict[str, list[tuple[float, float]]]) -> None:
+def report(
+    options: argparse.Namespace, folder: Path, made: dict[str, list[tuple[float, float]]]
+) -> None:
     """Prints rates, ratios to the pipeline and what differs from it."""
     import torch
 
     versions = ", ".join(f"{p} {version(p)}" for p in ("torch", "lightning", "transformers"))
     print(f"cpu, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {versions}")
-    print(f"{options.backbone}, {options.rows:,} texts, {options.rounds} rounds; medians, ratios of one round\n")
-    print(f"{'':14}{'texts/s':>9}{'ratio':>7}{'process, s':>12}{'ratio':>7}{'same labels':>13}{'scores apart':>14}")
+    print(
+        f"{options.backbone}, {options.rows:,} texts, {options.rounds} rounds; medians, "
+        "ratios of one round\n"
+    )
+    print(
+        f"{'':14}{'texts/s':>9}{'ratio':>7}{'process, s':>12}{'ratio':>7}{'same labels':>13}"
+        f"{'scores apart':>14}"
+    )
     base: Found = json.loads((folder / "pipeline.json").read_text())
     for side, rounds in made.items():
-        (rate, seconds), pairs = map(statistics.median, zip(*rounds, strict=True)), list(zip(rounds, made["pipeline"], strict=True))
-        faster, whole = (statistics.median(f(a, b) for a, b in pairs) for f in (lambda a, b: a[0] / b[0], lambda a, b: b[1] / a[1]))
+        (rate, seconds) = map(statistics.median, zip(*rounds, strict=True))
+        pairs = list(zip(rounds, made["pipeline"], strict=True))
+        faster, whole = (
+            statistics.median(f(a, b) for a, b in pairs)
+            for f in (lambda a, b: a[0] / b[0], lambda a, b: b[1] / a[1])
+        )
         found = json.loads((folder / f"{side}.json").read_text())
         same = sum(a[0] == b[0] for a, b in zip(found, base, strict=True)) / len(base)
-        apart = max((abs(a[1] - b[1]) for a, b in zip(found, base, strict=True) if a[0] == b[0]), default=0)
-        shown = (f"{rate:9.1f}{faster:7.2f}" if not side.startswith("predict") else " " * 16) + f"{seconds:12.1f}{whole:7.2f}"
+        apart = max(
+            (abs(a[1] - b[1]) for a, b in zip(found, base, strict=True) if a[0] == b[0]), default=0
+        )
+        shown = (
+            f"{rate:9.1f}{faster:7.2f}" if not side.startswith("predict") else " " * 16
+        ) + f"{seconds:12.1f}{whole:7.2f}"
         print(f"{side:14}{shown}{same:13.2%}{apart:14.1e}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, what in {"train": "training data, a CSV", "text": "column of the text", "label": "column of the label"}.items():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, what in {
+        "train": "training data, a CSV",
+        "text": "column of the text",
+        "label": "column of the label",
+    }.items():
         parser.add_argument(f"--{name}", help=what)
-    parser.add_argument("--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="hub id or folder")
+    parser.add_argument(
+        "--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="hub id or folder"
+    )
     parser.add_argument("--rows", type=int, default=20_000, help="texts to predict (20,000)")
     parser.add_argument("--steps", type=int, default=600, help="steps of the fine-tuning (600)")
     parser.add_argument("--rounds", type=int, default=3, help="times each side is measured (3)")

@@ -16,7 +16,9 @@ def _wrap(made: Any, special: list[str], **names: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     made.add_special_tokens([AddedToken(t, special=True) for t in [*SPECIAL, *special]])
-    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", made.token_to_id("<s>"))])
+    made.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", made.token_to_id("<s>"))]
+    )
     names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", **names}
     return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=512, **names)
 
@@ -38,20 +40,36 @@ def piece_tokenizer(special: list[str], **names: str) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers
 
     letters = [chr(c) for c in range(33, 127)]
-    vocabulary = {t: i for i, t in enumerate([*SPECIAL, *(f"<0x{b:02X}>" for b in range(256)), "▁", *letters])}
-    made = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    vocabulary = {
+        t: i for i, t in enumerate([*SPECIAL, *(f"<0x{b:02X}>" for b in range(256)), "▁", *letters])
+    }
+    made = Tokenizer(
+        models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True, fuse_unk=True)
+    )
+    made.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    made.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
     return _wrap(made, special, **names)
 
 
-def make_decoder(folder: Path, kind: str = "llama", special: tuple[str, ...] = (), **names: str) -> str:
+def make_decoder(
+    folder: Path, kind: str = "llama", special: tuple[str, ...] = (), **names: str
+) -> str:
     """Writes a decoder of a few thousand parameters. Returns its folder."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     tokenizer = byte_tokenizer(list(special), **names)
     tokenizer.save_pretrained(folder)
-    few = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "num_key_value_heads": 1}
+    few = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "num_key_value_heads": 1,
+    }
     few = (
         {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_inner": 64, "n_positions": 512}
         if kind == "gpt2"
@@ -59,7 +77,13 @@ def make_decoder(folder: Path, kind: str = "llama", special: tuple[str, ...] = (
     )
     torch.manual_seed(0)
     config = AutoConfig.for_model(
-        kind, vocab_size=len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0, tie_word_embeddings=True, **few
+        kind,
+        vocab_size=len(tokenizer),
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        tie_word_embeddings=True,
+        **few,
     )
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return str(folder)
@@ -73,7 +97,10 @@ def write_chats(path: Path, count: int, turns: int = 2) -> str:
         messages = []
         for turn in range(turns):
             thing = things[(i + turn) % 4]
-            messages += [{"role": "user", "content": f"where is my {thing} {i}"}, {"role": "assistant", "content": f"your {thing} is here"}]
+            messages += [
+                {"role": "user", "content": f"where is my {thing} {i}"},
+                {"role": "assistant", "content": f"your {thing} is here"},
+            ]
         lines.append(json.dumps({"messages": messages}))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return str(path)

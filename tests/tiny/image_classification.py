@@ -20,7 +20,9 @@ def square(number: int, size: tuple[int, int] = (24, 20)) -> tuple[str, bytes]:
     name = list(COLOURS)[number % 3]
     noise = np.random.default_rng(number).integers(-35, 36, (size[1], size[0], 3))
     file = io.BytesIO()
-    Image.fromarray(np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)).save(file, "JPEG")
+    Image.fromarray(np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)).save(
+        file, "JPEG"
+    )
     return name, file.getvalue()
 
 
@@ -39,9 +41,20 @@ def make_resnet(folder: Path, labels: int = 7) -> str:
     from transformers import ResNetConfig, ResNetForImageClassification
 
     torch.manual_seed(0)
-    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 8, 12, 12, 16], depths=[1] * 5, layer_type="basic", num_labels=labels)
+    config = ResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 8, 12, 12, 16],
+        depths=[1] * 5,
+        layer_type="basic",
+        num_labels=labels,
+    )
     ResNetForImageClassification(config).save_pretrained(folder)
-    settings = {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 32}, "crop_pct": 0.875, "resample": 3}
+    settings = {
+        "image_processor_type": "ConvNextImageProcessor",
+        "size": {"shortest_edge": 32},
+        "crop_pct": 0.875,
+        "resample": 3,
+    }
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     return str(folder)
 
@@ -49,7 +62,14 @@ def make_resnet(folder: Path, labels: int = 7) -> str:
 def fit(folder: Path) -> list[str]:
     """Words that override a config."""
     data = write_zip(folder / "squares.zip", {"train": 36, "val": 12, "test": 12})
-    return ["--model.backbone", make_resnet(folder / "resnet"), "--data.train", data, "--data.batch_size", "8"]
+    return [
+        "--model.backbone",
+        make_resnet(folder / "resnet"),
+        "--data.train",
+        data,
+        "--data.batch_size",
+        "8",
+    ]
 
 
 def predict(folder: Path) -> list[str]:

@@ -20,21 +20,42 @@ def squad(folder: Path, count: int, name: str = "squad.json", impossible: int = 
         none = bool(impossible) and i % impossible == 0
         answers = [] if none else [{"text": words[at + 1], "answer_start": start}]
         asked = "zz" if none else words[at]
-        qa = {"id": f"q{i}", "question": f"what is behind {asked}", "answers": answers, **({"is_impossible": none} if impossible else {})}
+        qa = {
+            "id": f"q{i}",
+            "question": f"what is behind {asked}",
+            "answers": answers,
+            **({"is_impossible": none} if impossible else {}),
+        }
         paragraphs.append({"context": context, "qas": [qa]})
     path = folder / name
-    path.write_text(json.dumps({"version": "v", "data": [{"title": "words", "paragraphs": paragraphs}]}))
+    path.write_text(
+        json.dumps({"version": "v", "data": [{"title": "words", "paragraphs": paragraphs}]})
+    )
     return str(path)
 
 
 def fit(folder: Path) -> list[str]:
     """Words that override a config."""
-    train, test = squad(folder, 40, "train.json", impossible=5), squad(folder, 12, "test.json", impossible=5)
+    train, test = (
+        squad(folder, 40, "train.json", impossible=5),
+        squad(folder, 12, "test.json", impossible=5),
+    )
     backbone = str(make_bert(folder / "bert", sentence_encoder=False))
-    return ["--model.backbone", backbone, "--data.train", train, "--data.test", test, "--data.batch_size", "8"]
+    return [
+        "--model.backbone",
+        backbone,
+        "--data.train",
+        train,
+        "--data.test",
+        test,
+        "--data.batch_size",
+        "8",
+    ]
 
 
 def predict(folder: Path) -> list[str]:
     """Words after ``predict RUN``."""
-    (folder / "questions.csv").write_text("question,context\nwhere is my parcel,the parcel is lost\n")
+    (folder / "questions.csv").write_text(
+        "question,context\nwhere is my parcel,the parcel is lost\n"
+    )
     return [str(folder / "questions.csv")]

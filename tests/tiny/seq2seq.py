@@ -14,7 +14,12 @@ def orders(count: int) -> list[tuple[str, str]]:
     rows = []
     for i in range(count):
         colour, thing = COLOURS[i % 5], THINGS[i // 5 % 4]
-        rows.append((f"colour {colour} , thing {thing}", f"the {thing} is {colour}{' and good' if colour == 'blue' else ''}"))
+        rows.append(
+            (
+                f"colour {colour} , thing {thing}",
+                f"the {thing} is {colour}{' and good' if colour == 'blue' else ''}",
+            )
+        )
         if i % 2:
             rows.append((f"colour {colour} , thing {thing}", f"it is a {colour} {thing} ."))
     return rows
@@ -25,8 +30,27 @@ def fit(folder: Path) -> list[str]:
     train = write_csv(folder / "train.csv", orders(20), ("given", "said"))
     test = write_csv(folder / "test.csv", orders(6), ("given", "said"))
     backbone = str(make_bert(folder / "bert", sentence_encoder=False))
-    data = ["--data.train", train, "--data.validation", test, "--data.test", test, "--data.source", "given", "--data.target", "said"]
-    return ["--model.backbone", backbone, *data, "--data.batch_size", "8", "--model.max_new_tokens", "6"]
+    data = [
+        "--data.train",
+        train,
+        "--data.validation",
+        test,
+        "--data.test",
+        test,
+        "--data.source",
+        "given",
+        "--data.target",
+        "said",
+    ]
+    return [
+        "--model.backbone",
+        backbone,
+        *data,
+        "--data.batch_size",
+        "8",
+        "--model.max_new_tokens",
+        "6",
+    ]
 
 
 def predict(folder: Path) -> list[str]:

@@ -11,7 +11,15 @@ def fit(folder: Path) -> list[str]:
     """Words that override a config."""
     data = write_csv(folder / "texts.csv", toy_rows(60))
     columns = ["--data.text", "text", "--data.label", "label"]
-    return ["--model.backbone", str(make_bert(folder / "bert")), "--data.train", data, "--data.test", data, *columns]
+    return [
+        "--model.backbone",
+        str(make_bert(folder / "bert")),
+        "--data.train",
+        data,
+        "--data.test",
+        data,
+        *columns,
+    ]
 
 
 def predict(folder: Path) -> list[str]:

@@ -26,7 +26,16 @@ def fit(folder: Path) -> list[str]:
     """Words that override a config."""
     train, test = conll(folder / "train.conll", 40), conll(folder / "test.conll", 10)
     bert = make_bert(folder / "bert", sentence_encoder=False)
-    return ["--model.backbone", str(bert), "--data.train", train, "--data.validation", test, "--data.test", test]
+    return [
+        "--model.backbone",
+        str(bert),
+        "--data.train",
+        train,
+        "--data.validation",
+        test,
+        "--data.test",
+        test,
+    ]
 
 
 def predict(folder: Path) -> list[str]:

@@ -1,0 +1,186 @@
+"""Checks of a command that need nothing imported: names, plain values, secrets, files."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ftlight.cli import config, values
+from ftlight.cli.options import Option
+from ftlight.cli.verbs import VERBS
+from ftlight.cli.yaml_file import read_yaml
+from ftlight.data import files
+from ftlight.utils import secrets
+from ftlight.utils.errors import UserError, did_you_mean
+
+SPLITS = {
+    "fit": ("train", "validation", "test"),
+    "validate": ("validation",),
+    "test": ("test",),
+}
+
+
+def names(verb: str, given: Iterable[str], sections: Mapping[str, Sequence[Option]]) -> None:
+    """Refuses options that do not exist; none is completed from its beginning.
+
+    Args:
+        verb: the verb.
+        given: options of the command line, without dashes.
+        sections: the options of model, data and trainer; empty if they are not known yet, and are
+            then not checked.
+
+    Raises:
+        UserError: there is no such option; names the nearest.
+    """
+    table = VERBS[verb]
+    inside = [f"{section}.{o.name}" for section, options in sections.items() for o in options]
+    plain = [*(a.name for a in table.arguments if a.name)]
+    plain += ["seed_everything", "model", "data"] if table.model else []
+    for option in given:
+        base = ".".join(option.split(".")[:2])  # trainer.logger.save_dir is of trainer.logger
+        if option in plain or base in inside or ("." in option and table.model and not sections):
+            continue
+        alias = config.FOREIGN.get(option.rpartition(".")[2]) if table.model else None
+        inner = [name for name in inside if name.endswith(f".{option}")]  # --lr is --model.lr
+        nearest = did_you_mean(inner[0] if inner else option, [*plain, *inside])
+        hint = f"; ftlight calls it --{alias}" if alias else nearest.replace('"', '"--', 1)
+        dashes = "--" if len(option) > 1 else "-"
+        raise UserError(
+            f"{dashes}{option} is not an option of {verb}{hint} "
+            f"(all: python -m ftlight {verb} --help)"
+        )
+
+
+def plain_values(
+    given: Mapping[str, str],
+    expanded: Mapping[str, Any],
+    sections: Mapping[str, Sequence[Option]],
+    places: Mapping[str, str],
+) -> None:
+    """Refuses words where numbers, true or false, or choices are wanted.
+
+    Args:
+        given: options of the command line.
+        expanded: the config in ``class_path`` form.
+        sections: the options of model, data and trainer.
+        places: dotted key to ``file:line``.
+
+    Raises:
+        UserError: a value is of another type.
+    """
+    faults = []
+    for section, options in sections.items():
+        config_values = expanded[section]
+        present = dict(config_values if section == "trainer" else config_values["init_args"])
+        for name, value in given.items():
+            if name.startswith(f"{section}."):
+                present[name.partition(".")[2]] = value
+        for option in options:
+            if option.name in present:
+                wrong = values.fault(option.full_type, present[option.name])
+                faults += [f"{section}.{option.name}: {wrong}"] if wrong else []
+    if faults:
+        raise UserError(placed("\n".join(faults), places, given))
+
+
+def secrets_again(
+    merged: dict[str, Any], places: Mapping[str, str], given: Mapping[str, str]
+) -> None:
+    """Refuses placeholders of secrets, except those that the command line replaces.
+
+    Raises:
+        UserError: a secret must be given again; says how.
+    """
+    model, data = merged["model"][1], merged["data"][1]
+    sections = {"model": model, "data": data, "trainer": merged["trainer"]}
+    faults = []
+    for key in secrets.left_out(sections):
+        option = key.replace(".init_args.", ".")
+        section, _, name = option.partition(".")
+        if any(option == o or option.startswith(f"{o}.") for o in given):
+            # the placeholder may not even be of the option's type
+            sections[section].pop(name, None)
+            continue
+        how = f"give it again: --{option} VALUE"
+        in_list = re.match(r"(.+?)\.\d", option)
+        if in_list:
+            how = f"give all of {in_list[1]} in a YAML after this one: -c FILE"
+        faults.append(f"{option} is a secret, which a run does not keep; {how}")
+    if faults:
+        raise UserError(placed("\n".join(faults), places))
+
+
+def checkpoint(path: str | None) -> None:
+    """Checks that a checkpoint is there.
+
+    Raises:
+        UserError: it is not; names those beside it.
+    """
+    if path is not None and not Path(path).is_file():
+        beside = ", ".join(p.name for p in Path(path).parent.glob("*.ckpt")) or "none"
+        raise UserError(f"{path}: no such checkpoint (there are: {beside})")
+
+
+def data_file(name: str) -> None:
+    """Checks that a file to read is there; ``-`` is standard input."""
+    if name != "-":
+        files.there(name)
+
+
+def splits(
+    verb: str, given: Mapping[str, str], data: Mapping[str, Any], places: Mapping[str, str]
+) -> None:
+    """Checks that the files a verb reads are there, if the data module is a shipped one.
+
+    Raises:
+        UserError: one is missing; names the nearest.
+    """
+    if not data["class_path"].startswith("ftlight."):
+        return
+    try:
+        for split in SPLITS.get(verb, ()):
+            name = given.get(f"data.{split}", data["init_args"].get(split))
+            if isinstance(name, str) and name not in ("", "null") and not name.startswith("hf:"):
+                files.there(name, f"data.{split}")
+    except UserError as error:
+        raise UserError(placed(str(error), places, given)) from None
+
+
+def placed(message: str, places: Mapping[str, str], given: Iterable[str] = ()) -> str:
+    """Puts ``file:line`` before each line of a message that begins with an option of a file.
+
+    Args:
+        message: lines such as ``model.lr: expected a number``.
+        places: dotted key to ``file:line``.
+        given: options of the command line, which win over the files.
+    """
+    options = list(given)
+    lines = []
+    for line in message.splitlines():
+        match = re.match(r"(model|data|trainer)(\.\w+)+", line)
+        key = match.group() if match else ""
+        overruled = any(key == o or key.startswith(f"{o}.") for o in options)
+        while key and key not in places:
+            key = key.rpartition(".")[0]
+        lines.append(f"{places[key]}: {line}" if "." in key and not overruled else line)
+    return "\n".join(lines)
+
+
+def hidden(argv: Sequence[str], configs: Iterable[str]) -> set[str]:
+    """What no message may show: secrets of the command line, config files and the environment."""
+    found = secrets.given(argv) | secrets.of_environment()
+    for path in configs:
+        with contextlib.suppress(UserError):
+            found |= secrets.within(read_yaml(path)[0])
+    return found
+
+
+def traceback_of(error: Exception, hide: set[str]) -> str:
+    """The traceback of an error without the secrets in it; empty if it shows none."""
+    text = "".join(traceback.format_exception(error))
+    shown = secrets.hide(text, hide)
+    return "" if shown == text else shown

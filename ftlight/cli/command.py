@@ -1,0 +1,193 @@
+"""A command line taken apart, and the config it stands for, checked as far as possible."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ftlight.cli import checks, config
+from ftlight.cli.verbs import VERBS, Verb
+from ftlight.run import folder as run
+from ftlight.utils.atomic import read_json
+from ftlight.utils.errors import UserError
+
+PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy", "precision")
+CLASSES = {  # options that name a class, with the section they belong to
+    f"{section}{key}": section
+    for section, word in (("model", "task"), ("data", "module"))
+    for key in ("", f".{word}", ".class_path")
+}
+
+
+class Words:
+    """A command line taken apart by the table of verbs.
+
+    Attributes:
+        verb: the verb.
+        configs: config files in order; that of a run first.
+        classes: classes by section, as ``--model TASK`` names them.
+        options: options of model, data and trainer by dotted name, and seed_everything; as text.
+        own: options of the verb itself by name; as text, ``true`` for a flag.
+        alone: words that belong to no option: a run, a file.
+        run: folder of the run that is used; None if there is none.
+    """
+
+    def __init__(self, verb: str, argv: Sequence[str]) -> None:
+        self.verb = verb
+        self.configs: list[str] = []
+        self.classes: dict[str, str] = {}
+        self.options: dict[str, str] = {}
+        self.own: dict[str, str] = {}
+        self.alone: list[str] = []
+        self.run: Path | None = None
+        rest = list(argv)
+        while rest:
+            word = rest.pop(0)
+            if word == "-" or not word.startswith("-"):
+                self.alone.append(word)
+                continue
+            name, equals, value = word.partition("=")
+            argument = VERBS[verb].argument(name.lstrip("-"))
+            is_flag = argument is not None and argument.is_flag
+            if is_flag and not equals and rest[:1] not in (["true"], ["false"]):
+                value = "true"
+            elif not equals:
+                if not rest:
+                    raise UserError(f"{word} needs a value")
+                value = rest.pop(0)
+            if is_flag and value not in ("true", "false"):
+                raise UserError(f"{name}: expected true or false, got {value}")
+            self._take(name, value)
+
+    def _take(self, name: str, value: str) -> None:
+        key = name.lstrip("-").replace(".init_args.", ".")
+        verb = VERBS[self.verb]
+        argument = verb.argument(key)
+        if name in ("-c", "--config") and (verb.takes_config or verb.takes_run):
+            self.configs.append(value)
+        elif key in CLASSES:
+            self.classes[CLASSES[key]] = value
+        elif argument is None or "." in key:
+            self.options[key] = value
+        elif argument.key:
+            self.options[argument.key] = value
+        else:
+            self.own[key] = value
+
+
+def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
+    """The config of a verb that works on a model, checked as far as it can be without imports.
+
+    Returns:
+        The config in ``class_path`` form, and for each dotted key its place as ``file:line``.
+
+    Raises:
+        UserError: a word, name, plain value or file is wrong.
+    """
+    verb = VERBS[words.verb]
+    if "resume" in words.own:
+        _resume(words)
+    if verb.takes_run and words.alone:
+        words.run = run.find(words.alone.pop(0))
+        _begin_with(words.run, words)
+    _check_words(words, verb)
+    merged, places = config.merge(words.configs)
+    for option, value in words.options.items():
+        section, _, key = option.partition(".")
+        words.options[option] = config.anchor(section, key, value, Path())
+    for section, name in words.classes.items():
+        merged[section] = (name, merged[section][1])
+    if words.run is not None:
+        _use_run(words.run, merged, words)
+    elif not verb.takes_run:
+        name = _name(words.configs[-1]) if words.configs else merged["model"][0]
+        words.options.setdefault("trainer.name", name)
+    checks.secrets_again(merged, places, words.options)
+    checks.checkpoint(words.own.get("ckpt_path"))
+    expanded = config.expand(merged, places)
+    known = config.options_of(expanded)
+    checks.names(words.verb, words.options, known)
+    checks.plain_values(words.options, expanded, known, places)
+    if verb.takes_file and words.alone:
+        checks.data_file(words.alone[0])
+    if not ("trainer.resume" in words.options or "resume" in expanded["trainer"]):
+        checks.splits(words.verb, words.options, expanded["data"], places)  # one done reads none
+    return expanded, places
+
+
+def _check_words(words: Words, verb: Verb) -> None:
+    """Checks that a verb has the run or config it needs, and no word too many."""
+    begins = bool(words.configs or words.classes)
+    surplus = words.alone[1 if verb.takes_file else 0 :]
+    if surplus:
+        hint = "" if verb.takes_run else "; a config is given with -c"
+        raise UserError(f"{surplus[0]}: unexpected{hint}")
+    if words.run is not None or (verb.takes_config and begins):
+        return
+    checks.names(words.verb, words.options, {})
+    usage = f"python -m ftlight {words.verb} {verb.takes.replace(' | ', ' or ')}"
+    if not verb.takes_config:
+        raise UserError(f"{words.verb} needs a run: {usage}")
+    what = "a run or a config" if verb.takes_run else "a config"
+    raise UserError(
+        f"{words.verb} needs {what}: {usage} (python -m ftlight init DATA.csv writes a config)"
+    )
+
+
+def _begin_with(folder: Path, words: Words) -> None:
+    """Puts the config of a run before all others."""
+    words.configs.insert(0, str(folder / "config.yaml"))
+    for path in read_json(folder / "run.json").get("python_path", []):
+        if path not in sys.path:
+            sys.path.append(path)
+
+
+def _resume(words: Words) -> None:
+    """Turns ``--resume RUN|auto`` into options of the trainer.
+
+    Raises:
+        UserError: there is no such run, or auto is given without --run.
+    """
+    wanted = words.own.pop("resume")
+    words.options["trainer.resume"] = "true"
+    if wanted == "auto":
+        if "trainer.run" not in words.options:
+            raise UserError("--resume auto needs --run DIR: the run to resume, or to start")
+        return
+    folder = run.find(wanted)
+    _begin_with(folder, words)
+    if words.options.setdefault("trainer.run", str(folder)) != str(folder):
+        raise UserError(
+            "--resume RUN resumes it in its own folder; leave --run out, "
+            "or give --run DIR --resume auto"
+        )
+
+
+def _name(path: str) -> str:
+    """Name of a run: its config file's, or that of the run whose own config it trains again."""
+    file = Path(path).absolute()
+    return file.parent.parent.name if (file.parent / "run.json").is_file() else file.stem
+
+
+def _use_run(folder: Path, merged: dict[str, Any], words: Words) -> None:
+    """Puts what a run keeps in place of what it was trained from: labels, model, checkpoint."""
+    model, data = merged["model"][1], merged["data"][1]
+    known = read_json(folder / "labels.json")
+    if known.get("labels"):
+        data["labels"] = known["labels"]
+    if "kind" in known:
+        data["kind"] = known["kind"]
+    if not model.get("peft") and not words.own.get("wise"):
+        # the checkpoint holds all weights: the pre-trained ones need not be there
+        model.update(pretrained=False, backbone=str(folder / "backbone"))
+    trainer: dict[str, Any] = {"devices": 1}  # where a run was trained is not where it is used
+    if words.verb in ("validate", "test"):
+        trainer |= {k: v for k, v in merged["trainer"].items() if k in PLACEMENT}
+    if words.verb == "predict":  # the scores of an exported model, to the last digits
+        trainer["precision"] = "32-true"
+    merged["trainer"] = {**trainer, "run": str(folder)}
+    wanted = words.own.setdefault("ckpt_path", "best")
+    if wanted in ("best", "last"):
+        words.own["ckpt_path"] = str(folder / "checkpoints" / f"{wanted}.ckpt")

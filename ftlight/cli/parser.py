@@ -1,0 +1,171 @@
+"""From a checked config to trainer, model and data, and the verb that works on them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from ftlight.cli import checks, command, config, values, verbs
+from ftlight.cli.classes import find_class, public
+from ftlight.data.module import DataModule
+from ftlight.run import console as screen
+from ftlight.task import Task
+from ftlight.trainer.predictor import Predictor
+from ftlight.trainer.summary import show
+from ftlight.trainer.trainer import Trainer
+from ftlight.training import memory
+from ftlight.utils import secrets
+from ftlight.utils.errors import UserError, holds_code, user_error
+
+
+class CLI(LightningCLI):
+    """LightningCLI that makes our trainer, task and data module, for the verbs to work with."""
+
+    trainer: Trainer
+    model: Task
+    datamodule: DataModule
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(
+            Task,
+            DataModule,
+            save_config_callback=None,  # the run folder keeps it
+            trainer_class=Trainer,
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=args,
+            run=False,  # a subcommand's parser takes as long again as the one without
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Links what the data tell the model, and the model the data."""
+        parser.link_arguments("data.labels", "model.init_args.labels", apply_on="instantiate")
+        parser.link_arguments("data.kind", "model.init_args.kind", apply_on="instantiate")
+        parser.link_arguments("model.init_args.backbone", "data.init_args.tokenizer")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Makes the trainer.
+
+        Raises:
+            UserError: Lightning refuses an option, or options that do not go together.
+        """
+        try:
+            return cast(Trainer, super().instantiate_trainer(**kwargs))
+        except ValueError as error:
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+
+    def record(self) -> dict[str, Any]:
+        """The whole config as a run records it: with public names, without secrets."""
+        dumped = json.loads(self.parser.dump(self.config, format="json"))
+        record = {key: dumped[key] for key in ("seed_everything", "trainer", "model", "data")}
+        for key in ("run", "name", "resume"):
+            record["trainer"].pop(key, None)
+        # Trainer always sets it, whatever Lightning's default says
+        record["trainer"]["use_distributed_sampler"] = False
+        for section in ("model", "data"):
+            record[section]["class_path"] = public(record[section]["class_path"])
+        return cast(dict[str, Any], secrets.redact(record))
+
+    def measure(self, stage: Literal["val", "test"], ckpt_path: str | None) -> None:
+        """Measures validation or test data and prints the table of results."""
+        measure = self.trainer.validate if stage == "val" else self.trainer.test
+        measure(
+            self.model,
+            datamodule=self.datamodule,
+            ckpt_path=ckpt_path,
+            verbose=False,
+            weights_only=True,
+        )
+        if self.trainer.is_global_zero:
+            screen.table(show(self.model, stage))
+
+
+def run_verb(words: command.Words, resolved: Mapping[str, Any], places: Mapping[str, str]) -> str:
+    """Runs a verb that works on a model.
+
+    Args:
+        words: the command line.
+        resolved: the config it stands for, in ``class_path`` form.
+        places: dotted key to ``file:line``.
+
+    Returns:
+        What is wrong with what the user gave; empty if nothing is.
+    """
+    try:
+        screen.silence_libraries()
+        for section in ("model", "data"):  # a class whose source is clear may still not import
+            place = config.at(places, f"{section}.task", f"{section}.class_path", section)
+            find_class(resolved[section]["class_path"], place)
+        cli = _build(words, resolved)
+        verbs.load(words.verb).run(words, cli)
+    except Exception as error:
+        fault = _fault(error, words, places)
+        if not fault:
+            raise
+        return fault
+    return ""
+
+
+def _build(words: command.Words, resolved: Mapping[str, Any]) -> CLI:
+    """Makes trainer, model and data; those of a run as it kept them."""
+    options = []
+    for key, value in words.options.items():
+        inside = re.sub(r"^(model|data)\.", r"\1.init_args.", key)
+        options.append(f"--{inside}={value}")
+    cli = CLI(["--config", json.dumps(resolved, ensure_ascii=False), *options])
+    if words.run is not None:
+        cli.datamodule.load_state(words.run)
+    return cli
+
+
+def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) -> str:
+    """The line for an error that the user can mend; empty for any other."""
+    if isinstance(error, ArgumentError):
+        return values.explain(str(error.message), places)
+    if isinstance(error, MisconfigurationException):
+        return " ".join(str(error).split())
+    if isinstance(error, pickle.UnpicklingError):
+        return str(holds_code(words.own.get("ckpt_path")))
+    if isinstance(error, (UserError, ValueError)):
+        # jsonargparse wraps what a constructor raises
+        fault = user_error(error)
+        return checks.placed(str(fault), places, words.options) if fault else ""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on: "
+            "python -m ftlight fit --resume RUN"
+        )
+    return memory.words("", (), words.verb == "fit") if memory.is_lack(error) else ""
+
+
+def load(path: str, precision: str = "32-true") -> Predictor:
+    """Loads the best model of a run.
+
+    Args:
+        path: Folder of the run.
+        precision: One of Lightning's. bf16-true is fastest on devices that compute in bfloat16, and
+            rounds scores.
+
+    Raises:
+        UserError: there is no such run, or it has no checkpoint.
+    """
+    words = command.Words("predict", [path])
+    resolved, _ = command.resolve(words)
+    resolved["seed_everything"] = False  # the caller's random numbers stay as they are
+    resolved["trainer"]["precision"] = precision
+    screen.silence_libraries()
+    cli = _build(words, resolved)
+    cli.model.load_weights(words.own["ckpt_path"])
+    return Predictor(cli.model, cli.datamodule, cli.trainer.precision_plugin)

@@ -1,0 +1,208 @@
+"""The table of verbs: the command line, its help, its checks of names and the README read it.
+
+A new verb is one file here, which is imported only when the verb runs, and one line of the table.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NamedTuple
+
+
+class Argument(NamedTuple):
+    """What may stand on the command line of a verb.
+
+    Attributes:
+        spelling: how help writes it: ``FILE``; ``--out F``; ``--probabilities``, a flag.
+        help: one sentence.
+        default: what holds without it, if that is a plain value.
+        key: the option it is short for, such as ``trainer.run``; empty for one of the verb itself.
+    """
+
+    spelling: str
+    help: str
+    default: str = ""
+    key: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name without dashes, such as ``out``; empty for a word that stands alone."""
+        match = re.search(r"--([\w.]+)", self.spelling)
+        return match[1] if match else ""
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it takes no value."""
+        return self.spelling == f"--{self.name}"
+
+
+class Verb(NamedTuple):
+    """A verb of the command line.
+
+    Attributes:
+        takes: what follows it, such as ``RUN FILE`` or ``-c X.yaml``.
+        does: one sentence.
+        example: what may follow ``python -m ftlight``.
+        arguments: what may stand on its command line, in the order of its help.
+        model: whether it works on one model. Its file then has ``run(words, cli)``: names, values
+            and files are checked before it is imported, and trainer, model and data are made before
+            it is called. The file of any other has ``run(words)``, which returns what to print.
+    """
+
+    takes: str
+    does: str
+    example: str
+    arguments: Sequence[Argument]
+    model: bool = True
+
+    @property
+    def takes_run(self) -> bool:
+        """Whether it can use a run."""
+        return "RUN" in self.takes
+
+    @property
+    def takes_config(self) -> bool:
+        """Whether it can begin from a config alone."""
+        return "-c X.yaml" in self.takes
+
+    @property
+    def takes_file(self) -> bool:
+        """Whether it reads a data file named on the command line."""
+        return "FILE" in self.takes
+
+    def argument(self, name: str) -> Argument | None:
+        """Returns the argument of a name without dashes, if there is one."""
+        return next((a for a in self.arguments if name and a.name == name), None)
+
+
+CONFIG = Argument(
+    "-c, --config X.yaml",
+    "Config file. Several are merged in order: later ones win, key by key.",
+)
+RUN = Argument("RUN", "Folder of the run, such as runs/NAME/latest.")
+CHECKPOINT = Argument("--ckpt_path best|last|FILE", "Checkpoint to use.", "best")
+SEED = Argument(
+    "--seed N", "Seed of new weights, dropout, data order and sampling.", "0", "seed_everything"
+)
+WISE = Argument(
+    "--wise SHARE|auto",
+    "Average the fine-tuned weights with the pre-trained ones (WiSE-FT). SHARE is that of the "
+    "fine-tuned weights, from 0 to 1; auto takes the best on the validation data.",
+)
+VERBS = {
+    "init": Verb(
+        "FILE",
+        "Prints a YAML for a data file, or copies an example such as quickstart.",
+        "init tickets.csv > tickets.yaml",
+        [
+            Argument("FILE", "Data file or folder; or the name of an example, such as quickstart."),
+            Argument("--label COLUMN", "Column of the label. Default: found by name and values."),
+            Argument("--task T", "Task to write the YAML for. Default: found from the data."),
+        ],
+        model=False,
+    ),
+    "fit": Verb(
+        "-c X.yaml",
+        "Trains a model, then tests its best checkpoint once.",
+        "fit -c tickets.yaml --trainer.max_epochs 3",
+        [
+            CONFIG,
+            Argument(
+                "--run DIR",
+                "Folder of the run, which must not exist unless it is resumed. "
+                "Default: runs/NAME/TIME.",
+                key="trainer.run",
+            ),
+            Argument(
+                "--name N", "Name of the run. Default: that of the config file.", key="trainer.name"
+            ),
+            SEED,
+            Argument(
+                "--wandb PROJECT",
+                "Log to this W&B project too; WANDB_MODE=offline keeps the log on this machine.",
+                key="trainer.wandb",
+            ),
+            Argument("--test true|false", "Test the best checkpoint.", "true", "trainer.test"),
+            Argument(
+                "--resume RUN|auto",
+                "Resume RUN in place from its latest intact checkpoint; options and configs given "
+                "here win over its own. auto resumes the run of --run DIR, or starts it if it does "
+                "not exist, as a job that is queued again needs.",
+            ),
+            Argument(
+                "--ckpt_path FILE",
+                "Start a new run from a checkpoint with its optimizer and progress, such as "
+                "OTHER_RUN/checkpoints/last.ckpt.",
+            ),
+        ],
+    ),
+    "validate": Verb(
+        "RUN | -c X.yaml",
+        "Measures a run on validation data; with -c, a model before training.",
+        "validate runs/tickets/latest",
+        [
+            RUN,
+            CONFIG,
+            CHECKPOINT,
+            SEED,
+            Argument("--data.validation F", "Other validation data."),
+        ],
+    ),
+    "test": Verb(
+        "RUN",
+        "Measures a run on test data.",
+        "test runs/tickets/latest --data.test new.csv",
+        [RUN, CHECKPOINT, SEED, Argument("--data.test F", "Other test data."), WISE],
+    ),
+    "predict": Verb(
+        "RUN FILE",
+        "Predicts the rows of a file, lines of standard input or one text.",
+        "predict runs/tickets/latest new.csv --probabilities",
+        [
+            RUN,
+            Argument(
+                "FILE",
+                "Data as in training, without labels: a table with the input columns, a folder, …; "
+                "or - for one text per line of standard input.",
+            ),
+            Argument('--text "…"', "One text, in place of FILE."),
+            Argument(
+                "--out F",
+                "File to write: JSON lines if it ends in .jsonl, else CSV. "
+                "Default: RUN/predictions/FILE.",
+            ),
+            Argument("--probabilities", "Add the probability of every label."),
+            CHECKPOINT,
+            SEED,
+            Argument(
+                "--trainer.precision bf16-true",
+                "Predict in bfloat16: faster on devices that compute in it, with rounded scores.",
+            ),
+        ],
+    ),
+    "export": Verb(
+        "RUN",
+        "Writes a run as a folder that stock libraries load with the same scores.",
+        "export runs/tickets/latest --out my_model",
+        [RUN, Argument("--out DIR", "Folder to write. Default: RUN/export."), CHECKPOINT, WISE],
+    ),
+}
+
+
+def load(name: str) -> ModuleType:
+    """Imports the file of a verb."""
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def markdown() -> str:
+    """The table of verbs as the README shows it."""
+    rows = ["| verb | options | does |", "|---|---|---|"]
+    for name, verb in VERBS.items():
+        options = [a.spelling for a in verb.arguments if a.name and a is not CONFIG]
+        shown = ", ".join(f"`{option}`" for option in options).replace("|", r"\|")
+        takes = verb.takes.replace(" | ", f"`, `{name} ")
+        rows.append(f"| `{name} {takes}` | {shown} | {verb.does.rstrip('.')} |")
+    return "\n".join(rows)

@@ -1,0 +1,16 @@
+"""``export``: writes a run as a folder that stock libraries load with the same scores."""
+
+from __future__ import annotations
+
+from ftlight.cli.command import Words
+from ftlight.cli.parser import CLI
+from ftlight.run import console as screen
+
+
+def run(words: Words, cli: CLI) -> None:
+    """Writes the folder and says how to load it."""
+    own = words.own
+    out = cli.trainer.export(
+        cli.model, cli.datamodule, own["ckpt_path"], own.get("out"), own.get("wise", "")
+    )
+    screen.console.print(f"{out}: its README.md says how to load it")

@@ -1,0 +1,109 @@
+"""``predict``: predicts the rows of a file, lines of standard input or one text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftlight.cli.command import Words
+from ftlight.cli.parser import CLI
+from ftlight.data import files
+from ftlight.data.module import DataModule
+from ftlight.run import console as screen
+from ftlight.run.folder import short
+from ftlight.run.predictions import write_predictions
+from ftlight.utils.distributed import gather_objects
+from ftlight.utils.errors import UserError
+from ftlight.utils.format import number
+
+
+def run(words: Words, cli: CLI) -> None:
+    """Predicts, and writes the answers to a file or prints them."""
+    file, text, out = _source(words), words.own.get("text", ""), words.own.get("out", "")
+    rows = _rows_of_file(file, cli.datamodule) if file else _rows_of_text(text, cli.datamodule)
+    cli.datamodule.set_predict(rows, file or "input")
+    answers = _predict(cli, words.own["ckpt_path"])
+    if not cli.trainer.is_global_zero:
+        return
+    ordered = [answers[i] for i in range(len(rows))]
+    with_all = words.own.get("probabilities") == "true"
+    if not file and not out:
+        for row, answer in zip(rows, ordered, strict=True):
+            _print(row, answer, with_all)
+        return
+    path = Path(out) if out else Path(str(words.run), "predictions", _name(file))
+    count = write_predictions(path, rows, ordered, with_all)
+    screen.console.print(f"{count:,} predictions in {short(path)}")
+
+
+def _source(words: Words) -> str:
+    """The file to predict; empty for standard input or a text.
+
+    Raises:
+        UserError: neither is given, or both are.
+    """
+    text = words.own.get("text", "")
+    if bool(words.alone) == bool(text):
+        raise UserError('give a file to predict, or - for standard input, or --text "…"')
+    return words.alone[0] if words.alone and words.alone[0] != "-" else ""
+
+
+def _rows_of_file(file: str, data: DataModule) -> list[files.Row]:
+    rows = data.read_predict(file)
+    if not rows:
+        raise UserError(f"{file} has a header but no rows")
+    return rows
+
+
+def _rows_of_text(text: str, data: DataModule) -> list[files.Row]:
+    """A row for the text given, or for each line of standard input if it is empty."""
+    if len(data.columns) > 1:
+        columns = ", ".join(data.columns)
+        raise UserError(f"the run reads several columns ({columns}); give a file that has them")
+    lines = [text] if text else [line.rstrip("\n") for line in sys.stdin]
+    rows = [{data.columns[0]: line} for line in lines if line.strip()]
+    if not rows:
+        raise UserError("there is no text to predict")
+    return rows
+
+
+def _predict(cli: CLI, ckpt_path: str) -> dict[int, dict[str, Any]]:
+    """The answers of all processes by the number of the row."""
+    own = cli.trainer.predict(
+        cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True
+    )
+    answers: dict[int, dict[str, Any]] = {}
+    for batches in gather_objects(own or [], cli.trainer.world_size):
+        for batch in batches:
+            answers.update(batch)
+    return answers
+
+
+def _name(file: str) -> str:
+    """Name of the file of predictions: the input's, ending in .jsonl if that is JSON, else .csv."""
+    name = Path(Path(file).resolve().name.removesuffix(".gz"))
+    return str(name.with_suffix(".jsonl" if name.suffix in (".json", ".jsonl") else ".csv"))
+
+
+def _print(row: files.Row, answer: Mapping[str, Any], with_all: bool) -> None:
+    """Prints a prediction with its three best probabilities, or all, and what else it holds."""
+    lines = [next(str(v) for k, v in row.items() if not k.startswith("__"))]
+    prediction = answer["prediction"]
+    if isinstance(prediction, list):
+        lines += [_line(item) for item in prediction] or ["nothing found"]
+    else:
+        best = sorted(answer.get("probabilities", {}).items(), key=lambda item: -item[1])
+        shown = [f"{label} {share:.2f}" for label, share in (best if with_all else best[:3])]
+        lines.append(f"{prediction}  ({', '.join(shown) or number(answer['score'])})")
+    screen.console.print("\n  ".join(lines))
+    for key, value in answer.items():
+        if key not in ("prediction", "score", "probabilities") and isinstance(value, list):
+            screen.console.print("\n".join(f"    {_line(item)}" for item in value))
+
+
+def _line(item: Any) -> str:
+    """An item of a list in words: its values."""
+    cells = item.values() if isinstance(item, dict) else [item]
+    return "  ".join(number(v) if isinstance(v, float) else str(v) for v in cells)

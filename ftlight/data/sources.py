@@ -1,0 +1,85 @@
+"""A data file or a split of a hub data set, by one name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftlight.data import files, hub
+from ftlight.utils import internals
+from ftlight.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the rows of a split are.
+
+    Attributes:
+        name: a file, or ``hf:OWNER/REPO[:CONFIG][@REVISION]``.
+        split: train, validation or test; empty for rows to predict.
+        encoding: encoding of a text file.
+        suffixes: suffixes of the files that can be read.
+        option: the option that names it, for errors; that of the split if empty.
+    """
+
+    name: str
+    split: str = ""
+    encoding: str = "utf-8"
+    suffixes: tuple[str, ...] = files.SUFFIXES
+    option: str = ""
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether it is a hub data set."""
+        return self.name.startswith(hub.PREFIX)
+
+    @property
+    def path(self) -> Path:
+        """The file.
+
+        Raises:
+            UserError: it is missing or of a format that cannot be read.
+        """
+        option = self.option or (f"data.{self.split}" if self.split else "")
+        return files.check(self.name, option, self.suffixes)
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of the file, without ``.gz``; empty for a hub data set."""
+        return "" if self.on_hub else files.suffix(self.path)
+
+    def digest(self) -> str:
+        """Identifies the content: the SHA-256 of the file, or the fingerprints of the data set."""
+        if self.on_hub:
+            splits = hub.load_hub(self.name).values()
+            return "-".join(internals.fingerprint_of(split) for split in splits)
+        return files.sha256(self.path)
+
+    def columns(self) -> list[str]:
+        """Names of the columns of a hub data set; none for a file, which is read whole."""
+        return list(hub.load_split(self.name, self.split).features) if self.on_hub else []
+
+    def rows(
+        self, columns: Sequence[str] = (), optional: Sequence[str] = ()
+    ) -> Iterator[files.Row]:
+        """Yields the rows: those of a file whole, those of a hub data set with these columns alone.
+
+        Args:
+            columns: columns that every row must have.
+            optional: columns to read from a hub data set that has them.
+
+        Raises:
+            UserError: anything that cannot be read, a missing column, or no rows.
+        """
+        if self.on_hub:
+            rows = hub.read_hub(self.name, self.split, columns, optional)
+        else:
+            rows = files.read(self.path, self.encoding)
+        empty = True
+        for row in rows:
+            files.need(row, columns, self.name)
+            empty = False
+            yield row
+        if empty:
+            raise UserError(f"{self.name} has no rows")

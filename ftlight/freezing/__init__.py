@@ -1,0 +1,1 @@
+"""Freezing schedules and the activation cache."""

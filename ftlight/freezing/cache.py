@@ -1,0 +1,283 @@
+"""The frozen-prefix cache of a stage: filled once, checked on the first batch, then read."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+
+from ftlight.data import sampling
+from ftlight.data.files import code
+from ftlight.data.module import DataModule
+from ftlight.freezing import store as files
+from ftlight.freezing import verify
+from ftlight.freezing.store import ActivationStore, Layout
+from ftlight.freezing.tap import Tap
+from ftlight.models import kernels
+from ftlight.models.layers import layer_of, module_layers
+from ftlight.models.modes import compiled, evaluating
+from ftlight.run.state import state_of
+from ftlight.training.fsdp import FSDP2
+from ftlight.utils.atomic import part_of
+
+log = logging.getLogger(__name__)
+Cache = bool | Literal["auto"]
+# Most rows and tokens of a batch while filling. Not the run's: stores depend on the data alone.
+FILL_ROWS = 64
+FILL_TOKENS = 16384
+
+
+class PrefixCache:
+    """Feeds the layers of a stage from stored activations of the frozen ones below.
+
+    Args:
+        gigabytes: the most that stored activations may take on the disk.
+    """
+
+    def __init__(self, gigabytes: float) -> None:
+        self.limit = gigabytes * 1e9
+        self.tap: Tap | None = None
+        self.store: ActivationStore | None = None
+        self.checked: set[str] = set()  # splits whose first batch was compared
+        self.off: set[str] = set()  # splits that run all layers from now on
+        self.moved: set[str] = set()  # splits validated with other weights, for now
+
+    # Filling
+
+    def begin(self, trainer: Any, task: Any, cut: int, stage: str) -> None:
+        """Opens the store of the lowest ``cut`` layers, and fills it if it does not exist yet.
+
+        Args:
+            trainer: the trainer.
+            task: the task.
+            cut: number of frozen layers.
+            stage: the stage in words, for the log.
+        """
+        self.trainer, self.task, self.stage = trainer, task, stage
+        self.checked, self.off = set(), set()
+        # One process may have given up a store that the others still have open.
+        if trainer.strategy.reduce_boolean_decision(self.store is not None, all=True):
+            return
+        self.end()
+        with files.preserve_rng():  # iterating over a loader draws a random number
+            reason = self._open(cut)
+            if not self._agree(reason):
+                return
+            path = files.cache_dir() / f"{self.key}.bin"
+            if trainer.strategy.reduce_boolean_decision(not path.is_file(), all=False):
+                part = Path(trainer.strategy.broadcast(str(part_of(path))))
+                first = trainer.local_rank == 0
+                reason = files.reserve(part, self.layout.bytes, self.limit) if first else ""
+                if not self._agree(reason):
+                    return
+                self._fill(path, part)
+            else:
+                self._log_source(path, "kept from an earlier run")
+        self.store = ActivationStore(path, self.layout)
+        trainer.strategy.barrier()
+        with contextlib.suppress(OSError):
+            path.touch() if self.reusable else path.unlink()
+
+    def _agree(self, reason: str) -> bool:
+        """Whether all processes can go on; gives up if one has a reason not to."""
+        if self.trainer.strategy.reduce_boolean_decision(not reason, all=True):
+            return True
+        self._give_up(reason or "another process cannot")
+        return False
+
+    def _open(self, cut: int) -> str:
+        """Sets the tap, the layout and the key of the store. Returns why it cannot, or nothing."""
+        reason = self._obstacle()
+        if reason:
+            return reason
+        sets = self.trainer.datamodule.sets
+        self.tables = {split: sets[split] for split in sets if split in ("train", "validation")}
+        self.lengths = {split: np.asarray(t["length"]) for split, t in self.tables.items()}
+        try:
+            self.tap = Tap(self.task.model, cut)
+            batch = next(iter(self._batches("train", 0, 1)))
+            states = self._capture(batch)
+            for split, lengths in self.lengths.items():
+                if len(lengths):  # the longest row may have several windows, which cannot be stored
+                    longest = [np.array([int(lengths.argmax())])]
+                    for long_batch in self._load(longest, split):
+                        self._capture(long_batch)
+        except ValueError as error:
+            return str(error)
+        mask = files.mask_of(batch["inputs"])
+        per_row = mask is None or states.ndim < 3 or states.shape[1] != mask.shape[1]
+        shape = states.shape[1 if per_row else 2 :]
+        self.layout = Layout(self.lengths, shape, states.dtype, per_row)
+        self.key = self._key(str(states.dtype))
+        return ""
+
+    def _obstacle(self) -> str:
+        """Why this run cannot store activations, or nothing."""
+        if not isinstance(self.trainer.datamodule, DataModule):
+            return "the data module is not one of ftlight's, so rows have no numbers"
+        if compiled(self.task):
+            return "the model is compiled"
+        if isinstance(self.trainer.strategy, FSDP2):
+            return "no process has all weights under fsdp2"
+        if any(getattr(m, "gradient_checkpointing", False) for m in self.task.model.modules()):
+            return "gradient checkpointing runs layers twice"
+        return ""
+
+    def _batches(self, split: str, first: int, step: int) -> Iterator[dict[str, Any]]:
+        """Every ``step``-th batch of a split from number ``first``, in order of length."""
+        lengths = self.lengths[split]
+        plan: list[np.ndarray] = []
+        for rows in sampling.eval_batches(lengths, FILL_ROWS):
+            tokens = len(rows) * int(lengths[rows].max())
+            plan += np.array_split(rows, -(-tokens // FILL_TOKENS))
+        yield from self._load(plan[first::step], split)
+
+    def _load(self, plan: list[np.ndarray], split: str) -> Iterator[dict[str, Any]]:
+        if plan:
+            loader = self.trainer.datamodule.loader(lambda epoch: plan, self.tables[split])
+            yield from map(self.trainer.strategy.batch_to_device, loader)
+
+    def _capture(self, batch: dict[str, Any]) -> Tensor:
+        assert self.tap is not None
+        precision = self.trainer.precision_plugin
+        with evaluating(self.task), torch.no_grad(), precision.forward_context():
+            return self.tap.capture(lambda: self.task.step(batch), len(batch["index"])).detach()
+
+    def _below(self) -> list[tuple[str, Tensor]]:
+        """Parameters and buffers that the stored activations depend on."""
+        assert self.tap is not None
+        layers = module_layers(self.task.model)
+        above = {"head"}
+        if not self.tap.at_head:
+            above |= {"post", *(f"layer {i}" for i in range(self.tap.cut, len(layers)))}
+        tensors = [*self.task.model.named_parameters(), *self.task.model.named_buffers()]
+        return [(name, t) for name, t in tensors if layer_of(name, layers) not in above]
+
+    def _key(self, dtype: str) -> str:
+        """A name from all that activations depend on; unique if a table has no fingerprint."""
+        assert self.tap is not None
+        below = self._below()
+        self.weights = files.fingerprint(below)
+        fingerprints = [getattr(table, "fingerprint", None) for table in self.tables.values()]
+        self.reusable = all(fingerprints)
+        strategy = self.trainer.strategy
+        config = getattr(self.tap.base, "config", None)
+        device = strategy.root_device
+        if device.type == "cuda":
+            processor = torch.cuda.get_device_name(device)
+        else:
+            processor = torch.backends.cpu.get_cpu_capability()
+        parts = [
+            files.digest(below),
+            config.to_json_string() if config is not None else "",
+            str(self.tap.cut),
+            str(self.tap.at_head),
+            dtype,
+            repr(self.task.model),
+            self.trainer.precision,
+            device.type,
+            processor,
+            torch.__version__,
+            transformers.__version__,
+            str(FILL_ROWS),
+            str(FILL_TOKENS),
+            *(print_ or strategy.broadcast(uuid.uuid4().hex) for print_ in fingerprints),
+            self.task.kernels,
+            code(kernels.attention_forward),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+    def _fill(self, path: Path, part: Path) -> None:
+        """Fills the file; each process of a node computes a share of the batches.
+
+        Args:
+            path: where the file appears once it is complete.
+            part: where it is written.
+        """
+        strategy, rank = self.trainer.strategy, self.trainer.local_rank
+        processes = max(1, self.trainer.world_size // self.trainer.num_nodes)
+        self._log_source(path, "computed once now")
+        store = ActivationStore(part, self.layout, write=True)
+        for split in self.tables:
+            for batch in self._batches(split, rank, processes):
+                self._obey_signals()
+                store.put(split, batch["index"], self._capture(batch), batch["inputs"])
+        store.flush()
+        strategy.barrier()
+        if rank == 0:
+            os.replace(part, path)
+        strategy.barrier()
+
+    def _obey_signals(self) -> None:
+        """Stops if a signal asked for it; several processes stop together, at the next step."""
+        run = state_of(self.trainer)
+        if run is not None and run.obey is not None and self.trainer.world_size == 1:
+            run.obey(self.trainer)
+
+    def _log_source(self, path: Path, source: str) -> None:
+        assert self.tap is not None
+        what = "the backbone" if self.tap.at_head else f"the lowest {self.tap.cut} layers"
+        rows, size = f"{self.layout.rows:,}", f"{self.layout.bytes / 1e6:,.0f} MB"
+        line = "%s: the output of %s for %s rows is %s (%s in %s)"
+        log.info(line, self.stage, what, rows, source, size, path)
+
+    # Reading
+
+    def load(self, batch: dict[str, Any], split: str, first: bool) -> None:
+        """Puts the stored activations of a batch at the tap, for its next forward pass.
+
+        Args:
+            batch: the batch.
+            split: train or validation.
+            first: whether it begins an epoch.
+        """
+        if self.store is None or self.tap is None or split in self.off:
+            return
+        if first:  # an average of the weights may stand in for them in a validation
+            self.moved.discard(split)
+            if files.fingerprint(self._below()) != self.weights:
+                self.moved.add(split)
+        if split in self.moved:
+            return
+        if split not in self.checked:
+            self.checked.add(split)
+            reason = verify.find_fault(self.task, self.tap, self.store, batch, split)
+            passed = not reason
+            # In training processes agree; evaluations may have unequal numbers of batches.
+            if split == "train":
+                passed = self.trainer.strategy.reduce_boolean_decision(passed, all=True)
+            if not passed:
+                self._give_up(reason or "it failed its check on another process", split)
+                return
+        states = self.store.get(split, batch["index"], batch["inputs"])
+        if states is None:
+            self._give_up(verify.DIFFERS, split)
+            return
+        self.tap.pending = states
+
+    def done(self) -> None:
+        """Clears the tap after a batch."""
+        if self.tap is not None:
+            self.tap.pending = None
+
+    def _give_up(self, reason: str, split: str = "train") -> None:
+        self.off.add(split)
+        log.info("%s: the frozen layers run at every step of %s: %s", self.stage, split, reason)
+        if split == "train":
+            self.end()
+
+    def end(self) -> None:
+        """Leaves the model as it was."""
+        if self.tap is not None:
+            self.tap.remove()
+        self.tap = self.store = None

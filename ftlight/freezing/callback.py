@@ -1,0 +1,321 @@
+"""Applies a freezing schedule to a task while it trains."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
+
+from ftlight.freezing import unfreeze
+from ftlight.freezing.cache import Cache, PrefixCache
+from ftlight.freezing.plan import plan
+from ftlight.freezing.progress import Progress
+from ftlight.freezing.schedule import frozen_layers
+from ftlight.freezing.tap import reach
+from ftlight.models.layers import layer_groups, module_layers, norm_parameters
+from ftlight.models.modes import compiled, train_layers
+from ftlight.run.state import state_of
+from ftlight.training import optim
+from ftlight.utils import format as fmt
+from ftlight.utils.errors import UserError, unknown
+
+log = logging.getLogger(__name__)
+LOWER_IS_BETTER = ("loss", "mse", "mae", "rmse", "error", "perplexity")  # in names of values
+
+
+class Freezing(L.Callback):
+    """Freezes and thaws layers stage by stage.
+
+    Every parameter stays in its optimizer group throughout; a stage only says which ones require
+    gradients. Frozen layers are in eval mode, get no gradients and learning rate 0, and run only
+    once if storing their output pays. A checkpoint holds the number of the stage and the steps at
+    which stages started.
+
+    Args:
+        option: value of ``unfreeze``, as returned by ``unfreeze.read_unfreeze``.
+        lr: learning rate of the whole model, for stages that set none.
+        lr_given: whether the user set that rate.
+        defaults: ``layer_decay``, ``warmup`` and ``lr_schedule`` of stages that do not set them.
+        cache: whether to store activations of frozen layers: true, false, or auto if it saves time.
+        cache_gb: the most that stored activations may take on the disk.
+    """
+
+    def __init__(
+        self,
+        option: str | list[dict[str, Any]],
+        *,
+        lr: float,
+        lr_given: bool,
+        defaults: Mapping[str, Any],
+        cache: Cache = "auto",
+        cache_gb: float = 4.0,
+    ) -> None:
+        self.option = option
+        self.lr = lr
+        self.lr_given = lr_given
+        self.defaults = dict(defaults)
+        self.cache = cache
+        self.prefix_cache = PrefixCache(cache_gb)
+        self.progress = Progress([], 0)
+        self.stores: list[int | None] = []  # cut of the store that each stage reads
+        self.eligible: set[str] = set()
+        self.task: Any = None
+        self.fitting = False
+        self.entered: int | None = None  # the last stage that has run a batch
+
+    @property
+    def stage(self) -> int:
+        """Number of the running stage, from 0."""
+        return self.progress.stage
+
+    # Resolving
+
+    def setup(self, trainer: Any, task: Any, stage: str) -> None:
+        """Applies the first stage, before the optimizer and DDP see the model.
+
+        Raises:
+            UserError: the strategy cannot change what trains, and the schedule has several stages.
+        """
+        self.fitting = stage == "fit"
+        if not self.fitting:
+            return
+        self.task, self.entered = task, None
+        self.check(task)
+        self.progress.stage_starts = [trainer.global_step]
+        strategy, count = trainer.strategy, len(self.progress.stages)
+        fixed = strategy.restore_checkpoint_after_setup or isinstance(strategy, DeepSpeedStrategy)
+        if count > 1 and fixed:
+            raise UserError(
+                f"model.unfreeze: {type(strategy).__name__} takes one stage only, not {count};"
+                " use trainer.strategy: ddp, or a schedule of one stage"
+            )
+        self._apply()
+
+    def check(self, task: Any) -> None:
+        """Resolves the schedule against a model; what is frozen in it now never trains.
+
+        Raises:
+            UserError: a selector matches nothing.
+        """
+        self.eligible = {n for n, p in task.model.named_parameters() if p.requires_grad}
+        self.resolve(task)
+
+    def resolve(self, task: Any) -> None:
+        """Works out the stages, and the parameters and layers that train in each."""
+        self.layers = layer_groups(task.model)
+        self.module_layers = module_layers(task.model)
+        self.numel = {n: p.numel() for n, p in task.model.named_parameters()}
+        parameters = unfreeze.Parameters(
+            self.layers, self.numel, norm_parameters(task.model), self.eligible
+        )
+        stages, self.trainable_params = unfreeze.resolve(
+            self.option,
+            parameters,
+            self.defaults,
+            lr=self.lr,
+            lr_given=self.lr_given,
+            monitor=task.monitor,
+        )
+        self.trainable_layers = [
+            {layer for layer, names in self.layers.items() if not params.isdisjoint(names)}
+            for params in self.trainable_params
+        ]
+        self.progress = Progress(stages, step=0)
+
+    def cut(self, stage: int) -> int:
+        """How many frozen layers at the bottom of a stage can be skipped."""
+        frozen = frozen_layers(self.trainable_layers[stage], list(self.layers))
+        return reach(self.task.model, frozen)
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run stands in its schedule."""
+        return self.progress.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resumes in the stage of a checkpoint, and applies it before DDP sees the model.
+
+        Raises:
+            UserError: the checkpoint belongs to another schedule; shows both.
+        """
+        if self.fitting:
+            self.progress.load_state_dict(state)
+            self._apply()
+
+    # Applying
+
+    def _apply(self) -> None:
+        """Sets which parameters require gradients, and the modes. Can be repeated."""
+        trainable = self.trainable_params[self.stage]
+        for name, parameter in self.task.model.named_parameters():
+            if parameter.requires_grad != (name in trainable):
+                parameter.requires_grad_(name in trainable)
+            parameter.grad = None
+        self._set_modes()
+
+    def _set_modes(self) -> None:
+        self.task.train()  # transformers loads models in eval mode, and Lightning leaves them there
+        layers, params = self.trainable_layers[self.stage], self.trainable_params[self.stage]
+        train_layers(self.task.model, self.module_layers, layers, params)
+
+    def _advance(self, trainer: Any) -> None:
+        """Changes to the stage that is due at this step."""
+        store = self.stores[self.stage]
+        if not self.progress.advance(trainer.global_step):
+            return
+        if self.stores[self.stage] is None or self.stores[self.stage] != store:
+            self.prefix_cache.end()
+        self._apply()
+        if isinstance(trainer.strategy, DDPStrategy):
+            # Its reducer knows only the parameters that required gradients when it was made.
+            trainer.strategy.model = self.task
+            trainer.strategy.configure_ddp()
+        if compiled(self.task):
+            torch.compiler.reset()
+        for stopping in trainer.early_stopping_callbacks:
+            stopping.wait_count = 0
+        log.info(self.line())
+
+    def line(self) -> str:
+        """The stage in one line: when it starts, what trains, and the learning rate."""
+        stage, start = self.progress.current, self.progress.stage_starts[-1]
+        training = sum(self.numel[name] for name in self.trainable_params[self.stage])
+        return (
+            f"stage {self.stage + 1} of {len(self.progress.stages)} from step {start:,}:"
+            f" {', '.join(stage.train)}; {fmt.count(training)} of"
+            f" {fmt.count(sum(self.numel.values()))} parameters train, lr {fmt.rate(stage.lr)}"
+        )
+
+    # Hooks
+
+    def on_fit_start(self, trainer: Any, task: Any) -> None:
+        """Sets the modes, and goes before other callbacks, so that these see the step's rates."""
+        self._set_modes()
+        trainer.callbacks = [self, *(c for c in trainer.callbacks if c is not self)]
+
+    def on_train_start(self, trainer: Any, task: Any) -> None:
+        """Counts the steps of the run; ftlight's trainer does so once it knows its epochs.
+
+        Raises:
+            UserError: the optimizer's groups are not those of the task.
+        """
+        if not all("layer" in group for group in trainer.optimizers[0].param_groups):
+            raise UserError(
+                "configure_optimizers: keep the parameter groups of Task.configure_optimizers;"
+                " the schedule sets their learning rates"
+            )
+        if state_of(trainer) is None:
+            self.count(trainer)
+
+    def count(self, trainer: Any) -> None:
+        """Counts steps and decides which stages read stored activations. Can be repeated.
+
+        Raises:
+            UserError: the stages do not fit into the run, or its length is not known.
+        """
+        progress, quick = self.progress, bool(trainer.fast_dev_run)
+        progress.per_epoch = optim.steps_per_epoch(trainer)
+        progress.total = max(0, optim.total_steps(trainer) - progress.stage_starts[0])
+        self.task.total_steps = progress.total
+        progress.check_durations(fits=not quick)
+        has_patience = any(stage.patience for stage in progress.stages)
+        if has_patience and not sum(trainer.num_val_batches) and not quick:
+            raise UserError(
+                "model.unfreeze: patience counts validations, and there is no validation data;"
+                " give epochs instead"
+            )
+        worthwhile = optim.runs_all_batches(trainer, "train") and not quick
+        if self.cache is True or (self.cache == "auto" and worthwhile):
+            cuts = [self.cut(i) for i in range(len(progress.stages))]
+            self.stores = plan(cuts, progress.epochs(), always=self.cache is True)
+        else:
+            self.stores = [None] * len(progress.stages)
+
+    def on_train_epoch_start(self, trainer: Any, task: Any) -> None:
+        """Sets the modes again, in case somebody called train()."""
+        self._set_modes()
+        self._pause_early_stopping(trainer)
+
+    def on_train_batch_start(self, trainer: Any, task: Any, batch: Any, batch_idx: int) -> None:
+        """Changes the stage if due, sets the rates of this step, and feeds stored activations."""
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self._advance(trainer)
+        for group in trainer.optimizers[0].param_groups:
+            trains = group["layer"] in self.trainable_layers[self.stage]
+            group["lr"] = self.progress.lr(group["depth"], trainer.global_step) if trains else 0.0
+        store = self.stores[self.stage]
+        if store is not None:
+            if self.entered != self.stage:
+                self.prefix_cache.begin(trainer, task, store, f"stage {self.stage + 1}")
+                self.entered = self.stage
+            self.prefix_cache.load(batch, "train", batch_idx == 0)
+
+    def on_train_batch_end(self, trainer: Any, task: Any, *batch: Any) -> None:
+        """Clears the tap."""
+        self.prefix_cache.done()
+
+    def on_validation_batch_start(
+        self, trainer: Any, task: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Feeds stored activations."""
+        if self.fitting and not trainer.sanity_checking:
+            self.prefix_cache.load(batch, "validation", batch_idx == 0)
+
+    def on_validation_batch_end(self, trainer: Any, task: Any, *batch: Any) -> None:
+        """Clears the tap."""
+        self.prefix_cache.done()
+
+    def _pause_early_stopping(self, trainer: Any) -> None:
+        """Keeps early stopping from counting before the last stage."""
+        if not self.progress.is_last:
+            for stopping in trainer.early_stopping_callbacks:
+                stopping.wait_count = -1  # the next validation makes it 0 at most
+
+    def on_validation_start(self, trainer: Any, task: Any) -> None:
+        """Keeps early stopping from counting before the last stage."""
+        if self.fitting:
+            self._pause_early_stopping(trainer)
+
+    def on_validation_end(self, trainer: Any, task: Any) -> None:
+        """Counts validations without improvement, if the stage has patience.
+
+        Raises:
+            UserError: the monitored value is not logged.
+        """
+        if not self.fitting or trainer.sanity_checking or self.progress.current.patience is None:
+            return
+        monitor, values = str(self.progress.current.monitor), trainer.callback_metrics
+        if monitor not in values:
+            where = f"model.unfreeze.{self.stage}.monitor: no value"
+            raise UserError(unknown(where, monitor, values, "logged"))
+        if monitor == task.monitor:
+            lower = task.mode == "min"
+        else:
+            lower = any(word in monitor for word in LOWER_IS_BETTER)
+        over = self.progress.validated(float(values[monitor]), lower)
+        self.progress.ended = trainer.strategy.reduce_boolean_decision(over, all=False)
+
+    def teardown(self, trainer: Any, task: Any, stage: str) -> None:
+        """Leaves the model as it was."""
+        self._leave()
+
+    def on_exception(self, trainer: Any, task: Any, exception: BaseException) -> None:
+        """Leaves the model as it was."""
+        self._leave()
+
+    def _leave(self) -> None:
+        self.prefix_cache.end()
+        if self.fitting:
+            for name, parameter in self.task.model.named_parameters():
+                parameter.requires_grad_(name in self.eligible)
+        self.fitting = False
+
+
+def of(trainer: Any) -> Freezing:
+    """The schedule of a trainer that is fitting."""
+    return next(c for c in trainer.callbacks if isinstance(c, Freezing))

@@ -1,0 +1,141 @@
+"""Where a run stands in its schedule: the stage, when it started, and how patience fares."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from ftlight.freezing.schedule import Stage, check_durations, epochs_of, is_better, lr_at
+from ftlight.utils.errors import UserError
+
+# Key in a checkpoint to attribute. Checkpoints of 0.1 have these keys.
+STATE = {
+    "stage": "stage",
+    "begins": "stage_starts",
+    "best": "best",
+    "waited": "bad_validations",
+    "ended": "ended",
+}
+
+
+class Progress:
+    """Where a run stands in its schedule.
+
+    Args:
+        stages: those of the schedule.
+        step: optimizer step of the run at which the first stage starts.
+
+    >>> progress = Progress([Stage(("head",), steps=10), Stage(("all",))], step=0)
+    >>> progress.per_epoch, progress.total = 10, 100
+    >>> progress.advance(9), progress.advance(10), progress.stage_starts
+    (False, True, [0, 10])
+    """
+
+    def __init__(self, stages: Sequence[Stage], step: int) -> None:
+        self.stages = list(stages)
+        self.stage = 0
+        self.stage_starts = [step]
+        self.per_epoch = 0  # optimizer steps
+        self.total = 0  # optimizer steps from here on; 0 if nothing limits the run
+        self._reset_patience()
+
+    def _reset_patience(self) -> None:
+        self.best: float | None = None
+        self.bad_validations = 0
+        self.ended = False
+
+    @property
+    def current(self) -> Stage:
+        """The stage that is running."""
+        return self.stages[self.stage]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the last stage is running."""
+        return self.stage + 1 == len(self.stages)
+
+    def lengths(self) -> list[int | None]:
+        """The most optimizer steps of each stage; None if only patience or the run ends it."""
+        return [stage.length(self.per_epoch, self.total) for stage in self.stages]
+
+    def length(self) -> int | None:
+        """The most optimizer steps of the running stage; of the last, what is left of the run."""
+        if not self.is_last:
+            return self.current.length(self.per_epoch, self.total)
+        done = self.stage_starts[-1] - self.stage_starts[0]
+        return self.total - done if self.total else None
+
+    def epochs(self) -> list[float]:
+        """The most epochs of each stage."""
+        if not self.total:
+            return [1e6] * len(self.stages)  # no limit is known
+        return epochs_of(self.lengths(), self.total, self.per_epoch)
+
+    def check_durations(self, fits: bool) -> None:
+        """Checks the durations of the stages against the run.
+
+        Args:
+            fits: whether something must be left for the last stage.
+
+        Raises:
+            UserError: the stages do not fit into the run, or its length is not known.
+        """
+        check_durations(self.stages, self.per_epoch, self.total, fits)
+
+    def advance(self, step: int) -> bool:
+        """Moves to the stage that is due at an optimizer step. Returns whether it is another."""
+        before = self.stage
+        while not self.is_last:
+            length = self.length()
+            if not self.ended and (length is None or step - self.stage_starts[-1] < length):
+                break
+            self.stage += 1
+            self.stage_starts.append(step)
+            self._reset_patience()
+        return self.stage != before
+
+    def lr(self, depth: int, step: int) -> float:
+        """Learning rate at an optimizer step of the run.
+
+        Args:
+            depth: number of layers above the one that it is for.
+            step: the step.
+        """
+        length = self.length() or self.per_epoch
+        return lr_at(self.current, depth, step - self.stage_starts[-1], length)
+
+    def validated(self, value: float, lower: bool) -> bool:
+        """Counts a validation of a stage with patience. Returns whether patience has run out.
+
+        Args:
+            value: the monitored value.
+            lower: whether lower is better.
+        """
+        if is_better(value, self.best, lower):
+            self.best, self.bad_validations = value, 0
+        else:
+            self.bad_validations += 1
+        patience = self.current.patience
+        return patience is not None and self.bad_validations >= patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps, with the schedule that it belongs to."""
+        state = {key: getattr(self, attribute) for key, attribute in STATE.items()}
+        return {**state, "schedule": [dataclasses.asdict(stage) for stage in self.stages]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes the state of a checkpoint.
+
+        Raises:
+            UserError: it belongs to another schedule; shows both.
+        """
+        saved = [Stage(**options) for options in state["schedule"]]
+        if saved != self.stages:
+            theirs, ours = (" ".join(map(str, stages)) for stages in (saved, self.stages))
+            raise UserError(
+                f"model.unfreeze: the checkpoint belongs to another schedule, {theirs}; this run's"
+                f" is {ours}; use the config of its run, or train anew without ckpt_path"
+            )
+        for key, attribute in STATE.items():
+            setattr(self, attribute, state[key])

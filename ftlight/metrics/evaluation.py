@@ -1,0 +1,93 @@
+"""What a step gives, what an evaluation finds, and how the one becomes the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ftlight.metrics.collected import Collected, Gathered, Rows
+
+
+class Step(NamedTuple):
+    """What a step gives.
+
+    Attributes:
+        loss: mean over the batch's rows (or other units, see weight), a scalar; None if the batch
+            has no targets.
+        outputs: what metrics and :meth:`ftlight.task.Task.postprocess` read: ``[rows, …]``, or a
+            tensor per row if they differ in length. Never all logits: an evaluation keeps the
+            outputs of every row.
+        targets: targets in the same form; None if metrics read them from the rows.
+        weight: units that the loss is a mean of, such as tokens. Default: the rows.
+    """
+
+    loss: Tensor | None
+    outputs: Rows
+    targets: Rows | None = None
+    weight: float | None = None
+
+
+class EvaluationResult(NamedTuple):
+    """What an evaluation found.
+
+    Attributes:
+        values: metric to value; nan if it is not defined.
+        rows: number of rows, each counted once over all processes.
+        intervals: metric to the ends of its 95 % interval; the task's score is among them.
+        confusion: confusion matrix ``[actual, predicted]``, if the task has one.
+        outputs: outputs of the rows in order, for :meth:`ftlight.task.Task.postprocess`.
+        numbers: which rows: all of them, unless an option limits the batches.
+    """
+
+    values: dict[str, float]
+    rows: int
+    intervals: Mapping[str, tuple[float, float]] = {}
+    confusion: Tensor | None = None
+    outputs: Rows | None = None
+    numbers: Tensor | None = None
+
+
+class Evaluation(nn.Module):
+    """Collects the steps of an evaluation over its batches and over all processes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.collected = Collected()
+        self.losses: list[Tensor] = []
+
+    def reset(self) -> None:
+        """Forgets what was collected."""
+        self.losses.clear()
+        self.collected.reset()
+
+    def add(self, step: Step, rows: list[int]) -> None:
+        """Adds a step that has a loss.
+
+        Args:
+            step: what the step gave.
+            rows: numbers of the batch's rows.
+        """
+        assert step.loss is not None
+        units = len(rows) if step.weight is None else step.weight
+        self.collected.update(step.outputs, step.targets, rows)
+        # sum and count: the mean is over units, however they are batched
+        count = step.loss.new_tensor(units, dtype=torch.float)
+        self.losses.append(torch.stack([step.loss.detach().float() * units, count]))
+
+    def compute(self, all_gather: Callable[[Tensor], Any]) -> tuple[float, Gathered]:
+        """The mean loss; outputs, targets and numbers of the rows, in order, on the CPU.
+
+        What was collected is forgotten.
+
+        Args:
+            all_gather: gathers a tensor over all processes.
+        """
+        gathered = all_gather(torch.stack(self.losses).sum(0))
+        total, count = gathered.cpu().double().reshape(-1, 2).sum(0).tolist()
+        loss = total / count if count else float("nan")
+        collected = self.collected.compute()
+        self.reset()
+        return loss, collected

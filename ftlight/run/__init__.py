@@ -1,0 +1,1 @@
+"""The run folder, its loggers, and the screen."""

@@ -1,0 +1,87 @@
+"""The screen of a run: one table at the start, progress, one table at the end; nothing else."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+LOGGERS = (
+    *("lightning", "lightning.pytorch", "lightning.fabric"),
+    *("datasets", "torch.distributed", "fsspec"),
+)
+WARNERS = (
+    *("lightning", "torch", "jsonargparse", "torchmetrics"),
+    *("transformers", "datasets", "wandb"),
+)
+
+console = Console(
+    highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120
+)
+
+
+def silence_libraries() -> None:
+    """Silences messages of libraries that a user cannot act on, such as tips and adverts."""
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    ours = logging.getLogger("ftlight")
+    if not ours.handlers:
+        ours.setLevel(logging.INFO)
+        ours.addHandler(_Lines())
+    # such as: num_workers is low, the log folder is not empty, modules are in eval mode
+    for module in WARNERS:
+        warnings.filterwarnings("ignore", module=rf"{module}(\..*)?")
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+class _Lines(logging.Handler):
+    """Prints ftlight's own messages as plain lines, on the first process only."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a message."""
+        if getattr(rank_zero_only, "rank", 0) in (None, 0):
+            console.print(record.getMessage())
+
+
+def table(rows: Sequence[tuple[str, str]]) -> None:
+    """Prints pairs of name and value as one table."""
+    grid = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in rows:
+        grid.add_row(name, value)
+    console.print(grid)
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
+    """Prints a table with a header."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in head:
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    if note:
+        console.print(note)
+
+
+def confusions(matrix: Tensor, labels: Sequence[str], most: int = 5) -> list[str]:
+    """Describes the most frequent confusions of a matrix ``[actual, predicted]``, a line each."""
+    wrong = matrix.clone().fill_diagonal_(0).flatten().tolist()
+    size = len(labels)
+    cells = sorted(((int(count), i) for i, count in enumerate(wrong) if count), reverse=True)
+    lines = []
+    for count, i in cells[:most]:
+        lines.append(f"{labels[i // size]} taken for {labels[i % size]}: {count}")
+    return lines

@@ -1,0 +1,271 @@
+"""The run folder, which is never overwritten: config.yaml, run.json and metrics.csv."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from ftlight.utils import secrets
+from ftlight.utils.atomic import atomic_write, read_json, write_json
+from ftlight.utils.errors import UserError
+
+LOCK = ".lock"
+STACK = (
+    "ftlight",
+    "torch",
+    "lightning",
+    "transformers",
+    "torchmetrics",
+    "datasets",
+    "jsonargparse",
+    "wandb",
+)
+
+
+def version(package: str) -> str:
+    """Version of an installed package; ``-`` if it is not installed."""
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "-"
+
+
+def make(path: str | None, name: str, resume: bool = False) -> Path:
+    """Creates a run folder: ``path``, or ``runs/<name>/<time>`` with a link ``latest`` beside it.
+
+    Args:
+        path: the folder, or None.
+        name: name of the run.
+        resume: whether ``path`` may hold the run that is to be resumed.
+
+    Raises:
+        UserError: ``path`` exists and is not to be resumed, or cannot be created.
+    """
+    if path is None:
+        return _make_dated(Path("runs").absolute() / name)
+    folder = Path(path).expanduser().absolute()
+    if resume and folder.is_dir():
+        is_run = any((folder / file).exists() for file in ("config.yaml", "run.json", LOCK))
+        if is_run or not any(folder.iterdir()):
+            return folder
+        raise UserError(
+            f"{folder} exists and is not a run; nothing is overwritten. "
+            "Give another --run DIR, or move it away"
+        )
+    _mkdir(folder, exist_ok=False)
+    return folder
+
+
+def _mkdir(folder: Path, exist_ok: bool) -> None:
+    """Creates a folder and its parents.
+
+    Raises:
+        UserError: it exists, or cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=exist_ok)
+    except FileExistsError:
+        raise UserError(
+            f"{folder} already exists; nothing is overwritten. "
+            "Give another --run DIR, or move it away"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be created ({error.strerror}); give another with --run DIR"
+        ) from None
+
+
+def _make_dated(parent: Path) -> Path:
+    """Creates a folder named by the time, and lets the link ``latest`` point to it."""
+    _mkdir(parent, exist_ok=True)
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    for attempt in range(1000):  # several runs may start in one second
+        folder = parent / (f"{stamp}-{attempt}" if attempt else stamp)
+        try:
+            folder.mkdir()
+            break
+        except FileExistsError:
+            continue
+    link = parent / f".latest-{os.getpid()}"
+    with contextlib.suppress(OSError):  # Windows lets only some users create links
+        link.symlink_to(folder.name)
+        os.replace(link, parent / "latest")
+    return folder
+
+
+def lock(folder: Path) -> IO[str]:
+    """Locks a run folder for this process, until the file is closed or the process ends.
+
+    Raises:
+        UserError: another process holds the lock.
+    """
+    file = (folder / LOCK).open("a+", encoding="utf-8")
+    try:
+        import fcntl
+
+        # unlike flock, lockf is not inherited by the processes that load data
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        raise UserError(
+            f"{folder}: another process is using it ({holder}); "
+            "wait for it, or give another --run DIR"
+        ) from None
+    except (ImportError, OSError):  # Windows, and file systems without locks
+        pass
+    file.truncate(0)
+    file.write(f"{platform.node()}, process {os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def short(path: Path) -> str:
+    """A path relative to the working folder, if there is such a path."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # another drive
+        return str(path)
+
+
+def find(path: str) -> Path:
+    """Finds the folder of an existing run.
+
+    Raises:
+        UserError: there is no run; the message names some that exist.
+    """
+    folder = Path(path).expanduser()
+    if not (folder / "config.yaml").is_file():
+        runs = sorted(str(p.parent) for p in Path("runs").glob("*/*/config.yaml"))
+        known = f" (runs: {', '.join(runs[-3:])})" if runs else ""
+        raise UserError(f"{folder} is not a run: it has no config.yaml{known}")
+    return folder.resolve()
+
+
+def _git(*arguments: str) -> str | None:
+    """What git prints; None if it fails, as outside of a repository."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def as_recorded_now(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the config of a run of 0.1 as this version records it.
+
+    0.1 wrote where a class is defined instead of its public name, and that Lightning's sampler for
+    several processes was on, which it never was.
+
+    >>> as_recorded_now({"data": {"class_path": "ftlight.data.text.TextData"}})
+    {'data': {'class_path': 'ftlight.TextData'}}
+    """
+    config = dict(config)
+    for section in ("model", "data"):
+        path = str((config.get(section) or {}).get("class_path", ""))
+        if path.startswith("ftlight."):
+            config[section] = {**config[section], "class_path": f"ftlight.{path.split('.')[-1]}"}
+    if (config.get("trainer") or {}).get("use_distributed_sampler"):
+        config["trainer"] = {**config["trainer"], "use_distributed_sampler": False}
+    return config
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Reads the config.yaml of a run, as this version records it; empty if there is none."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return {}
+    return as_recorded_now(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def write_config(folder: Path, text: str) -> list[str]:
+    """Writes config.yaml, and keeps a different one beside it as config-1.yaml, config-2.yaml, ….
+
+    Returns:
+        A line for each value that changed.
+    """
+    path = folder / "config.yaml"
+    old, config = read_config(folder), yaml.safe_load(text)
+    is_same = old in ({}, config)
+    if not is_same:
+        number = next(i for i in range(1, 10**6) if not (folder / f"config-{i}.yaml").exists())
+        os.replace(path, folder / f"config-{number}.yaml")
+    with atomic_write(path) as file:
+        file.write(text.encode())
+    if is_same:
+        return []
+    before, after = dict(_flat(old)), dict(_flat(config))
+    lines = []
+    for key in {**before, **after}:
+        if before.get(key) != after.get(key):
+            name = key.replace(".init_args", "")
+            lines.append(f"{name}: {after.get(key)}; it was {before.get(key)}")
+    return lines
+
+
+def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the plain values of nested mappings with their dotted names."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, data
+
+
+def length(folder: Path | None) -> int:
+    """Size of a run's metrics.csv in bytes; 0 if there is none."""
+    path = folder / "metrics.csv" if folder is not None else None
+    return path.stat().st_size if path is not None and path.exists() else 0
+
+
+def truncate_metrics(folder: Path, bytes_: int) -> None:
+    """Cuts metrics.csv to its size at a checkpoint; the rest will be written again."""
+    if length(folder) > bytes_:
+        os.truncate(folder / "metrics.csv", bytes_)
+
+
+def provenance(seed: int | None, digests: Mapping[str, str]) -> dict[str, Any]:
+    """What run.json says of a run's origin: command, code, versions, seed, data.
+
+    Args:
+        seed: the run's seed.
+        digests: SHA-256 of each file of data, by name.
+    """
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "status": "running",
+        "command": [Path(sys.argv[0]).name, *secrets.command(sys.argv[1:])],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "git": {
+            "commit": _git("rev-parse", "HEAD"),
+            "dirty": None if status is None else bool(status),
+        },
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in STACK}},
+        "machine": {"cores": os.cpu_count(), "system": platform.system()},
+        "seed": seed,
+        "data_sha256": dict(digests),
+        # for later verbs, to import the classes beside the user's YAML
+        "python_path": [p for p in sys.path if p and _holds_yaml(Path(p))],
+    }
+
+
+def _holds_yaml(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.glob("*.y*ml"))
+
+
+def update(folder: Path, **changes: Any) -> None:
+    """Sets values in run.json."""
+    write_json(folder / "run.json", {**read_json(folder / "run.json"), **changes})

@@ -1,0 +1,74 @@
+"""Writes predictions as CSV or JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ftlight.utils.atomic import atomic_write
+
+
+def write_predictions(
+    path: Path,
+    rows: Iterable[Mapping[str, Any]],
+    decoded: Iterable[Mapping[str, Any]],
+    spread: bool,
+) -> int:
+    """Writes the columns of the input with ``prediction``, ``score`` and other results beside them.
+
+    A result named as a column of the input gets an underscore: ``score_``.
+
+    Args:
+        path: file to write; JSON lines if it ends in .jsonl, else CSV.
+        rows: rows of the input.
+        decoded: results of each row.
+        spread: whether to write the probability of every label, too.
+
+    Returns:
+        Number of rows.
+    """
+    merged = [_merge(row, results, spread) for row, results in zip(rows, decoded, strict=True)]
+    with atomic_write(path) as file:
+        if path.suffix == ".jsonl":
+            for row in merged:
+                file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+        else:
+            file.write(_csv(merged).encode())
+    return len(merged)
+
+
+def _merge(row: Mapping[str, Any], results: Mapping[str, Any], spread: bool) -> dict[str, Any]:
+    """A row of the input, without bytes and internal columns, with its results."""
+
+    def shown(name: str) -> bool:
+        return not name.startswith("__") and not isinstance(row[name], bytes)
+
+    columns = {name: row[name] for name in row if shown(name)}
+    merged = dict(columns)
+    for name, value in results.items():
+        if name != "probabilities":
+            merged[f"{name}_" if name in columns else name] = value
+    if spread:
+        for label, probability in results.get("probabilities", {}).items():
+            merged[f"p({label})"] = probability
+    return merged
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Formats a value for a CSV cell: floats with six digits, lists and mappings as JSON."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value

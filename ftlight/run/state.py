@@ -1,0 +1,123 @@
+"""The state of a run, which the trainer and its callbacks share."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from ftlight.utils.errors import UserError
+
+Unsaved = Literal["warn", "stop"]
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def interval(every: int | str) -> tuple[int, float]:
+    """Optimizer steps and seconds between checkpoints; 0 steps if time alone counts.
+
+    Raises:
+        UserError: it is neither a number of steps nor a duration.
+
+    >>> interval(500), interval("10m"), interval("90s")
+    ((500, inf), (0, 600.0), (0, 90.0))
+    """
+    if isinstance(every, int) or every.isdigit():
+        if int(every) > 0:
+            return int(every), float("inf")
+    elif duration := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", every):
+        seconds = float(duration[1]) * UNITS[duration[2]]
+        if seconds > 0:
+            return 0, seconds
+    raise UserError(
+        f"trainer.save_every: {every} is not how often to save;"
+        " give steps (500) or a time (30s, 10m, 2h)"
+    )
+
+
+@dataclasses.dataclass
+class RunState:
+    """What a run was asked for, and what became of it so far.
+
+    Attributes:
+        given: folder asked for, which need not exist yet; None for ``runs/NAME/TIME``.
+        resume: whether the run in ``given`` is resumed.
+        name: name of the run.
+        wandb: W&B project, or None.
+        test: whether the best checkpoint is tested after training.
+        patience: validations without a better score after which training stops; 0 for no limit.
+        max_steps: optimizer steps after which training stops; -1 for no limit.
+        save_every: optimizer steps, or a time such as 10m, between checkpoints.
+        unsaved: what to do if a checkpoint cannot be written: warn, or stop.
+        saves: whether checkpoints are kept.
+        auto_epochs: whether the number of epochs is set by the size of the data.
+        config: config of the run, as config.yaml records it.
+        config_yaml: the same as text.
+        folder: folder of the run, once it is known.
+        lock: open file that keeps the folder for this process.
+        ckpt_path: checkpoint that training starts from, or None.
+        fitting: whether ``fit`` runs, with its validations and its test.
+        obey: saves and stops if a signal asks for it; for long work between two steps.
+        wise: what was last mixed of pre-trained and fine-tuned weights: share, checkpoint, scores.
+    """
+
+    given: str | None = None
+    resume: bool = False
+    name: str = "run"
+    wandb: str | None = None
+    test: bool = True
+    patience: int = 3
+    max_steps: int = -1
+    save_every: int | str = "10m"
+    unsaved: Unsaved = "warn"
+    saves: bool = True
+    auto_epochs: bool = False
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    config_yaml: str = ""
+    folder: Path | None = None
+    lock: IO[str] | None = None
+    ckpt_path: str | None = None
+    fitting: bool = False
+    obey: Callable[[Any], None] | None = None
+    wise: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Checks what was asked for.
+
+        Raises:
+            UserError: it makes no sense.
+        """
+        interval(self.save_every)
+        if self.resume and self.given is None:
+            raise UserError("trainer.resume: give the folder of the run: trainer.run (--run DIR)")
+
+    @property
+    def home(self) -> Path:
+        """The folder of the run: what it has, else what was asked for, else the working folder."""
+        return self.folder or Path(self.given or ".")
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
+        return self.home / "checkpoints"
+
+    @property
+    def best_path(self) -> Path | None:
+        """The best checkpoint; None if none is kept."""
+        return self.checkpoints / "best.ckpt" if self.saves and self.folder else None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether training starts from one of the run's own checkpoints."""
+        return self.resume and self.folder is not None and self.owns(self.ckpt_path)
+
+    def owns(self, path: str | None) -> bool:
+        """Whether a checkpoint is one of this run."""
+        return path is not None and Path(path).resolve().parent == self.checkpoints.resolve()
+
+
+def state_of(trainer: object) -> RunState | None:
+    """The state of a trainer's run; None if the trainer is not ftlight's."""
+    state = getattr(trainer, "run", None)
+    return state if isinstance(state, RunState) else None

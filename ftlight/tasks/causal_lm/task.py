@@ -1,0 +1,328 @@
+"""Supervised fine-tuning of a decoder language model on chats or plain texts."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
+from torch import Tensor
+
+from ftlight.data.module import DataModule
+from ftlight.metrics import texts
+from ftlight.metrics.intervals import bootstrap
+from ftlight.models.modes import evaluating
+from ftlight.task import EvaluationResult, Step, Task
+from ftlight.tasks import generation
+from ftlight.tasks.causal_lm import messages as chat
+from ftlight.tasks.causal_lm import truncation
+from ftlight.tasks.causal_lm.data import ChatData, padded
+from ftlight.utils.errors import UserError
+
+LOGITS = 2**26  # the most logits of an evaluation step
+TOKENS = 2**14  # the most tokens of an evaluation step
+FACTS = ("nll", "tokens", "right", "log_probability")
+"""What an evaluation keeps of each row before the tokens of its reply; the last is nan if no reply
+was generated."""
+
+
+class CausalLM(Task):
+    """Fine-tunes a decoder language model on the replies of chats, or on plain texts.
+
+    Args:
+        backbone: Pre-trained model: a hub id (OWNER/NAME) or a local folder.
+        sample: Chats per evaluation whose last reply is generated and compared (BLEU, ROUGE-L).
+        max_new_tokens: The most tokens of a generated reply, at most half the context.
+        temperature: Sampling temperature; 0 is greedy.
+        top_p: Probability mass to sample from (nucleus sampling) if temperature is above 0.
+        base: Options of Task.
+    """
+
+    data_module = "ftlight.ChatData"
+    primary_metric = "perplexity"
+    monitor = "val/loss"
+    mode = "min"
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        sample: int = 32,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        **base: Any,
+    ) -> None:
+        super().__init__(backbone, **base)
+        if max_new_tokens < 1:
+            raise UserError(
+                f"model.max_new_tokens: {max_new_tokens} is not a number of tokens; give 1 or more"
+            )
+        if temperature < 0:
+            raise UserError(f"model.temperature: {temperature} is below 0; give 0 or more")
+        if not 0 < top_p <= 1:
+            raise UserError(f"model.top_p: {top_p} is not a share; give above 0 to 1")
+        if self.cache is True:
+            raise UserError(
+                "model.cache: outputs of frozen layers cannot be cached for chats; leave it out"
+            )
+        # A row of an evaluation is several samples, and a packed batch is one row.
+        self.cache = False
+        self.sample, self.max_new_tokens = sample, max_new_tokens
+        self.temperature, self.top_p = temperature, top_p
+        self.model = self.load("AutoModelForCausalLM")
+        self._replies: dict[int, tuple[list[int], float]] | None = None
+        self._split = ""
+
+    def setup(self, stage: str) -> None:
+        """Checks that the model is a decoder, and turns packing off if it mixes packed rows.
+
+        Raises:
+            UserError: The model sees later tokens.
+        """
+        super().setup(stage)
+        causal, packs = generation.probe(self.model)
+        if not causal:
+            raise UserError(
+                f"model.backbone: {self.backbone} is not a decoder: it sees the words it has to"
+                " predict; use model.task: MaskedLM"
+            )
+        if isinstance(self.data, ChatData) and self.data.packing and not packs:
+            self.data.packing = False
+            self.data.notes.append(
+                f"{type(self.model).__name__} does not keep packed rows apart:"
+                " batches are padded (data.packing)"
+            )
+
+    # Loss
+
+    def step(self, batch: dict[str, Any]) -> Step:
+        """Returns the mean loss over the learned tokens of a batch."""
+        nll, _, _ = generation.likelihood(self.model, batch["inputs"], batch["labels"])
+        return Step(nll.mean(), nll.detach(), None, len(nll))
+
+    def evaluate(self, batch: dict[str, Any]) -> Step:
+        """Returns the loss of each row's replies, and generated replies of the sampled rows.
+
+        Rows to predict have no loss: all get a reply.
+        """
+        facts = torch.zeros(len(batch["index"]), 3, dtype=torch.float, device=self.device)
+        if "labels" in batch:
+            for nll, right, line in self._in_parts(batch["inputs"], batch["labels"]):
+                parts = torch.stack([nll, torch.ones_like(nll), right], 1)
+                facts.index_add_(0, batch["places"][line], parts)
+            replies = self._sampled(batch["index"])
+        else:
+            written = self.reply([chat.load(text) for text in batch["chats"]])
+            replies = dict(zip(batch["index"], written, strict=True))
+        outputs = []
+        for row, number in zip(facts, batch["index"], strict=True):
+            ids, score = replies.get(number, ([], math.nan))
+            outputs.append(torch.cat([row, row.new_tensor([score, *ids])]))
+        if "labels" not in batch:
+            return Step(None, outputs)
+        total = facts.sum(0)
+        return Step(total[0] / total[1].clamp(min=1), outputs, None, float(total[1]))
+
+    def _in_parts(
+        self, inputs: dict[str, Tensor], labels: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yields the likelihood of a batch in parts that fit into memory."""
+        width = labels.shape[1]
+        rows = max(1, min(LOGITS // (self._vocabulary * width), TOKENS // width))
+        for a in range(0, len(labels), rows):
+            part = {k: v[a : a + rows] for k, v in inputs.items()}
+            nll, right, line = generation.likelihood(self.model, part, labels[a : a + rows])
+            yield nll.float(), right, line + a
+
+    @property
+    def _vocabulary(self) -> int:
+        return int(self.model.get_input_embeddings().num_embeddings)  # type: ignore[operator]
+
+    # Replies
+
+    def on_validation_epoch_start(self) -> None:
+        """Drops the replies of the last evaluation: they are of other weights."""
+        self._replies, self._split = None, "validation"
+
+    def on_test_epoch_start(self) -> None:
+        """Drops the replies of the last evaluation: they are of other weights."""
+        self._replies, self._split = None, "test"
+
+    def _sampled(self, numbers: list[int]) -> dict[int, tuple[list[int], float]]:
+        """Replies to the sampled rows of the split, generated together when first asked for."""
+        table = self.data.sets[self._split]
+        sampled = evenly(len(table), 0 if self.data.plain else self.sample)
+        if self._replies is None and not set(sampled).isdisjoint(numbers):
+            chats = zip(sampled, table[sampled]["chat"], strict=True)
+            prompts = {n: _last_turn(chat_json)[0] for n, chat_json in chats}
+            prompts = {n: messages for n, messages in prompts.items() if messages}
+            replies = self.reply(list(prompts.values()))
+            self._replies = dict(zip(prompts, replies, strict=True))
+        return self._replies or {}
+
+    @property
+    def _new(self) -> int:
+        return max(1, min(self.max_new_tokens, int(self.data.max_length) // 2))
+
+    def generation_config(self) -> Any:
+        """How replies are generated, as a transformers GenerationConfig."""
+        from transformers import GenerationConfig
+
+        options: dict[str, Any] = {"do_sample": False}
+        if self.temperature:
+            options = {"do_sample": True, "top_k": 0}
+            options |= {"temperature": self.temperature, "top_p": self.top_p}
+        tokenizer = self.data.tokenizer
+        return GenerationConfig(
+            max_new_tokens=self._new,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=self.data.end_tokens,
+            **options,
+        )
+
+    def reply(self, chats: Sequence[list[chat.Message]]) -> list[tuple[list[int], float]]:
+        """Generates replies to chats, in batches of similar length.
+
+        Args:
+            chats: Messages of each chat, up to the turn to reply to.
+
+        Returns:
+            For each chat the tokens of the reply, with the one that ends it, and their mean
+            log-probability.
+        """
+        longest = self.data.max_length - self._new
+        prompts = [self.data.prompt(messages, longest) for messages in chats]
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        replies: dict[int, tuple[list[int], float]] = {}
+        with evaluating(self), torch.no_grad():
+            for a in range(0, len(order), self.data.batch_size):
+                batch = order[a : a + self.data.batch_size]
+                written = self._write([prompts[i] for i in batch], a)
+                replies.update(zip(batch, written, strict=True))
+        return [replies[i] for i in range(len(prompts))]
+
+    def _write(self, prompts: list[list[int]], number: int) -> list[tuple[list[int], float]]:
+        """Generates a batch of replies; ``number`` is added to the seed of its random draws."""
+        model: Any = self.model
+        # The model's own config may penalise repetition or sample.
+        model.generation_config = self.generation_config()
+        pad = self.data.tokenizer.pad_token_id
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices, enabled=self.temperature > 0):
+            if self.temperature > 0:
+                torch.manual_seed(self.data.seed + number)
+            replies = generation.write(model, prompts, pad, set(self.data.end_tokens))
+        pairs = list(zip(prompts, replies, strict=True))
+        ids = [prompt + reply for prompt, reply in pairs]
+        learned = [[False] * len(prompt) + [True] * len(reply) for prompt, reply in pairs]
+        batch = move_data_to_device(padded(ids, learned, pad), self.device)
+        total = torch.zeros(len(ids), dtype=torch.float, device=self.device)
+        for nll, _, line in self._in_parts(batch["inputs"], batch["labels"]):
+            total.index_add_(0, line, -nll)
+        return [(r, t / len(r)) for r, t in zip(replies, total.tolist(), strict=True)]
+
+    def _text(self, output: Tensor) -> str | None:
+        """The reply of a row as text, or None if none was generated."""
+        if output[len(FACTS) - 1].isnan():
+            return None
+        ids = output[len(FACTS) :].long()
+        return str(self.data.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+    # Measures
+
+    def compute_metrics(
+        self, outputs: list[Tensor], targets: None, rows: Sequence[Mapping[str, Any]]
+    ) -> EvaluationResult:
+        """Computes perplexity and accuracy of all reply tokens, BLEU and ROUGE-L of the sample."""
+        facts = torch.stack([o[:3] for o in outputs]).double()
+        values = {
+            "perplexity": perplexity(facts.sum(0)),
+            "token_accuracy": (facts[:, 2].sum() / facts[:, 1].sum()).item(),
+        }
+        predictions, references = [], []
+        for output, row in zip(outputs, rows, strict=True):
+            text = self._text(output)
+            if text is not None:
+                predictions.append(text)
+                references.append([_last_turn(row["messages"])[1]])
+        if predictions:
+            with contextlib.suppress(UserError):  # BLEU needs sacrebleu, an extra
+                values["bleu"] = texts.bleu(predictions, references)
+            values["rougeL"] = texts.rouge(predictions, references, ("rougeL",))["rougeL"]
+        return EvaluationResult(values, len(outputs), {"perplexity": bootstrap(facts, perplexity)})
+
+    def postprocess(
+        self, outputs: list[Tensor], rows: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Returns replies with the mean probability of their tokens.
+
+        Rows of an evaluation also have the perplexity of their own replies.
+        """
+        decoded = []
+        for output in outputs:
+            text = self._text(output)
+            nll, count, _, score = output[: len(FACTS)].tolist()
+            answer: dict[str, Any] = {"prediction": text, "score": None}
+            if text is not None:
+                answer["score"] = math.exp(score)
+            if count:
+                answer["perplexity"] = math.exp(min(nll / count, 700))
+            decoded.append(answer)
+        return decoded
+
+    def describe(self) -> str:
+        """Length of replies, and how they are generated."""
+        drawn = f"sampled at temperature {self.temperature:g}" if self.temperature else "greedy"
+        return f"replies of at most {self._new} tokens, {drawn}"
+
+    def export(self, folder: Path, data: DataModule) -> str:
+        """Writes a transformers folder with the chat template and the tokens that end a reply."""
+        assert isinstance(data, ChatData)
+        model: Any = self.model
+        model.generation_config = self.generation_config()
+        model.save_pretrained(folder)
+        tokenizer = copy.deepcopy(data.tokenizer)
+        tokenizer.chat_template, tokenizer.model_max_length = data.template.source, data.max_length
+        tokenizer.save_pretrained(folder)
+        prompt = '[{"role": "user", "content": "Where is my parcel?"}]'
+        if data.plain:
+            prompt = '"Once upon a time"'
+        return (
+            "from transformers import pipeline\n"
+            f'pipeline("text-generation", FOLDER)({prompt}, return_full_text=False)'
+        )
+
+
+def _last_turn(chat_json: str) -> tuple[list[chat.Message], str]:
+    """The messages before the last reply of a stored chat, and that reply."""
+    return truncation.upto_reply(truncation.answered(chat.load(chat_json)))
+
+
+def perplexity(sums: Tensor) -> float:
+    """Returns the exponential of the mean negative log-likelihood.
+
+    Args:
+        sums: Negative log-likelihood and number of tokens, ``[2 or more]``.
+
+    >>> perplexity(torch.tensor([0.0, 5.0]))
+    1.0
+    """
+    nll, count = sums[:2].tolist()
+    return math.exp(min(nll / count, 700)) if count else math.nan
+
+
+def evenly(rows: int, count: int) -> list[int]:
+    """Returns row numbers, evenly spread.
+
+    >>> evenly(10, 3)
+    [1, 5, 8]
+    """
+    count = min(rows, count)
+    return [(2 * i + 1) * rows // (2 * count) for i in range(count)]

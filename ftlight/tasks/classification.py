@@ -1,0 +1,191 @@
+"""Classification of any input: loss, class weights, metrics and readable predictions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ftlight.data import labels
+from ftlight.data.module import DataModule
+from ftlight.metrics import classes, intervals
+from ftlight.task import EvaluationResult, Step, Task
+from ftlight.utils.errors import UserError
+
+PRIMARY = {"single": "accuracy", "multi": "f1_micro", "regression": "pearson"}
+MONITOR = {"single": "val/f1", "multi": "val/f1_micro", "regression": "val/pearson"}
+PROBLEM_TYPES = {
+    "single": "single_label_classification",
+    "multi": "multi_label_classification",
+    "regression": "regression",
+}
+
+
+class Classification(Task):
+    """Predicts one label, several labels, or a number for each row.
+
+    A subclass sets ``self.model``, which returns ``logits [rows, outputs]``.
+
+    Args:
+        backbone: Pre-trained model: a hub id (OWNER/NAME) or a local folder.
+        kind: single, multi or regression; read from the data.
+        class_weight: balanced weights classes by inverse frequency.
+        label_smoothing: Share of the target spread evenly over the other labels.
+        base: Options of Task.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        kind: labels.Kind = "single",
+        class_weight: Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        **base: Any,
+    ) -> None:
+        super().__init__(backbone, **base)
+        self.kind, self.class_weight, self.label_smoothing = kind, class_weight, label_smoothing
+        if not 0 <= label_smoothing < 1:
+            raise UserError(
+                f"model.label_smoothing: {label_smoothing} is not a share;"
+                " give 0 to below 1, for example 0.1"
+            )
+        if kind != "regression" and not self.labels:
+            raise UserError(
+                f"no labels: a {type(self).__name__} needs labels=[…];"
+                " in Python take the data module's .labels"
+            )
+        self.primary_metric = PRIMARY[kind]
+        self.monitor = MONITOR[kind]
+        self.outputs = len(self.labels) or 1
+        self.weights: Tensor | None
+        self.variance: Tensor
+        # Both come from the training rows, so no checkpoint holds them.
+        self.register_buffer("weights", None, persistent=False)
+        self.register_buffer("variance", torch.ones(()), persistent=False)
+
+    def native(self, auto: str) -> nn.Module:
+        """Loads the pre-trained model with the architecture's own head, sized for our labels.
+
+        Args:
+            auto: Name of the transformers Auto class.
+        """
+        names = self.labels or ["value"]
+        return self.load(
+            auto,
+            num_labels=self.outputs,
+            id2label=dict(enumerate(names)),
+            label2id={name: i for i, name in enumerate(names)},
+            problem_type=PROBLEM_TYPES[self.kind],
+        )
+
+    def setup(self, stage: str) -> None:
+        """Reads class weights, or the scale of a regression, from the training rows."""
+        super().setup(stage)
+        if stage != "fit" or not isinstance(self.data, DataModule):
+            return
+        targets = self.data.sets["train"].targets
+        if self.kind == "regression":
+            self._fit_scale(targets)
+        elif self.class_weight == "balanced":
+            self.weights = self._balanced(targets)
+
+    def _fit_scale(self, targets: Sequence[float]) -> None:
+        """Takes the targets' variance, and starts the output at their mean in a new run."""
+        self.variance = torch.tensor(float(np.var(targets)) or 1.0)
+        linear = [m for m in self.model.modules() if isinstance(m, nn.Linear)]
+        output = [m for m in linear if m.out_features == 1][-1]
+        if output.bias is not None and not self.total_steps:
+            nn.init.constant_(output.bias, float(np.mean(targets)))
+
+    def _balanced(self, targets: Sequence[Any]) -> Tensor:
+        """Weight of each label, ``float [labels]``: of its positives if a row has several."""
+        flat = np.concatenate([np.atleast_1d(t) for t in targets]).astype(int)
+        counts = np.maximum(np.bincount(flat, minlength=len(self.labels)), 1)
+        if self.kind == "multi":
+            weights = len(targets) / counts - 1
+        else:
+            weights = len(targets) / (len(self.labels) * counts)
+        return torch.tensor(weights, dtype=torch.float)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Returns logits ``[rows, labels]``, or values ``[rows]`` for a regression.
+
+        Args:
+            inputs: What the model takes, such as ``input_ids`` and ``attention_mask``,
+                ``int64 [rows, tokens]``.
+        """
+        logits = self.model(**inputs).logits.float()
+        return logits.squeeze(-1) if self.kind == "regression" else logits
+
+    def step(self, batch: dict[str, Any]) -> Step:
+        """Returns loss and probabilities (values for a regression) of a batch."""
+        logits, targets = self(batch["inputs"]), batch.get("targets")
+        loss = None if targets is None else self.loss(logits, targets)
+        return Step(loss, self.probabilities(logits), targets)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Returns probabilities ``[rows, labels]``; values ``[rows]`` unchanged."""
+        if self.kind == "regression":
+            return logits.detach()
+        return logits.detach().softmax(-1) if self.kind == "single" else logits.detach().sigmoid()
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Returns the mean loss over rows: cross-entropy, binary cross-entropy or squared error.
+
+        Class weights, label smoothing and the targets' variance count in training only, so that
+        every verb evaluates the same loss.
+        """
+        weights, smoothing = (self.weights, self.label_smoothing) if self.training else (None, 0.0)
+        if self.kind == "regression":
+            return F.mse_loss(logits, targets.float()) / (self.variance if self.training else 1)
+        if self.kind == "single":
+            return F.cross_entropy(logits, targets, weight=weights, label_smoothing=smoothing)
+        smooth = targets * (1 - smoothing) + 0.5 * smoothing
+        return F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights)
+
+    def compute_metrics(
+        self, outputs: Tensor, targets: Tensor, rows: Sequence[Mapping[str, Any]]
+    ) -> EvaluationResult:
+        """Computes all metrics of the kind, with the interval of the primary one."""
+        count = len(targets)
+        if self.kind == "regression":
+            values = classes.regression(outputs, targets)
+            interval = {"pearson": intervals.fisher(values["pearson"], count)}
+            return EvaluationResult(values, count, interval)
+        if self.kind == "multi":
+            interval = {"f1_micro": classes.bootstrap_f1(outputs, targets)}
+            return EvaluationResult(classes.multi_label(outputs, targets), count, interval)
+        values, confusion = classes.single_label(outputs, targets)
+        interval = {"accuracy": intervals.wilson(values["accuracy"], count)}
+        return EvaluationResult(values, count, interval, confusion)
+
+    def postprocess(
+        self, outputs: Tensor, rows: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Returns the label of each row with all probabilities, or its value."""
+        if self.kind == "regression":
+            return [{"prediction": value, "score": value} for value in outputs.tolist()]
+        return [self._labelled(row) for row in outputs.tolist()]
+
+    def _labelled(self, row: list[float]) -> dict[str, Any]:
+        """One row's probabilities as labels, score (that of the least sure label) and all."""
+        by_label = dict(zip(self.labels, row, strict=True))
+        if self.kind == "single":
+            predicted, score = [max(by_label, key=by_label.__getitem__)], max(row)
+        else:
+            predicted = [label for label, p in by_label.items() if p >= 0.5]
+            score = min(max(p, 1 - p) for p in row)
+        text = labels.SEPARATOR.join(predicted)
+        return {"prediction": text, "score": score, "probabilities": by_label}
+
+    def write_labels(self, folder: Path) -> None:
+        """Writes labels.json beside an export: kind, and labels in the order of the logits."""
+        text = json.dumps({"kind": self.kind, "labels": self.labels}, indent=1)
+        (folder / "labels.json").write_text(text + "\n", encoding="utf-8")

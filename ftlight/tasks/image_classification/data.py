@@ -1,0 +1,358 @@
+"""Images with labels, found, opened once and prepared for a model."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets
+import numpy as np
+import torch
+from torch import nn
+
+from ftlight.data import files, tables
+from ftlight.data.labelled import Labelled, label_text, without
+from ftlight.data.module import Columns, EncodedSplit, Reader
+from ftlight.models.modes import evaluating
+from ftlight.tasks.image_classification import augment as augmenting
+from ftlight.tasks.image_classification import containers, decoding
+from ftlight.tasks.image_classification import rows as image_rows
+from ftlight.tasks.image_classification.folders import is_image
+from ftlight.utils import internals
+from ftlight.utils.errors import UserError, first_line, join_limited
+from ftlight.utils.ranges import check_range
+
+
+class ImageData(Labelled):
+    """Images with labels: a folder for each class, a table of paths, Parquet or the hub.
+
+    Folders and tables may be in a zip, which is read in place. Splits that are not given are
+    searched in ``train`` (folders or tables named train, val, test).
+
+    Args:
+        image: Column of the image, or of its path.
+        folder: Folder that the paths of a table are relative to. Default: the table's own.
+        image_size: Height and width in pixels that the model sees. Default: the backbone's own.
+        augment: Random crops, flips and colour of training images: none, light or strong. With none
+            the output of frozen layers can be cached.
+        flip: What augmentation mirrors: horizontal, any (also turns by quarters, for images without
+            an up) or none.
+        white: Value of 16-bit gray images that is white; 4095 for cameras of 12 bits.
+        max_pixels: Most pixels of an image, checked before it is decoded.
+        check: full decodes every image once before training, header only reads its size; the result
+            is cached.
+        on_bad_image: What to do with images that cannot be read: error names them, skip leaves them
+            out and counts them.
+        keep_gb: RAM in GB for caching decoded images when augmentation is off.
+        workers: Processes that load batches. Default: none on a CPU, up to 8 for a GPU.
+        base: Options of Labelled.
+    """
+
+    suffixes = (*files.SUFFIXES, ".zip")
+
+    def __init__(
+        self,
+        train: str | None = None,
+        *,
+        image: str = "image",
+        folder: str | None = None,
+        image_size: int | None = None,
+        augment: augmenting.Augment = "light",
+        flip: augmenting.Flip = "horizontal",
+        white: int = 65535,
+        max_pixels: int = 80_000_000,
+        check: Literal["full", "header"] = "full",
+        on_bad_image: Literal["error", "skip"] = "error",
+        keep_gb: float = 1.0,
+        workers: int | None = None,
+        **base: Any,
+    ) -> None:
+        super().__init__(train, workers=workers or 0, **base)
+        check_range("data.image_size", image_size, least=8, most=4096)
+        check_range("data.max_pixels", max_pixels, least=1, most=decoding.PIXELS)
+        check_range("data.white", white, least=1, most=65535)
+        self.image, self.folder, self.image_size = image, folder, image_size
+        self.augment, self.flip = augment, flip
+        self.varies = augment != "none"  # type: ignore[misc]
+        self.white, self.max_pixels = white, max_pixels
+        self.full, self.skip = check == "full", on_bad_image == "skip"
+        self.choose_workers = workers is None
+        self.kept: dict[tuple[str, str], torch.Tensor] = {}  # images as the model sees them
+        self.room = int(keep_gb * 1e9)  # bytes left for them
+        self.reading: str | None = None
+        self._find_splits()
+
+    @property
+    def _columns(self) -> containers.Columns:
+        return containers.Columns(self.image, self.label, self.folder, self.encoding)
+
+    def _find_splits(self) -> None:
+        """Takes the splits that are not given from the folder or zip of train, if it has them."""
+        train = self.files["train"]
+        if train is None or not Path(train).expanduser().exists():
+            return
+        found = image_rows.splits(train, self._columns)
+        for split in ("validation", "test"):
+            if split in found and not self.files[split]:
+                self.files[split], self.shares[split] = train, 0.0
+                self.notes.append(f"{split}: found in {train}")
+
+    @property
+    def label_place(self) -> str:
+        """Where labels are read, in words."""
+        train = self.files["train"]
+        return "folders" if train and containers.tree(train) else super().label_place
+
+    @property
+    def columns(self) -> list[str]:
+        """The column of the image or its path."""
+        return [self.image]
+
+    @property
+    def column_names(self) -> dict[str, str]:
+        """The user's names of columns that rows as read hold under others, by those."""
+        return {**super().column_names, "image": self.image}
+
+    @property
+    def example(self) -> str:
+        """What can follow ``predict RUN``."""
+        return "PHOTO.jpg"
+
+    @property
+    def processor(self) -> Any:
+        """The backbone's image processor, for the size asked for."""
+        return decoding.processor(self.tokenizer_name, self.image_size)
+
+    # Rows
+
+    def digest(self, split: str, name: str) -> str:
+        """Identifies the content of a file, whichever of its splits is read."""
+        if self.source_of(split).on_hub:
+            return super().digest(split, name)
+        return containers.digest(name, self._columns)
+
+    def reader(self, split: str) -> Reader:
+        """Reader of a split."""
+        text = ["image", "label", image_rows.CONTAINER, image_rows.NAME]
+        text += [image_rows.FAULT, image_rows.DONE, image_rows.SAME]
+        features = datasets.Features({**dict.fromkeys(text, tables.TEXT), "line": tables.NUMBER})
+        source = self.source_of(split)
+        stamp = "" if source.on_hub else containers.digest(source.name, self._columns, times=True)
+        arguments = {
+            "place": source.name,
+            "split": split,
+            "columns": self._columns,
+            "max_pixels": self.max_pixels,
+            "white": self.white,
+            "full": self.full,
+            "stamp": stamp,
+            "code": files.code(decoding.decode, containers.read, is_image, label_text),
+        }
+        return image_rows.read_rows, arguments, features
+
+    def _load(self, split: str, name: str | None) -> datasets.Dataset:
+        """Reads a split; names, or leaves out, the images that cannot be read."""
+        table = super()._load(split, name)
+        faults = tables.column(table, image_rows.FAULT)
+        bad = [i for i, fault in enumerate(faults) if fault]
+        if bad:
+            named = join_limited((f"{table['image'][i]} ({faults[i]})" for i in bad), 3)
+            if not self.skip:
+                raise UserError(
+                    f"{name}: {len(bad)} of {len(table)} images of {split} cannot be used: {named};"
+                    " repair them, take them out, or set data.on_bad_image: skip"
+                )
+            if len(bad) == len(table):
+                raise UserError(
+                    f"{name}: none of the {len(table)} images of {split} can be used: {named}"
+                )
+            self.notes.append(f"{split}: {len(bad)} of {len(table)} images left out: {named}")
+        self._note_changes(table, split)
+        return without(table.remove_columns([image_rows.FAULT, image_rows.DONE]), bad)
+
+    def _note_changes(self, table: datasets.Dataset, split: str) -> None:
+        """Notes what decoding changes in images, such as transparency."""
+        counts = Counter[str]()
+        for changes in tables.column(table, image_rows.DONE):
+            counts.update(filter(None, changes.split("|")))
+        if counts:
+            changes = join_limited(f"{n:,} {change}" for change, n in counts.most_common())
+            self.notes.append(f"{split}: {len(table):,} images, {changes}")
+
+    def duplicate_keys(self, table: datasets.Dataset) -> Sequence[str]:
+        """Digests of the files of images."""
+        return tables.column(table, image_rows.SAME)
+
+    def read_predict(self, name: str) -> list[files.Row]:
+        """The images to predict: one file, all in a folder or zip, or those that a table names."""
+        self.reading = name
+        if is_image(name):
+            return [{self.image: name, files.LINE: 1}]
+        tree = containers.tree(name)
+        if tree is not None:
+            found = [member for member in tree.names() if is_image(member)]
+            if not found:
+                raise UserError(f"{name} holds no images")
+            return [{self.image: member, files.LINE: i} for i, member in enumerate(found, 1)]
+        if containers.embedded(name, self.image):
+            entries = image_rows.entries(name, "", self._columns._replace(label=None))
+            return [{self.image: e.shown, files.LINE: e.line} for e in entries]
+        return super().read_predict(name)
+
+    # Batches
+
+    def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
+        """Where the images are, and their labels as numbers."""
+        columns: Columns = {
+            "container": tables.column(table, image_rows.CONTAINER),
+            "name": tables.column(table, image_rows.NAME),
+            "length": [1] * len(table),
+        }
+        key = [
+            internals.fingerprint_of(table),
+            self.processor.to_json_string(),
+            self.white,
+            files.code(decoding.decode),
+        ]
+        fingerprint = datasets.fingerprint.Hasher.hash(key)
+        return EncodedSplit(columns, self.numbers(table, split), fingerprint)
+
+    def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
+        """Where the images to predict are.
+
+        Raises:
+            UserError: one cannot be read.
+        """
+        entries = [self._entry(row, place) for row in rows]
+        bad = []
+        for entry in entries:
+            fault, _, _ = image_rows.check(
+                entry, self.image, self.max_pixels, self.white, self.full
+            )
+            if fault:
+                bad.append(f"{entry.shown} ({fault})")
+        if bad:
+            raise UserError(
+                f"{place}: {len(bad)} of {len(rows)} images cannot be used: {join_limited(bad, 3)}"
+            )
+        columns = {
+            "container": [entry.container for entry in entries],
+            "name": [entry.name for entry in entries],
+            "length": [1] * len(rows),
+        }
+        return EncodedSplit(columns)
+
+    def _entry(self, row: files.Row, place: str) -> image_rows.Entry:
+        """Where an image to predict is: below the folder, zip or table given, else at any path."""
+        files.need(row, self.columns, place)
+        shown, line = files.cell(row, self.image, place), int(row[files.LINE])
+        if place != self.reading or is_image(place):  # rows in Python or of standard input
+            return image_rows.Entry("", str(Path(shown).expanduser()), shown, "", line)
+        if containers.tree(place) is not None:
+            return image_rows.Entry(place, shown, shown, "", line)
+        if containers.embedded(place, self.image):
+            return image_rows.Entry(place, str(line - 1), shown, "", line)
+        root = self.folder or str(Path(place).parent)
+        name = image_rows.inside("", shown, root)
+        if name is None:
+            raise image_rows.outside(f"{place}:{line}", shown, root)
+        return image_rows.Entry(root, name, shown, "", line)
+
+    def loader(self, *arguments: Any) -> Any:
+        """Batches; by default processes load them if a GPU would wait for images."""
+        trainer = self.trainer
+        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        if self.choose_workers and on_gpu:
+            self.workers = min(8, max(0, (os.cpu_count() or 1) - 1))
+        return super().loader(*arguments)
+
+    def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
+        """A batch.
+
+        Returns:
+            ``inputs`` with ``pixel_values`` ``float32 [rows, 3, height, width]``, ``index`` and, if
+            known, ``targets``.
+        """
+        epochs = columns.get("epoch", [-1] * len(rows))
+        places = zip(columns["container"], columns["name"], epochs, rows, strict=True)
+        values = [self._pixels(*place) for place in places]
+        if {v.dtype for v in values} == {torch.uint8}:
+            stacked = decoding.unpacked(self.processor, torch.stack(values))  # all at once
+        else:
+            stacked = torch.stack([self._unpacked(v) for v in values])
+        batch: dict[str, Any] = {"inputs": {"pixel_values": stacked}, "index": rows}
+        if "target" in columns:
+            batch["targets"] = self.targets(columns["target"])
+        return batch
+
+    def _pixels(self, container: str, name: str, epoch: int, row: int) -> torch.Tensor:
+        """An image as the model sees it, augmented in training, ``[3, height, width]``.
+
+        ``uint8`` before scaling, or ``float32`` after.
+        """
+        fixed = epoch < 0 or self.augment == "none"
+        if fixed and (container, name) in self.kept:
+            return self.kept[container, name]
+        try:
+            image, _ = decoding.decode(
+                containers.read(container, name, self.image), self.max_pixels, self.white
+            )
+        except decoding.Bad as error:
+            raise UserError(f"{container}/{name} cannot be used: {error}") from None
+        if fixed:
+            return self._keep(container, name, decoding.pixels(self.processor, image))
+        rng = np.random.default_rng([self.seed, epoch, row])
+        changed = augmenting.augment(
+            image,
+            self.augment,
+            self.flip,
+            decoding.shape(self.processor),
+            self.processor.resample,
+            rng,
+        )
+        if decoding.scales(self.processor):
+            return torch.from_numpy(np.array(changed)).permute(2, 0, 1)
+        return decoding.pixels(self.processor, changed, do_resize=False, do_center_crop=False)
+
+    def _keep(self, container: str, name: str, pixels: torch.Tensor) -> torch.Tensor:
+        """Caches an image in whole numbers while a run trains, if there is room.
+
+        Cached or not, all images are rounded to whole numbers, so that they are the same.
+        """
+        packed = decoding.packed(self.processor, pixels)
+        if packed is None:
+            return pixels
+        trains = self.trainer is not None and self.trainer.state.fn == "fit"
+        if trains and not self.workers and self.room >= packed.numel():
+            self.kept[container, name] = packed
+            self.room -= packed.numel()
+        return packed
+
+    def _unpacked(self, pixels: torch.Tensor) -> torch.Tensor:
+        return decoding.unpacked(self.processor, pixels) if pixels.dtype == torch.uint8 else pixels
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a loading process needs."""
+        return {**super().__getstate__(), "kept": {}}
+
+    def check_model(self, model: nn.Module) -> None:
+        """Checks that the model takes images of the size asked for.
+
+        Raises:
+            UserError: it does not.
+        """
+        if self.image_size is None:
+            return
+        device = next(model.parameters()).device
+        blank = torch.zeros(1, 3, *decoding.shape(self.processor), device=device)
+        try:
+            with evaluating(model), torch.no_grad():
+                model(pixel_values=blank)
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"data.image_size: the backbone does not take {self.image_size}"
+                f" ({first_line(error)})"
+            ) from None

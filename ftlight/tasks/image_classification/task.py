@@ -1,0 +1,110 @@
+"""Classifies images: one label, several labels, or a number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ftlight.data.module import DataModule
+from ftlight.models.modes import evaluating
+from ftlight.tasks.classification import Classification
+from ftlight.tasks.image_classification import decoding
+from ftlight.tasks.image_classification.data import ImageData
+from ftlight.utils import internals
+from ftlight.utils.errors import UserError
+
+CONVOLUTIONAL_LR = 5e-4  # learning rate of networks with batch normalisation
+DROPOUT = 0.2  # the most dropout before the head, unless the user sets it
+SMALL = 64  # side, in pixels, of the images a model is tried on
+
+
+class ImageClassification(Classification):
+    """Classifies images: one label, several labels, or a number.
+
+    Args:
+        backbone: Pre-trained model: a hub id (OWNER/NAME) or a local folder.
+        batch_norm: frozen keeps the pre-trained statistics of batch normalisation; train updates
+            them, for large data that differ from the pre-training's.
+        dropout: Dropout before the head, if the architecture has one. Default: its own, at most
+            0.2.
+        base: Options of Classification.
+    """
+
+    data_module = "ftlight.ImageData"
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        batch_norm: Literal["frozen", "train"] = "frozen",
+        dropout: float | None = None,
+        **base: Any,
+    ) -> None:
+        super().__init__(backbone, **base)
+        if dropout is not None and not 0 <= dropout < 1:
+            raise UserError(
+                f"model.dropout: {dropout} is not a share; give 0 to below 1, for example 0.2"
+            )
+        self.batch_norm = batch_norm
+        self.model = self.native("AutoModelForImageClassification")
+        in_backbone = {id(m) for m in self.model.base_model.modules()}  # type: ignore[union-attr]
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout) and id(module) not in in_backbone:
+                # MobileNets come with 0.8, which was the share to keep.
+                module.p = min(module.p, DROPOUT) if dropout is None else dropout
+        self.norms = [m for m in self.model.modules() if isinstance(m, internals.NormBase)]
+        if self.norms and not self.lr_given:
+            self.lr = CONVOLUTIONAL_LR
+        # Convolutions are nearly twice as fast with channels last.
+        self.channels_last = bool(self.norms) and _takes_channels_last(self.model)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Returns logits ``[rows, labels]``, or values ``[rows]`` for a regression.
+
+        Args:
+            inputs: ``pixel_values``, ``float [rows, 3, height, width]``.
+        """
+        if self.channels_last:
+            inputs = {k: v.contiguous(memory_format=torch.channels_last) for k, v in inputs.items()}
+        return super().forward(inputs)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Keeps the statistics of batch normalisation; its scale and shift still train."""
+        if self.batch_norm == "frozen" and self.pretrained:  # a random model has none to keep
+            for norm in self.norms:
+                norm.training = False
+
+    def describe(self) -> str:
+        """Kind of labels, head, and size of the images."""
+        height, width = 0, 0
+        if isinstance(self.data, ImageData):
+            height, width = decoding.shape(self.data.processor)
+        return f"{self.kind}, native head, {height} x {width} pixels"
+
+    def export(self, folder: Path, data: DataModule) -> str:
+        """Writes a transformers folder with its image processor."""
+        assert isinstance(data, ImageData)
+        self.write_labels(folder)
+        self.model.save_pretrained(folder)  # type: ignore[operator]
+        data.processor.save_pretrained(folder)
+        return (
+            "from transformers import pipeline\n"
+            'pipeline("image-classification", FOLDER)(images)  # paths or PIL images, in RGB'
+        )
+
+
+def _takes_channels_last(model: Any) -> bool:
+    """Tries whether a model runs forwards and backwards on images in channels-last format."""
+    images = torch.zeros(2, getattr(model.config, "num_channels", 3), SMALL, SMALL)
+    images = images.contiguous(memory_format=torch.channels_last)
+    try:
+        with evaluating(model), torch.enable_grad():
+            model(pixel_values=images).logits.sum().backward()
+    except (RuntimeError, ValueError):
+        return False
+    finally:
+        model.zero_grad()
+    return True

@@ -1,0 +1,241 @@
+"""Extractive question answering: finds the answer to a question in a text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from ftlight.data.module import DataModule
+from ftlight.metrics import answers
+from ftlight.metrics.intervals import bootstrap, wilson
+from ftlight.models import saving as export
+from ftlight.task import EvaluationResult, Step, Task
+from ftlight.tasks.question_answering import windows as contexts
+from ftlight.tasks.question_answering.data import QAData
+from ftlight.training.lightning_internals import trainer_of
+from ftlight.utils.errors import UserError
+
+AT_ONCE = 8  # windows run together if a batch has fewer rows
+LOADS = """\
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+import torch
+
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+model = AutoModelForQuestionAnswering.from_pretrained(FOLDER).eval()
+cut = {{"truncation": "only_second", "max_length": {limit}, "stride": {overlap}, "padding": True}}
+windows = tokenizer(
+    question, context, **cut,
+    return_overflowing_tokens=True, return_offsets_mapping=True, return_tensors="pt",
+)
+places, _ = windows.pop("offset_mapping"), windows.pop("overflow_to_sample_mapping")
+parts = [windows.sequence_ids(i) for i in range(len(places))]
+inside = torch.tensor([[part == 1 for part in window] for window in parts])
+none = {null}
+with torch.no_grad():
+    out = model(**windows)
+outside = ~(inside | none)
+start = out.start_logits.masked_fill(outside, -torch.inf).log_softmax(1)
+end = out.end_logits.masked_fill(outside, -torch.inf).log_softmax(1)
+spans = start[:, :, None] + end[:, None, :]
+spans = spans.masked_fill(~(inside[:, :, None] & inside[:, None, :]), -torch.inf)
+short = torch.ones_like(spans[0], dtype=torch.bool).triu().tril({most} - 1)
+spans = spans.masked_fill(~short, -torch.inf)
+window, first, last = torch.unravel_index(spans.argmax(), spans.shape)
+# the probability of the answer is spans.max().exp()
+answer = context[places[window, first, 0] : places[window, last, 1]].strip()"""
+NO_ANSWER = """
+null = (start + end)[none].min() - spans.max()
+if null > model.config.no_answer_threshold:
+    answer = \"\""""
+
+
+class QuestionAnswering(Task):
+    """Finds the answer to a question in a text, or says that the text has none.
+
+    For each token the head predicts whether it starts or ends the answer. In a window without the
+    answer, both point to the class token (the first token if a model has none), as in BERT (Devlin
+    et al. 2019, arXiv:1810.04805). "No answer" is predicted above a threshold, which is chosen on
+    the validation data and stored in the checkpoint; if every training question has an answer, it
+    is never predicted.
+
+    Args:
+        backbone: Pre-trained model: a hub id (OWNER/NAME) or a local folder.
+        max_answer_length: The most tokens of a predicted answer.
+        base: Options of Task.
+    """
+
+    data_module = "ftlight.QAData"
+    primary_metric = "f1"
+    monitor = "val/f1"
+
+    def __init__(self, backbone: str, *, max_answer_length: int = 30, **base: Any) -> None:
+        super().__init__(backbone, **base)
+        if max_answer_length < 1:
+            raise UserError(
+                f"model.max_answer_length: {max_answer_length} is not a number of tokens;"
+                " give 1 or more, for example 30"
+            )
+        self.max_answer_length = max_answer_length
+        self.threshold = math.inf  # log-odds above which the prediction is no answer
+        self.model = self.load("AutoModelForQuestionAnswering", num_labels=2)
+
+    def setup(self, stage: str) -> None:
+        """Allows "no answer" if a question of the training data has none."""
+        super().setup(stage)
+        if stage == "fit" and isinstance(self.data, QAData) and self.threshold == math.inf:
+            always_answered = all(self.data.load_split("train")["answers"][:])
+            self.threshold = math.inf if always_answered else 0.0
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Stores the threshold."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["no_answer_threshold"] = self.threshold
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restores the threshold."""
+        super().on_load_checkpoint(checkpoint)
+        self.threshold = checkpoint["no_answer_threshold"]
+
+    def forward(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Returns log-probabilities to start and to end the answer, ``[windows, tokens]`` each.
+
+        Tokens outside the context are impossible, except the one that stands for no answer.
+        """
+        possible = (batch["begin"] >= 0).scatter(1, batch["null"][:, None], True)
+        logits = self._logits(batch["inputs"], max(len(batch["index"]), AT_ONCE))
+        start, end = (x.float().masked_fill(~possible, -torch.inf).log_softmax(1) for x in logits)
+        return start, end
+
+    def _logits(self, inputs: dict[str, Tensor], most: int) -> tuple[Tensor, Tensor]:
+        """Returns the logits of the windows, computed ``most`` at a time.
+
+        Training recomputes each part for its gradients, so that memory stays that of a batch with
+        one window per row, however long the contexts are.
+        """
+
+        def run(part: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            out = self.model(**part)
+            return out.start_logits, out.end_logits
+
+        windows = len(inputs["input_ids"])
+        if windows <= most:
+            return run(inputs)
+        parts = [{k: v[i : i + most] for k, v in inputs.items()} for i in range(0, windows, most)]
+        recompute = self.training and torch.is_grad_enabled()
+        logits: list[Any] = (
+            [checkpoint(run, part, use_reentrant=False) for part in parts]
+            if recompute
+            else [run(part) for part in parts]
+        )
+        starts, ends = zip(*logits, strict=True)
+        return torch.cat(starts), torch.cat(ends)
+
+    def step(self, batch: dict[str, Any]) -> Step:
+        """Returns the loss and the best span of each row.
+
+        The loss is a mean over windows in training, and over rows in evaluation.
+        """
+        start, end = self(batch)
+        outputs = contexts.best_spans(start.detach(), end.detach(), batch, self.max_answer_length)
+        if "first" not in batch:
+            return Step(None, outputs)
+        first = F.nll_loss(start, batch["first"], reduction="none")
+        last = F.nll_loss(end, batch["last"], reduction="none")
+        losses = (first + last) / 2
+        if self.training:
+            return Step(losses.mean(), outputs, weight=len(losses))
+        counts = torch.bincount(batch["owner"])
+        return Step((losses / counts[batch["owner"]]).sum() / len(counts), outputs)
+
+    def compute_metrics(
+        self, outputs: Tensor, targets: Any, rows: Sequence[Mapping[str, Any]]
+    ) -> EvaluationResult:
+        """Computes exact match and F1 by SQuAD's rules, as shares.
+
+        On validation data with unanswerable questions this also chooses the threshold.
+        """
+        golds = [row["answers"] for row in rows]
+        answerable = torch.tensor([bool(gold) for gold in golds])
+        v2 = not bool(answerable.all())
+        odds = (outputs[:, 3] - outputs[:, 2]).double()
+        answered = torch.tensor(
+            [
+                answers.scores(text, gold, v2)
+                for text, gold in zip(self._texts(outputs, rows), golds, strict=True)
+            ],
+            dtype=torch.double,
+        )
+        threshold, best = answers.best_threshold(odds, answered[:, 1] * answerable, answerable)
+        trainer = trainer_of(self)
+        if v2 and trainer is not None and not trainer.testing:
+            self.threshold = threshold
+        empty = torch.tensor([answers.scores("", gold, v2) for gold in golds], dtype=torch.double)
+        scores = torch.where((odds > self.threshold)[:, None], empty, answered)
+        exact, f1 = scores.mean(0).tolist()
+        values = {"f1": f1, "exact": exact}
+        if v2:
+            has_answer = scores[answerable].mean(0).tolist()
+            values["has_answer_f1"] = has_answer[1]
+            values["has_answer_exact"] = has_answer[0]
+            values["no_answer_accuracy"] = scores[~answerable, 0].mean().item()
+            values["best_f1"] = best
+        pairs = torch.stack([scores[:, 1], torch.ones(len(scores))], 1)
+        interval = bootstrap(pairs, lambda sums: float(sums[0] / sums[1]))
+        ends = {"f1": interval, "exact": wilson(exact, len(rows))}
+        return EvaluationResult(values, len(rows), ends)
+
+    def _texts(self, outputs: Tensor, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The text of the best span of each row."""
+        texts = []
+        for row, (begin, end) in zip(rows, outputs[:, :2], strict=True):
+            texts.append(contexts.text_of(row[self.data.context], int(begin), int(end))[0])
+        return texts
+
+    def postprocess(
+        self, outputs: Tensor, rows: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Returns the answer of each row: prediction, score, start and end in the context.
+
+        If "no answer" is possible, ``no_answer`` is its probability (0.5 at the threshold); above
+        it the prediction is empty, without a place.
+        """
+        decoded = []
+        for row, (begin, end, span, null) in zip(rows, outputs.tolist(), strict=True):
+            text, start, stop = contexts.text_of(row[self.data.context], int(begin), int(end))
+            answer: dict[str, Any] = {"prediction": text, "score": math.exp(span)}
+            answer |= {"start": start, "end": stop}
+            if self.threshold < math.inf:
+                odds = torch.tensor(null - span - self.threshold, dtype=torch.double)
+                no_answer = odds.sigmoid().item()
+                answer["no_answer"] = no_answer
+                if null - span > self.threshold:
+                    answer |= {"prediction": "", "score": no_answer, "start": None, "end": None}
+            decoded.append(answer)
+        return decoded
+
+    def describe(self) -> str:
+        """Length of the answers."""
+        return f"spans of up to {self.max_answer_length} tokens"
+
+    def export(self, folder: Path, data: DataModule) -> str:
+        """Writes a transformers folder; its config holds the threshold, if there is one."""
+        assert isinstance(data, QAData)
+        model: Any = self.model
+        null = 'windows["attention_mask"].cumsum(1) == 1'  # the first token
+        if data.tokenizer.cls_token_id is not None:
+            null = 'windows["input_ids"] == tokenizer.cls_token_id'
+        lines = LOADS.format(
+            limit=data.max_length, overlap=data.overlap, most=self.max_answer_length, null=null
+        )
+        if self.threshold < math.inf:
+            model.config.no_answer_threshold = self.threshold
+            lines += NO_ANSWER
+        export.transformers(model, data.tokenizer, data.max_length, folder)
+        return lines

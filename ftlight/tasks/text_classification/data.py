@@ -1,0 +1,165 @@
+"""Texts, or pairs of texts, with labels: rows as strings, tokenized once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import datasets
+
+from ftlight.data import duplicates, files, tables, tokens
+from ftlight.data.labelled import Labelled, label_text, without
+from ftlight.data.module import Columns, EncodedSplit, Reader
+from ftlight.data.sources import Source
+from ftlight.utils import internals
+from ftlight.utils.errors import UserError, join_limited
+
+
+def read_rows(
+    source: Source, text: tuple[str, ...], text_pair: str | None, label: str, digest: str
+) -> Iterator[files.Row]:
+    """Rows of a split as strings: ``text``, ``pair``, ``label`` and the ``line`` of the file.
+
+    Raises:
+        UserError: a column is missing, or labels are of different types.
+    """
+    pairs = [text_pair] if text_pair else []
+    kind: type | None = None
+    for row in source.rows([*text, *pairs, label]):
+        value, line = row[label], row[files.LINE]
+        if value is not None:
+            kind = kind or type(value)
+            if type(value) is not kind and {type(value), kind} != {int, float}:
+                raise UserError(
+                    f"{source.name}:{line}: label {value!r} is {type(value).__name__}, those before"
+                    f" are {kind.__name__}; write them alike"
+                )
+        yield {
+            "text": files.joined(row, text, source.name),
+            "pair": files.joined(row, pairs, source.name),
+            "label": label_text(value, source.name, line, label),
+            "line": line,
+        }
+
+
+class TextData(Labelled):
+    """Texts with labels from CSV, TSV, JSONL, Parquet or the hub, tokenized once.
+
+    Args:
+        text: Column of the text, or several columns to join.
+        text_pair: Column of a second text, for pairs such as question and answer.
+        max_length: Most tokens of a text; longer ones are cut. Default: what the backbone takes.
+        on_empty_text: What to do with rows without a text: keep trains on them and counts them,
+            skip leaves them out.
+        base: Options of Labelled.
+    """
+
+    def __init__(
+        self,
+        train: str | None = None,
+        *,
+        text: str | list[str] = "text",
+        text_pair: str | None = None,
+        max_length: int | None = None,
+        on_empty_text: Literal["keep", "skip"] = "keep",
+        **base: Any,
+    ) -> None:
+        super().__init__(train, **base)
+        self.text = (text,) if isinstance(text, str) else tuple(text)
+        self.text_pair, self.given_length, self.on_empty_text = text_pair, max_length, on_empty_text
+
+    # Rows
+
+    @property
+    def columns(self) -> list[str]:
+        """Input columns that a row to predict must have."""
+        return [*self.text, *([self.text_pair] if self.text_pair else [])]
+
+    @property
+    def column_names(self) -> dict[str, str]:
+        """The user's names of columns that rows as read hold under others, by those."""
+        names = super().column_names
+        if len(self.text) == 1:
+            names["text"] = self.text[0]
+        return {**names, "pair": self.text_pair} if self.text_pair else names
+
+    def reader(self, split: str) -> Reader:
+        """Reader of a split."""
+        features = {"text": tables.TEXT, "pair": tables.TEXT, "label": tables.TEXT}
+        arguments = {
+            "source": self.source_of(split),
+            "text": self.text,
+            "text_pair": self.text_pair,
+            "label": self.label,
+        }
+        return read_rows, arguments, datasets.Features({**features, "line": tables.NUMBER})
+
+    def _load(self, split: str, name: str | None) -> datasets.Dataset:
+        """Reads a split; counts, or leaves out, the rows that have no text."""
+        table = super()._load(split, name)
+        empty = self._without_text(table)
+        if not empty:
+            return table
+        lines = join_limited((table["line"][i] for i in empty), 3)
+        count = f"{len(empty):,} of {len(table):,} rows"
+        if self.on_empty_text == "keep":
+            self.notes.append(
+                f"{split}: {count} have no text (lines {lines});"
+                " to leave them out set data.on_empty_text: skip"
+            )
+            return table
+        if len(empty) == len(table):
+            raise UserError(f"{name}: none of the {len(table):,} rows of {split} has a text")
+        self.notes.append(f"{split}: {count} left out: they have no text (lines {lines})")
+        return without(table, empty)
+
+    def _without_text(self, table: datasets.Dataset) -> list[int]:
+        """Numbers of the rows that lack a text, or one of a pair."""
+        empty = []
+        for name in ["text", "pair"] if self.text_pair else ["text"]:
+            empty += [i for i, text in enumerate(tables.column(table, name)) if not text.strip()]
+        return sorted(set(empty))
+
+    def duplicate_keys(self, table: datasets.Dataset) -> list[str]:
+        """A key of each row's texts."""
+        texts = zip(tables.column(table, "text"), tables.column(table, "pair"), strict=True)
+        return [duplicates.key(*pair) for pair in texts]
+
+    # Tokens
+
+    def _tokenize(self, rows: Columns) -> Columns:
+        pairs = rows["pair"] if self.text_pair else None
+        return tokens.tokenize(self.tokenizer, rows["text"], pairs, self.max_length)
+
+    def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
+        """Tokenizes a split, cached by data, tokenizer and length; adds labels as numbers."""
+        targets = self.numbers(table, split)
+        encoded = self.map_cached(
+            table,
+            self._tokenize,
+            tokens.identity(self.tokenizer),
+            self.max_length,
+            bool(self.text_pair),
+            files.code(tokens.tokenize),
+        )
+        uncut = tables.column(encoded, "uncut")
+        self.notes += tokens.cut_notes(split, "rows", uncut, self.max_length)
+        return EncodedSplit(
+            encoded.remove_columns("uncut"), targets, internals.fingerprint_of(encoded)
+        )
+
+    def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
+        """Tokenizes rows to predict, with the text columns that the run was trained on."""
+        for row in rows:
+            files.need(row, self.columns, place)
+        texts = {"text": [files.joined(row, self.text, place) for row in rows]}
+        if self.text_pair:
+            texts["pair"] = [files.cell(row, self.text_pair, place) for row in rows]
+        return EncodedSplit(tables.mapped(self._tokenize, texts))
+
+    def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
+        """A batch: ``inputs`` (``int64 [rows, tokens]``), ``index``, and ``targets`` if known."""
+        batch: dict[str, Any] = {"inputs": tokens.collate(columns, self.tokenizer), "index": rows}
+        if "target" in columns:
+            batch["targets"] = self.targets(columns["target"])
+        return batch

@@ -1,0 +1,149 @@
+"""Classifies texts or pairs of texts: one label, several labels, or a number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ftlight.data import tokens
+from ftlight.data.module import DataModule
+from ftlight.models import loading
+from ftlight.models import saving as export
+from ftlight.models.modes import evaluating
+from ftlight.models.pooling import Pooled, Pooling, trained_pooling
+from ftlight.task import Step
+from ftlight.tasks.classification import Classification
+from ftlight.tasks.text_classification import few_shot
+from ftlight.tasks.text_classification.data import TextData
+from ftlight.utils.errors import UserError
+
+# Turns cosines into logits. With a larger scale the head fits few rows before the backbone has
+# learned anything from them.
+SCALE = 5.0
+
+
+class TextClassification(Classification):
+    """Classifies texts or pairs of texts: one label, several labels, or a number.
+
+    Args:
+        backbone: Pre-trained model: a hub id (OWNER/NAME) or a local folder.
+        pooling: How token states become one vector: mean, cls, last or max, followed by a linear
+            head; native uses the architecture's own head. Default auto: the pooling a sentence
+            encoder was trained with, native for any other model.
+        head_init: Start of the head. labels derives it from the label names, so that the model
+            classifies zero-shot before any training; texts and labels are compared by cosine.
+        label_template: Text around a label name, with {} for the name; several are averaged.
+            Default: the name alone and "This text is about {}."
+        label_descriptions: Texts to use instead of label names: a mapping from label to text, or
+            a YAML or JSON file with one.
+        contrastive: Weight of the supervised contrastive loss, for example 0.5. Helps with few
+            rows, in batches with several rows of a class.
+        base: Options of Classification.
+    """
+
+    data_module = "ftlight.TextData"
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        pooling: Pooling = "auto",
+        head_init: Literal["random", "labels"] = "random",
+        label_template: str | list[str] | None = None,
+        label_descriptions: Any = None,
+        contrastive: float = 0.0,
+        **base: Any,
+    ) -> None:
+        super().__init__(backbone, **base)
+        from_labels = head_init == "labels"
+        self.head_init, self.contrastive = head_init, contrastive
+        self.pooling = trained_pooling(backbone) if pooling == "auto" else pooling
+        if from_labels and pooling == "auto" and self.pooling == "native":
+            self.pooling = "mean"
+        self._check_few_shot()
+        if self.pooling == "native":
+            self.model = self.native("AutoModelForSequenceClassification")
+            return
+        scale = SCALE if from_labels else None
+        self.model = Pooled(self.load(), self.pooling, self.outputs, scale=scale)
+        if from_labels and self.pretrained:
+            described = few_shot.descriptions(label_descriptions, self.labels)
+            templates = [label_template] if isinstance(label_template, str) else label_template
+            if templates is None:
+                templates = list(few_shot.TEMPLATES)
+            self._init_head(few_shot.texts(self.labels, templates, described))
+
+    def _check_few_shot(self) -> None:
+        if self.contrastive < 0:
+            raise UserError(
+                f"model.contrastive: {self.contrastive} is not a weight;"
+                " give 0 or more, for example 0.5"
+            )
+        wanted = {"head_init: labels": self.head_init == "labels", "contrastive": self.contrastive}
+        for option in (name for name, is_set in wanted.items() if is_set):
+            if self.kind != "single":
+                raise UserError(
+                    f"model.{option} needs exactly one label per row; these data are {self.kind}"
+                )
+            if self.pooling == "native":
+                raise UserError(
+                    f"model.{option} needs a pooled text vector, which a native head does not give;"
+                    " set model.pooling: mean"
+                )
+
+    @torch.no_grad()
+    def _init_head(self, texts: list[list[str]]) -> None:
+        """Sets the head's weights to the directions of the label texts.
+
+        Args:
+            texts: one text per label, for each template.
+        """
+        assert isinstance(self.model, Pooled)
+        tokenizer = loading.load_tokenizer(self.backbone)
+        longest = tokens.max_length(self.backbone)
+        vectors = []
+        with evaluating(self.model):
+            for of_template in texts:
+                columns = tokens.tokenize(tokenizer, of_template, None, longest)
+                vectors.append(self.model(**tokens.collate(columns, tokenizer)).hidden_states[0])
+        self.model.head.weight.copy_(few_shot.directions(torch.stack(vectors)))
+        self.model.head.bias.zero_()
+
+    def step(self, batch: dict[str, Any]) -> Step:
+        """Returns loss and probabilities; training adds the contrastive loss if it has a weight."""
+        if not (self.contrastive and self.training):
+            return super().step(batch)
+        output, targets = self.model(**batch["inputs"]), batch["targets"]
+        logits = output.logits.float()
+        pairs = few_shot.contrastive(output.hidden_states[0], targets, 1 / SCALE)
+        loss = self.loss(logits, targets) + self.contrastive * pairs
+        return Step(loss, self.probabilities(logits), targets)
+
+    def describe(self) -> str:
+        """Kind of labels, head, and what differs from the defaults."""
+        parts: list[str] = [self.kind]
+        parts.append("native head" if self.pooling == "native" else f"{self.pooling} pooling")
+        if self.head_init == "labels":
+            parts.append("cosine head from the label names")
+        if self.contrastive:
+            parts.append(f"contrastive {self.contrastive:g}")
+        return ", ".join(parts)
+
+    def export(self, folder: Path, data: DataModule) -> str:
+        """Writes a transformers folder (native head) or a sentence-transformers folder (pooled)."""
+        assert isinstance(data, TextData)
+        self.write_labels(folder)
+        if isinstance(self.model, Pooled):
+            export.sentence_transformers(self.model, data.tokenizer, data.max_length, folder)
+            return (
+                "from sentence_transformers import SentenceTransformer\n"
+                "logits = SentenceTransformer(FOLDER).encode(texts)"
+                "  # one number per label, in the order of labels.json"
+            )
+        export.transformers(self.model, data.tokenizer, data.max_length, folder)
+        return (
+            "from transformers import pipeline\n"
+            'pipeline("text-classification", FOLDER)(texts, truncation=True)'
+        )

@@ -1,0 +1,296 @@
+"""Data of token classification."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import datasets
+import torch
+
+from ftlight.data import duplicates, files, labels, tables, tokens
+from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
+from ftlight.data.sources import Source
+from ftlight.tasks.token_classification import readers, windows
+from ftlight.tasks.token_classification import tags as spans
+from ftlight.utils import internals
+from ftlight.utils.errors import UserError, join_limited
+
+
+def tag_names(types: Sequence[str]) -> list[str]:
+    """The tags of a model.
+
+    >>> tag_names(["LOC", "PER"])
+    ['O', 'B-LOC', 'I-LOC', 'B-PER', 'I-PER']
+    """
+    return ["O", *(f"{letter}-{name}" for name in types for letter in "BI")]
+
+
+def _gold(table: datasets.Dataset) -> list[list[spans.Span]]:
+    """The entities of each row, in words."""
+    return [[(s["type"], s["start"], s["end"]) for s in row] for row in table["__gold"]]
+
+
+class TokenData(DataModule):
+    """Texts with entities: CoNLL text, or JSONL or Parquet with words and tags, or text and spans.
+
+    Args:
+        token: Column of the word in CoNLL text, from 0, or from the end with -1.
+        tag: Column of the tag in CoNLL text. Default: the last.
+        tokens: Column of the list of words.
+        tags: Column of the list of tags. Default: tags or ner_tags.
+        text: Column of the text that spans refer to.
+        spans: Column of the spans, each {start, end, label} or [start, end, label] in characters.
+            Default: spans or entities.
+        tag_names: Names of the tags in order, if tags are numbers.
+        max_length: Most tokens of a window. Default: what the backbone takes (or was trained with).
+        stride: Tokens that two windows of a longer text share. Default: a quarter of max_length.
+        base: Options of DataModule.
+    """
+
+    suffixes = readers.SUFFIXES
+    trained_length = "default"
+
+    def __init__(
+        self,
+        train: str | None = None,
+        *,
+        token: int = 0,
+        tag: int = -1,
+        tokens: str = "tokens",
+        tags: str | None = None,
+        text: str = "text",
+        spans: str | None = None,
+        tag_names: list[str] | None = None,
+        max_length: int | None = None,
+        stride: int | None = None,
+        **base: Any,
+    ) -> None:
+        super().__init__(train, **base)
+        lists = {"tags": (tags,)} if tags else {}
+        if spans:
+            lists["spans"] = (spans,)
+        names = tuple(tag_names or ())
+        self.layout = readers.Layout(
+            token=token, tag=tag, tokens=tokens, text=text, tag_names=names, **lists
+        )
+        self.given_length, self.given_stride = max_length, stride
+        self._labels: list[str] | None = None
+
+    # Labels
+
+    @property
+    def labels(self) -> list[str]:
+        """Types of entities: as given, else those of train sorted."""
+        if self._labels is None:
+            self._labels = list(self.given_labels or self._read_labels())
+        return self._labels
+
+    def _read_labels(self) -> list[str]:
+        counts = Counter[str]()
+        for table in self.train_tables():
+            for row in table["__gold"]:
+                counts.update(span["type"] for span in row)
+        if not counts:
+            raise UserError(f"{self.files['train']}: no entity anywhere; there is nothing to learn")
+        rare = [name for name, count in counts.items() if count < labels.RARE]
+        if rare:
+            names = join_limited(rare, 3)
+            self.notes.append(f"{len(rare)} types have fewer than {labels.RARE} entities ({names})")
+        return sorted(counts)
+
+    # Rows
+
+    @property
+    def columns(self) -> list[str]:
+        """The column of the text; rows may have a list of words instead."""
+        return [self.layout.text]
+
+    @property
+    def column_names(self) -> dict[str, str]:
+        """The user's names of columns that rows as read hold under others, by those."""
+        names = {"text": self.layout.text}
+        if len(self.layout.spans) == 1:
+            names["spans"] = self.layout.spans[0]
+        return names
+
+    def reader(self, split: str) -> Reader:
+        """Reader of a split."""
+        text, number = tables.TEXT, tables.NUMBER
+        span = {"type": text, "start": number, "end": number}
+        features = {
+            "text": text,
+            "spans": datasets.List({"type": text, "text": text, "start": number, "end": number}),
+            "__words": datasets.List(datasets.List(number)),
+            "__gold": datasets.List(span),
+            "__tags": datasets.List(text),
+            "__moved": number,
+            "__lost": number,
+            "line": number,
+        }
+        arguments = {
+            "source": self.source_of(split),
+            "layout": self.layout,
+            "code": files.code(spans.find),
+        }
+        return readers.read_rows, arguments, datasets.Features(features)
+
+    def read_predict(self, name: str) -> list[files.Row]:
+        """Rows of a file, with or without tags; a .txt file of running text has one per line."""
+        source = Source(name, "", self.encoding, self.suffixes)
+        if source.suffix == ".txt":
+            numbered = files.text_lines(source.path, self.encoding)
+            lines = [(number, line) for number, line in numbered if line.strip()]
+            words = [line.split() for _, line in lines]
+            conll = any("\t" in line for _, line in lines) or all(len(w) == 1 for w in words)
+            if not conll and not all(spans.is_tag(w[-1]) for w in words):
+                return [{self.layout.text: line, files.LINE: number} for number, line in lines]
+        return list(readers.open_rows(source, self.layout, tagged=False))
+
+    def document(
+        self, row: Mapping[str, Any], place: str = "input:1"
+    ) -> tuple[str, list[spans.Range]]:
+        """Text of a row to predict, and the characters of its words."""
+        return readers.document(row, self.layout, place)
+
+    # Windows
+
+    @property
+    def stride(self) -> int:
+        """Tokens that two windows share."""
+        stride = self.given_stride
+        room = self.max_length - self.tokenizer.num_special_tokens_to_add()
+        if stride is None:
+            return min(self.max_length // 4, room - 1)
+        if not 0 <= stride < room:
+            raise UserError(
+                f"data.stride: {stride} is not 0 to {room - 1},"
+                f" what a window of {self.max_length} tokens leaves"
+            )
+        return stride
+
+    def duplicate_keys(self, table: datasets.Dataset) -> list[str]:
+        """A key of each row's text."""
+        return [duplicates.key(text) for text in table["text"]]
+
+    def duplicate_labels(self, table: datasets.Dataset) -> list[str]:
+        """The entities of each row."""
+        return [str(row) for row in _gold(table)]
+
+    def _windows(self, texts: Sequence[str], words: Sequence[Sequence[spans.Range]]) -> Columns:
+        return windows.cut(self.tokenizer, texts, words, self.max_length, self.stride)
+
+    def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
+        """Cuts a split into windows, cached; adds the tag of each word."""
+        gold = _gold(table)
+        names, lines = [], []
+        for row, line in zip(gold, table["line"][:], strict=True):
+            names += [name for name, _, _ in row]
+            lines += [line] * len(row)
+        place = self.file_of(split)
+        labels.encode(names, lines, "single", self.labels, place, self.labels_from)
+        number = {name: i for i, name in enumerate(tag_names(self.labels))}
+        targets = []
+        for row, words in zip(gold, table["__words"], strict=True):
+            tags = spans.write(spans.apart(row), len(words))
+            targets.append([number[tag] for tag in tags])
+        about = (tokens.identity(self.tokenizer), self.max_length, self.stride)
+        encoded = self.map_cached(
+            table, lambda rows: self._windows(rows["text"], rows["__words"]), *about
+        )
+        self._note(table, split, place, gold)
+        self._note_long(encoded["input_ids"], split)
+        return EncodedSplit(encoded, targets, internals.fingerprint_of(encoded))
+
+    def _note(
+        self, table: datasets.Dataset, split: str, place: str, gold: list[list[spans.Span]]
+    ) -> None:
+        """Notes how tags were read, and which spans are not as the file has them."""
+        tags = [row for row in table["__tags"] if row]
+        if tags:
+            self._note_scheme(tags, split, place)
+        moved, lost = sum(table["__moved"][:]), sum(table["__lost"][:])
+        over = sum(len(row) - len(spans.apart(row)) for row in gold)
+        counts = {
+            "entities begin or end inside a word and take the whole word": moved,
+            "entities touch no word and are left out": lost,
+            "entities overlap longer ones: they are not trained on, but count as missed in the"
+            " metrics": over,
+        }
+        self.notes += [f"{split}: {count} {what}" for what, count in counts.items() if count]
+
+    def _note_scheme(self, tags: list[list[str]], split: str, place: str) -> None:
+        scheme = spans.scheme(tags)
+        if scheme == "plain":
+            lettered = [t for row in tags for t in row if t != "O" and spans.is_tag(t)]
+            if lettered:
+                raise UserError(
+                    f"{place}: tags with and without a letter are mixed"
+                    f" (for example {lettered[0]}); write all as B-TYPE, I-TYPE"
+                )
+        odd = sum(spans.write(spans.find(row), len(row), scheme) != row for row in tags)
+        if not odd and split != "train":
+            return
+        note = f"{split}: tags are {'types without letters' if scheme == 'plain' else scheme}"
+        if odd:
+            note += (
+                f", {odd} of {len(tags)} rows not quite:"
+                " an I- that follows nothing starts an entity"
+            )
+        self.notes.append(note + ("" if scheme == "IOB2" else "; trained on as IOB2"))
+
+    def _note_long(self, rows: Any, split: str) -> None:
+        windows_of = [len(row) for row in rows]
+        long = sum(count > 1 for count in windows_of)
+        if long:
+            self.notes.append(
+                f"{split}: {long} of {len(windows_of)} rows are longer than {self.max_length}"
+                f" tokens and read in windows that share {self.stride}"
+                f" (at most {max(windows_of)} of a row); nothing is cut"
+            )
+
+    def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
+        """Cuts rows to predict into windows; they have a text or a list of words."""
+        read = [self.document(row, f"{place}:{row[files.LINE]}") for row in rows]
+        return EncodedSplit(self._windows([text for text, _ in read], [words for _, words in read]))
+
+    def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
+        """A batch of whole rows.
+
+        Returns:
+            ``inputs`` (``int64 [windows, tokens]`` each), ``index``, ``words`` (number of words of
+            each row), and of all words ``[words]`` each: ``window``, ``place`` (of its first
+            piece), ``has_piece`` (bool) and ``targets`` if known.
+        """
+        parts = [len(row) for row in columns["input_ids"]]
+        flat = [window for row in columns["input_ids"] for window in row]
+        inputs = tokens.collate({"input_ids": flat}, self.tokenizer)
+        numbers: list[int] = []
+        for row, start in zip(
+            columns["window"], itertools.accumulate(parts[:-1], initial=0), strict=True
+        ):
+            numbers += [start + number for number in row]
+        window = torch.tensor(numbers, dtype=torch.long)
+        place = _flat(columns["place"])
+        has_piece = place >= 0
+        if self.tokenizer.padding_side == "left":
+            place += inputs["input_ids"].shape[1] - torch.tensor([len(w) for w in flat])[window]
+        words = [len(row) for row in columns["place"]]
+        batch = {
+            "inputs": inputs,
+            "index": rows,
+            "words": words,
+            "window": window,
+            "place": place.clamp(min=0),
+            "has_piece": has_piece,
+        }
+        if "target" in columns:
+            batch["targets"] = _flat(columns["target"])
+        return batch
+
+
+def _flat(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Numbers of all rows end to end, ``int64 [words]``."""
+    return torch.tensor([number for row in rows for number in row], dtype=torch.long)

@@ -1,0 +1,88 @@
+"""The folder and the model card of an export."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftlight.data.module import DataModule
+from ftlight.run.state import RunState
+from ftlight.task import Task
+from ftlight.utils.atomic import read_json
+from ftlight.utils.errors import UserError
+
+
+def prepare(folder: Path) -> Path:
+    """Creates the folder of an export.
+
+    Raises:
+        UserError: it is there already and not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is there already and not empty; give another with --out DIR")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write(run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool) -> None:
+    """Writes a task's model and its model card.
+
+    Args:
+        run: state of the run that trained it.
+        task: the task, with the weights to export.
+        data: its data module.
+        folder: an empty folder.
+        mixed: whether the weights were mixed with the pre-trained ones.
+    """
+    scores = read_json(run.home / f"test{'-wise' if mixed else ''}_metrics.json")
+    if mixed and scores.get("wise", {}).get("share") != run.wise["share"]:
+        scores = {}  # of another mix
+    how = task.cpu().eval().export(folder, data)
+    facts = read_json(run.home / "run.json")
+    text = card(facts, task, how, scores, run.wise.get("share"))
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def card(
+    run: Mapping[str, Any],
+    task: Task,
+    how: str,
+    scores: Mapping[str, Any],
+    share: float | None = None,
+) -> str:
+    """A model card: what the model is, how it was made, measured and is loaded.
+
+    Args:
+        run: what run.json holds.
+        task: the task.
+        how: lines of Python that load the folder.
+        scores: what test_metrics.json holds; empty if there was no test.
+        share: share of the fine-tuned weights if they were mixed with the pre-trained ones.
+    """
+    imports = re.findall(r"^(?:from|import) (\w+)", how, re.M)
+    library = next(iter(imports), "transformers").replace("_", "-")
+    version, labels = run.get("versions", {}).get("ftlight", ""), ", ".join(task.labels)
+    made = f"Fine-tuned with ftlight {version}, seed {run.get('seed')}"
+    made += f"; labels: {labels}." if labels else "."
+    if share is not None:
+        made += (
+            f" The backbone's weights are {share:g} fine-tuned and {1 - share:g} pre-trained"
+            " (WiSE-FT)."
+        )
+    return (
+        f"---\nlibrary_name: {library}\nbase_model: {run.get('backbone')}\n---\n"
+        f"# {type(task).__name__} on {run.get('backbone')}\n\n"
+        f"{made}\n\n```python\n{how}\n```\n\n{_measured(scores)}"
+    )
+
+
+def _measured(scores: Mapping[str, Any]) -> str:
+    """The scores of a test as a table."""
+    metrics = {name: v for name, v in scores.items() if isinstance(v, float | None)}
+    if not metrics:
+        return "Not tested.\n"
+    rows = [f"| {name} | {'n/a' if v is None else f'{v:.4f}'} |" for name, v in metrics.items()]
+    header = f"Measured on the test data ({scores.get('test/rows')} rows):"
+    return f"{header}\n\n| metric | value |\n|---|---|\n" + "\n".join(rows) + "\n"

@@ -1,0 +1,83 @@
+"""The files of a test: its metrics, and a prediction for every row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from ftlight.data.module import DataModule
+from ftlight.run import loggers
+from ftlight.run.predictions import write_predictions
+from ftlight.run.state import RunState
+from ftlight.task import EvaluationResult, Task
+from ftlight.trainer.parts import data_of
+from ftlight.utils.atomic import read_json, write_json
+
+
+def write_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
+    """Writes what a test found into the run's folder; only the first process calls this."""
+    data, result = data_of(trainer), task.evidence["test"]
+    mixed = run.wise if trainer.ckpt_path is None else {}
+    stem = _stem(trainer, run, data, mixed)
+    write_json(run.home / f"{stem}_metrics.json", _metrics(result, mixed))
+    if data is not None and result.outputs is not None and result.numbers is not None:
+        path = run.home / f"{stem}_predictions.csv"
+        _write_predictions(trainer, path, task, data, result)
+
+
+def _stem(
+    trainer: L.Trainer, run: RunState, data: DataModule | None, mixed: Mapping[str, Any]
+) -> str:
+    """How the files' names begin: with the test data and the checkpoint if not those of the run."""
+    parts = ["test"]
+    if mixed:
+        parts.append("wise")
+    digests = read_json(run.home / "run.json").get("data_sha256", {})
+    if data is not None and digests.get("test") != data.digests.get("test"):
+        parts.append(Path(str(data.files["test"] or data.files["train"])).name)
+    checkpoint = mixed.get("checkpoint") or Path(str(trainer.ckpt_path or "best")).stem
+    if checkpoint != "best":
+        parts.append(checkpoint)
+    return "-".join(parts)
+
+
+def _metrics(result: EvaluationResult, mixed: Mapping[str, Any]) -> dict[str, Any]:
+    metrics: dict[str, Any] = {f"test/{name}": value for name, value in result.values.items()}
+    for name, (low, high) in result.intervals.items():
+        metrics |= {f"test/{name}_low": low, f"test/{name}_high": high}
+    metrics["test/rows"] = result.rows
+    return {**metrics, "wise": dict(mixed)} if mixed else metrics
+
+
+def _write_predictions(
+    trainer: L.Trainer, path: Path, task: Task, data: DataModule, result: EvaluationResult
+) -> None:
+    assert result.numbers is not None
+    rows = list(data.rows("test", result.numbers.tolist()))
+    decoded = task.postprocess(result.outputs, rows)
+    shown = _under_user_names(rows, data.column_names)
+    write_predictions(path, shown, decoded, spread=False)
+    if data.log_text:
+        columns = [*shown[0], "prediction", "score"]
+        table = [
+            [*row.values(), found["prediction"], found["score"]]
+            for row, found in zip(shown, decoded, strict=True)
+        ]
+        loggers.texts(trainer.loggers, columns, table)
+
+
+def _under_user_names(
+    rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Rows without their empty and internal columns, the others under the user's names.
+
+    >>> _under_user_names([{"text": "good", "pair": "", "line": 2}], {"text": "message"})
+    [{'message': 'good', 'line': 2}]
+    """
+    columns = [c for c in rows[0] if not c.startswith("__") and any(row[c] for row in rows)]
+    taken = {names[c] for c in columns if c in names}
+    columns = [c for c in columns if c in names or c not in taken]
+    return [{names.get(c, c): row[c] for c in columns} for row in rows]

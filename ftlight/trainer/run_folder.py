@@ -1,0 +1,201 @@
+"""The callback that keeps the run folder: config, labels, where the run came from, how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from ftlight.freezing import callback
+from ftlight.models import loading
+from ftlight.run import console as screen
+from ftlight.run import folder as runs
+from ftlight.run import loggers
+from ftlight.run.state import RunState
+from ftlight.task import Task
+from ftlight.trainer import summary
+from ftlight.trainer.parts import data_of
+from ftlight.trainer.results import write_test
+from ftlight.trainer.resume import Last
+from ftlight.training import optim
+from ftlight.training.lightning_internals import callbacks_of
+from ftlight.training.signals import EXIT_REQUEUE, RunInterrupted
+from ftlight.utils import atomic
+from ftlight.utils.atomic import read_json, write_json
+from ftlight.utils.distributed import first_decides
+from ftlight.utils.errors import UserError
+
+log = logging.getLogger(__name__)
+STEPS, EPOCHS = 1000, (3, 30)  # aimed at, and bounds of epochs, if max_epochs is not given
+
+
+class RunFolder(Callback):
+    """Creates the run folder before anything is written, and records the run in it.
+
+    Args:
+        run: state of the run.
+    """
+
+    def __init__(self, run: RunState) -> None:
+        self.run = run
+        self.begun = False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Creates the folder for fit; takes the given one for every other stage."""
+        run = self.run
+        if run.folder is not None or (stage != "fit" and run.given is None):
+            return
+        if stage != "fit":
+            run.folder = Path(str(run.given))
+            self._check_shares(trainer)
+            return
+        run.folder = Path(first_decides(trainer, lambda: str(self._open(trainer))))
+        for saver in trainer.checkpoint_callbacks:
+            if getattr(saver, "dirpath", "") is None:
+                saver.dirpath = str(run.checkpoints)  # type: ignore[attr-defined]
+        if not run.resume:
+            self._begin(trainer, pl_module)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Records that a run resumes; one whose checkpoint was refused is left as it was."""
+        if self.run.resume:
+            self._begin(trainer, pl_module)
+
+    def _begin(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        assert isinstance(task, Task)
+        run = self.run
+        facts = read_json(run.home / "run.json") if trainer.is_global_zero else {}
+        if trainer.is_global_zero:
+            self._record(trainer, task, facts)
+        trainer.loggers = [loggers.MetricsFile(run.home), *trainer.loggers]
+        self.begun = True
+        if run.wandb and trainer.is_global_zero:
+            known = facts.get("wandb", {}).get("id")
+            tracker = loggers.start(run.wandb, run.home, run.config, task.labels, known)
+            runs.update(run.home, wandb={"project": run.wandb, "id": tracker.experiment.id})
+            trainer.loggers = [*trainer.loggers, tracker]
+
+    def _open(self, trainer: L.Trainer) -> Path:
+        """Creates the folder, or reopens the one being resumed, and locks it for this process."""
+        run, data = self.run, data_of(trainer)
+        folder = runs.make(run.given, run.name, run.resume)
+        run.lock = runs.lock(folder)
+        atomic.remove_stale(folder)
+        atomic.remove_stale(folder / "checkpoints")
+        then = read_json(folder / "run.json").get("data_sha256", {})
+        now = data.digests if data is not None else {}
+        for split in ("train", "validation"):
+            if split in then and split in now and then[split] != now[split]:
+                raise UserError(
+                    f"data.{split} was changed since {runs.short(folder)} began;"
+                    " resume with it as it was, or start anew"
+                )
+        return folder
+
+    def _record(self, trainer: L.Trainer, task: Task, begun: Mapping[str, Any]) -> None:
+        """Writes config.yaml, run.json, labels.json and what later verbs need of the data."""
+        run, data = self.run, data_of(trainer)
+        if run.config_yaml:
+            for line in runs.write_config(run.home, run.config_yaml):
+                log.info("%s", line)
+        if not run.goes_on:
+            # of a run that ended before it had a checkpoint
+            (run.home / "metrics.csv").unlink(missing_ok=True)
+        seed = os.environ.get("PL_GLOBAL_SEED")
+        digests = data.digests if data is not None else {}
+        facts = {**runs.provenance(int(seed) if seed else None, digests), "backbone": task.backbone}
+        if run.ckpt_path is not None:
+            facts["began_from"] = str(Path(run.ckpt_path).absolute())
+        write_json(run.home / "run.json", _resumed(begun, facts) if begun else facts)
+        if data is not None:
+            kind = {} if data.kind is None else {"kind": data.kind}
+            write_json(run.home / "labels.json", {**kind, "labels": task.labels})
+            loading.save_description(task.backbone, run.home / "backbone")
+            data.save_state(run.home)
+
+    def _check_shares(self, trainer: L.Trainer) -> None:
+        """Refuses to measure a share of train if train was changed since the run.
+
+        Raises:
+            UserError: what was held out then is not what would be held out now.
+        """
+        data = data_of(trainer)
+        if data is None:
+            return
+        now = data.digests.get("train")
+        then = read_json(self.run.home / "run.json").get("data_sha256", {}).get("train")
+        if now is not None and then is not None and now != then:
+            raise UserError(
+                f"{data.files['train']} was changed since the run: the share held out of it is"
+                " another; give data.test: FILE, or fit again"
+            )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Sets the number of epochs if none was given, and shows what is about to be done."""
+        assert isinstance(pl_module, Task)
+        if self.run.auto_epochs:
+            epochs = round(STEPS / optim.steps_per_epoch(trainer))
+            trainer.fit_loop.max_epochs = min(max(EPOCHS[0], epochs), EPOCHS[1])
+        schedule = callback.of(trainer)
+        schedule.count(trainer)
+        if trainer.is_global_zero:
+            screen.table(summary.opening(trainer, self.run, pl_module))
+            screen.grid(*summary.layers(schedule))
+
+    def on_train_batch_end(self, trainer: L.Trainer, *rest: Any) -> None:
+        """Stops the run at max_steps: Lightning validates before a stop, but not at max_steps."""
+        if trainer.global_step == optim.max_steps(trainer):
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves the state at the end, before an average takes the place of the weights."""
+        for last in callbacks_of(trainer, Last):
+            last.save(trainer, ended=True)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Logs the confusion matrix to W&B."""
+        assert isinstance(pl_module, Task)
+        result = pl_module.evidence["val"]
+        loggers.confusion(trainer.loggers, "val", result.confusion, pl_module.labels)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes the test's metrics and predictions."""
+        assert isinstance(pl_module, Task)
+        if trainer.is_global_zero and self.run.folder is not None:
+            write_test(trainer, self.run, pl_module)
+            result = pl_module.evidence["test"]
+            loggers.confusion(trainer.loggers, "test", result.confusion, pl_module.labels)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Records how the run ended."""
+        if not (trainer.is_global_zero and self.begun and self.run.fitting):
+            return
+        asked = isinstance(exception, (KeyboardInterrupt, RunInterrupted))
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            runs.update(self.run.home, status="stopped" if asked else "failed")
+        code = exception.code if isinstance(exception, RunInterrupted) else 1
+        assert isinstance(code, int)
+        loggers.finish(trainer.loggers, code, preempted=code == EXIT_REQUEUE)
+
+
+def _resumed(begun: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a run that resumes: those of its start, with what is new; says what changed."""
+    for name, now in facts["versions"].items():
+        was = begun["versions"].get(name)
+        if was != now:
+            log.info(
+                "the run began with %s %s and resumes with %s: weights may not be bit-equal",
+                name,
+                was,
+                now,
+            )
+    again = {name: facts[name] for name in ("command", "started", "versions")}
+    return {**begun, "status": "running", "resumed": [*begun.get("resumed", []), again]}

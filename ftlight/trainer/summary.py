@@ -1,0 +1,265 @@
+"""What a run says of itself on the screen: what is about to be done, and what came of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+
+from ftlight.data.module import DataModule
+from ftlight.freezing import callback
+from ftlight.freezing.callback import Freezing
+from ftlight.freezing.schedule import starts
+from ftlight.models.layers import num_layers
+from ftlight.run import console as screen
+from ftlight.run import folder as runs
+from ftlight.run.state import RunState
+from ftlight.task import Task
+from ftlight.trainer.parts import data_of
+from ftlight.training import optim
+from ftlight.utils import format as fmt
+
+MARKS = {"█": "trains", "░": "frozen", "▒": "frozen, run once and kept"}
+
+
+def opening(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, str]]:
+    """The rows of the table at the start."""
+    depth = num_layers(callback.of(trainer).layers)
+    count = fmt.count(sum(p.numel() for p in task.model.parameters()))
+    model = [f"{task.backbone}: {count} parameters", f"{depth} layers", task.describe()]
+    rates = [
+        f"{task.lr_schedule}, warm-up {task.warmup:.0%}",
+        f"weight decay {task.weight_decay:g}",
+        f"gradients clipped at {trainer.gradient_clip_val or 'no norm'}",
+        str(trainer.precision),
+    ]
+    device = trainer.strategy.root_device.type
+    plan = [
+        _limits(trainer, run),
+        f"seed {os.environ.get('PL_GLOBAL_SEED', 'none')}",
+        f"{trainer.world_size} x {device}",
+    ]
+    return [
+        *_data(trainer, task),
+        ("model", "; ".join(filter(None, model))),
+        ("rates", "; ".join(rates)),
+        ("run", "; ".join(plan)),
+        ("", str(run.folder)),
+    ]
+
+
+def _data(trainer: L.Trainer, task: Task) -> list[tuple[str, str]]:
+    data = data_of(trainer)
+    if data is None:
+        return []
+    sizes = ", ".join(f"{name} {len(table):,}" for name, table in data.sets.items())
+    labels = f"; {len(task.labels)} labels" if task.labels else ""
+    about = f"{sizes} rows{labels}; batches of {data.batch_size} rows"
+    return [("data", about), *(("", note) for note in data.notes)]
+
+
+def _limits(trainer: L.Trainer, run: RunState) -> str:
+    """What ends the run, in words."""
+    limits = []
+    if (trainer.max_epochs or 0) > 0:
+        steps = optim.steps_per_epoch(trainer)
+        limits.append(f"{trainer.max_epochs} epochs of {steps} steps")
+    if run.max_steps > 0:
+        limits.append(f"at most {run.max_steps} steps")
+    words = ", ".join(limits) or "by time"
+    if run.auto_epochs:
+        words += " (about 1,000 steps, at least 3, at most 30 epochs: trainer.max_epochs)"
+    if stop := trainer.early_stopping_callback:
+        words += f"; stops after {stop.patience} validations without a better {stop.monitor}"
+    return words
+
+
+class _Row(NamedTuple):
+    """Neighbouring layers that are treated alike: their marks by stage, names, rates by stage."""
+
+    marks: str
+    names: list[str]
+    rates: list[list[str]]
+
+
+def layers(schedule: Freezing, width: int = 36) -> tuple[list[str], list[list[str]], str]:
+    """The schedule as a table.
+
+    Args:
+        schedule: the schedule of a run that has begun.
+        width: characters of the picture.
+
+    Returns:
+        The header; a row for layers that are treated alike, top first; what the marks mean.
+    """
+    total = schedule.progress.total
+    epochs = total / schedule.progress.per_epoch if total else 0
+    columns = ["layer", "parameters", _ruler(epochs, width), "stages", "lr", "decay", "cached in"]
+    alike = _alike(schedule)
+    rows = [_cells(schedule, row, width) for row in alike]
+    used = [m for m in MARKS if any(m in row.marks for row in alike)]
+    return columns, rows[::-1], "  ".join(f"{m} {MARKS[m]}" for m in used)
+
+
+def _alike(schedule: Freezing) -> list[_Row]:
+    """The layers from the bottom, those treated alike in one row."""
+    rows: list[_Row] = []
+    names = list(schedule.layers)
+    for height, name in enumerate(names):
+        marks = _marks(schedule, name, names)
+        rates = _rates_of(schedule, name, depth=len(names) - 1 - height)
+        same_kind = bool(rows) and name.split()[0] == rows[-1].names[-1].split()[0]
+        if not same_kind or rows[-1].marks != marks:
+            rows.append(_Row(marks, [], []))
+        rows[-1].names.append(name)
+        rows[-1].rates.append(rates)
+    return rows
+
+
+def _marks(schedule: Freezing, name: str, names: list[str]) -> str:
+    """What happens to a layer in each stage, as a mark."""
+    marks = ""
+    for trained, store in zip(schedule.trainable_layers, schedule.stores, strict=True):
+        if name in trained:
+            marks += "█"
+        else:
+            marks += "▒" if store is not None and _below(name, store, names) else "░"
+    return marks
+
+
+def _rates_of(schedule: Freezing, name: str, depth: int) -> list[str]:
+    """The learning rates of a layer, by the stages in which it trains."""
+    stages = zip(schedule.progress.stages, schedule.trainable_layers, strict=True)
+    return [fmt.rate(s.lr * s.layer_decay**depth) for s, trained in stages if name in trained]
+
+
+def _cells(schedule: Freezing, row: _Row, width: int) -> list[str]:
+    """A row of the table."""
+    parameters = [n for name in row.names for n in schedule.layers[name]]
+    ever_trained = set().union(*schedule.trainable_params)
+    count = sum(schedule.numel[n] for n in parameters)
+    trained = sum(schedule.numel[n] for n in parameters if n in ever_trained)
+    size = fmt.count(count)
+    if trained not in (0, count):
+        size = f"{fmt.count(trained)} of {size}"
+    return [
+        _names(row.names),
+        size,
+        _bar(
+            row.marks,
+            starts(schedule.progress.lengths(), schedule.progress.total),
+            schedule.progress.total,
+            width,
+        ),
+        _stages(row.marks, "█") or "never",
+        _rates(row.rates),
+        f"{schedule.task.weight_decay:g}",
+        _stages(row.marks, "▒") or "-",
+    ]
+
+
+def _stages(marks: str, mark: str) -> str:
+    """The numbers of the stages that have a mark.
+
+    >>> _stages("░██", "█")
+    '2, 3'
+    """
+    return ", ".join(str(i) for i, m in enumerate(marks, 1) if m == mark)
+
+
+def _below(layer: str, store: int, names: list[str]) -> bool:
+    """Whether a layer's output is part of what a store holds."""
+    below = ["embeddings", *(f"layer {i}" for i in range(store))]
+    if store == num_layers(names):
+        below.append("post")
+    return layer in below
+
+
+def _names(members: list[str]) -> str:
+    if len(members) == 1:
+        return members[0]
+    return f"layer {members[0].split()[1]} to {members[-1].split()[1]}"
+
+
+def _rates(rates: list[list[str]]) -> str:
+    """Rates of some layers by stage, as a range if they differ."""
+    ends = zip(rates[0], rates[-1], strict=True)
+    return ", then ".join(low if low == high else f"{low} to {high}" for low, high in ends) or "-"
+
+
+def _bar(marks: str, begins: list[int], total: int, width: int) -> str:
+    """A layer over the run: the mark of the stage at each place.
+
+    >>> _bar("░█", [0, 25], 100, 8)
+    '░░██████'
+    """
+    at = [(i + 0.5) / width * total for i in range(width if total else 0)]
+    return "".join(marks[max(n for n, b in enumerate(begins) if b <= step)] for step in at)
+
+
+def _ruler(epochs: float, width: int) -> str:
+    """Numbers of epochs over a picture.
+
+    >>> _ruler(4, 20)
+    '1    2    3    4    '
+    """
+    line = [" "] * width
+    every = max(1, round(epochs / 8))
+    for epoch in range(0, int(epochs), every):
+        at = round(epoch / epochs * width)
+        text = str(epoch + 1)
+        if at + len(text) <= width:
+            line[at : at + len(text)] = text
+    return "".join(line)
+
+
+def show(task: Task, stage: str) -> list[tuple[str, str]]:
+    """Rows of a table for an evaluation: score, further metrics, frequent confusions."""
+    result = task.evidence[stage]
+
+    def value(name: str) -> str:
+        details = []
+        if name in result.intervals:
+            low, high = result.intervals[name]
+            details.append(f"95 % interval {fmt.number(low)} to {fmt.number(high)}")
+        if name == task.primary_metric:
+            details.append(f"{result.rows:,} rows")
+        number = fmt.number(result.values[name])
+        return f"{number} ({', '.join(details)})" if details else number
+
+    others = [f"{name} {value(name)}" for name in result.values if name != task.primary_metric]
+    rows = [
+        (f"{stage} {task.primary_metric}", value(task.primary_metric)),
+        ("also", ", ".join(others)),
+    ]
+    if result.confusion is not None:
+        worst = screen.confusions(result.confusion, task.labels)
+        if worst:
+            rows.append(("confused", "; ".join(worst)))
+    return rows
+
+
+def interpolated(mixed: Mapping[str, Any], task: Task) -> list[tuple[str, str]]:
+    """Rows of a table for a mix of pre-trained and fine-tuned weights."""
+    share = mixed["share"]
+    rows = [("weights", f"{share:g} fine-tuned, {1 - share:g} pre-trained")]
+    scores = mixed.get("validation", {})
+    if scores:
+        rows.append((task.monitor, ", ".join(f"{k}: {fmt.number(v)}" for k, v in scores.items())))
+    return rows
+
+
+def closing(task: Task, folder: Path) -> list[tuple[str, str]]:
+    """Rows of the table at the end: the score, where everything lies, the next two commands."""
+    stage = "test" if "test" in task.evidence else "val"
+    place = runs.short(folder)
+    tested = ", test_metrics.json, test_predictions.csv" if stage == "test" else ""
+    example = task.data.example if isinstance(task.data, DataModule) else '--text "…"'
+    return [
+        *(show(task, stage) if stage in task.evidence else []),
+        ("run", f"{place}: checkpoints, metrics.csv, config.yaml, run.json{tested}"),
+        ("next", f"python -m ftlight predict {place} {example}\npython -m ftlight export {place}"),
+    ]

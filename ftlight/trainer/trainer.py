@@ -1,0 +1,294 @@
+"""Lightning's Trainer with a run folder, best and last checkpoint, early stopping and a screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import Strategy
+
+from ftlight.data.module import DataModule
+from ftlight.run import console as screen
+from ftlight.run import folder as runs
+from ftlight.run import loggers
+from ftlight.run.state import RunState, Unsaved
+from ftlight.task import Task
+from ftlight.trainer import resume_state, summary, wise
+from ftlight.trainer.best import Best
+from ftlight.trainer.export import prepare, write
+from ftlight.trainer.options import as_list, only_false, plugins_for
+from ftlight.trainer.resume import Last
+from ftlight.trainer.run_folder import RunFolder
+from ftlight.trainer.saving import save
+from ftlight.training import checkpoint, fsdp, lightning_internals
+from ftlight.training import precision as precisions
+from ftlight.training.lightning_internals import callbacks_of
+from ftlight.training.progress import Report
+from ftlight.training.signals import Signals
+from ftlight.utils.errors import UserError
+
+# Other defaults than Lightning's.
+DEFAULTS = {"num_sanity_val_steps": 0, "enable_model_summary": False}
+
+
+class Trainer(L.Trainer):
+    """Trains, tests and predicts, each in a run folder of its own, on one device or many.
+
+    Args:
+        run: Folder of the run. Default: runs/NAME/TIME. An existing one is refused unless resumed.
+        resume: Resume the run in that folder from its latest intact checkpoint; start it if it
+            has none.
+        name: Name of the run. Default: that of the config file.
+        wandb: W&B project to track the run in; with WANDB_MODE=offline nothing leaves this machine.
+        test: Test the best checkpoint after training, if there are test data.
+        patience: Stop after this many validations in a row without a better score; 0 never stops
+            early.
+        max_epochs: Passes over the training data. Default: enough for about 1,000 steps, at least
+            3 and at most 30.
+        max_steps: Stop after this many optimizer steps; -1 for no limit.
+        save_every: Optimizer steps (500), or time (30s, 10m, 2h), between checkpoints. One more is
+            written at the end and on a signal.
+        unsaved: If a checkpoint cannot be written, as on a full disk: warn, and train on; or stop.
+        strategy: How several devices work together: auto, ddp, fsdp2, deepspeed, or another of
+            Lightning's.
+        accelerator: cpu, gpu, tpu, mps, or auto for the best there is.
+        precision: auto for bf16-mixed if the device has it, else 32-true; bf16-master keeps the
+            weights in bfloat16, with an fp32 copy for the optimizer; or one of Lightning's.
+        gradient_clip_val: Largest norm of all gradients together; 0 for no clipping.
+        logger: More Lightning loggers; metrics.csv is always written.
+        callbacks: More Lightning callbacks.
+        plugins: More Lightning plugins.
+        enable_progress_bar: Show progress on the screen.
+        enable_checkpointing: Keep the best and the last checkpoint; if false, the weights at the
+            end are tested.
+        use_distributed_sampler: Always false: the data module divides the rows among processes
+            itself, without padding or repeating any.
+        kwargs: More options of Lightning's Trainer.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: str | None = None,
+        resume: bool = False,
+        name: str = "run",
+        wandb: str | None = None,
+        test: bool = True,
+        patience: int = 3,
+        max_epochs: int | None = None,
+        max_steps: int = -1,
+        save_every: int | str = "10m",
+        unsaved: Unsaved = "warn",
+        strategy: str | Strategy = "auto",
+        accelerator: str = "auto",
+        precision: str = "auto",
+        gradient_clip_val: float | None = 1.0,
+        logger: Logger | list[Logger] | bool | None = None,
+        callbacks: list[Callback] | Callback | None = None,
+        plugins: Any = None,
+        enable_progress_bar: bool = True,
+        enable_checkpointing: bool | None = None,
+        use_distributed_sampler: bool | None = False,
+        **kwargs: Any,
+    ) -> None:
+        screen.silence_libraries()
+        self.run = RunState(
+            given=run,
+            resume=resume,
+            name=name,
+            wandb=wandb,
+            test=test,
+            patience=patience,
+            max_steps=max_steps,
+            save_every=save_every,
+            unsaved=unsaved,
+            saves=enable_checkpointing is not False,
+        )
+        given = as_list(callbacks)
+        precision = precisions.auto(accelerator) if precision == "auto" else precision
+        for key, value in DEFAULTS.items():
+            kwargs[key] = value if kwargs.get(key) is None else kwargs[key]
+        super().__init__(
+            max_epochs=-1 if max_epochs is None else max_epochs,  # -1 until the data are known
+            # not max_steps: with it Lightning resumes in other ways, some count an epoch twice
+            strategy=fsdp.FSDP2() if strategy == "fsdp2" else strategy,
+            accelerator=accelerator,
+            precision=None if precision == precisions.NAME else precision,  # type: ignore[arg-type]
+            gradient_clip_val=gradient_clip_val,
+            logger=logger or False,
+            callbacks=[RunFolder(self.run), *given, *([Report()] if enable_progress_bar else [])],
+            plugins=[*as_list(plugins), *plugins_for(strategy, precision)],
+            enable_progress_bar=False,  # Report is ours
+            enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in given),
+            use_distributed_sampler=only_false(use_distributed_sampler),
+            **kwargs,
+        )
+        self.signals = lightning_internals.set_connectors(self, Signals(self, self.run))
+        is_limited = max_epochs is not None or max_steps != -1 or callbacks_of(self, Timer)
+        self.run.auto_epochs = not is_limited
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the run; None before there is one."""
+        return self.run.folder
+
+    @property
+    def best_path(self) -> Path | None:
+        """The best checkpoint by the task's monitor; None if no checkpoints are kept.
+
+        Without validation data it holds the weights at the end.
+        """
+        return self.run.best_path
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the run resumes from a checkpoint of its own."""
+        return self.run.goes_on
+
+    def fit(  # type: ignore[override]
+        self,
+        model: Task,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: Any = None,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = True,
+    ) -> None:
+        """Trains, then tests the best checkpoint.
+
+        Args:
+            model: the task.
+            train_dataloaders: training batches, instead of a data module.
+            val_dataloaders: validation batches, instead of a data module.
+            datamodule: the data module.
+            ckpt_path: checkpoint to start from, such as RUN/checkpoints/last.ckpt.
+            weights_only: always true; nothing is unpickled.
+        """
+        model.freezing().check(model)  # its errors come before a folder is made
+        fsdp.check(self, model)
+        precisions.check(self)
+        if self.run.resume:
+            if ckpt_path is None and resume_state.is_done(self.run):
+                return
+            ckpt_path = resume_state.newest(self.run, ckpt_path)
+        self.run.ckpt_path = ckpt_path
+        self.signals.received = 0
+        validates = val_dataloaders is not None
+        if isinstance(datamodule, DataModule):
+            validates = datamodule.has("validation")
+        self._add_callbacks(model, validates)
+        self.run.fitting = True
+        try:
+            super().fit(
+                model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only
+            )
+            if self.run.test and isinstance(datamodule, DataModule) and datamodule.has("test"):
+                self.test(model, datamodule=datamodule, ckpt_path=self.best_path, verbose=False)
+            if self.is_global_zero and self.folder is not None:
+                self._close(model, self.folder)
+        finally:
+            self.run.fitting = False
+            if self.run.lock is not None:
+                self.run.lock.close()
+
+    def _add_callbacks(self, model: Task, validates: bool) -> None:
+        """Adds early stopping and checkpoints, which need to know the task and its data."""
+        callbacks = lightning_internals.callbacks(self)
+        run = self.run
+        if validates and run.patience and not callbacks_of(self, EarlyStopping):
+            # not strict: a run may end, by max_steps say, before it validates
+            stopping = EarlyStopping(
+                model.monitor,
+                mode=model.mode,
+                patience=run.patience,
+                check_finite=False,
+                strict=False,
+            )
+            callbacks.append(stopping)
+        if run.saves and not callbacks_of(self, Last):
+            if validates:
+                callbacks.append(Best(run, model.monitor, model.mode))
+            last = Last(run, self.signals)
+            run.obey = last.obey
+            callbacks.append(last)
+
+    def _close(self, model: Task, folder: Path) -> None:
+        """Records that the run is done, frees what only an unfinished one needs, shows a table."""
+        scores = {c.monitor: c.score for c in callbacks_of(self, Best) if c.score is not None}
+        runs.update(
+            folder,
+            status="done",
+            epochs=self.current_epoch,
+            steps=self.global_step,
+            best=scores,
+        )
+        checkpoint.remove_previous(self.run.checkpoints)
+        screen.table(summary.closing(model, folder))
+        loggers.finish(self.loggers)
+
+    def save_checkpoint(  # type: ignore[override]
+        self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None
+    ) -> bool:
+        """Writes a checkpoint, if it can. Returns whether it did.
+
+        Args:
+            filepath: file to write.
+            weights_only: whether only the weights are written; their average, if there is one.
+            storage_options: Lightning's.
+
+        Raises:
+            UserError: it cannot be written, and ``unsaved`` is stop.
+        """
+        return save(self, self.run, filepath, bool(weights_only), storage_options)
+
+    def interpolate(self, model: Task, datamodule: DataModule, ckpt_path: str, value: str) -> None:
+        """Puts weights between the pre-trained and the fine-tuned ones into a task (WiSE-FT).
+
+        Args:
+            model: the task, with its pre-trained weights.
+            datamodule: its data module; auto needs validation data.
+            ckpt_path: checkpoint of the fine-tuned weights.
+            value: share of the fine-tuned weights from 0 to 1, or auto for the one with the best
+                validation.
+        """
+
+        def measure() -> float:
+            self.validate(model, datamodule=datamodule, verbose=False)
+            return float(self.callback_metrics[model.monitor])
+
+        if isinstance(self.strategy, fsdp.FSDP2):
+            raise UserError("--wise: not on divided weights; add --trainer.strategy ddp")
+        self.run.wise = wise.apply(model, ckpt_path, value, measure)
+        if self.is_global_zero:
+            screen.table(summary.interpolated(self.run.wise, model))
+
+    def export(
+        self,
+        model: Task,
+        datamodule: DataModule,
+        ckpt_path: str,
+        out: str | None = None,
+        wise: str = "",
+    ) -> Path:
+        """Writes the fine-tuned model as a folder that stock libraries load with the same scores.
+
+        Args:
+            model: the task.
+            datamodule: its data module, for the tokenizer.
+            ckpt_path: checkpoint to export.
+            out: folder to write. Default: RUN/export.
+            wise: share of the fine-tuned weights, the rest being the pre-trained ones; or auto, by
+                the validation data.
+        """
+        folder = prepare(Path(out) if out else self.run.home / "export")
+        if wise:
+            self.interpolate(model, datamodule, ckpt_path, wise)
+        else:
+            model.load_weights(ckpt_path)
+            model.merge_adapters()
+        model.datamodule = datamodule
+        write(self.run, model, datamodule, folder, mixed=bool(wise))
+        return folder

@@ -1,0 +1,107 @@
+"""What ftlight needs of Lightning beyond its public interface, each with the reason.
+
+Nothing else in the package uses a private name of Lightning, but for methods that it overrides;
+``tests/training/test_lightning_internals.py`` checks that, and that each of these behaves as
+expected in the pinned version.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, Timer, WeightAveraging
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+
+C = TypeVar("C", bound=Callback)
+S = TypeVar("S", bound=_SignalConnector)
+# Lightning's own saves inside the signal handler; there is no option for another.
+SignalConnector = _SignalConnector
+
+
+class CheckpointConnector(_CheckpointConnector):
+    """Never resumes by itself: under SLURM Lightning takes any hpc_ckpt_N.ckpt that it finds."""
+
+    _hpc_resume_path = None
+
+
+def set_connectors(trainer: L.Trainer, signals: S) -> S:
+    """Replaces Lightning's handling of signals and checkpoints. Returns ``signals``."""
+    trainer._signal_connector = signals
+    trainer._checkpoint_connector = CheckpointConnector(trainer)
+    # a broadcast before every step; signals.Agreement asks about once a second
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    return signals
+
+
+def dump_checkpoint(trainer: L.Trainer, weights_only: bool) -> dict[str, Any]:
+    """The content of a checkpoint: save_checkpoint writes it at once, without an answer."""
+    return trainer._checkpoint_connector.dump_checkpoint(weights_only)
+
+
+def batches_that_stepped(trainer: L.Trainer) -> int:
+    """The number of steps that loggers see: Lightning restores one too many within an epoch."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def set_batches_that_stepped(trainer: L.Trainer, steps: int) -> None:
+    """Sets the number of steps that loggers see."""
+    trainer.fit_loop.epoch_loop._batches_that_stepped = steps
+
+
+def kills_its_processes(trainer: L.Trainer) -> bool:
+    """Whether Lightning started the others: it kills them if one exits with a status but 0."""
+    launcher = trainer.strategy.launcher
+    if not isinstance(launcher, _SubprocessScriptLauncher):
+        return False
+    return not launcher.cluster_environment.creates_processes_externally
+
+
+def duration(timer: Timer) -> float | None:
+    """Seconds after which a timer ends a run: ``time_remaining`` depends on how much has passed."""
+    return timer._duration
+
+
+def has_average(callback: WeightAveraging) -> bool:
+    """Whether a callback has an average of the weights yet: before, it has nothing to save."""
+    return callback._average_model is not None
+
+
+def trainer_of(module: L.LightningModule) -> L.Trainer | None:
+    """The trainer of a module; None if it has none, for which ``module.trainer`` raises."""
+    return module._trainer
+
+
+# Lightning's connectors set these attributes of the trainer; its class does not declare them.
+
+
+def callbacks(trainer: L.Trainer) -> list[Callback]:
+    """The callbacks of a trainer, in their order."""
+    return trainer.callbacks  # type: ignore[attr-defined]
+
+
+def callbacks_of(trainer: L.Trainer, kind: type[C]) -> list[C]:
+    """The callbacks of a trainer that are of a class."""
+    return [c for c in callbacks(trainer) if isinstance(c, kind)]
+
+
+def datamodule(trainer: L.Trainer) -> Any:
+    """The data module of a trainer, or None."""
+    return getattr(trainer, "datamodule", None)
+
+
+def log_every_n_steps(trainer: L.Trainer) -> int:
+    """Optimizer steps between two logs; 0 for none."""
+    return trainer.log_every_n_steps  # type: ignore[attr-defined]
+
+
+def is_dry_run(trainer: L.Trainer) -> bool:
+    """Whether ``fast_dev_run`` was asked for."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+
+
+def overfits(trainer: L.Trainer) -> bool:
+    """Whether ``overfit_batches`` was asked for."""
+    return bool(trainer.overfit_batches)  # type: ignore[attr-defined]

@@ -1,0 +1,149 @@
+"""Parameter groups, numbers of steps and default rates, as pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from ftlight.run.state import state_of
+from ftlight.training import lightning_internals
+from ftlight.utils.errors import UserError
+
+
+def default_lr(width: int) -> float:
+    """A learning rate for full fine-tuning with AdamW: 1e-4 at a width of 384, 5e-5 at 768.
+
+    >>> default_lr(384), default_lr(768)
+    (0.0001, 5e-05)
+    """
+    return round(min(max(1e-4 * 384 / width, 1e-5), 3e-4), 7)
+
+
+def check_rates(lr: float | None, warmup: float, layer_decay: float) -> None:
+    """Checks the ranges of a task's options.
+
+    Raises:
+        UserError: one is out of its range; says which.
+    """
+    if lr is not None and not lr > 0:
+        raise UserError(f"model.lr: {lr} is not a rate; give a number above 0, for example 1e-4")
+    if not 0 <= warmup <= 1:
+        raise UserError(
+            f"model.warmup: {warmup} is not a share of the steps; give 0 to 1, for example 0.1"
+        )
+    if not 0 < layer_decay <= 1:
+        raise UserError(
+            f"model.layer_decay: {layer_decay} is not a factor;"
+            " give a number above 0 and at most 1, for example 0.9"
+        )
+
+
+def steps_per_epoch(trainer: L.Trainer) -> int:
+    """Optimizer steps of an epoch, once the trainer knows its data.
+
+    Raises:
+        UserError: the data have no length.
+    """
+    if not math.isfinite(trainer.num_training_batches):
+        raise UserError(
+            "the training data have no length: give trainer.limit_train_batches,"
+            " the batches of an epoch"
+        )
+    return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+
+
+def batches_left(trainer: L.Trainer) -> int:
+    """Training batches of the epoch that are still to come; 0 if the data have no length."""
+    if not math.isfinite(trainer.num_training_batches):
+        return 0
+    done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+    return int(trainer.num_training_batches - done)
+
+
+def max_steps(trainer: L.Trainer) -> int:
+    """Optimizer steps after which a run ends; -1 for no limit.
+
+    ftlight's trainer does not tell Lightning: see :class:`ftlight.trainer.trainer.Trainer`.
+    """
+    run = state_of(trainer)
+    return trainer.max_steps if run is None else run.max_steps
+
+
+def total_steps(trainer: L.Trainer) -> int:
+    """Optimizer steps of the whole run; 0 if neither epochs nor steps end it."""
+    limits = []
+    epochs = trainer.max_epochs or 0
+    if epochs > 0 and math.isfinite(trainer.num_training_batches):
+        limits.append(epochs * steps_per_epoch(trainer))
+    if max_steps(trainer) > 0:
+        limits.append(max_steps(trainer))
+    return min(limits, default=0)
+
+
+def runs_all_batches(trainer: L.Trainer, stage: str) -> bool:
+    """Whether a stage (train, val, test) runs all its batches: no option leaves any out."""
+    limit = getattr(trainer, f"limit_{stage}_batches")
+    # 1 is one batch, 1.0 all of them
+    everything = isinstance(limit, float) and limit == 1.0
+    return everything and not lightning_internals.overfits(trainer)
+
+
+def clip_in_optimizer(optimizer: Any, norm: Tensor, most: float) -> bool:
+    """Has a fused optimizer scale the gradients of its next step, which saves a pass over them.
+
+    Args:
+        optimizer: the optimizer, or Lightning's wrapper of it.
+        norm: norm of all gradients, a scalar on their device.
+        most: largest norm; 0 for no clipping.
+
+    Returns:
+        Whether the gradients need no clipping any more. An optimizer that is not fused, or has its
+        gradients divided among processes, cannot do it.
+    """
+    optimizer = getattr(optimizer, "optimizer", optimizer)
+    is_fused = isinstance(optimizer, torch.optim.Adam | torch.optim.SGD) and bool(
+        optimizer.defaults["fused"]
+    )
+    able = is_fused and not hasattr(norm, "full_tensor")
+    optimizer.grad_scale = (norm.detach().float() / most).clamp(min=1) if able and most else None
+    return able or not most
+
+
+def groups(
+    model: nn.Module, layers: Mapping[str, Sequence[str]], weight_decay: float
+) -> list[dict[str, Any]]:
+    """Optimizer groups, one per layer and decay: biases and norms (vectors) do not decay.
+
+    All parameters are in them from the first step to the last, frozen or not: optimizers skip
+    parameters without a gradient.
+
+    Args:
+        model: the model.
+        layers: parameter names by layer, bottom to top.
+        weight_decay: weight decay of matrices.
+
+    Returns:
+        Groups with ``params``, ``name``, ``layer``, ``depth`` (layers above it), ``lr`` (0; set
+        before each step) and ``weight_decay``.
+    """
+    parameters = dict(model.named_parameters())
+    made = []
+    for height, (layer, names) in enumerate(layers.items()):
+        matrices: list[nn.Parameter] = []
+        vectors: list[nn.Parameter] = []
+        for name in names:
+            decays = parameters[name].ndim >= 2 and not name.endswith("bias")
+            (matrices if decays else vectors).append(parameters[name])
+        about = {"layer": layer, "depth": len(layers) - 1 - height, "lr": 0.0}
+        if matrices:
+            made.append({"params": matrices, "name": layer, **about, "weight_decay": weight_decay})
+        if vectors:
+            made.append(
+                {"params": vectors, "name": f"{layer}, no decay", **about, "weight_decay": 0.0}
+            )
+    return made

@@ -1,0 +1,120 @@
+"""The line of progress while a run trains."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ftlight.run.console import console
+from ftlight.training import optim
+from ftlight.utils.format import clock, number
+
+
+class Report(L.Callback):
+    """Progress over all epochs: a bar on a terminal, otherwise a plain line per epoch."""
+
+    def __init__(self) -> None:
+        self.bar: Progress | None = None
+        self.paused = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the clock."""
+        self.rows = 0
+        self.begun = self.epoch_begun = time.monotonic()
+        self.first_step = trainer.global_step
+        if trainer.is_global_zero and sys.stdout.isatty():
+            self._start_bar(trainer)
+
+    def _start_bar(self, trainer: L.Trainer) -> None:
+        self.bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("{task.fields[rate]} rows/s"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self.bar.start()
+        total = optim.total_steps(trainer) or None
+        self.line = self.bar.add_task(
+            "", total=total, completed=trainer.global_step, epoch="", loss="", rate=""
+        )
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Counts rows; moves the bar at every tenth batch."""
+        self.rows += len(batch["index"]) * trainer.world_size
+        if self.bar is None or (batch_idx % 10 and batch_idx + 1 != trainer.num_training_batches):
+            return
+        rate = self.rows / max(1e-9, time.monotonic() - self.epoch_begun)
+        loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
+        self.bar.update(
+            self.line,
+            completed=trainer.global_step,
+            epoch=_epoch(trainer),
+            loss=f"{float(loss):.4f}",
+            rate=f"{rate:.0f}",
+        )
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Counts from zero again."""
+        self.rows, self.paused, self.epoch_begun = 0, 0.0, time.monotonic()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stops the clock: the rate is that of training alone."""
+        self.pause = time.monotonic()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the clock again."""
+        self.paused += time.monotonic() - self.pause
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Prints the epoch's line."""
+        values = trainer.callback_metrics  # on every process: it may sync what a user logs
+        if not trainer.is_global_zero:
+            return
+        now = time.monotonic()
+        shown = dict.fromkeys(["val/loss", pl_module.monitor, f"val/{pl_module.primary_metric}"])
+        parts = [f"train/loss {number(float(pl_module.train_loss))}"]
+        parts += [f"{name} {number(float(values[name]))}" for name in shown if name in values]
+        rate = self.rows / max(1e-9, now - self.epoch_begun - self.paused)
+        line = f"epoch {_epoch(trainer)}  {'  '.join(parts)}  {rate:.0f} rows/s"
+        total = optim.total_steps(trainer)
+        if total:
+            seconds_per_step = (now - self.begun) / max(1, trainer.global_step - self.first_step)
+            line += f"  {clock(seconds_per_step * max(0, total - trainer.global_step))} left"
+        console.print(line)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Takes the bar away."""
+        self._stop()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Takes the bar away."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+def _epoch(trainer: L.Trainer) -> str:
+    """``2/5``; ``2`` if the number of epochs does not end the run."""
+    of = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
+    return f"{trainer.current_epoch + 1}{of}"

@@ -1,0 +1,1 @@
+"""Helpers that need nothing else of ftlight: errors, files, text, processes."""

@@ -1,0 +1,73 @@
+"""Errors of one line that a user can act on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A fault in the user's input; says what, where, the nearest name and the way out."""
+
+
+def user_error(error: BaseException) -> UserError | None:
+    """Finds the user error that libraries have wrapped in their own; None if there is none."""
+    chain: BaseException | None = error
+    while chain is not None and not isinstance(chain, UserError):
+        chain = chain.__cause__ or chain.__context__
+    # a process that loads batches passes its error on as text, with the traceback
+    if chain is not None and str(chain).startswith("Caught UserError in"):
+        return UserError(str(chain).rstrip().rpartition("UserError: ")[2])
+    return chain
+
+
+def holds_code(path: object) -> UserError:
+    """The error for a file of weights that cannot be loaded without running pickled code."""
+    return UserError(
+        f"{path}: cannot load weights: "
+        "the file is corrupt or contains pickled code, which ftlight never runs"
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its class name if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Returns ``; did you mean "x"?`` for the name closest to ``name``, or nothing.
+
+    >>> did_you_mean("lable", ["label", "text"])
+    '; did you mean "label"?'
+    """
+    by_lower = {n.lower(): n for n in names}
+    closest = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.65)
+    return f'; did you mean "{by_lower[closest[0]]}"?' if closest else ""
+
+
+def unknown(what: str, name: object, known: Iterable[object], kind: str, most: int = 20) -> str:
+    """The message for a name that does not exist, with the closest name and all that do.
+
+    Args:
+        what: place and kind of the name, as a start of the sentence.
+        name: the unknown name.
+        known: the names that exist.
+        kind: their kind, in plural.
+        most: how many of them to list.
+
+    >>> unknown("toy.csv: no column", "lable", ["text", "label"], "columns")
+    'toy.csv: no column lable; did you mean "label"? (columns: text, label)'
+    """
+    names = [str(n) for n in known]
+    return f"{what} {name}{did_you_mean(str(name), names)} ({kind}: {join_limited(names, most)})"
+
+
+def join_limited(names: Iterable[object], most: int = 8) -> str:
+    """Joins names for a message, cutting a long list.
+
+    >>> join_limited(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    words = [str(n) for n in names]
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")

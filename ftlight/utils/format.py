@@ -1,0 +1,44 @@
+"""Formats numbers: values, counts, learning rates, durations."""
+
+from __future__ import annotations
+
+import math
+
+
+def number(value: float | None) -> str:
+    """Formats a value with four significant digits; n/a if it is None or not finite."""
+    return "n/a" if value is None or not math.isfinite(value) else f"{value:.4g}"
+
+
+def count(value: float) -> str:
+    """Formats a count with three significant digits and a unit.
+
+    >>> count(22713216), count(640)
+    ('22.7 M', '640')
+    """
+    for limit, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
+        if value >= limit:
+            return f"{value / (limit if unit != ' k' else 1e3):.3g}{unit}"
+    return f"{value:,.0f}"
+
+
+def rate(value: float) -> str:
+    """Formats a learning rate.
+
+    >>> rate(1e-4), rate(0.01), rate(3.21e-05)
+    ('1e-4', '0.01', '3.2e-5')
+    """
+    if value >= 1e-3:
+        return f"{value:.2g}"
+    return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
+
+
+def clock(seconds: float) -> str:
+    """Formats a duration as minutes and seconds, with hours if there are any.
+
+    >>> clock(65), clock(3700)
+    ('1:05', '1:01:40')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,499 @@
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from conftest import each, toy_rows, write_csv
+
+from ftlight.__main__ import main
+from ftlight.cli import config
+from ftlight.cli.command import Words
+from ftlight.cli.verbs import init
+from ftlight.cli.yaml_file import read_yaml
+from ftlight.utils.errors import UserError
+
+
+def said(*words: str) -> str:
+    """What init prints."""
+    return init.run(Words("init", words))
+
+
+def made(*words: str) -> dict[str, Any]:
+    """What init prints, read as the config that it is."""
+    Path("made.yaml").write_text(said(*words), encoding="utf-8")
+    data, _ = read_yaml("made.yaml")
+    return data
+
+
+def fault(*words: str) -> str:
+    with pytest.raises(UserError) as info:
+        said(*words)
+    return str(info.value)
+
+
+def jsonl(name: str, rows: list[dict[str, Any]]) -> str:
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return name
+
+
+ROWS = toy_rows(30)
+
+
+# From data
+
+
+def test_yaml_of_a_csv() -> None:
+    write_csv(Path("toy.csv"), ROWS)
+    text = said("toy.csv")
+    assert (
+        text.splitlines()[0]
+        == "# from toy.csv: 30 rows, single label(s), 3 labels (good, bad, late)"
+    )
+    assert made("toy.csv") == {
+        "model": {"task": "TextClassification", "backbone": init.BACKBONE},
+        "data": {"train": "toy.csv", "text": "text", "label": "label"},
+    }
+
+
+def test_yaml_is_one_that_fit_takes() -> None:
+    write_csv(Path("toy.csv"), ROWS)
+    Path("made.yaml").write_text(said("toy.csv"))
+    expanded = config.expand(*config.merge(["made.yaml"]))
+    assert expanded["data"]["init_args"]["train"] == str(Path("toy.csv").absolute())
+
+
+def test_comments_are_options_once_uncommented() -> None:
+    write_csv(Path("toy.csv"), ROWS)
+    lines = said("toy.csv").splitlines()
+    assert [line.strip().split(":")[0] for line in lines if line.strip().startswith("#")] == [
+        "# from toy.csv",
+        "# validation",
+        "# trainer",
+    ]
+    Path("made.yaml").write_text(
+        "\n".join(
+            [
+                lines[0],
+                *(
+                    line.replace("# ", "", 1) if line.strip()[0] == "#" else line
+                    for line in lines[1:]
+                ),
+            ]
+        )
+    )
+    expanded = config.expand(*config.merge(["made.yaml"]))
+    assert expanded["trainer"] == {"max_epochs": 5}
+    assert expanded["data"]["init_args"]["validation"] == "FILE"
+
+
+def test_verb_prints_the_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(Path("toy.csv"), ROWS)
+    assert main(["init", "toy.csv"]) == 0
+    assert capsys.readouterr().out == said("toy.csv")
+    assert main(["init", "toi.csv"]) == 2
+    assert (
+        capsys.readouterr().err
+        == 'ftlight: error: toi.csv: no such file; did you mean "toy.csv"?\n'
+    )
+
+
+def test_label_column_by_its_name() -> None:
+    def check(label: str) -> None:
+        write_csv(
+            Path("a.csv"),
+            [(str(i), label_, text) for i, (text, label_) in enumerate(ROWS)],
+            ("id", label, "message"),
+        )
+        assert made("a.csv")["data"] == {"train": "a.csv", "text": "message", "label": label}
+
+    each(["label", "Category", "intent", "SENTIMENT", "y", "topic"], check)
+
+
+def test_label_column_by_its_values() -> None:
+    write_csv(
+        Path("a.csv"),
+        [(text, label, str(i)) for i, (text, label) in enumerate(ROWS)],
+        ("body", "what", "number"),
+    )
+    assert made("a.csv")["data"] == {"train": "a.csv", "text": "body", "label": "what"}
+
+
+def test_label_column_that_cannot_be_told() -> None:
+    write_csv(Path("a.csv"), [(f"some text {i}", f"{i}") for i in range(20)], ("body", "number"))
+    assert (
+        fault("a.csv") == "which column is the label? Give --label COLUMN (columns: body, number)"
+    )
+    assert made("a.csv", "--label", "number")["data"]["label"] == "number"
+
+
+def test_label_column_as_given() -> None:
+    rows = [(text, label, label[0]) for text, label in ROWS]
+    write_csv(Path("a.csv"), rows, ("body", "label", "what"))
+    for words in (("a.csv", "--label", "what"), ("--label", "what", "a.csv")):
+        assert made(*words)["data"] == {"train": "a.csv", "text": "body", "label": "what"}
+
+
+def test_label_column_that_is_not_there() -> None:
+    write_csv(Path("a.csv"), ROWS)
+    assert (
+        fault("a.csv", "--label", "labl")
+        == 'a.csv: no column labl; did you mean "label"? (columns: text, label)'
+    )
+
+
+def test_kind_is_told() -> None:
+    def check(values: list[str], head: str) -> None:
+        write_csv(Path("a.csv"), [(f"some text {i}", values[i % len(values)]) for i in range(30)])
+        lines = said("a.csv").splitlines()
+        assert lines[0] == f"# from a.csv: 30 rows, {head}"
+        assert f"  label: label  # {head.split()[0]}; others: none" in lines
+
+    each(
+        [
+            (["0", "1", "1"], "single label(s), 2 labels (1, 0)"),
+            (["0.5", "1", "2.5"], "regression label(s), numbers"),
+            (["a|b", "a", "c|a"], "multi label(s), 3 labels (a, b, c)"),
+            (["u", "v", "w", "x", "y", "z"], "single label(s), 6 labels (u, v, w, x)"),
+        ],
+        check,
+    )
+
+
+def test_lists_are_several_labels() -> None:
+    jsonl(
+        "a.jsonl",
+        [
+            {"text": f"some text {i}", "label": "x", "marks": ["a", "b"] if i % 2 else []}
+            for i in range(9)
+        ],
+    )
+    data = made("a.jsonl")["data"]
+    assert data == {"train": "a.jsonl", "text": "text", "label": "marks"}
+    assert "# multi; others: label" in said("a.jsonl")
+
+
+def test_labels_in_lists_are_counted() -> None:
+    jsonl(
+        "a.jsonl",
+        [{"text": f"some text {i}", "label": ["a", "b"] if i % 2 else ["a"]} for i in range(9)],
+    )
+    assert (
+        said("a.jsonl").splitlines()[0] == "# from a.jsonl: 9 rows, multi label(s), 2 labels (a, b)"
+    )
+
+
+def test_other_columns_are_named() -> None:
+    write_csv(
+        Path("a.csv"),
+        [(label, f"{text} and more", text) for text, label in ROWS],
+        ("label", "body", "title"),
+    )
+    text = said("a.csv")
+    assert (
+        "  text: body  # or several that are joined: [body, title]; or text_pair: title\n" in text
+    )
+    assert "  label: label  # single; others: title\n" in text
+
+
+def test_files_named_like_other_splits() -> None:
+    Path("d").mkdir()
+    for name in ("train", "dev", "test"):
+        write_csv(Path(f"d/{name}.csv"), ROWS)
+    text = said("d/train.csv")
+    assert made("d/train.csv")["data"] == {
+        "train": "d/train.csv",
+        "validation": "d/dev.csv",
+        "test": "d/test.csv",
+        "text": "text",
+        "label": "label",
+    }
+    assert "# validation" not in text
+    write_csv(Path("d/valid.csv"), ROWS)
+    assert made("d/train.csv")["data"]["validation"] == "d/valid.csv"
+    assert "validation" not in made("d/test.csv")["data"]  # only beside a file named train
+
+
+def test_long_files_are_sampled() -> None:
+    write_csv(Path("a.csv"), toy_rows(init.SAMPLE + 5))
+    assert said("a.csv").startswith("# from a.csv: the first 2,000 rows, single label(s), ")
+
+
+def test_other_formats() -> None:
+    def check(name: str) -> None:
+        rows = [{"text": text, "label": label} for text, label in ROWS]
+        if name == "a.parquet":
+            pq.write_table(pa.Table.from_pylist(rows), name)
+        elif name == "a.jsonl":
+            jsonl(name, rows)
+        elif name == "a.tsv":
+            Path(name).write_text("text\tlabel\n" + "".join(f"{t}\t{k}\n" for t, k in ROWS))
+        else:
+            Path(name).write_bytes(gzip.compress(Path(write_csv(Path("a.csv"), ROWS)).read_bytes()))
+        assert made(name)["data"] == {"train": name, "text": "text", "label": "label"}
+
+    each(["a.parquet", "a.tsv", "a.jsonl", "a.csv.gz"], check)
+
+
+def test_names_that_yaml_reads_otherwise() -> None:
+    def check(column: str) -> None:
+        write_csv(Path("a.csv"), ROWS, (column, "label"))
+        data = made("a.csv")["data"]
+        assert data["text"] == column
+        write_csv(Path("a.csv"), ROWS, ("text", column))
+        assert made("a.csv", "--label", column)["data"]["label"] == column
+
+    each(
+        [
+            "Text #1",
+            "what: this",
+            "1",
+            "true",
+            "null",
+            "1e5",
+            "- a",
+            "{a}",
+            "'a",
+            "a, b",
+            "ä ö",
+            "no",
+            "a\nb",
+            "[x",
+        ],
+        check,
+    )
+
+
+def test_files_that_yaml_reads_otherwise() -> None:
+    def check(name: str) -> None:
+        write_csv(Path(name), ROWS)
+        assert made(f"./{name}" if name[0] == "-" else name)["data"]["train"] == name
+
+    each(["a #1.csv", "a: b.csv", "- a.csv"], check)
+
+
+def test_labels_of_several_lines() -> None:
+    write_csv(Path("a.csv"), [(text, f"{label}\nmodel: x") for text, label in ROWS])
+    assert made("a.csv")["model"]["task"] == "TextClassification"
+
+
+def test_columns_that_hold_objects_are_left_out() -> None:
+    jsonl("a.jsonl", [{"text": text, "label": label, "meta": {"id": 1}} for text, label in ROWS])
+    assert made("a.jsonl")["data"] == {"train": "a.jsonl", "text": "text", "label": "label"}
+
+
+def test_rows_that_lack_the_label() -> None:
+    jsonl(
+        "a.jsonl", [*({"text": text, "label": label} for text, label in ROWS), {"text": "without"}]
+    )
+    assert made("a.jsonl")["data"]["label"] == "label"
+
+
+# Faults
+
+
+def test_header_only() -> None:
+    write_csv(Path("a.csv"), [])
+    assert fault("a.csv") == "a.csv has a header but no rows"
+
+
+def test_no_text_column() -> None:
+    write_csv(Path("a.csv"), [("x",), ("y",), ("x",), ("y",)], ("label",))
+    assert fault("a.csv") == "a.csv has no text column beside label (columns: label)"
+
+
+def test_faults_of_the_file_are_passed_on() -> None:
+    Path("a.csv").write_text("text,label\na,b,c\n")
+    assert fault("a.csv").startswith("a.csv:2: too many fields")
+    Path("folder").mkdir()
+    assert fault("folder").startswith("folder is a folder;")
+
+
+def test_one_file_is_needed() -> None:
+    names = ", ".join(init.examples())
+    for words in ((), ("a.csv", "b.csv"), ("--label", "x")):
+        assert fault(*words) == f"init needs one data file, or one of the examples {names}"
+
+
+def test_option_without_a_value() -> None:
+    def check(word: str) -> None:
+        assert fault("a.csv", word) == f"{word} needs a value"
+
+    each(["--label", "--task"], check)
+
+
+def test_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "a.csv", "--labl", "x"]) == 2
+    assert capsys.readouterr().err == (
+        'ftlight: error: --labl is not an option of init; did you mean "--label"? '
+        "(all: python -m ftlight init --help)\n"
+    )
+    assert main(["init", "a.csv", "-x", "y"]) == 2
+    assert "error: -x is not an option of init (all:" in capsys.readouterr().err
+
+
+def test_options_with_an_equals_sign() -> None:
+    def check(word: str) -> None:
+        write_csv(Path("a.csv"), ROWS, ("body", "what"))
+        assert made("a.csv", word)["data"]["label"] == "what"
+
+    each(["--label=what", "--task=TextClassification"], check)
+
+
+def test_unknown_task() -> None:
+    write_csv(Path("a.csv"), ROWS)
+    message = fault("a.csv", "--task", "TextClasification")
+    assert message.startswith(
+        'no task TextClasification; did you mean "TextClassification"? (tasks: '
+    )
+    assert made("a.csv", "--task", "TextClassification")["model"]["task"] == "TextClassification"
+
+
+CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+SQUAD = {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": []}]}]}
+
+
+def test_the_task_is_told_by_the_data() -> None:
+    def check(name: str, content: Any, task: str, options: dict[str, str]) -> None:
+        Path(name).write_text(content if isinstance(content, str) else json.dumps(content) + "\n")
+        found = made(name)
+        assert found["model"]["task"] == task
+        assert found["data"]["train"] == name
+        assert options.items() <= found["data"].items()
+        config.expand(
+            {"model": (task, {}), "data": (None, found["data"]), "trainer": {}}, {}
+        )  # knows all options
+
+    each(
+        [
+            ("a.conll", "Ann\tB-PER\nran\tO\n", "TokenClassification", {}),
+            ("a.txt", "Ann B-PER\nran O\n\n-DOCSTART- x\n", "TokenClassification", {}),
+            ("a.jsonl", {"tokens": ["Ann"], "ner_tags": ["B-PER"]}, "TokenClassification", {}),
+            (
+                "a.jsonl",
+                {"text": "Ann ran", "entities": [[0, 3, "PER"]]},
+                "TokenClassification",
+                {},
+            ),
+            ("a.json", json.dumps(SQUAD), "QuestionAnswering", {}),
+            ("a.json", json.dumps(SQUAD, indent=1), "QuestionAnswering", {}),
+            ("a.csv", "question,context,answer\nwho,Ann ran,Ann\n", "QuestionAnswering", {}),
+            ("a.jsonl", {"messages": CHAT}, "CausalLM", {}),
+            ("a.jsonl", {"conversations": [{"from": "human", "value": "hi"}]}, "CausalLM", {}),
+            ("a.csv", "prompt,completion\nhi,hello\n", "CausalLM", {}),
+            ("a.csv", "query,positive\nhi,hello\n", "Retrieval", {}),
+            (
+                "a.csv",
+                "userId,movieId,rating,timestamp\n1,2,3,4\n",
+                "Retrieval",
+                {"user": "userId", "item": "movieId", "time": "timestamp"},
+            ),
+            (
+                "a.csv",
+                "dialogue,summary\nhi,hello\n",
+                "Seq2Seq",
+                {"source": "dialogue", "target": "summary"},
+            ),
+            (
+                "a.csv",
+                "file,class\ncats/1.JPG,cat\n",
+                "ImageClassification",
+                {"image": "file", "label": "class"},
+            ),
+            ("a.csv", "photo,label\nx/1.avif,cat\n", "ImageClassification", {"image": "photo"}),
+            ("a.csv", "photo,label\nx/1.HEIC,cat\n", "ImageClassification", {"image": "photo"}),
+            (
+                "a.csv",
+                "article,target\nx,pos\ny,neg\nz,pos\nu,neg\n",
+                "TextClassification",
+                {"label": "target"},
+            ),
+        ],
+        check,
+    )
+
+
+def test_a_folder_is_images() -> None:
+    Path("photos/cat").mkdir(parents=True)
+    assert made("photos")["model"]["task"] == "ImageClassification"
+
+
+def test_plain_text_names_both_tasks() -> None:
+    Path("a.txt").write_text("once upon a time\n")
+    assert "--task MaskedLM" in fault("a.txt")
+    assert made("a.txt", "--task", "MaskedLM")["model"]["task"] == "MaskedLM"
+    assert made("a.txt", "--task=CausalLM")["model"]["task"] == "CausalLM"
+    assert "no such file" in fault("b.csv", "--task", "Retrieval")
+
+
+def test_a_task_asked_for_takes_the_columns_it_knows() -> None:
+    Path("a.csv").write_text("userId,movieId,timestamp\n1,2,3\n")
+    assert made("a.csv", "--task", "Retrieval")["data"]["user"] == "userId"
+    assert "validation" not in said("a.csv")
+    assert "user" not in made("a.csv", "--task", "MaskedLM")["data"]
+
+
+# Examples
+
+
+def test_example_is_copied_with_its_data(tmp_path: Path) -> None:
+    def check(name: str) -> None:
+        (tmp_path / name).mkdir()
+        with contextlib.chdir(tmp_path / name):
+            text = said(name)
+            copied = Path(f"{name}.yaml").read_bytes()
+            assert copied == init.examples()[name].read_bytes()
+            assert text.startswith(f"copied {name}.yaml")
+            assert ("not shipped" in text) == (not any(Path().glob("*/")))
+            assert text.endswith(f"\nnext: python -m ftlight fit -c {name}.yaml\n")
+            data = config.expand(*config.merge([f"{name}.yaml"]))["data"]["init_args"]
+            for split in ("train", "validation", "test") if "not shipped" not in text else ():
+                path = data.get(split)
+                if path is not None and not path.startswith("hf:"):
+                    assert Path(path).is_relative_to(Path.cwd())
+                    assert Path(path).is_file()
+
+    each(sorted(init.examples()), check)
+
+
+def test_quickstart_is_shipped_with_its_data() -> None:
+    assert said("quickstart").splitlines()[0] == "copied quickstart.yaml, support/"
+    assert sorted(p.name for p in Path("support").iterdir()) == [
+        "test.csv",
+        "train.csv",
+        "validation.csv",
+    ]
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    for there in ("quickstart.yaml", "support"):
+        folder = tmp_path / f"with {there}"
+        folder.mkdir()
+        with contextlib.chdir(folder):
+            Path(there).mkdir() if there == "support" else Path(there).write_text("mine")
+            expected = f"{there} exists; nothing is overwritten. Run init in another folder"
+            assert fault("quickstart") == expected
+            assert [p.name for p in Path().iterdir()] == [there]
+            assert there == "support" or Path(there).read_text() == "mine"
+
+
+def test_a_file_comes_before_an_example_of_its_name() -> None:
+    shutil.copytree(init.examples()["quickstart"].parent / "support", "quickstart")
+    assert fault("quickstart").startswith("quickstart is a folder; name one of its files (")
+
+
+def test_a_name_like_an_example_names_it() -> None:
+    assert "quickstart" in fault("quickstar").partition("quickstar:")[2]
+
+
+def test_examples_are_configs() -> None:
+    assert "quickstart" in init.examples()
+    for path in init.examples().values():
+        assert isinstance(yaml.safe_load(path.read_text()), dict)

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from conftest import each
+
+from ftlight.data import labels
+from ftlight.utils.errors import UserError
+
+
+def encode(
+    values: list[str], kind: labels.Kind, names: list[str], lines: list[int] | None = None
+) -> list[object]:
+    return labels.encode(
+        values, lines or [*range(2, 2 + len(values))], kind, names, "test.csv", "train.csv"
+    )
+
+
+def fault(
+    values: list[str], kind: labels.Kind, names: list[str], lines: list[int] | None = None
+) -> str:
+    with pytest.raises(UserError) as info:
+        encode(values, kind, names, lines)
+    return str(info.value)
+
+
+# Kind
+
+
+def test_numbers() -> None:
+    cases = ["0", "1", "-1", "+2", "0.5", "-.5", "1.", "1e5", "1E-3", "01", "1e+2"]
+
+    def check(value: str) -> None:
+        assert labels.is_number(value)
+
+    each(cases, check)
+
+
+def test_words() -> None:
+    cases = [
+        "nan",
+        "NaN",
+        "inf",
+        "-inf",
+        "infinity",
+        "1_000",
+        "",
+        "1,5",
+        "1.2.3",
+        "0x1f",
+        "one",
+        "e5",
+        "²",
+        "1e999",
+    ]
+
+    def check(value: str) -> None:
+        assert not labels.is_number(value)
+
+    each(cases, check)
+
+
+def test_infer_kind() -> None:
+    cases = [
+        (["0", "1"], "single"),
+        (["1", "2", "3", "4", "5"], "single"),
+        (["-1", "0", "1"], "single"),
+        (["01", "1"], "single"),
+        (["good", "bad"], "single"),
+        (["0.5", "2"], "regression"),
+        (["1.0", "2.0"], "regression"),
+        (["-0.5", "3"], "regression"),
+        (["1e5", "2"], "regression"),
+        (["2", "1E-3"], "regression"),
+        (["0.5", "nan"], "single"),
+        (["0.5", "inf"], "single"),
+        (["0.5", "-Infinity"], "single"),
+        (["0.5", "high"], "single"),
+        (["nan"], "single"),
+        (["e", "f"], "single"),
+        (["a|b", "a"], "multi"),
+        (["a|", "b|"], "multi"),
+        (["|"], "multi"),
+        (["1|2", "3"], "multi"),
+        (["0.5|1.5"], "multi"),
+        (["0.5", "a|b"], "multi"),
+        (["3", "high"], "single"),
+    ]
+
+    def check(values: list[str], kind: str) -> None:
+        assert labels.infer_kind(values) == kind
+        assert labels.infer_kind(iter(values[::-1])) == kind
+
+    each(cases, check)
+
+
+def test_members() -> None:
+    cases = [
+        ("a", ["a"]),
+        ("a|b", ["a", "b"]),
+        (" a | b c |", ["a", "b c"]),
+        ("|", []),
+        ("", []),
+        ("b||a", ["b", "a"]),
+        ("01|1", ["01", "1"]),
+    ]
+
+    def check(value: str, names: list[str]) -> None:
+        assert labels.split_labels(value) == names
+
+    each(cases, check)
+
+
+# Collecting
+
+
+def collect(rows: dict[str, int], kind: labels.Kind = "single") -> tuple[list[str], list[str]]:
+    return labels.collect(rows, kind, "train.csv: column label")
+
+
+def test_order() -> None:
+    cases = [
+        (["10", "9", "1", "2"], ["1", "2", "9", "10"]),
+        (["b", "a", "C"], ["C", "a", "b"]),
+        (["10", "9", "x"], ["10", "9", "x"]),
+        (["ä", "z", "a"], ["a", "z", "ä"]),
+    ]
+
+    def check(given: list[str], ordered: list[str]) -> None:
+        assert collect(dict.fromkeys(given, 9)) == (ordered, [])
+        assert collect(dict.fromkeys(given[::-1], 9)) == (ordered, [])
+
+    each(cases, check)
+
+
+def test_order_of_signed_numbers_and_fractions() -> None:
+    cases = [["-2", "-1", "0", "1", "2"], ["-1", "0", "1", "10"], ["0.5", "2.0", "10.0"]]
+
+    def check(ordered: list[str]) -> None:
+        assert collect(dict.fromkeys(ordered[::-1], 9))[0] == ordered
+
+    each(cases, check)
+
+
+def test_labels_that_look_alike_are_kept_apart_with_a_note() -> None:
+    names, notes = collect({"1": 9, "01": 9, "2": 9})
+    assert names == ["01", "1", "2"]
+    assert notes == ["labels '01', '1' look alike and are kept apart"]
+
+
+def test_labels_that_differ_by_case_have_a_note() -> None:
+    names, notes = collect({"good": 9, "Good": 9, "bad": 9, "Bad": 9})
+    assert names == ["Bad", "Good", "bad", "good"]
+    assert sorted(notes) == [
+        "labels 'Bad', 'bad' look alike and are kept apart",
+        "labels 'Good', 'good' look alike and are kept apart",
+    ]
+
+
+def test_zeros_alone_are_no_empty_label() -> None:
+    assert collect({"0": 9, "00": 9, "x": 9})[1] == [
+        "labels '0', '00' look alike and are kept apart"
+    ]
+
+
+def test_single_class() -> None:
+    def check(rows: dict[str, int], said: str) -> None:
+        with pytest.raises(UserError) as info:
+            collect(rows)
+        assert (
+            str(info.value)
+            == f"train.csv: column label holds a single class ({said}); there is nothing to learn"
+        )
+
+    each([({"spam": 12}, "spam"), ({}, "none")], check)
+
+
+def test_rare_labels_have_a_note() -> None:
+    assert collect({"a": 3, "b": 4}) == (["a", "b"], [])
+    assert collect({"a": 2, "b": 4, "c": 1})[1] == ["2 labels have fewer than 3 rows (a, c)"]
+    notes = collect({**dict.fromkeys("abcdefg", 1), "z": 40})[1]
+    assert notes == ["7 labels have fewer than 3 rows (a, b, c and 4 more)"]
+
+
+def test_multi_counts_members() -> None:
+    names, notes = collect(Counter({"b|a": 2, "a": 1, "c|": 1, "|": 5}), "multi")
+    assert names == ["a", "b", "c"]
+    assert notes == ["2 labels have fewer than 3 rows (b, c)"]
+
+
+def test_multi_with_one_label_is_something_to_learn() -> None:
+    assert collect({"a|": 5, "|": 5}, "multi") == (["a"], [])
+
+
+def test_multi_without_any_label() -> None:
+    with pytest.raises(UserError, match=r"single class \(none\)"):
+        collect({"|": 5}, "multi")
+
+
+def test_bars_are_part_of_single_labels() -> None:
+    assert collect({"a|b": 5, "c": 5})[0] == ["a|b", "c"]
+
+
+# Numbers
+
+
+def test_encode_single() -> None:
+    assert encode(["b", "a", "b"], "single", ["a", "b"]) == [1, 0, 1]
+    assert encode(["01", "1"], "single", ["1", "01"]) == [1, 0]
+    assert encode(["a|b"], "single", ["a|b", "c"]) == [0]
+
+
+def test_encode_multi() -> None:
+    assert encode(["b|a", "a", "|", "c | b"], "multi", ["a", "b", "c"]) == [[1, 0], [0], [], [2, 1]]
+
+
+def test_encode_regression() -> None:
+    assert encode(["0.5", "-2", "1e3"], "regression", []) == [0.5, -2.0, 1000.0]
+
+
+def test_regression_with_something_else_than_a_number() -> None:
+    def check(value: str) -> None:
+        message = fault(["0.5", "1", value, "word"], "regression", [], [2, 3, 7, 8])
+        assert (
+            message
+            == f"test.csv:7: label {value!r} is not a number; for classes set data.kind: single"
+        )
+
+    each(["high", "nan", "inf", "", "1,5"], check)
+
+
+def test_unknown_label_names_line_and_list() -> None:
+    assert fault(["a", "b", "d", "a"], "single", ["a", "b", "c"], [2, 3, 5, 6]) == (
+        "test.csv:5: label 'd' is not in train.csv (1 such: d); labels there: a, b, c."
+        " Correct it, take the rows out, or add some to train"
+    )
+
+
+def test_unknown_labels_are_listed_in_the_order_of_the_file() -> None:
+    message = fault(["x", "a", "y", "z"], "single", ["a", "b"])
+    assert message.startswith("test.csv:2: label 'x' is not in train.csv (3 such: x, y, z);")
+
+
+def test_first_of_unknown_labels_that_come_again() -> None:
+    message = fault(["x", "a", "y", "x"], "single", ["a", "b"])
+    assert message.startswith("test.csv:2: label 'x' is not in train.csv (2 such: x, y);")
+
+
+def test_first_of_two_unknown_labels_in_a_row() -> None:
+    message = fault(["a", "x|y"], "multi", ["a", "b"])
+    assert message.startswith("test.csv:3: label 'x' is not in train.csv (2 such: x, y);")
+
+
+def test_many_unknown_labels_are_cut() -> None:
+    message = fault([f"u{i}" for i in range(9)], "single", [f"n{i}" for i in range(12)])
+    assert "(9 such: u0, u1, u2, u3, u4 and 4 more)" in message
+    assert "labels there: n0, n1, n2, n3, n4, n5, n6, n7 and 4 more." in message
+
+
+def test_unknown_member() -> None:
+    assert fault(["a|b", "a|d"], "multi", ["a", "b"]).startswith(
+        "test.csv:3: label 'd' is not in train.csv (1 such: d);"
+    )

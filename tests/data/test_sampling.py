@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import Counter
+
+import numpy as np
+from conftest import each
+
+from ftlight.data import sampling
+
+ROWS = (*range(1, 40), 63, 64, 65, 127, 128, 129, 199, 200, 201)
+
+
+@functools.cache
+def lengths(rows: int, seed: int = 0) -> np.ndarray:
+    """Tokens of short texts: most of a few words, some long."""
+    return np.clip(np.random.default_rng([seed, rows]).lognormal(2.7, 0.6, rows).astype(int), 3, 64)
+
+
+def ranks(
+    rows: int, batch_size: int, world: int, tokens: int | None = None, epoch: int = 0, seed: int = 0
+) -> list[list[np.ndarray]]:
+    plan = functools.partial(
+        sampling.train_batches,
+        lengths(rows),
+        batch_size,
+        seed=seed,
+        epoch=epoch,
+        tokens=tokens,
+        world=world,
+    )
+    return [plan(rank=rank) for rank in range(world)]
+
+
+def everything(plans: list[list[np.ndarray]]) -> list[int]:
+    return sorted(row for plan in plans for batch in plan for row in batch.tolist())
+
+
+def as_lists(plan: list[np.ndarray]) -> list[list[int]]:
+    return [batch.tolist() for batch in plan]
+
+
+# Training
+
+
+def test_every_row_once_and_equally_many_batches() -> None:
+    cases = itertools.product([None, 64, 200], [1, 2, 3], [1, 2, 8, 32])
+
+    def check(tokens: int | None, world: int, batch_size: int) -> None:
+        for rows in ROWS:
+            if rows < world:
+                continue
+            plans = ranks(rows, batch_size, world, tokens)
+            assert everything(plans) == list(range(rows)), rows
+            assert len({len(plan) for plan in plans}) == 1, rows
+
+    each(cases, check)
+
+
+def test_no_batch_is_empty() -> None:
+    def check(world: int, batch_size: int) -> None:
+        for rows in ROWS:
+            if rows >= world:
+                assert all(
+                    len(batch) for plan in ranks(rows, batch_size, world) for batch in plan
+                ), rows
+
+    each(itertools.product([1, 2, 3], [1, 2, 8, 32]), check)
+
+
+def test_no_batch_is_empty_with_a_token_budget() -> None:
+    def check(tokens: int, world: int) -> None:
+        for rows in ROWS:
+            if rows >= world:
+                assert all(
+                    len(batch) for plan in ranks(rows, 8, world, tokens) for batch in plan
+                ), rows
+
+    each(itertools.product([10, 64, 200], [1, 2, 3]), check)
+
+
+def test_batch_size_is_kept() -> None:
+    def check(world: int, batch_size: int) -> None:
+        for rows in ROWS:
+            left = rows % (batch_size * world)
+            joined = (
+                0 < left < world < rows
+            )  # fewer rows than ranks are left and join another batch
+            for plan in ranks(rows, batch_size, world):
+                more = [len(batch) for batch in plan if len(batch) > batch_size]
+                assert more in ([], [batch_size + 1] if joined else []), rows
+
+    each(itertools.product([1, 2, 3], [1, 2, 8, 32]), check)
+
+
+def test_token_budget_is_kept() -> None:
+    def check(world: int, tokens: int) -> None:
+        for rows in ROWS:
+            if rows < world:
+                continue
+            for plan in ranks(rows, 32, world, tokens):
+                assert all(len(batch) <= 32 for batch in plan), rows
+                over = [
+                    batch
+                    for batch in plan
+                    if len(batch) > 1 and len(batch) * lengths(rows)[batch].max() > tokens
+                ]
+                assert len(over) <= (world > 1), (
+                    rows
+                )  # fewer rows than ranks are left and join another batch
+
+    each(itertools.product([1, 2, 3], [10, 64, 200]), check)
+
+
+def test_token_budget_fills_batches() -> None:
+    plan = sampling.train_batches(np.full(100, 10), 32, seed=0, epoch=0, tokens=100)
+    assert [len(batch) for batch in plan] == [10] * 10
+
+
+def test_a_row_longer_than_the_token_budget_is_alone() -> None:
+    plan = sampling.train_batches(np.array([5, 500, 5, 400, 5]), 32, seed=0, epoch=0, tokens=50)
+    assert sorted(sorted(batch) for batch in as_lists(plan)) == [[0, 2, 4], [1], [3]]
+
+
+def test_equally_many_batches_in_every_epoch() -> None:
+    sizes = [(1, 1), (37, 1), (201, 3), (3300, 2)]
+
+    def check(size: tuple[int, int], tokens: int | None) -> None:
+        rows, world = size
+        counts = set()
+        for seed, epoch in itertools.product((0, 1, 7), range(4)):
+            counts.add(len(ranks(rows, 8, world, tokens, epoch, seed)[0]))
+        assert len(counts) == 1
+
+    each(itertools.product(sizes, [None, 64, 200]), check)
+
+
+def test_pure_function_of_seed_and_epoch() -> None:
+    def check(tokens: int | None) -> None:
+        def plan(seed: int, epoch: int) -> list[list[int]]:
+            np.random.seed(seed + 100 * epoch)  # of no account
+            return as_lists(ranks(200, 8, 1, tokens, epoch, seed)[0])
+
+        made = {(seed, epoch): plan(seed, epoch) for seed in (0, 1, 42) for epoch in (0, 1, 2)}
+        assert all(made[key] == plan(*key) for key in reversed(made))
+        assert len({str(p) for p in made.values()}) == len(made)  # (0, 1) is not (1, 0) either
+
+    each([None, 100], check)
+
+
+def test_rows_meet_other_rows_in_every_epoch() -> None:
+    first, second = (
+        {frozenset(b) for b in as_lists(ranks(2000, 8, 1, epoch=e)[0])} for e in (0, 1)
+    )
+    assert len(first & second) < len(first) / 10
+
+
+def test_batches_are_not_sorted_by_length() -> None:
+    longest = [lengths(2000)[b].max() for b in ranks(2000, 8, 1)[0]]
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.3
+
+
+def test_ranks_together_are_one_process_with_a_larger_batch() -> None:
+    def check(world: int, batch_size: int) -> None:
+        size = batch_size * world
+        for rows in (*ROWS, 50 * size, 50 * size + world, 100 * size - 1):
+            if 0 < rows % size < world:
+                continue  # rows left over make a batch of their own only in one process
+            plans = ranks(rows, batch_size, world)
+            (alone,) = ranks(rows, size, 1)
+            together = [np.concatenate(parts) for parts in zip(*plans, strict=True)]
+            assert [sorted(b.tolist()) for b in together] == [sorted(b.tolist()) for b in alone], (
+                rows
+            )
+
+    each(itertools.product([2, 3], [1, 2, 8, 32]), check)
+
+
+def test_ranks_share_long_and_short_rows() -> None:
+    def check(world: int) -> None:
+        for parts in zip(*ranks(960, 8, world), strict=True):
+            means = [lengths(960)[part].mean() for part in parts]
+            assert max(means) - min(means) < 8
+
+    each([2, 3, 4], check)
+
+
+def test_little_padding() -> None:
+    def check(seed: int, limits: tuple[int, int | None]) -> None:
+        batch_size, tokens = limits
+        sizes = lengths(2500, seed)
+
+        def padding(batches: list[np.ndarray]) -> float:
+            padded = sum(len(b) * sizes[b].max() for b in batches)
+            return (padded - sizes.sum()) / padded
+
+        plan = sampling.train_batches(sizes, batch_size, seed=seed, epoch=0, tokens=tokens)
+        assert padding(plan) < 0.1
+        assert padding(sampling.eval_batches(sizes, batch_size)) < 0.1
+        order = np.random.default_rng(0).permutation(2500)
+        assert padding(np.array_split(order, 2500 // batch_size)) > 0.3  # what it saves
+
+    each(itertools.product(range(5), [(8, None), (32, None), (32, 600)]), check)
+
+
+# Evaluation
+
+
+def test_eval_batches() -> None:
+    def check(world: int, batch_size: int) -> None:
+        for rows in ROWS:
+            plans = [
+                sampling.eval_batches(lengths(rows), batch_size, rank=rank, world=world)
+                for rank in range(world)
+            ]
+            assert everything(plans) == list(range(rows)), rows
+            assert all(0 < len(batch) <= batch_size for plan in plans for batch in plan), rows
+            for plan in plans:
+                if plan:
+                    assert (np.diff(lengths(rows)[np.concatenate(plan)]) >= 0).all(), rows
+            count = -(-rows // (batch_size * world))
+            if rows >= world * count:
+                assert {len(plan) for plan in plans} == {count}, rows
+
+    each(itertools.product([1, 2, 3, 5], [1, 2, 8, 32]), check)
+
+
+def test_eval_batches_of_nothing() -> None:
+    assert sampling.eval_batches(np.array([], dtype=int), 8) == []
+    assert sampling.eval_batches(np.array([], dtype=int), 8, rank=1, world=2) == []
+
+
+# Holding out
+
+
+def classes_of(sizes: list[int], seed: int = 0) -> list[str]:
+    names = [f"c{i}" for i, size in enumerate(sizes) for _ in range(size)]
+    return [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+
+
+SIZES = ([50, 50], [100, 10, 3], [2] * 40, [7] * 30, [500, 2, 2, 2], [13, 1, 1, 40], [3, 3, 3])
+
+
+def test_hold_out_by_class() -> None:
+    def check(share: float, sizes: list[int]) -> None:
+        classes = classes_of(sizes)
+        kept, held = sampling.hold_out(classes, len(classes), share, seed=3)
+        assert sorted([*kept.tolist(), *held.tolist()]) == list(range(len(classes)))
+        assert (np.diff(kept) > 0).all()
+        assert (np.diff(held) > 0).all()
+        counts, out = Counter(classes), Counter(classes[i] for i in held)
+        assert all(abs(out[name] - count * share) <= 1 for name, count in counts.items())
+        assert all(out[name] < count for name, count in counts.items())
+        assert abs(len(held) - share * len(classes)) <= 1 or min(sizes) == 1
+
+    each(itertools.product([0.01, 0.1, 0.2, 0.5], SIZES), check)
+
+
+def test_hold_out_of_random_classes() -> None:
+    cases = itertools.product(range(10), [0.05, 0.1, 0.25, 0.5])
+
+    def check(seed: int, share: float) -> None:
+        classes = classes_of(np.random.default_rng(seed).integers(2, 60, 40).tolist(), seed)
+        _, held = sampling.hold_out(classes, len(classes), share, seed)
+        counts, out = Counter(classes), Counter(classes[i] for i in held)
+        assert abs(len(held) - share * len(classes)) <= 1
+        assert all(abs(out[name] - count * share) <= 1 for name, count in counts.items())
+
+    each(cases, check)
+
+
+def test_every_class_keeps_a_row() -> None:
+    def check(share: float, sizes: list[int]) -> None:
+        classes = classes_of(sizes)
+        kept, held = sampling.hold_out(classes, len(classes), share, seed=0)
+        assert {classes[i] for i in kept} == set(classes)
+        assert len(held) > 0
+
+    each(itertools.product([0.9, 0.99], SIZES), check)
+
+
+def test_single_rows_stay() -> None:
+    classes = [*"abcdefgh", *"z" * 20]
+    kept, held = sampling.hold_out(classes, len(classes), 0.5, seed=0)
+    assert set(range(8)) <= set(kept.tolist())
+    assert {classes[i] for i in held} == {"z"}
+    kept, held = sampling.hold_out([*"abc"], 3, 0.5, seed=0)
+    assert (kept.tolist(), held.tolist()) == ([0, 1, 2], [])
+
+
+def test_a_class_with_a_row_to_give_gives_it() -> None:
+    cases = [([20, 10], 0.1), ([15, 10], 0.1), ([5, 5, 5, 5, 5, 5], 0.2), ([3, 2, 2, 2], 0.5)]
+
+    def check(sizes: list[int], share: float) -> None:
+        classes = classes_of(sizes)
+        _, held = sampling.hold_out(classes, len(classes), share, seed=0)
+        assert {classes[i] for i in held} == set(classes)
+
+    each(cases, check)
+
+
+def test_hold_out_is_a_function_of_the_seed() -> None:
+    def check(classes: list[str] | None) -> None:
+        made = {seed: sampling.hold_out(classes, 100, 0.2, seed)[1].tolist() for seed in range(5)}
+        assert len({str(held) for held in made.values()}) == 5
+        assert all(
+            held == sampling.hold_out(classes, 100, 0.2, seed)[1].tolist()
+            for seed, held in made.items()
+        )
+
+    each([None, classes_of([40, 40, 20])], check)
+
+
+def test_hold_out_without_classes() -> None:
+    cases = [(100, 0.1, 10), (7, 0.1, 1), (3, 0.1, 1), (10, 0.95, 10), (205, 0.2, 41)]
+
+    def check(rows: int, share: float, held: int) -> None:
+        kept, out = sampling.hold_out(None, rows, share, seed=1)
+        assert len(out) == held
+        assert sorted([*kept.tolist(), *out.tolist()]) == list(range(rows))
+        assert out.tolist() == sorted(out.tolist())
+
+    each(cases, check)
+
+
+def test_rows_held_out_are_not_the_first() -> None:
+    _, held = sampling.hold_out(["a"] * 1000, 1000, 0.1, seed=0)
+    assert held.max() > 800
+    assert held.min() < 200
+
+
+def test_groups_stay_on_one_side() -> None:
+    def check(seed: int) -> None:
+        groups = [f"g{i % 7}" for i in range(50)]
+        kept, held = sampling.hold_out_groups(groups, 0.3, seed)
+        assert sorted([*kept, *held]) == list(range(50))
+        assert len({groups[i] for i in held}) == 2
+        assert not {groups[i] for i in kept} & {groups[i] for i in held}
+
+    each(range(3), check)
+
+
+def test_shots_are_so_many_of_each_class() -> None:
+    def check(seed: int) -> None:
+        classes = ["a"] * 30 + ["b"] * 5 + ["c"] * 2
+        chosen = sampling.shots(classes, 4, seed)
+        assert [classes[i] for i in chosen] == ["a"] * 4 + ["b"] * 4 + ["c"] * 2
+        assert (
+            chosen.tolist()
+            == sampling.shots(classes, 4, seed).tolist()
+            != sampling.shots(classes, 4, seed + 1).tolist()
+        )
+
+    each(range(3), check)
+
+
+# The sampler
+
+
+def test_batches_follow_the_epoch() -> None:
+    position, asked = (0, 0), []
+
+    def plan(number: int) -> list[np.ndarray]:
+        asked.append(number)
+        return sampling.train_batches(lengths(100), 8, seed=0, epoch=number)
+
+    batches = sampling.Batches(plan, lambda: position)
+    first = list(batches)
+    assert first == list(batches) == [(0, batch) for batch in as_lists(plan(0))]
+    assert len(batches) == len(first) == 13
+    assert asked == [0, 0]  # once by the sampler, once above
+    position = (1, 0)
+    assert list(batches) == [(1, batch) for batch in as_lists(plan(1))] != first
+    assert all(isinstance(row, int) for _, batch in batches for row in batch)
+
+
+def test_batches_go_on_in_the_middle_of_an_epoch() -> None:
+    whole = as_lists(sampling.train_batches(lengths(100), 8, seed=0, epoch=2))
+    batches = sampling.Batches(
+        lambda epoch: sampling.train_batches(lengths(100), 8, seed=0, epoch=epoch), lambda: (2, 5)
+    )
+    assert list(batches) == [(2, batch) for batch in whole[5:]]
+    assert len(batches) == len(whole)  # of the epoch

@@ -1,0 +1,573 @@
+"""Image classification: data as people have it, batches, batch norms, and a run from fit to export."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import datasets
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from conftest import same, write_csv
+from PIL import Image
+from tiny.image_classification import make_resnet, square, write_zip
+
+import ftlight
+from ftlight.__main__ import main
+from ftlight.data import hub as hub_data
+from ftlight.tasks.image_classification import containers, decoding
+from ftlight.tasks.image_classification.data import ImageData
+from ftlight.tasks.image_classification.task import ImageClassification
+from ftlight.utils.errors import UserError
+
+
+@pytest.fixture(scope="session")
+def resnet(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_resnet(tmp_path_factory.mktemp("resnet"))
+
+
+@pytest.fixture(scope="session")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_zip(
+        tmp_path_factory.mktemp("squares") / "squares.zip", {"train": 36, "val": 12, "test": 12}
+    )
+
+
+def unpacked(squares: str, folder: Path) -> Path:
+    with zipfile.ZipFile(squares) as archive:
+        archive.extractall(folder)
+    return folder / "squares"
+
+
+def rows(data: ImageData, split: str = "train") -> list[tuple[str, str]]:
+    data.setup("fit")
+    return [(Path(r["image"]).name, r["label"]) for r in data.load_split(split)]
+
+
+def as_folder(squares: str, here: Path) -> dict[str, Any]:
+    return {"train": str(unpacked(squares, here))}
+
+
+def as_folders(squares: str, here: Path) -> dict[str, Any]:
+    place = unpacked(squares, here)
+    return {
+        split: str(place / name)
+        for split, name in (("train", "train"), ("validation", "val"), ("test", "test"))
+    }
+
+
+def tables(squares: str, here: Path) -> dict[str, str]:
+    place = unpacked(squares, here)
+    made = {}
+    for split in ("train", "val", "test"):
+        paths = sorted((place / split).rglob("*.jpg"))
+        cells = [(p.relative_to(place).as_posix(), p.parent.name) for p in paths]
+        made[split] = write_csv(place / f"{split}.csv", cells, ("file", "kind"))
+    return made
+
+
+def as_tables(squares: str, here: Path) -> dict[str, Any]:
+    made = tables(squares, here)
+    return {
+        "train": made["train"],
+        "validation": made["val"],
+        "test": made["test"],
+        "image": "file",
+        "label": "kind",
+    }
+
+
+def as_zipped_tables(squares: str, here: Path) -> dict[str, Any]:
+    """A zip as people make it: of a folder that holds tables beside a folder of images."""
+    tables(squares, here)
+    with zipfile.ZipFile(here / "all.zip", "w") as archive:
+        for path in sorted((here / "squares").rglob("*.*")):
+            archive.write(path, path.relative_to(here).as_posix())
+    shutil.rmtree(here / "squares")
+    return {"train": str(here / "all.zip"), "image": "file", "label": "kind"}
+
+
+def as_parquet(squares: str, here: Path) -> dict[str, Any]:
+    """As the hub has it: images as bytes, labels as numbers of names."""
+    place, made = unpacked(squares, here), {}
+    for split, folder in (("train", "train"), ("validation", "val"), ("test", "test")):
+        paths = sorted((place / folder).rglob("*.jpg"))
+        names = datasets.ClassLabel(names=["blue", "green", "red"])
+        table = datasets.Dataset.from_dict(
+            {
+                "image": [{"bytes": p.read_bytes(), "path": p.name} for p in paths],
+                "label": [names.str2int(p.parent.name) for p in paths],
+            },
+            features=datasets.Features({"image": datasets.Image(), "label": names}),
+        )
+        made[split] = str(here / f"{split}.parquet")
+        table.to_parquet(made[split])
+    shutil.rmtree(place)
+    return made
+
+
+def as_jsonl(squares: str, here: Path) -> dict[str, Any]:
+    """Paths from the root of the disk, in a file elsewhere."""
+    place = unpacked(squares, here)
+    (here / "lists").mkdir()
+    for split in ("train", "val", "test"):
+        cells = [
+            {"image": str(p), "label": p.parent.name}
+            for p in sorted((place / split).rglob("*.jpg"))
+        ]
+        (here / "lists" / f"{split}.jsonl").write_text("".join(json.dumps(c) + "\n" for c in cells))
+    files = {
+        s: str(here / "lists" / f"{n}.jsonl")
+        for s, n in (("train", "train"), ("validation", "val"), ("test", "test"))
+    }
+    return {**files, "folder": str(place)}
+
+
+@pytest.mark.parametrize(
+    "form", [as_folder, as_folders, as_tables, as_zipped_tables, as_parquet, as_jsonl]
+)
+def test_all_forms_give_the_same_rows_and_pixels(
+    form: Any, squares: str, resnet: str, tmp_path: Path
+) -> None:
+    plain = ImageData(squares, tokenizer=resnet, augment="none", batch_size=40)
+    other = ImageData(**form(squares, tmp_path), tokenizer=resnet, augment="none", batch_size=40)
+    for split in ("train", "validation", "test"):
+        assert rows(other, split) == rows(plain, split)
+    assert other.labels == plain.labels == ["blue", "green", "red"]
+    one, two = (next(iter(d.test_dataloader())) for d in (plain, other))
+    assert torch.equal(one["inputs"]["pixel_values"], two["inputs"]["pixel_values"])
+    assert torch.equal(one["targets"], two["targets"])
+
+
+def test_images_of_the_hub(
+    squares: str, resnet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = as_parquet(squares, tmp_path)
+    hub = {split: datasets.Dataset.from_parquet(path) for split, path in made.items()}
+    monkeypatch.setattr(hub_data, "load_hub", lambda name: hub)
+    containers._hub_rows.cache_clear()
+    data = ImageData(
+        "hf:some/squares", validation="hf:some/squares", tokenizer=resnet, augment="none"
+    )
+    assert rows(data) == rows(ImageData(squares, tokenizer=resnet, augment="none"))
+    assert next(iter(data.val_dataloader()))["inputs"]["pixel_values"].shape == (12, 3, 32, 32)
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_images_are_decoded_once_where_they_stay_the_same(
+    count: int, squares: str, resnet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as there is room; those without are the same all the same."""
+    decoded, plain = [], decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda *about: decoded.append(1) or plain(*about))
+    data = ImageData(squares, tokenizer=resnet, augment="none", keep_gb=count * 3 * 32 * 32 / 1e9)
+    data.trainer = SimpleNamespace(
+        state=SimpleNamespace(fn="fit"),
+        global_rank=0,
+        world_size=1,
+        strategy=L.Trainer(accelerator="cpu").strategy,
+    )
+    data.setup("fit")
+    decoded.clear()
+    first, second = batches(data, 0), batches(data, 1)
+    assert len(decoded) == 36 + 36 - count
+    assert all(torch.equal(first[i], second[i]) for i in range(36))
+
+
+def test_splits_found_in_train_are_said(squares: str, resnet: str) -> None:
+    data = ImageData(squares, tokenizer=resnet)
+    assert data.notes[:2] == [f"validation: found in {squares}", f"test: found in {squares}"]
+    assert data.shares == {"validation": 0.0, "test": 0.0}
+
+
+def test_without_splits_a_share_is_held_out(squares: str, resnet: str, tmp_path: Path) -> None:
+    data = ImageData(
+        str(unpacked(squares, tmp_path) / "train"), tokenizer=resnet, validation_split=0.25
+    )
+    assert (len(rows(data)), len(rows(data, "validation"))) == (27, 9)
+
+
+def test_several_labels_of_an_image(squares: str, resnet: str, tmp_path: Path) -> None:
+    place = unpacked(squares, tmp_path)
+    paths = sorted((place / "train").rglob("*.jpg"))
+    cells = [
+        (str(p.relative_to(place)), p.parent.name + ("|bright" if i % 2 else ""))
+        for i, p in enumerate(paths)
+    ]
+    data = ImageData(write_csv(place / "some.csv", cells, ("image", "label")), tokenizer=resnet)
+    data.setup("fit")
+    assert (data.kind, data.labels) == ("multi", ["blue", "bright", "green", "red"])
+    task = ImageClassification(resnet, labels=data.labels, kind="multi")
+    batch = next(iter(data.train_dataloader()))
+    assert set(batch["targets"].sum(1).tolist()) == {1.0, 2.0}
+    assert torch.isfinite(task.step(batch).loss)
+
+
+# Faults
+
+
+def spoiled(squares: str, here: Path) -> Path:
+    place = unpacked(squares, here) / "train"
+    (place / "red" / "cut.jpg").write_bytes(square(2)[1][:-60])
+    (place / "red" / "empty.png").write_bytes(b"")
+    return place
+
+
+def test_bad_images_are_named_before_training(squares: str, resnet: str, tmp_path: Path) -> None:
+    place = spoiled(squares, tmp_path)
+    data = ImageData(str(place), tokenizer=resnet)
+    with pytest.raises(
+        UserError,
+        match=r"2 of 38 images of train cannot be used: red/cut.jpg \(it is cut off .*red/empty.png \(it is empty\)",
+    ):
+        data.setup("fit")
+
+
+def test_bad_images_are_left_out_and_counted(squares: str, resnet: str, tmp_path: Path) -> None:
+    data = ImageData(
+        str(spoiled(squares, tmp_path)), tokenizer=resnet, on_bad_image="skip", validation_split=0.0
+    )
+    assert len(rows(data)) == len(data.sets["train"]) == 36
+    assert any(n.startswith("train: 2 of 38 images left out: red/cut.jpg (") for n in data.notes)
+
+
+def test_a_header_alone_does_not_see_what_is_cut_off_but_training_names_it(
+    squares: str, resnet: str, tmp_path: Path
+) -> None:
+    place = spoiled(squares, tmp_path)
+    (place / "red" / "empty.png").unlink()
+    data = ImageData(str(place), tokenizer=resnet, check="header", validation_split=0.0)
+    data.setup("fit")
+    with pytest.raises(UserError, match=r"red/cut.jpg cannot be used: it is cut off"):
+        list(data.train_dataloader())
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("../x.jpg", r"some.csv:2: ../x.jpg leads out of .*set data.folder"),
+        ("/etc/x.jpg", r"some.csv:2: /etc/x.jpg leads out of"),
+        ("nothing.jpg", r"1 of 1 images of train cannot be used: nothing.jpg \(no such file\)"),
+        ("", r"some.csv:2: column image has no path"),
+    ],
+)
+def test_a_path_that_is_none_is_named(cell: str, words: str, resnet: str, tmp_path: Path) -> None:
+    data = ImageData(
+        write_csv(tmp_path / "some.csv", [(cell, "a")], ("image", "label")), tokenizer=resnet
+    )
+    with pytest.raises(UserError, match=words):
+        data.setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"image_size": 4}, "data.image_size: 4 is out of range"),
+        ({"max_pixels": 10**9}, "data.max_pixels"),
+        ({"white": 0}, "data.white: 0"),
+    ],
+)
+def test_options_are_checked(options: dict[str, int], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        ImageData(**options)
+
+
+def test_images_without_classes_are_refused(tmp_path: Path, resnet: str) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "1.jpg").write_bytes(square(0)[1])
+    with pytest.raises(UserError, match=r"1.jpg is in no folder of a class"):
+        ImageData("set", tokenizer=resnet).setup("fit")
+    with pytest.raises(UserError, match=r"nothing.zip: no such file"):
+        ImageData("nothing.zip", tokenizer=resnet).setup("fit")
+
+
+def test_a_backbone_that_takes_one_size_says_so(squares: str, tmp_path: Path) -> None:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    ViTForImageClassification(ViTConfig(image_size=32, patch_size=8, **sizes)).save_pretrained(
+        tmp_path / "vit"
+    )
+    (tmp_path / "vit" / "preprocessor_config.json").write_text(
+        '{"image_processor_type": "ViTImageProcessor", "size": 32}'
+    )
+    data = ImageData(squares, tokenizer="vit", image_size=64)
+    task = ImageClassification("vit", labels=data.labels)
+    with pytest.raises(UserError, match=r"data.image_size: the backbone does not take 64"):
+        data.check_model(task.model)
+    ImageData(squares, tokenizer="vit", image_size=32).check_model(task.model)
+    assert task.model.training
+
+
+# Batches
+
+
+def batches(data: ImageData, epoch: int) -> dict[int, torch.Tensor]:
+    data._position = lambda: (epoch, 0)  # type: ignore[method-assign]
+    found = {}
+    for batch in data.train_dataloader():
+        found.update(zip(batch["index"], batch["inputs"]["pixel_values"], strict=True))
+    return found
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_row(
+    squares: str, resnet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "5")
+    made = {}
+    for workers, size in ((0, 8), (2, 5)):
+        data = ImageData(squares, tokenizer=resnet, workers=workers, batch_size=size)
+        data.setup("fit")
+        made[workers] = [batches(data, epoch) for epoch in (0, 1)]
+    for epoch in (0, 1):
+        assert made[0][epoch].keys() == made[2][epoch].keys() == set(range(36))
+        assert all(torch.equal(made[0][epoch][i], made[2][epoch][i]) for i in range(36))
+    assert not any(torch.equal(made[0][0][i], made[0][1][i]) for i in range(36))
+    monkeypatch.setenv("PL_GLOBAL_SEED", "6")
+    assert not torch.equal(batches(data, 0)[0], made[0][0][0])
+
+
+def test_evaluation_is_not_augmented(squares: str, resnet: str) -> None:
+    first, second = (ImageData(squares, tokenizer=resnet, augment=a) for a in ("strong", "none"))
+    for data in (first, second):
+        data.setup("fit")
+    one, two = (next(iter(d.val_dataloader()))["inputs"]["pixel_values"] for d in (first, second))
+    assert torch.equal(one, two)
+
+
+def trained(squares: str, resnet: str, epochs: int, **more: Any) -> ImageClassification:
+    L.seed_everything(3, verbose=False)
+    data = ImageData(squares, tokenizer=resnet, batch_size=8)
+    task = ImageClassification(resnet, labels=data.labels, **more)
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+    }
+    trainer = L.Trainer(
+        max_epochs=epochs, enable_checkpointing=False, use_distributed_sampler=False, **quiet
+    )
+    trainer.fit(task, datamodule=data)
+    return task
+
+
+@pytest.mark.parametrize("how", ["frozen", "train"])
+def test_statistics_of_batch_norms_are_kept_unless_asked_for(
+    how: Any, squares: str, resnet: str
+) -> None:
+    before, task = (
+        ImageClassification(resnet, labels=["a", "b"]).model,
+        trained(squares, resnet, 1, batch_norm=how),
+    )
+    old, new = before.state_dict(), task.model.state_dict()
+    statistics = [k for k in old if "running_" in k]
+    assert statistics
+    assert all(torch.equal(old[k], new[k]) for k in statistics) == (how == "frozen")
+    scales = [k for k in old if "normalization.weight" in k]
+    assert not any(torch.equal(old[k], new[k]) for k in scales)
+
+
+def test_the_head_of_other_labels_is_replaced(resnet: str) -> None:
+    from transformers import AutoModelForImageClassification
+
+    task = ImageClassification(resnet, labels=["a", "b"])
+    assert task.model.classifier[1].out_features == 2
+    assert task.model.config.id2label == {0: "a", 1: "b"}
+    stock = AutoModelForImageClassification.from_pretrained(resnet)
+    same(task.model.resnet, stock.resnet)
+
+
+# A run
+
+
+def fit(squares: str, resnet: str, run: Path, *words: str, epochs: int = 3) -> Path:
+    command = [
+        "fit",
+        "--model",
+        "ImageClassification",
+        "--model.backbone",
+        resnet,
+        "--data.train",
+        squares,
+        "--data.batch_size",
+        "6",
+    ]
+    place = ["--trainer.accelerator", "cpu", "--trainer.max_epochs", str(epochs), "--run", str(run)]
+    assert main([*command, *place, *words]) == 0
+    return run
+
+
+def test_a_run_learns_and_its_export_gives_the_same_scores(
+    squares: str, resnet: str, tmp_path: Path
+) -> None:
+    from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+
+    home = unpacked(squares, tmp_path / "home")
+    backbone = shutil.copytree(resnet, tmp_path / "backbone")
+    run = fit(
+        str(home),
+        str(backbone),
+        tmp_path / "run",
+        "--model.lr",
+        "0.01",
+        "--data.image_size",
+        "24",
+        epochs=8,
+    )
+    scores = json.loads((run / "test_metrics.json").read_text())
+    assert scores["test/accuracy"] == 1.0
+    with (run / "test_predictions.csv").open() as file:
+        found = list(csv.DictReader(file))
+    assert list(found[0]) == ["image", "label", "line", "prediction", "score"]
+    assert {r["image"].split("/")[0] for r in found} == {"test"}
+    tests = shutil.copytree(home / "test", tmp_path / "new")
+    shutil.rmtree(home)
+    shutil.rmtree(backbone)
+    moved = shutil.move(run, tmp_path / "moved")
+    assert main(["predict", str(moved), "new"]) == 0
+    with (Path(moved) / "predictions" / "new.csv").open() as file:
+        answers = {r["image"]: (r["prediction"], float(r["score"])) for r in csv.DictReader(file)}
+    assert all(Path(name).parent.name == prediction for name, (prediction, _) in answers.items())
+
+    assert main(["export", str(moved), "--out", "out"]) == 0
+    model, processor = (
+        AutoModelForImageClassification.from_pretrained("out"),
+        AutoImageProcessor.from_pretrained("out"),
+    )
+    for name, (prediction, score) in answers.items():
+        with torch.no_grad():
+            logits = model(**processor(Image.open(tests / name), return_tensors="pt")).logits[0]
+        best = int(logits.argmax())
+        assert model.config.id2label[best] == prediction
+        assert float(logits.softmax(-1)[best]) == pytest.approx(score, abs=1e-4)
+    told = pipeline("image-classification", "out")(str(tests / name))[0]
+    assert (told["label"], told["score"]) == (prediction, pytest.approx(score, abs=1e-4))
+
+
+def test_what_can_be_predicted(squares: str, resnet: str, tmp_path: Path, capsys: Any) -> None:
+    """A file, a folder, a zip, a table of paths, Parquet, rows in Python; a text is none of them."""
+    run = fit(squares, resnet, tmp_path / "run", epochs=1)
+    place = unpacked(squares, tmp_path)
+    parquet = as_parquet(squares, tmp_path / "p")["test"]
+    unpacked(squares, tmp_path)
+    table = write_csv(
+        place / "list.csv",
+        [(f"test/red/{p.name}", "x") for p in (place / "test" / "red").iterdir()],
+        ("image", "note"),
+    )
+    one = next((place / "test" / "red").iterdir())
+    counts = {str(one): 1, str(place / "test"): 12, squares: 60, table: 4, parquet: 12}
+    for number, (name, count) in enumerate(counts.items()):
+        assert main(["predict", str(run), name, "--out", f"{number}.csv"]) == 0
+        with Path(f"{number}.csv").open() as file:
+            found = list(csv.DictReader(file))
+        assert len(found) == count
+        assert list(found[0]) == [
+            *(["image", "note"] if name == table else ["image"]),
+            "prediction",
+            "score",
+        ]
+    with Path("3.csv").open() as a, Path("1.csv").open() as b:
+        tabled, whole = (
+            {Path(r["image"]).name: r["score"] for r in csv.DictReader(f)} for f in (a, b)
+        )
+    assert tabled.items() <= whole.items()
+    Path("rows").mkdir()  # a folder of the name that rows in Python go by
+    answers = ftlight.load(str(run)).predict([str(one)])
+    assert f"{answers[0]['score']:.6g}" == whole[one.name]
+    capsys.readouterr()
+    assert main(["predict", str(run), "--text", "where is my parcel"]) == 2
+    assert (
+        "1 of 1 images cannot be used: where is my parcel (no such file)" in capsys.readouterr().err
+    )
+
+
+def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(
+    squares: str, resnet: str, tmp_path: Path
+) -> None:
+    preserve_rng = ("--model.lr_schedule", "constant", "--model.warmup", "0", "--test", "false")
+    whole = fit(squares, resnet, tmp_path / "whole", *preserve_rng)
+    half = fit(squares, resnet, tmp_path / "half", *preserve_rng, "--trainer.max_steps", "12")
+    again = fit(
+        squares,
+        resnet,
+        tmp_path / "again",
+        *preserve_rng,
+        "--ckpt_path",
+        str(half / "checkpoints" / "last.ckpt"),
+    )
+    one, two = (
+        torch.load(r / "checkpoints" / "last.ckpt", weights_only=False) for r in (whole, again)
+    )
+    assert one["global_step"] == two["global_step"] == 18
+    assert all(torch.equal(v, two["state_dict"][k]) for k, v in one["state_dict"].items())
+
+
+def test_modes_are_declared_in_a_run(squares: str, resnet: str, tmp_path: Path) -> None:
+    place = unpacked(squares, tmp_path) / "train"
+    for i in range(3):
+        Image.new("RGBA", (9, 9), (255, 0, 0, 90)).save(place / "red" / f"clear{i}.png")
+    Image.fromarray(np.full((9, 9), 40000, np.uint16)).save(place / "blue" / "deep.png")
+    data = ImageData(str(place), tokenizer=resnet, validation_split=0.0)
+    data.setup("fit")
+    assert "train: 40 images, 3 transparent, over white, 1 16-bit gray over 65,535" in data.notes
+
+
+def test_colours_lie_side_by_side_where_the_architecture_takes_them_so(resnet: str) -> None:
+    torch.manual_seed(0)
+    task = ImageClassification(resnet, labels=["a", "b"]).eval()
+    values = torch.rand(3, 3, 32, 32)
+    seen: list[bool] = []
+    first = next(m for m in task.modules() if isinstance(m, torch.nn.Conv2d))
+    first.register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    with torch.no_grad():
+        assert torch.allclose(
+            task({"pixel_values": values}), task.model(pixel_values=values).logits, atol=1e-5
+        )
+    assert seen == [True, False]
+    assert task.channels_last
+
+
+def test_an_architecture_that_counts_on_the_usual_order_gets_it(
+    resnet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = torch.nn.Conv2d.forward
+    monkeypatch.setattr(
+        torch.nn.Conv2d, "forward", lambda self, x: forward(self, x.view(len(x), -1).view(x.shape))
+    )
+    task = ImageClassification(resnet, labels=["a", "b"])
+    assert not task.channels_last
+    assert all(p.grad is None for p in task.parameters())
+    assert task({"pixel_values": torch.rand(2, 3, 32, 32)}).shape == (2, 2)
+
+
+def test_images_scaled_together_are_what_the_processor_makes_of_each(resnet: str) -> None:
+    processor = decoding.processor(resnet)
+    assert decoding.scales(processor)
+    noise = np.random.default_rng(1).integers(
+        0, 256, (4, *decoding.shape(processor), 3), dtype=np.uint8
+    )
+    each = [
+        decoding.pixels(processor, Image.fromarray(n), do_resize=False, do_center_crop=False)
+        for n in noise
+    ]
+    assert torch.allclose(
+        decoding.unpacked(processor, torch.from_numpy(noise).permute(0, 3, 1, 2)),
+        torch.stack(each),
+        atol=1e-5,
+    )

@@ -1,0 +1,805 @@
+"""Answers in documents: readers, windows, spans, the task and its files, with SQuAD's scripts as the judge."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from conftest import ROOT, WORDS, make_bert, save_tokenizer, write_csv
+from test_answers import score_1, score_2
+from tiny.question_answering import squad as write_squad
+
+import ftlight
+from ftlight.__main__ import main
+from ftlight.data.sources import Source
+from ftlight.models.loading import load_tokenizer
+from ftlight.tasks.question_answering import readers as squad
+from ftlight.tasks.question_answering import windows as contexts
+from ftlight.tasks.question_answering.data import QAData
+from ftlight.tasks.question_answering.task import QuestionAnswering
+from ftlight.utils.errors import UserError
+
+CONTEXT = "the money is in the red parcel , not in the blue parcel"
+COLUMNS = {
+    "question": "question",
+    "context": "context",
+    "answer": "answer",
+    "answer_start": "answer_start",
+}
+Write = Callable[[Path], Path]
+
+
+def read(path: Path, missing: Any = "error", **columns: str) -> list[dict[str, Any]]:
+    names = squad.Names(**{**COLUMNS, **columns})
+    return list(squad.read_rows(Source(str(path), "train"), names, missing, ""))
+
+
+def nested(*qas: dict[str, Any], context: str = CONTEXT) -> str:
+    return json.dumps(
+        {
+            "version": "1.1",
+            "data": [{"title": "t", "paragraphs": [{"context": context, "qas": list(qas)}]}],
+        }
+    )
+
+
+def qa(number: int, *answers: tuple[str, int], **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"q{number}",
+        "question": f"where {number}",
+        "answers": [{"text": t, "answer_start": s} for t, s in answers],
+        **more,
+    }
+
+
+def write(path: Path, text: str) -> Path:
+    (gzip.open if path.suffix == ".gz" else open)(path, "wt").write(text)  # type: ignore[operator]
+    return path
+
+
+# Readers: the same two rows (the second without an answer) in every layout
+
+HUB = [
+    {
+        "question": "where 0",
+        "context": CONTEXT,
+        "answers": {"text": ["red", "red parcel"], "answer_start": [20, 20]},
+    },
+    {"question": "where 1", "context": CONTEXT, "answers": {"text": [], "answer_start": []}},
+]
+STRUCTS = [
+    {**r, "answers": [{"text": t, "answer_start": 20} for t in r["answers"]["text"]]} for r in HUB
+]  # type: ignore[index]
+V2 = nested(qa(0, ("red", 20), ("red parcel", 20)), qa(1, is_impossible=True))
+LAYOUTS: dict[str, Write] = {
+    "squad": lambda f: write(f / "a.json", V2),
+    "squad.gz": lambda f: write(f / "a.json.gz", V2),
+    "indented": lambda f: write(f / "a.json", json.dumps(json.loads(V2), indent=2).replace("\n", "\r\n")),
+    "hub": lambda f: write(f / "a.jsonl", "".join(json.dumps(r) + "\n" for r in HUB)),
+    "lines in .json": lambda f: write(f / "a.json", "".join(json.dumps(r) + "\n" for r in HUB)),
+    "list of texts": lambda f: write(
+        f / "a.jsonl", "".join(json.dumps({**r, "answers": r["answers"]["text"]}) + "\n" for r in HUB)  # type: ignore[index]
+    ),
+    "parquet": lambda f: (pq.write_table(pa.Table.from_pylist(HUB), f / "a.parquet"), f / "a.parquet")[1],
+    "parquet of structs": lambda f: (pq.write_table(pa.Table.from_pylist(STRUCTS), f / "a.parquet"), f / "a.parquet")[1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_gives_the_same_rows(layout: str, tmp_path: Path) -> None:
+    first, second = read(LAYOUTS[layout](tmp_path))
+    assert (first["question"], first["context"]) == ("where 0", CONTEXT)
+    assert (first["answers"], first["answer_starts"]) == (["red", "red parcel"], [20, 20])
+    assert (second["answers"], second["answer_starts"]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "start", "place", "how"),
+    [
+        ("red", "20", 20, 0),
+        ("red", "", 20, 0),
+        (" red ", "19", 20, 0),
+        ("parcel", "48", 49, squad.MOVED),
+        ("parcel", "49", 49, 0),
+        ("parcel", "", 24, squad.FIRST),
+        ("blue", "0", 44, squad.MOVED),
+        ("NA", "", None, 0),
+    ],
+)
+def test_answers_of_a_csv(
+    answer: str, start: str, place: int | None, how: int, tmp_path: Path
+) -> None:
+    text = CONTEXT if place is not None else "Na or NA"
+    file = write_csv(
+        tmp_path / "a.csv", [("what", text, answer, start)], ("q", "text", "answer", "answer_start")
+    )
+    (row,) = read(Path(file), question="q", context="text")
+    assert row["answer_starts"] == [place if place is not None else 6]
+    assert row["text"][row["answer_starts"][0] :].startswith(row["answers"][0])
+    assert row["__placed"] == how
+
+
+def test_an_empty_answer_is_none_and_the_column_of_the_place_can_be_missing(tmp_path: Path) -> None:
+    file = write_csv(
+        tmp_path / "a.csv",
+        [("what", CONTEXT, ""), ("what", CONTEXT, "red")],
+        ("question", "context", "answer"),
+    )
+    assert [row["answers"] for row in read(Path(file))] == [[], ["red"]]
+
+
+def test_a_far_place_among_several_is_an_error() -> None:
+    text = f"be {'x' * 300} be"
+    assert squad.locate(text, "be", 90) == (0, squad.MOVED)
+    assert squad.locate(text, "be", 150) is None
+    assert squad.locate(text, "x", 1) == (3, squad.MOVED)
+    assert squad.locate(text, "y", 1) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (nested(qa(0, ("red", 20)), qa(1, ("green", 20))), "a.json: question q1: the answer 'green' is not in the context near"),
+        (nested({"id": "q0", "question": "x"}), "a.json: question q0: no answers; a question without an answer has is_impossible"),
+        (nested(qa(0, ("red", 20), is_impossible=True)), "a.json: question q0: is_impossible, but has answers"),
+        (nested({"id": "q0"}), "a.json: data[0].paragraphs[0].qas[0] has no question (text)"),
+        (nested(qa(0), context=" "), "a.json: question q0: column context is empty"),
+        (json.dumps({"data": [{"title": "x"}]}), "a.json: data[0] has no paragraphs (list)"),
+        (json.dumps({"data": []}), "a.json has no questions"),
+        ('{"question": "a"}\n', "a.json:1: no column context"),
+        ("[1]", "a.json is one JSON array"),
+        ("{", "a.json:1: not valid JSON"),
+    ],
+)  # fmt: skip
+def test_faults_of_json(content: str, words: str, tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(UserError) as error:
+        read(Path("a.json"))
+    assert str(error.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (("what", CONTEXT, "green", ""), "a.csv:2: the answer 'green' is not in the context; correct it, or"),
+        (("what", CONTEXT, "red", "x"), "a.csv:2: answer_start 'x' is not a place in the context"),
+        ((" ", CONTEXT, "red", "20"), "a.csv:2: column question is empty"),
+    ],
+)  # fmt: skip
+def test_faults_of_a_csv(row: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [row], ("question", "context", "answer", "answer_start"))
+    with pytest.raises(UserError) as error:
+        read(Path("a.csv"))
+    assert str(error.value).startswith(words)
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [("what", CONTEXT, "red")], ("question", "context", "anwser"))
+    with pytest.raises(UserError, match='no column answer; did you mean "anwser"'):
+        read(Path("a.csv"))
+
+
+def test_rows_whose_answer_is_missing_are_skipped_and_counted(tmp_path: Path) -> None:
+    rows = [
+        ("what", CONTEXT, answer) for answer in ("green", "red", "pink", "blue", "gray", "gray")
+    ]
+    write_csv(tmp_path / "a.csv", rows, ("question", "context", "answer"))
+    found = read(Path("a.csv"), missing="skip")
+    assert [row["answers"][0] for row in found] == ["red", "blue"]
+    assert sum(row["__skipped"] for row in found) == 4
+    write_csv(tmp_path / "b.csv", rows[:1], ("question", "context", "answer"))
+    with pytest.raises(UserError, match="no row has its answer in its context"):
+        read(Path("b.csv"), missing="skip")
+
+
+# Windows
+
+
+def sentences(seed: int, most: int = 80) -> tuple[str, str]:
+    rng = random.Random(seed)
+    words = [
+        *WORDS,
+        "xylophone",
+        "Zürich",
+        "42",
+        ",",
+        "don't",
+    ]  # some are several tokens, or none that is known
+    return " ".join(rng.choices(words, k=rng.randint(1, 8))), "  ".join(
+        rng.choices(words, k=rng.randint(1, most))
+    )
+
+
+def byte_tokenizer(folder: Path) -> Any:
+    """A byte-level BPE, as of GPT-2 and RoBERTa, whose tokens hold the space before them; without a class token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer, made.decoder = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoders.ByteLevel(),
+    )
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    made.train_from_iterator(
+        [" ".join(WORDS)] * 3,
+        trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, special_tokens=["<eos>"]),
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, eos_token="<eos>", pad_token="<eos>", model_max_length=64
+    )
+    tokenizer.save_pretrained(folder)
+    return load_tokenizer(str(folder))
+
+
+@pytest.fixture(params=["bert", "bytes"])
+def tokenizer(request: Any, tmp_path: Path) -> Any:
+    if request.param == "bytes":
+        return byte_tokenizer(tmp_path / "bytes")
+    save_tokenizer(tmp_path / "words")
+    return load_tokenizer(str(tmp_path / "words"))
+
+
+@pytest.mark.parametrize(("longest", "overlap"), [(64, 10), (24, 4), (24, 0)])
+def test_windows_cover_the_context(tokenizer: Any, longest: int, overlap: int) -> None:
+    pairs = [sentences(seed) for seed in range(20)]
+    made = contexts.windows(
+        tokenizer, [q for q, _ in pairs], [c for _, c in pairs], longest, overlap
+    )
+    assert max(len(s) for s in made["sizes"]) > 1
+    for i, (question, context) in enumerate(pairs):
+        sizes, ends = made["sizes"][i], np.cumsum(made["sizes"][i])
+        assert max(sizes) <= longest
+        assert ends[-1] == len(made["ids"][i]) == len(made["begin"][i]) == len(made["end"][i])
+        assert made["length"][i] == len(sizes) * max(sizes)
+        alone = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)
+        places = list(zip(alone["input_ids"], alone["offset_mapping"], strict=True))
+        asked = tokenizer(question, add_special_tokens=False)["input_ids"]
+        assert made["cut"][i] == (len(asked) > longest // 2)
+        special, seen = set(tokenizer.all_special_ids), 0
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            tokens = list(
+                zip(*(made[k][i][start:end].tolist() for k in ("ids", "begin", "end")), strict=True)
+            )
+            window = [(t, (b, e)) for t, b, e in tokens if b >= 0]
+            begins = seen - (overlap if start else 0)
+            assert window == places[begins : begins + len(window)]
+            seen = begins + len(window)
+            assert [t for t, b, _ in tokens if b < 0 and t not in special] == [
+                t for t in asked[: longest // 2] if t not in special
+            ]
+        assert seen == len(places)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_targets_stand_for_the_answer(tokenizer: Any, seed: int) -> None:
+    rng = random.Random(seed)
+    question, context = sentences(seed)
+    words = context.split("  ")
+    held = 0
+    for _ in range(20):
+        first = rng.randrange(len(words))
+        answer = "  ".join(words[first : first + rng.randint(1, 4)])
+        start = len("  ".join(words[:first])) + (2 if first else 0)
+        made = {
+            k: v[0] for k, v in contexts.windows(tokenizer, [question], [context], 28, 9).items()
+        }
+        found = contexts.target(
+            made["begin"], made["end"], made["sizes"], start, start + len(answer)
+        )
+        parts = [np.split(made[k], np.cumsum(made["sizes"])[:-1]) for k in ("begin", "end")]
+        for (a, b), begin, end in zip(found, *parts, strict=True):
+            inside = begin[begin >= 0].min() <= start and end.max() >= start + len(answer)
+            assert (a >= 0) == inside
+            if inside:
+                assert contexts.text_of(context, int(begin[a]), int(end[b])) == (
+                    answer,
+                    start,
+                    start + len(answer),
+                )
+                held += 1
+    assert held
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "expected"),
+    [
+        (2, 4, (2, 2)),
+        (0, 2, (1, 1)),
+        (1, 3, (1, 2)),
+        (2, 6, (2, 3)),
+        (4, 6, (3, 3)),
+        (4, 7, (-1, -1)),
+        (6, 7, (-1, -1)),
+    ],
+)
+def test_targets_where_tokens_touch(start: int, stop: int, expected: tuple[int, int]) -> None:
+    begin, end = np.array([-1, 0, 2, 4, -1]), np.array([-1, 2, 4, 6, -1])
+    assert contexts.target(begin, end, np.array([5]), start, stop) == [expected]
+
+
+def test_a_white_space_context_has_no_tokens_to_choose(tokenizer: Any) -> None:
+    made = contexts.windows(tokenizer, ["where"], ["\u200b"], 24, 4)
+    if max(made["begin"][0]) < 0:
+        batch = contexts.collate(made, tokenizer)
+        zeros = torch.zeros_like(batch["begin"], dtype=torch.float)
+        outputs = contexts.best_spans(zeros, zeros, batch, 5)
+        assert torch.isfinite(outputs).all()
+        assert contexts.text_of("\u200b", *outputs[0, :2].int().tolist())[0] == ""
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_collate(tokenizer: Any, side: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(tokenizer, "padding_side", side)
+    pairs = [sentences(seed) for seed in range(6)]
+    made = contexts.windows(tokenizer, [q for q, _ in pairs], [c for _, c in pairs], 32, 6)
+    made["first"] = [[3] + [-1] * (len(s) - 1) for s in made["sizes"]]
+    made["last"] = [[4] + [-1] * (len(s) - 1) for s in made["sizes"]]
+    batch = contexts.collate(made, tokenizer)
+    ids, mask = batch["inputs"]["input_ids"], batch["inputs"]["attention_mask"].bool()
+    assert ids[mask].tolist() == [int(t) for row in made["ids"] for t in row]
+    assert batch["begin"][mask].tolist() == [int(b) for row in made["begin"] for b in row]
+    assert (batch["begin"][~mask] == -1).all()
+    assert batch["owner"].tolist() == [i for i, s in enumerate(made["sizes"]) for _ in s]
+    shift = mask.int().argmax(1)
+    assert ((batch["null"] - shift) == 0).all()  # the class token, or the first
+    if tokenizer.cls_token_id is not None:
+        assert (ids.gather(1, batch["null"][:, None]) == tokenizer.cls_token_id).all()
+        assert "token_type_ids" in batch["inputs"]
+    for window, (first, last) in enumerate(
+        zip(batch["first"] - shift, batch["last"] - shift, strict=True)
+    ):
+        begins = window == 0 or batch["owner"][window] != batch["owner"][window - 1]
+        assert (int(first), int(last)) == ((3, 4) if begins else (0, 0))
+
+
+# Spans
+
+
+def slow_spans(start: Any, end: Any, batch: Any, most: int) -> list[list[float]]:
+    """All spans, one by one."""
+    rows: list[list[float]] = []
+    for row in range(int(batch["owner"].max()) + 1):
+        best, null = [-1.0, -1.0, -torch.inf], torch.inf
+        for w in (batch["owner"] == row).nonzero()[:, 0].tolist():
+            null = min(null, float(start[w, batch["null"][w]] + end[w, batch["null"][w]]))
+            for i in range(start.shape[1]):
+                for j in range(i, min(i + most, start.shape[1])):
+                    score = float(start[w, i] + end[w, j])
+                    if batch["begin"][w, i] >= 0 and batch["begin"][w, j] >= 0 and score > best[2]:
+                        best = [float(batch["begin"][w, i]), float(batch["end"][w, j]), score]
+        rows.append([*best, null])
+    return rows
+
+
+@pytest.mark.parametrize("most", [1, 3, 30, 500])
+def test_best_spans_are_the_best_of_all(tokenizer: Any, most: int) -> None:
+    pairs = [sentences(seed, 30) for seed in range(6)]
+    batch = contexts.collate(
+        contexts.windows(tokenizer, [q for q, _ in pairs], [c for _, c in pairs], 28, 4), tokenizer
+    )
+    generator = torch.Generator().manual_seed(most)
+    start, end = (
+        torch.randn(batch["begin"].shape, generator=generator).log_softmax(1) for _ in range(2)
+    )
+    expected = torch.tensor(slow_spans(start, end, batch, most))
+    torch.testing.assert_close(contexts.best_spans(start, end, batch, most), expected)
+
+
+# The task
+
+
+def task_with(
+    folder: Path, backbone: str, count: int = 12, **options: Any
+) -> tuple[QuestionAnswering, QAData]:
+    """An untrained task with its data, and the validation set encoded."""
+    file = write_squad(folder, count, impossible=4)
+    data = QAData(validation=file, tokenizer=backbone, **options)
+    data.setup("validate")
+    task = QuestionAnswering(backbone).eval()
+    task.datamodule = data
+    return task, data
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_loss_is_a_mean_over_windows_in_training_and_over_rows_in_evaluation(
+    side: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    backbone = str(
+        make_bert(tmp_path / "bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    )
+    task, data = task_with(tmp_path, backbone, max_length=18, stride=2)
+    monkeypatch.setattr(data.tokenizer, "padding_side", side)
+    batch = data.collate(data.sets["validation"][list(range(12))], list(range(12)))
+    assert len(batch["owner"]) > 12
+    with torch.no_grad():
+        out = task.model(**batch["inputs"])
+        each = []
+        for w, null in enumerate(batch["null"].tolist()):
+            allowed = [
+                i for i in range(len(batch["begin"][w])) if batch["begin"][w, i] >= 0 or i == null
+            ]
+            pair = [(out.start_logits, batch["first"]), (out.end_logits, batch["last"])]
+            each.append(sum(float(x[w, allowed].logsumexp(0) - x[w, t[w]]) for x, t in pair) / 2)
+        found = task.step(batch)
+        assert found.loss is not None
+        rows = [
+            [e for e, o in zip(each, batch["owner"].tolist(), strict=True) if o == r]
+            for r in range(12)
+        ]
+        assert float(found.loss) == pytest.approx(np.mean([np.mean(r) for r in rows]), rel=1e-5)
+        assert found.weight is None
+        task.train()
+        trained = task.step(batch)
+        assert trained.loss is not None
+        assert float(trained.loss) == pytest.approx(np.mean(each), rel=1e-5)
+        assert trained.weight == len(each)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_long_contexts_take_no_more_memory_than_a_window_a_row(
+    training: bool, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Windows run in parts, with the loss and the gradients of all at once."""
+    backbone = str(
+        make_bert(tmp_path / "bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    )
+    task, data = task_with(tmp_path, backbone, max_length=18, stride=2)
+    task.train(training)
+    seen: list[int] = []
+    task.model.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    batch = data.collate(data.sets["validation"][list(range(12))], list(range(12)))
+    windows = len(batch["owner"])
+
+    def run() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        task.zero_grad()
+        loss = task.step(batch).loss
+        assert loss is not None
+        loss.backward()
+        return loss.detach(), [
+            p.grad.clone() for p in task.model.parameters() if p.grad is not None
+        ]
+
+    parts, gradients = run()
+    assert windows > 12 >= max(seen)
+    assert sum(seen) == windows * (1 + training)  # computed again only where that saves memory
+    monkeypatch.setattr("ftlight.tasks.question_answering.task.AT_ONCE", windows)
+    whole, expected = run()
+    assert seen[-1] == windows
+    torch.testing.assert_close(parts, whole)
+    for mine, theirs in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_outputs_do_not_depend_on_the_batch(plain_bert: str, tmp_path: Path) -> None:
+    task, data = task_with(tmp_path, plain_bert, max_length=20, stride=2)
+    table = data.sets["validation"]
+    with torch.no_grad():
+        whole = task.step(data.collate(table[list(range(12))], list(range(12)))).outputs
+        single = torch.cat(
+            [torch.as_tensor(task.step(data.collate(table[[i]], [i])).outputs) for i in range(12)]
+        )
+    torch.testing.assert_close(whole, single, rtol=1e-4, atol=1e-4)
+
+
+def test_training_takes_the_answer_that_most_annotators_give(
+    plain_bert: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.json").write_text(
+        nested(qa(0, ("money", 4), ("red", 20), ("red", 20)), qa(1, ("money", 4), ("red", 20)))
+    )
+    data = QAData(validation="a.json", tokenizer=plain_bert)
+    data.setup("validate")
+    batch = data.collate(data.sets["validation"][[0, 1]], [0, 1])
+    begins = batch["begin"].gather(1, batch["first"][:, None])[:, 0].tolist()
+    assert begins == [20, 4]
+
+
+def test_held_out_questions_have_contexts_of_their_own(plain_bert: str, tmp_path: Path) -> None:
+    rows = [(f"what {i}", f"the {WORDS[i // 4]} is red", "red") for i in range(80)]
+    data = QAData(
+        write_csv(tmp_path / "a.csv", rows, ("question", "context", "answer")),
+        tokenizer=plain_bert,
+        validation_split=0.3,
+    )
+    kept, held = (set(data.load_split(s)["context"][:]) for s in ("train", "validation"))
+    assert held
+    assert not kept & held
+
+
+def test_notes_say_what_was_guessed_cut_and_left_out(plain_bert: str, tmp_path: Path) -> None:
+    rows = [
+        ("where", CONTEXT, "parcel", ""),
+        ("where", CONTEXT, "money", "9"),
+        ("where", CONTEXT, "green", ""),
+        ("where", CONTEXT, "", ""),
+    ]
+    rows.append((" ".join(WORDS[:12]), CONTEXT * 2, "red", "20"))
+    write_csv(tmp_path / "a.csv", rows, ("question", "context", "answer", "answer_start"))
+    data = QAData(validation="a.csv", tokenizer=plain_bert, max_length=22, missing="skip")
+    data.setup("validate")
+    notes = "\n".join(data.notes)
+    assert "validation: 1 of 4 questions have an answer that occurs several times" in notes
+    assert "validation: 1 of 4 questions have a wrong answer_start" in notes
+    assert "validation: 1 questions are left out" in notes
+    assert "validation: 1 of 4 questions have no answer" in notes
+    assert "validation: 1 of 4 questions are longer than half of 22 tokens and cut" in notes
+    assert (
+        "validation: 1 of 4 questions have a context of more than 22 tokens, read in up to 8 windows"
+        in notes
+    )
+
+
+def test_the_length_of_a_sentence_encoders_training_does_not_count(tmp_path: Path) -> None:
+    folder = make_bert(tmp_path / "bert")
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 16}))
+    assert QAData(tokenizer=str(folder)).max_length == 64
+    with pytest.raises(
+        UserError, match=r"data.max_length: 65 is not between 3 and the backbone's 64 tokens"
+    ):
+        QAData(tokenizer=str(folder), max_length=65).max_length  # noqa: B018
+
+
+@pytest.mark.parametrize("stride", [0.5, 40, -1])
+def test_a_stride_must_leave_room(stride: float, plain_bert: str) -> None:
+    with pytest.raises(UserError, match=r"data.stride: .* leaves no room in windows of 64 tokens"):
+        QAData(tokenizer=plain_bert, stride=stride).overlap  # noqa: B018
+
+
+def test_a_backbone_whose_weights_do_not_load_is_refused(llama: str) -> None:
+    with pytest.raises(UserError, match="do not match LlamaForQuestionAnswering"):
+        QuestionAnswering(llama)
+
+
+# From the command line
+
+
+def numbers(folder: Path, count: int, name: str, impossible: int = 0) -> str:
+    """Questions that can be learned: the answer is the only number of the context; without one there is no answer."""
+    rng = random.Random(name)
+    rows = []
+    for i in range(count):
+        words = rng.choices(WORDS, k=6)
+        answer = "" if impossible and i % impossible == 0 else str(rng.randrange(10))
+        if answer:
+            words.insert(rng.randrange(7), answer)
+        rows.append(("how", " ".join(words), answer))
+    return write_csv(folder / name, rows, ("question", "context", "answer"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on questions of which every third has no answer."""
+    folder = tmp_path_factory.mktemp("qa")
+    backbone = str(
+        make_bert(
+            folder / "bert",
+            sentence_encoder=False,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+    )
+    files = [
+        f"--data.{s}={numbers(folder, n, f'{s}.csv', 3)}"
+        for s, n in (("train", 160), ("validation", 40), ("test", 50))
+    ]
+    words = [
+        "--model",
+        "QuestionAnswering",
+        "--model.backbone",
+        backbone,
+        "--model.lr",
+        "5e-3",
+        *files,
+        "--data.batch_size",
+        "8",
+    ]
+    assert (
+        main(
+            [
+                "fit",
+                *words,
+                "--trainer.max_epochs",
+                "6",
+                "--trainer.accelerator",
+                "cpu",
+                "--run",
+                str(folder / "run"),
+            ]
+        )
+        == 0
+    )
+    return folder / "run"
+
+
+def predictions(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_it_learns_and_its_scores_are_those_of_squad(run: Path) -> None:
+    rows, values = (
+        predictions(run / "test_predictions.csv"),
+        json.loads((run / "test_metrics.json").read_text()),
+    )
+    golds = [json.loads(r["answers"]) for r in rows]
+    pairs = [score_2(r["prediction"], g) for r, g in zip(rows, golds, strict=True)]
+    for key, kept in (("", golds), ("has_answer_", [g for g in golds if g])):
+        part = [p for p, g in zip(pairs, golds, strict=True) if g or not key]
+        assert len(part) == len(kept)
+        assert values[f"test/{key}exact"] == pytest.approx(np.mean([e for e, _ in part]))
+        assert values[f"test/{key}f1"] == pytest.approx(np.mean([f for _, f in part]))
+    assert values["test/no_answer_accuracy"] == pytest.approx(
+        np.mean([not r["prediction"] for r, g in zip(rows, golds, strict=True) if not g])
+    )
+    assert values["test/best_f1"] >= values["test/f1"] > 0.85
+    assert values["test/f1_low"] <= values["test/f1"] <= values["test/f1_high"]
+    for row in rows:
+        if row["prediction"]:
+            assert row["context"][int(row["start"]) : int(row["end"])] == row["prediction"]
+            assert float(row["no_answer"]) <= 0.5
+        else:
+            assert row["start"] == row["end"] == ""
+            assert float(row["no_answer"]) >= 0.5
+
+
+def test_the_threshold_is_that_of_the_validation_and_stays_with_the_run(run: Path) -> None:
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    predictor = ftlight.load(str(run))
+    task: Any = predictor.task
+    assert task.threshold == checkpoint["no_answer_threshold"] != 0
+    before = (run / "test_metrics.json").read_text()
+    assert main(["test", str(run)]) == 0
+    assert json.loads((run / "test_metrics.json").read_text()) == pytest.approx(
+        json.loads(before), nan_ok=True
+    )
+    # a threshold that is set decides, and nothing else
+    rows = [{"question": "how", "context": "the 7 red money"}]
+    for threshold, expected in ((1e9, "7"), (-1e9, "")):
+        task.threshold = threshold
+        assert predictor.predict(rows)[0]["prediction"] == expected
+
+
+@pytest.mark.parametrize(("testing", "expected"), [(False, 1.5), (True, 0.5)])
+def test_only_validation_finds_a_threshold(testing: bool, expected: float, plain_bert: str) -> None:
+    task = QuestionAnswering(plain_bert)
+    task.datamodule, task.threshold, task._trainer = (
+        QAData(tokenizer=plain_bert),
+        0.5,
+        SimpleNamespace(testing=testing),
+    )  # type: ignore[assignment]
+    rows = [{"context": "red", "answers": ["red"]}, {"context": "red", "answers": []}]
+    found = task.compute_metrics(
+        torch.tensor([[0.0, 3.0, -1.0, 0.0], [0.0, 3.0, -2.0, 0.0]]), None, rows
+    )
+    assert task.threshold == expected
+    assert found.values["best_f1"] == 1
+    assert found.values["f1"] == found.values["exact"] == (0.5 if testing else 1)
+    assert found.values["has_answer_f1"] == (0 if testing else 1)
+    assert found.values["no_answer_accuracy"] == 1
+
+
+def test_predict_reads_squad_without_answers_and_tables(
+    run: Path, tmp_path: Path, capsys: Any
+) -> None:
+    asked = {
+        "version": "2.0",
+        "data": [
+            {"paragraphs": [{"context": "red 5 blue", "qas": [{"id": "a", "question": "how"}]}]}
+        ],
+    }
+    (tmp_path / "asked.json").write_text(json.dumps(asked))
+    assert main(["predict", str(run), "asked.json"]) == 0
+    (row,) = [
+        json.loads(line) for line in (run / "predictions" / "asked.jsonl").read_text().splitlines()
+    ]
+    assert (row["id"], row["prediction"], row["start"], row["end"]) == ("a", "5", 4, 5)
+    write_csv(
+        tmp_path / "asked.csv", [("how", "red 5 blue", "7")], ("question", "context", "ticket")
+    )
+    assert main(["predict", str(run), "asked.csv"]) == 0
+    (table,) = predictions(run / "predictions" / "asked.csv")
+    assert (table["ticket"], table["prediction"], table["start"]) == ("7", "5", "4")
+    write_csv(tmp_path / "bad.csv", [("how", " ")], ("question", "context"))
+    capsys.readouterr()
+    assert main(["predict", str(run), "bad.csv"]) == 2
+    assert "bad.csv:2: column context is empty" in capsys.readouterr().err
+
+
+def loaded(folder: Path, lines: str, question: str, context: str) -> tuple[str, float]:
+    """The answer of the lines in the model card."""
+    space: dict[str, Any] = {"FOLDER": str(folder), "question": question, "context": context}
+    exec(lines, space)
+    return space["answer"], float(space["spans"].max().exp())
+
+
+def test_the_exported_folder_gives_the_same_answers(run: Path, tmp_path: Path) -> None:
+    assert main(["export", str(run), "--out", str(tmp_path / "out")]) == 0
+    lines = (tmp_path / "out" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    contexts_ = [
+        "red 5 blue",
+        "money is lost",
+        " ".join([*WORDS[:30], "4", *WORDS[30:], *WORDS]),
+        " ".join(WORDS * 2),
+    ]
+    answers = ftlight.load(str(run)).predict([{"question": "how", "context": c} for c in contexts_])
+    assert {bool(a["prediction"]) for a in answers} == {True, False}
+    for context, answer in zip(contexts_, answers, strict=True):
+        prediction, score = loaded(tmp_path / "out", lines, "how", context)
+        assert prediction == answer["prediction"]
+        if prediction:
+            assert score == pytest.approx(answer["score"], rel=1e-3)
+
+
+def test_without_unanswerable_questions_there_always_is_an_answer(tmp_path: Path) -> None:
+    """And on a decoder without a class token, whose tokens hold the space before them."""
+    from transformers import GPT2Config, GPT2Model
+
+    tokenizer = byte_tokenizer(tmp_path / "gpt")
+    torch.manual_seed(0)
+    GPT2Model(
+        GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=32, n_layer=2, n_head=2)
+    ).save_pretrained(tmp_path / "gpt")
+    train, test = numbers(tmp_path, 60, "train.csv"), numbers(tmp_path, 20, "test.csv")
+    words = [
+        "--model",
+        "QuestionAnswering",
+        "--model.backbone",
+        str(tmp_path / "gpt"),
+        "--data.train",
+        train,
+        "--data.test",
+        test,
+    ]
+    assert (
+        main(
+            [
+                "fit",
+                *words,
+                "--data.batch_size",
+                "8",
+                "--trainer.max_epochs",
+                "2",
+                "--trainer.accelerator",
+                "cpu",
+                "--run",
+                "run",
+            ]
+        )
+        == 0
+    )
+    rows, values = (
+        predictions(Path("run/test_predictions.csv")),
+        json.loads(Path("run/test_metrics.json").read_text()),
+    )
+    assert all(r["prediction"] == r["prediction"].strip() != "" for r in rows)
+    assert all(r["context"][int(r["start"]) : int(r["end"])] == r["prediction"] for r in rows)
+    assert "no_answer" not in rows[0]
+    pairs = np.array([score_1(r["prediction"], json.loads(r["answers"])) for r in rows])
+    assert (values["test/exact"], values["test/f1"]) == pytest.approx(tuple(pairs.mean(0)))
+    assert "test/best_f1" not in values
+    assert main(["export", "run", "--out", "out"]) == 0
+    lines = Path("out/README.md").read_text().split("```python\n")[1].split("```")[0]
+    long = " ".join(WORDS)
+    (answer,) = ftlight.load("run").predict([{"question": "how", "context": long}])
+    prediction, score = loaded(Path("out"), lines, "how", long)
+    assert (prediction, score) == (answer["prediction"], pytest.approx(answer["score"], rel=1e-3))
+
+
+def test_the_config_is_short_and_names_no_default() -> None:
+    config = yaml.safe_load((ROOT / "configs" / "qa.yaml").read_text())
+    assert set(config["model"]) == {"task", "backbone"}

@@ -1,0 +1,645 @@
+"""Seq2Seq: pairs as people have them, encoders with a decoder of the same weights, generation, metrics, export."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import make_bert, save_tokenizer, write_csv
+from tiny.seq2seq import orders
+
+from ftlight.__main__ import main
+from ftlight.models.layers import layer_groups
+from ftlight.tasks.seq2seq import data as pairs
+from ftlight.tasks.seq2seq.data import Seq2SeqData
+from ftlight.tasks.seq2seq.encoder_decoder import encoder_decoder_from_encoder, shift_right
+from ftlight.tasks.seq2seq.task import Seq2Seq, drawn
+from ftlight.utils.errors import UserError
+
+KINDS = ["bert", "t5", "bart", "m2m"]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Version v4.12.0"
+)  # of EncoderDecoderModel given labels, as an oracle
+
+
+def make(kind: str, folder: Path) -> str:
+    """Writes a tiny model of an architecture, with enough noise in its weights that what it writes varies."""
+    import transformers
+
+    if kind == "bert":
+        return str(make_bert(folder, sentence_encoder=False, initializer_range=0.3))
+    size = save_tokenizer(folder)
+    ids = {"vocab_size": size, "pad_token_id": 0, "eos_token_id": 3}
+    layers = {
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "init_std": 0.3,
+    }
+    sizes = {
+        "d_model": 32,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+        "max_position_embeddings": 64,
+        **layers,
+    }
+    torch.manual_seed(0)
+    model: Any = {
+        "t5": lambda: transformers.T5ForConditionalGeneration(
+            transformers.T5Config(
+                d_model=32,
+                d_kv=16,
+                d_ff=64,
+                num_layers=2,
+                num_heads=2,
+                decoder_start_token_id=0,
+                **ids,
+            )
+        ),
+        "bart": lambda: transformers.BartForConditionalGeneration(
+            transformers.BartConfig(
+                decoder_start_token_id=3, bos_token_id=2, forced_eos_token_id=3, **sizes, **ids
+            )
+        ),
+        "m2m": lambda: transformers.M2M100ForConditionalGeneration(
+            transformers.M2M100Config(decoder_start_token_id=3, bos_token_id=2, **sizes, **ids)
+        ),
+    }[kind]()
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A tiny model of each kind."""
+    return {kind: make(kind, tmp_path_factory.mktemp(kind)) for kind in KINDS}
+
+
+def data_of(
+    backbone: str,
+    rows: list[tuple[str, ...]],
+    header: tuple[str, ...] = ("source", "target"),
+    **options: Any,
+) -> Seq2SeqData:
+    """A data module with rows as its test and its train."""
+    file = write_csv(Path("rows.csv"), rows, header)
+    return Seq2SeqData(file, test=file, tokenizer=backbone, **options)
+
+
+def batch_of(data: Seq2SeqData, count: int = 4, split: str = "test") -> dict[str, Any]:
+    """The first rows of a split as a batch."""
+    if split not in data.sets:
+        data.sets[split] = data.encode(data.load_split(split), split)
+    rows = list(range(count))
+    return data.collate(data.sets[split][rows], rows)
+
+
+def task_of(backbone: str, data: Seq2SeqData, **options: Any) -> Seq2Seq:
+    """A task in evaluation mode with the data that feed it."""
+    task = Seq2Seq(backbone, **{"max_new_tokens": 8, **options})
+    task.datamodule = data
+    return task.eval()
+
+
+# Rows
+
+
+def test_rows_of_the_same_source_are_one_in_evaluation(bert: str) -> None:
+    data = data_of(
+        bert,
+        [("a red film", "red"), ("NA", "null"), ("a red film", "a red one")],
+        validation_split=0.0,
+    )
+    assert data.load_split("train")["target"][:] == ["red", "null", "a red one"]
+    test = data.load_split("test")
+    assert (test["source"][:], test["line"][:]) == (["a red film", "NA"], [2, 3])
+    assert test["references"][:] == [["red", "a red one"], ["null"]]
+    assert "test: 3 references of 2 rows" in data.notes[-1]
+    apart = data_of(bert, [("a red film", "red"), ("a red film", "a red one")], group=False)
+    assert apart.load_split("test")["references"][:] == [["red"], ["a red one"]]
+
+
+def test_no_source_is_on_both_sides_of_a_held_out_share(bert: str) -> None:
+    data = data_of(
+        bert, [(f"film {i % 20}", f"text {i}") for i in range(100)], validation_split=0.2
+    )
+    train, held = data.load_split("train"), data.load_split("validation")
+    assert (len(train), len(held)) == (80, 4)
+    assert not set(train["source"]) & set(held["source"])
+    assert all(len(r) == 5 for r in held["references"])
+
+
+def test_references_as_a_list_or_in_several_columns(bert: str) -> None:
+    Path("a.jsonl").write_text(
+        '{"source": "one", "summaries": ["x", "y", ""]}\n{"source": "two", "summaries": ["z"]}\n'
+    )
+    listed = Seq2SeqData(
+        "a.jsonl",
+        test="a.jsonl",
+        tokenizer=bert,
+        target=["summary", "summaries"],
+        group=False,
+        validation_split=0.0,
+    )
+    assert listed.load_split("test")["references"][:] == [["x", "y"], ["z"]]
+    assert listed.load_split("train")["target"][:] == ["x", "y", "z"]
+    columns = data_of(
+        bert, [("one", "x", "y"), ("two", "", "z")], ("source", "a", "b"), target=["a", "b"]
+    )
+    assert columns.load_split("test")["references"][:] == [["x", "y"], ["z"]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "said"),
+    [
+        ([("a", "")], {}, "rows.csv:2: column target is empty"),
+        ([("a", "b")], {"target": "tagret"}, 'no column tagret; did you mean "target"?'),
+        ([("a", "b")], {"source": "text"}, "no column text"),
+        (
+            [("a", "b")],
+            {"max_target_length": 900},
+            "data.max_target_length: 900 is not between 3 and the backbone's 64",
+        ),
+        (
+            [("a", "b")],
+            {"tgt_lang": "fr_XX"},
+            "data.tgt_lang: the tokenizer of .* knows no language fr_XX",
+        ),
+    ],
+)
+def test_faults_of_the_data(
+    bert: str, rows: list[tuple[str, ...]], options: Any, said: str
+) -> None:
+    data = data_of(bert, rows, **options)
+    with pytest.raises(UserError, match=said):
+        data.encode(data.load_split("test"), "test")
+
+
+def test_targets_end_and_what_is_cut_is_counted(bert: str) -> None:
+    data = data_of(
+        bert,
+        [("a b c d e f", "the film"), ("a", "one two of the film")],
+        max_length=5,
+        max_target_length=5,
+        prefix="is ",
+    )
+    batch, tokenizer = batch_of(data, 2), data.tokenizer
+    assert batch["labels"].tolist() == [
+        [*tokenizer("the film").input_ids, -100],
+        tokenizer("one two of").input_ids,
+    ]
+    assert tokenizer.decode(batch["inputs"]["input_ids"][0]) == "[CLS] is a b [SEP]"
+    assert any("1 of 2 sources are longer than 5 tokens and cut" in n for n in data.notes)
+    assert any("1 of 2 targets are longer than 5 tokens and cut" in n for n in data.notes)
+
+
+# Models
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_loss_is_that_of_transformers(kind: str, made: dict[str, str]) -> None:
+    data = data_of(made[kind], orders(10))
+    task, batch = task_of(made[kind], data), batch_of(data)
+    labels = task._labels(batch).contiguous()
+    assert (labels == -100).any()
+    model: Any = task.model
+    expected = model(**batch["inputs"], labels=labels).loss
+    result = task.step(batch)
+    assert result.loss is not None
+    assert result.weight == int((labels != -100).sum())
+    torch.testing.assert_close(result.loss, expected)
+    torch.testing.assert_close(task.evaluate(batch).loss, expected)
+    start = model.config.decoder_start_token_id
+    assert shift_right(model, labels)[:, 0].tolist() == [start] * 4
+    assert labels[0, 0] != start
+
+
+def test_batches_weigh_by_tokens_and_smoothing_is_for_training(made: dict[str, str]) -> None:
+    data = data_of(made["bart"], orders(10))
+    task = task_of(made["bart"], data, label_smoothing=0.2)
+    whole = task.step(batch_of(data))
+    parts = [task.step(data.collate(data.sets["test"][[row]], [row])) for row in range(4)]
+    total = sum(p.loss * p.weight for p in parts if p.loss is not None and p.weight) / sum(
+        p.weight or 0 for p in parts
+    )
+    assert whole.loss is not None
+    torch.testing.assert_close(whole.loss, total)
+    torch.testing.assert_close(whole.outputs, torch.cat([p.outputs for p in parts]))  # type: ignore[arg-type]
+    task.train()
+    torch.manual_seed(0)
+    smoothed = task.step(batch_of(data)).loss
+    task.label_smoothing = 0.0
+    torch.manual_seed(0)
+    assert smoothed != task.step(batch_of(data)).loss
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("beams", [1, 3])
+def test_what_is_written_is_what_generate_writes_without_a_cache(
+    kind: str, beams: int, made: dict[str, str]
+) -> None:
+    data = data_of(made[kind], orders(20))
+    task = task_of(made[kind], data, num_beams=beams)
+    batch, model = batch_of(data, 6), task.model
+    written = task.evaluate(batch).outputs
+    ids = model.generate(
+        **batch["inputs"], num_beams=beams, max_new_tokens=8, do_sample=False, use_cache=False
+    )  # type: ignore[operator]
+    expected = data.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    decoded = task.postprocess(written, [{}] * 6)  # type: ignore[arg-type]
+    assert [d["prediction"] for d in decoded] == expected
+    assert len(set(expected)) > 1
+    assert all(0 < d["score"] < 1 for d in decoded)
+
+
+def test_probabilities_are_those_of_each_step(made: dict[str, str]) -> None:
+    data = data_of(made["bert"], orders(10))
+    task, batch = task_of(made["bert"], data), batch_of(data)
+    model: Any = task.model
+    found = model.generate(**batch["inputs"], output_logits=True, return_dict_in_generate=True)
+    for i, row in enumerate(task.evaluate(batch).outputs):
+        steps = torch.stack(
+            [step[i].softmax(-1)[found.sequences[i, t + 1]] for t, step in enumerate(found.logits)]
+        )
+        torch.testing.assert_close(row[:, 1], steps[: len(row)])
+        assert row[:, 0].tolist() == found.sequences[i, 1 : len(row) + 1].tolist()
+
+
+def test_an_encoder_gets_a_decoder_of_its_weights(made: dict[str, str]) -> None:
+    from transformers import AutoModel
+
+    plain, model = (
+        AutoModel.from_pretrained(made["bert"]),
+        encoder_decoder_from_encoder(made["bert"]),
+    )
+    own = dict(model.named_parameters(remove_duplicate=False))
+    for name, value in plain.named_parameters():
+        if "pooler" not in name:
+            assert torch.equal(own[f"encoder.{name}"], value), name
+            assert torch.equal(own[f"decoder.bert.{name}"], value), name
+    table = own["encoder.embeddings.word_embeddings.weight"]
+    assert (
+        table
+        is own["decoder.bert.embeddings.word_embeddings.weight"]
+        is own["decoder.cls.predictions.decoder.weight"]
+    )
+    new: Any = model.new_parameters
+    assert all("crossattention" in n or n.startswith("decoder.cls.") for n in new)
+    groups = layer_groups(model)
+    assert list(groups) == ["embeddings", "layer 0", "layer 1", "layer 2", "layer 3", "head"]
+    assert all(n.startswith("encoder.encoder.layer.1.") for n in groups["layer 1"])
+    assert all(n.startswith("decoder.bert.encoder.layer.0.") for n in groups["layer 2"])
+    assert set(groups["head"]) == set(new) & set(dict(model.named_parameters()))
+    assert any("crossattention" in n for n in groups["head"])
+
+
+def test_other_encoders(tmp_path: Path) -> None:
+    from transformers import ElectraConfig, ElectraModel, RobertaConfig, RobertaModel
+
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "initializer_range": 0.3,
+    }
+    for config, cls in ((RobertaConfig, RobertaModel), (ElectraConfig, ElectraModel)):
+        folder = tmp_path / cls.__name__
+        size = save_tokenizer(folder)
+        cls(
+            config(vocab_size=size, pad_token_id=0, max_position_embeddings=66, **sizes)
+        ).save_pretrained(folder)
+        data = data_of(str(folder), orders(10))
+        task, batch = task_of(str(folder), data), batch_of(data)
+        ids = task.model.generate(**batch["inputs"], use_cache=False)  # type: ignore[operator]
+        written = task.evaluate(batch)
+        assert task.decoded(written.outputs, [{}] * len(ids)) == data.tokenizer.batch_decode(
+            ids, skip_special_tokens=True
+        )  # type: ignore[arg-type]
+        expected = task.model(**batch["inputs"], labels=task._labels(batch).contiguous()).loss
+        torch.testing.assert_close(written.loss, expected)
+
+
+def test_backbones_that_cannot(llama: str, tmp_path: Path) -> None:
+    from transformers import DistilBertConfig, DistilBertModel
+
+    with pytest.raises(UserError, match=r"\(llama\) is a decoder; use task CausalLM"):
+        Seq2Seq(llama)
+    size = save_tokenizer(tmp_path)
+    DistilBertModel(
+        DistilBertConfig(vocab_size=size, dim=16, n_layers=1, n_heads=2, hidden_dim=16)
+    ).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"\(distilbert\) has no decoder and cannot become one"):
+        Seq2Seq(str(tmp_path))
+
+
+def test_languages(tmp_path: Path) -> None:
+    from transformers import MBart50Tokenizer, MBartConfig, MBartForConditionalGeneration
+
+    pieces = [
+        ("<unk>", 0.0),
+        ("<s>", 0.0),
+        ("</s>", 0.0),
+        *((f"▁{w}", -1.0) for w in "the film is red".split()),
+    ]
+    tokenizer = MBart50Tokenizer(vocab=pieces, src_lang="en_XX", tgt_lang="en_XX")
+    tokenizer.model_max_length = 64
+    tokenizer.save_pretrained(tmp_path)
+    layers = {
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+    }
+    sizes = {
+        "d_model": 16,
+        "encoder_ffn_dim": 16,
+        "decoder_ffn_dim": 16,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 64,
+    }
+    config = MBartConfig(
+        **sizes,
+        **layers,
+        pad_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=2,
+        forced_eos_token_id=None,
+    )
+    MBartForConditionalGeneration(config).save_pretrained(tmp_path)
+    data = data_of(str(tmp_path), [("the film", "is red")], src_lang="de_DE", tgt_lang="fr_XX")
+    task, batch = task_of(str(tmp_path), data), batch_of(data, 1)
+    german, french = tokenizer.convert_tokens_to_ids(["de_DE", "fr_XX"])
+    assert batch["inputs"]["input_ids"][0, 0] == german
+    assert batch["labels"][0].tolist() == [
+        french,
+        *tokenizer.convert_tokens_to_ids(["▁is", "▁red"]),
+        2,
+    ]
+    assert shift_right(task.model, batch["labels"])[0].tolist()[:2] == [2, french]
+    assert task.evaluate(batch).outputs[0][0, 0] == french
+    assert task.model.generation_config.forced_bos_token_id == french  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"num_beams": 0}, "model.num_beams: 0 is too few"),
+        ({"max_new_tokens": 900}, "model.max_new_tokens: 900 is more than the backbone's 64"),
+        ({"label_smoothing": 1.0}, "model.label_smoothing"),
+        ({"sample": 0}, "model.sample: 0 is too few"),
+    ],
+)
+def test_faults_of_the_options(bert: str, options: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Seq2Seq(bert, **options)
+
+
+@pytest.mark.parametrize(("rows", "sample"), [(10, 3), (7, 7), (5, 20), (1000, 200), (3, None)])
+def test_a_sample_is_spread_evenly(rows: int, sample: int | None) -> None:
+    chosen = [i for i in range(rows) if drawn(i, rows, sample)]
+    assert len(chosen) == min(rows, sample or rows)
+    gaps = [b - a for a, b in itertools.pairwise(chosen)]
+    assert max(gaps) - min(gaps) <= 1
+
+
+def test_default_rates(made: dict[str, str]) -> None:
+    assert Seq2Seq(made["t5"]).lr == 3e-4
+    assert Seq2Seq(made["bert"]).lr == 4 * Seq2Seq(made["bart"]).lr
+
+
+# Runs
+
+
+def fit(backbone: str, folder: Path, *words: str, epochs: int = 1, rows: int = 40) -> Path:
+    """Trains a tiny run through the command line in this process. Returns its folder."""
+    train = write_csv(folder / "train.csv", orders(rows), ("mr", "ref"))
+    test = write_csv(folder / "test.csv", orders(12), ("mr", "ref"))
+    data = [
+        "--data.train",
+        train,
+        "--data.validation",
+        test,
+        "--data.test",
+        test,
+        "--data.source",
+        "mr",
+        "--data.target",
+        "ref",
+    ]
+    sizes = [
+        "--data.batch_size",
+        "8",
+        "--model.max_new_tokens",
+        "10",
+        "--trainer.accelerator",
+        "cpu",
+        "--trainer.precision",
+        "32",
+    ]
+    command = [
+        "fit",
+        "--model",
+        "Seq2Seq",
+        "--model.backbone",
+        backbone,
+        "--trainer.max_epochs",
+        str(epochs),
+    ]
+    assert main([*command, *data, *sizes, "--run", str(folder / "run"), *words]) == 0
+    return folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "expected"),
+    [
+        ("it is near burger king.", "name[Aromi], near[Burger King]", "It is near Burger King."),
+        (
+            "the cat sat. it ran",
+            "The cat sat on a mat. Cats run.",
+            "The cat sat. It ran",
+        ),  # a sentence's first word is no name
+        (
+            "aromi, i.e. a family - friendly pub",
+            "Pubs: a\nname[Aromi]",
+            "Aromi, i.e. A family-friendly pub",
+        ),
+        ("près de l'étoile", "near[L'Étoile]", "Près de L'Étoile"),
+        (
+            "the price range is more than £20",
+            "priceRange[more than £20]",
+            "The price range is more than £20",
+        ),
+        ("", "name[Aromi]", ""),
+    ],
+)
+def test_capitals_come_from_the_source(text: str, source: str, expected: str) -> None:
+    assert pairs.truecased(text, source) == expected
+
+
+def test_capitals_are_put_back_where_the_targets_have_some(tmp_path: Path) -> None:
+    backbone = str(make_bert(tmp_path / "bert", sentence_encoder=False))
+    for name, target in (("large", "The parcel is late."), ("small", "the parcel is late.")):
+        write_csv(
+            tmp_path / f"{name}.csv",
+            [(f"colour red {i}", target) for i in range(20)],
+            ("source", "target"),
+        )
+        data = pairs.Seq2SeqData(str(tmp_path / f"{name}.csv"), tokenizer=backbone)
+        data.setup("fit")
+        assert data.truecase is (name == "large")
+        data.save_state(tmp_path)
+        again = pairs.Seq2SeqData(tokenizer=backbone)
+        again.restore(tmp_path)
+        assert again.truecase is data.truecase
+        assert again.finished("late", {"source": "x"}) == ("Late" if name == "large" else "late")
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("kind", ["bert", "t5"])
+def test_a_run_from_fit_to_export(kind: str, made: dict[str, str], tmp_path: Path) -> None:
+    import sacrebleu
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    backbone = tmp_path / "backbone"
+    shutil.copytree(made[kind], backbone)
+    run = fit(str(backbone), tmp_path, "--model.num_beams", "2", "--data.prefix", "say ")
+    backbone.rename(tmp_path / "gone")  # a run needs its checkpoint only
+    rows, metrics = (
+        read(run / "test_predictions.csv"),
+        json.loads((run / "test_metrics.json").read_text()),
+    )
+    references = [json.loads(r["references"]) for r in rows]
+    assert {len(r) for r in references} == {1, 2}
+    streams: Any = [[r[i] if i < len(r) else None for r in references] for i in range(2)]
+    expected = sacrebleu.corpus_bleu([r["prediction"] for r in rows], streams).score
+    assert metrics["test/bleu"] == pytest.approx(expected, rel=1e-6)
+    assert metrics["test/bleu_low"] <= metrics["test/bleu"] <= metrics["test/bleu_high"]
+    assert {
+        "test/loss",
+        "test/chrf",
+        "test/rouge1",
+        "test/rouge2",
+        "test/rougeLsum",
+        "test/bleu_uncased",
+    } <= set(metrics)
+
+    assert main(["test", str(run)]) == 0
+    assert json.loads((run / "test_metrics.json").read_text())["test/loss"] == pytest.approx(
+        metrics["test/loss"], rel=1e-6
+    )
+    assert (
+        main(["predict", str(run), str(tmp_path / "test.csv"), "--out", str(tmp_path / "out.csv")])
+        == 0
+    )
+    predicted = {r["mr"]: r["prediction"] for r in read(tmp_path / "out.csv")}
+    assert predicted == {r["source"]: r["prediction"] for r in rows}
+
+    assert main(["export", str(run), "--out", str(tmp_path / "export")]) == 0
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(tmp_path / "export"),
+        AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "export"),
+    )
+    sources = [f"say {source}" for source in predicted]
+    with torch.inference_mode():
+        ids = model.generate(
+            **tokenizer(
+                sources,
+                return_tensors="pt",
+                padding=True,
+                truncation=True,
+                return_token_type_ids=False,
+            )
+        )
+    assert tokenizer.batch_decode(ids, skip_special_tokens=True) == list(predicted.values())
+    assert model.generation_config.num_beams == 2
+    assert (
+        "tokenizer(['say ' + text for text in texts], "
+        in (tmp_path / "export" / "README.md").read_text()
+    )
+
+
+def test_it_learns_to_write(tmp_path: Path) -> None:
+    backbone = str(
+        make_bert(
+            tmp_path / "bert",
+            sentence_encoder=False,
+            hidden_dropout_prob=0.0,
+            initializer_range=0.1,
+            num_hidden_layers=1,
+        )
+    )
+    data = data_of(backbone, [(s, t) for s, t in orders(20) if t.startswith("the")])
+    torch.manual_seed(0)
+    task, batch = task_of(backbone, data), batch_of(data, 20)
+    optimizer = torch.optim.Adam(task.parameters(), lr=5e-3)
+    for _ in range(150):
+        loss = task.step(batch).loss
+        assert loss is not None
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    evidence = task.compute_metrics(task.evaluate(batch).outputs, None, data.load_split("test"))  # type: ignore[arg-type]
+    print(evidence)
+    assert evidence.values["bleu"] > 90
+    assert evidence.intervals["bleu"][0] > 80
+
+
+def test_head_alone_reads_the_encoder_from_the_cache(
+    made: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = fit(
+        made["bert"],
+        tmp_path,
+        "--model.unfreeze",
+        "head",
+        "--model.cache",
+        "true",
+        "--model.sample",
+        "3",
+        epochs=2,
+    )
+    assert "computed once now" in caplog.text
+    assert "run at every step" not in caplog.text
+    state = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    start = encoder_decoder_from_encoder(made["bert"]).state_dict()
+    moved = {
+        n
+        for n, v in start.items()
+        if "crossattention" not in n and "cls." not in n and not torch.equal(v, state[f"model.{n}"])
+    }
+    assert not moved
+    assert any(
+        not torch.equal(v, state[f"model.{n}"]) for n, v in start.items() if "crossattention" in n
+    )
+
+
+def test_only_the_sample_is_written_while_training(
+    made: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    write = Seq2Seq._generate
+    monkeypatch.setattr(
+        Seq2Seq,
+        "_generate",
+        lambda self, states, mask: (written.append(len(states)), write(self, states, mask))[1],
+    )
+    fit(made["bart"], tmp_path, "--model.sample", "3", "--trainer.num_sanity_val_steps", "0")
+    assert sum(written) == 3 + 12  # validation, then all of the test
+
+
+def test_adapters(made: dict[str, str], tmp_path: Path) -> None:
+    run = fit(made["bert"], tmp_path, "--model.peft", "lora")
+    assert main(["export", str(run)]) == 0
