@@ -182,7 +182,7 @@ def cases() -> dict[str, Config]:
     return {
         "text, single label": text(),
         "text, several labels": text({"label": "several"}),
-        "text, regression": text({"label": "number"}),
+        "text, regression": text({"label": "number", "kind": "regression"}),
         "images": task("ImageClassification", "resnet", "x.csv", {**images, "augment": "light"}),
         "images, not augmented, head": still,
         "tokens": task("TokenClassification", "bert", "words.conll"),
