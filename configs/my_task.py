@@ -1,4 +1,4 @@
-"""A task of one's own: ordered classes, such as stars, where a near miss is better than a far one."""
+"""A task of one's own: ordered classes, such as stars, in which a near miss is the better miss."""
 
 import torch
 from torch.nn import functional as F
