@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ftlight.freezing import schedule
+from ftlight.freezing import schedule, unfreeze
 from ftlight.freezing.schedule import Stage
 from ftlight.utils.format import rate
 
@@ -65,13 +65,10 @@ def sizes() -> dict[str, int]:
 def stages(word: str, numel: dict[str, int]) -> tuple[list[Stage], list[set[str]]]:
     """The stages of a word, and the layers that train in each."""
     layers = {name: [name] for name in numel}  # a parameter for each layer
-    made, trained = [], []
-    for options in schedule.expand(word, list(layers)):
-        chosen = schedule.select(options["train"], layers, frozenset(), "model.unfreeze")
-        own = schedule.default_rate(chosen, layers, numel, WIDTH_RATE)
-        made.append(Stage(**{"lr": own, "warmup": WARMUP, **options}))
-        trained.append(chosen)
-    return made, trained
+    parameters = unfreeze.Parameters(layers, numel, set(), set(numel))
+    defaults = {"warmup": WARMUP}
+    given = {"lr": WIDTH_RATE, "lr_given": False, "monitor": "val/f1"}
+    return unfreeze.resolve(word, parameters, defaults, **given)
 
 
 def spans(plan: list[Stage]) -> list[tuple[int, int]]:
