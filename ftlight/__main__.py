@@ -73,6 +73,8 @@ def _run(verb: str, argv: Sequence[str]) -> int:
         configs = words.configs  # that of a run joins them
         if not VERBS[verb].model:
             checks.names(verb, words.options, {})
+            for option in [*(["config"] if words.configs else []), *words.classes]:
+                raise UserError(f"--{option} is not an option of {verb}")
             text = verbs.load(verb).run(words)
         else:
             resolved, places = command.resolve(words)

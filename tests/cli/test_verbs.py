@@ -200,3 +200,8 @@ def test_output_that_cannot_be_written_is_a_line(toy: str) -> None:
         assert (done.returncode, done.stderr) == (2, expected)
 
     each(COMMANDS, check)
+
+
+def test_a_verb_without_a_model_takes_no_config_and_no_class(capsys: Any) -> None:
+    assert error(capsys, "init", "toy.csv", "--model", "Nope") == "--model is not an option of init"
+    assert error(capsys, "init", "toy.csv", "-c", "x.yaml") == "--config is not an option of init"
