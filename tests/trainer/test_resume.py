@@ -200,7 +200,7 @@ WRONG = [
     ),
     (
         ["fit", "--resume", "r", "--model.unfreeze", "head", "--trainer.max_epochs", "2"],
-        "model.unfreeze: the checkpoint is of another",
+        "model.unfreeze: the checkpoint belongs to another schedule",
     ),
 ]
 
@@ -238,16 +238,16 @@ def test_a_signal_while_activations_are_kept(
     monkeypatch.setenv("FTLIGHT_CACHE", str(tmp_path / "kept"))
     run(drops, rows, tmp_path / "whole", how)
     monkeypatch.setenv("FTLIGHT_CACHE", str(tmp_path / "other"))
-    put = prefix_cache.Store.put
+    put = prefix_cache.ActivationStore.put
 
     def signalled(store: Any, *rest: Any) -> None:
         put(store, *rest)
         signal.raise_signal(signal.SIGUSR1)
 
-    monkeypatch.setattr(prefix_cache.Store, "put", signalled)
+    monkeypatch.setattr(prefix_cache.ActivationStore, "put", signalled)
     with pytest.raises(RunInterrupted):
         run(drops, rows, tmp_path / "r", how)
-    monkeypatch.setattr(prefix_cache.Store, "put", put)
+    monkeypatch.setattr(prefix_cache.ActivationStore, "put", put)
     run(drops, rows, tmp_path / "r", how, resume=True)
     assert differences(everything(tmp_path / "whole"), everything(tmp_path / "r")) == []
 

@@ -479,7 +479,7 @@ def test_a_run_from_fit_to_export(made: dict[str, str], tmp_path: Path) -> None:
         assert again["test/loss"] == pytest.approx(metrics["test/loss"], rel=1e-6)
         assert main(f"predict {run} {folder / 'test.csv'} --out {folder / 'out.csv'}".split()) == 0
         predicted = {r["mr"]: r["prediction"] for r in read(folder / "out.csv")}
-        assert predicted == {r["source"]: r["prediction"] for r in rows}
+        assert predicted == {r["mr"]: r["prediction"] for r in rows}
 
         export = folder / "export"
         assert main(f"export {run} --out {export}".split()) == 0
