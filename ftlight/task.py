@@ -63,8 +63,7 @@ class Task(TrainingModule):
             transformers and torch, or one of transformers' attentions (sdpa, eager,
             flash_attention_2, …).
         nonfinite: If a loss or gradient is not finite: stop, or skip that optimizer step.
-        peft: Adapters instead of whole layers: lora, dora, loha, lokr or ia3; or the options of
-            peft's config (r, lora_alpha, …).
+        peft: Adapters instead of whole layers: lora, dora, loha, lokr, ia3, or peft's own options.
     """
 
     data_module: ClassVar[str | None] = None

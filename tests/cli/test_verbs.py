@@ -204,4 +204,5 @@ def test_output_that_cannot_be_written_is_a_line(toy: str) -> None:
 
 def test_a_verb_without_a_model_takes_no_config_and_no_class(capsys: Any) -> None:
     assert error(capsys, "init", "toy.csv", "--model", "Nope") == "--model is not an option of init"
-    assert error(capsys, "init", "toy.csv", "-c", "x.yaml").startswith("-c is not an option of init")
+    refused = error(capsys, "init", "toy.csv", "-c", "x.yaml")
+    assert refused.startswith("-c is not an option of init")
