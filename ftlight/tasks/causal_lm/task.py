@@ -273,7 +273,7 @@ class CausalLM(Task):
             if text is not None:
                 answer["score"] = math.exp(score)
             if count:
-                answer["perplexity"] = math.exp(min(nll / count, 700))
+                answer["perplexity"] = texts.perplexity(nll, count)
             decoded.append(answer)
         return decoded
 
@@ -314,8 +314,7 @@ def perplexity(sums: Tensor) -> float:
     >>> perplexity(torch.tensor([0.0, 5.0]))
     1.0
     """
-    nll, count = sums[:2].tolist()
-    return math.exp(min(nll / count, 700)) if count else math.nan
+    return texts.perplexity(*sums[:2].tolist())
 
 
 def evenly(rows: int, count: int) -> list[int]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftlight.data.module import DataModule
-from ftlight.metrics import intervals
+from ftlight.metrics import intervals, texts
 from ftlight.models import loading, saving
 from ftlight.models.pooling import trained_pooling
 from ftlight.task import EvaluationResult, Step, Task
@@ -91,12 +91,12 @@ class MaskedLM(Task):
         parts = torch.tensor(sums, dtype=torch.double)
         loss, right, count = parts.sum(0).tolist()
         values = {
-            "perplexity": math.exp(loss / count) if count else math.nan,
+            "perplexity": texts.perplexity(loss, count),
             "accuracy": right / count if count else math.nan,
         }
 
         def perplexity(sums: Tensor) -> float:
-            return math.exp(sums[0] / sums[2]) if sums[2] else math.nan
+            return texts.perplexity(float(sums[0]), float(sums[2]))
 
         interval = intervals.bootstrap(parts, perplexity)
         return EvaluationResult(values, len(rows), {"perplexity": interval})
