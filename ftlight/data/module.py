@@ -19,6 +19,7 @@ from ftlight.data.encoded import Rows
 from ftlight.data.encoding import open_text
 from ftlight.data.sources import Source
 from ftlight.data.tables import Columns as Columns
+from ftlight.models import padding
 from ftlight.models.loading import check_tokenizer, load_tokenizer
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
@@ -201,12 +202,14 @@ class DataModule(L.LightningDataModule):
         return list(files.read(files.check(name), self.encoding))
 
     def check_model(self, model: nn.Module) -> None:
-        """Checks that inputs and model belong together.
+        """Checks that inputs and model belong together, and how rows may be padded.
 
         Raises:
             UserError: the tokenizer has more tokens than the model has embeddings.
         """
         check_tokenizer(model, self.tokenizer, self.tokenizer_name)
+        note = padding.settle(model, self.tokenizer)
+        self.notes += [note] if note else []
 
     def save_state(self, folder: Path) -> None:
         """Writes into a run's folder what later verbs need of the data beside labels.json."""

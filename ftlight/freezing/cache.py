@@ -26,6 +26,7 @@ from ftlight.freezing.tap import Tap
 from ftlight.models import kernels
 from ftlight.models.layers import layer_of, module_layers
 from ftlight.models.modes import compiled, evaluating
+from ftlight.models.padding import runs_unpadded
 from ftlight.run.state import state_of
 from ftlight.training.fsdp import FSDP2
 from ftlight.utils.atomic import part_of
@@ -129,6 +130,8 @@ class PrefixCache:
             return "the model is compiled"
         if isinstance(self.trainer.strategy, FSDP2):
             return "no process has all weights under fsdp2"
+        if runs_unpadded(self.task.model):
+            return "the model runs rows of equal length together"
         if any(getattr(m, "gradient_checkpointing", False) for m in self.task.model.modules()):
             return "gradient checkpointing runs layers twice"
         return ""

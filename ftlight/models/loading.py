@@ -155,12 +155,39 @@ def backbone_file(name: str, file: str) -> str | None:
 def hidden_size(config: Any) -> int:
     """Width of a model's hidden states, in numbers per token; 768 if its config does not say."""
     text = config.get_text_config()
-    return int(getattr(text, "hidden_size", 0) or getattr(text, "d_model", 0) or 768)
+    # OPT's layers may be wider than what it returns.
+    names = ("word_embed_proj_dim", "hidden_size", "d_model")
+    return int(next((size for name in names if (size := getattr(text, name, 0))), 768))
 
 
 def width(name: str) -> int:
     """Width of a backbone's hidden states, in numbers per token."""
     return hidden_size(load_config(name))
+
+
+@functools.lru_cache(8)
+def positions(name: str) -> int | None:
+    """The most tokens that a backbone's position embeddings take; None without such a limit.
+
+    RoBERTa and its kin count from the padding index + 1, so that 514 embeddings take 512 tokens.
+    """
+    from transformers import AutoModel
+
+    config = load_config(name)
+    most = getattr(config, "max_position_embeddings", None)
+    if not most or most < 0:  # XLNet says -1
+        return None
+    try:
+        with torch.device("meta"):
+            model = AutoModel.from_config(config)
+    except (RuntimeError, ValueError, NotImplementedError):
+        return int(most)
+    limits = [int(most)]
+    for part, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and "position" in part:
+            first = 0 if module.padding_idx is None else module.padding_idx + 1
+            limits.append(module.num_embeddings - first)
+    return min(limits)
 
 
 # Weights
@@ -186,9 +213,10 @@ def load(
 
     settings = load_config(name).__class__.from_dict({**load_config(name).to_dict(), **config})
     text = settings.get_text_config()
-    if getattr(text, "vocab_size", None) and text.pad_token_id is None:
+    # BEiT has a vocabulary too, of visual tokens, but nothing to pad.
+    if getattr(text, "vocab_size", None) and getattr(text, "pad_token_id", 0) is None:
         text.pad_token_id = load_tokenizer(name).pad_token_id
-    factory = getattr(transformers, auto)
+    factory = getattr(transformers, _encoder_of(name, settings) if auto == "AutoModel" else auto)
     # Without this a thread asks the hub to convert weights that are a pickle.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     dtype = torch.float32  # whatever the file holds: AdamW on bf16 weights loses small updates
@@ -220,6 +248,26 @@ def load(
     return model.train()
 
 
+def _encoder_of(name: str, config: Any) -> str:
+    """The Auto class that gives a model's states of a text: an encoder-decoder's encoder alone.
+
+    Raises:
+        UserError: transformers can neither load the encoder alone nor run both on a text.
+    """
+    from transformers.models.auto import modeling_auto as auto
+
+    if not getattr(config, "is_encoder_decoder", False):
+        return "AutoModel"
+    if type(config) in auto.MODEL_FOR_TEXT_ENCODING_MAPPING:
+        return "AutoModelForTextEncoding"
+    if type(config) in auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:  # such as BART
+        return "AutoModel"
+    raise UserError(
+        f"model.backbone: {name} ({config.model_type}) is an encoder-decoder that gives no states"
+        " of a text; use model.task: Seq2Seq"
+    )
+
+
 def _check_loaded(name: str, model: Any, info: dict[str, Any]) -> None:
     """Checks that the file held all weights below the head: others would be random.
 
@@ -233,6 +281,8 @@ def _check_loaded(name: str, model: Any, info: dict[str, Any]) -> None:
     """
     prefix = f"{model.base_model_prefix}." if model.base_model is not model else ""
     missing = [k for k in info["missing_keys"] if k.startswith(prefix)]
+    if missing and not prefix:  # CLIP's classifier lies beside the parts of the backbone
+        missing = [k for k in missing if k.split(".")[0] in _parts(model.config)]
     lost = [k for k in missing if not NEW_PARTS & set(k.split("."))]
     reshaped = [str(k[0]) for k in info["mismatched_keys"] if str(k[0]).startswith(prefix)]
     if lost or reshaped:
@@ -248,13 +298,24 @@ def _check_loaded(name: str, model: Any, info: dict[str, Any]) -> None:
         log.info("%s has no %s; a new one trains with the head", name, join_limited(new))
 
 
+def _parts(config: Any) -> set[str]:
+    """Names of the parts that an architecture has without any head."""
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        return {name for name, _ in AutoModel.from_config(config).named_children()}
+
+
 def check_tokenizer(model: nn.Module, tokenizer: Any, name: str) -> None:
     """Refuses a tokenizer with more tokens than the model has embeddings.
 
     Raises:
         UserError: the largest token would have no embedding.
     """
-    rows = model.base_model.get_input_embeddings().num_embeddings  # type: ignore[operator, union-attr]
+    try:
+        rows = model.base_model.get_input_embeddings().num_embeddings  # type: ignore[operator, union-attr]
+    except NotImplementedError:  # CANINE hashes characters: it has an embedding for any
+        return
     if len(tokenizer) > rows:
         raise UserError(
             f"the tokenizer of {name} has {len(tokenizer)} tokens, the model only {rows}"
@@ -269,7 +330,7 @@ def save_description(name: str, folder: Path) -> None:
     """
     load_config(name).save_pretrained(folder)
     files = ["preprocessor_config.json"]
-    if getattr(load_config(name).get_text_config(), "vocab_size", None):
+    if not any(backbone_file(name, file) for file in files):  # it reads texts
         load_tokenizer(name).save_pretrained(folder)
         files = ["1_Pooling/config.json", "sentence_bert_config.json"]
     for file in files:
