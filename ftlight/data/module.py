@@ -10,6 +10,7 @@ import datasets
 from torch import nn
 
 from ftlight.data import files, tokens
+from ftlight.data.cells import with_nested
 from ftlight.data.encoded import EncodedSplit as EncodedSplit
 from ftlight.data.splits import Reader as Reader
 from ftlight.data.splits import Splits
@@ -60,6 +61,8 @@ class DataModule(Splits):
         workers: Processes that load batches; 0 loads them in the training process, which is as fast
             for text.
         encoding: Encoding of text files.
+        quotes: Quotation marks in CSV and TSV: csv if they enclose fields, none if they are text;
+            auto reads them as text if that alone gives every line the same fields.
         labels: Labels in order. Default: those in train.
         tokenizer: Hub id or folder of the tokenizer (or image processor). Default: the backbone's.
         log_text: Whether rows of the data may go to W&B, in a table of test predictions.
@@ -92,6 +95,7 @@ class DataModule(Splits):
         tokens_per_batch: int | None = None,
         workers: int = 0,
         encoding: str = "utf-8",
+        quotes: files.Quotes = "auto",
         labels: list[str | int | float] | None = None,
         tokenizer: str = "",
         log_text: bool = False,
@@ -111,7 +115,8 @@ class DataModule(Splits):
         }
         self.split_seed, self.max_overlap, self.shots = split_seed, max_overlap, shots
         self.batch_size, self.tokens_per_batch, self.workers = batch_size, tokens_per_batch, workers
-        self.encoding, self.tokenizer_name, self.log_text = encoding, tokenizer, log_text
+        self.encoding, self.quotes = encoding, quotes
+        self.tokenizer_name, self.log_text = tokenizer, log_text
         self.given_labels = [str(label) for label in labels] if labels else None
         self.notes: list[str] = []
         self.digests: dict[str, str] = {}
@@ -155,7 +160,7 @@ class DataModule(Splits):
 
     def read_predict(self, name: str) -> list[files.Row]:
         """The rows of a file to predict."""
-        return list(files.read(files.check(name), self.encoding))
+        return list(self.source_at(str(files.check(name))).read(self.columns))
 
     def check_model(self, model: nn.Module) -> None:
         """Checks that inputs and model belong together.
@@ -244,8 +249,8 @@ class DataModule(Splits):
             UserError: an input column is missing.
         """
         self._predict = list(rows)
-        numbered = [{files.LINE: number, **row} for number, row in enumerate(rows, 1)]
-        self.sets["predict"] = self.encode_rows(numbered, place)
+        numbered = ({files.LINE: number, **row} for number, row in enumerate(rows, 1))
+        self.sets["predict"] = self.encode_rows(list(with_nested(numbered, self.columns)), place)
 
 
 keep_old_names(DataModule, OLD_NAMES)

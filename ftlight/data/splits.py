@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import datasets
 
 from ftlight.data import duplicates, files, hub, sampling, tables
-from ftlight.data.encoding import open_text
+from ftlight.data.delimited import Quotes
 from ftlight.data.loaders import Loaders
+from ftlight.data.remarks import collected
 from ftlight.data.sources import Source
 from ftlight.data.tables import Columns
 from ftlight.utils import internals
@@ -28,6 +29,7 @@ class Splits(Loaders):
         split_seed: seed of the shares held out and the shots.
         shots: rows of each class to train on, or None for all.
         encoding: encoding of text files.
+        quotes: how quotation marks are read in CSV and TSV.
         notes: lines about the data, for the screen.
         digests: what identifies the content of each split that was read.
         max_overlap: largest share of validation or test that may also be in train.
@@ -40,6 +42,7 @@ class Splits(Loaders):
     shots: int | None
     max_overlap: float
     encoding: str
+    quotes: Quotes
     notes: list[str]
     digests: dict[str, str]
     _raw: dict[str, datasets.Dataset]
@@ -70,7 +73,7 @@ class Splits(Loaders):
 
     def digest(self, split: str, name: str) -> str:
         """Identifies the content of a split."""
-        return Source(name, split, self.encoding, self.suffixes).digest()
+        return self.source_at(name, split).digest()
 
     def has(self, split: str) -> bool:
         """Whether there is such a split: a file of its own or a share of train."""
@@ -79,7 +82,11 @@ class Splits(Loaders):
 
     def source_of(self, split: str) -> Source:
         """Where the rows of a split are read."""
-        return Source(str(self.files[split]), split, self.encoding, self.suffixes)
+        return self.source_at(str(self.files[split]), split)
+
+    def source_at(self, name: str, split: str = "") -> Source:
+        """A file, or a split of a hub data set, read as the options say."""
+        return Source(name, split, self.encoding, self.suffixes, quotes=self.quotes)
 
     def file_of(self, split: str) -> str:
         """The file that holds the rows of a split: its own, or that of train."""
@@ -119,18 +126,20 @@ class Splits(Loaders):
             raise UserError(f"no {split} data: give data.{split}: FILE")
         self.digests[split] = self.digest(split, name)
         function, arguments, features = self.reader(split)
-        code = files.code(
-            function, Source, hub.read_hub, files.read, open_text, tables.cached_table
-        )
+        own = files.code(function, Source, hub.read_hub, tables.cached_table)
+        code = f"{own} {files.code_of_readers()}"
         content = f"{self.digests[split]} {code}"
         key = datasets.fingerprint.Hasher.hash(
             [function.__module__, function.__qualname__, arguments, content, features]
         )
-        return tables.cached_table(
-            key,
-            lambda: tables.gathered(function(**arguments, digest=content), list(features)),
-            features,
-        )
+        with collected() as remarks:
+            table = tables.cached_table(
+                key,
+                lambda: tables.gathered(function(**arguments, digest=content), list(features)),
+                features,
+            )
+        self.notes += [line for line in remarks if line not in self.notes]
+        return table
 
     def _hold_out(self) -> None:
         """Moves shares of train to the splits that have no data of their own."""

@@ -75,7 +75,9 @@ class ItemData(DataModule):
         self._numbers |= {key: i for i, key in enumerate(found.ids)}
 
     def _read_items(self) -> cat.Catalogue:
-        source = Source(str(self.items), "train", self.encoding, option="data.items")
+        source = Source(
+            str(self.items), "train", self.encoding, option="data.items", quotes=self.quotes
+        )
         return cat.read_items(source, self.item, self.text)
 
     def _read_catalogue(self) -> cat.Catalogue:
