@@ -27,7 +27,8 @@ Unit = Literal["line", "paragraph"]
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".jp2", ".avif", ".heic", ".heif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif"),
+    *(".jfif", ".jpe", ".jif", ".pjpeg"),
 )
 """Suffixes of image files; which of them can be decoded depends on the Pillow installed."""
 
