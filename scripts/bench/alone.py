@@ -62,7 +62,7 @@ def texts(count: int) -> list[str]:
 def row(task: str, text: str, tokenizer: Any) -> Row:
     """A row to predict."""
     if task == "TokenClassification":
-        return {"tokens": text}
+        return {"tokens": text.split()}
     if task == "QuestionAnswering":
         return {"question": "where is it?", "context": f"{text} and my card"}
     if task == "CausalLM":
@@ -217,6 +217,17 @@ def _stock(task: str, folder: Path) -> Any:
 
         encoder = SentenceTransformer(str(folder), device="cpu")
         return lambda one: encoder.encode_query(one["text"])
+    if task == "ImageClassification" and _is_gray(folder):
+        prepare = hf.AutoImageProcessor.from_pretrained(folder)
+        gray = hf.AutoModelForImageClassification.from_pretrained(folder).eval()
+
+        @torch.no_grad()
+        def look(one: Row) -> list[float]:
+            image = Image.open(one["image"]).convert("L")
+            logits: torch.Tensor = gray(**prepare(image, return_tensors="pt")).logits
+            return list(logits.softmax(-1)[0].tolist())
+
+        return look
     if task == "ImageClassification":
         pipe = hf.pipeline("image-classification", str(folder), device="cpu", top_k=None)
         return lambda one: [s["score"] for s in sorted(pipe(one["image"]), key=_label)]
@@ -243,10 +254,14 @@ def _stock(task: str, folder: Path) -> Any:
         if task == "QuestionAnswering":
             inputs = tokenizer(one["question"], one["context"], **limits)
         else:
-            inputs = tokenizer(one.get("text") or one["tokens"], **limits)
+            inputs = tokenizer(one.get("text") or " ".join(one["tokens"]), **limits)
         return _distributions(model(**inputs))
 
     return run
+
+
+def _is_gray(folder: Path) -> bool:
+    return getattr(hf.AutoConfig.from_pretrained(folder), "num_channels", 3) == 1
 
 
 def _label(score: Mapping[str, Any]) -> str:

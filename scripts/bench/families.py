@@ -161,7 +161,7 @@ TEXT_FAMILIES: dict[str, Family] = {
     ),
     "longformer": _roberta("LongformerForMaskedLM", 130, attention_window=[8, 8], sep_token_id=2),
     "bigbird": _bert("BigBirdForMaskedLM", {"block_size": 8, "num_random_blocks": 1}),
-    "funnel": _bert("FunnelForMaskedLM", FUNNEL),
+    "funnel": Family("FunnelForMaskedLM", FUNNEL, bert_tokenizer),
     "fnet": _bert("FNetForMaskedLM"),
     "xlnet, left": Family(
         "XLNetLMHeadModel",

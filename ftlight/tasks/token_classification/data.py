@@ -12,7 +12,6 @@ import torch
 
 from ftlight.data import duplicates, files, labels, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
-from ftlight.data.sources import Source
 from ftlight.tasks.token_classification import readers, windows
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.utils import internals
@@ -139,7 +138,7 @@ class TokenData(DataModule):
 
     def read_predict(self, name: str) -> list[files.Row]:
         """Rows of a file, with or without tags; a .txt file of running text has one per line."""
-        source = Source(name, "", self.encoding, self.suffixes)
+        source = self.source_at(name)
         if source.suffix == ".txt":
             numbered = files.text_lines(source.path, self.encoding)
             lines = [(number, line) for number, line in numbered if line.strip()]

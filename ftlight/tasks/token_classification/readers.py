@@ -83,7 +83,8 @@ def open_rows(source: Source, layout: Layout, tagged: bool = True) -> Iterator[f
         lines = files.text_lines(source.path, source.encoding)
         return sentences(lines, source.name, layout, tagged)
     if not source.on_hub:
-        return files.read(source.path, source.encoding)
+        columns = [layout.text, layout.tokens, *layout.tags, *layout.spans]
+        return source.read(optional=columns)
     columns = source.columns()
     first = (
         layout.text if layout.text in columns and layout.tokens not in columns else layout.tokens
