@@ -231,6 +231,7 @@ def load(
             weights_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            key_mapping=_renamed(settings) if auto.endswith("QuestionAnswering") else None,
         )
     except pickle.UnpicklingError as error:
         raise UserError(f"model.backbone: {holds_code(name)}; save them as safetensors") from error
@@ -238,14 +239,31 @@ def load(
         refuse_code(name, error)
         if "Unrecognized configuration class" in str(error):
             kind = auto.removeprefix("AutoModelFor")
+            pooled = "; model.pooling: mean or last gives it a head"
             raise UserError(
                 f"model.backbone: {name} ({settings.model_type}) has no {kind} model"
+                f"{pooled if kind == 'SequenceClassification' else ''}"
             ) from error
         fault = f"the weights in {name} cannot be loaded"
         raise _load_error(name, error, fault) from error
     _check_loaded(name, model, info)
     model.new_parameters = tuple(info["missing_keys"])  # they belong to the head, wherever they are
     return model.train()
+
+
+def _renamed(config: Any) -> dict[str, str] | None:
+    """How names in a file of weights are read if the head for questions has others.
+
+    LlamaForQuestionAnswering calls ``transformer`` what all other heads call ``model``.
+    """
+    from transformers.models.auto import modeling_auto as auto
+
+    maps = (auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING, auto.MODEL_MAPPING)
+    kinds = [mapping.get(type(config), None) for mapping in maps]
+    if not all(isinstance(kind, type) for kind in kinds):
+        return None
+    own, usual = (kind.base_model_prefix for kind in kinds)
+    return {rf"^{usual}\.": f"{own}."} if own != usual else None
 
 
 def _encoder_of(name: str, config: Any) -> str:

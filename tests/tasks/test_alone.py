@@ -15,7 +15,7 @@ SOME = ["bert", "roberta, 386 positions", "gpt2, left", "fnet", "funnel"]
 ARCHITECTURES = {
     "TextClassification": [*SOME, "xlnet, left", "canine", "opt", "bloom, left", "t5"],
     "TokenClassification": [*SOME, "xlnet, left", "t5"],
-    "QuestionAnswering": [*SOME, "xlnet, left"],
+    "QuestionAnswering": [*SOME, "xlnet, left", "qwen3, left"],
     "MaskedLM": ["bert", "roberta, 512 positions", "fnet", "funnel"],
     "Retrieval": [*SOME, "xlnet, left", "canine", "opt", "t5"],
     "CausalLM": ["gpt2, left", "qwen3, left", "mamba"],
