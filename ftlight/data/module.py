@@ -16,7 +16,8 @@ from ftlight.data.splits import Reader as Reader
 from ftlight.data.splits import Splits
 from ftlight.data.tables import Columns as Columns
 from ftlight.models import padding
-from ftlight.models.loading import check_tokenizer, load_tokenizer
+from ftlight.models.loading import load_tokenizer
+from ftlight.models.weights import check_tokenizer
 from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import check_range
 from ftlight.utils.renamed import keep_old_names, old_attribute

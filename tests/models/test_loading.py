@@ -8,7 +8,7 @@ import transformers as hf
 from conftest import each, save_tokenizer
 
 from ftlight.data import tokens
-from ftlight.models import loading
+from ftlight.models import loading, weights
 from ftlight.utils.errors import UserError
 
 SIZES = {
@@ -77,7 +77,7 @@ def test_image_backbones_whose_head_lies_beside_them_load(tmp_path: Path) -> Non
 
     def check(name: str, config: dict[str, Any], weight: str) -> None:
         folder = save(name, tmp_path / name, **config)
-        model = loading.load(folder, "AutoModelForImageClassification", num_labels=3)
+        model = weights.load(folder, "AutoModelForImageClassification", num_labels=3)
         assert set(model.new_parameters) == {"classifier.weight", "classifier.bias"}
         saved = hf.AutoModel.from_pretrained(folder)
         assert model.get_parameter(weight).equal(saved.get_parameter(weight))
@@ -97,16 +97,16 @@ def test_weights_that_lack_a_part_of_such_a_backbone_are_refused(tmp_path: Path)
     from safetensors.torch import load_file, save_file
 
     folder = save("CLIPModel", tmp_path, **TOWERS)
-    weights = load_file(tmp_path / "model.safetensors")
-    del weights["vision_model.encoder.layers.0.mlp.fc1.weight"]
-    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    saved = load_file(tmp_path / "model.safetensors")
+    del saved["vision_model.encoder.layers.0.mlp.fc1.weight"]
+    save_file(saved, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match="1 tensors missing"):
-        loading.load(folder, "AutoModelForImageClassification", num_labels=3)
+        weights.load(folder, "AutoModelForImageClassification", num_labels=3)
 
 
 def test_beit_has_a_vocabulary_but_no_tokenizer(tmp_path: Path) -> None:
     folder = save("BeitForImageClassification", tmp_path, **VISION)
-    model = loading.load(folder, "AutoModelForImageClassification", num_labels=3)
+    model = weights.load(folder, "AutoModelForImageClassification", num_labels=3)
     assert model.config.num_labels == 3
 
 
@@ -119,13 +119,13 @@ def test_the_width_is_that_of_what_a_model_returns(tmp_path: Path) -> None:
 def test_of_an_encoder_decoder_the_encoder_alone_gives_states(tmp_path: Path) -> None:
     t5 = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "vocab_size": 50}
     folder = save("T5ForConditionalGeneration", tmp_path / "t5", pad_token_id=0, **t5)
-    assert type(loading.load(folder)).__name__ == "T5EncoderModel"
+    assert type(weights.load(folder)).__name__ == "T5EncoderModel"
     halves = {f"{half}_{part}": 1 for half in ("encoder", "decoder") for part in ("layers",)}
     halves |= {f"{half}_attention_heads": 2 for half in ("encoder", "decoder")}
     pegasus = {"d_model": 16, "vocab_size": 50, "pad_token_id": 0, **halves}
     folder = save("PegasusForConditionalGeneration", tmp_path / "pegasus", **pegasus)
     with pytest.raises(UserError, match="Seq2Seq"):
-        loading.load(folder)
+        weights.load(folder)
 
 
 def test_a_row_without_tokens_gets_one(tmp_path: Path) -> None:

@@ -283,8 +283,8 @@ class ImageData(Labelled):
         """A batch.
 
         Returns:
-            ``inputs`` with ``pixel_values`` ``float32 [rows, channels, height, width]``, ``index`` and, if
-            known, ``targets``.
+            ``inputs`` with ``pixel_values`` ``float32 [rows, channels, height, width]``, ``index``
+            and, if known, ``targets``.
         """
         epochs = columns.get("epoch", [-1] * len(rows))
         places = zip(columns["container"], columns["name"], epochs, rows, strict=True)

@@ -296,6 +296,10 @@ def scales(made: Any) -> bool:
 
 
 def unpacked(made: Any, values: torch.Tensor) -> torch.Tensor:
-    """The reverse of :func:`packed`, of one image or many, ``float32 [..., channels, height, width]``."""
+    """The reverse of :func:`packed`, of one image or many.
+
+    Returns:
+        ``float32 [..., channels, height, width]``.
+    """
     step, black = _scale(made)
     return values * step + black

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ftlight.models import loading
+from ftlight.models import loading, weights
 from ftlight.models.pooling import drop_pooler
 from ftlight.utils.errors import UserError
 
@@ -39,8 +39,8 @@ def encoder_decoder_from_encoder(name: str, pretrained: bool = True) -> nn.Modul
 
     config, tokenizer = loading.load_config(name), loading.load_tokenizer(name)
     _check_can_decode(name, config)
-    encoder: Any = loading.load(name, pretrained=pretrained)
-    decoder: Any = loading.load(
+    encoder: Any = weights.load(name, pretrained=pretrained)
+    decoder: Any = weights.load(
         name,
         "AutoModelForCausalLM",
         pretrained=pretrained,
