@@ -174,7 +174,7 @@ def positions(name: str) -> int | None:
         return None
     try:
         with torch.device("meta"):
-            model = AutoModel.from_config(config)
+            model = AutoModel.from_config(config, trust_remote_code=False)
     except (RuntimeError, ValueError, NotImplementedError):
         return int(most)
     limits = [int(most)]

@@ -146,7 +146,10 @@ def _parts(config: Any) -> set[str]:
     from transformers import AutoModel
 
     with torch.device("meta"):
-        return {name for name, _ in AutoModel.from_config(config).named_children()}
+        return {
+            name
+            for name, _ in AutoModel.from_config(config, trust_remote_code=False).named_children()
+        }
 
 
 def check_tokenizer(model: nn.Module, tokenizer: Any, name: str) -> None:
