@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ftlight.data import files
 from ftlight.data.sources import Source
+from ftlight.tasks.token_classification import conll
 from ftlight.tasks.token_classification import tags as spans
+from ftlight.tasks.token_classification.layout import Layout
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
-CONLL = (".conll", ".txt", ".bio", ".iob", ".iob2", ".bioes", ".tsv")
-SUFFIXES = (*CONLL, ".jsonl", ".json", ".parquet")
-
-
-class Layout(NamedTuple):
-    """Which column of a file holds what.
-
-    Attributes:
-        token: column of the word in CoNLL text, from 0 (or from the end with -1).
-        tag: column of the tag in CoNLL text.
-        tokens: column of the list of words.
-        tags: columns that may hold the list of tags.
-        text: column of the text.
-        spans: columns that may hold the spans.
-        tag_names: names of tags that are numbers.
-    """
-
-    token: int = 0
-    tag: int = -1
-    tokens: str = "tokens"
-    tags: tuple[str, ...] = ("tags", "ner_tags")
-    text: str = "text"
-    spans: tuple[str, ...] = ("spans", "entities")
-    tag_names: tuple[str, ...] = ()
+SUFFIXES = (*conll.SUFFIXES, ".jsonl", ".json", ".parquet")
 
 
 def read_rows(source: Source, layout: Layout, code: str, digest: str) -> Iterator[files.Row]:
@@ -79,9 +57,9 @@ def read_rows(source: Source, layout: Layout, code: str, digest: str) -> Iterato
 
 def open_rows(source: Source, layout: Layout, tagged: bool = True) -> Iterator[files.Row]:
     """Rows with their own columns; sentences of CoNLL text as lists of words and tags."""
-    if source.suffix in CONLL:
+    if source.suffix in conll.SUFFIXES:
         lines = files.text_lines(source.path, source.encoding)
-        return sentences(lines, source.name, layout, tagged)
+        return conll.sentences(lines, source.name, layout, tagged)
     if not source.on_hub:
         return files.read(source.path, source.encoding)
     columns = source.columns()
@@ -177,92 +155,3 @@ def _read_span(item: Any, text: str, place: str) -> spans.Span:
             " the end is exclusive"
         )
     return kind.strip(), start, end
-
-
-# CoNLL text
-
-
-def sentences(
-    lines: Iterable[tuple[int, str]], place: str, layout: Layout, tagged: bool = True
-) -> Iterator[files.Row]:
-    """Yields the sentences of CoNLL text: a word per line with its tag, blank lines between them.
-
-    Columns are divided by tabs, in a line without one by spaces. Skips ``-DOCSTART-`` and comments:
-    lines before a sentence that begin with ``#`` and have no tag (``# id 1``, but neither ``#`` nor
-    ``#tag`` with a tag beside it).
-
-    Args:
-        lines: number and text of each line.
-        place: file, for errors.
-        layout: columns of word and tag, and the names of the lists.
-        tagged: whether there must be tags.
-
-    Yields:
-        The list of words, of tags (if there must be any) and the line of the first word.
-
-    Raises:
-        UserError: a line has other columns than those before it, or lacks the word's or the tag's.
-    """
-    words: list[str] = []
-    tags: list[str] = []
-    token, tag = layout.token, layout.tag
-    first = width = 0
-
-    def sentence() -> files.Row:
-        row = {layout.tokens: words, files.LINE: first}
-        return {**row, layout.tags[0]: tags} if tagged else row
-
-    for number, line in lines:
-        if not line.strip() or line.startswith("-DOCSTART-"):
-            if words:
-                yield sentence()
-            words, tags = [], []
-            continue
-        fields = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
-        if not words and _is_comment(line, fields, width, tag, tagged):
-            continue
-        if width and len(fields) != width:
-            raise UserError(
-                f"{place}:{number}: {len(fields)} columns, the lines before have {width};"
-                " columns are divided by tabs or spaces"
-            )
-        if not width:
-            _check_columns(fields, token, tag, tagged, f"{place}:{number}")
-        width = len(fields)
-        first = first if words else number
-        words.append(fields[token])
-        if tagged:
-            tags.append(fields[tag].strip())
-            if not tags[-1]:
-                raise UserError(
-                    f"{place}:{number}: the word {fields[token]!r} has no tag;"
-                    " write O if it is in no entity"
-                )
-    if words:
-        yield sentence()
-
-
-def _is_comment(line: str, fields: Sequence[str], width: int, tag: int, tagged: bool) -> bool:
-    """Whether a line before a sentence is a comment: it begins with ``#`` and has no tag."""
-    if not line.startswith("#") or re.match(r"#\s*\S+\s*=", line):
-        return line.startswith("#")
-    if not tagged and (len(fields) == 1 or fields[0] != "#"):
-        return False
-    if width and len(fields) != width:
-        return True
-    column = fields[tag].strip() if -len(fields) <= tag < len(fields) else ""
-    return not spans.is_tag(column) and (not width or any("=" in field for field in fields))
-
-
-def _check_columns(fields: Sequence[str], token: int, tag: int, tagged: bool, place: str) -> None:
-    for option, column in (("token", token), *([("tag", tag)] if tagged else [])):
-        if not -len(fields) <= column < len(fields):
-            raise UserError(
-                f"{place}: no column {column}, the lines have {len(fields)};"
-                f" set data.{option} (from 0, or -1 for the last)"
-            )
-    if tagged and token % len(fields) == tag % len(fields):
-        raise UserError(
-            f"{place}: the word and its tag are both column {token % len(fields)};"
-            " set data.token and data.tag"
-        )

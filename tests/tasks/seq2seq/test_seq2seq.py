@@ -16,10 +16,10 @@ from tiny.seq2seq import orders
 
 from ftlight.__main__ import main
 from ftlight.models.layers import layer_groups
-from ftlight.tasks.seq2seq import data as pairs
+from ftlight.tasks.seq2seq import decoding, truecase
 from ftlight.tasks.seq2seq.data import Seq2SeqData
 from ftlight.tasks.seq2seq.encoder_decoder import encoder_decoder_from_encoder, shift_right
-from ftlight.tasks.seq2seq.task import Seq2Seq, drawn
+from ftlight.tasks.seq2seq.task import Seq2Seq
 from ftlight.utils.errors import UserError
 
 KINDS = ["bert", "t5", "bart", "m2m"]
@@ -349,10 +349,10 @@ def test_languages(tmp_path: Path) -> None:
 
 def test_faults_of_the_options(bert: str) -> None:
     cases = [
-        ({"num_beams": 0}, "model.num_beams: 0 is too few"),
+        ({"num_beams": 0}, "model.num_beams: 0 is out of range; it must be at least 1"),
         ({"max_new_tokens": 900}, "model.max_new_tokens: 900 is more than the backbone's 64"),
         ({"label_smoothing": 1.0}, "model.label_smoothing"),
-        ({"sample": 0}, "model.sample: 0 is too few"),
+        ({"sample": 0}, "model.sample: 0 is out of range"),
     ]
 
     def check(options: Any, said: str) -> None:
@@ -364,7 +364,7 @@ def test_faults_of_the_options(bert: str) -> None:
 
 def test_a_sample_is_spread_evenly() -> None:
     def check(rows: int, sample: int | None) -> None:
-        chosen = [i for i in range(rows) if drawn(i, rows, sample)]
+        chosen = [i for i in range(rows) if decoding.drawn(i, rows, sample)]
         assert len(chosen) == min(rows, sample or rows)
         gaps = [b - a for a, b in itertools.pairwise(chosen)]
         assert max(gaps) - min(gaps) <= 1
@@ -414,7 +414,7 @@ def test_capitals_come_from_the_source() -> None:
     ]
 
     def check(text: str, source: str, expected: str) -> None:
-        assert pairs.truecased(text, source) == expected
+        assert truecase.truecased(text, source) == expected
 
     each(cases, check)
 
@@ -424,11 +424,11 @@ def test_capitals_are_put_back_where_the_targets_have_some(tmp_path: Path) -> No
     for name, target in (("large", "The parcel is late."), ("small", "the parcel is late.")):
         rows = [(f"colour red {i}", target) for i in range(20)]
         file = write_csv(tmp_path / f"{name}.csv", rows, ("source", "target"))
-        data = pairs.Seq2SeqData(file, tokenizer=backbone)
+        data = Seq2SeqData(file, tokenizer=backbone)
         data.setup("fit")
         assert data.truecase is (name == "large")
         data.save_state(tmp_path)
-        again = pairs.Seq2SeqData(tokenizer=backbone)
+        again = Seq2SeqData(tokenizer=backbone)
         again.load_state(tmp_path)
         assert again.truecase is data.truecase
         assert again.finished("late", {"source": "x"}) == ("Late" if name == "large" else "late")
@@ -531,13 +531,13 @@ def test_only_the_sample_is_written_while_training(
     made: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []
-    generate = Seq2Seq._generate
+    generate = decoding.generate
 
-    def counted(self: Seq2Seq, states: Any, mask: Any) -> Any:
+    def counted(model: Any, states: Any, *rest: Any) -> Any:
         written.append(len(states))
-        return generate(self, states, mask)
+        return generate(model, states, *rest)
 
-    monkeypatch.setattr(Seq2Seq, "_generate", counted)
+    monkeypatch.setattr(decoding, "generate", counted)
     fit(made["bart"], tmp_path, "--model.sample", "3", "--trainer.num_sanity_val_steps", "0")
     assert sum(written) == 3 + 12  # validation, then all of the test
 
