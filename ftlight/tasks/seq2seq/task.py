@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from ftlight.data import tokens
 from ftlight.data.module import DataModule
 from ftlight.metrics import texts
-from ftlight.metrics.intervals import bootstrap
+from ftlight.metrics.words import Tokenizer
 from ftlight.models import loading
 from ftlight.models import saving as export
 from ftlight.task import EvaluationResult, Step, Task
-from ftlight.tasks.seq2seq import decoding
+from ftlight.tasks.seq2seq import decoding, scores
 from ftlight.tasks.seq2seq.data import Seq2SeqData
 from ftlight.tasks.seq2seq.encoder_decoder import (
     encoder_decoder_from_encoder,
@@ -30,7 +30,6 @@ from ftlight.training.lightning_internals import trainer_of
 from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import check_range
 
-ROUGES = ("rouge1", "rouge2", "rougeLsum")
 T5 = {"t5", "mt5", "umt5", "longt5", "switch_transformers"}
 
 
@@ -53,6 +52,8 @@ class Seq2Seq(Task):
         no_repeat_ngram_size: Size of n-grams that may occur only once in a text; 0 allows all.
         sample: Validation rows to generate in training, spread evenly; null for all.
         label_smoothing: Share of the target spread evenly over the other tokens.
+        bleu_tokenize: How BLEU splits texts into words, by sacrebleu's names; auto takes zh for
+            Chinese references, char for Japanese, Thai and others without spaces, else 13a.
         base: Options of Task.
     """
 
@@ -70,6 +71,7 @@ class Seq2Seq(Task):
         no_repeat_ngram_size: int = 0,
         sample: int | None = 200,
         label_smoothing: float = 0.0,
+        bleu_tokenize: Tokenizer = "auto",
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
@@ -84,6 +86,7 @@ class Seq2Seq(Task):
                 f"model.max_new_tokens: {max_new_tokens} is more than the backbone's {most} tokens"
             )
         self.sample, self.label_smoothing = sample, label_smoothing
+        self.bleu_tokenize = bleu_tokenize
         self.pair = is_encoder_decoder(loading.load_config(backbone))
         if self.pair:
             self.model = self.load("AutoModelForSeq2SeqLM")
@@ -110,7 +113,10 @@ class Seq2Seq(Task):
         """Checks that metrics can be computed and targets are not longer than what is generated."""
         super().setup(stage)
         if stage != "predict":
-            texts.require()
+            texts.tokenizer_of(self.bleu_tokenize, [])  # that it is installed
+        if stage == "fit" and isinstance(self.data, Seq2SeqData) and self.data.has("validation"):
+            references = self.data.load_split("validation")["references"][:]
+            self.data.notes += scores.notes(references, self.bleu_tokenize)
         longest, most = getattr(self.data, "longest", 0), self.generates["max_new_tokens"]
         if stage == "fit" and longest > most:
             self.data.notes.append(
@@ -210,28 +216,25 @@ class Seq2Seq(Task):
         self, outputs: list[Tensor], targets: None, rows: Sequence[Mapping[str, Any]]
     ) -> EvaluationResult:
         """Computes BLEU, chrF and ROUGE of the generated rows, against all their references."""
+        # the words of all references, not only of those drawn to be compared
+        every = [list(r["references"]) for r in rows if "references" in r]
+        tokenize = texts.tokenizer_of(self.bleu_tokenize, every)
         known = [(o, r) for o, r in zip(outputs, rows, strict=True) if len(o) and "references" in r]
         references = [list(r["references"]) for _, r in known]
         predictions = self.decoded([o for o, _ in known], [r for _, r in known])
-        parts = texts.bleu_parts(predictions, references)
-        values = {
-            "bleu": texts.bleu(predictions, references),
-            "chrf": texts.chrf(predictions, references),
-        }
-        if is_uncased(self.data.tokenizer):
-            small = [[r.lower() for r in several] for several in references]
-            values["bleu_uncased"] = texts.bleu([p.lower() for p in predictions], small)
-        values |= texts.rouge(predictions, references, ROUGES)
-        return EvaluationResult(values, len(known), {"bleu": bootstrap(parts, texts.bleu_of)})
+        uncased = is_uncased(self.data.tokenizer)
+        values, interval = scores.compare(predictions, references, tokenize, uncased)
+        about = {"bleu": {"tokenize": tokenize}}
+        return EvaluationResult(values, len(known), {"bleu": interval}, about=about)
 
     def postprocess(
         self, outputs: list[Tensor], rows: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:
         """Returns texts, scored by the geometric mean of their tokens' probabilities."""
-        scores = [o[:, 1].clamp(min=1e-30).log().mean().exp().item() for o in outputs]
+        means = [o[:, 1].clamp(min=1e-30).log().mean().exp().item() for o in outputs]
         return [
             {"prediction": text, "score": score}
-            for text, score in zip(self.decoded(outputs, rows), scores, strict=True)
+            for text, score in zip(self.decoded(outputs, rows), means, strict=True)
         ]
 
     def export(self, folder: Path, data: DataModule) -> str:

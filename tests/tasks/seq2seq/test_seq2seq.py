@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from tiny.seq2seq import orders
 
 from ftlight.__main__ import main
 from ftlight.models.layers import layer_groups
-from ftlight.tasks.seq2seq import decoding, truecase
+from ftlight.tasks.seq2seq import decoding, scores, truecase
 from ftlight.tasks.seq2seq.data import Seq2SeqData
 from ftlight.tasks.seq2seq.encoder_decoder import encoder_decoder_from_encoder, shift_right
 from ftlight.tasks.seq2seq.task import Seq2Seq
@@ -454,7 +456,9 @@ def texts_of(export: Path, sources: list[str]) -> list[str]:
 
 
 @pytest.mark.run
-def test_a_run_from_fit_to_export(made: dict[str, str], tmp_path: Path) -> None:
+def test_a_run_from_fit_to_export(
+    made: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import sacrebleu
 
     def check(kind: str) -> None:
@@ -473,6 +477,10 @@ def test_a_run_from_fit_to_export(made: dict[str, str], tmp_path: Path) -> None:
         assert metrics["test/bleu_low"] <= metrics["test/bleu"] <= metrics["test/bleu_high"]
         others = "loss chrf rouge1 rouge2 rougeLsum bleu_uncased".split()
         assert {f"test/{name}" for name in others} <= set(metrics)
+        assert metrics["test/bleu_tokenize"] == "13a"
+        assert re.search(
+            r"test bleu +[\d.]+ \(tokenize 13a, 95 % interval", capsys.readouterr().out
+        )
 
         assert main(["test", str(run)]) == 0
         again = json.loads((run / "test_metrics.json").read_text())
@@ -487,8 +495,48 @@ def test_a_run_from_fit_to_export(made: dict[str, str], tmp_path: Path) -> None:
         assert texts_of(export, sources) == list(predicted.values())
         card = (export / "README.md").read_text()
         assert "tokenizer(['say ' + text for text in texts], " in card
+        assert "| test/bleu_tokenize | 13a |" in card
 
     each(["bert", "t5"], check)
+
+
+def test_the_words_of_bleu_are_chosen_by_all_references_not_by_those_compared(
+    made: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chinese = [f"我们在北京看了{i}部电影。" for i in range(3)]
+    english = "We saw one film in London."
+    rows: list[dict[str, Any]] = [{"references": [text]} for text in [english, *chinese]]
+    outputs = [torch.ones(1, 2), *[torch.zeros(0, 2)] * 3]  # only the first was drawn
+
+    def check(options: dict[str, str], outputs: list[torch.Tensor], tokenize: str) -> None:
+        task = task_of(made["bart"], data_of(made["bart"], [("a", "b")]), **options)
+        monkeypatch.setattr(task, "decoded", lambda _, rows: [r["references"][0] for r in rows])
+        found = task.compute_metrics(outputs, None, rows)
+        assert found.about == {"bleu": {"tokenize": tokenize}}
+        assert found.values["bleu"] == pytest.approx(100)
+        assert found.values["rouge2"] == 1
+
+    each(
+        [
+            ({}, outputs, "zh"),
+            ({}, [torch.ones(1, 2)] * 4, "zh"),
+            ({"bleu_tokenize": "intl"}, outputs, "intl"),
+        ],
+        check,
+    )
+
+
+def test_where_bleu_cannot_be_counted_it_is_undefined(
+    made: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_of(made["bart"], data_of(made["bart"], [("a", "b")]))
+    monkeypatch.setattr(task, "decoded", lambda outputs, _: ["yes"] * len(outputs))
+    found = task.compute_metrics([torch.ones(1, 2)] * 2, None, [{"references": ["yes"]}] * 2)
+    assert math.isnan(found.values["bleu"])
+    assert all(map(math.isnan, found.intervals["bleu"]))
+    assert found.values["rouge1"] == 1
+    assert "no target has four words, so BLEU is n/a" in scores.notes([["yes"]], "auto")[0]
+    assert scores.notes([["yes"], ["the cat sat down"]], "auto") == []
 
 
 @pytest.mark.run
