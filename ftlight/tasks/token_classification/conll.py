@@ -7,10 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ftlight.data import files
 from ftlight.tasks.token_classification import tags as spans
-from ftlight.tasks.token_classification.layout import Layout
+from ftlight.tasks.token_classification.layout import FACTS, Layout
 from ftlight.utils.errors import UserError
 
-SUFFIXES = (".conll", ".txt", ".bio", ".iob", ".iob2", ".bioes", ".tsv")
+MULTIWORD = "lines of CoNLL-U hold several words or none (1-2, 1.1) and are left out"
+SUFFIXES = (".conll", ".conllu", ".txt", ".bio", ".iob", ".iob2", ".bioes", ".tsv")
+CONLLU = 10  # columns of CoNLL-U
+FIRST = re.compile(r"1(-\d+)?|0\.1")  # the first number of a sentence of CoNLL-U
+SEVERAL = re.compile(r"\d+[-.]\d+")
 
 
 def sentences(
@@ -20,7 +24,9 @@ def sentences(
 
     Columns are divided by tabs, in a line without one by spaces. Skips ``-DOCSTART-`` and comments:
     lines before a sentence that begin with ``#`` and have no tag (``# id 1``, but neither ``#`` nor
-    ``#tag`` with a tag beside it).
+    ``#tag`` with a tag beside it). Of CoNLL-U, whose ten columns begin with the number of the word,
+    the word is the second column, and lines of several words (``1-2``), which stand before those of
+    each, and of empty nodes (``1.1``) are left out.
 
     Args:
         lines: number and text of each line.
@@ -29,7 +35,8 @@ def sentences(
         tagged: whether there must be tags.
 
     Yields:
-        The list of words, of tags (if there must be any) and the line of the first word.
+        The list of words and the line of the first; if there must be tags also their list, and
+        facts (see :data:`.layout.FACTS`).
 
     Raises:
         UserError: a line has other columns than those before it, or lacks the word's or the tag's.
@@ -38,16 +45,18 @@ def sentences(
     tags: list[str] = []
     token, tag = layout.token, layout.tag
     first = width = 0
+    facts: list[str] = []
+    numbered = False
 
     def sentence() -> files.Row:
         row = {layout.tokens: words, files.LINE: first}
-        return {**row, layout.tags[0]: tags} if tagged else row
+        return {**row, layout.tags[0]: tags, FACTS: facts} if tagged else row
 
     for number, line in lines:
         if not line.strip() or line.startswith("-DOCSTART-"):
             if words:
                 yield sentence()
-            words, tags = [], []
+                words, tags, facts = [], [], []
             continue
         fields = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
         if not words and _is_comment(line, fields, width, tag, tagged):
@@ -58,8 +67,13 @@ def sentences(
                 " columns are divided by tabs or spaces"
             )
         if not width:
+            numbered = FIRST.fullmatch(fields[0]) is not None
+            token = 1 if numbered and len(fields) == CONLLU and token == 0 else token
             _check_columns(fields, token, tag, tagged, f"{place}:{number}")
         width = len(fields)
+        if numbered and token % width != 0 and SEVERAL.fullmatch(fields[0]):
+            facts.append(MULTIWORD)
+            continue
         first = first if words else number
         words.append(fields[token])
         if tagged:

@@ -11,11 +11,22 @@ import datasets
 from ftlight.data import duplicates, files, labels, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.data.sources import Source
-from ftlight.tasks.token_classification import conll, notes, readers, windows
+from ftlight.tasks.token_classification import (
+    conll,
+    marks,
+    notes,
+    offsets,
+    readers,
+    spelling,
+    windows,
+)
 from ftlight.tasks.token_classification import tags as spans
-from ftlight.tasks.token_classification.layout import Layout
+from ftlight.tasks.token_classification.layout import FACTS, Layout
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError, join_limited
+
+# What readers.read_rows calls: rows in the cache must not outlive its code.
+READS = (conll.sentences, marks.plain, offsets.unit_of, spelling.standard)
 
 
 def tag_names(types: Sequence[str]) -> list[str]:
@@ -42,7 +53,7 @@ class TokenData(DataModule):
         tags: Column of the list of tags. Default: tags or ner_tags.
         text: Column of the text that spans refer to.
         spans: Column of the spans, each {start, end, label} or [start, end, label] in characters.
-            Default: spans or entities.
+            Default: spans, entities, label or labels; tasks of Label Studio have their own.
         tag_names: Names of the tags in order, if tags are numbers.
         max_length: Most tokens of a window. Default: what the backbone takes (or was trained with).
         stride: Tokens that two windows of a longer text share. Default: a quarter of max_length.
@@ -68,7 +79,7 @@ class TokenData(DataModule):
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
-        lists = {"tags": (tags,)} if tags else {}
+        lists: dict[str, tuple[str, ...]] = {"tags": (tags,)} if tags else {}
         if spans:
             lists["spans"] = (spans,)
         names = tuple(tag_names or ())
@@ -127,12 +138,13 @@ class TokenData(DataModule):
             "__tags": datasets.List(text),
             "__moved": number,
             "__lost": number,
+            FACTS: datasets.List(text),
             "line": number,
         }
         arguments = {
             "source": self.source_of(split),
             "layout": self.layout,
-            "code": files.code(spans.find, conll.sentences),
+            "code": files.code(spans.find, *READS),
         }
         return readers.read_rows, arguments, datasets.Features(features)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+FACTS = "__facts"
+"""Key of what a person should know of a row, as sentences that follow a count of rows."""
+
 
 class Layout(NamedTuple):
     """Which column of a file holds what.
@@ -23,5 +26,5 @@ class Layout(NamedTuple):
     tokens: str = "tokens"
     tags: tuple[str, ...] = ("tags", "ner_tags")
     text: str = "text"
-    spans: tuple[str, ...] = ("spans", "entities")
+    spans: tuple[str, ...] = ("spans", "entities", "label", "labels")
     tag_names: tuple[str, ...] = ()

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from ftlight.data import files
 from ftlight.data.sources import Source
-from ftlight.tasks.token_classification import conll
+from ftlight.tasks.token_classification import conll, marks, offsets, spelling
 from ftlight.tasks.token_classification import tags as spans
-from ftlight.tasks.token_classification.layout import Layout
+from ftlight.tasks.token_classification.layout import FACTS, Layout
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 SUFFIXES = (*conll.SUFFIXES, ".jsonl", ".json", ".parquet")
+
+
+class Habits(NamedTuple):
+    """How a file is written, which only all of its rows together tell.
+
+    Attributes:
+        tags: tags in another form than B-LOC, with that form.
+        unit: what spans are counted in.
+    """
+
+    tags: Mapping[str, str]
+    unit: offsets.Unit
 
 
 def read_rows(source: Source, layout: Layout, code: str, digest: str) -> Iterator[files.Row]:
@@ -20,39 +32,73 @@ def read_rows(source: Source, layout: Layout, code: str, digest: str) -> Iterato
 
     Yields:
         ``text`` and its ``spans`` in characters; ``__words`` in characters, ``__gold`` (spans in
-        words), ``__tags`` as the file has them, ``__moved`` and ``__lost`` (see
-        :class:`.tags.Aligned`), ``line``.
+        words), ``__tags`` as the file has them but in the form B-LOC, ``__moved`` and ``__lost``
+        (see :class:`.tags.Aligned`), ``__facts`` (see :data:`.layout.FACTS`), ``line``.
 
     Raises:
         UserError: a row has no words or text, no tags or spans, or they do not fit.
     """
+    habits = _habits(source, layout)
     empty = True
-    for row in open_rows(source, layout):
+    for row in _gold_rows(source, layout):
         empty = False
-        place = f"{source.name}:{row[files.LINE]}"
-        text, words = document(row, layout, place)
-        tags: list[str] = []
-        if layout.tokens in row:
-            tags = _read_tags(row, layout, len(words), place)
-            aligned = spans.Aligned(spans.find(tags), 0, 0)
-            given = [(kind, words[a][0], words[b - 1][1]) for kind, a, b in aligned.spans]
-        else:
-            given = _read_spans(row, layout, text, place)
-            aligned = spans.align(given, words)
-        yield {
-            "text": text,
-            "spans": [
-                {"type": kind, "text": text[a:b], "start": a, "end": b} for kind, a, b in given
-            ],
-            "__words": [list(word) for word in words],
-            "__gold": [{"type": kind, "start": a, "end": b} for kind, a, b in aligned.spans],
-            "__tags": tags,
-            "__moved": aligned.moved,
-            "__lost": aligned.lost,
-            "line": row[files.LINE],
-        }
+        yield _read_row(row, layout, habits, f"{source.name}:{row[files.LINE]}")
     if empty:
         raise UserError(f"{source.name} holds no sentences")
+
+
+def _gold_rows(source: Source, layout: Layout) -> Iterator[files.Row]:
+    return marks.accepted(open_rows(source, layout), layout, source.name)
+
+
+def _habits(source: Source, layout: Layout) -> Habits:
+    """Reads a file once to see how it is written."""
+    tags: dict[str, None] = {}
+
+    def marked() -> Iterator[tuple[str, list[marks.Mark]]]:
+        for row in _gold_rows(source, layout):
+            place = f"{source.name}:{row[files.LINE]}"
+            text, words = document(row, layout, place)
+            if _has_words(row, layout):
+                tags.update(dict.fromkeys(_read_tags(row, layout, len(words), place)))
+            else:
+                yield text, marks.read(row, layout, place)
+
+    unit = offsets.unit_of(marked())
+    return Habits(spelling.standard(tags), unit)
+
+
+def _read_row(row: files.Row, layout: Layout, habits: Habits, place: str) -> files.Row:
+    text, words = document(row, layout, place)
+    facts = list(row[FACTS])
+    tags: list[str] = []
+    if _has_words(row, layout):
+        written = _read_tags(row, layout, len(words), place)
+        tags = [habits.tags.get(tag, tag) for tag in written]
+        if tags != written:
+            old, new = next(iter(habits.tags.items()))
+            facts.append(f"rows have tags such as {old}, which are read as {new}")
+        aligned = spans.Aligned(spans.find(tags), 0, 0)
+        given = [(kind, words[a][0], words[b - 1][1]) for kind, a, b in aligned.spans]
+    else:
+        found = marks.read(row, layout, place)
+        unit = offsets.unit_of_row(found, text, habits.unit)
+        moved = offsets.in_characters(found, text, unit)
+        if moved != found:
+            facts.append(f"rows have spans counted in {unit}, and are read so")
+        given = [_checked(*pair, text, place) for pair in zip(found, moved, strict=True)]
+        aligned = spans.align(given, words)
+    return {
+        "text": text,
+        "spans": [{"type": kind, "text": text[a:b], "start": a, "end": b} for kind, a, b in given],
+        "__words": [list(word) for word in words],
+        "__gold": [{"type": kind, "start": a, "end": b} for kind, a, b in aligned.spans],
+        "__tags": tags,
+        "__moved": aligned.moved,
+        "__lost": aligned.lost,
+        FACTS: facts,
+        "line": row[files.LINE],
+    }
 
 
 def open_rows(source: Source, layout: Layout, tagged: bool = True) -> Iterator[files.Row]:
@@ -70,13 +116,21 @@ def open_rows(source: Source, layout: Layout, tagged: bool = True) -> Iterator[f
     return source.rows([first], [name for name in answers if name in columns][:1])
 
 
+def _has_words(row: Mapping[str, Any], layout: Layout) -> bool:
+    """Whether a row has a list of words; Prodigy lists tokens as objects, beside the text."""
+    words = row.get(layout.tokens)
+    objects = isinstance(words, list) and all(isinstance(word, Mapping) for word in words)
+    return layout.tokens in row and not (objects and layout.text in row)
+
+
 def document(row: Mapping[str, Any], layout: Layout, place: str) -> tuple[str, list[spans.Range]]:
     """Text of a row and the characters of its words, which are given or split from the text.
 
     Raises:
         UserError: it has neither, or they are of the wrong type.
     """
-    if layout.tokens in row:
+    row = marks.plain(row, layout)
+    if _has_words(row, layout):
         words = row[layout.tokens]
         if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
             raise UserError(
@@ -85,7 +139,7 @@ def document(row: Mapping[str, Any], layout: Layout, place: str) -> tuple[str, l
             )
         return spans.join(words)
     if layout.text not in row:
-        columns = files.names(row)
+        columns = [name for name in files.names(row) if name != FACTS]
         raise UserError(
             f"{place}: no column {layout.tokens} (words) or {layout.text} (text)"
             f"{did_you_mean(layout.text, columns)} (columns: {join_limited(columns)});"
@@ -96,20 +150,15 @@ def document(row: Mapping[str, Any], layout: Layout, place: str) -> tuple[str, l
     return text, spans.split(text)
 
 
-def _first(row: files.Row, names: Sequence[str], option: str, place: str) -> Any:
-    """The value of the first of some columns that a row has."""
-    for name in names:
-        if name in row:
-            return row[name]
-    columns = files.names(row)
-    raise UserError(
-        f"{place}: no column {' or '.join(names)}{did_you_mean(names[0], columns)}"
-        f" (columns: {join_limited(columns)}); set data.{option}"
-    )
-
-
 def _read_tags(row: files.Row, layout: Layout, words: int, place: str) -> list[str]:
-    tags, names = _first(row, layout.tags, "tags", place), layout.tag_names
+    column = next((name for name in layout.tags if name in row), None)
+    if column is None:
+        columns = [name for name in files.names(row) if name != FACTS]
+        raise UserError(
+            f"{place}: no column {' or '.join(layout.tags)}{did_you_mean(layout.tags[0], columns)}"
+            f" (columns: {join_limited(columns)}); set data.tags"
+        )
+    tags, names = row[column], layout.tag_names
     if not isinstance(tags, list) or len(tags) != words:
         count = len(tags) if isinstance(tags, list) else "no list of"
         raise UserError(f"{place}: {count} tags for {words} words; each word needs one")
@@ -126,32 +175,27 @@ def _read_tags(row: files.Row, layout: Layout, words: int, place: str) -> list[s
     return [names[t] if isinstance(t, int) else t.strip() for t in tags]
 
 
-def _read_spans(row: files.Row, layout: Layout, text: str, place: str) -> list[spans.Span]:
-    items = _first(row, layout.spans, "spans", place) or []
-    return [_read_span(item, text, place) for item in items]
+def _checked(given: marks.Mark, mark: marks.Mark, text: str, place: str) -> spans.Span:
+    """A span of a text, after a check.
 
+    Args:
+        given: the span as the file has it.
+        mark: the same in characters.
+        text: the text.
+        place: file and line, for errors.
 
-def _read_span(item: Any, text: str, place: str) -> spans.Span:
-    if isinstance(item, Mapping):
-        span = item
-    else:
-        span = dict(zip(("start", "end", "label"), item, strict=False))
-    kind, copy = span.get("label", span.get("type")), span.get("text")
-    start, end = span.get("start"), span.get("end")
-    named = isinstance(kind, str) and kind.strip()
-    if not named or type(start) is not int or type(end) is not int:
-        raise UserError(
-            f'{place}: expected a span such as {{"start": 0, "end": 5, "label": "PER"}}'
-            f' or [0, 5, "PER"], got {item!r}'
-        )
+    Raises:
+        UserError: it is empty, outside the text, or not the text that the file says.
+    """
+    kind, start, end, copy = mark
     if not 0 <= start < end <= len(text):
         raise UserError(
-            f"{place}: span {start} to {end} is not within the {len(text)} characters of the text;"
-            " the end is exclusive"
+            f"{place}: span {given.start} to {given.end} is not within the {len(text)} characters"
+            " of the text; the end is exclusive"
         )
     if copy is not None and copy != text[start:end]:
         raise UserError(
-            f"{place}: span {start} to {end} is {text[start:end]!r} in the text, not {copy!r};"
-            " the end is exclusive"
+            f"{place}: span {given.start} to {given.end} is {text[start:end]!r} in the text,"
+            f" not {copy!r}; the end is exclusive"
         )
-    return kind.strip(), start, end
+    return kind, start, end

@@ -374,7 +374,7 @@ def test_faults_of_rows_name_their_line(tmp_path: Path) -> None:
         ),
         ({"txt": "a"}, 'x.jsonl:1: no column tokens (words) or text (text); did you mean "txt"?'),
         (
-            {"text": "a", "label": []},
+            {"text": "a", "label": "good"},
             "x.jsonl:1: no column spans or entities (columns: text, label); set data.spans",
         ),
         (
