@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from ftlight.data import files
+from ftlight.data.remarks import remark
 from ftlight.tasks.token_classification import tags as spans
-from ftlight.tasks.token_classification.layout import FACTS, Layout
+from ftlight.tasks.token_classification.layout import Layout
 from ftlight.utils.errors import UserError
 
 MULTIWORD = "lines of CoNLL-U hold several words or none (1-2, 1.1) and are left out"
@@ -35,8 +37,7 @@ def sentences(
         tagged: whether there must be tags.
 
     Yields:
-        The list of words and the line of the first; if there must be tags also their list, and
-        facts (see :data:`.layout.FACTS`).
+        The list of words, of tags (if there must be any) and the line of the first word.
 
     Raises:
         UserError: a line has other columns than those before it, or lacks the word's or the tag's.
@@ -45,18 +46,18 @@ def sentences(
     tags: list[str] = []
     token, tag = layout.token, layout.tag
     first = width = 0
-    facts: list[str] = []
+    left_out = 0
     numbered = False
 
     def sentence() -> files.Row:
         row = {layout.tokens: words, files.LINE: first}
-        return {**row, layout.tags[0]: tags, FACTS: facts} if tagged else row
+        return {**row, layout.tags[0]: tags} if tagged else row
 
     for number, line in lines:
         if not line.strip() or line.startswith("-DOCSTART-"):
             if words:
                 yield sentence()
-                words, tags, facts = [], [], []
+            words, tags = [], []
             continue
         fields = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
         if not words and _is_comment(line, fields, width, tag, tagged):
@@ -72,7 +73,7 @@ def sentences(
             _check_columns(fields, token, tag, tagged, f"{place}:{number}")
         width = len(fields)
         if numbered and token % width != 0 and SEVERAL.fullmatch(fields[0]):
-            facts.append(MULTIWORD)
+            left_out += 1
             continue
         first = first if words else number
         words.append(fields[token])
@@ -85,6 +86,8 @@ def sentences(
                 )
     if words:
         yield sentence()
+    if left_out:
+        remark(f"{Path(place).name}: {left_out:,} {MULTIWORD}")
 
 
 def _is_comment(line: str, fields: Sequence[str], width: int, tag: int, tagged: bool) -> bool:

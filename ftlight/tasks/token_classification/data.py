@@ -10,7 +10,6 @@ import datasets
 
 from ftlight.data import duplicates, files, labels, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
-from ftlight.data.sources import Source
 from ftlight.tasks.token_classification import (
     conll,
     marks,
@@ -21,7 +20,7 @@ from ftlight.tasks.token_classification import (
     windows,
 )
 from ftlight.tasks.token_classification import tags as spans
-from ftlight.tasks.token_classification.layout import FACTS, Layout
+from ftlight.tasks.token_classification.layout import Layout
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError, join_limited
 
@@ -138,7 +137,6 @@ class TokenData(DataModule):
             "__tags": datasets.List(text),
             "__moved": number,
             "__lost": number,
-            FACTS: datasets.List(text),
             "line": number,
         }
         arguments = {
@@ -150,7 +148,7 @@ class TokenData(DataModule):
 
     def read_predict(self, name: str) -> list[files.Row]:
         """Rows of a file, with or without tags; a .txt file of running text has one per line."""
-        source = Source(name, "", self.encoding, self.suffixes)
+        source = self.source_at(name)
         if source.suffix == ".txt":
             numbered = files.text_lines(source.path, self.encoding)
             lines = [(number, line) for number, line in numbered if line.strip()]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-FACTS = "__facts"
-"""Key of what a person should know of a row, as sentences that follow a count of rows."""
-
 
 class Layout(NamedTuple):
     """Which column of a file holds what.

@@ -5,11 +5,14 @@ A row of any of them becomes a text with marks. What the annotator refused is no
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftlight.data import files
-from ftlight.tasks.token_classification.layout import FACTS, Layout
+from ftlight.data.remarks import remark
+from ftlight.tasks.token_classification.layout import Layout
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 NOT_ACCEPTED = "rows left out: their answer is reject or ignore, not accept (Prodigy)"
@@ -21,7 +24,7 @@ SEVERAL = (
 )
 RELATIONS = "rows have relations between entities, which are not used"
 # Columns of Prodigy and Label Studio's JSON-MIN, which leave out the spans of a row that has none.
-EXPORTED = ("_input_hash", "_task_hash", "answer", "annotation_id", "annotator")
+EXPORTED = ("_input_hash", "_task_hash", "annotation_id", "annotator")
 START = ("start", "start_offset", "begin")
 END = ("end", "end_offset", "stop")
 LABEL = ("label", "type", "labels", "entity_group", "entity", "tag")
@@ -44,31 +47,29 @@ class Mark(NamedTuple):
 
 
 def accepted(rows: Iterable[files.Row], layout: Layout, name: str) -> Iterator[files.Row]:
-    """Yields the rows that are gold, see :func:`plain`.
+    """Yields the rows that are gold, see :func:`plain`; remarks what is left out.
 
-    Yields:
-        Rows under their own columns, and under :data:`.layout.FACTS` what a person should know.
-        A row has the facts of rows left out before it too, and the last those behind it.
+    Args:
+        rows: rows as read.
+        layout: which column holds what.
+        name: their file.
 
     Raises:
-        UserError: no row is gold.
+        UserError: all are left out.
     """
-    before: files.Row | None = None  # held back for the facts of rows left out behind it
-    facts: list[str] = []
+    facts = Counter[str]()
+    empty = True
     for row in rows:
         gold, found = _gold(row, layout)
-        facts += found
-        if gold is None:
-            continue
-        if before is not None:
-            yield before
-        before = {**gold, FACTS: [*row.get(FACTS, []), *facts]}
-        facts = []
-    if before is not None:
-        before[FACTS] += facts
-        yield before
-    elif facts:
-        raise UserError(f"{name} has no row to learn from: {len(facts)} {facts[0]}")
+        facts.update(found)
+        if gold is not None:
+            empty = False
+            yield gold
+    if empty and facts:
+        told = ", ".join(f"{count:,} {fact}" for fact, count in facts.items())
+        raise UserError(f"{name} has no row to learn from: {told}")
+    for fact, count in facts.items():
+        remark(f"{Path(name).name}: {count:,} {fact}")
 
 
 def _gold(row: files.Row, layout: Layout) -> tuple[files.Row | None, list[str]]:
@@ -91,7 +92,8 @@ def _gold(row: files.Row, layout: Layout) -> tuple[files.Row | None, list[str]]:
     if any(item.get("type") == "relation" for item in results):
         facts.append(RELATIONS)
     spans = [_value(item) for item in results if START[0] in item.get("value", {})]
-    return plain({**row, "spans": spans}, layout) | {layout.spans[0]: spans}, facts
+    column = {layout.spans[0]: spans}
+    return {**plain({**row, **column}, layout), **column}, facts
 
 
 def _value(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,8 +146,9 @@ def read(row: Mapping[str, Any], layout: Layout, place: str) -> list[Mark]:
         UserError: there is no such column, or it holds something else.
     """
     lists = [row[name] for name in layout.spans if isinstance(row.get(name, ""), list | None)]
-    if not lists and not any(name in row for name in EXPORTED):
-        columns = files.names(name for name in row if name != FACTS)
+    exported = row.get("answer") == "accept" or any(name in row for name in EXPORTED)
+    if not lists and not exported:
+        columns = files.names(row)
         names = " or ".join(layout.spans[:2])
         raise UserError(
             f"{place}: no column {names}{did_you_mean(layout.spans[0], columns)}"

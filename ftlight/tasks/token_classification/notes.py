@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import datasets
 
 from ftlight.tasks.token_classification import tags as spans
-from ftlight.tasks.token_classification.layout import FACTS
 from ftlight.utils.errors import UserError
 
 
@@ -27,7 +25,6 @@ def of_rows(
         UserError: tags with and without a letter are mixed.
     """
     tags = [row for row in table["__tags"] if row]
-    facts = Counter(fact for row in table[FACTS] for fact in row)
     notes = _of_scheme(tags, split, place) if tags else []
     moved, lost = sum(table["__moved"][:]), sum(table["__lost"][:])
     over = sum(len(row) - len(spans.apart(row)) for row in gold)
@@ -37,7 +34,6 @@ def of_rows(
         "entities overlap longer ones: they are not trained on, but count as missed in the"
         " metrics": over,
     }
-    counts = {**facts, **counts}
     return notes + [f"{split}: {count} {what}" for what, count in counts.items() if count]
 
 

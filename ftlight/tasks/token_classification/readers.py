@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftlight.data import files
+from ftlight.data.remarks import remark
 from ftlight.data.sources import Source
 from ftlight.tasks.token_classification import conll, marks, offsets, spelling
 from ftlight.tasks.token_classification import tags as spans
-from ftlight.tasks.token_classification.layout import FACTS, Layout
+from ftlight.tasks.token_classification.layout import Layout
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 SUFFIXES = (*conll.SUFFIXES, ".jsonl", ".json", ".parquet")
@@ -33,18 +36,21 @@ def read_rows(source: Source, layout: Layout, code: str, digest: str) -> Iterato
     Yields:
         ``text`` and its ``spans`` in characters; ``__words`` in characters, ``__gold`` (spans in
         words), ``__tags`` as the file has them but in the form B-LOC, ``__moved`` and ``__lost``
-        (see :class:`.tags.Aligned`), ``__facts`` (see :data:`.layout.FACTS`), ``line``.
+        (see :class:`.tags.Aligned`), ``line``.
 
     Raises:
         UserError: a row has no words or text, no tags or spans, or they do not fit.
     """
     habits = _habits(source, layout)
+    facts = Counter[str]()
     empty = True
     for row in _gold_rows(source, layout):
         empty = False
-        yield _read_row(row, layout, habits, f"{source.name}:{row[files.LINE]}")
+        yield _read_row(row, layout, habits, facts, f"{source.name}:{row[files.LINE]}")
     if empty:
         raise UserError(f"{source.name} holds no sentences")
+    for fact, count in facts.items():
+        remark(f"{Path(source.name).name}: {count:,} {fact}")
 
 
 def _gold_rows(source: Source, layout: Layout) -> Iterator[files.Row]:
@@ -68,16 +74,18 @@ def _habits(source: Source, layout: Layout) -> Habits:
     return Habits(spelling.standard(tags), unit)
 
 
-def _read_row(row: files.Row, layout: Layout, habits: Habits, place: str) -> files.Row:
+def _read_row(
+    row: files.Row, layout: Layout, habits: Habits, facts: Counter[str], place: str
+) -> files.Row:
+    """A row in the form of all; counts in ``facts`` what a person should know of it."""
     text, words = document(row, layout, place)
-    facts = list(row[FACTS])
     tags: list[str] = []
     if _has_words(row, layout):
         written = _read_tags(row, layout, len(words), place)
         tags = [habits.tags.get(tag, tag) for tag in written]
         if tags != written:
             old, new = next(iter(habits.tags.items()))
-            facts.append(f"rows have tags such as {old}, which are read as {new}")
+            facts[f"rows have tags such as {old}, which are read as {new}"] += 1
         aligned = spans.Aligned(spans.find(tags), 0, 0)
         given = [(kind, words[a][0], words[b - 1][1]) for kind, a, b in aligned.spans]
     else:
@@ -85,7 +93,7 @@ def _read_row(row: files.Row, layout: Layout, habits: Habits, place: str) -> fil
         unit = offsets.unit_of_row(found, text, habits.unit)
         moved = offsets.in_characters(found, text, unit)
         if moved != found:
-            facts.append(f"rows have spans counted in {unit}, and are read so")
+            facts[f"rows have spans counted in {unit}, and are read so"] += 1
         given = [_checked(*pair, text, place) for pair in zip(found, moved, strict=True)]
         aligned = spans.align(given, words)
     return {
@@ -96,7 +104,6 @@ def _read_row(row: files.Row, layout: Layout, habits: Habits, place: str) -> fil
         "__tags": tags,
         "__moved": aligned.moved,
         "__lost": aligned.lost,
-        FACTS: facts,
         "line": row[files.LINE],
     }
 
@@ -107,7 +114,8 @@ def open_rows(source: Source, layout: Layout, tagged: bool = True) -> Iterator[f
         lines = files.text_lines(source.path, source.encoding)
         return conll.sentences(lines, source.name, layout, tagged)
     if not source.on_hub:
-        return files.read(source.path, source.encoding)
+        columns = [layout.text, layout.tokens, *layout.tags, *layout.spans]
+        return source.read(optional=columns)
     columns = source.columns()
     first = (
         layout.text if layout.text in columns and layout.tokens not in columns else layout.tokens
@@ -139,7 +147,7 @@ def document(row: Mapping[str, Any], layout: Layout, place: str) -> tuple[str, l
             )
         return spans.join(words)
     if layout.text not in row:
-        columns = [name for name in files.names(row) if name != FACTS]
+        columns = files.names(row)
         raise UserError(
             f"{place}: no column {layout.tokens} (words) or {layout.text} (text)"
             f"{did_you_mean(layout.text, columns)} (columns: {join_limited(columns)});"
@@ -153,7 +161,7 @@ def document(row: Mapping[str, Any], layout: Layout, place: str) -> tuple[str, l
 def _read_tags(row: files.Row, layout: Layout, words: int, place: str) -> list[str]:
     column = next((name for name in layout.tags if name in row), None)
     if column is None:
-        columns = [name for name in files.names(row) if name != FACTS]
+        columns = files.names(row)
         raise UserError(
             f"{place}: no column {' or '.join(layout.tags)}{did_you_mean(layout.tags[0], columns)}"
             f" (columns: {join_limited(columns)}); set data.tags"
