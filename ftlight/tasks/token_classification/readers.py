@@ -64,11 +64,11 @@ def _habits(source: Source, layout: Layout) -> Habits:
     def marked() -> Iterator[tuple[str, list[marks.Mark]]]:
         for row in _gold_rows(source, layout):
             place = f"{source.name}:{row[files.LINE]}"
-            text, words = document(row, layout, place)
             if _has_words(row, layout):
+                _, words = document(row, layout, place)
                 tags.update(dict.fromkeys(_read_tags(row, layout, len(words), place)))
             else:
-                yield text, marks.read(row, layout, place)
+                yield _text(row, layout, place), marks.read(row, layout, place)
 
     unit = offsets.unit_of(marked())
     return Habits(spelling.standard(tags), unit)
@@ -146,6 +146,11 @@ def document(row: Mapping[str, Any], layout: Layout, place: str) -> tuple[str, l
                 " for running text name its column in data.text"
             )
         return spans.join(words)
+    text = _text(row, layout, place)
+    return text, spans.split(text)
+
+
+def _text(row: Mapping[str, Any], layout: Layout, place: str) -> str:
     if layout.text not in row:
         columns = files.names(row)
         raise UserError(
@@ -154,8 +159,7 @@ def document(row: Mapping[str, Any], layout: Layout, place: str) -> tuple[str, l
             " set data.tokens or data.text"
         )
     name, _, line = place.rpartition(":")
-    text = files.as_text(row[layout.text], name, int(line), layout.text)
-    return text, spans.split(text)
+    return files.as_text(row[layout.text], name, int(line), layout.text)
 
 
 def _read_tags(row: files.Row, layout: Layout, words: int, place: str) -> list[str]:
