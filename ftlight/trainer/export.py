@@ -84,9 +84,12 @@ def card(
 
 def _measured(scores: Mapping[str, Any]) -> str:
     """The scores of a test as a table."""
-    metrics = {name: v for name, v in scores.items() if isinstance(v, float | None)}
+    metrics = {name: v for name, v in scores.items() if isinstance(v, float | str | None)}
     if not metrics:
         return "Not tested.\n"
-    rows = [f"| {name} | {'n/a' if v is None else f'{v:.4f}'} |" for name, v in metrics.items()]
+    rows = []
+    for name, v in metrics.items():
+        value = f"{v:.4f}" if isinstance(v, float) else v or "n/a"
+        rows.append(f"| {name} | {value} |")
     header = f"Measured on the test data ({scores.get('test/rows')} rows):"
     return f"{header}\n\n| metric | value |\n|---|---|\n" + "\n".join(rows) + "\n"
