@@ -299,10 +299,8 @@ class DataModule(L.LightningDataModule):
             raise UserError(f"no {split} data: give data.{split}: FILE")
         self.digests[split] = self.digest(split, name)
         function, arguments, features = self.reader(split)
-        code = files.code(
-            function, Source, hub.read_hub, files.read, open_text, tables.cached_table
-        )
-        content = f"{self.digests[split]} {code}"
+        code = files.code(Source, hub.read_hub, files.read, open_text, tables.cached_table)
+        content = f"{self.digests[split]} {code} {files.package_code(function)}"
         key = datasets.fingerprint.Hasher.hash(
             [function.__module__, function.__qualname__, arguments, content, features]
         )

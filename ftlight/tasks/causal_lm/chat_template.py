@@ -27,12 +27,12 @@ class Sample(NamedTuple):
 
     Attributes:
         ids: Tokens.
-        learned: Whether each token is predicted and counts for the loss.
+        loss_mask: Whether each token is predicted and counts for the loss.
         lost: Tokens that were cut off.
     """
 
     ids: list[int]
-    learned: list[bool]
+    loss_mask: list[bool]
     lost: int = 0
 
 
@@ -165,7 +165,7 @@ class Template:
     # Replies
 
     def spans(self, messages: Sequence[Message]) -> tuple[str, list[tuple[int, int]]]:
-        """Renders a chat, and finds the learned replies in the text, with what ends them.
+        """Renders a chat, and finds the replies to learn in the text, with what ends them.
 
         Raises:
             UserError: The template changes messages so that replies cannot be found.
@@ -178,7 +178,7 @@ class Template:
                 parts += [skeleton.gaps[i], message.content]
                 begin = place + len(skeleton.gaps[i])
                 place = begin + len(message.content)
-                if message.role == "assistant" and message.learned:
+                if message.role == "assistant" and message.in_loss:
                     replies.append((begin - skeleton.lead[i], place + skeleton.tail[i]))
             if "".join([*parts, skeleton.gaps[-1]]) == text:
                 return text, replies
@@ -197,14 +197,14 @@ class Template:
             return_assistant_tokens_mask=True,
             **self.tokenizer.special_tokens_map,
         )
-        learned = [m.learned for m in messages if m.role == "assistant"]
-        if rendered[0] != text or len(marks[0]) != len(learned):
+        in_loss = [m.in_loss for m in messages if m.role == "assistant"]
+        if rendered[0] != text or len(marks[0]) != len(in_loss):
             return []
         replies = []
-        for (begin, end), is_learned in zip(marks[0], learned, strict=True):
+        for (begin, end), learns in zip(marks[0], in_loss, strict=True):
             if self.ending and text.startswith(self.ending, end):
                 end += len(self.ending)
-            if is_learned:
+            if learns:
                 replies.append((begin, end))
         return replies
 
@@ -212,7 +212,7 @@ class Template:
         """Replies from the end of the prompt before them to the token that ends a turn."""
         replies = []
         for i, message in enumerate(messages):
-            if message.role == "assistant" and message.learned:
+            if message.role == "assistant" and message.in_loss:
                 prompt = self.text(messages[:i], True)
                 end = text.find(self.ending, len(prompt)) if self.ending else -1
                 if not text.startswith(prompt) or end < 0:
@@ -240,7 +240,7 @@ class Template:
             learned |= (a <= starts) & (starts < b) & (ends <= b)
         learned[:1] = False
         if messages[-1].role == "assistant" and self.closing:
-            return Sample(ids + self.closing, [*learned.tolist(), messages[-1].learned])
+            return Sample(ids + self.closing, [*learned.tolist(), messages[-1].in_loss])
         return Sample(ids, learned.tolist())
 
     def count(self, messages: Sequence[Message], prompts: bool = False) -> int:

@@ -15,7 +15,7 @@ from ftlight.data import files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.data.sources import Source
 from ftlight.models.loading import backbone_file
-from ftlight.tasks.causal_lm import chat_template, truncation
+from ftlight.tasks.causal_lm import chat_template, notes, packing, truncation
 from ftlight.tasks.causal_lm import messages as chat
 from ftlight.utils import internals
 from ftlight.utils.atomic import read_json, write_json
@@ -143,7 +143,13 @@ class ChatData(DataModule):
                 f"{split}: no reply fits into samples of {limit} tokens;"
                 " give a larger data.max_length"
             )
-        self._note(table, encoded, split)
+        if split == "train":
+            kind = table["format"][0]
+            self.notes.append(notes.format_note(kind, self.template, self.end_tokens))
+            packed = "packed" if self.packing else "padded"
+            self.notes[-1] += f"; at most {limit} tokens, rows are {packed}"
+        self.notes += notes.sample_notes(split, table, encoded, limit)
+        self.notes += notes.chat_notes(split, table["messages"][:], self.tokenizer)
         return EncodedSplit(encoded, fingerprint=internals.fingerprint_of(encoded))
 
     def _encode(self, chats: list[str], limit: int, learns_all: bool, trains: bool) -> Columns:
@@ -152,12 +158,12 @@ class ChatData(DataModule):
         for text in chats:
             samples = self._samples(chat.load(text), limit, learns_all)
             if trains:
-                rows += [(text, [sample]) for sample in samples if any(sample.learned)]
+                rows += [(text, [sample]) for sample in samples if any(sample.loss_mask)]
             else:
                 rows.append((text, samples))
         columns: Columns = {
             "ids": [[s.ids for s in samples] for _, samples in rows],
-            "learned": [[s.learned for s in samples] for _, samples in rows],
+            "loss_mask": [[s.loss_mask for s in samples] for _, samples in rows],
             "lost": [sum(s.lost for s in samples) for _, samples in rows],
             "pieces": [len(samples) for _, samples in rows],
             "length": [sum(len(s.ids) for s in samples) for _, samples in rows],
@@ -172,60 +178,7 @@ class ChatData(DataModule):
         samples = truncation.samples(self.template, messages, limit)
         if not learns_all:
             return samples
-        return [s._replace(learned=[False, *[True] * (len(s.ids) - 1)]) for s in samples]
-
-    def _note(self, table: datasets.Dataset, encoded: datasets.Dataset, split: str) -> None:
-        name = table["format"][0]
-        if split == "train":
-            self._note_format(name)
-        pieces = sum(encoded["pieces"][:])
-        if pieces > len(table):
-            turns = "" if name == "text" else ", at turns"
-            self.notes.append(
-                f"{split}: {len(table):,} rows are cut into {pieces:,} samples{turns}"
-            )
-        lost = [count for count in encoded["lost"][:] if count]
-        if lost:
-            share = sum(lost) / (sum(lost) + sum(encoded["length"][:]))
-            self.notes.append(
-                f"{split}: {len(lost)} turns are longer than {self.max_length} tokens and cut"
-                f" ({share:.1%} of all tokens lost)"
-            )
-        chats = table["messages"][:]
-        self._note_special(chats, split)
-        unanswered = sum(chat.load(text)[-1].role == "user" for text in chats)
-        if unanswered:
-            self.notes.append(
-                f"{split}: {unanswered} chats end with a message of the user,"
-                " which has no reply to learn"
-            )
-
-    def _note_format(self, name: str) -> None:
-        """Notes how rows become samples to train on."""
-        if name == "text":
-            rows = "plain text, all of it is learned"
-        else:
-            same = chat_template.own(self.tokenizer) == self.template.source
-            template = "the tokenizer's own chat template" if same else "a plain chat template"
-            ends = ", ".join(self.tokenizer.convert_ids_to_tokens(self.end_tokens))
-            rows = f"chats as {name}, {template}; replies end with {ends}"
-        packed = "rows are packed" if self.packing else "rows are padded"
-        self.notes.append(f"{rows}; at most {self.max_length} tokens, {packed}")
-
-    def _note_special(self, chats: Sequence[str], split: str) -> None:
-        """Notes rows whose text holds a special token, which the model would read as one."""
-        added = self.tokenizer.added_tokens_decoder.values()
-        special = [t.content for t in added if t.special and len(t.content) > 2]
-        starts = {token[:2] for token in special}  # special tokens may be hundreds
-        marked = []
-        for text in chats:
-            if any(start in text for start in starts):
-                marked += [token for token in special if token in text][:1]
-        if marked:
-            self.notes.append(
-                f"{split}: {len(marked)} rows hold the text of a special token such as {marked[0]},"
-                " which the model reads as one"
-            )
+        return [s._replace(loss_mask=[False, *[True] * (len(s.ids) - 1)]) for s in samples]
 
     def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Chats to reply to; a reply at the end of one is left out."""
@@ -267,54 +220,10 @@ class ChatData(DataModule):
             batch["chats"] = columns["chat"]
         if "ids" in columns:
             ids = [s for row in columns["ids"] for s in row]
-            learned = [s for row in columns["learned"] for s in row]
+            masks = [s for row in columns["loss_mask"] for s in row]
             packs = self.packing and "chat" not in columns
-            batch |= (packed if packs else padded)(ids, learned, self.tokenizer.pad_token_id)
+            batch |= (packing.packed if packs else packing.padded)(
+                ids, masks, self.tokenizer.pad_token_id
+            )
             batch["places"] = torch.tensor([i for i, row in enumerate(columns["ids"]) for _ in row])
         return batch
-
-
-def _labels(ids: list[list[int]], learned: list[list[bool]]) -> list[list[int]]:
-    labels = []
-    for row, mask in zip(ids, learned, strict=True):
-        labels.append([t if kept else tokens.IGNORE for t, kept in zip(row, mask, strict=True)])
-    return labels
-
-
-def padded(ids: list[list[int]], learned: list[list[bool]], pad: int) -> dict[str, Any]:
-    """Samples padded to the longest, ``[samples, tokens]``; padding has no label."""
-    inputs = {
-        "input_ids": tokens.pad(ids, pad),
-        "attention_mask": tokens.pad([[1] * len(row) for row in ids], 0),
-    }
-    return {"inputs": inputs, "labels": tokens.pad(_labels(ids, learned), tokens.IGNORE)}
-
-
-def packed(ids: list[list[int]], learned: list[list[bool]], pad: int) -> dict[str, Any]:
-    """Samples end to end in rows as long as the longest, ``[rows, tokens]``: first fit decreasing.
-
-    Positions start anew with each sample, by which models keep them apart. A single long row would
-    cost more attention (the square of its length) than it saves padding, unless a kernel avoids it.
-    """
-    width = max(map(len, ids))
-    rows: list[list[int]] = []
-    left: list[int] = []
-    for i in sorted(range(len(ids)), key=lambda i: -len(ids[i])):
-        row = next((r for r, room in enumerate(left) if room >= len(ids[i])), len(rows))
-        if row == len(rows):
-            rows.append([])
-            left.append(width)
-        rows[row].append(i)
-        left[row] -= len(ids[i])
-    labels = _labels(ids, learned)
-    positions = []
-    for samples, room in zip(rows, left, strict=True):
-        lengths = [*(len(ids[i]) for i in samples), room]
-        positions.append([position for length in lengths for position in range(length)])
-    joined_ids = [[token for i in samples for token in ids[i]] for samples in rows]
-    joined_labels = [[label for i in samples for label in labels[i]] for samples in rows]
-    inputs = {
-        "input_ids": tokens.pad(joined_ids, pad),
-        "position_ids": torch.tensor(positions),
-    }
-    return {"inputs": inputs, "labels": tokens.pad(joined_labels, tokens.IGNORE)}

@@ -27,12 +27,12 @@ class Message(NamedTuple):
     Attributes:
         role: system, user or assistant; text for a row of plain text.
         content: its text, without white space around it.
-        learned: whether a reply is trained on.
+        in_loss: whether a reply is trained on.
     """
 
     role: str
     content: str
-    learned: bool = True
+    in_loss: bool = True
 
 
 class Columns(NamedTuple):
@@ -165,7 +165,7 @@ def _check(messages: Sequence[Message], place: str, replied: bool) -> None:
             raise UserError(
                 f"{place}: message {i + 1} ({message.role}) is empty; fill it in or take it out"
             )
-    if replied and not any(m.role == "assistant" and m.learned for m in messages):
+    if replied and not any(m.role == "assistant" and m.in_loss for m in messages):
         raise UserError(
             f"{place}: a chat without a reply of the assistant: there is nothing to learn"
         )
@@ -220,7 +220,7 @@ def read_rows(source: Source, names: Columns, digest: str) -> Iterator[files.Row
 
 
 def dump(messages: Sequence[Message]) -> str:
-    """Messages as JSON: lists of role, content and whether it is learned."""
+    """Messages as JSON: lists of role, content and whether it is trained on."""
     return json.dumps([list(m) for m in messages], ensure_ascii=False)
 
 
@@ -228,6 +228,6 @@ def load(text: str) -> list[Message]:
     """Messages from what :func:`dump` wrote.
 
     >>> load(dump([Message("user", "hi")]))
-    [Message(role='user', content='hi', learned=True)]
+    [Message(role='user', content='hi', in_loss=True)]
     """
     return [Message(*m) for m in json.loads(text)]

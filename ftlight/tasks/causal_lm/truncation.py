@@ -33,7 +33,7 @@ def upto_reply(messages: Sequence[Message]) -> tuple[list[Message], str]:
     """Splits off the last reply of a chat; empty if the user has the last word.
 
     >>> upto_reply([Message("user", "a"), Message("assistant", "b")])
-    ([Message(role='user', content='a', learned=True)], 'b')
+    ([Message(role='user', content='a', in_loss=True)], 'b')
     """
     if messages[-1].role != "assistant":
         return list(messages), ""
@@ -44,6 +44,11 @@ def answered(messages: Sequence[Message]) -> list[Message]:
     """Returns a chat up to its last reply."""
     replies = [i for i, message in enumerate(messages) if message.role == "assistant"]
     return list(messages[: replies[-1] + 1]) if replies else []
+
+
+def last_turn(messages: Sequence[Message]) -> tuple[list[Message], str]:
+    """The messages before the last reply of a chat, and that reply."""
+    return upto_reply(answered(messages))
 
 
 def prompt(template: Template, messages: Sequence[Message], room: int) -> list[int]:
@@ -119,7 +124,7 @@ def samples(template: Template, messages: Sequence[Message], limit: int) -> list
             start -= 1
             total += sizes[start] - shared
         sample, first = _piece(template, system, parts, (start, first, end), limit)
-        if any(sample.learned):
+        if any(sample.loss_mask):
             pieces.append(sample)
     return pieces or [sample]
 
@@ -134,7 +139,7 @@ def _piece(
     """
     start, first, end = place
     while True:
-        context = [m._replace(learned=False) for m in _flat(parts[start:first])]
+        context = [m._replace(in_loss=False) for m in _flat(parts[start:first])]
         sample = template.encode([*system, *context, *_flat(parts[first:end])])
         if len(sample.ids) <= limit:
             return sample, end
@@ -154,7 +159,7 @@ def _cut(template: Template, messages: list[Message], limit: int) -> Sample:
         reply = whole - template.count(before, True)
         before = _shortened(template, before, max(limit - reply, limit // 2))
     sample = template.encode([*before, *messages[replied:]])
-    return Sample(sample.ids[:limit], sample.learned[:limit], whole - min(len(sample.ids), limit))
+    return Sample(sample.ids[:limit], sample.loss_mask[:limit], whole - min(len(sample.ids), limit))
 
 
 def windows(tokenizer: Any, text: str, limit: int) -> list[Sample]:

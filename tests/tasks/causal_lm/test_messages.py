@@ -261,9 +261,9 @@ def template(name: str, pieces: bool = False) -> chat_template.Template:
 def learned_parts(made: chat_template.Template, sample: chat_template.Sample) -> list[str]:
     """Text of each run of learned tokens."""
     parts: list[list[int]] = []
-    for i, (token, learned) in enumerate(zip(sample.ids, sample.learned, strict=True)):
+    for i, (token, learned) in enumerate(zip(sample.ids, sample.loss_mask, strict=True)):
         if learned:
-            parts = parts if i and sample.learned[i - 1] else [*parts, []]
+            parts = parts if i and sample.loss_mask[i - 1] else [*parts, []]
             parts[-1].append(token)
     return [made.tokenizer.decode(p) for p in parts]
 
@@ -303,7 +303,7 @@ def test_tokens_are_those_of_apply_chat_template_in_training_and_generation() ->
         given = [{"role": m.role, "content": m.content} for m in CHAT]
         ids = tokenizer.apply_chat_template(given, return_dict=False)
         assert ids == sample.ids[: len(sample.ids) - len(made.closing)]
-        learned = sample.learned
+        learned = sample.loss_mask
         last = max(i for i in range(len(learned)) if learned[i] and not learned[i - 1])
         prompt = tokenizer.apply_chat_template(
             given[:-1], add_generation_prompt=True, return_dict=False
@@ -325,7 +325,7 @@ def test_the_system_is_not_learned() -> None:
 
 def test_a_reply_of_weight_zero_is_not_learned() -> None:
     made = template("chatml")
-    sample = made.encode([CHAT[0], CHAT[1]._replace(learned=False), *CHAT[2:]])
+    sample = made.encode([CHAT[0], CHAT[1]._replace(in_loss=False), *CHAT[2:]])
     assert learned_parts(made, sample) == [f"{CHAT[3].content}<|im_end|>"]
 
 
@@ -428,7 +428,7 @@ def test_the_last_piece_has_the_turns_before_that_fit() -> None:
     first, last = truncation.samples(made, LONG, len(whole.ids) - 1)
     assert len(learned_parts(made, last)) == 1
     assert len(last.ids) > 0.8 * len(whole.ids)  # not the last exchange alone
-    assert sum(last.learned) + sum(first.learned) == sum(whole.learned)
+    assert sum(last.loss_mask) + sum(first.loss_mask) == sum(whole.loss_mask)
 
 
 def test_a_chat_that_fits_is_one_sample_and_a_last_question_is_left_out() -> None:
@@ -449,7 +449,7 @@ def test_an_exchange_too_long_is_cut_at_the_left_of_the_prompt_and_the_right_of_
     (long_reply,) = truncation.samples(made, talk("x" * 300, "y" * 300), 100)
     assert len(long_reply.ids) == 100
     assert made.tokenizer.decode(long_reply.ids).endswith("yyy")
-    assert 45 <= sum(long_reply.learned) <= 60
+    assert 45 <= sum(long_reply.loss_mask) <= 60
 
 
 def test_a_prompt_drops_the_oldest_turns() -> None:
@@ -473,7 +473,7 @@ def test_windows_learn_each_token_once() -> None:
     text = "abcdefghij" * 7
     samples = truncation.windows(tokenizer, text, 16)
     assert all(len(s.ids) <= 16 for s in samples)
-    learned = [t for s in samples for t, k in zip(s.ids, s.learned, strict=True) if k]
+    learned = [t for s in samples for t, k in zip(s.ids, s.loss_mask, strict=True) if k]
     whole = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
     assert learned == whole[1:]
     assert len(truncation.windows(tokenizer, "a", 16)) == 1
