@@ -15,7 +15,17 @@ from ftlight.data import files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.data.sources import Source
 from ftlight.models.loading import backbone_file
-from ftlight.tasks.causal_lm import chat_template, notes, packing, truncation
+from ftlight.tasks.causal_lm import (
+    audit,
+    chat_template,
+    formats,
+    notes,
+    packing,
+    readers,
+    samples,
+    template_source,
+    truncation,
+)
 from ftlight.tasks.causal_lm import messages as chat
 from ftlight.utils import internals
 from ftlight.utils.atomic import read_json, write_json
@@ -37,13 +47,15 @@ class ChatData(DataModule):
             Default: if tokens_per_batch is given.
         template: auto for the tokenizer's own chat template, or a plain one if it has none; plain
             for the plain one in any case.
+        on_bad_chat: What to do with a row that is no chat, or that the chat template cannot say:
+            error, or skip to leave it out and count it.
         prompt: Column of the prompt, for rows of a prompt and its completion.
         completion: Column of the completion.
         text: Column of plain text.
         base: Options of DataModule.
     """
 
-    suffixes = chat.SUFFIXES
+    suffixes = readers.SUFFIXES
     default_length = 2048
 
     def __init__(
@@ -54,6 +66,7 @@ class ChatData(DataModule):
         loss: Literal["assistant", "all"] = "assistant",
         packing: bool | None = None,
         template: Literal["auto", "plain"] = "auto",
+        on_bad_chat: readers.OnBadChat = "error",
         prompt: str = "prompt",
         completion: str = "completion",
         text: str = "text",
@@ -62,7 +75,8 @@ class ChatData(DataModule):
         super().__init__(train, **base)
         self.given_length, self.loss, self.given_template = max_length, loss, template
         self.packing = self.tokens_per_batch is not None if packing is None else packing
-        self.names = chat.Columns(prompt, completion, text)
+        self.on_bad_chat = on_bad_chat
+        self.names = formats.Columns(prompt, completion, text)
         self.kept: dict[str, Any] = {}
 
     # What a run keeps
@@ -78,10 +92,11 @@ class ChatData(DataModule):
     @functools.cached_property
     def template(self) -> chat_template.Template:
         """The tokenizer with the chat template of the run."""
-        source = self.kept.get("template")
+        source, with_tools = self.kept.get("template"), self.kept.get("tool_template")
         if not source and self.given_template == "auto":
-            source = chat_template.own(self.tokenizer)
-        return chat_template.Template(self.tokenizer, source or chat_template.plain(self.tokenizer))
+            source, with_tools = template_source.own(self.tokenizer)
+        source = source or template_source.plain(self.tokenizer)
+        return chat_template.Template(self.tokenizer, source, with_tools)
 
     def save_state(self, folder: Path) -> None:
         """Writes format, template and the tokens that end a reply."""
@@ -90,6 +105,8 @@ class ChatData(DataModule):
             "template": self.template.source,
             "ends": self.end_tokens,
         }
+        if self.template.tool_source:
+            self.kept["tool_template"] = self.template.tool_source
         write_json(folder / "chat.json", self.kept)
 
     def load_state(self, folder: Path) -> None:
@@ -111,13 +128,61 @@ class ChatData(DataModule):
 
     def reader(self, split: str) -> Reader:
         """Reader of a split."""
-        features = {"messages": tables.TEXT, "format": tables.TEXT, "line": tables.NUMBER}
-        arguments = {"source": self.source_of(split), "names": self.names}
-        return chat.read_rows, arguments, datasets.Features(features)
+        texts = dict.fromkeys(("messages", "format", "__unused", "__bad"), tables.TEXT)
+        features = datasets.Features({**texts, "line": tables.NUMBER})
+        arguments = {
+            "source": self.source_of(split),
+            "names": self.names,
+            "on_bad_chat": self.on_bad_chat,
+        }
+        return readers.read_rows, arguments, features
+
+    def _load(self, split: str, name: str | None) -> datasets.Dataset:
+        """Reads a split, without the chats that the template cannot say.
+
+        Raises:
+            UserError: there is such a chat, and data.on_bad_chat is error; names file and line.
+        """
+        table = super()._load(split, name)
+        bad = [fault for text in table["__bad"][:] for fault in json.loads(text)]
+        self.notes += notes.unused_notes(split, table["__unused"][:], "columns")
+        if table["format"][0] != "text":
+            table, unsaid = self._said(table, split, str(name))
+            bad += unsaid
+        self.notes += notes.bad_notes(split, bad)
+        return table
+
+    def _said(
+        self, table: datasets.Dataset, split: str, name: str
+    ) -> tuple[datasets.Dataset, list[str]]:
+        """The chats that the template can say, and why it cannot say the others."""
+        template = self.template
+        audits = self.map_cached(
+            table, lambda rows: audit.audited(template, rows["messages"]), *self._rendering
+        )
+        self.notes += notes.unused_notes(split, audits["unused"][:], "keys of messages")
+        faults, lines = audits["fault"][:], table["line"][:]
+        bad = [i for i, fault in enumerate(faults) if fault]
+        if not bad:
+            return table, []
+        unsaid = [f"{name}:{lines[i]}: {faults[i]}" for i in bad]
+        if self.on_bad_chat == "error" or len(bad) == len(table):
+            raise UserError(f"{unsaid[0]}{self._way_out}")
+        return table.select([i for i, fault in enumerate(faults) if not fault]), unsaid
+
+    @property
+    def _rendering(self) -> tuple[Any, ...]:
+        """What the tokens of a chat depend on, for cache keys."""
+        sources = self.template.source, self.template.tool_source
+        return tokens.identity(self.tokenizer), *sources, files.package_code(ChatData)
+
+    @property
+    def _way_out(self) -> str:
+        return audit.way_out(self.template.source == template_source.plain(self.tokenizer))
 
     def read_predict(self, name: str) -> list[files.Row]:
         """The rows of a file to predict."""
-        return list(chat.open_rows(Source(name, "", self.encoding, self.suffixes), self.names))
+        return list(readers.open_rows(Source(name, "", self.encoding, self.suffixes), self.names))
 
     @property
     def columns(self) -> list[str]:
@@ -126,17 +191,15 @@ class ChatData(DataModule):
 
     def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
         """Tokenizes a split: a row per sample for training, a row per chat for evaluation."""
-        trains, limit = split == "train", self.max_length
+        trains, limit, template = split == "train", self.max_length, self.template
         learns_all = trains and self.loss == "all"
         encoded = self.map_cached(
             table,
-            lambda rows: self._encode(rows["messages"], limit, learns_all, trains),
-            tokens.identity(self.tokenizer),
-            self.template.source,
+            lambda rows: samples.encode(template, rows["messages"], limit, learns_all, trains),
+            *self._rendering,
             limit,
             learns_all,
             trains,
-            files.code(truncation.samples, chat_template.plain, chat.load),
         )
         if not len(encoded):
             raise UserError(
@@ -152,49 +215,38 @@ class ChatData(DataModule):
         self.notes += notes.chat_notes(split, table["messages"][:], self.tokenizer)
         return EncodedSplit(encoded, fingerprint=internals.fingerprint_of(encoded))
 
-    def _encode(self, chats: list[str], limit: int, learns_all: bool, trains: bool) -> Columns:
-        """Columns of some chats, lists over the samples of each row: one sample to train on."""
-        rows = []
-        for text in chats:
-            samples = self._samples(chat.load(text), limit, learns_all)
-            if trains:
-                rows += [(text, [sample]) for sample in samples if any(sample.loss_mask)]
-            else:
-                rows.append((text, samples))
-        columns: Columns = {
-            "ids": [[s.ids for s in samples] for _, samples in rows],
-            "loss_mask": [[s.loss_mask for s in samples] for _, samples in rows],
-            "lost": [sum(s.lost for s in samples) for _, samples in rows],
-            "pieces": [len(samples) for _, samples in rows],
-            "length": [sum(len(s.ids) for s in samples) for _, samples in rows],
-        }
-        return columns if trains else {**columns, "chat": [text for text, _ in rows]}
-
-    def _samples(
-        self, messages: list[chat.Message], limit: int, learns_all: bool
-    ) -> list[chat_template.Sample]:
-        if messages[0].role == "text":
-            return truncation.windows(self.tokenizer, messages[0].content, limit)
-        samples = truncation.samples(self.template, messages, limit)
-        if not learns_all:
-            return samples
-        return [s._replace(loss_mask=[False, *[True] * (len(s.ids) - 1)]) for s in samples]
-
     def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
-        """Chats to reply to; a reply at the end of one is left out."""
-        chats = [chat.dump(self._asked(row, place)) for row in rows]
+        """Chats to reply to; a reply at the end of one is left out.
+
+        One that is no chat is empty text and gets no reply if data.on_bad_chat is skip.
+        """
+        chats = []
+        for row in rows:
+            try:
+                chats.append(chat.dump(self._asked(row, place)))
+            except UserError:
+                if self.on_bad_chat == "error":
+                    raise
+                chats.append("")
         return EncodedSplit({"chat": chats, "length": [len(text) for text in chats]})
 
     def _asked(self, row: files.Row, name: str) -> list[chat.Message]:
-        """The messages of a row up to its last reply."""
+        """The messages of a row up to its last reply.
+
+        Raises:
+            UserError: it is no chat, or the template cannot say it.
+        """
         place = f"{name}:{row[files.LINE]}"
-        kind = chat.detect(row, self.names, name)
+        kind = formats.detect(row, self.names, name)
         if kind == "text" and not self.plain:
             kind, row = "messages", {"messages": row[self.names.text]}
-        messages = chat.read(row, kind, self.names, place, replied=False)
+        messages = formats.read(row, kind, self.names, place, replied=False)
         if not messages[0].content:
             raise UserError(f"{place}: the text is empty; there is nothing to continue")
-        return truncation.upto_reply(messages)[0]
+        asked = truncation.upto_reply(messages)[0]
+        if kind != "text" and (fault := audit.audit(self.template, asked, True).fault):
+            raise UserError(f"{place}: {fault}{self._way_out}")
+        return asked
 
     def prompt(self, messages: list[chat.Message], room: int) -> list[int]:
         """The tokens, at most ``room``, that a reply or the rest of a text follows."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import datasets
 
-from ftlight.tasks.causal_lm import chat_template
+from ftlight.tasks.causal_lm import chat_template, template_source
 from ftlight.tasks.causal_lm import messages as chat
+from ftlight.utils.errors import join_limited
 
 
 def format_note(kind: str, template: chat_template.Template, ends: Sequence[int]) -> str:
     """How rows become samples to train on: their format, the template, what ends a reply."""
     if kind == "text":
         return "plain text, all of it is learned"
-    same = chat_template.own(template.tokenizer) == template.source
+    same = template_source.own(template.tokenizer)[0] == template.source
     name = "the tokenizer's own chat template" if same else "a plain chat template"
     ended = ", ".join(template.tokenizer.convert_ids_to_tokens(list(ends)))
     return f"chats as {kind}, {name}; replies end with {ended}"
@@ -52,9 +55,29 @@ def chat_notes(split: str, chats: Sequence[str], tokenizer: Any) -> Iterator[str
             f"{split}: {len(marked)} rows hold the text of a special token such as {marked[0]},"
             " which the model reads as one"
         )
-    unanswered = sum(chat.load(text)[-1].role == "user" for text in chats)
-    if unanswered:
+    ends = Counter(chat.load(text)[-1].role for text in chats)
+    for role, what in {"user": "a message of the user", "tool": "the result of a tool"}.items():
+        if ends[role]:
+            yield f"{split}: {ends[role]} chats end with {what}, which has no reply to learn"
+
+
+def unused_notes(split: str, keys: Iterable[str], what: str) -> Iterator[str]:
+    """Yields a line that names keys which are not used, with how many rows have them.
+
+    Args:
+        split: name of the split.
+        keys: the keys of each row, as JSON lists.
+        what: what they are keys of.
+    """
+    counts = Counter(key for text in keys if text != "[]" for key in json.loads(text))
+    if counts:
+        named = [f"{key} ({count:,} rows)" for key, count in counts.items()]
+        yield f"{split}: {what} not used: {join_limited(named, 20)}"
+
+
+def bad_notes(split: str, faults: Sequence[str]) -> Iterator[str]:
+    """Yields how many rows are left out because they are no chats, and why the first is."""
+    if faults:
         yield (
-            f"{split}: {unanswered} chats end with a message of the user,"
-            " which has no reply to learn"
+            f"{split}: {len(faults):,} rows are left out (data.on_bad_chat); the first: {faults[0]}"
         )

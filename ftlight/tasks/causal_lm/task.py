@@ -114,8 +114,10 @@ class CausalLM(Task):
                 facts.index_add_(0, batch["places"][line], parts)
             said = self._sampled(batch["index"])
         else:
-            written = self.reply([chat.load(text) for text in batch["chats"]])
-            said = dict(zip(batch["index"], written, strict=True))
+            asked = dict(zip(batch["index"], batch["chats"], strict=True))
+            asked = {number: text for number, text in asked.items() if text}  # "": not a chat
+            written = self.reply([chat.load(text) for text in asked.values()])
+            said = dict(zip(asked, written, strict=True))
         outputs = []
         for row, number in zip(facts, batch["index"], strict=True):
             ids, score = said.get(number, ([], math.nan))
@@ -187,6 +189,13 @@ class CausalLM(Task):
         ids = output[len(FACTS) :].long()
         return str(self.data.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
+    def _last_reply(self, messages: list[chat.Message]) -> str:
+        """The text that a generated reply is compared with: also of calls, if it has any."""
+        answered = truncation.answered(messages)
+        if answered[-1].calls:
+            return self.data.template.last_reply(answered)
+        return answered[-1].content
+
     # Measures
 
     def compute_metrics(
@@ -203,7 +212,7 @@ class CausalLM(Task):
             text = self._text(output)
             if text is not None:
                 predictions.append(text)
-                references.append([truncation.last_turn(chat.load(row["messages"]))[1]])
+                references.append([self._last_reply(chat.load(row["messages"]))])
         if predictions:
             with contextlib.suppress(UserError):  # BLEU needs sacrebleu, an extra
                 values["bleu"] = texts.bleu(predictions, references)
@@ -241,7 +250,10 @@ class CausalLM(Task):
         model.generation_config = self.generation_config()
         model.save_pretrained(folder)
         tokenizer = copy.deepcopy(data.tokenizer)
-        tokenizer.chat_template, tokenizer.model_max_length = data.template.source, data.max_length
+        template = data.template
+        several = {"default": template.source, "tool_use": template.tool_source}
+        tokenizer.chat_template = several if template.tool_source else template.source
+        tokenizer.model_max_length = data.max_length
         tokenizer.save_pretrained(folder)
         prompt = '[{"role": "user", "content": "Where is my parcel?"}]'
         if data.plain:

@@ -13,9 +13,16 @@ from conftest import each
 from tiny.causal_lm import byte_tokenizer, piece_tokenizer
 
 from ftlight.data.sources import Source
-from ftlight.tasks.causal_lm import chat_template, truncation
+from ftlight.tasks.causal_lm import (
+    chat_template,
+    formats,
+    readers,
+    template_source,
+    truncation,
+)
 from ftlight.tasks.causal_lm import messages as chat
-from ftlight.tasks.causal_lm.messages import Columns, Message
+from ftlight.tasks.causal_lm.formats import Columns
+from ftlight.tasks.causal_lm.messages import Message
 from ftlight.utils.errors import UserError
 
 NAMES = Columns()
@@ -28,7 +35,7 @@ def talk(*contents: str, system: str = "") -> list[Message]:
 
 
 def source(path: Path) -> Source:
-    return Source(str(path), "train", suffixes=chat.SUFFIXES)
+    return Source(str(path), "train", suffixes=readers.SUFFIXES)
 
 
 def rows(path: Path, lines: list[dict[str, Any]], **names: str) -> list[list[Message]]:
@@ -37,7 +44,10 @@ def rows(path: Path, lines: list[dict[str, Any]], **names: str) -> list[list[Mes
         path.write_bytes(gzip.compress(text.encode()))
     else:
         path.write_text(text)
-    return [chat.load(r["messages"]) for r in chat.read_rows(source(path), Columns(**names), "")]
+    return [
+        chat.load(r["messages"])
+        for r in readers.read_rows(source(path), Columns(**names), "error", "")
+    ]
 
 
 # Formats
@@ -58,7 +68,7 @@ WEIGHTED = [
 def test_formats(tmp_path: Path) -> None:
     parts = [{"type": "text", "text": " hi\n"}]
     weighted = [
-        Message("system", "s"),
+        Message("system", "s", more={"role": "developer"}),
         Message("user", "a"),
         Message("assistant", "b", False),
         Message("user", "c"),
@@ -90,7 +100,9 @@ def test_columns_of_ones_own(tmp_path: Path) -> None:
     columns = {"prompt": "question", "completion": "answer"}
     assert rows(tmp_path / "a.jsonl", [line], **columns) == [HI]
     (tmp_path / "a.csv").write_text("question,answer\nhi,hello\n01,NA\n")
-    found = list(chat.read_rows(source(tmp_path / "a.csv"), Columns("question", "answer"), ""))
+    found = list(
+        readers.read_rows(source(tmp_path / "a.csv"), Columns("question", "answer"), "error", "")
+    )
     assert [chat.load(r["messages"]) for r in found] == [HI, talk("01", "NA")]
 
 
@@ -99,7 +111,7 @@ def test_parquet(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"messages": [[ASKED, REPLY]]}), tmp_path / "a.parquet")
-    (row,) = chat.read_rows(source(tmp_path / "a.parquet"), NAMES, "")
+    (row,) = readers.read_rows(source(tmp_path / "a.parquet"), NAMES, "error", "")
     assert (chat.load(row["messages"]), row["format"], row["line"]) == (HI, "messages", 1)
 
 
@@ -113,8 +125,8 @@ def test_faults_name_file_and_line() -> None:
             'a.jsonl:2: messages[0]: unknown role asistant; did you mean "assistant"?',
         ),
         (
-            {"messages": [{"role": "tool", "content": "hi"}]},
-            "a.jsonl:2: messages[0]: unknown role tool (roles: system",
+            {"messages": [{"role": "narrator", "content": "hi"}]},
+            "a.jsonl:2: messages[0]: unknown role narrator (roles: system",
         ),
         (
             {"messages": [{"role": "user", "content": " "}, REPLY]},
@@ -154,7 +166,7 @@ def test_a_chat_to_answer_needs_no_reply() -> None:
     ]
 
     def check(row: dict[str, Any], format: Any) -> None:
-        assert chat.read(row, format, NAMES, "f:1", replied=False) == [Message("user", "hi")]
+        assert formats.read(row, format, NAMES, "f:1", replied=False) == [Message("user", "hi")]
 
     each(cases, check)
 
@@ -168,7 +180,7 @@ def test_paragraphs(tmp_path: Path) -> None:
 
     def check(text: str, found: list[tuple[int, str]]) -> None:
         (tmp_path / "a.txt").write_text(text)
-        read = chat.read_rows(source(tmp_path / "a.txt"), NAMES, "")
+        read = readers.read_rows(source(tmp_path / "a.txt"), NAMES, "error", "")
         assert [(r["line"], chat.load(r["messages"])[0].content) for r in read] == found
 
     each(cases, check)
@@ -177,7 +189,7 @@ def test_paragraphs(tmp_path: Path) -> None:
 def test_no_text_at_all(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n\n")
     with pytest.raises(UserError, match="has no rows"):
-        list(chat.read_rows(source(tmp_path / "a.txt"), NAMES, ""))
+        list(readers.read_rows(source(tmp_path / "a.txt"), NAMES, "error", ""))
 
 
 # Templates
@@ -254,7 +266,7 @@ TOKENS = (
 
 def template(name: str, pieces: bool = False) -> chat_template.Template:
     tokenizer = piece_tokenizer(TOKENS) if pieces else byte_tokenizer(TOKENS)
-    source = TEMPLATES[name] if name in TEMPLATES else chat_template.plain(tokenizer)
+    source = TEMPLATES[name] if name in TEMPLATES else template_source.plain(tokenizer)
     return chat_template.Template(tokenizer, source)
 
 
@@ -355,7 +367,7 @@ def test_a_template_that_changes_words_is_followed_by_its_own_marks() -> None:
     source = MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
     unmarked = chat_template.Template(made.tokenizer, source)
     assert unmarked.encode(CHAT) == made.encode(CHAT)  # by where the prompt ends
-    source = EACH + "{{ loop.length ~ m['content'] | upper }}{% endfor %}"
+    source = EACH + "{{ loop.length ~ m['content'] | length }}{% endfor %}"
     lost = chat_template.Template(made.tokenizer, source)
     fault = r"rewrites message 2 so that the reply cannot be found .*data.template: plain"
     with pytest.raises(UserError, match=fault):
@@ -388,7 +400,7 @@ def test_a_tokenizer_without_an_end_is_refused() -> None:
     tokenizer = byte_tokenizer([])
     tokenizer.eos_token = None
     with pytest.raises(UserError, match="no end-of-text token"):
-        chat_template.plain(tokenizer)
+        template_source.plain(tokenizer)
 
 
 # Cutting
@@ -484,7 +496,7 @@ def test_a_blank_line_divides_only_between_lines(tmp_path: Path) -> None:
 
     def check(text: str, documents: int) -> None:
         (tmp_path / "a.txt").write_text(text)
-        assert len(list(chat.open_rows(source(tmp_path / "a.txt"), NAMES))) == documents
+        assert len(list(readers.open_rows(source(tmp_path / "a.txt"), NAMES))) == documents
 
     each(cases, check)
 
@@ -492,4 +504,4 @@ def test_a_blank_line_divides_only_between_lines(tmp_path: Path) -> None:
 def test_a_chat_of_a_system_message_alone_is_one_line() -> None:
     row: dict[str, Any] = {"system": "x", "messages": []}
     with pytest.raises(UserError, match=r"a\.jsonl:1"):
-        chat.read(row, chat.detect(row, NAMES, "a.jsonl"), NAMES, "a.jsonl:1")
+        formats.read(row, formats.detect(row, NAMES, "a.jsonl"), NAMES, "a.jsonl:1")
