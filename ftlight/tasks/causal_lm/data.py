@@ -166,8 +166,10 @@ class ChatData(DataModule):
         if not bad:
             return table, []
         unsaid = [f"{name}:{lines[i]}: {faults[i]}" for i in bad]
-        if self.on_bad_chat == "error" or len(bad) == len(table):
+        if self.on_bad_chat == "error":
             raise UserError(f"{unsaid[0]}{self._way_out}")
+        if len(bad) == len(table):
+            raise UserError(f"{name}: no chat is left; the first: {unsaid[0]}{self._way_out}")
         return table.select([i for i, fault in enumerate(faults) if not fault]), unsaid
 
     @property
