@@ -64,7 +64,8 @@ def unused(row: Mapping[str, Any], kind: str, names: Columns) -> list[str]:
         used = (kind,)
     if kind != "text":
         used += ("system", TOOLS, FUNCTIONS)
-    rest = (column for column in files.names(row) if column not in used)
+    roots = {column.partition(".")[0] for column in used}  # dotted ones are taken out of objects
+    rest = (column for column in files.names(row) if column not in {*used, *roots})
     return [column for column in rest if row[column] not in (None, "", [], {})]
 
 

@@ -34,7 +34,7 @@ def open_rows(source: Source, names: Columns) -> Iterator[files.Row]:
         return _paragraphs(source, names.text)
     if source.on_hub:
         return map(calls.without_none, source.rows(source.columns()))
-    rows = files.read(source.path, source.encoding)
+    rows = source.read(optional=[name for name in names if name])
     return map(calls.without_none, rows) if source.suffix == ".parquet" else rows
 
 
