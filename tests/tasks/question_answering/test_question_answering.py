@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, WORDS, each, make_bert, save_tokenizer, still_bert, write_csv
+from safetensors.torch import load_file, save_file
 from squad_scripts import score_1, score_2
 from tiny.question_answering import squad as write_squad
 
@@ -179,7 +180,7 @@ def test_faults_of_json(tmp_path: Path) -> None:
         (json.dumps({"data": [{"title": "x"}]}), "a.json: data[0] has no paragraphs (list)"),
         (json.dumps({"data": []}), "a.json has no questions"),
         ('{"question": "a"}\n', "a.json:1: no column context"),
-        ("[1]", "a.json is one JSON array"),
+        ("[1]", "a.json:1: expected an object"),
         ("{", "a.json:1: not valid JSON"),
     ]
 
@@ -600,9 +601,13 @@ def test_a_stride_must_leave_room(plain_bert: str) -> None:
         QAData(tokenizer=plain_bert, stride=-1)
 
 
-def test_a_backbone_whose_weights_do_not_load_is_refused(llama: str) -> None:
-    with pytest.raises(UserError, match="do not match LlamaForQuestionAnswering"):
-        QuestionAnswering(llama)
+def test_a_backbone_whose_weights_do_not_load_is_refused(tmp_path: Path) -> None:
+    folder = make_bert(tmp_path / "bert", sentence_encoder=False)
+    weights = load_file(folder / "model.safetensors")
+    renamed = {f"other.{name}": tensor for name, tensor in weights.items()}
+    save_file(renamed, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="do not match BertForQuestionAnswering"):
+        QuestionAnswering(str(folder))
 
 
 # From the command line
