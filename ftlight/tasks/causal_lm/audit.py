@@ -37,7 +37,7 @@ def audit(template: Template, messages: Sequence[Message], prompts: bool = False
         text = template.text(messages, prompts)
     except UserError as error:
         return Audit(str(error))
-    where = places.find(template.prompt if prompts else template.text, messages)
+    where = places.find(template.prompt if prompts else template.text, messages, text)
     fault = ""
     numbered = enumerate(messages, 0 if messages[0].role == TOOLS else 1)
     for (number, message), i in zip(numbered, range(len(messages)), strict=True):

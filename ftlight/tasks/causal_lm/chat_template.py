@@ -123,7 +123,8 @@ class Template:
         Raises:
             UserError: The template changes messages so that replies cannot be found.
         """
-        text, where = self.text(messages), places.find(self.text, messages)
+        text = self.text(messages)
+        where = places.find(self.text, messages, text)
         replies = []
         for i, message in enumerate(messages):
             if message.role == "assistant" and message.in_loss:
@@ -176,8 +177,9 @@ class Template:
         form = tuple((m.role, bool(m.content), len(m.calls), *m.more) for m in before)
         if not (known and form in self._tails):
             try:
-                place = places.find(self.prompt, before).get(len(before) - 1)
-                self._tails[form] = self.prompt(before)[place.end :] if place else ""
+                prompt = self.prompt(before)
+                place = places.find(self.prompt, before, prompt).get(len(before) - 1)
+                self._tails[form] = prompt[place.end :] if place else ""
             except UserError:
                 self._tails[form] = ""
         return self._tails[form]

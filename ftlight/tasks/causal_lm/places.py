@@ -37,21 +37,20 @@ class Place(NamedTuple):
 Places = dict[int, Place | None]
 
 
-def find(render: Callable[[Sequence[Message]], str], messages: Sequence[Message]) -> Places:
+def find(
+    render: Callable[[Sequence[Message]], str], messages: Sequence[Message], text: str
+) -> Places:
     """Where a rendered chat has each message.
 
     Args:
         render: Renders messages as text.
         messages: The chat.
+        text: What it makes of the chat.
 
     Returns:
         The place of each message by its number, None if the template leaves it out; without those
         that the template writes otherwise if they are marked.
-
-    Raises:
-        UserError: The template refuses the chat.
     """
-    text = render(messages)
     numbers = range(len(messages))
     found = _find(render, messages, text, set(numbers))
     if found is not None:
