@@ -180,6 +180,26 @@ def test_a_template_that_wants_text_gets_text() -> None:
     assert learned(made, messages) == [text, "<A>Yes, 31 degrees.<E>"]
 
 
+def test_a_call_may_end_with_a_token_of_its_own_or_with_none() -> None:
+    """As in gpt-oss, and in GLM, whose turns end where the next begins."""
+    source = (
+        "{% for m in messages %}{{ '<U>' if m.role == 'user' else '<R>' if m.role == 'tool' "
+        "else '<A>' }}{{ m.content }}{% for t in m.tool_calls or [] %}"
+        "{{ t.function.name + ' ' + t.function.arguments | tojson + '<C>' }}{% endfor %}"
+        "{% if m.role == 'assistant' and not m.tool_calls %}{{ '<E>' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<A>' }}{% endif %}"
+    )
+    messages = read({"messages": [ASKED, CALLED, result("31"), WARM, *THANKS]})
+    said = ['weather {"city": "Rome"}', "Yes, 31 degrees.", "At noon."]
+    tokenizer = byte_tokenizer(["<U>", "<A>", "<R>", "<C>", "<E>"])
+    made = chat_template.Template(tokenizer, source)
+    assert learned(made, messages) == [f"{said[0]}<C>", f"{said[1]}<E>", f"{said[2]}<E>"]
+    assert made.ends == sorted(tokenizer.convert_tokens_to_ids(["</s>", "<C>", "<E>"]))
+    unended = source.replace("'<C>'", "''").replace("'<E>'", "''")
+    made = chat_template.Template(tokenizer, unended)
+    assert learned(made, messages) == [*said[:2], f"{said[2]}</s>"]
+
+
 def test_several_calls_and_a_text_beside_a_call() -> None:
     two = {"role": "assistant", "tool_calls": [call(city="Rome"), call("time", 2)]}
     spoken = {"role": "assistant", "content": "I will look.", "tool_calls": [call(city="Rome")]}
