@@ -24,6 +24,7 @@ class Columns(NamedTuple):
         folder: folder that paths are relative to; the table's own if None.
         encoding: encoding of a text file.
         quotes: how quotation marks are read in CSV and TSV.
+        header: names of the columns of CSV and TSV without a header.
     """
 
     image: str = "image"
@@ -31,6 +32,7 @@ class Columns(NamedTuple):
     folder: str | None = None
     encoding: str = "utf-8"
     quotes: files.Quotes = "auto"
+    header: tuple[str, ...] = ()
 
     @property
     def needed(self) -> list[str]:
@@ -39,7 +41,7 @@ class Columns(NamedTuple):
 
     def read(self, path: Path) -> Iterator[files.Row]:
         """Yields the rows of a table."""
-        return files.read(path, self.encoding, self.quotes, self.needed)
+        return files.read(path, self.encoding, self.quotes, self.needed, self.header)
 
 
 def at(place: str) -> Folder | Zip | Parquet:

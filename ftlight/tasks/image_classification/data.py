@@ -88,7 +88,8 @@ class ImageData(ImageBatches):
 
     @property
     def _columns(self) -> containers.Columns:
-        return containers.Columns(self.image, self.label, self.folder, self.encoding, self.quotes)
+        how = self.encoding, self.quotes, self.header
+        return containers.Columns(self.image, self.label, self.folder, *how)
 
     def _find_splits(self) -> None:
         """Takes the splits that are not given from the folder or zip of train, if it has them."""
