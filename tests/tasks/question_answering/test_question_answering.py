@@ -178,7 +178,7 @@ def test_faults_of_json(tmp_path: Path) -> None:
         (json.dumps({"data": [{"title": "x"}]}), "a.json: data[0] has no paragraphs (list)"),
         (json.dumps({"data": []}), "a.json has no questions"),
         ('{"question": "a"}\n', "a.json:1: no column context"),
-        ("[1]", "a.json is one JSON array"),
+        ("[1]", "a.json:1: expected an object"),
         ("{", "a.json:1: not valid JSON"),
     ]
 
