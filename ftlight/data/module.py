@@ -15,7 +15,9 @@ from ftlight.data.encoded import EncodedSplit as EncodedSplit
 from ftlight.data.splits import Reader as Reader
 from ftlight.data.splits import Splits
 from ftlight.data.tables import Columns as Columns
-from ftlight.models.loading import check_tokenizer, load_tokenizer
+from ftlight.models import padding
+from ftlight.models.loading import load_tokenizer
+from ftlight.models.weights import check_tokenizer
 from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import check_range
 from ftlight.utils.renamed import keep_old_names, old_attribute
@@ -165,12 +167,14 @@ class DataModule(Splits):
         return list(self.source_at(str(files.check(name))).read(self.columns))
 
     def check_model(self, model: nn.Module) -> None:
-        """Checks that inputs and model belong together.
+        """Checks that inputs and model belong together, and how rows may be padded.
 
         Raises:
             UserError: the tokenizer has more tokens than the model has embeddings.
         """
         check_tokenizer(model, self.tokenizer, self.tokenizer_name)
+        note = padding.settle(model, self.tokenizer)
+        self.notes += [note] if note else []
 
     def save_state(self, folder: Path) -> None:
         """Writes into a run's folder what later verbs need of the data beside labels.json."""

@@ -18,6 +18,7 @@ from ftlight.freezing.tap import Tap
 from ftlight.models import kernels
 from ftlight.models.layers import layer_of, module_layers
 from ftlight.models.modes import compiled
+from ftlight.models.padding import runs_unpadded
 from ftlight.training.fsdp import FSDP2
 
 # Most rows and tokens of a batch while filling. Not the run's: stores depend on the data alone.
@@ -33,6 +34,8 @@ def obstacle(trainer: Any, task: Any) -> str:
         return "the model is compiled"
     if isinstance(trainer.strategy, FSDP2):
         return "no process has all weights under fsdp2"
+    if runs_unpadded(task.model):
+        return "the model runs rows of equal length together"
     if any(getattr(m, "gradient_checkpointing", False) for m in task.model.modules()):
         return "gradient checkpointing runs layers twice"
     return ""

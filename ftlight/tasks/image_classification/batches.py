@@ -59,8 +59,8 @@ class ImageBatches(Labelled):
         """A batch.
 
         Returns:
-            ``inputs`` with ``pixel_values`` ``float32 [rows, 3, height, width]``, ``index`` and, if
-            known, ``targets``.
+            ``inputs`` with ``pixel_values`` ``float32 [rows, channels, height, width]``, ``index``
+            and, if known, ``targets``.
         """
         epochs = columns.get("epoch", [-1] * len(rows))
         places = zip(columns["container"], columns["name"], epochs, rows, strict=True)
@@ -75,7 +75,7 @@ class ImageBatches(Labelled):
         return batch
 
     def _pixels(self, container: str, name: str, epoch: int, row: int) -> torch.Tensor:
-        """An image as the model sees it, augmented in training, ``[3, height, width]``.
+        """An image as the model sees it, augmented in training, ``[channels, height, width]``.
 
         ``uint8`` before scaling, or ``float32`` after.
         """
@@ -133,7 +133,8 @@ class ImageBatches(Labelled):
         if self.image_size is None:
             return
         device = next(model.parameters()).device
-        blank = torch.zeros(1, 3, *preparing.shape(self.processor), device=device)
+        size = preparing.channels(self.processor), *preparing.shape(self.processor)
+        blank = torch.zeros(1, *size, device=device)
         try:
             with evaluating(model), torch.no_grad():
                 model(pixel_values=blank)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ftlight.data import sampling, tokens
 from ftlight.metrics.ranking import ranks
-from ftlight.models import loading
+from ftlight.models import loading, weights
 from ftlight.models.pooling import Encoder, Pooling
 from ftlight.task import Task
 from ftlight.tasks.retrieval.loss import NEVER
@@ -67,7 +67,7 @@ class RankingTask(Task):
     def _untuned(self) -> nn.Module | None:
         """Loads the pre-trained backbone; None if it is not available."""
         try:
-            model = loading.load(self.data.origin or self.backbone)
+            model = weights.load(self.data.origin or self.backbone)
         except UserError as error:
             log.info("the untuned backbone is not measured: %s", error)
             return None
