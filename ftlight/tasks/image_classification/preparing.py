@@ -86,7 +86,10 @@ def _gray(name: str, made: Any) -> dict[str, Any]:
     Raises:
         UserError: the model reads neither gray nor RGB.
     """
-    count = getattr(load_config(name), "num_channels", 3)
+    try:
+        count = getattr(load_config(name), "num_channels", 3)
+    except UserError:  # a folder with a processor alone
+        return {}
     if count not in (1, 3):
         raise UserError(f"model.backbone: {name} reads images of {count} channels, not RGB or gray")
     if count == channels(made):
