@@ -136,7 +136,11 @@ def _read_parquet(path: Path) -> Iterator[Row]:
 
 
 def read(
-    path: Path, encoding: str = "utf-8", quotes: Quotes = "auto", columns: Sequence[str] = ()
+    path: Path,
+    encoding: str = "utf-8",
+    quotes: Quotes = "auto",
+    columns: Sequence[str] = (),
+    header: Sequence[str] = (),
 ) -> Iterator[Row]:
     """Yields the rows of a CSV, TSV, JSONL, JSON or Parquet file as they are.
 
@@ -148,6 +152,7 @@ def read(
         quotes: how quotation marks are read in CSV and TSV.
         columns: columns that are wanted; dotted ones, such as translation.en, are taken out of
             objects.
+        header: names of the columns of a CSV or TSV file without a header.
 
     Yields:
         Column to value, and under :data:`LINE` the line in the file (in Parquet the row's number).
@@ -157,7 +162,7 @@ def read(
     """
     kind = suffix(path)
     if kind in (".csv", ".tsv"):
-        rows = delimited.read(path, encoding, quotes, tabs=kind == ".tsv")
+        rows = delimited.read(path, encoding, quotes, header, tabs=kind == ".tsv")
     elif kind == ".parquet":
         rows = _read_parquet(path)
     else:

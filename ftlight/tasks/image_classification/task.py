@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ftlight.data.module import DataModule
 from ftlight.models.modes import evaluating
 from ftlight.tasks.classification import Classification
-from ftlight.tasks.image_classification import decoding
+from ftlight.tasks.image_classification import preparing
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
@@ -87,7 +87,7 @@ class ImageClassification(Classification):
         """Kind of labels, head, and size of the images."""
         height, width = 0, 0
         if isinstance(self.data, ImageData):
-            height, width = decoding.shape(self.data.processor)
+            height, width = preparing.shape(self.data.processor)
         return f"{self.kind}, native head, {height} x {width} pixels"
 
     def export(self, folder: Path, data: DataModule) -> str:
@@ -96,7 +96,7 @@ class ImageClassification(Classification):
         self.write_labels(folder)
         self.model.save_pretrained(folder)  # type: ignore[operator]
         data.processor.save_pretrained(folder)
-        if decoding.channels(data.processor) == 1:  # the pipeline gives RGB
+        if preparing.channels(data.processor) == 1:  # the pipeline gives RGB
             return GRAY
         return (
             "from transformers import pipeline\n"
