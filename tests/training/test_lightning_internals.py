@@ -127,8 +127,9 @@ def used_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.attr
         elif isinstance(node, ast.ImportFrom):
             yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr"):
-            if len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            named = node.func.id in ("getattr", "hasattr") and len(node.args) > 1
+            if named and isinstance(node.args[1], ast.Constant):
                 yield node.lineno, str(node.args[1].value)
 
 
