@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    ModelCheckpoint,
+    Timer,
+    WeightAveraging,
+)
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 
@@ -16,13 +22,15 @@ from ftlight.run import folder as runs
 from ftlight.run import loggers
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
-from ftlight.trainer import resume_state, summary, wise
+from ftlight.trainer import resume_state, wise
 from ftlight.trainer.best import Best
+from ftlight.trainer.closing import closing
 from ftlight.trainer.export import prepare, write
 from ftlight.trainer.options import as_list, only_false, plugins_for
 from ftlight.trainer.resume import Last
 from ftlight.trainer.run_folder import RunFolder
 from ftlight.trainer.saving import save
+from ftlight.trainer.scores import interpolated
 from ftlight.training import checkpoint, fsdp, lightning_internals
 from ftlight.training import precision as precisions
 from ftlight.training.lightning_internals import callbacks_of
@@ -208,6 +216,8 @@ class Trainer(L.Trainer):
                 strict=False,
             )
             callbacks.append(stopping)
+        for average in callbacks_of(self, WeightAveraging):
+            lightning_internals.average_floats_alone(average)
         if run.saves and not callbacks_of(self, Last):
             if validates:
                 callbacks.append(Best(run, model.monitor, model.mode))
@@ -226,7 +236,7 @@ class Trainer(L.Trainer):
             best=scores,
         )
         checkpoint.remove_previous(self.run.checkpoints)
-        screen.table(summary.closing(model, folder))
+        screen.table(closing(self, self.run, model))
         loggers.finish(self.loggers)
 
     def save_checkpoint(  # type: ignore[override]
@@ -263,7 +273,7 @@ class Trainer(L.Trainer):
             raise UserError("--wise: not on divided weights; add --trainer.strategy ddp")
         self.run.wise = wise.apply(model, ckpt_path, value, measure)
         if self.is_global_zero:
-            screen.table(summary.interpolated(self.run.wise, model))
+            screen.table(interpolated(self.run.wise, model))
 
     def export(
         self,
