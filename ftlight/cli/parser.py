@@ -90,7 +90,7 @@ class CLI(LightningCLI):
             weights_only=True,
         )
         if self.trainer.is_global_zero:
-            if stage == "val" and self.trainer.folder is not None:  # test has done it
+            if self.trainer.folder is not None:
                 overlap.find(self.model, self.datamodule, self.trainer.run, stage)
             screen.table(show(self.model, stage))
 

@@ -8,6 +8,7 @@ from ftlight.data.module import DataModule
 from ftlight.run import folder as runs
 from ftlight.run.state import RunState
 from ftlight.task import Task
+from ftlight.trainer import overlap
 from ftlight.trainer.best import Best
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.scores import show
@@ -18,14 +19,16 @@ from ftlight.utils import format as fmt
 def closing(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, str]]:
     """Rows of the table at the end: scores of the weights that were kept, files, next commands."""
     tested = "test" in task.evidence
-    place = runs.short(run.home)
+    place, data = runs.short(run.home), data_of(trainer)
+    if tested and data is not None:
+        overlap.find(task, data, run, "test")
     files = ", test_metrics.json, test_predictions.csv" if tested else ""
-    example = task.data.example if isinstance(task.data, DataModule) else '--text "…"'
+    example = '--text "…"' if data is None else data.example
     return [
         *(show(task, "test") if tested else _validation(trainer, task)),
         *([("kept", kept)] if (kept := _kept(trainer, run)) else []),
         *([("stopped", why)] if (why := ended(trainer, run)) else []),
-        *([] if tested else _untested(trainer, place)),
+        *([] if tested or data is None else [("test", _untested(data, place))]),
         ("run", f"{place}: checkpoints, metrics.csv, config.yaml, run.json{files}"),
         ("next", f"python -m ftlight predict {place} {example}\npython -m ftlight export {place}"),
     ]
@@ -66,17 +69,11 @@ def ended(trainer: L.Trainer, run: RunState) -> str:
     return ""
 
 
-def _untested(trainer: L.Trainer, place: str) -> list[tuple[str, str]]:
+def _untested(data: DataModule, place: str) -> str:
     """What to do for a score on rows that chose nothing."""
-    data = data_of(trainer)
-    if data is None:
-        return []
     if data.has("test"):
-        return [("test", f"not yet: python -m ftlight test {place}")]
-    return [
-        (
-            "test",
-            f"no test data: python -m ftlight test {place} --data.test FILE measures new rows;"
-            " data.test_split: 0.1 holds a tenth of train out for that",
-        )
-    ]
+        return f"not yet: python -m ftlight test {place}"
+    return (
+        f"no test data: python -m ftlight test {place} --data.test FILE measures new rows;"
+        " data.test_split: 0.1 holds a tenth of train out for that"
+    )

@@ -49,10 +49,6 @@ def _metrics(result: EvaluationResult, mixed: Mapping[str, Any]) -> dict[str, An
     for name, (low, high) in result.intervals.items():
         metrics |= {f"test/{name}_low": low, f"test/{name}_high": high}
     metrics["test/rows"] = result.rows
-    if result.in_train:
-        metrics["test/rows_in_train"] = result.in_train
-    if result.unseen is not None:
-        metrics["not_in_train"] = _metrics(result.unseen, {})
     return {**metrics, "wise": dict(mixed)} if mixed else metrics
 
 

@@ -19,7 +19,7 @@ from ftlight.run import folder as runs
 from ftlight.run import loggers
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import overlap, summary
+from ftlight.trainer import summary
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.results import write_test
 from ftlight.trainer.resume import Last
@@ -168,9 +168,6 @@ class RunFolder(Callback):
         """Writes the test's metrics and predictions."""
         assert isinstance(pl_module, Task)
         if trainer.is_global_zero and self.run.folder is not None:
-            data = data_of(trainer)
-            if data is not None:
-                overlap.find(pl_module, data, self.run, "test")
             write_test(trainer, self.run, pl_module)
             result = pl_module.evidence["test"]
             loggers.confusion(trainer.loggers, "test", result.confusion, pl_module.labels)
