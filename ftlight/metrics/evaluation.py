@@ -43,6 +43,7 @@ class EvaluationResult(NamedTuple):
         numbers: which rows: all of them, unless an option limits the batches.
         in_train: how many of the rows are in train too, if that was looked for.
         unseen: the same of the other rows; None if there are none, or all are others.
+        about: metric to what its value depends on, by name: ``{"bleu": {"tokenize": "zh"}}``.
     """
 
     values: dict[str, float]
@@ -54,6 +55,7 @@ class EvaluationResult(NamedTuple):
     numbers: Tensor | None = None
     in_train: int = 0
     unseen: EvaluationResult | None = None
+    about: Mapping[str, Mapping[str, str]] = {}
 
 
 class Evaluation(nn.Module):

@@ -28,7 +28,7 @@ def show(task: Task, stage: str) -> list[tuple[str, str]]:
 
 def _value(result: EvaluationResult, name: str, main: str) -> str:
     """A metric, with its interval if it has one, and the number of rows if it is the score."""
-    details = []
+    details = [f"{fact} {word}" for fact, word in result.about.get(name, {}).items()]
     if name in result.intervals:
         low, high = result.intervals[name]
         details.append(f"95 % interval {fmt.number(low)} to {fmt.number(high)}")

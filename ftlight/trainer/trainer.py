@@ -6,13 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    ModelCheckpoint,
-    Timer,
-    WeightAveraging,
-)
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 
@@ -216,8 +210,7 @@ class Trainer(L.Trainer):
                 strict=False,
             )
             callbacks.append(stopping)
-        for average in callbacks_of(self, WeightAveraging):
-            lightning_internals.average_floats_alone(average)
+        lightning_internals.average_floats_alone(self)
         if run.saves and not callbacks_of(self, Last):
             if validates:
                 callbacks.append(Best(run, model.monitor, model.mode))

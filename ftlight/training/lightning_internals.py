@@ -7,6 +7,7 @@ expected in the pinned version.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, TypeVar
 
 import lightning as L
@@ -71,21 +72,21 @@ def has_average(callback: WeightAveraging) -> bool:
     return callback._average_model is not None
 
 
-def average_floats_alone(callback: WeightAveraging) -> None:
-    """Keeps integers out of an average of the weights; its model is made when a fit begins.
+def average_floats_alone(trainer: L.Trainer) -> None:
+    """Keeps integers out of averages of the weights, before these are made when a fit begins.
 
     The average of position_ids, which are a buffer, is cut to other integers: validation then saw
     other positions than the model that is saved, and so did the test at the end of a fit.
     """
-    given = callback._kwargs
-    if given.get("multi_avg_fn"):
-        return
-    average = given.get("avg_fn") or get_swa_avg_fn()  # type: ignore[no-untyped-call]
+    for callback in callbacks_of(trainer, WeightAveraging):
+        given = callback._kwargs
+        if not given.get("multi_avg_fn"):
+            average = given.get("avg_fn") or get_swa_avg_fn()  # type: ignore[no-untyped-call]
+            given["avg_fn"] = functools.partial(_of_floats, average)
 
-    def of_floats(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        return average(averaged, current, count) if averaged.is_floating_point() else current
 
-    given["avg_fn"] = of_floats
+def _of_floats(average: Any, averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    return average(averaged, current, count) if averaged.is_floating_point() else current
 
 
 def trainer_of(module: L.LightningModule) -> L.Trainer | None:

@@ -100,8 +100,9 @@ def test_integers_are_kept_out_of_an_average() -> None:
 
     def check(average: WeightAveraging, expected: float) -> None:
         module = Placed()
-        lightning_internals.average_floats_alone(average)
-        average.setup(trainer(), module, "fit")
+        made = trainer(callbacks=[average])
+        lightning_internals.average_floats_alone(made)
+        average.setup(made, module, "fit")
         for value in (1.0, 2.0, 3.0):
             module.weight.data.fill_(value)
             average._average_model.update_parameters(module)
