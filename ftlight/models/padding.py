@@ -14,6 +14,8 @@ from ftlight.models.modes import evaluating
 
 # Four lengths in a row: an architecture that merges two or four tokens (Funnel) needs each.
 TEXTS = ["one", "one two", "one two three", "one two three four", "one two three four " * 3]
+# What transformers raises for inputs that a model does not take.
+REFUSED = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 TOLERANCE = 1e-4  # of the largest number: fp32 differs by about 1e-6, a shifted position by 1e-2
 
 
@@ -34,21 +36,34 @@ def settle(model: nn.Module, tokenizer: Any) -> str:
     """
     if runs_unpadded(model):
         return ""
-    own = tokenizer.padding_side
-    rows = [ids for ids in tokenizer(TEXTS)["input_ids"] if ids]
-    try:
-        for side in (own, "left" if own == "right" else "right"):
-            if is_invariant(model, rows, tokenizer.pad_token_id, side == "left"):
-                tokenizer.padding_side = side
-                return ""
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
-        return ""  # not a model of token ids alone, or one that this device cannot run
-    tokenizer.padding_side = "right"
+    side = _side(model, tokenizer)
+    tokenizer.padding_side = side or "right"
+    if side is not None:
+        return ""
     model.forward = functools.partial(_by_length, model.forward)
     return (
         f"{type(model).__name__} does not ignore padding: only rows of equal length are computed"
         " together"
     )
+
+
+def _side(model: nn.Module, tokenizer: Any) -> str | None:
+    """The side on which a model ignores padding, its tokenizer's if it can; None if on neither.
+
+    Longformer answers questions about pairs of texts alone, so these are tried if texts fail. A
+    model that does not run on token ids, or not on this device, keeps its tokenizer's side.
+    """
+    own = str(tokenizer.padding_side)
+    for texts in ([TEXTS], [["one"] * len(TEXTS), TEXTS]):
+        rows = [ids for ids in tokenizer(*texts)["input_ids"] if ids]
+        try:
+            for side in (own, "left" if own == "right" else "right"):
+                if is_invariant(model, rows, tokenizer.pad_token_id, side == "left"):
+                    return side
+        except REFUSED:
+            continue
+        return None
+    return own
 
 
 def runs_unpadded(model: nn.Module) -> bool:

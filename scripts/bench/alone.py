@@ -116,7 +116,7 @@ def write_data(task: str, folder: Path) -> Path:
 def train(task: str, backbone: Path, data: Path, run: Path) -> str:
     """Trains for an epoch. Returns ftlight's last line if it refuses, otherwise nothing."""
     options = ["--model", task, "--model.backbone", str(backbone), "--data.train", str(data)]
-    options += ["--data.batch_size", "8", "--trainer.max_epochs", "1", "--run", str(run)]
+    options += ["--data.batch_size", "16", "--trainer.max_epochs", "1", "--run", str(run)]
     options += ["--trainer.accelerator", "cpu", "--data.max_overlap", "1"]
     if task in ("CausalLM", "Seq2Seq"):
         options += ["--model.max_new_tokens", "6"]

@@ -56,7 +56,7 @@ def test_what_cannot_be_done_is_refused_in_one_line(alone: Any, tmp_path: Path) 
             ("Retrieval", "pegasus", "an encoder-decoder that gives no states of a text"),
             ("MaskedLM", "gpt2", "has no mask token"),
             ("TokenClassification", "canine", "has no tokenizer.json"),
-            ("CausalLM", "bert", "is not a decoder"),
+            ("CausalLM", "bert", "no end-of-text token"),
         ],
         check,
     )
