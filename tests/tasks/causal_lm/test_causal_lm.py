@@ -447,7 +447,9 @@ def test_without_sacrebleu_there_is_no_bleu(decoder: str, monkeypatch: pytest.Mo
     reply = task.data.tokenizer(" b", add_special_tokens=False)["input_ids"]
     outputs = [torch.tensor([2.0, 4.0, 1.0, -0.1, *reply])]
     expected = {"perplexity": math.exp(0.5), "token_accuracy": 0.25, "rougeL": 1.0}
-    assert task.compute_metrics(outputs, None, [row]).values.keys() == {*expected, "bleu"}
+    found = task.compute_metrics(outputs, None, [row])
+    assert found.values.keys() == {*expected, "bleu"}
+    assert found.about == {"bleu": {"tokenize": "13a"}}
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
     values = task.compute_metrics(outputs, None, [row]).values
     assert values == pytest.approx(expected)
