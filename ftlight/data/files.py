@@ -107,6 +107,19 @@ def code(*things: Any) -> str:
     return hashlib.sha256("".join(sha256(Path(p)) for p in paths).encode()).hexdigest()
 
 
+def package_code(function: Any) -> str:
+    """Digest of the source files of a function's package, for a reader that lies in several.
+
+    A function of a module that is in no package: of its file alone.
+    """
+    import inspect
+
+    file = Path(inspect.getfile(function))
+    within = inspect.getmodule(function)
+    paths = sorted(file.parent.glob("*.py")) if within and within.__package__ else [file]
+    return hashlib.sha256("".join(map(sha256, paths)).encode()).hexdigest()
+
+
 def _read_parquet(path: Path) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq

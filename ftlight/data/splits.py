@@ -126,8 +126,8 @@ class Splits(Loaders):
             raise UserError(f"no {split} data: give data.{split}: FILE")
         self.digests[split] = self.digest(split, name)
         function, arguments, features = self.reader(split)
-        own = files.code(function, Source, hub.read_hub, tables.cached_table)
-        code = f"{own} {files.code_of_readers()}"
+        own = files.code(Source, hub.read_hub, tables.cached_table)
+        code = f"{own} {files.code_of_readers()} {files.package_code(function)}"
         content = f"{self.digests[split]} {code}"
         key = datasets.fingerprint.Hasher.hash(
             [function.__module__, function.__qualname__, arguments, content, features]

@@ -23,7 +23,8 @@ from ftlight.__main__ import main
 from ftlight.data import files, tokens
 from ftlight.models import kernels
 from ftlight.tasks.causal_lm import messages as chat
-from ftlight.tasks.causal_lm.data import ChatData, packed
+from ftlight.tasks.causal_lm.data import ChatData
+from ftlight.tasks.causal_lm.packing import packed
 from ftlight.tasks.causal_lm.task import CausalLM
 from ftlight.tasks.generation import likelihood, probe
 from ftlight.utils.errors import UserError
@@ -190,7 +191,7 @@ def made_rows(data: ChatData, seed: int = 0) -> tuple[dict[str, Any], dict[str, 
     learned = [[False, *(rng.random(len(row) - 1) < 0.6).tolist()] for row in ids]
     columns = {
         "ids": [[row] for row in ids],
-        "learned": [[row] for row in learned],
+        "loss_mask": [[row] for row in learned],
         "length": [len(row) for row in ids],
     }
     made = []
@@ -420,7 +421,7 @@ def test_measures_do_not_depend_on_the_batches_and_count_tokens(
     train = write_chats(tmp_path / "c.jsonl", 24, 5)
     found = []
     for size, logits in ((1, 2**26), (7, 2**26), (24, 10)):
-        monkeypatch.setattr("ftlight.tasks.causal_lm.task.LOGITS", logits)
+        monkeypatch.setattr("ftlight.tasks.causal_lm.replies.LOGITS", logits)
         task = CausalLM(decoder, sample=4, max_new_tokens=6)
         data = ChatData(train, tokenizer=decoder, batch_size=size, max_length=120, test=train)
         L.Trainer(
