@@ -115,7 +115,6 @@ class Task(TrainingModule):
         self.total_steps = 0
         self.evidence: dict[str, EvaluationResult] = {}  # by stage: val, test
         self._evaluations = nn.ModuleDict({"val": Evaluation(), "test": Evaluation()})
-        self._batch_size = ""  # in words, for advice
 
     def load(self, auto: str = "AutoModel", **config: Any) -> nn.Module:
         """Loads the pre-trained model, with adapters if they are asked for.
@@ -275,7 +274,8 @@ class Task(TrainingModule):
         rows = self._rows(split, numbers.tolist())
         result = self.compute_metrics(outputs, targets, rows)
         values = {"loss": loss, **result.values}
-        self.evidence[stage] = result._replace(values=values, outputs=outputs, numbers=numbers)
+        of_rows = {"outputs": outputs, "targets": targets, "numbers": numbers}
+        self.evidence[stage] = result._replace(values=values, **of_rows)
         logged = {f"{stage}/{k}": torch.tensor(v, dtype=torch.float) for k, v in values.items()}
         self.log_dict(logged)
 

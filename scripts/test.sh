@@ -5,6 +5,6 @@ ftlight_install dev
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-# files run in parallel; tests of one file stay in one process, since they share fixtures
+# files run in parallel
 HF_HUB_OFFLINE=1 .venv/bin/python -m pytest \
-  --numprocesses auto --maxprocesses 4 --dist loadfile "$@"
+  --numprocesses auto --maxprocesses 4 "$@"

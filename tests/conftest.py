@@ -6,17 +6,20 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads only wait for each other
 os.environ.setdefault("WANDB_MODE", "offline")
 
 import pytest
-import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from ftlight.__main__ import main
+
+if (
+    TYPE_CHECKING
+):  # imported where it is needed: what starts the processes of xdist needs none of it
+    import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = (
@@ -70,6 +73,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def save_tokenizer(folder: Path, *, pad: bool = True, extra: int = 0) -> int:
     """Writes a word-piece tokenizer of a few words and all letters. Returns their number."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -108,6 +112,7 @@ def save_tokenizer(folder: Path, *, pad: bool = True, extra: int = 0) -> int:
 
 def make_bert(folder: Path, *, sentence_encoder: bool = True, **changes: int | float) -> Path:
     """Writes a BERT of a few thousand parameters, by default as a sentence encoder with pooling."""
+    import torch
     from transformers import BertConfig, BertModel
 
     size = save_tokenizer(folder)
@@ -151,6 +156,8 @@ def still(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> None:
     """Two modules hold the same weights to the bit."""
+    import torch
+
     for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
         assert torch.equal(x, y), name
 
@@ -170,6 +177,7 @@ def plain_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny decoder whose tokenizer has no pad token."""
+    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     folder = tmp_path_factory.mktemp("llama")

@@ -44,7 +44,8 @@ def names(verb: str, given: Iterable[str], sections: Mapping[str, Sequence[Optio
         base = ".".join(option.split(".")[:2])  # trainer.logger.save_dir is of trainer.logger
         if option in plain or base in inside or ("." in option and table.model and not sections):
             continue
-        alias = config.FOREIGN.get(option.rpartition(".")[2]) if table.model else None
+        own = [name.rpartition(".")[2] for name in (*plain, *inside)]
+        alias = config.foreign(option.rpartition(".")[2], own) if table.model else ""
         inner = [name for name in inside if name.endswith(f".{option}")]  # --lr is --model.lr
         nearest = did_you_mean(inner[0] if inner else option, [*plain, *inside])
         hint = f"; ftlight calls it --{alias}" if alias else nearest.replace('"', '"--', 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,20 @@ FOREIGN = {
 }
 
 
+def foreign(key: str, own: Iterable[str] = ()) -> str:
+    """What ftlight calls an option of another tool; empty if an own name is as near to it.
+
+    >>> foreign("learning_rate"), foreign("lerning_rate", ["lr", "nonfinite"])
+    ('model.lr', 'model.lr')
+    >>> foreign("max_epoch", ["max_epochs"])
+    ''
+    """
+    if key in FOREIGN:
+        return FOREIGN[key]
+    nearest = difflib.get_close_matches(key.lower(), [*own, *FOREIGN], n=1, cutoff=0.85)
+    return FOREIGN[nearest[0]] if nearest and nearest[0] not in own else ""
+
+
 def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
     """Reads and merges YAML files in order: later ones win, key by key; lists are replaced whole.
 
@@ -86,8 +101,8 @@ def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _unknown_key(key: str) -> str:
     """The error of a key that is no section."""
-    if key in FOREIGN:
-        return f"unknown key {key}; ftlight calls it {FOREIGN[key]} (keys: {', '.join(TOP)})"
+    if name := foreign(key, TOP):
+        return f"unknown key {key}; ftlight calls it {name} (keys: {', '.join(TOP)})"
     return unknown("unknown key", key, TOP, "keys")
 
 
@@ -189,12 +204,13 @@ def options_of(expanded: Mapping[str, Any]) -> dict[str, Sequence[Option]]:
 
 def _unknown_option(section: str, key: str, known: Mapping[str, Iterable[str]], owner: str) -> str:
     """The error of an option that its section does not have."""
-    if key in FOREIGN and FOREIGN[key] != f"{section}.{key}":
-        return f"{section}.{key} is not an option; ftlight calls it {FOREIGN[key]}"
     wrong = f"{section}.{key} is not an option of {owner}"
     elsewhere = [s for s, names in known.items() if s != section and key in names]
-    if elsewhere:
+    if elsewhere and key not in FOREIGN:
         return f"{wrong}; it belongs under {elsewhere[0]}:"
+    name = foreign(key, known[section])
+    if name and name != f"{section}.{key}":
+        return f"{section}.{key} is not an option; ftlight calls it {name}"
     names = join_limited(sorted(known[section]), 30)
     return f"{wrong}{did_you_mean(key, known[section])} (options: {names})"
 

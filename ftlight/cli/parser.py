@@ -18,8 +18,9 @@ from ftlight.cli.classes import find_class, public
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
 from ftlight.task import Task
+from ftlight.trainer import overlap
 from ftlight.trainer.predictor import Predictor
-from ftlight.trainer.summary import show
+from ftlight.trainer.scores import show
 from ftlight.trainer.trainer import Trainer
 from ftlight.training import memory
 from ftlight.utils import secrets
@@ -89,6 +90,8 @@ class CLI(LightningCLI):
             weights_only=True,
         )
         if self.trainer.is_global_zero:
+            if self.trainer.folder is not None:
+                overlap.find(self.model, self.datamodule, self.trainer.run, stage)
             screen.table(show(self.model, stage))
 
 

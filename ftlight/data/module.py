@@ -154,7 +154,7 @@ class DataModule(Splits):
 
     @property
     def column_names(self) -> dict[str, str]:
-        """The user's names of columns that rows as read hold under others, by those."""
+        """The user's column names by the names that rows hold them under: text to message, say."""
         return {}
 
     @property

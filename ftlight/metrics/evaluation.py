@@ -39,7 +39,10 @@ class EvaluationResult(NamedTuple):
         intervals: metric to the ends of its 95 % interval; the task's score is among them.
         confusion: confusion matrix ``[actual, predicted]``, if the task has one.
         outputs: outputs of the rows in order, for :meth:`ftlight.task.Task.postprocess`.
+        targets: targets of the rows in order; None if metrics read them from the rows.
         numbers: which rows: all of them, unless an option limits the batches.
+        in_train: how many of the rows are in train too, if that was looked for.
+        unseen: the same of the other rows; None if there are none, or all are others.
         about: metric to what its value depends on, by name: ``{"bleu": {"tokenize": "zh"}}``.
     """
 
@@ -48,7 +51,10 @@ class EvaluationResult(NamedTuple):
     intervals: Mapping[str, tuple[float, float]] = {}
     confusion: Tensor | None = None
     outputs: Rows | None = None
+    targets: Rows | None = None
     numbers: Tensor | None = None
+    in_train: int = 0
+    unseen: EvaluationResult | None = None
     about: Mapping[str, Mapping[str, str]] = {}
 
 

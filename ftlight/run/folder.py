@@ -198,6 +198,8 @@ def write_config(folder: Path, text: str) -> list[str]:
         A line for each value that changed.
     """
     path = folder / "config.yaml"
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return []
     old, config = read_config(folder), yaml.safe_load(text)
     is_same = old in ({}, config)
     if not is_same:

@@ -34,8 +34,9 @@ class Classification(Task):
 
     Args:
         backbone: Pre-trained model: a hub id (OWNER/NAME) or a local folder.
-        kind: single, multi or regression; read from the data.
-        class_weight: balanced weights classes by inverse frequency.
+        kind: Kind of label: single, multi or regression. Default: what the data have.
+        class_weight: Weights of the classes in the loss: balanced gives rare ones more, by inverse
+            frequency. Default: all alike.
         label_smoothing: Share of the target spread evenly over the other labels.
         base: Options of Task.
     """

@@ -12,16 +12,45 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from ftlight.run.state import RunState
+from ftlight.task import Task
 from ftlight.trainer.saving import save
+from ftlight.trainer.scores import show
 from ftlight.training import checkpoint as files
 from ftlight.training.lightning_internals import is_dry_run
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 log = logging.getLogger(__name__)
+LOSS = "val/loss"
+
+
+def is_better(new: tuple[float, float], old: tuple[float, float], sign: float) -> bool:
+    """Whether weights are better than others: by score, and of equal scores by lower loss.
+
+    Few rows often give equal scores; the loss then still tells which probabilities are better.
+
+    Args:
+        new: score and validation loss; nan is worse than any number.
+        old: those of the others.
+        sign: 1 if a higher score is better, -1 if a lower one is.
+
+    >>> is_better((0.9, 0.2), (0.9, 0.3), 1), is_better((0.9, 0.3), (0.9, 0.3), 1)
+    (True, False)
+    >>> is_better((0.8, 0.1), (0.9, 0.3), 1), is_better((math.nan, 0.1), (0.0, 0.3), 1)
+    (False, False)
+    """
+
+    def ranked(pair: tuple[float, float]) -> tuple[float, float]:
+        score, loss = sign * pair[0], -pair[1]
+        return (
+            -math.inf if math.isnan(score) else score,
+            -math.inf if math.isnan(loss) else loss,
+        )
+
+    return ranked(new) > ranked(old)
 
 
 class Best(Checkpoint):
-    """Keeps the weights with the best score as best.ckpt.
+    """Keeps the weights with the best score as best.ckpt; of equal scores that of the lowest loss.
 
     A run that starts from the checkpoint of another takes the best weights of that along.
 
@@ -29,6 +58,13 @@ class Best(Checkpoint):
         run: state of the run.
         monitor: name of the logged value that is the score.
         mode: max if a higher score is better, else min.
+
+    Attributes:
+        score: score of the weights that are kept; None if it is not defined.
+        loss: their validation loss.
+        epoch: the epoch, from 1, in which they were measured; None if that is not known.
+        step: the optimizer step at which they were measured.
+        shown: rows of the table of their validation, for the screen.
     """
 
     def __init__(self, run: RunState, monitor: str, mode: str) -> None:
@@ -36,10 +72,14 @@ class Best(Checkpoint):
         self.monitor = monitor
         self.sign = -1.0 if mode == "min" else 1.0
         self.score: float | None = None
+        self.loss = math.nan
+        self.epoch: int | None = None
+        self.step: int | None = None
+        self.shown: list[tuple[str, str]] = []
         self.best_model_path = ""  # Lightning reads this attribute
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves the weights if their score is the best so far; an undefined one is the worst.
+        """Saves the weights if they are the best so far.
 
         Raises:
             UserError: the monitored value is not among the logged ones.
@@ -49,16 +89,17 @@ class Best(Checkpoint):
             return
         if is_dry_run(trainer):
             return
-        value = self._value(trainer)
-        is_first = not self.best_model_path
-        is_better = not math.isnan(value) and (
-            self.score is None or self.sign * value > self.sign * self.score
-        )
-        wanted = trainer.strategy.reduce_boolean_decision(is_first or is_better, all=False)
+        assert isinstance(pl_module, Task)
+        value, loss = self._value(trainer), float(trainer.callback_metrics.get(LOSS, math.nan))
+        old = math.nan if self.score is None else self.score
+        wanted = not self.best_model_path or is_better((value, loss), (old, self.loss), self.sign)
+        wanted = trainer.strategy.reduce_boolean_decision(wanted, all=False)
         # a score counts once its weights are on the disk
         if wanted and save(trainer, self.run, path, weights_only=True):
             self.best_model_path = str(path)
-            self.score = None if math.isnan(value) else value
+            self.score, self.loss = None if math.isnan(value) else value, loss
+            self.epoch, self.step = trainer.current_epoch + 1, trainer.global_step
+            self.shown = show(pl_module, "val") if "val" in pl_module.evidence else []
 
     def _value(self, trainer: L.Trainer) -> float:
         values = trainer.callback_metrics
@@ -71,8 +112,15 @@ class Best(Checkpoint):
         return float(values[self.monitor])
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score, and the file of its weights."""
-        return {"score": self.score, "path": self.best_model_path}
+        """The best score, with what is known of it, and the file of its weights."""
+        return {
+            "score": self.score,
+            "loss": self.loss,
+            "epoch": self.epoch,
+            "step": self.step,
+            "shown": [list(row) for row in self.shown],
+            "path": self.best_model_path,
+        }
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
@@ -90,6 +138,10 @@ class Best(Checkpoint):
             log.warning("%s: %s; the next validation makes it anew", path, why)
             return
         self.score, self.best_model_path = state["score"], str(path)
+        # checkpoints of 0.1 have the score alone: an equal one does not replace it
+        self.loss = state.get("loss", -math.inf)
+        self.epoch, self.step = state.get("epoch"), state.get("step")
+        self.shown = [(name, value) for name, value in state.get("shown", [])]
 
     def _copy(self, old: Path, path: Path) -> None:
         """Copies the best weights of the run that a checkpoint is of, unless this run has some."""

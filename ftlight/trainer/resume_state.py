@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
 import torch
-import yaml
 from lightning.pytorch.callbacks import Timer
 
 from ftlight.data.module import DataModule
@@ -27,7 +27,7 @@ KEY = "ftlight"  # of our part of a checkpoint
 
 def is_done(run: RunState) -> bool:
     """Whether a run has ended and its config asks no more of it; says so."""
-    if not run.config or runs.read_config(run.home) != yaml.safe_load(run.config_yaml):
+    if not run.config or not asks_the_same(runs.read_config(run.home), run.config):
         return False
     if read_json(run.home / "run.json").get("status") != "done":
         return False
@@ -37,6 +37,28 @@ def is_done(run: RunState) -> bool:
         runs.short(run.home),
     )
     return True
+
+
+def asks_the_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a config asks what a recorded one asked; that may lack options of later versions.
+
+    >>> asks_the_same({"trainer": {"max_epochs": 3}}, {"trainer": {"max_epochs": 3, "newer": 1}})
+    True
+    >>> asks_the_same({"trainer": {"max_epochs": 3}}, {"trainer": {"max_epochs": 4}})
+    False
+    """
+    before, now = _options(old), _options(new)
+    return bool(before) and all(key in now and now[key] == before[key] for key in before)
+
+
+def _options(config: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    found = {}
+    for section, values in config.items():
+        inside = values if isinstance(values, Mapping) else {"": values}
+        for name, value in {**inside, **inside.get("init_args", {})}.items():
+            if name != "init_args":
+                found[section, name] = value
+    return found
 
 
 def newest(run: RunState, given: str | None) -> str | None:

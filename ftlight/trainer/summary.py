@@ -1,21 +1,16 @@
-"""What a run says of itself on the screen: what is about to be done, and what came of it."""
+"""What a run says on the screen before it trains: its data, model and limits, and the schedule."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning as L
 
-from ftlight.data.module import DataModule
 from ftlight.freezing import callback
 from ftlight.freezing.callback import Freezing
 from ftlight.freezing.schedule import starts
 from ftlight.models.layers import num_layers
-from ftlight.run import console as screen
-from ftlight.run import folder as runs
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer.parts import data_of
@@ -214,52 +209,3 @@ def _ruler(epochs: float, width: int) -> str:
         if at + len(text) <= width:
             line[at : at + len(text)] = text
     return "".join(line)
-
-
-def show(task: Task, stage: str) -> list[tuple[str, str]]:
-    """Rows of a table for an evaluation: score, further metrics, frequent confusions."""
-    result = task.evidence[stage]
-
-    def value(name: str) -> str:
-        details = [f"{fact} {word}" for fact, word in result.about.get(name, {}).items()]
-        if name in result.intervals:
-            low, high = result.intervals[name]
-            details.append(f"95 % interval {fmt.number(low)} to {fmt.number(high)}")
-        if name == task.primary_metric:
-            details.append(f"{result.rows:,} rows")
-        number = fmt.number(result.values[name])
-        return f"{number} ({', '.join(details)})" if details else number
-
-    others = [f"{name} {value(name)}" for name in result.values if name != task.primary_metric]
-    rows = [
-        (f"{stage} {task.primary_metric}", value(task.primary_metric)),
-        ("also", ", ".join(others)),
-    ]
-    if result.confusion is not None:
-        worst = screen.confusions(result.confusion, task.labels)
-        if worst:
-            rows.append(("confused", "; ".join(worst)))
-    return rows
-
-
-def interpolated(mixed: Mapping[str, Any], task: Task) -> list[tuple[str, str]]:
-    """Rows of a table for a mix of pre-trained and fine-tuned weights."""
-    share = mixed["share"]
-    rows = [("weights", f"{share:g} fine-tuned, {1 - share:g} pre-trained")]
-    scores = mixed.get("validation", {})
-    if scores:
-        rows.append((task.monitor, ", ".join(f"{k}: {fmt.number(v)}" for k, v in scores.items())))
-    return rows
-
-
-def closing(task: Task, folder: Path) -> list[tuple[str, str]]:
-    """Rows of the table at the end: the score, where everything lies, the next two commands."""
-    stage = "test" if "test" in task.evidence else "val"
-    place = runs.short(folder)
-    tested = ", test_metrics.json, test_predictions.csv" if stage == "test" else ""
-    example = task.data.example if isinstance(task.data, DataModule) else '--text "…"'
-    return [
-        *(show(task, stage) if stage in task.evidence else []),
-        ("run", f"{place}: checkpoints, metrics.csv, config.yaml, run.json{tested}"),
-        ("next", f"python -m ftlight predict {place} {example}\npython -m ftlight export {place}"),
-    ]

@@ -16,13 +16,15 @@ from ftlight.run import folder as runs
 from ftlight.run import loggers
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
-from ftlight.trainer import resume_state, summary, wise
+from ftlight.trainer import resume_state, wise
 from ftlight.trainer.best import Best
+from ftlight.trainer.closing import closing
 from ftlight.trainer.export import prepare, write
 from ftlight.trainer.options import as_list, only_false, plugins_for
 from ftlight.trainer.resume import Last
 from ftlight.trainer.run_folder import RunFolder
 from ftlight.trainer.saving import save
+from ftlight.trainer.scores import interpolated
 from ftlight.training import checkpoint, fsdp, lightning_internals
 from ftlight.training import precision as precisions
 from ftlight.training.lightning_internals import callbacks_of
@@ -208,6 +210,7 @@ class Trainer(L.Trainer):
                 strict=False,
             )
             callbacks.append(stopping)
+        lightning_internals.average_floats_alone(self)
         if run.saves and not callbacks_of(self, Last):
             if validates:
                 callbacks.append(Best(run, model.monitor, model.mode))
@@ -226,7 +229,7 @@ class Trainer(L.Trainer):
             best=scores,
         )
         checkpoint.remove_previous(self.run.checkpoints)
-        screen.table(summary.closing(model, folder))
+        screen.table(closing(self, self.run, model))
         loggers.finish(self.loggers)
 
     def save_checkpoint(  # type: ignore[override]
@@ -263,7 +266,7 @@ class Trainer(L.Trainer):
             raise UserError("--wise: not on divided weights; add --trainer.strategy ddp")
         self.run.wise = wise.apply(model, ckpt_path, value, measure)
         if self.is_global_zero:
-            screen.table(summary.interpolated(self.run.wise, model))
+            screen.table(interpolated(self.run.wise, model))
 
     def export(
         self,

@@ -7,6 +7,7 @@ expected in the pinned version.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, TypeVar
 
 import lightning as L
@@ -14,6 +15,8 @@ from lightning.pytorch.callbacks import Callback, Timer, WeightAveraging
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+from torch import Tensor
+from torch.optim.swa_utils import get_swa_avg_fn
 
 C = TypeVar("C", bound=Callback)
 S = TypeVar("S", bound=_SignalConnector)
@@ -67,6 +70,23 @@ def duration(timer: Timer) -> float | None:
 def has_average(callback: WeightAveraging) -> bool:
     """Whether a callback has an average of the weights yet: before, it has nothing to save."""
     return callback._average_model is not None
+
+
+def average_floats_alone(trainer: L.Trainer) -> None:
+    """Keeps integers out of averages of the weights, before these are made when a fit begins.
+
+    The average of position_ids, which are a buffer, is cut to other integers: validation then saw
+    other positions than the model that is saved, and so did the test at the end of a fit.
+    """
+    for callback in callbacks_of(trainer, WeightAveraging):
+        given = callback._kwargs
+        if not given.get("multi_avg_fn"):
+            average = given.get("avg_fn") or get_swa_avg_fn()  # type: ignore[no-untyped-call]
+            given["avg_fn"] = functools.partial(_of_floats, average)
+
+
+def _of_floats(average: Any, averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    return average(averaged, current, count) if averaged.is_floating_point() else current
 
 
 def trainer_of(module: L.LightningModule) -> L.Trainer | None:

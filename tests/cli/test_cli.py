@@ -397,6 +397,8 @@ def test_a_wrong_option(bert: str, toy: str, capsys: Any) -> None:
                 ["--model.learning_rate", "1"],
                 "--model.learning_rate is not an option of fit; ftlight calls it --model.lr",
             ),
+            (["--model.lerning_rate", "1"], "is not an option of fit; ftlight calls it --model.lr"),
+            (["--epoch", "1"], "is not an option of fit; ftlight calls it --trainer.max_epochs"),
             (
                 ["--model.warmpu", "1"],
                 '--model.warmpu is not an option of fit; did you mean "--model.warmup"?',

@@ -97,6 +97,7 @@ def assert_same_weights(folder: Path) -> None:
         torch.testing.assert_close(found[name], value, rtol=CLOSE, atol=CLOSE)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(("run", "verb"), VERBS)
 def test_an_old_run_answers_as_it_did(run: str, verb: str, root: Path) -> None:
     found = getattr(answers, verb)(root, run)
@@ -117,10 +118,12 @@ def test_an_old_task_of_ones_own_has_no_export(root: Path, capsys: pytest.Captur
     assert "Ordinal has no export" in capsys.readouterr().err
 
 
+@pytest.mark.run
 def test_an_old_task_of_ones_own_trains(root: Path) -> None:
     assert differences(EXPECTED["train"], answers.train(root)) == []
 
 
+@pytest.mark.run
 def test_the_config_of_an_old_run_trains_as_the_run_that_was_stopped_and_resumed(
     root: Path,
 ) -> None:

@@ -109,8 +109,12 @@ def collate(rows: list[torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def test_the_same_batch_gives_the_same_bits() -> None:
-    def check(cut: int, family: str) -> None:
+    def check(family: str) -> None:
         model = build(family).eval()
+        for cut in (1, 4):
+            same_bits(model, family, cut)
+
+    def same_bits(model: Any, family: str, cut: int) -> None:
         inputs = (
             {"pixel_values": torch.randn(2, 3, 32, 32)}
             if family in ("vit", "dinov2", "deit", "convnext")
@@ -135,7 +139,7 @@ def test_the_same_batch_gives_the_same_bits() -> None:
         with torch.no_grad():
             assert torch.equal(plain, model(**inputs)[0])
 
-    each(itertools.product([1, 4], ARCHITECTURES), check)
+    each(ARCHITECTURES, check)
 
 
 def test_the_input_of_a_native_head() -> None:

@@ -14,7 +14,7 @@ from ftlight.metrics import classes as metrics
 from ftlight.metrics import intervals
 from ftlight.metrics.collected import Collected
 
-SEEDS = range(6)
+SEEDS = range(3)
 
 
 def close(value: float, other: float, tolerance: float = 1e-9) -> bool:

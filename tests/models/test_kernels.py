@@ -194,23 +194,23 @@ def test_gradients_are_those_of_the_weights_that_were_kept(monkeypatch: pytest.M
             return kernels.attention_forward(layer(False, 1), *inputs, None, 0.3, None, False)[0]
 
         inputs = [
-            torch.randn(3, 2, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)
+            torch.randn(2, 2, 3, 2, dtype=torch.float64, requires_grad=True) for _ in range(3)
         ]
         assert torch.autograd.gradcheck(attend, inputs)
 
-    each([1 << 20, 60], check)
+    each([1 << 20, 20], check)  # all rows at a time, and one
 
 
 def test_attention_that_drops_weights_is_right_on_average() -> None:
     inputs = given()
     whole, _ = sdpa_attention_forward(layer(False), *inputs, None)
     torch.manual_seed(0)
-    drawn = torch.stack(
-        [
-            kernels.attention_forward(layer(False), *inputs, None, 0.2, None, False)[0].detach()
-            for _ in range(2000)
-        ]
-    )
+    many = [t.repeat(100, 1, 1, 1) for t in inputs]  # each row has weights of its own
+    parts = [
+        kernels.attention_forward(layer(False), *many, None, 0.2, None, False)[0].detach()
+        for _ in range(20)
+    ]
+    drawn = torch.cat(parts).unflatten(0, (-1, len(whole)))
     apart = (drawn.mean(0) - whole).abs() / (drawn.std(0) / math.sqrt(len(drawn)))
     assert apart.max() < 5
 

@@ -421,7 +421,7 @@ def test_tables_of_tokens_are_embeddings_and_the_head_is_outside() -> None:
 
 def test_what_is_below_a_cut_does_not_need_what_is_above() -> None:
     def check(case: str) -> None:
-        model = build(case)
+        model = built(case)
         found = module_layers(model)
         depth = sum(n for n, _ in FAMILIES[case].lists)
         height = {
@@ -443,8 +443,7 @@ def test_what_is_below_a_cut_does_not_need_what_is_above() -> None:
 
             return hook
 
-        for name, module in with_parameters(model):
-            module.register_forward_hook(look(name))
+        hooks = [m.register_forward_hook(look(name)) for name, m in with_parameters(model)]
         for cut in range(depth + 1):
             learns.clear()
             for name, parameter in model.named_parameters():
@@ -455,19 +454,26 @@ def test_what_is_below_a_cut_does_not_need_what_is_above() -> None:
             ] == []
             if cut < depth:
                 assert any(does for n, does in learns.items() if height[layer_of(n, found)] == cut)
+        model.requires_grad_(True)
+        for hook in hooks:
+            hook.remove()
 
     each(FAMILIES, check)
 
 
 def test_layers_run_in_their_order() -> None:
     def check(case: str) -> None:
-        model = build(case)
+        model = built(case)
         found = module_layers(model)
         order: list[str] = []
-        for name, module in with_parameters(model):
-            module.register_forward_pre_hook(lambda m, a, name=name: order.append(name))
+        hooks = [
+            m.register_forward_pre_hook(lambda m, a, name=name: order.append(name))
+            for name, m in with_parameters(model)
+        ]
         with torch.no_grad():
             model(**inputs_of(case))
+        for hook in hooks:
+            hook.remove()
         ran = [
             layer_of(n, found) for n in dict.fromkeys(order)
         ]  # by the first time: DeBERTa calls its table's norm in every layer

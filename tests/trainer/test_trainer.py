@@ -299,7 +299,7 @@ def test_other_verbs_leave_the_record_alone(fit: Run, tmp_path: Path) -> None:
         n: (folder / n).read_bytes()
         for n in ("config.yaml", "run.json", "metrics.csv", "test_metrics.json", "labels.json")
     }
-    (tmp_path / "toy.csv").rename(tmp_path / "gone.csv")  # training files are not opened again
+    (tmp_path / "toy.csv").rename(tmp_path / "gone.csv")  # needed by none of the verbs
     other = write_csv(tmp_path / "other.csv", toy_rows(9))
     assert main(["test", str(folder)]) == 0
     assert main(["test", str(folder), "--data.test", other, "--ckpt_path", "last"]) == 0

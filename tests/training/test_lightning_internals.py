@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import pytest
 import torch
-from conftest import ROOT
-from lightning.pytorch.callbacks import EMAWeightAveraging, Timer
+from conftest import ROOT, each
+from lightning.pytorch.callbacks import EMAWeightAveraging, Timer, WeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
@@ -90,6 +91,29 @@ def test_a_timer_an_average_and_a_module() -> None:
     assert lightning_internals.trainer_of(module) is made
 
 
+def test_integers_are_kept_out_of_an_average() -> None:
+    class Placed(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(3))
+            self.register_buffer("places", torch.arange(100), persistent=False)
+
+    def check(average: WeightAveraging, expected: float) -> None:
+        module = Placed()
+        made = trainer(callbacks=[average])
+        lightning_internals.average_floats_alone(made)
+        average.setup(made, module, "fit")
+        for value in (1.0, 2.0, 3.0):
+            module.weight.data.fill_(value)
+            average._average_model.update_parameters(module)
+        averaged = average._average_model.module
+        assert torch.equal(averaged.places, module.places)
+        assert averaged.weight[0].item() == pytest.approx(expected)
+
+    ema = EMAWeightAveraging(decay=0.9, multi_avg_fn=None)  # as the command line makes it
+    each([(ema, 1.29), (WeightAveraging(), 2.0)], check)
+
+
 def test_what_lightning_sets_outside_of_its_class() -> None:
     timer = Timer()
     made = trainer(callbacks=[timer], log_every_n_steps=3, overfit_batches=2)
@@ -127,8 +151,9 @@ def used_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.attr
         elif isinstance(node, ast.ImportFrom):
             yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr"):
-            if len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            named = node.func.id in ("getattr", "hasattr") and len(node.args) > 1
+            if named and isinstance(node.args[1], ast.Constant):
                 yield node.lineno, str(node.args[1].value)
 
 

@@ -67,7 +67,7 @@ def test_compiled_modules_are_told() -> None:
     inside = nn.Linear(2, 2)
     whole = nn.Sequential(inside)
     assert not internals.is_compiled(whole.modules())
-    inside.compile()
+    inside.compile(backend="eager")  # the usual one takes seconds to import
     assert internals.is_compiled(whole.modules())
     assert not internals.came_compiled(whole)
 
@@ -78,7 +78,7 @@ def test_a_task_that_came_compiled_is_told() -> None:
 
     module = L.LightningModule()
     assert not internals.came_compiled(module)
-    assert internals.came_compiled(from_compiled(torch.compile(module)))
+    assert internals.came_compiled(from_compiled(torch.compile(module, backend="eager")))
 
 
 def test_the_attention_of_a_model() -> None:

@@ -43,8 +43,8 @@ class ImageData(ImageBatches):
             an up) or none.
         white: Value of 16-bit gray images that is white; 4095 for cameras of 12 bits.
         max_pixels: Most pixels of an image, checked before it is decoded.
-        check: full decodes every image once before training, header only reads its size; the result
-            is cached.
+        check: How images are checked before training: full decodes every one once, header only
+            reads its size; the result is cached.
         on_bad_image: What to do with images that cannot be read: error names them, skip leaves them
             out and counts them.
         keep_gb: RAM in GB for caching decoded images when augmentation is off.

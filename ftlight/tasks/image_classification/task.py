@@ -32,8 +32,8 @@ class ImageClassification(Classification):
 
     Args:
         backbone: Pre-trained model: a hub id (OWNER/NAME) or a local folder.
-        batch_norm: frozen keeps the pre-trained statistics of batch normalisation; train updates
-            them, for large data that differ from the pre-training's.
+        batch_norm: Statistics of batch normalisation: frozen keeps the pre-trained ones; train
+            updates them, for large data that differ from the pre-training's.
         dropout: Dropout before the head, if the architecture has one. Default: its own, at most
             0.2.
         base: Options of Classification.

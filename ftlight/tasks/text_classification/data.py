@@ -77,7 +77,7 @@ class TextData(Labelled):
 
     @property
     def column_names(self) -> dict[str, str]:
-        """The user's names of columns that rows as read hold under others, by those."""
+        """The user's column names by the names that rows hold them under: text to message, say."""
         names = super().column_names
         if len(self.text) == 1:
             names["text"] = self.text[0]
@@ -142,7 +142,7 @@ class TextData(Labelled):
             bool(self.text_pair),
             files.code(tokens.tokenize),
         )
-        uncut = tables.column(encoded, "uncut")
+        uncut = tables.column(encoded, "uncut")  # tokens of each text before truncation
         self.notes += tokens.cut_notes(split, "rows", uncut, self.max_length)
         return EncodedSplit(
             encoded.remove_columns("uncut"), targets, internals.fingerprint_of(encoded)

@@ -32,10 +32,10 @@ class TextClassification(Classification):
         pooling: How token states become one vector: mean, cls, last or max, followed by a linear
             head; native uses the architecture's own head. Default auto: the pooling a sentence
             encoder was trained with, native for any other model.
-        head_init: Start of the head. labels derives it from the label names, so that the model
-            classifies zero-shot before any training; texts and labels are compared by cosine.
+        head_init: Start of the head: random; or labels, which derives it from the label names, so
+            that the model classifies before any training, by the cosine of texts and labels.
         label_template: Text around a label name, with {} for the name; several are averaged.
-            Default: the name alone and "This text is about {}."
+            Default: the name alone, and the sentence "This text is about {}.", averaged.
         label_descriptions: Texts to use instead of label names: a mapping from label to text, or
             a YAML or JSON file with one.
         contrastive: Weight of the supervised contrastive loss, for example 0.5. Helps with few

@@ -232,7 +232,7 @@ def test_what_is_written_is_what_generate_writes_without_a_cache(made: dict[str,
         assert len(set(expected)) > 1
         assert all(0 < d["score"] < 1 for d in decoded)
 
-    each(itertools.product(KINDS, [1, 3]), check)
+    each([*((kind, 1) for kind in KINDS), ("bert", 3), ("bart", 3)], check)
 
 
 def test_probabilities_are_those_of_each_step(made: dict[str, str]) -> None:

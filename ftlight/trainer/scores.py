@@ -1,0 +1,56 @@
+"""The scores of an evaluation, as rows of a table for the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ftlight.metrics.evaluation import EvaluationResult
+from ftlight.run import console as screen
+from ftlight.task import Task
+from ftlight.utils import format as fmt
+
+
+def show(task: Task, stage: str) -> list[tuple[str, str]]:
+    """Rows of a table for an evaluation: score, further metrics, frequent confusions."""
+    result = task.evidence[stage]
+    main = task.primary_metric
+    others = [f"{name} {_value(result, name, main)}" for name in result.values if name != main]
+    rows = [(f"{stage} {main}", _value(result, main, main)), ("also", ", ".join(others))]
+    if result.confusion is not None:
+        worst = screen.confusions(result.confusion, task.labels)
+        if worst:
+            rows.append(("confused", "; ".join(worst)))
+    if result.in_train:
+        rows.append(("in train", _seen(result, main)))
+    return rows
+
+
+def _value(result: EvaluationResult, name: str, main: str) -> str:
+    """A metric, with its interval if it has one, and the number of rows if it is the score."""
+    details = [f"{fact} {word}" for fact, word in result.about.get(name, {}).items()]
+    if name in result.intervals:
+        low, high = result.intervals[name]
+        details.append(f"95 % interval {fmt.number(low)} to {fmt.number(high)}")
+    if name == main:
+        details.append(f"{result.rows:,} rows")
+    number = fmt.number(result.values[name])
+    return f"{number} ({', '.join(details)})" if details else number
+
+
+def _seen(result: EvaluationResult, main: str) -> str:
+    """What rows that were trained on do to a score."""
+    if result.unseen is None:
+        return f"all {result.rows:,} rows are in train too: this is no score on new rows"
+    count = f"{result.in_train:,} of {result.rows:,} rows are in train too"
+    return f"{count}; of the others {main} {_value(result.unseen, main, main)}"
+
+
+def interpolated(mixed: Mapping[str, Any], task: Task) -> list[tuple[str, str]]:
+    """Rows of a table for a mix of pre-trained and fine-tuned weights."""
+    share = mixed["share"]
+    rows = [("weights", f"{share:g} fine-tuned, {1 - share:g} pre-trained")]
+    scores = mixed.get("validation", {})
+    if scores:
+        rows.append((task.monitor, ", ".join(f"{k}: {fmt.number(v)}" for k, v in scores.items())))
+    return rows
