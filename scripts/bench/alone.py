@@ -67,6 +67,8 @@ def row(task: str, text: str, tokenizer: Any) -> Row:
         return {"question": "where is it?", "context": f"{text} and my card"}
     if task == "CausalLM":
         return {"messages": [{"role": "user", "content": text}]}
+    if task == "Seq2Seq":
+        return {"source": text}
     if task == "MaskedLM":
         return {"text": f"{text} {tokenizer.mask_token}"}
     return {"text": text}
@@ -242,7 +244,7 @@ def _stock(task: str, folder: Path) -> Any:
         writer = hf.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
 
         def write(one: Row) -> str:
-            inputs = tokenizer(one["text"], return_token_type_ids=False, **limits)
+            inputs = tokenizer(one["source"], return_token_type_ids=False, **limits)
             (text,) = tokenizer.batch_decode(writer.generate(**inputs), skip_special_tokens=True)
             return text.strip()
 

@@ -336,7 +336,7 @@ def make(name: str, folder: Path) -> Path:
     model = model_class(model_class.config_class(**config))
     for parameter in model.parameters():
         if parameter.ndim > 1:
-            parameter.data *= 4  # so that what a row holds shows in its result
+            parameter.data *= 2  # so that what a row holds shows in its result
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
