@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -40,6 +40,7 @@ class EvaluationResult(NamedTuple):
         confusion: confusion matrix ``[actual, predicted]``, if the task has one.
         outputs: outputs of the rows in order, for :meth:`ftlight.task.Task.postprocess`.
         numbers: which rows: all of them, unless an option limits the batches.
+        notes: what a person should know of it, a line each.
     """
 
     values: dict[str, float]
@@ -48,6 +49,7 @@ class EvaluationResult(NamedTuple):
     confusion: Tensor | None = None
     outputs: Rows | None = None
     numbers: Tensor | None = None
+    notes: Sequence[str] = ()
 
 
 class Evaluation(nn.Module):

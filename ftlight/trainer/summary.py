@@ -239,7 +239,7 @@ def show(task: Task, stage: str) -> list[tuple[str, str]]:
         worst = screen.confusions(result.confusion, task.labels)
         if worst:
             rows.append(("confused", "; ".join(worst)))
-    return rows
+    return [*rows, *(("", note) for note in result.notes)]
 
 
 def interpolated(mixed: Mapping[str, Any], task: Task) -> list[tuple[str, str]]:

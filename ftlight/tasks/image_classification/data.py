@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from ftlight.data import files, tables
-from ftlight.data.labelled import Labelled, label_text, without
+from ftlight.data.label_columns import label_text, row_label
+from ftlight.data.labelled import Labelled, without
 from ftlight.data.module import Columns, EncodedSplit, Reader
 from ftlight.models.modes import evaluating
 from ftlight.tasks.image_classification import augment as augmenting
@@ -149,7 +150,7 @@ class ImageData(Labelled):
             "white": self.white,
             "full": self.full,
             "stamp": stamp,
-            "code": files.code(decoding.decode, containers.read, is_image, label_text),
+            "code": files.code(decoding.decode, containers.read, is_image, label_text, row_label),
         }
         return image_rows.read_rows, arguments, features
 
@@ -285,7 +286,7 @@ class ImageData(Labelled):
             stacked = torch.stack([self._unpacked(v) for v in values])
         batch: dict[str, Any] = {"inputs": {"pixel_values": stacked}, "index": rows}
         if "target" in columns:
-            batch["targets"] = self.targets(columns["target"])
+            batch |= self.batch_targets(columns["target"])
         return batch
 
     def _pixels(self, container: str, name: str, epoch: int, row: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftlight.data import files, hub
-from ftlight.data.labelled import label_text
+from ftlight.data.label_columns import label_text, row_label
 from ftlight.data.tables import chunks
 from ftlight.tasks.image_classification import containers, decoding
 from ftlight.tasks.image_classification.containers import Columns, Folder, Hub, Parquet, Zip
@@ -62,7 +62,7 @@ def tables(tree: Folder | Zip, names: Sequence[str], columns: Columns) -> dict[s
             continue
         with contextlib.suppress(UserError), tree.table(name) as path:
             row = next(iter(files.read(path, columns.encoding)), {})
-            if columns.image in row and (columns.label or "label") in row:
+            if columns.image in row and all(c in row for c in columns.labels or ["label"]):
                 split_by_table[name] = split_of(posixpath.basename(name).partition(".")[0])
     if len(split_by_table) == 1 and not any(split_by_table.values()):
         divided = set(by_class(names)) & set(SPLITS)
@@ -112,7 +112,7 @@ def _from_table(
         name = inside(base, shown, root) or inside(base, shown.replace("\\", "/"), root)
         if name is None:
             raise outside(f"{table}:{line}", shown, container)
-        label = label_text(row[columns.label], table, line, columns.label) if columns.label else ""
+        label = row_label(row, columns.label, table) if columns.label else ""
         yield Entry(container, name, shown, label, line)
     if empty:
         raise UserError(f"{table} has no rows")
@@ -132,15 +132,22 @@ def _from_rows(rows: Parquet, columns: Columns) -> Iterator[Entry]:
     flat = table.flatten()
     if f"{image}.path" in flat.column_names:
         paths = flat[f"{image}.path"][:]
-    labels = [""] * len(table)
-    if label:
-        names = hub.class_names(table.features[label])
-        for i, value in enumerate(table[label][:]):
-            missing = names is not None and isinstance(value, int) and value < 0
-            text = "" if missing else label_text(hub.named(value, names), place, i + 1, label)
-            labels[i] = text
+    labels = _labels(table, label, place) if label else [""] * len(table)
     for i, path in enumerate(paths):
         yield Entry(place, str(i), path or f"row {i + 1}", labels[i], i + 1)
+
+
+def _labels(table: Any, label: str | tuple[str, ...], place: str) -> list[str]:
+    """The labels of a table that holds images, as text."""
+    if isinstance(label, tuple):
+        cells = [table[column][:] for column in label]
+        rows = [dict(zip(label, row, strict=True)) for row in zip(*cells, strict=True)]
+        return [row_label({**row, files.LINE: i}, label, place) for i, row in enumerate(rows, 1)]
+    names, texts = hub.class_names(table.features[label]), []
+    for i, value in enumerate(table[label][:], 1):
+        missing = names is not None and isinstance(value, int) and value < 0
+        texts.append("" if missing else label_text(hub.named(value, names), place, i, label))
+    return texts
 
 
 # All of them
@@ -183,7 +190,7 @@ def _from_tree(tree: Folder | Zip, split: str, columns: Columns) -> Iterator[Ent
         return
     divided = by_class(names)
     images = divided.get("") or divided.get(split)
-    table = f"a table with columns {columns.image} and {columns.label}"
+    table = f"a table with columns {join_limited(columns.needed)}"
     if not images:
         folders = join_limited(filter(None, divided))
         there = f"; there are folders for {folders}" if divided else ""
