@@ -27,7 +27,9 @@ KEY = "ftlight"  # of our part of a checkpoint
 
 def is_done(run: RunState) -> bool:
     """Whether a run has ended and its config asks no more of it; says so."""
-    if not run.config or runs.read_config(run.home) != yaml.safe_load(run.config_yaml):
+    if not run.config:
+        return False
+    if not runs.same_config(runs.read_config(run.home), yaml.safe_load(run.config_yaml)):
         return False
     if read_json(run.home / "run.json").get("status") != "done":
         return False
