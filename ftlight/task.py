@@ -18,7 +18,7 @@ from ftlight.freezing.unfreeze import read_unfreeze
 from ftlight.metrics.evaluation import Evaluation
 from ftlight.metrics.evaluation import EvaluationResult as EvaluationResult
 from ftlight.metrics.evaluation import Step as Step
-from ftlight.models import adapters, kernels, loading
+from ftlight.models import adapters, kernels, loading, weights
 from ftlight.training import memory, optim
 from ftlight.training.checkpoint import load
 from ftlight.training.lightning_internals import callbacks_of, trainer_of
@@ -124,7 +124,7 @@ class Task(TrainingModule):
             auto: name of the transformers Auto class.
             config: changes to the model's config, such as ``num_labels``.
         """
-        return self.prepare(loading.load(self.backbone, auto, pretrained=self.pretrained, **config))
+        return self.prepare(weights.load(self.backbone, auto, pretrained=self.pretrained, **config))
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Puts adapters, if they are asked for, and kernels into a model."""

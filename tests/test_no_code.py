@@ -18,7 +18,7 @@ from conftest import Run, each, make_bert
 
 from ftlight import load
 from ftlight.__main__ import main
-from ftlight.models import loading
+from ftlight.models import loading, weights
 from ftlight.tasks.image_classification import decoding
 from ftlight.training.checkpoint import CheckpointIO
 from ftlight.utils.errors import UserError
@@ -176,7 +176,7 @@ def test_code_beside_a_model_that_transformers_knows_is_not_run(folder: Path, ma
     for auto in ("AutoModel", "AutoModelForSequenceClassification"):
         for pretrained in (True, False):
             assert type(
-                loading.load(str(folder), auto, pretrained=pretrained)
+                weights.load(str(folder), auto, pretrained=pretrained)
             ).__module__.startswith("transformers.")
     assert type(loading.load_tokenizer(str(folder))).__module__.startswith("transformers.")
     assert type(decoding.processor(str(folder))).__module__.startswith("transformers.")
@@ -197,16 +197,16 @@ def test_weights_that_are_code_are_refused(form: str, folder: Path, marker: Path
     write(folder / "pytorch_model.bin", form, marker)
     refusal = r"own: cannot load weights: .*, which ftlight never runs; save them as safetensors$"
     with pytest.raises(UserError, match=refusal):
-        loading.load(str(folder))
+        weights.load(str(folder))
     assert not marker.exists()
 
 
 def test_weights_that_are_a_pickle_of_tensors_load(folder: Path) -> None:
-    weights = loading.load(str(folder)).state_dict()
+    saved = weights.load(str(folder)).state_dict()
     os.remove(folder / "model.safetensors")
-    torch.save(weights, folder / "pytorch_model.bin")
-    again = loading.load(str(folder)).state_dict()
-    assert all(torch.equal(weights[n], again[n]) for n in weights)
+    torch.save(saved, folder / "pytorch_model.bin")
+    again = weights.load(str(folder)).state_dict()
+    assert all(torch.equal(saved[n], again[n]) for n in saved)
     assert os.environ["DISABLE_SAFETENSORS_CONVERSION"] == "1"
 
 

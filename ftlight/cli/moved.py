@@ -14,7 +14,7 @@ from ftlight.tasks import HOMES
 log = logging.getLogger(__name__)
 # What a task or data module builds on: base classes, backbones, readers, errors. Where it went.
 MOVED = {
-    "backbone": ["models.loading", "models.pooling"],
+    "backbone": ["models.loading", "models.weights", "models.pooling"],
     "classification": ["tasks.classification"],
     "data.chats": ["tasks.causal_lm.data"],
     "data.image_data": ["tasks.image_classification.data"],

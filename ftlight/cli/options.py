@@ -173,7 +173,8 @@ def _sentences(module: str, cls: ast.ClassDef) -> Mapping[str, str]:
     for init in inits:
         own |= sentences(ast.get_docstring(init))
     try:
-        base = _base(module, cls) if any(init.args.kwarg for init in inits) else None
+        hands_on = not inits or any(init.args.kwarg for init in inits)
+        base = _base(module, cls) if hands_on else None
     except Unclear:
         return own
     return {**(_sentences(*base) if base else {}), **own}

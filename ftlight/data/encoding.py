@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
-import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ftlight.data.remarks import remark
 from ftlight.utils.errors import UserError
 
-_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+MARKS = {
+    b"\xff\xfe\0\0": "utf-32",
+    b"\0\0\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+BINARY = 0.1  # share of NUL bytes from which on a file is no text
+BLOCK = 1 << 20  # bytes searched at once
 
 
 @contextlib.contextmanager
-def open_text(path: Path, encoding: str) -> Iterator[io.TextIOBase]:
-    """Opens a text file, plain or .gz.
+def open_text(path: Path, encoding: str) -> Iterator[Iterator[str]]:
+    """Opens a text file, plain or .gz, to read its lines with their ends; NULs are left out.
 
     Raises:
         UserError: it is not text in this encoding, or damaged.
@@ -27,8 +35,10 @@ def open_text(path: Path, encoding: str) -> Iterator[io.TextIOBase]:
     try:
         # utf-8-sig reads UTF-8 with and without a byte order mark
         name = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+        wide = "16" in encoding or "32" in encoding
         with opener(path, "rt", encoding=name, newline="") as file:
-            yield file
+            holds_nul = not wide and b"\0" in special_bytes(path)
+            yield _without_nul(file, path) if holds_nul else file
     except UnicodeDecodeError as error:
         byte, offset = _first_bad_byte(path, encoding)
         raise UserError(
@@ -49,6 +59,33 @@ def open_text(path: Path, encoding: str) -> Iterator[io.TextIOBase]:
         raise UserError(f"{path}: the gzip file is damaged ({error})") from None
 
 
+@functools.lru_cache(8)
+def _searched(path: Path, changed: int) -> frozenset[bytes]:
+    found = set()
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    with opener(path, "rb") as file:
+        while block := file.read(BLOCK):
+            found |= {byte for byte in (b'"', b"\0") if byte in block}
+    return frozenset(found)
+
+
+def special_bytes(path: Path) -> frozenset[bytes]:
+    """Which of quotation mark and NUL a file holds: readers take longer if it does."""
+    return _searched(path, path.stat().st_mtime_ns)
+
+
+def _without_nul(lines: Iterable[str], path: Path) -> Iterator[str]:
+    """Lines without NULs, which are no text."""
+    held: list[int] = []
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            held.append(number)
+            line = line.replace("\0", "")
+        yield line
+    if held:
+        remark(f"{path.name}: NUL characters are left out of {len(held):,} lines (first {held[0]})")
+
+
 def _check_start(path: Path, encoding: str, compressed: bool) -> None:
     """Refuses what the first bytes show to be no text in this encoding."""
     with path.open("rb") as raw:
@@ -57,9 +94,10 @@ def _check_start(path: Path, encoding: str, compressed: bool) -> None:
         raise UserError(f"{path} is a zip archive or spreadsheet, not text; save it as CSV (UTF-8)")
     if "16" in encoding or "32" in encoding:
         return
-    if start[:2] in _UTF_16_MARKS:
-        raise UserError(f"{path} is in UTF-16; set data.encoding: utf-16")
-    if b"\0" in start and not compressed:
+    for mark, name in MARKS.items():
+        if start.startswith(mark):
+            raise UserError(f"{path} is in {name.upper()}; set data.encoding: {name}")
+    if start.count(b"\0") > BINARY * len(start) and not compressed:
         raise UserError(
             f"{path} holds NUL bytes: it is binary, or UTF-16 without a byte order mark"
             " (then set data.encoding: utf-16-le)"

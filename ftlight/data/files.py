@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from ftlight.data import delimited, json_rows
+from ftlight.data.cells import LINE as LINE
+from ftlight.data.cells import Row as Row
+from ftlight.data.cells import as_text as as_text
+from ftlight.data.cells import cell as cell
+from ftlight.data.cells import empty_cell as empty_cell
+from ftlight.data.cells import filled as filled
+from ftlight.data.cells import joined as joined
+from ftlight.data.cells import names as names
+from ftlight.data.cells import need as need
+from ftlight.data.cells import with_nested
+from ftlight.data.delimited import Quotes as Quotes
 from ftlight.data.encoding import open_text
-from ftlight.utils.errors import UserError, did_you_mean, first_line, join_limited, unknown
+from ftlight.utils.errors import UserError, did_you_mean, first_line, join_limited
 
-Row = dict[str, Any]
 Unit = Literal["line", "paragraph"]
 """What counts as one document in plain text."""
-LINE = "__line__"
-"""Key under which every row holds its line in the file (in Parquet its number)."""
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".jp2", ".avif", ".heic", ".heif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif"),
+    *(".jfif", ".jpe", ".jif", ".pjpeg"),
 )
 """Suffixes of image files; which of them can be decoded depends on the Pillow installed."""
-csv.field_size_limit(2**31 - 1)  # the most that a C long holds everywhere
 
 
 def suffix(path: Path) -> str:
@@ -101,85 +107,6 @@ def code(*things: Any) -> str:
     return hashlib.sha256("".join(sha256(Path(p)) for p in paths).encode()).hexdigest()
 
 
-def _delimiter(file: io.TextIOBase, path: Path) -> str:
-    """The delimiter that splits most of the first lines into equally many fields, at least two."""
-    if suffix(path) == ".tsv":
-        return "\t"
-    sample = "".join(line for line, _ in zip(file, range(50), strict=False))
-    file.seek(0)
-    best, most = ",", 1
-    for candidate in ",;\t|":
-        try:
-            rows = [row for row in csv.reader(io.StringIO(sample), delimiter=candidate) if row]
-        except csv.Error:
-            continue
-        widths = [len(row) for row in rows[:20]]
-        if widths and widths[0] > most and widths.count(widths[0]) * 2 > len(widths):
-            best, most = candidate, widths[0]
-    return best
-
-
-def _read_csv(path: Path, encoding: str) -> Iterator[Row]:
-    with open_text(path, encoding) as file:
-        rows = csv.reader(file, delimiter=_delimiter(file, path), strict=True)
-        header: list[str] | None = None
-        line = 1
-        try:
-            for row in rows:
-                if header is None and row:
-                    header = [name.strip() for name in row]
-                    _check_header(header, path, line)
-                elif row and header is not None:
-                    if len(row) != len(header):
-                        what = "too many" if len(row) > len(header) else "too few"
-                        raise UserError(
-                            f"{path}:{line}: {what} fields ({len(row)} where the header has"
-                            f" {len(header)}); put quotes around a field that holds the delimiter"
-                        )
-                    yield {**dict(zip(header, row, strict=True)), LINE: line}
-                line = rows.line_num + 1
-        except csv.Error as error:
-            raise UserError(
-                f"{path}:{line}: a quote that opens here is not closed ({error});"
-                " double a quote inside quotes"
-            ) from None
-
-
-def _check_header(header: list[str], path: Path, line: int) -> None:
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if "" in twice:
-        raise UserError(
-            f"{path}:{line}: {header.count('')} columns have no name in the header;"
-            " name them or take them out"
-        )
-    if twice:
-        raise UserError(
-            f"{path}:{line}: column {join_limited(twice)} occurs twice in the header; rename one"
-        )
-
-
-def _read_jsonl(path: Path, encoding: str) -> Iterator[Row]:
-    with open_text(path, encoding) as file:
-        if suffix(path) == ".json" and file.read(64).lstrip()[:1] == "[":
-            raise UserError(f"{path} is one JSON array; write one object per line (.jsonl)")
-        file.seek(0)
-        for line, text in enumerate(file, 1):
-            if not text.strip():
-                continue
-            try:
-                row = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise UserError(
-                    f"{path}:{line}: not valid JSON: {error.msg} at column {error.colno}"
-                ) from None
-            if not isinstance(row, dict):
-                raise UserError(
-                    f'{path}:{line}: expected an object such as {{"text": …}},'
-                    f" got {type(row).__name__}"
-                )
-            yield {**row, LINE: line}
-
-
 def _read_parquet(path: Path) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -191,14 +118,23 @@ def _read_parquet(path: Path) -> Iterator[Row]:
                 for row in batch.to_pylist():
                     number += 1
                     yield {**row, LINE: number}
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({first_line(error)})") from None
 
 
-def read(path: Path, encoding: str = "utf-8") -> Iterator[Row]:
-    """Yields the rows of a CSV, TSV, JSONL or Parquet file as they are.
+def read(
+    path: Path, encoding: str = "utf-8", quotes: Quotes = "auto", columns: Sequence[str] = ()
+) -> Iterator[Row]:
+    """Yields the rows of a CSV, TSV, JSONL, JSON or Parquet file as they are.
 
     CSV values stay strings, also "NA", "null" and "01"; only an empty cell is missing.
+
+    Args:
+        path: the file.
+        encoding: encoding of a text file.
+        quotes: how quotation marks are read in CSV and TSV.
+        columns: columns that are wanted; dotted ones, such as translation.en, are taken out of
+            objects.
 
     Yields:
         Column to value, and under :data:`LINE` the line in the file (in Parquet the row's number).
@@ -208,8 +144,17 @@ def read(path: Path, encoding: str = "utf-8") -> Iterator[Row]:
     """
     kind = suffix(path)
     if kind in (".csv", ".tsv"):
-        return _read_csv(path, encoding)
-    return _read_parquet(path) if kind == ".parquet" else _read_jsonl(path, encoding)
+        rows = delimited.read(path, encoding, quotes, tabs=kind == ".tsv")
+    elif kind == ".parquet":
+        rows = _read_parquet(path)
+    else:
+        rows = json_rows.read(path, encoding, columns)
+    return with_nested(rows, columns)
+
+
+def code_of_readers() -> str:
+    """Digest of the code that reads files."""
+    return code(read, delimited.read, json_rows.read, open_text, cell)
 
 
 def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
@@ -242,64 +187,3 @@ def documents(lines: Iterable[tuple[int, str]], unit: Unit) -> Iterator[tuple[in
             document.append(line)
     if document:
         yield first, "\n".join(document)
-
-
-def need(row: Mapping[str, Any], columns: Iterable[str], path: str) -> None:
-    """Checks that a row has the columns.
-
-    Raises:
-        UserError: one is missing; names those there are and the nearest.
-    """
-    for column in columns:
-        if column not in row:
-            # only in JSON lines may each row have other columns
-            own_line = suffix(Path(path)) in (".jsonl", ".json") and LINE in row
-            place = f"{path}:{row[LINE]}" if own_line else path
-            raise UserError(unknown(f"{place}: no column", column, names(row), "columns"))
-
-
-def names(row: Iterable[str]) -> list[str]:
-    """Names of the columns of a row."""
-    return [column for column in row if column != LINE]
-
-
-def as_text(value: Any, path: str, line: int, column: str) -> str:
-    """A value as text: numbers as written, missing ones (also NaN, Parquet's word for it) empty.
-
-    Raises:
-        UserError: the value is a list or an object.
-    """
-    if value is None or value != value:
-        return ""
-    if isinstance(value, (list, dict, bytes)):
-        raise UserError(
-            f"{path}:{line}: column {column} holds {type(value).__name__}, expected text"
-        )
-    return json.dumps(value) if isinstance(value, bool) else str(value)
-
-
-def cell(row: Row, column: str, path: str) -> str:
-    """A cell of a row as text, see :func:`as_text`."""
-    return as_text(row[column], path, row[LINE], column)
-
-
-def filled(row: Row, column: str, path: str) -> str:
-    """A cell that must not be empty, as text.
-
-    Raises:
-        UserError: it holds nothing but spaces, or a list or an object.
-    """
-    text = cell(row, column, path)
-    if not text.strip():
-        raise empty_cell(column, f"{path}:{row[LINE]}")
-    return text
-
-
-def empty_cell(column: str, place: str) -> UserError:
-    """The error of a cell that must hold something; ``place`` is its file and line."""
-    return UserError(f"{place}: column {column} is empty; fill it in or take the row out")
-
-
-def joined(row: Row, columns: Iterable[str], path: str) -> str:
-    """Several cells as one text, a line each."""
-    return "\n".join(cell(row, column, path) for column in columns)

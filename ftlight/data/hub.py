@@ -49,16 +49,17 @@ def read_hub(
     Args:
         name: the data set.
         split: its split.
-        columns: columns it must have.
+        columns: columns it must have; of a dotted one the column that holds it.
         optional: columns that are read too if it has them; all others are not read.
 
     Raises:
         UserError: the data set cannot be loaded, or has no such split or column.
     """
     table = load_split(name, split)
-    need(table.features, columns, name)
-    further = [column for column in optional if column in table.features]
-    table = table.select_columns(list(dict.fromkeys([*columns, *further])))
+    roots = {c: c if c in table.features else c.partition(".")[0] for c in (*columns, *optional)}
+    need(table.features, [roots[column] for column in columns], name)
+    further = [roots[column] for column in optional if roots[column] in table.features]
+    table = table.select_columns(list(dict.fromkeys([*(roots[c] for c in columns), *further])))
     names = {column: class_names(feature) for column, feature in table.features.items()}
     for number, row in enumerate(table, 1):
         yield {**{c: named(value, names[c]) for c, value in row.items()}, LINE: number}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftlight.data import files, hub
+from ftlight.data.cells import with_nested
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 
@@ -21,6 +22,7 @@ class Source:
         encoding: encoding of a text file.
         suffixes: suffixes of the files that can be read.
         option: the option that names it, for errors; that of the split if empty.
+        quotes: how quotation marks are read in CSV and TSV.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Source:
     encoding: str = "utf-8"
     suffixes: tuple[str, ...] = files.SUFFIXES
     option: str = ""
+    quotes: files.Quotes = "auto"
 
     @property
     def on_hub(self) -> bool:
@@ -56,6 +59,18 @@ class Source:
             return "-".join(internals.fingerprint_of(split) for split in splits)
         return files.sha256(self.path)
 
+    def read(
+        self, columns: Sequence[str] = (), optional: Sequence[str] = ()
+    ) -> Iterator[files.Row]:
+        """Yields the rows of a file as they are, with their dotted columns.
+
+        Args:
+            columns: columns that rows should have.
+            optional: further ones that may be dotted.
+        """
+        rows = files.read(self.path, self.encoding, self.quotes, columns)
+        return with_nested(rows, optional)
+
     def columns(self) -> list[str]:
         """Names of the columns of a hub data set; none for a file, which is read whole."""
         return list(hub.load_split(self.name, self.split).features) if self.on_hub else []
@@ -66,16 +81,17 @@ class Source:
         """Yields the rows: those of a file whole, those of a hub data set with these columns alone.
 
         Args:
-            columns: columns that every row must have.
+            columns: columns that every row must have; dotted ones are taken out of objects.
             optional: columns to read from a hub data set that has them.
 
         Raises:
             UserError: anything that cannot be read, a missing column, or no rows.
         """
         if self.on_hub:
-            rows = hub.read_hub(self.name, self.split, columns, optional)
+            whole = hub.read_hub(self.name, self.split, columns, optional)
+            rows = with_nested(whole, [*columns, *optional])
         else:
-            rows = files.read(self.path, self.encoding)
+            rows = self.read(columns, optional)
         empty = True
         for row in rows:
             files.need(row, columns, self.name)

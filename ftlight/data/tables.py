@@ -10,8 +10,9 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
+from ftlight.data.remarks import collected, remark
 from ftlight.utils import internals
-from ftlight.utils.atomic import atomic_write, remove_stale
+from ftlight.utils.atomic import atomic_write, read_json, remove_stale, write_json
 
 Columns = dict[str, list[Any]]
 TEXT, NUMBER = datasets.Value("string"), datasets.Value("int64")
@@ -25,6 +26,8 @@ def cached_table(
 ) -> datasets.Dataset:
     """The table of a key, memory-mapped: read from the cache, or made and written to it.
 
+    What readers remark while it is made is kept beside it, and said whenever it is read.
+
     Args:
         key: identifies the content.
         make: yields the table in batches of columns; called only if the cache has no such table.
@@ -35,13 +38,16 @@ def cached_table(
         remove_stale(path.parent)
         schema = features.arrow_schema if features is not None else None
         # processes that make it at the same time write the same, each to a file of its own
-        with atomic_write(path) as file:
+        with atomic_write(path) as file, collected() as remarks:
             _write(file, make(), schema)
+            write_json(path.with_suffix(".json"), remarks)
     try:
         table = datasets.table.MemoryMappedTable.from_file(str(path))
     except pa.ArrowInvalid:  # damaged since
         path.unlink(missing_ok=True)
         return cached_table(key, make, features)
+    for line in read_json(path.with_suffix(".json")):
+        remark(line)
     return datasets.Dataset(table, info=datasets.DatasetInfo(features=features), fingerprint=key)
 
 

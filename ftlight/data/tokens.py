@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftlight.models.loading import backbone_file, load_config, load_tokenizer
+from ftlight.models.loading import backbone_file, load_tokenizer, positions
 from ftlight.utils.errors import UserError
 
 IGNORE = -100  # label of a token without a loss, as in transformers
@@ -27,11 +27,9 @@ def max_length(name: str, trained: bool = True) -> int:
             pooled vectors get no better.
     """
     limits = [load_tokenizer(name).model_max_length]
-    positions = getattr(load_config(name), "max_position_embeddings", None)
-    if positions:
-        # RoBERTa and its kin count positions from the padding index + 1 and reserve two: 514 is 512
-        power = positions - 2
-        limits.append(power if positions > 4 and power & (power - 1) == 0 else positions)
+    places = positions(name)
+    if places:
+        limits.append(places)
     file = backbone_file(name, "sentence_bert_config.json") if trained else None
     if file is not None:
         limits.append(json.loads(Path(file).read_text()).get("max_seq_length") or limits[0])
@@ -71,6 +69,12 @@ def identity(tokenizer: Any) -> str:
     return mark + rules if mark else str(limits)
 
 
+def blank(tokenizer: Any) -> int:
+    """The token of a row without any: a decoder's tokenizer gives none for an empty text."""
+    known = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    return int(next(token for token in known if token is not None))
+
+
 def tokenize(
     tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, longest: int
 ) -> dict[str, list[Any]]:
@@ -78,12 +82,15 @@ def tokenize(
 
     Returns:
         Columns with one value per row: ``input_ids``, ``token_type_ids`` (of pairs, if the model
-        has them), and the number of tokens after cutting (``length``) and before (``uncut``).
+        has them), and the number of tokens after cutting (``length``) and before (``uncut``). A
+        row has at least one token.
     """
     inputs = (list(texts), list(pairs)) if pairs is not None else (list(texts),)
     types = pairs is not None and "token_type_ids" in tokenizer.model_input_names
     options = {"padding": False, "return_attention_mask": False, "return_token_type_ids": types}
     out = tokenizer(*inputs, truncation=False, verbose=False, **options)
+    for name in out:
+        out[name] = [ids or [blank(tokenizer) if name == "input_ids" else 0] for ids in out[name]]
     uncut = [len(ids) for ids in out["input_ids"]]
     names = ["input_ids", "token_type_ids"] if types else ["input_ids"]
     columns = {name: list(out[name]) for name in names}

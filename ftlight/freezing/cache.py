@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
 
 from ftlight.data import sampling
-from ftlight.data.files import code
-from ftlight.data.module import DataModule
+from ftlight.freezing import identity, verify
 from ftlight.freezing import store as files
-from ftlight.freezing import verify
 from ftlight.freezing.store import ActivationStore, Layout
 from ftlight.freezing.tap import Tap
-from ftlight.models import kernels
-from ftlight.models.layers import layer_of, module_layers
-from ftlight.models.modes import compiled, evaluating
+from ftlight.models.modes import evaluating
 from ftlight.run.state import state_of
-from ftlight.training.fsdp import FSDP2
 from ftlight.utils.atomic import part_of
 
 log = logging.getLogger(__name__)
 Cache = bool | Literal["auto"]
-# Most rows and tokens of a batch while filling. Not the run's: stores depend on the data alone.
-FILL_ROWS = 64
-FILL_TOKENS = 16384
 
 
 class PrefixCache:
@@ -97,7 +86,7 @@ class PrefixCache:
 
     def _open(self, cut: int) -> str:
         """Sets the tap, the layout and the key of the store. Returns why it cannot, or nothing."""
-        reason = self._obstacle()
+        reason = identity.obstacle(self.trainer, self.task)
         if reason:
             return reason
         sets = self.trainer.datamodule.sets
@@ -118,28 +107,18 @@ class PrefixCache:
         per_row = mask is None or states.ndim < 3 or states.shape[1] != mask.shape[1]
         shape = states.shape[1 if per_row else 2 :]
         self.layout = Layout(self.lengths, shape, states.dtype, per_row)
-        self.key = self._key(str(states.dtype))
-        return ""
-
-    def _obstacle(self) -> str:
-        """Why this run cannot store activations, or nothing."""
-        if not isinstance(self.trainer.datamodule, DataModule):
-            return "the data module is not one of ftlight's, so rows have no numbers"
-        if compiled(self.task):
-            return "the model is compiled"
-        if isinstance(self.trainer.strategy, FSDP2):
-            return "no process has all weights under fsdp2"
-        if any(getattr(m, "gradient_checkpointing", False) for m in self.task.model.modules()):
-            return "gradient checkpointing runs layers twice"
+        self.weights = files.fingerprint(identity.below(self.task, self.tap))
+        self.reusable = all(getattr(t, "fingerprint", None) for t in self.tables.values())
+        self.key = identity.key(self.trainer, self.task, self.tap, self.tables, str(states.dtype))
         return ""
 
     def _batches(self, split: str, first: int, step: int) -> Iterator[dict[str, Any]]:
         """Every ``step``-th batch of a split from number ``first``, in order of length."""
         lengths = self.lengths[split]
         plan: list[np.ndarray] = []
-        for rows in sampling.eval_batches(lengths, FILL_ROWS):
+        for rows in sampling.eval_batches(lengths, identity.FILL_ROWS):
             tokens = len(rows) * int(lengths[rows].max())
-            plan += np.array_split(rows, -(-tokens // FILL_TOKENS))
+            plan += np.array_split(rows, -(-tokens // identity.FILL_TOKENS))
         yield from self._load(plan[first::step], split)
 
     def _load(self, plan: list[np.ndarray], split: str) -> Iterator[dict[str, Any]]:
@@ -152,50 +131,6 @@ class PrefixCache:
         precision = self.trainer.precision_plugin
         with evaluating(self.task), torch.no_grad(), precision.forward_context():
             return self.tap.capture(lambda: self.task.step(batch), len(batch["index"])).detach()
-
-    def _below(self) -> list[tuple[str, Tensor]]:
-        """Parameters and buffers that the stored activations depend on."""
-        assert self.tap is not None
-        layers = module_layers(self.task.model)
-        above = {"head"}
-        if not self.tap.at_head:
-            above |= {"post", *(f"layer {i}" for i in range(self.tap.cut, len(layers)))}
-        tensors = [*self.task.model.named_parameters(), *self.task.model.named_buffers()]
-        return [(name, t) for name, t in tensors if layer_of(name, layers) not in above]
-
-    def _key(self, dtype: str) -> str:
-        """A name from all that activations depend on; unique if a table has no fingerprint."""
-        assert self.tap is not None
-        below = self._below()
-        self.weights = files.fingerprint(below)
-        fingerprints = [getattr(table, "fingerprint", None) for table in self.tables.values()]
-        self.reusable = all(fingerprints)
-        strategy = self.trainer.strategy
-        config = getattr(self.tap.base, "config", None)
-        device = strategy.root_device
-        if device.type == "cuda":
-            processor = torch.cuda.get_device_name(device)
-        else:
-            processor = torch.backends.cpu.get_cpu_capability()
-        parts = [
-            files.digest(below),
-            config.to_json_string() if config is not None else "",
-            str(self.tap.cut),
-            str(self.tap.at_head),
-            dtype,
-            repr(self.task.model),
-            self.trainer.precision,
-            device.type,
-            processor,
-            torch.__version__,
-            transformers.__version__,
-            str(FILL_ROWS),
-            str(FILL_TOKENS),
-            *(print_ or strategy.broadcast(uuid.uuid4().hex) for print_ in fingerprints),
-            self.task.kernels,
-            code(kernels.attention_forward),
-        ]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     def _fill(self, path: Path, part: Path) -> None:
         """Fills the file; each process of a node computes a share of the batches.
@@ -245,7 +180,7 @@ class PrefixCache:
             return
         if first:  # an average of the weights may stand in for them in a validation
             self.moved.discard(split)
-            if files.fingerprint(self._below()) != self.weights:
+            if files.fingerprint(identity.below(self.task, self.tap)) != self.weights:
                 self.moved.add(split)
         if split in self.moved:
             return

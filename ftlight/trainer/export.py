@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ftlight.data.module import DataModule
+from ftlight.models.padding import runs_unpadded
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.utils.atomic import read_json
@@ -39,7 +40,10 @@ def write(run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool
     scores = read_json(run.home / f"test{'-wise' if mixed else ''}_metrics.json")
     if mixed and scores.get("wise", {}).get("share") != run.wise["share"]:
         scores = {}  # of another mix
-    how = task.cpu().eval().export(folder, data)
+    data.check_model(task.cpu().eval().model)
+    how = task.export(folder, data)
+    if runs_unpadded(task.model):
+        how = f"# one row at a time: {type(task.model).__name__} does not ignore padding\n{how}"
     facts = read_json(run.home / "run.json")
     text = card(facts, task, how, scores, run.wise.get("share"))
     (folder / "README.md").write_text(text, encoding="utf-8")
@@ -80,9 +84,12 @@ def card(
 
 def _measured(scores: Mapping[str, Any]) -> str:
     """The scores of a test as a table."""
-    metrics = {name: v for name, v in scores.items() if isinstance(v, float | None)}
+    metrics = {name: v for name, v in scores.items() if isinstance(v, float | str | None)}
     if not metrics:
         return "Not tested.\n"
-    rows = [f"| {name} | {'n/a' if v is None else f'{v:.4f}'} |" for name, v in metrics.items()]
+    rows = []
+    for name, v in metrics.items():
+        value = f"{v:.4f}" if isinstance(v, float) else v or "n/a"
+        rows.append(f"| {name} | {value} |")
     header = f"Measured on the test data ({scores.get('test/rows')} rows):"
     return f"{header}\n\n| metric | value |\n|---|---|\n" + "\n".join(rows) + "\n"

@@ -27,6 +27,7 @@ class Predictor:
         self.task = cast(Task, self.precision.convert_module(task.eval()))
         self.data = data
         task.datamodule = data
+        data.check_model(task.model)
 
     def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Predicts rows, in batches of similar length.

@@ -48,6 +48,8 @@ def _metrics(result: EvaluationResult, mixed: Mapping[str, Any]) -> dict[str, An
     metrics: dict[str, Any] = {f"test/{name}": value for name, value in result.values.items()}
     for name, (low, high) in result.intervals.items():
         metrics |= {f"test/{name}_low": low, f"test/{name}_high": high}
+    for name, facts in result.about.items():
+        metrics |= {f"test/{name}_{fact}": value for fact, value in facts.items()}
     metrics["test/rows"] = result.rows
     return {**metrics, "wise": dict(mixed)} if mixed else metrics
 

@@ -221,7 +221,7 @@ def show(task: Task, stage: str) -> list[tuple[str, str]]:
     result = task.evidence[stage]
 
     def value(name: str) -> str:
-        details = []
+        details = [f"{fact} {word}" for fact, word in result.about.get(name, {}).items()]
         if name in result.intervals:
             low, high = result.intervals[name]
             details.append(f"95 % interval {fmt.number(low)} to {fmt.number(high)}")

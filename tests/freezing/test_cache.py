@@ -397,14 +397,6 @@ class Noisy(TextClassification):
         )
 
 
-@pytest.mark.run
-def test_noise_in_the_frozen_layers_switches_it_off(
-    still: str, tmp_path: Path, capsys: Any
-) -> None:
-    run(still, tmp_path / "r", unfreeze="last:1", task=Noisy, pooling="native")
-    assert "is there randomness in them?" in capsys.readouterr().out
-
-
 class Leaking(TextClassification):
     """A trained weight that also acts below the cut."""
 
@@ -412,14 +404,6 @@ class Leaking(TextClassification):
         super().__init__(*args, **kwargs)
         top = self.model.base_model.encoder.layer[3].output.dense.bias
         self.model.base_model.encoder.layer[0].register_forward_hook(lambda m, a, out: out + top)
-
-
-@pytest.mark.run
-def test_a_trained_weight_below_the_cut_switches_it_off(
-    still: str, tmp_path: Path, capsys: Any
-) -> None:
-    run(still, tmp_path / "r", unfreeze="last:1", task=Leaking, pooling="native")
-    assert "something below trains" in capsys.readouterr().out
 
 
 class Skipping(TextClassification):
@@ -432,10 +416,37 @@ class Skipping(TextClassification):
         layers[3].register_forward_hook(lambda m, a, out: out + box["low"])
 
 
+class Throwing(TextClassification):
+    """The top layer needs what only the lowest sets."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        layers, box = self.model.base_model.encoder.layer, {}
+        layers[0].register_forward_pre_hook(lambda m, a: box.clear())
+        layers[0].intermediate.register_forward_hook(
+            lambda m, a, out: box.update(low=out.detach().mean())
+        )
+        layers[3].register_forward_hook(lambda m, a, out: out + box.pop("low"))
+
+
 @pytest.mark.run
-def test_a_connection_over_the_cut_switches_it_off(still: str, tmp_path: Path, capsys: Any) -> None:
-    run(still, tmp_path / "r", unfreeze="last:1", task=Skipping, pooling="native")
-    assert "another result when its lower layers are skipped" in capsys.readouterr().out
+def test_a_model_that_the_cache_would_change_runs_whole(
+    still: str, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    def check(task: Any, words: str) -> None:
+        monkeypatch.setenv("FTLIGHT_CACHE", str(tmp_path / "kept" / task.__name__))
+        run(still, tmp_path / task.__name__, unfreeze="last:1", task=task, pooling="native")
+        assert words in capsys.readouterr().out
+
+    each(
+        [
+            (Noisy, "is there randomness in them?"),
+            (Leaking, "something below trains"),
+            (Skipping, "another result when its lower layers are skipped"),
+            (Throwing, "cannot skip its lower layers (KeyError)"),
+        ],
+        check,
+    )
 
 
 @pytest.mark.run
@@ -472,27 +483,6 @@ def test_a_folder_that_cannot_be_written_is_said(
     monkeypatch.setenv("FTLIGHT_CACHE", str(tmp_path / "file" / "kept"))
     run(still, tmp_path / "r", unfreeze="last:1")
     assert "kept cannot be written" in capsys.readouterr().out
-
-
-class Throwing(TextClassification):
-    """The top layer needs what only the lowest sets."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        layers, box = self.model.base_model.encoder.layer, {}
-        layers[0].register_forward_pre_hook(lambda m, a: box.clear())
-        layers[0].intermediate.register_forward_hook(
-            lambda m, a, out: box.update(low=out.detach().mean())
-        )
-        layers[3].register_forward_hook(lambda m, a, out: out + box.pop("low"))
-
-
-@pytest.mark.run
-def test_a_model_that_fails_when_layers_are_skipped_runs_whole(
-    still: str, tmp_path: Path, capsys: Any
-) -> None:
-    run(still, tmp_path / "r", unfreeze="last:1", task=Throwing, pooling="native")
-    assert "cannot skip its lower layers (KeyError)" in capsys.readouterr().out
 
 
 @pytest.mark.run

@@ -21,7 +21,7 @@ from ftlight.utils.format import number
 
 def run(words: Words, cli: CLI) -> None:
     """Predicts, and writes the answers to a file or prints them."""
-    file, text, out = _source(words), words.own.get("text", ""), words.own.get("out", "")
+    file, text, out = _source(words), words.own.get("text"), words.own.get("out", "")
     rows = _rows_of_file(file, cli.datamodule) if file else _rows_of_text(text, cli.datamodule)
     cli.datamodule.set_predict(rows, file or "input")
     answers = _predict(cli, words.own["ckpt_path"])
@@ -44,8 +44,7 @@ def _source(words: Words) -> str:
     Raises:
         UserError: neither is given, or both are.
     """
-    text = words.own.get("text", "")
-    if bool(words.alone) == bool(text):
+    if bool(words.alone) == ("text" in words.own):
         raise UserError('give a file to predict, or - for standard input, or --text "…"')
     return words.alone[0] if words.alone and words.alone[0] != "-" else ""
 
@@ -57,12 +56,12 @@ def _rows_of_file(file: str, data: DataModule) -> list[files.Row]:
     return rows
 
 
-def _rows_of_text(text: str, data: DataModule) -> list[files.Row]:
-    """A row for the text given, or for each line of standard input if it is empty."""
+def _rows_of_text(text: str | None, data: DataModule) -> list[files.Row]:
+    """A row for the text given, or for each line of standard input."""
     if len(data.columns) > 1:
         columns = ", ".join(data.columns)
         raise UserError(f"the run reads several columns ({columns}); give a file that has them")
-    lines = [text] if text else [line.rstrip("\n") for line in sys.stdin]
+    lines = [text] if text is not None else [line.rstrip("\n") for line in sys.stdin]
     rows = [{data.columns[0]: line} for line in lines if line.strip()]
     if not rows:
         raise UserError("there is no text to predict")

@@ -13,7 +13,6 @@ import torch
 
 from ftlight.data import files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
-from ftlight.data.sources import Source
 from ftlight.models.loading import backbone_file
 from ftlight.tasks.causal_lm import chat_template, truncation
 from ftlight.tasks.causal_lm import messages as chat
@@ -117,7 +116,7 @@ class ChatData(DataModule):
 
     def read_predict(self, name: str) -> list[files.Row]:
         """The rows of a file to predict."""
-        return list(chat.open_rows(Source(name, "", self.encoding, self.suffixes), self.names))
+        return list(chat.open_rows(self.source_at(name), self.names))
 
     @property
     def columns(self) -> list[str]:

@@ -194,7 +194,7 @@ def open_rows(source: Source, names: Columns) -> Iterator[files.Row]:
         return _paragraphs(source, names.text)
     if source.on_hub:
         return source.rows(source.columns())
-    return files.read(source.path, source.encoding)
+    return source.read(optional=[name for name in names if name])
 
 
 def read_rows(source: Source, names: Columns, digest: str) -> Iterator[files.Row]:

@@ -252,11 +252,15 @@ class CausalLM(Task):
             if text is not None:
                 predictions.append(text)
                 references.append([_last_turn(row["messages"])[1]])
+        about = {}
         if predictions:
             with contextlib.suppress(UserError):  # BLEU needs sacrebleu, an extra
-                values["bleu"] = texts.bleu(predictions, references)
+                tokenize = texts.tokenizer_of("auto", references)
+                values["bleu"] = texts.bleu(predictions, references, tokenize)
+                about = {"bleu": {"tokenize": tokenize}}
             values["rougeL"] = texts.rouge(predictions, references, ("rougeL",))["rougeL"]
-        return EvaluationResult(values, len(outputs), {"perplexity": bootstrap(facts, perplexity)})
+        interval = {"perplexity": bootstrap(facts, perplexity)}
+        return EvaluationResult(values, len(outputs), interval, about=about)
 
     def postprocess(
         self, outputs: list[Tensor], rows: Sequence[Mapping[str, Any]]

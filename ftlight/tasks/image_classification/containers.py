@@ -11,13 +11,16 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ftlight.data import files, hub
-from ftlight.tasks.image_classification import archives, decoding
+from ftlight.tasks.image_classification import archives, code_pages, decoding
+from ftlight.tasks.image_classification.embedded import Hub, Parquet, embedded
+from ftlight.tasks.image_classification.folders import is_image, is_image_start, without_suffix
 from ftlight.utils.errors import UserError
 
 MOST = 2**28  # bytes of an image file
+START = 16  # bytes that tell an image
 
 
 class Columns(NamedTuple):
@@ -28,12 +31,14 @@ class Columns(NamedTuple):
         label: column of the label, or several; None if labels are not needed.
         folder: folder that paths are relative to; the table's own if None.
         encoding: encoding of a text file.
+        quotes: how quotation marks are read in CSV and TSV.
     """
 
     image: str = "image"
     label: str | tuple[str, ...] | None = "label"
     folder: str | None = None
     encoding: str = "utf-8"
+    quotes: files.Quotes = "auto"
 
     @property
     def needed(self) -> list[str]:
@@ -44,6 +49,24 @@ class Columns(NamedTuple):
     def labels(self) -> list[str]:
         """Columns of labels."""
         return [self.label] if isinstance(self.label, str) else list(self.label or ())
+
+    def read(self, path: Path) -> Iterator[files.Row]:
+        """Yields the rows of a table."""
+        return files.read(path, self.encoding, self.quotes, self.needed)
+
+
+class Opened(NamedTuple):
+    """An open zip.
+
+    Attributes:
+        archive: the zip.
+        members: its files by their path, decoded, with ``/``.
+        remark: how names were decoded, or nothing.
+    """
+
+    archive: zipfile.ZipFile
+    members: dict[str, zipfile.ZipInfo]
+    remark: str
 
 
 class Folder:
@@ -66,6 +89,18 @@ class Folder:
             seen.add(real)
             names += [(Path(folder) / n).relative_to(self.path).as_posix() for n in inside]
         return _visible(names)
+
+    def remark(self) -> str:
+        """What is to be said about its names: nothing."""
+        return ""
+
+    def start(self, name: str) -> bytes:
+        """The first bytes of a file; none if it cannot be read."""
+        try:
+            with (self.path / name).open("rb") as file:
+                return file.read(START)
+        except OSError:
+            return b""
 
     def read(self, name: str, column: str) -> bytes:
         """The bytes of an image."""
@@ -101,7 +136,7 @@ class Zip:
     def __init__(self, place: str) -> None:
         self.place = place
 
-    def _open(self) -> zipfile.ZipFile:
+    def _open(self) -> Opened:
         """The open zip, one per process: two that share one would move each other's place in it."""
         changed = Path(self.place).expanduser().stat().st_mtime_ns
         return _open_zip(self.place, os.getpid(), changed)
@@ -113,20 +148,35 @@ class Zip:
             UserError: there is no such zip.
         """
         files.check(self.place, suffixes=(".zip",))
-        return _visible([i.filename for i in self._open().infolist() if not i.is_dir()])
+        return _visible(self._open().members)
+
+    def remark(self) -> str:
+        """How names were decoded, if they were."""
+        return self._open().remark
+
+    def start(self, name: str) -> bytes:
+        """The first bytes of a file; none if it cannot be read."""
+        opened = self._open()
+        try:
+            with opened.archive.open(opened.members[name]) as file:
+                return file.read(START)
+        except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
+            return b""
 
     def read(self, name: str, column: str) -> bytes:
         """The bytes of an image."""
-        archive = self._open()
-        _check_size(archive.getinfo(name).file_size)
-        return archive.read(name)
+        opened = self._open()
+        member = opened.members[name]
+        _check_size(member.file_size)
+        return opened.archive.read(member)
 
     @contextlib.contextmanager
     def table(self, name: str) -> Iterator[Path]:
         """A table in it, copied to a file for as long as it is read."""
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / posixpath.basename(name)
-            copy.write_bytes(self._open().read(name))
+            opened = self._open()
+            copy.write_bytes(opened.archive.read(opened.members[name]))
             try:
                 yield copy
             except UserError as error:
@@ -135,38 +185,6 @@ class Zip:
     def digest(self, times: bool) -> str:
         """SHA-256 of the file."""
         return files.sha256(files.check(self.place, suffixes=(".zip",)))
-
-
-class Parquet:
-    """Rows of a Parquet file that hold the images themselves, each named by its row number.
-
-    Args:
-        place: the file.
-    """
-
-    def __init__(self, place: str) -> None:
-        self.place = place
-
-    def rows(self) -> Any:
-        """The table, with images as they are stored."""
-        return _parquet_rows(self.place, Path(self.place).expanduser().stat().st_mtime_ns)
-
-    def read(self, name: str, column: str) -> bytes:
-        """The bytes of an image."""
-        value = self.rows()[int(name)][column]
-        return (value["bytes"] if isinstance(value, dict) else value) or b""
-
-    def digest(self, times: bool) -> str:
-        """SHA-256 of the file."""
-        return files.sha256(files.check(self.place))
-
-
-class Hub(Parquet):
-    """Rows of a split of a hub data set, named ``hf:NAME#SPLIT``."""
-
-    def rows(self) -> Any:
-        """The table, with images as they are stored."""
-        return _hub_rows(self.place)
 
 
 def at(place: str) -> Folder | Zip | Parquet:
@@ -184,6 +202,23 @@ def tree(place: str) -> Folder | Zip | None:
     if isinstance(container, Zip) or Path(place).expanduser().is_dir():
         return container if isinstance(container, Zip) else Folder(place)
     return None
+
+
+def images(container: Folder | Zip, names: Iterable[str]) -> list[str]:
+    """Those of the files of a folder or zip that are images: by suffix, else by first bytes."""
+    return [
+        name
+        for name in names
+        if is_image(name) or (without_suffix(name) and is_image_start(container.start(name)))
+    ]
+
+
+def is_image_file(place: str) -> bool:
+    """Whether a place is a file that is an image."""
+    path = Path(place).expanduser()
+    if is_image(place) or not without_suffix(place) or not path.is_file():
+        return is_image(place)
+    return is_image_start(Folder(str(path.parent)).start(path.name))
 
 
 def read(place: str, name: str, column: str) -> bytes:
@@ -224,32 +259,18 @@ def digest(place: str, columns: Columns, times: bool = False) -> str:
         return own
     path = Path(place).expanduser()
     root = Folder(columns.folder or str(path.parent))
-    names = [str(row.get(columns.image)) for row in files.read(path, columns.encoding)]
+    names = [str(row.get(columns.image)) for row in columns.read(path)]
     return hashlib.sha256((own + root.digest(times, names)).encode()).hexdigest()
 
 
-def embedded(place: str, image: str) -> bool:
-    """Whether a Parquet file holds the images themselves, not paths."""
-    if not place.lower().endswith(".parquet"):
-        return False
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        schema = pq.read_schema(Path(place).expanduser())
-    except (pa.ArrowException, OSError):
-        return False  # the reader says what is wrong with it
-    kind = schema.field(image).type if image in schema.names else pa.string()
-    return pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
 def _visible(names: Iterable[str]) -> list[str]:
-    """Paths without a hidden part (or that of macOS), sorted."""
-    hidden = (".", "__MACOSX")
+    """Paths without a hidden part, and without those that macOS and Windows make, sorted."""
+    hidden, made = (".", "__MACOSX"), ("thumbs.db", "desktop.ini", "ehthumbs.db")
     return sorted(
         name
         for name in names
         if not any(part != "." and part.startswith(hidden) for part in name.split("/"))
+        and not name.lower().endswith(made)
     )
 
 
@@ -259,7 +280,7 @@ def _check_size(size: int) -> None:
 
 
 @functools.lru_cache(8)
-def _open_zip(place: str, process: int, changed: int) -> zipfile.ZipFile:
+def _open_zip(place: str, process: int, changed: int) -> Opened:
     path = Path(place).expanduser()
     try:
         archive = zipfile.ZipFile(path)
@@ -268,27 +289,7 @@ def _open_zip(place: str, process: int, changed: int) -> zipfile.ZipFile:
     if fault := archives.fault(archive.infolist(), path.stat().st_size):
         archive.close()
         raise UserError(f"{place}: {fault}")
-    return archive
-
-
-@functools.lru_cache(4)
-def _parquet_rows(place: str, changed: int) -> Any:
-    import datasets
-
-    return _undecoded(datasets.Dataset.from_parquet(str(Path(place).expanduser())))
-
-
-@functools.lru_cache(4)
-def _hub_rows(place: str) -> Any:
-    name, _, split = place.rpartition("#")
-    return _undecoded(hub.load_split(name, split))
-
-
-def _undecoded(table: Any) -> Any:
-    """A table that gives images as they are stored."""
-    import datasets
-
-    for column, feature in table.features.items():
-        if isinstance(feature, datasets.Image):
-            table = table.cast_column(column, datasets.Image(decode=False))
-    return table
+    entries = archive.infolist()
+    names, remark = code_pages.names_of(entries, place)
+    members = {n: e for n, e in zip(names, entries, strict=True) if not n.endswith("/")}
+    return Opened(archive, members, remark)

@@ -14,13 +14,16 @@ import torch
 from torch import nn
 
 from ftlight.data import files, tables
-from ftlight.data.label_columns import label_text, row_label
+from ftlight.data.label_columns import label_text
 from ftlight.data.labelled import Labelled, without
 from ftlight.data.module import Columns, EncodedSplit, Reader
+from ftlight.data.remarks import remark
 from ftlight.models.modes import evaluating
 from ftlight.tasks.image_classification import augment as augmenting
 from ftlight.tasks.image_classification import containers, decoding
 from ftlight.tasks.image_classification import rows as image_rows
+from ftlight.tasks.image_classification.code_pages import names_of
+from ftlight.tasks.image_classification.embedded import embedded
 from ftlight.tasks.image_classification.folders import is_image
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError, first_line, join_limited
@@ -88,7 +91,7 @@ class ImageData(Labelled):
 
     @property
     def _columns(self) -> containers.Columns:
-        return containers.Columns(self.image, self.label, self.folder, self.encoding)
+        return containers.Columns(self.image, self.label, self.folder, self.encoding, self.quotes)
 
     def _find_splits(self) -> None:
         """Takes the splits that are not given from the folder or zip of train, if it has them."""
@@ -150,7 +153,14 @@ class ImageData(Labelled):
             "white": self.white,
             "full": self.full,
             "stamp": stamp,
-            "code": files.code(decoding.decode, containers.read, is_image, label_text, row_label),
+            "code": files.code(
+                decoding.decode,
+                containers.read,
+                embedded,
+                names_of,
+                is_image,
+                label_text,
+            ),
         }
         return image_rows.read_rows, arguments, features
 
@@ -190,15 +200,19 @@ class ImageData(Labelled):
     def read_predict(self, name: str) -> list[files.Row]:
         """The images to predict: one file, all in a folder or zip, or those that a table names."""
         self.reading = name
-        if is_image(name):
+        if containers.is_image_file(name):
             return [{self.image: name, files.LINE: 1}]
         tree = containers.tree(name)
         if tree is not None:
-            found = [member for member in tree.names() if is_image(member)]
+            names = tree.names()
+            found = containers.images(tree, names)
             if not found:
                 raise UserError(f"{name} holds no images")
+            for line in (tree.remark(), image_rows.left_out(name, names, found)):
+                if line:
+                    remark(line)
             return [{self.image: member, files.LINE: i} for i, member in enumerate(found, 1)]
-        if containers.embedded(name, self.image):
+        if embedded(name, self.image):
             entries = image_rows.entries(name, "", self._columns._replace(label=None))
             return [{self.image: e.shown, files.LINE: e.line} for e in entries]
         return super().read_predict(name)
@@ -250,11 +264,12 @@ class ImageData(Labelled):
         """Where an image to predict is: below the folder, zip or table given, else at any path."""
         files.need(row, self.columns, place)
         shown, line = files.cell(row, self.image, place), int(row[files.LINE])
-        if place != self.reading or is_image(place):  # rows in Python or of standard input
+        # rows in Python or of standard input
+        if place != self.reading or containers.is_image_file(place):
             return image_rows.Entry("", str(Path(shown).expanduser()), shown, "", line)
         if containers.tree(place) is not None:
             return image_rows.Entry(place, shown, shown, "", line)
-        if containers.embedded(place, self.image):
+        if embedded(place, self.image):
             return image_rows.Entry(place, str(line - 1), shown, "", line)
         root = self.folder or str(Path(place).parent)
         name = image_rows.inside("", shown, root)
@@ -274,8 +289,8 @@ class ImageData(Labelled):
         """A batch.
 
         Returns:
-            ``inputs`` with ``pixel_values`` ``float32 [rows, 3, height, width]``, ``index`` and, if
-            known, ``targets``.
+            ``inputs`` with ``pixel_values`` ``float32 [rows, channels, height, width]``, ``index``
+            and, if known, ``targets``.
         """
         epochs = columns.get("epoch", [-1] * len(rows))
         places = zip(columns["container"], columns["name"], epochs, rows, strict=True)
@@ -290,7 +305,7 @@ class ImageData(Labelled):
         return batch
 
     def _pixels(self, container: str, name: str, epoch: int, row: int) -> torch.Tensor:
-        """An image as the model sees it, augmented in training, ``[3, height, width]``.
+        """An image as the model sees it, augmented in training, ``[channels, height, width]``.
 
         ``uint8`` before scaling, or ``float32`` after.
         """
@@ -348,7 +363,8 @@ class ImageData(Labelled):
         if self.image_size is None:
             return
         device = next(model.parameters()).device
-        blank = torch.zeros(1, 3, *decoding.shape(self.processor), device=device)
+        size = decoding.channels(self.processor), *decoding.shape(self.processor)
+        blank = torch.zeros(1, *size, device=device)
         try:
             with evaluating(model), torch.no_grad():
                 model(pixel_values=blank)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftlight.models.loading import locate, refuse_code
+from ftlight.models.loading import load_config, locate, refuse_code
 from ftlight.utils.errors import UserError, first_line
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -203,6 +203,8 @@ def processor(name: str, size: int | None = None) -> Any:
             " it needs a preprocessor_config.json"
         ) from None
     changes = sized(made.to_dict(), size) if size else {}
+    changes |= _gray(name, made)
+    made = load(**changes) if changes else made
     if _size(made, 64, 96) != _size(made, 96, 64):  # resizes the shorter edge and does not crop
         edge = (changes.get("size") or made.to_dict()["size"]).get("shortest_edge")
         changes |= {"do_center_crop": True, "crop_size": {"height": edge, "width": edge}}
@@ -217,6 +219,21 @@ def processor(name: str, size: int | None = None) -> Any:
     return made
 
 
+def _gray(name: str, made: Any) -> dict[str, Any]:
+    """Changes to a processor that its model's number of channels asks for.
+
+    Raises:
+        UserError: the model reads neither gray nor RGB.
+    """
+    count = getattr(load_config(name), "num_channels", 3)
+    if count not in (1, 3):
+        raise UserError(f"model.backbone: {name} reads images of {count} channels, not RGB or gray")
+    if count == channels(made):
+        return {}
+    mean, std = (getattr(made, key, None) or [0.5] for key in ("image_mean", "image_std"))
+    return {"image_mean": mean[:count], "image_std": std[:count]}
+
+
 @functools.lru_cache(8)
 def shape(made: Any) -> tuple[int, int]:
     """Height and width of all images of a processor."""
@@ -225,19 +242,26 @@ def shape(made: Any) -> tuple[int, int]:
 
 def _size(made: Any, width: int, height: int) -> tuple[int, int]:
     """Height and width that a processor makes of an image."""
-    values = made(pillow().new("RGB", (width, height)), return_tensors="pt")["pixel_values"]
+    values = pixels(made, pillow().new("RGB", (width, height)))
     return int(values.shape[-2]), int(values.shape[-1])
 
 
+def channels(made: Any) -> int:
+    """Channels of the images that a processor prepares: 1 for grayscale, otherwise 3."""
+    return 1 if len(getattr(made, "image_mean", None) or ()) == 1 else 3
+
+
 def pixels(made: Any, image: Any, **changes: Any) -> torch.Tensor:
-    """An RGB image as a processor prepares it, ``float32 [3, height, width]``."""
+    """An RGB image as a processor prepares it, ``float32 [channels, height, width]``."""
+    if channels(made) == 1:
+        image = image.convert("L")
     values: torch.Tensor = made(image, return_tensors="pt", **changes)["pixel_values"]
     return values[0].float()
 
 
 @functools.lru_cache(4)
 def _scale(made: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a processor makes of a step of brightness, and of black, ``[3, 1, 1]`` each."""
+    """What a processor makes of a step of brightness, and of black, ``[channels, 1, 1]`` each."""
 
     def of(value: int) -> torch.Tensor:
         image = pillow().new("RGB", (8, 8), (value, value, value))
@@ -248,7 +272,7 @@ def _scale(made: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def packed(made: Any, values: torch.Tensor) -> torch.Tensor | None:
-    """Prepared pixels as whole numbers, ``uint8 [3, height, width]``.
+    """Prepared pixels as whole numbers, ``uint8 [channels, height, width]``.
 
     None if a processor does more than scale and shift.
     """
@@ -263,6 +287,8 @@ def packed(made: Any, values: torch.Tensor) -> torch.Tensor | None:
 @functools.lru_cache(4)
 def scales(made: Any) -> bool:
     """Whether a processor does no more than scale and shift to an image of its size."""
+    if channels(made) == 1:
+        return False  # gray is made of colours before
     noise = np.random.default_rng(0).integers(0, 256, (*shape(made), 3), dtype=np.uint8)
     given = pixels(made, pillow().fromarray(noise), do_resize=False, do_center_crop=False)
     whole = packed(made, given)
@@ -270,6 +296,10 @@ def scales(made: Any) -> bool:
 
 
 def unpacked(made: Any, values: torch.Tensor) -> torch.Tensor:
-    """The reverse of :func:`packed`, of one image or many, ``float32 [..., 3, height, width]``."""
+    """The reverse of :func:`packed`, of one image or many.
+
+    Returns:
+        ``float32 [..., channels, height, width]``.
+    """
     step, black = _scale(made)
     return values * step + black

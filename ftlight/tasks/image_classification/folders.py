@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from ftlight.data import files
 
@@ -18,6 +19,26 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(files.IMAGE_SUFFIXES)
 
 
+def without_suffix(name: str) -> bool:
+    """Whether the name of a file does not tell its format.
+
+    >>> without_suffix("set.1/IMG_12"), without_suffix("a.2024"), without_suffix("readme.txt")
+    (True, True, False)
+    """
+    return not re.search(r"\.[A-Za-z][A-Za-z0-9]{0,4}$", name.rpartition("/")[2])
+
+
+def is_image_start(start: bytes) -> bool:
+    """Whether a file is an image, by its first 16 bytes."""
+    if start[:2] == b"BM":
+        return start[6:10] == bytes(4)
+    return (
+        start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*"))
+        or (start[:4], start[8:12]) == (b"RIFF", b"WEBP")
+        or start[4:12] in (b"jP  \r\n\x87\n", b"ftypavif", b"ftypavis", b"ftypheic", b"ftypmif1")
+    )
+
+
 def split_of(name: str) -> str | None:
     """The split that a folder or file is named for.
 
@@ -27,7 +48,7 @@ def split_of(name: str) -> str | None:
     return next((split for split, names in SPLITS.items() if name.lower() in names), None)
 
 
-def by_class(names: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+def by_class(names: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
     """Images with their classes, by split; all under ``""`` if no folders are named for splits.
 
     The class is the folder below the split's, or the first. A folder around everything is skipped.
@@ -38,7 +59,7 @@ def by_class(names: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
     >>> by_class(["cat/1.jpg", "2.jpg"])[""]
     [('cat/1.jpg', 'cat'), ('2.jpg', '')]
     """
-    parts = {name: name.split("/") for name in names if is_image(name)}
+    parts = {name: name.split("/") for name in names}
     skip = _around(list(parts.values()))
     tops: dict[str, list[str]] = {}
     for name, part in parts.items():

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 from ftlight.data import files, hub
 from ftlight.data.label_columns import label_text, row_label
+from ftlight.data.remarks import collected, remark
 from ftlight.data.tables import chunks
 from ftlight.tasks.image_classification import containers, decoding
-from ftlight.tasks.image_classification.containers import Columns, Folder, Hub, Parquet, Zip
+from ftlight.tasks.image_classification.containers import Columns, Folder, Zip
+from ftlight.tasks.image_classification.embedded import Hub, Parquet, embedded
 from ftlight.tasks.image_classification.folders import SPLITS, by_class, split_of
 from ftlight.utils.errors import UserError, join_limited
 
@@ -60,12 +62,12 @@ def tables(tree: Folder | Zip, names: Sequence[str], columns: Columns) -> dict[s
     for name in found:
         if name.count("/") > top:
             continue
-        with contextlib.suppress(UserError), tree.table(name) as path:
-            row = next(iter(files.read(path, columns.encoding)), {})
+        with contextlib.suppress(UserError), tree.table(name) as path, collected():
+            row = next(columns.read(path), {})
             if columns.image in row and all(c in row for c in columns.labels or ["label"]):
                 split_by_table[name] = split_of(posixpath.basename(name).partition(".")[0])
     if len(split_by_table) == 1 and not any(split_by_table.values()):
-        divided = set(by_class(names)) & set(SPLITS)
+        divided = set(by_class(containers.images(tree, names))) & set(SPLITS)
         return {} if divided else {"train": next(iter(split_by_table))}
     return {split: name for name, split in split_by_table.items() if split}
 
@@ -103,7 +105,7 @@ def _from_table(
     """Images that a table names by their paths."""
     root = "" if isinstance(containers.at(container), Zip) else container
     empty = True
-    for row in files.read(path, columns.encoding):
+    for row in columns.read(path):
         files.need(row, columns.needed, table)
         empty, line = False, row[files.LINE]
         shown = files.cell(row, columns.image, table).strip()
@@ -171,7 +173,7 @@ def entries(place: str, split: str, columns: Columns) -> Iterator[Entry]:
     if tree is not None:
         return _from_tree(tree, split, columns)
     path = files.check(place)
-    if containers.embedded(place, columns.image):
+    if embedded(place, columns.image):
         return _from_rows(Parquet(place), columns)
     return _from_table(columns.folder or str(path.parent), place, "", path, columns)
 
@@ -179,6 +181,8 @@ def entries(place: str, split: str, columns: Columns) -> Iterator[Entry]:
 def _from_tree(tree: Folder | Zip, split: str, columns: Columns) -> Iterator[Entry]:
     """Images of a folder or zip, by its tables or by folders of classes."""
     place, names = tree.place, tree.names()
+    if tree.remark():
+        remark(tree.remark())
     found = tables(tree, names, columns)
     if found and (split in found or len(found) > 1):
         if split not in found:
@@ -188,7 +192,8 @@ def _from_tree(tree: Folder | Zip, split: str, columns: Columns) -> Iterator[Ent
         with tree.table(name) as path:
             yield from _from_table(place, f"{place}/{name}", posixpath.dirname(name), path, columns)
         return
-    divided = by_class(names)
+    found_images = containers.images(tree, names)
+    divided = by_class(found_images)
     images = divided.get("") or divided.get(split)
     table = f"a table with columns {join_limited(columns.needed)}"
     if not images:
@@ -197,12 +202,33 @@ def _from_tree(tree: Folder | Zip, split: str, columns: Columns) -> Iterator[Ent
         raise UserError(
             f"{place}: no images for {split}{there} (a folder of images for each class, or {table})"
         )
+    _remark_left_out(place, names, found_images, divided.get("other", []))
     for line, (name, label) in enumerate(images, 1):
         if not label:
             raise UserError(
                 f"{place}: {name} is in no folder of a class; move it into one, or give {table}"
             )
         yield Entry(place, name, name, label, line)
+
+
+def left_out(place: str, names: Sequence[str], images: Sequence[str]) -> str:
+    """A line about the files that are no images, or nothing."""
+    rest = sorted(set(names) - set(images))
+    few = f"{len(rest):,} files are no images and left out, such as"
+    return f"{place}: {few} {rest[0]}" if rest else ""
+
+
+def _remark_left_out(
+    place: str, names: Sequence[str], images: Sequence[str], other: Sequence[tuple[str, str]]
+) -> None:
+    """Says which files of a folder of classes are not read."""
+    if line := left_out(place, names, images):
+        remark(line)
+    if other:
+        remark(
+            f"{place}: {len(other):,} images are in folders that are no split and left out,"
+            f" such as {other[0][0]}"
+        )
 
 
 def splits(place: str, columns: Columns) -> set[str]:
@@ -215,7 +241,7 @@ def splits(place: str, columns: Columns) -> set[str]:
     if len(found) > 1:
         return set(found)
     # a split without classes, such as that of a competition, cannot be measured
-    divided = by_class(names)
+    divided = by_class(containers.images(tree, names))
     return {s for s in SPLITS if s in divided and all(label for _, label in divided[s])}
 
 

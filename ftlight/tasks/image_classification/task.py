@@ -18,6 +18,12 @@ from ftlight.utils.ranges import check_range
 
 CONVOLUTIONAL_LR = 5e-4  # learning rate of networks with batch normalisation
 DROPOUT = 0.2  # the most dropout before the head, unless the user sets it
+GRAY = """from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+prepare = AutoImageProcessor.from_pretrained(FOLDER)
+model = AutoModelForImageClassification.from_pretrained(FOLDER)
+images = [Image.open(path).convert("L") for path in paths]
+model(**prepare(images, return_tensors="pt")).logits.softmax(-1)"""
 SMALL = 64  # side, in pixels, of the images a model is tried on
 
 
@@ -62,7 +68,7 @@ class ImageClassification(Classification):
         """Returns logits ``[rows, labels]``, or values ``[rows]`` for a regression.
 
         Args:
-            inputs: ``pixel_values``, ``float [rows, 3, height, width]``.
+            inputs: ``pixel_values``, ``float [rows, channels, height, width]``.
         """
         if self.channels_last:
             inputs = {k: v.contiguous(memory_format=torch.channels_last) for k, v in inputs.items()}
@@ -92,6 +98,8 @@ class ImageClassification(Classification):
             "from transformers import pipeline\n"
             'pipeline("image-classification", FOLDER)(images)  # paths or PIL images, in RGB'
         )
+        if decoding.channels(data.processor) == 1:  # the pipeline gives RGB
+            how = GRAY
         return f"{how}\n# add {rest!r} to each score: the head has no bias" if rest else how
 
 

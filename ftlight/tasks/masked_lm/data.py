@@ -12,7 +12,6 @@ from torch import nn
 
 from ftlight.data import files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
-from ftlight.data.sources import Source
 from ftlight.tasks.masked_lm import masking
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
@@ -109,7 +108,7 @@ class MaskedData(DataModule):
 
     def read_predict(self, name: str) -> list[files.Row]:
         """Documents of a text file, or rows of a table."""
-        source = Source(name, "", self.encoding, self.suffixes)
+        source = self.source_at(name)
         if source.suffix != ".txt":
             return super().read_predict(name)
         documents = files.documents(files.text_lines(source.path, self.encoding), self.document)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ftlight.data.module import DataModule
 from ftlight.metrics import intervals, texts
 from ftlight.models import loading, saving
+from ftlight.models.padding import runs_unpadded
 from ftlight.models.pooling import trained_pooling
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.masked_lm.data import UNKNOWN, check_mask
@@ -49,7 +50,7 @@ class MaskedLM(Task):
             masked: Which tokens to predict, ``bool [windows, tokens]``.
         """
         heads = [m for m in self.model.children() if m is not self.model.base_model]
-        if len(heads) != 1:  # such as DistilBERT's head of several parts
+        if len(heads) != 1 or runs_unpadded(self.model):  # DistilBERT's head has several parts
             return self.model(**inputs).logits[masked].float()
 
         def only_masked(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:

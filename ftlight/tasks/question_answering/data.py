@@ -11,7 +11,6 @@ import numpy as np
 
 from ftlight.data import duplicates, files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
-from ftlight.data.sources import Source
 from ftlight.tasks.question_answering import readers
 from ftlight.tasks.question_answering import windows as contexts
 from ftlight.utils import internals
@@ -175,7 +174,7 @@ class QAData(DataModule):
 
     def read_predict(self, name: str) -> list[files.Row]:
         """The rows of a file to predict: SQuAD's layout, with or without answers, or a table."""
-        content = readers.document(Source(name, "", self.encoding))
+        content = readers.document(self.source_at(name))
         if content is None:
             return super().read_predict(name)
         rows = []

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from ftlight.data import files
+from ftlight.data import files, json_rows
 from ftlight.data.sources import Source
 from ftlight.utils.errors import UserError
 
@@ -36,11 +36,14 @@ def document(source: Source) -> dict[str, Any] | None:
         return None
     try:
         lines = files.text_lines(source.path, source.encoding)
-        content = json.loads("\n".join(line for _, line in lines))
+        content = json_rows.whole(json.loads("\n".join(line for _, line in lines)))
     except json.JSONDecodeError:  # JSON lines
         return None
-    squad = isinstance(content, dict) and isinstance(content.get("data"), list)
-    return content if squad else None
+    data = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(data, list):
+        return None
+    flat_rows = bool(data) and all(isinstance(row, dict) and "question" in row for row in data)
+    return None if flat_rows else content
 
 
 def flat(content: Mapping[str, Any], name: str, gold: bool = True) -> Iterator[files.Row]:

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ftlight.data import files
 from ftlight.data.sources import Source
+from ftlight.tasks.retrieval.events import Event, cuts, in_order, moment
 from ftlight.utils.errors import UserError
-
-
-class Event(NamedTuple):
-    """A user had an item at a time (seconds); ``line`` is its line in the file."""
-
-    user: str
-    item: str
-    time: float
-    line: int
 
 
 class Columns(NamedTuple):
@@ -69,64 +59,6 @@ class Histories(NamedTuple):
     users: dict[str, list[tuple[str, int]]]
     repeated: int
     low: int
-
-
-def moment(value: Any) -> float:
-    """A time in seconds: a number as it is, a date or time (ISO 8601) since 1970, by default UTC.
-
-    Raises:
-        ValueError: it is neither.
-
-    >>> moment("964982703"), moment("1970-01-02"), moment("1970-01-01T01:00:00+01:00")
-    (964982703.0, 86400.0, 0.0)
-    """
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
-    elif isinstance(value, datetime.date):
-        seconds = _since(datetime.datetime.combine(value, getattr(value, "time", datetime.time)()))
-    else:
-        text = str(value).strip()
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = _since(datetime.datetime.fromisoformat(text))
-    if not math.isfinite(seconds):
-        raise ValueError(value)
-    return seconds
-
-
-def _since(time: datetime.datetime) -> float:
-    return (time if time.tzinfo else time.replace(tzinfo=datetime.UTC)).timestamp()
-
-
-def in_order(events: Iterable[Event]) -> tuple[dict[str, list[tuple[str, int]]], int]:
-    """Items of each user in order of time, each once; equal times keep the order of the file.
-
-    Returns:
-        User to items with their lines, users in the order in which they first appear, and how many
-        events were left out because the user had the item before.
-    """
-    events_of: dict[str, list[Event]] = {}
-    for event in events:
-        events_of.setdefault(event.user, []).append(event)
-    users: dict[str, list[tuple[str, int]]] = {}
-    repeated = 0
-    for user, theirs in events_of.items():
-        lines: dict[str, int] = {}
-        for event in sorted(theirs, key=lambda e: e.time):  # stable
-            lines.setdefault(event.item, event.line)
-        users[user] = list(lines.items())
-        repeated += len(theirs) - len(lines)
-    return users, repeated
-
-
-def cuts(length: int, held_out: int) -> tuple[int, int]:
-    """Where validation and test begin in a user's items; none are held out of too few.
-
-    >>> cuts(20, 5), cuts(10, 5)
-    ((10, 15), (10, 10))
-    """
-    return (length - 2 * held_out, length - held_out) if length > 2 * held_out else (length, length)
 
 
 def rows_of(
@@ -216,6 +148,7 @@ def read_rows(
     history: int,
     per_user: int | None,
     digest: str,
+    code: str = "",
 ) -> Iterator[files.Row]:
     """Yields the rows of a split of interactions.
 
@@ -227,6 +160,7 @@ def read_rows(
         history: the most items before.
         per_user: the most rows of a user to train on, the latest; None for all.
         digest: identifies the content, up to a space.
+        code: digest of what orders the rows, for the cache.
 
     Yields:
         ``user``, ``history`` and ``positives`` (ids), and the ``line`` of the first of these.
@@ -279,13 +213,17 @@ def survey(histories: Histories, held_out: int) -> list[str]:
     return [f"{count:,} {what}" for what, count in notes.items() if count]
 
 
-def user_text(history: Sequence[str]) -> str:
-    """The text of a user: those of the items, the latest first, so that the oldest is cut first.
+def check_lengths(histories: Histories, name: str, split: str, held_out: int) -> None:
+    """Checks that some user has enough items for a split.
 
-    Args:
-        history: texts of the items, the latest last.
-
-    >>> user_text(["Alien (1979)", "Heat (1995)"])
-    'Heat (1995); Alien (1979)'
+    Raises:
+        UserError: nobody has; says how many the most are.
     """
-    return "; ".join(reversed(history))
+    sizes = [len(items) for items in histories.users.values()]
+    longest, least = max(sizes, default=0), 2 if split == "train" else 2 * held_out + 1
+    if longest < least:
+        raise UserError(
+            f"{name}: no user has {least} items, the most are {longest}; lower data.held_out"
+        )
+    if split == "train" and all(cuts(size, held_out)[0] < 2 for size in sizes):
+        raise UserError(f"{name}: no user has two items left to train on; lower data.held_out")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,100 +10,11 @@ import datasets
 
 from ftlight.data import duplicates, files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
-from ftlight.data.sources import Source
+from ftlight.tasks.seq2seq.readers import gather, read_pairs
+from ftlight.tasks.seq2seq.truecase import is_uncased, truecased
 from ftlight.utils import internals
 from ftlight.utils.atomic import read_json, write_json
-from ftlight.utils.errors import UserError, did_you_mean, join_limited
-
-
-def read_pairs(
-    source: Source, inputs: tuple[str, ...], targets: tuple[str, ...], digest: str
-) -> Iterator[files.Row]:
-    """Yields the rows of a split as strings, one for each reference.
-
-    Args:
-        source: file or data set.
-        inputs: columns of the source, joined.
-        targets: columns that may hold references, of which there must be one.
-        digest: identifies the content, for the cache.
-
-    Yields:
-        ``source``, ``target`` and the ``line`` of the file.
-
-    Raises:
-        UserError: a column is missing, or a row has no reference.
-    """
-    name = source.name
-    for row in source.rows(inputs, optional=targets):
-        line = row[files.LINE]
-        given = [column for column in targets if column in row]
-        if not given:
-            columns = files.names(row)
-            raise UserError(
-                f"{name}:{line}: no column {join_limited(targets)}"
-                f"{did_you_mean(targets[0], columns)} (columns: {join_limited(columns, 20)});"
-                " data.target"
-            )
-        references = []
-        for column in given:
-            cells = row[column] if isinstance(row[column], list) else [row[column]]
-            references += [files.as_text(cell, name, line, column).strip() for cell in cells]
-        if not any(references):
-            raise files.empty_cell(join_limited(given), f"{name}:{line}")
-        text = files.joined(row, inputs, name)
-        for reference in filter(None, references):
-            yield {"source": text, "target": reference, "line": line}
-
-
-def alike(keys: Iterable[Hashable]) -> list[list[int]]:
-    """Numbers of the rows of each key, in the order in which keys first occur.
-
-    >>> alike("abac")
-    [[0, 2], [1], [3]]
-    """
-    rows: dict[Hashable, list[int]] = {}
-    for i, key in enumerate(keys):
-        rows.setdefault(key, []).append(i)
-    return list(rows.values())
-
-
-def gather(table: datasets.Dataset, by: str) -> datasets.Dataset:
-    """Joins rows of equal ``by``: the first, with all their targets as ``references``."""
-    groups, targets = alike(table[by][:]), table["target"][:]
-    references = [[targets[i] for i in rows] for rows in groups]
-    firsts = table.select([rows[0] for rows in groups])
-    return firsts.remove_columns("target").add_column("references", references)
-
-
-def is_uncased(tokenizer: Any) -> bool:
-    """Whether a tokenizer lowercases, so that no model can write a capital."""
-    text: str = tokenizer.decode(tokenizer("Ab")["input_ids"], skip_special_tokens=True)
-    return text == text.lower()
-
-
-# Words with capitals in a row, such as "The Blue Spice"; not inside a word such as priceRange.
-NAME = re.compile(r"\b[^\W\d_a-z][\w'&]*(?:[ -][^\W\d_a-z][\w'&]*)*")
-BEGIN = re.compile(r"(?:^|[.!?:]\s|\n)\s*$")  # behind it a capital means nothing
-
-
-def truecased(text: str, source: str) -> str:
-    """Restores capitals of names, as in the source, and of sentences; joins words at hyphens.
-
-    For tokenizers that lose all three. A single word that begins a sentence of the source is no
-    name.
-
-    >>> source = "name[Blue Spice], near[The Rice Boat]"
-    >>> truecased("the blue spice is a family - friendly pub. it is near the rice boat.", source)
-    'The Blue Spice is a family-friendly pub. It is near The Rice Boat.'
-    """
-    text = re.sub(r"(?<=\w) - (?=\w)", "-", text)
-    names = set()
-    for match in NAME.finditer(source):
-        if " " in match[0] or not BEGIN.search(source[: match.start()]):
-            names.add(match[0])
-    for name in sorted(names, key=len, reverse=True):
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", name, text, flags=re.IGNORECASE)
-    return re.sub(r"(^|[.!?]\s+)(\w)", lambda m: m[1] + m[2].upper(), text)
+from ftlight.utils.errors import UserError
 
 
 class Seq2SeqData(DataModule):
@@ -248,9 +158,8 @@ class Seq2SeqData(DataModule):
             return tokenizer(text_target=texts, **options)
 
         columns = tokens.tokenize(as_targets, texts, None, most)
-        if (
-            eos is not None
-        ):  # not every tokenizer ends a text; mBART's puts a language behind the end
+        # not every tokenizer ends a text; mBART's puts a language behind the end
+        if eos is not None:
             columns["input_ids"] = [
                 ids if eos in ids[-2:] else [*ids[: most - 1], eos] for ids in columns["input_ids"]
             ]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ftlight.models import loading
+from ftlight.models import loading, weights
 from ftlight.models.pooling import drop_pooler
 from ftlight.utils.errors import UserError
 
@@ -39,8 +39,8 @@ def encoder_decoder_from_encoder(name: str, pretrained: bool = True) -> nn.Modul
 
     config, tokenizer = loading.load_config(name), loading.load_tokenizer(name)
     _check_can_decode(name, config)
-    encoder: Any = loading.load(name, pretrained=pretrained)
-    decoder: Any = loading.load(
+    encoder: Any = weights.load(name, pretrained=pretrained)
+    decoder: Any = weights.load(
         name,
         "AutoModelForCausalLM",
         pretrained=pretrained,
@@ -96,3 +96,17 @@ def shift_right(model: Any, labels: Tensor) -> Tensor:
     start = labels.new_full((len(labels), 1), model.config.decoder_start_token_id)
     before = labels[:, :-1]
     return torch.cat([start, before.masked_fill(before == -100, model.config.pad_token_id)], 1)
+
+
+def untied(model: Any) -> nn.Module:
+    """Returns the same model as transformers builds it: embeddings in both halves, and a pooler.
+
+    Args:
+        model: What :func:`encoder_decoder_from_encoder` made.
+    """
+    from transformers import EncoderDecoderModel
+
+    both: Any = EncoderDecoderModel(type(model.config).from_dict(model.config.to_dict()))
+    both.load_state_dict(model.state_dict(), strict=False)
+    both.generation_config = model.generation_config
+    return both.eval()

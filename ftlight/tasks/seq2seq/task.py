@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ftlight.data import tokens
 from ftlight.data.module import DataModule
 from ftlight.metrics import texts
-from ftlight.metrics.intervals import bootstrap
+from ftlight.metrics.words import Tokenizer
 from ftlight.models import loading
 from ftlight.models import saving as export
 from ftlight.task import EvaluationResult, Step, Task
-from ftlight.tasks.generation import truncate_at_eos
-from ftlight.tasks.seq2seq.data import Seq2SeqData, is_uncased
+from ftlight.tasks.seq2seq import decoding, scores
+from ftlight.tasks.seq2seq.data import Seq2SeqData
 from ftlight.tasks.seq2seq.encoder_decoder import (
     encoder_decoder_from_encoder,
     is_encoder_decoder,
     shift_right,
+    untied,
 )
+from ftlight.tasks.seq2seq.truecase import is_uncased
 from ftlight.training.lightning_internals import trainer_of
 from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import check_range
 
-ROUGES = ("rouge1", "rouge2", "rougeLsum")
 T5 = {"t5", "mt5", "umt5", "longt5", "switch_transformers"}
-# What a backbone must or must not generate, whatever the task.
-KEPT_OPTIONS = ("bad_words_ids", "suppress_tokens", "forced_eos_token_id")
-TOKEN_IDS = ("decoder_start_token_id", "pad_token_id", "eos_token_id", "bos_token_id")
-
-
-def drawn(row: int, rows: int, sample: int | None) -> bool:
-    """Whether a row is among ``sample`` rows spread evenly over all.
-
-    >>> [i for i in range(10) if drawn(i, 10, 3)]
-    [3, 6, 9]
-    """
-    return sample is None or (row + 1) * sample // rows > row * sample // rows
 
 
 class Seq2Seq(Task):
@@ -63,6 +52,8 @@ class Seq2Seq(Task):
         no_repeat_ngram_size: Size of n-grams that may occur only once in a text; 0 allows all.
         sample: Validation rows to generate in training, spread evenly; null for all.
         label_smoothing: Share of the target spread evenly over the other tokens.
+        bleu_tokenize: How BLEU splits texts into words, by sacrebleu's names; auto takes zh for
+            Chinese references, char for Japanese, Thai and others without spaces, else 13a.
         base: Options of Task.
     """
 
@@ -80,24 +71,22 @@ class Seq2Seq(Task):
         no_repeat_ngram_size: int = 0,
         sample: int | None = 200,
         label_smoothing: float = 0.0,
+        bleu_tokenize: Tokenizer = "auto",
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
         most = tokens.max_length(backbone, trained=False)
-        given = {"num_beams": num_beams, "max_new_tokens": max_new_tokens, "sample": sample}
-        for name, value in given.items():
-            if value is not None and value < 1:
-                raise UserError(f"model.{name}: {value} is too few; give 1 or more")
+        check_range("model.num_beams", num_beams, least=1)
+        check_range("model.max_new_tokens", max_new_tokens, least=1)
+        check_range("model.no_repeat_ngram_size", no_repeat_ngram_size, least=0)
+        check_range("model.sample", sample, least=1)
+        check_range("model.label_smoothing", label_smoothing, least=0, below=1)
         if (max_new_tokens or 0) > most:
             raise UserError(
                 f"model.max_new_tokens: {max_new_tokens} is more than the backbone's {most} tokens"
             )
-        if not 0 <= label_smoothing < 1:
-            raise UserError(
-                f"model.label_smoothing: {label_smoothing} is not a share;"
-                " give 0 to below 1, for example 0.1"
-            )
         self.sample, self.label_smoothing = sample, label_smoothing
+        self.bleu_tokenize = bleu_tokenize
         self.pair = is_encoder_decoder(loading.load_config(backbone))
         if self.pair:
             self.model = self.load("AutoModelForSeq2SeqLM")
@@ -109,25 +98,8 @@ class Seq2Seq(Task):
             "length_penalty": length_penalty,
             "no_repeat_ngram_size": no_repeat_ngram_size,
         }
-        self._set_generation()
-
-    def _set_generation(self) -> None:
-        """Puts the options into the model's generation_config, which an export keeps."""
-        from transformers import GenerationConfig
-
         model: Any = self.model
-        own = model.generation_config.to_dict()
-        file = loading.backbone_file(self.backbone, "generation_config.json")
-        if file:
-            own |= json.loads(Path(file).read_text())
-        options = {k: own[k] for k in KEPT_OPTIONS if own.get(k) is not None}
-        for name in TOKEN_IDS:
-            value = getattr(model.config, name, None)
-            value = own.get(name) if value is None else value
-            if value is not None:
-                options[name] = value
-        options |= {**self.generates, "do_sample": False, "use_cache": True}
-        model.generation_config = GenerationConfig(**options)
+        model.generation_config = decoding.generation_config(model, backbone, self.generates)
 
     def default_lr(self, backbone: str) -> float:
         """The base's rate; higher for T5, whose weights are large, and for new cross-attention."""
@@ -141,7 +113,10 @@ class Seq2Seq(Task):
         """Checks that metrics can be computed and targets are not longer than what is generated."""
         super().setup(stage)
         if stage != "predict":
-            texts.require()
+            texts.tokenizer_of(self.bleu_tokenize, [])  # that it is installed
+        if stage == "fit" and isinstance(self.data, Seq2SeqData) and self.data.has("validation"):
+            references = self.data.load_split("validation")["references"][:]
+            self.data.notes += scores.notes(references, self.bleu_tokenize)
         longest, most = getattr(self.data, "longest", 0), self.generates["max_new_tokens"]
         if stage == "fit" and longest > most:
             self.data.notes.append(
@@ -204,7 +179,7 @@ class Seq2Seq(Task):
         """
         from transformers.modeling_outputs import BaseModelOutput
 
-        self._begin_with_language(self.data)
+        decoding.begin_with_language(self.model.generation_config, self.data)
         mask = batch["inputs"]["attention_mask"]
         states = self.model.get_encoder()(**batch["inputs"], return_dict=True)[0]  # type: ignore[operator]
         loss, weight = None, None
@@ -215,7 +190,7 @@ class Seq2Seq(Task):
         outputs = [states.new_zeros(0, 2, dtype=torch.float)] * len(states)
         sampled = [i for i, row in enumerate(batch["index"]) if self._is_drawn(row)]
         if sampled:
-            generated = self._generate(states[sampled], mask[sampled])
+            generated = decoding.generate(self.model, states[sampled], mask[sampled], self.losses)
             for i, output in zip(sampled, generated, strict=True):
                 outputs[i] = output
         return Step(loss, outputs, weight=weight)
@@ -227,39 +202,7 @@ class Seq2Seq(Task):
             return True
         if not isinstance(self.data, DataModule):
             return True
-        return drawn(row, len(self.data.sets["validation"]), self.sample)
-
-    def _generate(self, states: Tensor, mask: Tensor) -> list[Tensor]:
-        """Generates from encoder states; returns tokens and their probabilities of each row."""
-        from transformers.modeling_outputs import BaseModelOutput
-
-        model: Any = self.model
-        # beam search repeats the states in place
-        encoded = BaseModelOutput(states.clone())
-        generated = model.generate(encoder_outputs=encoded, attention_mask=mask)
-        end = model.generation_config.eos_token_id
-        ends = set(end) if isinstance(end, list) else {end}
-        rows = [truncate_at_eos(row, ends) for row in generated[:, 1:].tolist()]
-        labels = tokens.pad(rows, -100).to(mask.device)
-        losses, _ = self.losses(
-            labels,
-            generated[:, : labels.shape[1]],
-            encoder_outputs=BaseModelOutput(states),
-            attention_mask=mask,
-        )
-        pairs = torch.stack([labels[labels != -100].float(), (-losses).exp()], 1)
-        return list(torch.split(pairs, [len(row) for row in rows]))
-
-    def _begin_with_language(self, data: Any) -> None:
-        """Makes generation begin with the target language, if the data name one."""
-        if not isinstance(data, Seq2SeqData) or not data.languages["tgt_lang"]:
-            return
-        tokenizer, config = data.tokenizer, self.model.generation_config
-        ids = tokenizer(text_target="a")["input_ids"]
-        if ids[0] in tokenizer.all_special_ids:
-            config.forced_bos_token_id = ids[0]  # type: ignore[union-attr]
-        elif ids[-1] != data.eos:  # mBART ends a target, and starts the decoder, with the language
-            config.decoder_start_token_id = ids[-1]  # type: ignore[union-attr]
+        return decoding.drawn(row, len(self.data.sets["validation"]), self.sample)
 
     # Results
 
@@ -273,35 +216,32 @@ class Seq2Seq(Task):
         self, outputs: list[Tensor], targets: None, rows: Sequence[Mapping[str, Any]]
     ) -> EvaluationResult:
         """Computes BLEU, chrF and ROUGE of the generated rows, against all their references."""
+        # the words of all references, not only of those drawn to be compared
+        every = [list(r["references"]) for r in rows if "references" in r]
+        tokenize = texts.tokenizer_of(self.bleu_tokenize, every)
         known = [(o, r) for o, r in zip(outputs, rows, strict=True) if len(o) and "references" in r]
         references = [list(r["references"]) for _, r in known]
         predictions = self.decoded([o for o, _ in known], [r for _, r in known])
-        parts = texts.bleu_parts(predictions, references)
-        values = {
-            "bleu": texts.bleu(predictions, references),
-            "chrf": texts.chrf(predictions, references),
-        }
-        if is_uncased(self.data.tokenizer):
-            small = [[r.lower() for r in several] for several in references]
-            values["bleu_uncased"] = texts.bleu([p.lower() for p in predictions], small)
-        values |= texts.rouge(predictions, references, ROUGES)
-        return EvaluationResult(values, len(known), {"bleu": bootstrap(parts, texts.bleu_of)})
+        uncased = is_uncased(self.data.tokenizer)
+        values, interval = scores.compare(predictions, references, tokenize, uncased)
+        about = {"bleu": {"tokenize": tokenize}}
+        return EvaluationResult(values, len(known), {"bleu": interval}, about=about)
 
     def postprocess(
         self, outputs: list[Tensor], rows: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:
         """Returns texts, scored by the geometric mean of their tokens' probabilities."""
-        scores = [o[:, 1].clamp(min=1e-30).log().mean().exp().item() for o in outputs]
+        means = [o[:, 1].clamp(min=1e-30).log().mean().exp().item() for o in outputs]
         return [
             {"prediction": text, "score": score}
-            for text, score in zip(self.decoded(outputs, rows), scores, strict=True)
+            for text, score in zip(self.decoded(outputs, rows), means, strict=True)
         ]
 
     def export(self, folder: Path, data: DataModule) -> str:
         """Writes a transformers folder whose ``generate`` gives the same texts."""
         assert isinstance(data, Seq2SeqData)
-        self._begin_with_language(data)
-        model: Any = self.model if self.pair else self._untied()
+        decoding.begin_with_language(self.model.generation_config, data)
+        model = self.model if self.pair else untied(self.model)
         export.transformers(model, data.tokenizer, data.max_length, folder)
         given = f"[{data.prefix!r} + text for text in texts]" if data.prefix else "texts"
         note = "  # in lower case" if data.truecase else ""
@@ -313,13 +253,3 @@ class Seq2Seq(Task):
             f"inputs = tokenizer({given}, return_token_type_ids=False, **options)\n"
             f"tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True){note}"
         )
-
-    def _untied(self) -> nn.Module:
-        """The same model as transformers builds it: embeddings in both halves, and a pooler."""
-        from transformers import EncoderDecoderModel
-
-        own: Any = self.model
-        model: Any = EncoderDecoderModel(type(own.config).from_dict(own.config.to_dict()))
-        model.load_state_dict(own.state_dict(), strict=False)
-        model.generation_config = own.generation_config
-        return model.eval()

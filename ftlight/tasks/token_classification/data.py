@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
-import torch
 
 from ftlight.data import duplicates, files, labels, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
-from ftlight.data.sources import Source
-from ftlight.tasks.token_classification import readers, windows
+from ftlight.tasks.token_classification import (
+    conll,
+    marks,
+    notes,
+    offsets,
+    readers,
+    spelling,
+    windows,
+)
 from ftlight.tasks.token_classification import tags as spans
+from ftlight.tasks.token_classification.layout import Layout
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError, join_limited
+
+# What readers.read_rows calls: rows in the cache must not outlive its code.
+READS = (conll.sentences, marks.plain, offsets.unit_of, spelling.standard)
 
 
 def tag_names(types: Sequence[str]) -> list[str]:
@@ -43,7 +52,7 @@ class TokenData(DataModule):
         tags: Column of the list of tags. Default: tags or ner_tags.
         text: Column of the text that spans refer to.
         spans: Column of the spans, each {start, end, label} or [start, end, label] in characters.
-            Default: spans or entities.
+            Default: spans, entities, label or labels; tasks of Label Studio have their own.
         tag_names: Names of the tags in order, if tags are numbers.
         max_length: Most tokens of a window. Default: what the backbone takes (or was trained with).
         stride: Tokens that two windows of a longer text share. Default: a quarter of max_length.
@@ -69,11 +78,11 @@ class TokenData(DataModule):
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
-        lists = {"tags": (tags,)} if tags else {}
+        lists: dict[str, tuple[str, ...]] = {"tags": (tags,)} if tags else {}
         if spans:
             lists["spans"] = (spans,)
         names = tuple(tag_names or ())
-        self.layout = readers.Layout(
+        self.layout = Layout(
             token=token, tag=tag, tokens=tokens, text=text, tag_names=names, **lists
         )
         self.given_length, self.given_stride = max_length, stride
@@ -133,13 +142,13 @@ class TokenData(DataModule):
         arguments = {
             "source": self.source_of(split),
             "layout": self.layout,
-            "code": files.code(spans.find),
+            "code": files.code(spans.find, *READS),
         }
         return readers.read_rows, arguments, datasets.Features(features)
 
     def read_predict(self, name: str) -> list[files.Row]:
         """Rows of a file, with or without tags; a .txt file of running text has one per line."""
-        source = Source(name, "", self.encoding, self.suffixes)
+        source = self.source_at(name)
         if source.suffix == ".txt":
             numbered = files.text_lines(source.path, self.encoding)
             lines = [(number, line) for number, line in numbered if line.strip()]
@@ -200,56 +209,10 @@ class TokenData(DataModule):
         encoded = self.map_cached(
             table, lambda rows: self._windows(rows["text"], rows["__words"]), *about
         )
-        self._note(table, split, place, gold)
-        self._note_long(encoded["input_ids"], split)
+        self.notes += notes.of_rows(table, gold, split, place)
+        counts = [len(row) for row in encoded["input_ids"]]
+        self.notes += notes.of_windows(counts, self.max_length, self.stride, split)
         return EncodedSplit(encoded, targets, internals.fingerprint_of(encoded))
-
-    def _note(
-        self, table: datasets.Dataset, split: str, place: str, gold: list[list[spans.Span]]
-    ) -> None:
-        """Notes how tags were read, and which spans are not as the file has them."""
-        tags = [row for row in table["__tags"] if row]
-        if tags:
-            self._note_scheme(tags, split, place)
-        moved, lost = sum(table["__moved"][:]), sum(table["__lost"][:])
-        over = sum(len(row) - len(spans.apart(row)) for row in gold)
-        counts = {
-            "entities begin or end inside a word and take the whole word": moved,
-            "entities touch no word and are left out": lost,
-            "entities overlap longer ones: they are not trained on, but count as missed in the"
-            " metrics": over,
-        }
-        self.notes += [f"{split}: {count} {what}" for what, count in counts.items() if count]
-
-    def _note_scheme(self, tags: list[list[str]], split: str, place: str) -> None:
-        scheme = spans.scheme(tags)
-        if scheme == "plain":
-            lettered = [t for row in tags for t in row if t != "O" and spans.is_tag(t)]
-            if lettered:
-                raise UserError(
-                    f"{place}: tags with and without a letter are mixed"
-                    f" (for example {lettered[0]}); write all as B-TYPE, I-TYPE"
-                )
-        odd = sum(spans.write(spans.find(row), len(row), scheme) != row for row in tags)
-        if not odd and split != "train":
-            return
-        note = f"{split}: tags are {'types without letters' if scheme == 'plain' else scheme}"
-        if odd:
-            note += (
-                f", {odd} of {len(tags)} rows not quite:"
-                " an I- that follows nothing starts an entity"
-            )
-        self.notes.append(note + ("" if scheme == "IOB2" else "; trained on as IOB2"))
-
-    def _note_long(self, rows: Any, split: str) -> None:
-        windows_of = [len(row) for row in rows]
-        long = sum(count > 1 for count in windows_of)
-        if long:
-            self.notes.append(
-                f"{split}: {long} of {len(windows_of)} rows are longer than {self.max_length}"
-                f" tokens and read in windows that share {self.stride}"
-                f" (at most {max(windows_of)} of a row); nothing is cut"
-            )
 
     def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Cuts rows to predict into windows; they have a text or a list of words."""
@@ -257,40 +220,5 @@ class TokenData(DataModule):
         return EncodedSplit(self._windows([text for text, _ in read], [words for _, words in read]))
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
-        """A batch of whole rows.
-
-        Returns:
-            ``inputs`` (``int64 [windows, tokens]`` each), ``index``, ``words`` (number of words of
-            each row), and of all words ``[words]`` each: ``window``, ``place`` (of its first
-            piece), ``has_piece`` (bool) and ``targets`` if known.
-        """
-        parts = [len(row) for row in columns["input_ids"]]
-        flat = [window for row in columns["input_ids"] for window in row]
-        inputs = tokens.collate({"input_ids": flat}, self.tokenizer)
-        numbers: list[int] = []
-        for row, start in zip(
-            columns["window"], itertools.accumulate(parts[:-1], initial=0), strict=True
-        ):
-            numbers += [start + number for number in row]
-        window = torch.tensor(numbers, dtype=torch.long)
-        place = _flat(columns["place"])
-        has_piece = place >= 0
-        if self.tokenizer.padding_side == "left":
-            place += inputs["input_ids"].shape[1] - torch.tensor([len(w) for w in flat])[window]
-        words = [len(row) for row in columns["place"]]
-        batch = {
-            "inputs": inputs,
-            "index": rows,
-            "words": words,
-            "window": window,
-            "place": place.clamp(min=0),
-            "has_piece": has_piece,
-        }
-        if "target" in columns:
-            batch["targets"] = _flat(columns["target"])
-        return batch
-
-
-def _flat(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Numbers of all rows end to end, ``int64 [words]``."""
-    return torch.tensor([number for row in rows for number in row], dtype=torch.long)
+        """A batch of whole rows, see :func:`.windows.collate`."""
+        return windows.collate(columns, rows, self.tokenizer)

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftlight.data import files
+from ftlight.data.remarks import remark
 from ftlight.data.sources import Source
+from ftlight.tasks.token_classification import conll, marks, offsets, spelling
 from ftlight.tasks.token_classification import tags as spans
+from ftlight.tasks.token_classification.layout import Layout
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
-CONLL = (".conll", ".txt", ".bio", ".iob", ".iob2", ".bioes", ".tsv")
-SUFFIXES = (*CONLL, ".jsonl", ".json", ".parquet")
+SUFFIXES = (*conll.SUFFIXES, ".jsonl", ".json", ".parquet")
 
 
-class Layout(NamedTuple):
-    """Which column of a file holds what.
+class Habits(NamedTuple):
+    """How a file is written, which only all of its rows together tell.
 
     Attributes:
-        token: column of the word in CoNLL text, from 0 (or from the end with -1).
-        tag: column of the tag in CoNLL text.
-        tokens: column of the list of words.
-        tags: columns that may hold the list of tags.
-        text: column of the text.
-        spans: columns that may hold the spans.
-        tag_names: names of tags that are numbers.
+        tags: tags in another form than B-LOC, with that form.
+        unit: what spans are counted in.
     """
 
-    token: int = 0
-    tag: int = -1
-    tokens: str = "tokens"
-    tags: tuple[str, ...] = ("tags", "ner_tags")
-    text: str = "text"
-    spans: tuple[str, ...] = ("spans", "entities")
-    tag_names: tuple[str, ...] = ()
+    tags: Mapping[str, str]
+    unit: offsets.Unit
 
 
 def read_rows(source: Source, layout: Layout, code: str, digest: str) -> Iterator[files.Row]:
@@ -42,48 +35,87 @@ def read_rows(source: Source, layout: Layout, code: str, digest: str) -> Iterato
 
     Yields:
         ``text`` and its ``spans`` in characters; ``__words`` in characters, ``__gold`` (spans in
-        words), ``__tags`` as the file has them, ``__moved`` and ``__lost`` (see
-        :class:`.tags.Aligned`), ``line``.
+        words), ``__tags`` as the file has them but in the form B-LOC, ``__moved`` and ``__lost``
+        (see :class:`.tags.Aligned`), ``line``.
 
     Raises:
         UserError: a row has no words or text, no tags or spans, or they do not fit.
     """
+    habits = _habits(source, layout)
+    facts = Counter[str]()
     empty = True
-    for row in open_rows(source, layout):
+    for row in _gold_rows(source, layout):
         empty = False
-        place = f"{source.name}:{row[files.LINE]}"
-        text, words = document(row, layout, place)
-        tags: list[str] = []
-        if layout.tokens in row:
-            tags = _read_tags(row, layout, len(words), place)
-            aligned = spans.Aligned(spans.find(tags), 0, 0)
-            given = [(kind, words[a][0], words[b - 1][1]) for kind, a, b in aligned.spans]
-        else:
-            given = _read_spans(row, layout, text, place)
-            aligned = spans.align(given, words)
-        yield {
-            "text": text,
-            "spans": [
-                {"type": kind, "text": text[a:b], "start": a, "end": b} for kind, a, b in given
-            ],
-            "__words": [list(word) for word in words],
-            "__gold": [{"type": kind, "start": a, "end": b} for kind, a, b in aligned.spans],
-            "__tags": tags,
-            "__moved": aligned.moved,
-            "__lost": aligned.lost,
-            "line": row[files.LINE],
-        }
+        yield _read_row(row, layout, habits, facts, f"{source.name}:{row[files.LINE]}")
     if empty:
         raise UserError(f"{source.name} holds no sentences")
+    for fact, count in facts.items():
+        remark(f"{Path(source.name).name}: {count:,} {fact}")
+
+
+def _gold_rows(source: Source, layout: Layout) -> Iterator[files.Row]:
+    return marks.accepted(open_rows(source, layout), layout, source.name)
+
+
+def _habits(source: Source, layout: Layout) -> Habits:
+    """Reads a file once to see how it is written."""
+    tags: dict[str, None] = {}
+
+    def marked() -> Iterator[tuple[str, list[marks.Mark]]]:
+        for row in _gold_rows(source, layout):
+            place = f"{source.name}:{row[files.LINE]}"
+            if _has_words(row, layout):
+                _, words = document(row, layout, place)
+                tags.update(dict.fromkeys(_read_tags(row, layout, len(words), place)))
+            else:
+                yield _text(row, layout, place), marks.read(row, layout, place)
+
+    unit = offsets.unit_of(marked())
+    return Habits(spelling.standard(tags), unit)
+
+
+def _read_row(
+    row: files.Row, layout: Layout, habits: Habits, facts: Counter[str], place: str
+) -> files.Row:
+    """A row in the form of all; counts in ``facts`` what a person should know of it."""
+    text, words = document(row, layout, place)
+    tags: list[str] = []
+    if _has_words(row, layout):
+        written = _read_tags(row, layout, len(words), place)
+        tags = [habits.tags.get(tag, tag) for tag in written]
+        if tags != written:
+            old, new = next(iter(habits.tags.items()))
+            facts[f"rows have tags such as {old}, which are read as {new}"] += 1
+        aligned = spans.Aligned(spans.find(tags), 0, 0)
+        given = [(kind, words[a][0], words[b - 1][1]) for kind, a, b in aligned.spans]
+    else:
+        found = marks.read(row, layout, place)
+        unit = offsets.unit_of_row(found, text, habits.unit)
+        moved = offsets.in_characters(found, text, unit)
+        if moved != found:
+            facts[f"rows have spans counted in {unit}, and are read so"] += 1
+        given = [_checked(*pair, text, place) for pair in zip(found, moved, strict=True)]
+        aligned = spans.align(given, words)
+    return {
+        "text": text,
+        "spans": [{"type": kind, "text": text[a:b], "start": a, "end": b} for kind, a, b in given],
+        "__words": [list(word) for word in words],
+        "__gold": [{"type": kind, "start": a, "end": b} for kind, a, b in aligned.spans],
+        "__tags": tags,
+        "__moved": aligned.moved,
+        "__lost": aligned.lost,
+        "line": row[files.LINE],
+    }
 
 
 def open_rows(source: Source, layout: Layout, tagged: bool = True) -> Iterator[files.Row]:
     """Rows with their own columns; sentences of CoNLL text as lists of words and tags."""
-    if source.suffix in CONLL:
+    if source.suffix in conll.SUFFIXES:
         lines = files.text_lines(source.path, source.encoding)
-        return sentences(lines, source.name, layout, tagged)
+        return conll.sentences(lines, source.name, layout, tagged)
     if not source.on_hub:
-        return files.read(source.path, source.encoding)
+        columns = [layout.text, layout.tokens, *layout.tags, *layout.spans]
+        return source.read(optional=columns)
     columns = source.columns()
     first = (
         layout.text if layout.text in columns and layout.tokens not in columns else layout.tokens
@@ -92,13 +124,21 @@ def open_rows(source: Source, layout: Layout, tagged: bool = True) -> Iterator[f
     return source.rows([first], [name for name in answers if name in columns][:1])
 
 
+def _has_words(row: Mapping[str, Any], layout: Layout) -> bool:
+    """Whether a row has a list of words; Prodigy lists tokens as objects, beside the text."""
+    words = row.get(layout.tokens)
+    objects = isinstance(words, list) and all(isinstance(word, Mapping) for word in words)
+    return layout.tokens in row and not (objects and layout.text in row)
+
+
 def document(row: Mapping[str, Any], layout: Layout, place: str) -> tuple[str, list[spans.Range]]:
     """Text of a row and the characters of its words, which are given or split from the text.
 
     Raises:
         UserError: it has neither, or they are of the wrong type.
     """
-    if layout.tokens in row:
+    row = marks.plain(row, layout)
+    if _has_words(row, layout):
         words = row[layout.tokens]
         if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
             raise UserError(
@@ -106,6 +146,11 @@ def document(row: Mapping[str, Any], layout: Layout, place: str) -> tuple[str, l
                 " for running text name its column in data.text"
             )
         return spans.join(words)
+    text = _text(row, layout, place)
+    return text, spans.split(text)
+
+
+def _text(row: Mapping[str, Any], layout: Layout, place: str) -> str:
     if layout.text not in row:
         columns = files.names(row)
         raise UserError(
@@ -114,24 +159,18 @@ def document(row: Mapping[str, Any], layout: Layout, place: str) -> tuple[str, l
             " set data.tokens or data.text"
         )
     name, _, line = place.rpartition(":")
-    text = files.as_text(row[layout.text], name, int(line), layout.text)
-    return text, spans.split(text)
-
-
-def _first(row: files.Row, names: Sequence[str], option: str, place: str) -> Any:
-    """The value of the first of some columns that a row has."""
-    for name in names:
-        if name in row:
-            return row[name]
-    columns = files.names(row)
-    raise UserError(
-        f"{place}: no column {' or '.join(names)}{did_you_mean(names[0], columns)}"
-        f" (columns: {join_limited(columns)}); set data.{option}"
-    )
+    return files.as_text(row[layout.text], name, int(line), layout.text)
 
 
 def _read_tags(row: files.Row, layout: Layout, words: int, place: str) -> list[str]:
-    tags, names = _first(row, layout.tags, "tags", place), layout.tag_names
+    column = next((name for name in layout.tags if name in row), None)
+    if column is None:
+        columns = files.names(row)
+        raise UserError(
+            f"{place}: no column {' or '.join(layout.tags)}{did_you_mean(layout.tags[0], columns)}"
+            f" (columns: {join_limited(columns)}); set data.tags"
+        )
+    tags, names = row[column], layout.tag_names
     if not isinstance(tags, list) or len(tags) != words:
         count = len(tags) if isinstance(tags, list) else "no list of"
         raise UserError(f"{place}: {count} tags for {words} words; each word needs one")
@@ -148,121 +187,27 @@ def _read_tags(row: files.Row, layout: Layout, words: int, place: str) -> list[s
     return [names[t] if isinstance(t, int) else t.strip() for t in tags]
 
 
-def _read_spans(row: files.Row, layout: Layout, text: str, place: str) -> list[spans.Span]:
-    items = _first(row, layout.spans, "spans", place) or []
-    return [_read_span(item, text, place) for item in items]
+def _checked(given: marks.Mark, mark: marks.Mark, text: str, place: str) -> spans.Span:
+    """A span of a text, after a check.
 
+    Args:
+        given: the span as the file has it.
+        mark: the same in characters.
+        text: the text.
+        place: file and line, for errors.
 
-def _read_span(item: Any, text: str, place: str) -> spans.Span:
-    if isinstance(item, Mapping):
-        span = item
-    else:
-        span = dict(zip(("start", "end", "label"), item, strict=False))
-    kind, copy = span.get("label", span.get("type")), span.get("text")
-    start, end = span.get("start"), span.get("end")
-    named = isinstance(kind, str) and kind.strip()
-    if not named or type(start) is not int or type(end) is not int:
-        raise UserError(
-            f'{place}: expected a span such as {{"start": 0, "end": 5, "label": "PER"}}'
-            f' or [0, 5, "PER"], got {item!r}'
-        )
+    Raises:
+        UserError: it is empty, outside the text, or not the text that the file says.
+    """
+    kind, start, end, copy = mark
     if not 0 <= start < end <= len(text):
         raise UserError(
-            f"{place}: span {start} to {end} is not within the {len(text)} characters of the text;"
-            " the end is exclusive"
+            f"{place}: span {given.start} to {given.end} is not within the {len(text)} characters"
+            " of the text; the end is exclusive"
         )
     if copy is not None and copy != text[start:end]:
         raise UserError(
-            f"{place}: span {start} to {end} is {text[start:end]!r} in the text, not {copy!r};"
-            " the end is exclusive"
+            f"{place}: span {given.start} to {given.end} is {text[start:end]!r} in the text,"
+            f" not {copy!r}; the end is exclusive"
         )
-    return kind.strip(), start, end
-
-
-# CoNLL text
-
-
-def sentences(
-    lines: Iterable[tuple[int, str]], place: str, layout: Layout, tagged: bool = True
-) -> Iterator[files.Row]:
-    """Yields the sentences of CoNLL text: a word per line with its tag, blank lines between them.
-
-    Columns are divided by tabs, in a line without one by spaces. Skips ``-DOCSTART-`` and comments:
-    lines before a sentence that begin with ``#`` and have no tag (``# id 1``, but neither ``#`` nor
-    ``#tag`` with a tag beside it).
-
-    Args:
-        lines: number and text of each line.
-        place: file, for errors.
-        layout: columns of word and tag, and the names of the lists.
-        tagged: whether there must be tags.
-
-    Yields:
-        The list of words, of tags (if there must be any) and the line of the first word.
-
-    Raises:
-        UserError: a line has other columns than those before it, or lacks the word's or the tag's.
-    """
-    words: list[str] = []
-    tags: list[str] = []
-    token, tag = layout.token, layout.tag
-    first = width = 0
-
-    def sentence() -> files.Row:
-        row = {layout.tokens: words, files.LINE: first}
-        return {**row, layout.tags[0]: tags} if tagged else row
-
-    for number, line in lines:
-        if not line.strip() or line.startswith("-DOCSTART-"):
-            if words:
-                yield sentence()
-            words, tags = [], []
-            continue
-        fields = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
-        if not words and _is_comment(line, fields, width, tag, tagged):
-            continue
-        if width and len(fields) != width:
-            raise UserError(
-                f"{place}:{number}: {len(fields)} columns, the lines before have {width};"
-                " columns are divided by tabs or spaces"
-            )
-        if not width:
-            _check_columns(fields, token, tag, tagged, f"{place}:{number}")
-        width = len(fields)
-        first = first if words else number
-        words.append(fields[token])
-        if tagged:
-            tags.append(fields[tag].strip())
-            if not tags[-1]:
-                raise UserError(
-                    f"{place}:{number}: the word {fields[token]!r} has no tag;"
-                    " write O if it is in no entity"
-                )
-    if words:
-        yield sentence()
-
-
-def _is_comment(line: str, fields: Sequence[str], width: int, tag: int, tagged: bool) -> bool:
-    """Whether a line before a sentence is a comment: it begins with ``#`` and has no tag."""
-    if not line.startswith("#") or re.match(r"#\s*\S+\s*=", line):
-        return line.startswith("#")
-    if not tagged and (len(fields) == 1 or fields[0] != "#"):
-        return False
-    if width and len(fields) != width:
-        return True
-    column = fields[tag].strip() if -len(fields) <= tag < len(fields) else ""
-    return not spans.is_tag(column) and (not width or any("=" in field for field in fields))
-
-
-def _check_columns(fields: Sequence[str], token: int, tag: int, tagged: bool, place: str) -> None:
-    for option, column in (("token", token), *([("tag", tag)] if tagged else [])):
-        if not -len(fields) <= column < len(fields):
-            raise UserError(
-                f"{place}: no column {column}, the lines have {len(fields)};"
-                f" set data.{option} (from 0, or -1 for the last)"
-            )
-    if tagged and token % len(fields) == tag % len(fields):
-        raise UserError(
-            f"{place}: the word and its tag are both column {token % len(fields)};"
-            " set data.token and data.tag"
-        )
+    return kind, start, end

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
+
 from ftlight.data import tokens
+from ftlight.data.tables import Columns
 
 Range = tuple[int, int]
 
@@ -109,3 +113,48 @@ def _with_space(text: str, start: int, end: int) -> str:
     (' Rome', 'in')
     """
     return f" {text[start:end]}" if start and text[start - 1].isspace() else text[start:end]
+
+
+def collate(columns: Columns, rows: list[int], tokenizer: Any) -> dict[str, Any]:
+    """A batch of whole rows.
+
+    Args:
+        columns: what :func:`cut` made of them, and each word's ``target`` if known.
+        rows: their numbers.
+        tokenizer: the tokenizer, for padding.
+
+    Returns:
+        ``inputs`` (``int64 [windows, tokens]`` each), ``index``, ``words`` (number of words of
+        each row), and of all words ``[words]`` each: ``window``, ``place`` (of its first piece),
+        ``has_piece`` (bool) and ``targets`` if known.
+    """
+    parts = [len(row) for row in columns["input_ids"]]
+    flat = [window for row in columns["input_ids"] for window in row]
+    inputs = tokens.collate({"input_ids": flat}, tokenizer)
+    numbers: list[int] = []
+    for row, start in zip(
+        columns["window"], itertools.accumulate(parts[:-1], initial=0), strict=True
+    ):
+        numbers += [start + number for number in row]
+    window = torch.tensor(numbers, dtype=torch.long)
+    place = _flat(columns["place"])
+    has_piece = place >= 0
+    if tokenizer.padding_side == "left":
+        place += inputs["input_ids"].shape[1] - torch.tensor([len(w) for w in flat])[window]
+    words = [len(row) for row in columns["place"]]
+    batch = {
+        "inputs": inputs,
+        "index": rows,
+        "words": words,
+        "window": window,
+        "place": place.clamp(min=0),
+        "has_piece": has_piece,
+    }
+    if "target" in columns:
+        batch["targets"] = _flat(columns["target"])
+    return batch
+
+
+def _flat(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Numbers of all rows end to end, ``int64 [words]``."""
+    return torch.tensor([number for row in rows for number in row], dtype=torch.long)

@@ -301,7 +301,7 @@ def test_classes_are_folders() -> None:
         (["cat/1.jpg", "dog/2.PNG"], {"": ["cat", "dog"]}),
         (["set/cat/1.jpg", "set/dog/2.jpg"], {"": ["cat", "dog"]}),
         (["glass/1.jpg", "glass/2.jpg"], {"": ["glass", "glass"]}),
-        (["cat/a/1.jpg", "dog/b/c/2.jpg", "readme.txt"], {"": ["cat", "dog"]}),
+        (["cat/a/1.jpg", "dog/b/c/2.jpg"], {"": ["cat", "dog"]}),
         (
             ["Train/cat/1.jpg", "Train/dog/2.jpg", "valid/cat/3.jpg"],
             {"train": ["cat", "dog"], "validation": ["cat"]},
@@ -314,7 +314,7 @@ def test_classes_are_folders() -> None:
         (["train/1.jpg", "test/2.jpg", "plane/3.jpg"], {"": ["train", "test", "plane"]}),
         (["test/cat/1.jpg", "test/dog/2.jpg"], {"test": ["cat", "dog"]}),
         (["1.jpg", "cat/2.jpg"], {"": ["", "cat"]}),
-        (["readme.txt"], {}),
+        ([], {}),
     ]
 
     def check(names: list[str], found: dict[str, list[str]]) -> None:

@@ -12,18 +12,8 @@ import pytest
 from conftest import each, write_csv
 
 from ftlight.data.sources import Source
-from ftlight.tasks.retrieval.interactions import (
-    Columns,
-    Event,
-    cuts,
-    in_order,
-    moment,
-    read,
-    read_rows,
-    rows_of,
-    survey,
-    user_text,
-)
+from ftlight.tasks.retrieval.events import Event, cuts, in_order, moment, user_text
+from ftlight.tasks.retrieval.interactions import Columns, read, read_rows, rows_of, survey
 from ftlight.utils.errors import UserError
 
 COLUMNS = Columns("user", "item", "time")

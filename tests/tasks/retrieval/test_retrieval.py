@@ -24,7 +24,8 @@ from ftlight.__main__ import main
 from ftlight.data.sources import Source
 from ftlight.tasks.retrieval.catalogue import read_items, read_pairs
 from ftlight.tasks.retrieval.data import RetrievalData
-from ftlight.tasks.retrieval.task import Retrieval, contrast
+from ftlight.tasks.retrieval.loss import contrast
+from ftlight.tasks.retrieval.task import Retrieval
 from ftlight.utils.errors import UserError
 
 EVENTS = {
@@ -388,7 +389,7 @@ def test_faults_of_interactions(
         (["--data.train", "events.csv", *later], "lower data.held_out"),
         (
             [*train, *words(EVENTS), "--model.temperature", "0"],
-            "model.temperature: 0.0 is not above 0",
+            "model.temperature: 0.0 is out of range; it must be above 0",
         ),
     ]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,10 @@ from tiny.seq2seq import orders
 
 from ftlight.__main__ import main
 from ftlight.models.layers import layer_groups
-from ftlight.tasks.seq2seq import data as pairs
+from ftlight.tasks.seq2seq import decoding, scores, truecase
 from ftlight.tasks.seq2seq.data import Seq2SeqData
 from ftlight.tasks.seq2seq.encoder_decoder import encoder_decoder_from_encoder, shift_right
-from ftlight.tasks.seq2seq.task import Seq2Seq, drawn
+from ftlight.tasks.seq2seq.task import Seq2Seq
 from ftlight.utils.errors import UserError
 
 KINDS = ["bert", "t5", "bart", "m2m"]
@@ -349,10 +351,10 @@ def test_languages(tmp_path: Path) -> None:
 
 def test_faults_of_the_options(bert: str) -> None:
     cases = [
-        ({"num_beams": 0}, "model.num_beams: 0 is too few"),
+        ({"num_beams": 0}, "model.num_beams: 0 is out of range; it must be at least 1"),
         ({"max_new_tokens": 900}, "model.max_new_tokens: 900 is more than the backbone's 64"),
         ({"label_smoothing": 1.0}, "model.label_smoothing"),
-        ({"sample": 0}, "model.sample: 0 is too few"),
+        ({"sample": 0}, "model.sample: 0 is out of range"),
     ]
 
     def check(options: Any, said: str) -> None:
@@ -364,7 +366,7 @@ def test_faults_of_the_options(bert: str) -> None:
 
 def test_a_sample_is_spread_evenly() -> None:
     def check(rows: int, sample: int | None) -> None:
-        chosen = [i for i in range(rows) if drawn(i, rows, sample)]
+        chosen = [i for i in range(rows) if decoding.drawn(i, rows, sample)]
         assert len(chosen) == min(rows, sample or rows)
         gaps = [b - a for a, b in itertools.pairwise(chosen)]
         assert max(gaps) - min(gaps) <= 1
@@ -414,7 +416,7 @@ def test_capitals_come_from_the_source() -> None:
     ]
 
     def check(text: str, source: str, expected: str) -> None:
-        assert pairs.truecased(text, source) == expected
+        assert truecase.truecased(text, source) == expected
 
     each(cases, check)
 
@@ -424,11 +426,11 @@ def test_capitals_are_put_back_where_the_targets_have_some(tmp_path: Path) -> No
     for name, target in (("large", "The parcel is late."), ("small", "the parcel is late.")):
         rows = [(f"colour red {i}", target) for i in range(20)]
         file = write_csv(tmp_path / f"{name}.csv", rows, ("source", "target"))
-        data = pairs.Seq2SeqData(file, tokenizer=backbone)
+        data = Seq2SeqData(file, tokenizer=backbone)
         data.setup("fit")
         assert data.truecase is (name == "large")
         data.save_state(tmp_path)
-        again = pairs.Seq2SeqData(tokenizer=backbone)
+        again = Seq2SeqData(tokenizer=backbone)
         again.load_state(tmp_path)
         assert again.truecase is data.truecase
         assert again.finished("late", {"source": "x"}) == ("Late" if name == "large" else "late")
@@ -454,7 +456,9 @@ def texts_of(export: Path, sources: list[str]) -> list[str]:
 
 
 @pytest.mark.run
-def test_a_run_from_fit_to_export(made: dict[str, str], tmp_path: Path) -> None:
+def test_a_run_from_fit_to_export(
+    made: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import sacrebleu
 
     def check(kind: str) -> None:
@@ -473,6 +477,10 @@ def test_a_run_from_fit_to_export(made: dict[str, str], tmp_path: Path) -> None:
         assert metrics["test/bleu_low"] <= metrics["test/bleu"] <= metrics["test/bleu_high"]
         others = "loss chrf rouge1 rouge2 rougeLsum bleu_uncased".split()
         assert {f"test/{name}" for name in others} <= set(metrics)
+        assert metrics["test/bleu_tokenize"] == "13a"
+        assert re.search(
+            r"test bleu +[\d.]+ \(tokenize 13a, 95 % interval", capsys.readouterr().out
+        )
 
         assert main(["test", str(run)]) == 0
         again = json.loads((run / "test_metrics.json").read_text())
@@ -487,8 +495,48 @@ def test_a_run_from_fit_to_export(made: dict[str, str], tmp_path: Path) -> None:
         assert texts_of(export, sources) == list(predicted.values())
         card = (export / "README.md").read_text()
         assert "tokenizer(['say ' + text for text in texts], " in card
+        assert "| test/bleu_tokenize | 13a |" in card
 
     each(["bert", "t5"], check)
+
+
+def test_the_words_of_bleu_are_chosen_by_all_references_not_by_those_compared(
+    made: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chinese = [f"我们在北京看了{i}部电影。" for i in range(3)]
+    english = "We saw one film in London."
+    rows: list[dict[str, Any]] = [{"references": [text]} for text in [english, *chinese]]
+    outputs = [torch.ones(1, 2), *[torch.zeros(0, 2)] * 3]  # only the first was drawn
+
+    def check(options: dict[str, str], outputs: list[torch.Tensor], tokenize: str) -> None:
+        task = task_of(made["bart"], data_of(made["bart"], [("a", "b")]), **options)
+        monkeypatch.setattr(task, "decoded", lambda _, rows: [r["references"][0] for r in rows])
+        found = task.compute_metrics(outputs, None, rows)
+        assert found.about == {"bleu": {"tokenize": tokenize}}
+        assert found.values["bleu"] == pytest.approx(100)
+        assert found.values["rouge2"] == 1
+
+    each(
+        [
+            ({}, outputs, "zh"),
+            ({}, [torch.ones(1, 2)] * 4, "zh"),
+            ({"bleu_tokenize": "intl"}, outputs, "intl"),
+        ],
+        check,
+    )
+
+
+def test_where_bleu_cannot_be_counted_it_is_undefined(
+    made: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_of(made["bart"], data_of(made["bart"], [("a", "b")]))
+    monkeypatch.setattr(task, "decoded", lambda outputs, _: ["yes"] * len(outputs))
+    found = task.compute_metrics([torch.ones(1, 2)] * 2, None, [{"references": ["yes"]}] * 2)
+    assert math.isnan(found.values["bleu"])
+    assert all(map(math.isnan, found.intervals["bleu"]))
+    assert found.values["rouge1"] == 1
+    assert "no target has four words, so BLEU is n/a" in scores.notes([["yes"]], "auto")[0]
+    assert scores.notes([["yes"], ["the cat sat down"]], "auto") == []
 
 
 @pytest.mark.run
@@ -531,13 +579,13 @@ def test_only_the_sample_is_written_while_training(
     made: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []
-    generate = Seq2Seq._generate
+    generate = decoding.generate
 
-    def counted(self: Seq2Seq, states: Any, mask: Any) -> Any:
+    def counted(model: Any, states: Any, *rest: Any) -> Any:
         written.append(len(states))
-        return generate(self, states, mask)
+        return generate(model, states, *rest)
 
-    monkeypatch.setattr(Seq2Seq, "_generate", counted)
+    monkeypatch.setattr(decoding, "generate", counted)
     fit(made["bart"], tmp_path, "--model.sample", "3", "--trainer.num_sanity_val_steps", "0")
     assert sum(written) == 3 + 12  # validation, then all of the test
 

@@ -155,7 +155,7 @@ def test_labels_are_folded_on_request(bert: str, tmp_path: Path) -> None:
     assert joined.labels == ["fear", "joy"]
     assert joined.sets["validation"].targets == [1, 0] * 30
     assert sum("labels joined under the first" in n for n in joined.notes) == 1
-    with pytest.raises(UserError, match="it differs from '[Jj]oy' only in capitals"):
+    with pytest.raises(UserError, match=r"it differs from '[Jj]oy' only in capitals"):
         data(bert, train, validation=validation)
 
 

@@ -19,8 +19,10 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from ftlight.data.sources import Source
 from ftlight.metrics import spans as metrics
+from ftlight.tasks.token_classification import conll
 from ftlight.tasks.token_classification import readers as entities
 from ftlight.tasks.token_classification import tags as spans
+from ftlight.tasks.token_classification.layout import Layout
 from ftlight.utils.errors import UserError
 
 TYPES = ["LOC", "MISC", "PER"]
@@ -194,7 +196,7 @@ def test_what_is_not_defined_is_not_a_number() -> None:
 
 def read(text: str, tagged: bool = True, **layout: Any) -> list[dict[str, Any]]:
     lines = enumerate(text.split("\n"), 1)
-    return list(entities.sentences(lines, "x.conll", entities.Layout(**layout), tagged))
+    return list(conll.sentences(lines, "x.conll", Layout(**layout), tagged))
 
 
 def test_any_column_layout() -> None:
@@ -299,7 +301,7 @@ def source(name: str) -> Source:
 
 
 def rows_of(path: Path, **layout: Any) -> list[dict[str, Any]]:
-    return list(entities.read_rows(source(str(path)), entities.Layout(**layout), "", ""))
+    return list(entities.read_rows(source(str(path)), Layout(**layout), "", ""))
 
 
 def golds(rows: list[dict[str, Any]]) -> list[list[tuple[str, str]]]:
@@ -372,7 +374,7 @@ def test_faults_of_rows_name_their_line(tmp_path: Path) -> None:
         ),
         ({"txt": "a"}, 'x.jsonl:1: no column tokens (words) or text (text); did you mean "txt"?'),
         (
-            {"text": "a", "label": []},
+            {"text": "a", "label": "good"},
             "x.jsonl:1: no column spans or entities (columns: text, label); set data.spans",
         ),
         (
@@ -408,5 +410,5 @@ def test_a_hub_data_set_with_numbered_tags(monkeypatch: pytest.MonkeyPatch) -> N
     rows = {"id": ["0", "1"], "tokens": TOKENS, "ner_tags": [[0, 1, 2, 0], [3, 0]]}
     table = datasets.Dataset.from_dict(rows, datasets.Features(features))
     monkeypatch.setattr(hub, "load_hub", lambda name: {"train": table})
-    found = list(entities.read_rows(source("hf:some/set"), entities.Layout(), "", ""))
+    found = list(entities.read_rows(source("hf:some/set"), Layout(), "", ""))
     assert golds(found) == EXPECTED

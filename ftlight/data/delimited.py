@@ -1,0 +1,177 @@
+"""CSV and TSV as rows: which delimiter, and whether quotation marks enclose fields, is found."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ftlight.data.cells import LINE, Row
+from ftlight.data.encoding import open_text, special_bytes
+from ftlight.data.remarks import remark
+from ftlight.utils.errors import UserError, join_limited
+
+Quotes = Literal["auto", "csv", "none"]
+"""Whether quotation marks enclose fields (csv) or are text (none); auto tells by the file."""
+SAMPLE = 50  # lines that tell the delimiter
+csv.field_size_limit(2**31 - 1)  # the most that a C long holds everywhere
+
+
+def read(path: Path, encoding: str, quotes: Quotes = "auto", tabs: bool = False) -> Iterator[Row]:
+    """Yields the rows of a CSV or TSV file; columns without a name are left out if several.
+
+    Args:
+        path: the file.
+        encoding: its encoding.
+        quotes: how quotation marks are read.
+        tabs: whether only tabs divide fields.
+
+    Raises:
+        UserError: a row has another number of fields than the header, a quote is not closed, or a
+            column occurs twice.
+    """
+    with open_text(path, encoding) as file:
+        sample = list(itertools.islice(file, SAMPLE))
+    skipped, delimiter = _layout(sample, tabs)
+    if quotes == "auto":
+        why = ""
+        if b'"' in special_bytes(path):
+            why = _against_quotes(path, encoding, skipped, delimiter)
+        if why:
+            remark(
+                f"{path.name}: quotation marks are read as text (data.quotes: none), which gives"
+                f" every line the same fields; as quotes around fields {why}"
+            )
+        quotes = "none" if why else "csv"
+    with open_text(path, encoding) as file:
+        yield from _rows(itertools.islice(file, skipped, None), path, skipped, delimiter, quotes)
+
+
+def _reader(lines: Iterable[str], delimiter: str, plain: bool, strict: bool = True) -> Any:
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
+    return csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=strict)
+
+
+def _layout(sample: Sequence[str], tabs: bool) -> tuple[int, str]:
+    """Lines before the header, and the delimiter.
+
+    Excel may say the delimiter in a line of its own, ``sep=;``. Otherwise it is what divides most
+    of the first lines into equally many fields, at least two.
+    """
+    told = re.fullmatch(r'"?sep=(.)"?\s*', sample[0].lstrip("\ufeff")) if sample else None
+    if told:
+        return 1, told[1]
+    if tabs:
+        return 0, "\t"
+    widths = {mark: _width(sample, mark) for mark in ",;\t|"}
+    return 0, max(widths, key=lambda mark: widths[mark])
+
+
+def _width(sample: Sequence[str], delimiter: str) -> int:
+    """Fields of the first line, if most of the first 20 have as many; else 1."""
+    for plain in (False, True):
+        try:
+            rows = [row for row in _reader(sample, delimiter, plain, strict=False) if row]
+        except csv.Error:
+            continue
+        widths = [len(row) for row in rows[:20]]
+        if widths and widths[0] > 1 and widths.count(widths[0]) * 2 > len(widths):
+            return widths[0]
+    return 1
+
+
+def _against_quotes(path: Path, encoding: str, skipped: int, delimiter: str) -> str:
+    """What goes wrong if quotation marks enclose fields; nothing if they can, or must.
+
+    They must if some line, read plainly, has another number of fields than the header, or if they
+    enclose the names of the columns.
+    """
+    with open_text(path, encoding) as file:
+        lines = (line for line in itertools.islice(file, skipped, None) if line.strip("\r\n"))
+        header = next(lines, "")
+        marks, count = header.count(delimiter), 1
+        if re.match(r'\ufeff?\s*"[^"]*"\s*$', header.split(delimiter)[0]):
+            return ""
+        for line in lines:
+            if line.count(delimiter) != marks:
+                return ""
+            count += 1
+    rows = 0
+    with open_text(path, encoding) as file:
+        try:
+            for row in _reader(itertools.islice(file, skipped, None), delimiter, plain=False):
+                rows += bool(row)
+                if row and len(row) != marks + 1:
+                    return "some lines have other numbers of fields"
+        except csv.Error:
+            return "some are not closed"
+    lost = count - rows
+    # in a single column any text of several lines may be a field
+    return f"{lost:,} of {count - 1:,} lines run into others" if lost and marks else ""
+
+
+def _rows(
+    lines: Iterator[str], path: Path, skipped: int, delimiter: str, quotes: Quotes
+) -> Iterator[Row]:
+    """Yields the rows after the header, each with its first line."""
+    rows = _reader(lines, delimiter, quotes == "none")
+    header: list[str] = []
+    nameless: list[int] = []
+    filled: list[int] = []  # lines that hold something in a column without a name
+    line = skipped + 1
+    try:
+        for row in rows:
+            if row and not header:
+                header = [name.strip("\ufeff").strip() for name in row]
+                nameless = _nameless(header, path, line)
+            elif row:
+                if len(row) != len(header):
+                    raise _ragged(row, header, f"{path}:{line}", quotes)
+                made: Row = {**dict(zip(header, row, strict=True)), LINE: line}
+                if nameless:
+                    del made[""]
+                    if any(row[i].strip() for i in nameless):
+                        filled.append(line)
+                yield made
+            line = skipped + rows.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"{path}:{line}: a quote that opens here is not closed ({error}); double a quote"
+            " inside quotes, or set data.quotes: none if quotation marks are text"
+        ) from None
+    if filled:
+        remark(
+            f"{path.name}: {len(nameless)} columns without a name in the header are left out;"
+            f" {len(filled):,} lines hold something there (first {filled[0]})"
+        )
+
+
+def _nameless(header: Sequence[str], path: Path, line: int) -> list[int]:
+    """Numbers of the columns without a name, to be left out; a single one is called so.
+
+    Raises:
+        UserError: a name occurs twice, or there is none.
+    """
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise UserError(
+            f"{path}:{line}: column {join_limited(twice)} occurs twice in the header; rename one"
+        )
+    empty = [i for i, name in enumerate(header) if not name]
+    if len(empty) == len(header) > 1:
+        raise UserError(f"{path}:{line}: the header names no column; write their names there")
+    return empty if len(empty) > 1 else []
+
+
+def _ragged(row: Sequence[str], header: Sequence[str], place: str, quotes: Quotes) -> UserError:
+    """The error of a row that has another number of fields than the header."""
+    what = "too many" if len(row) > len(header) else "too few"
+    way_out = "put quotes around a field that holds the delimiter"
+    if quotes == "none":
+        way_out = "data.quotes: csv reads quotation marks as quotes around fields"
+    return UserError(
+        f"{place}: {what} fields ({len(row)} where the header has {len(header)}); {way_out}"
+    )

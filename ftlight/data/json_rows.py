@@ -1,0 +1,220 @@
+"""JSON as rows: an object per line, or one array of them, over however many lines."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ftlight.data.cells import LINE, Row
+from ftlight.data.encoding import open_text
+from ftlight.data.remarks import remark
+from ftlight.utils.errors import UserError
+
+# Raw tabs and line breaks within strings are read, too: many programs write them.
+DECODER = json.JSONDecoder(strict=False)
+SPACE = re.compile(r"[\s\ufeff]*")
+LONE = re.compile("[\ud800-\udfff]")  # half of a surrogate pair
+ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")  # perhaps one
+# Lists of objects that a row may have of its own; any other list is that of the rows.
+IN_A_ROW = {
+    *("messages", "conversations", "conversation", "history", "tools", "entities", "spans"),
+    *("label", "labels", "answers", "annotations", "result", "tokens", "tags", "paragraphs"),
+}
+
+
+def read(path: Path, encoding: str, columns: Sequence[str] = ()) -> Iterator[Row]:
+    """Yields the rows of a JSON file.
+
+    That is an object per line; or objects over several lines, one after another or in an array;
+    or an object around that array, such as ``{"data": [{…}, …]}``.
+
+    Args:
+        path: the file.
+        encoding: its encoding.
+        columns: columns that are wanted: an object that has them is a row itself.
+
+    Raises:
+        UserError: it is not JSON, or something else than objects.
+    """
+    halves: list[int] = []  # lines with half of a surrogate pair
+    with open_text(path, encoding) as file:
+        filled = ((line, text) for line, text in enumerate(file, 1) if text.strip("\ufeff \t\r\n"))
+        first = list(itertools.islice(filled, 2))
+        by_line = not first or not _goes_on(first[0][1], alone=len(first) == 1)
+        if by_line:
+            yield from _of_lines(itertools.chain(first, filled), path, halves)
+    if not by_line:
+        with open_text(path, encoding) as file:
+            yield from _of_text("".join(file), columns, path, halves)
+    if halves:
+        remark(
+            f"{path.name}: half of a surrogate pair is replaced by U+FFFD in {len(halves):,} rows"
+            f" (first in line {halves[0]})"
+        )
+
+
+def whole(value: Any) -> Any:
+    """A value of JSON with U+FFFD for halves of surrogate pairs, which are no text."""
+    if isinstance(value, str):
+        return LONE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [whole(item) for item in value]
+    if isinstance(value, dict):
+        return {whole(key): whole(item) for key, item in value.items()}
+    return value
+
+
+def _row(value: Any, line: int, path: Path) -> Row:
+    if not isinstance(value, dict):
+        raise UserError(
+            f'{path}:{line}: expected an object such as {{"text": …}}, got {type(value).__name__}'
+        )
+    return {**value, LINE: line}
+
+
+def _checked(row: Row, halves: list[int]) -> Row:
+    """A row without halves of surrogate pairs; notes its line if it had any."""
+    mended: Row = whole(row)
+    if mended != row:
+        halves.append(row[LINE])
+    return mended
+
+
+def _not_json(path: Path, line: int, error: json.JSONDecodeError) -> UserError:
+    return UserError(f"{path}:{line}: not valid JSON: {error.msg} at column {error.colno}")
+
+
+# An object per line
+
+
+def _of_lines(lines: Iterable[tuple[int, str]], path: Path, halves: list[int]) -> Iterator[Row]:
+    for line, text in lines:
+        text = text.lstrip("\ufeff")  # files joined with their byte order marks
+        try:
+            value = DECODER.decode(text)
+        except json.JSONDecodeError as error:
+            raise _not_json(path, line, error) from None
+        row = _row(value, line, path)
+        yield _checked(row, halves) if ESCAPED.search(text) else row
+
+
+def _goes_on(text: str, alone: bool) -> bool:
+    """Whether JSON that begins with this line is not one object per line.
+
+    Args:
+        text: the first line.
+        alone: whether it is the only one.
+    """
+    start = _skip(text, 0)
+    try:
+        DECODER.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        return text[start] in "[{" and error.pos >= len(text.rstrip())
+    return alone
+
+
+# Over several lines
+
+
+def _of_text(text: str, columns: Sequence[str], path: Path, halves: list[int]) -> Iterator[Row]:
+    line, seen = 1, 0
+    mark = "\n" if "\n" in text else "\r"
+    suspicious = ESCAPED.search(text)
+    try:
+        for start, value in _values(text, columns):
+            line += text.count(mark, seen, start)
+            seen = start
+            row = _row(value, line, path)
+            yield _checked(row, halves) if suspicious else row
+    except json.JSONDecodeError as error:
+        raise _not_json(path, error.lineno, error) from None
+
+
+def _values(text: str, columns: Sequence[str]) -> Iterator[tuple[int, Any]]:
+    """Yields what may be rows, each with the place where it starts."""
+    at = _skip(text, 0)
+    if text[at] == "[":
+        end = _skip(text, (yield from _items(text, at)))
+        if end < len(text):
+            raise json.JSONDecodeError("Extra data", text, end)
+        return
+    value, end = DECODER.raw_decode(text, at)
+    after = _skip(text, end)
+    if after == len(text) and isinstance(value, dict):
+        inside = _list_of_rows(value, columns)
+        if inside is not None:
+            yield from _items(text, _start_of(text, at, inside))
+            return
+        if _by_column(value):
+            yield from ((at, row) for row in _turned(value))
+            return
+    yield at, value
+    while after < len(text):
+        at = _skip(text, after + 1) if text[after] == "," else after
+        value, end = DECODER.raw_decode(text, at)
+        yield at, value
+        after = _skip(text, end)
+
+
+def _items(text: str, start: int) -> Generator[tuple[int, Any], None, int]:
+    """Yields the items of the array that starts at a place, each with its own; returns its end."""
+    at = _skip(text, start + 1)
+    while text[at : at + 1] != "]":
+        value, end = DECODER.raw_decode(text, at)
+        yield at, value
+        at = _skip(text, end)
+        if text[at : at + 1] == ",":
+            at = _skip(text, at + 1)
+        elif text[at : at + 1] != "]":
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+    return at + 1
+
+
+def _list_of_rows(value: Mapping[str, Any], columns: Sequence[str]) -> str | None:
+    """The key under which an object holds rows; None if it is a row itself."""
+    lists = [
+        key
+        for key, items in value.items()
+        if isinstance(items, list) and items and all(isinstance(item, dict) for item in items)
+    ]
+    is_row = columns and all(column.partition(".")[0] in value for column in columns)
+    if len(lists) != 1 or is_row or (not columns and lists[0] in IN_A_ROW):
+        return None
+    return lists[0]
+
+
+def _start_of(text: str, start: int, wanted: str) -> int:
+    """Where the value of a key starts in the object that starts at a place."""
+    at = start
+    while True:
+        key, end = DECODER.raw_decode(text, _skip(text, at + 1))
+        value_at = _skip(text, _skip(text, end) + 1)
+        if key == wanted:
+            return value_at
+        at = _skip(text, DECODER.raw_decode(text, value_at)[1])
+
+
+def _by_column(value: Mapping[str, Any]) -> bool:
+    """Whether an object holds columns, each by the numbers of rows, as pandas writes them."""
+    first = next(iter(value.values()), None)
+    if not isinstance(first, dict) or not first or not all(key.isdigit() for key in first):
+        return False
+    return all(
+        isinstance(column, dict) and column.keys() == first.keys() for column in value.values()
+    )
+
+
+def _turned(columns: Mapping[str, Mapping[str, Any]]) -> Iterator[Row]:
+    """Yields the rows of columns."""
+    for number in next(iter(columns.values())):
+        yield {name: column[number] for name, column in columns.items()}
+
+
+def _skip(text: str, at: int) -> int:
+    """The next place that is no space."""
+    match = SPACE.match(text, at)
+    return match.end() if match else at

@@ -1,0 +1,144 @@
+"""Batches of encoded splits, in an order that only the run's seed and the epoch decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import lightning as L
+import numpy as np
+from torch.utils.data import DataLoader
+
+from ftlight.data import sampling
+from ftlight.data.encoded import Rows
+from ftlight.data.tables import Columns
+from ftlight.utils.errors import UserError
+
+
+class Loaders(L.LightningDataModule):
+    """The part of :class:`ftlight.DataModule` that makes batches of encoded splits.
+
+    Attributes:
+        sets: encoded splits by name.
+        batch_size: rows per batch on each device.
+        tokens_per_batch: most tokens of a training batch, or None.
+        workers: processes that load batches.
+        processes: for which batches are made: those at the start of the run; 0 before.
+    """
+
+    # Whether a row differs from epoch to epoch (augmentation, masking). Columns then hold
+    # ``epoch``, -1 in evaluation; random choices must be a function of ``seed``, epoch and row.
+    varies: ClassVar[bool] = False
+    sets: dict[str, Any]
+    batch_size: int
+    tokens_per_batch: int | None
+    workers: int
+    processes: int
+
+    def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
+        """Makes a batch of encoded columns; their row numbers belong into it as ``index``."""
+        raise NotImplementedError
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return sampling.run_seed()
+
+    def _position(self) -> tuple[int, int]:
+        """The epoch, and how many of its batches are done if a run resumes in the middle of it.
+
+        Counts what is processed: when the loader is made, Lightning's current epoch is still the
+        one before.
+        """
+        if self.trainer is None:
+            return 0, 0
+        loop: Any = self.trainer.fit_loop
+        done = loop.epoch_loop.batch_progress.current.processed if loop.restarting else 0
+        return loop.epoch_progress.current.processed, done
+
+    def loader(
+        self,
+        plan: Callable[[int], list[np.ndarray]],
+        table: Any,
+        position: Callable[[], tuple[int, int]] | None = None,
+    ) -> DataLoader[Any]:
+        """Batches of an encoded split.
+
+        Args:
+            plan: epoch to the row numbers of each batch.
+            table: the split.
+            position: epoch and batches done, in training.
+        """
+        trainer = self.trainer
+        return DataLoader(
+            Rows(table, self.collate, self.varies, position is not None),
+            sampler=sampling.Batches(plan, position or (lambda: (0, 0))),
+            batch_size=None,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
+        )
+
+    def _ranks(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {}
+        return {"rank": self.trainer.global_rank, "world": self.trainer.world_size}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the order of the training rows depends on beside seed and epoch."""
+        return {
+            "batch_size": self.batch_size,
+            "tokens_per_batch": self.tokens_per_batch,
+            "processes": self.processes,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues the batches of a checkpoint, the same rows in each step on any number of ranks.
+
+        Raises:
+            UserError: batches would differ, and rows be seen twice or not at all.
+        """
+        for name in ("batch_size", "tokens_per_batch"):
+            if state[name] != getattr(self, name):
+                raise UserError(
+                    f"data.{name}: the run began with {state[name]}, and its batches must stay"
+                    f" what they were; this is {getattr(self, name)}"
+                )
+        self.processes = state["processes"]
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of similar length, in an order that only the run's seed and the epoch decide."""
+        table, ranks = self.sets["train"], self._ranks()
+        lengths, seed = np.asarray(table["length"]), self.seed
+        processes = self.processes = self.processes or ranks.get("world", 1)
+
+        def plan(epoch: int) -> list[np.ndarray]:
+            return sampling.train_batches(
+                lengths,
+                self.batch_size,
+                seed=seed,
+                epoch=epoch,
+                tokens=self.tokens_per_batch,
+                cut_for=processes,
+                **ranks,
+            )
+
+        return self.loader(plan, table, self._position)
+
+    def _eval_loader(self, table: Any) -> DataLoader[Any]:
+        lengths, ranks = np.asarray(table["length"]), self._ranks()
+        return self.loader(
+            lambda epoch: sampling.eval_batches(lengths, self.batch_size, **ranks), table
+        )
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Every validation row once, over all processes."""
+        return self._eval_loader(self.sets["validation"]) if "validation" in self.sets else []
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Every test row once, over all processes."""
+        return self._eval_loader(self.sets["test"])
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """The rows given to :meth:`set_predict`, once each, over all processes."""
+        return self._eval_loader(self.sets["predict"])

@@ -1,0 +1,213 @@
+"""Splits of a data set: read once through the cache, held out of train, drawn in shots."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import datasets
+
+from ftlight.data import duplicates, files, hub, sampling, tables
+from ftlight.data.delimited import Quotes
+from ftlight.data.loaders import Loaders
+from ftlight.data.remarks import collected
+from ftlight.data.sources import Source
+from ftlight.data.tables import Columns
+from ftlight.utils import internals
+from ftlight.utils.errors import UserError
+
+Reader = tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]
+
+
+class Splits(Loaders):
+    """The part of :class:`ftlight.DataModule` that reads splits.
+
+    Attributes:
+        files: file of each split, or None.
+        shares: share of train to hold out for validation and test.
+        split_seed: seed of the shares held out and the shots.
+        shots: rows of each class to train on, or None for all.
+        encoding: encoding of text files.
+        quotes: how quotation marks are read in CSV and TSV.
+        notes: lines about the data, for the screen.
+        digests: what identifies the content of each split that was read.
+        max_overlap: largest share of validation or test that may also be in train.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = files.SUFFIXES  # of the files that the class reads
+    files: dict[str, str | None]
+    shares: dict[str, float]
+    split_seed: int
+    shots: int | None
+    max_overlap: float
+    encoding: str
+    quotes: Quotes
+    notes: list[str]
+    digests: dict[str, str]
+    _raw: dict[str, datasets.Dataset]
+
+    def reader(self, split: str) -> Reader:
+        """The generator function of a split's rows, its arguments, and the features of the rows.
+
+        The function is one of a module, and its rows depend on nothing but its arguments: together
+        they are the key of the cache.
+        """
+        raise NotImplementedError
+
+    def classes(self, table: datasets.Dataset) -> Sequence[str] | None:
+        """The class of each row, for stratified splits and shots; None without classes."""
+        return None
+
+    def groups(self, table: datasets.Dataset) -> Sequence[str] | None:
+        """The group of each row: a group is held out as a whole; None without groups."""
+        return None
+
+    def duplicate_keys(self, table: datasets.Dataset) -> Sequence[str] | None:
+        """A key of each row's input, to find rows that occur twice; "" equals no other."""
+        return None
+
+    def duplicate_labels(self, table: datasets.Dataset) -> Sequence[Any] | None:
+        """A value of each row on which rows with the same input should agree; None if none."""
+        return None
+
+    def digest(self, split: str, name: str) -> str:
+        """Identifies the content of a split."""
+        return self.source_at(name, split).digest()
+
+    def has(self, split: str) -> bool:
+        """Whether there is such a split: a file of its own or a share of train."""
+        held_out = bool(self.files["train"]) and self.shares.get(split, 0) > 0
+        return bool(self.files[split]) or held_out
+
+    def source_of(self, split: str) -> Source:
+        """Where the rows of a split are read."""
+        return self.source_at(str(self.files[split]), split)
+
+    def source_at(self, name: str, split: str = "") -> Source:
+        """A file, or a split of a hub data set, read as the options say."""
+        return Source(name, split, self.encoding, self.suffixes, quotes=self.quotes)
+
+    def file_of(self, split: str) -> str:
+        """The file that holds the rows of a split: its own, or that of train."""
+        return str(self.files[split] or self.files["train"])
+
+    def train_tables(self) -> list[datasets.Dataset]:
+        """The rows of train and of the shares held out of it."""
+        self.load_split("train")
+        return [t for s, t in self._raw.items() if s == "train" or not self.files[s]]
+
+    def load_split(self, split: str) -> datasets.Dataset:
+        """The rows of a split as read, memory-mapped.
+
+        Raises:
+            UserError: the data cannot be read, or the split is not given.
+        """
+        if split in self._raw:
+            return self._raw[split]
+        name = self.files[split]
+        if name or split == "train":
+            self._raw[split] = self._load(split, name)
+        elif self.has(split):
+            self.load_split("train")
+        else:
+            raise UserError(
+                f"no {split} data: give data.{split},"
+                f" or data.{split}_split to hold out a share of train"
+            )
+        if split == "train":
+            self._hold_out()
+            self._draw_shots()
+        return self._raw[split]
+
+    def _load(self, split: str, name: str | None) -> datasets.Dataset:
+        """Reads a split through the cache."""
+        if not name:
+            raise UserError(f"no {split} data: give data.{split}: FILE")
+        self.digests[split] = self.digest(split, name)
+        function, arguments, features = self.reader(split)
+        own = files.code(function, Source, hub.read_hub, tables.cached_table)
+        code = f"{own} {files.code_of_readers()}"
+        content = f"{self.digests[split]} {code}"
+        key = datasets.fingerprint.Hasher.hash(
+            [function.__module__, function.__qualname__, arguments, content, features]
+        )
+        with collected() as remarks:
+            table = tables.cached_table(
+                key,
+                lambda: tables.gathered(function(**arguments, digest=content), list(features)),
+                features,
+            )
+        self.notes += [line for line in remarks if line not in self.notes]
+        return table
+
+    def _hold_out(self) -> None:
+        """Moves shares of train to the splits that have no data of their own."""
+        for split in ("test", "validation"):
+            share = self.shares[split]
+            if self.files[split] or not share:
+                continue
+            table = self._raw["train"]
+            groups = self.groups(table)
+            if groups is None:
+                classes = self.classes(table)
+                kept, held = sampling.hold_out(classes, len(table), share, self.split_seed)
+            else:
+                kept, held = sampling.hold_out_groups(groups, share, self.split_seed)
+            if len(held) == 0 or len(kept) == 0:
+                raise UserError(
+                    f"data.train has {len(table)} rows,"
+                    f" too few to hold out data.{split}_split: {share}"
+                )
+            self._raw["train"], self._raw[split] = table.select(kept), table.select(held)
+            self.notes.append(
+                f"no {split} data given: {share:.0%} of train held out (data.{split}_split)"
+            )
+
+    def _draw_shots(self) -> None:
+        """Keeps a few rows of each class of train."""
+        if self.shots is None:
+            return
+        table = self._raw["train"]
+        classes = self.classes(table)
+        if classes is None:
+            raise UserError(
+                "data.shots: rows have no single class each, so none can be drawn by class"
+            )
+        drawn = sampling.shots(classes, self.shots, self.split_seed)
+        small = sum(count < self.shots for count in Counter(classes).values())
+        self._raw["train"] = table.select(drawn)
+        less = f" (of {small} all, which is less)" if small else ""
+        self.notes.append(
+            f"{len(drawn)} rows of train drawn, {self.shots} of each class{less} (data.shots)"
+        )
+        if not self.files["validation"]:
+            self.notes.append(
+                "nothing is held out for validation: the weights at the end are kept (data.shots)"
+            )
+
+    def map_cached(
+        self, table: datasets.Dataset, function: Callable[[Columns], Columns], *key: Any
+    ) -> datasets.Dataset:
+        """A table made of another in batches, cached and memory-mapped.
+
+        Args:
+            table: rows as read.
+            function: makes the new columns of a batch of rows.
+            key: what the result depends on beside the table and the function's source file.
+        """
+        code = files.code(function, tables.cached_table)
+        mark = datasets.fingerprint.Hasher.hash([internals.fingerprint_of(table), code, *key])
+        return tables.cached_table(mark, lambda: map(function, tables.batches(table)))
+
+    def _find_duplicates(self) -> None:
+        inputs: dict[str, duplicates.Inputs] = {}
+        for split in ("train", "validation", "test"):
+            if split not in self.sets:
+                continue
+            table = self.load_split(split)
+            keys = self.duplicate_keys(table)
+            if keys is not None:
+                labels = self.duplicate_labels(table)
+                inputs[split] = duplicates.Inputs(keys, labels, table, self.files[split])
+        self.notes += duplicates.survey(inputs, self.max_overlap)

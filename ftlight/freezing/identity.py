@@ -1,0 +1,82 @@
+"""What a store of activations depends on: why there can be none, and the name of its file."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+
+from ftlight.data.files import code
+from ftlight.data.module import DataModule
+from ftlight.freezing import store as files
+from ftlight.freezing.tap import Tap
+from ftlight.models import kernels
+from ftlight.models.layers import layer_of, module_layers
+from ftlight.models.modes import compiled
+from ftlight.models.padding import runs_unpadded
+from ftlight.training.fsdp import FSDP2
+
+# Most rows and tokens of a batch while filling. Not the run's: stores depend on the data alone.
+FILL_ROWS = 64
+FILL_TOKENS = 16384
+
+
+def obstacle(trainer: Any, task: Any) -> str:
+    """Why this run cannot store activations, or nothing."""
+    if not isinstance(trainer.datamodule, DataModule):
+        return "the data module is not one of ftlight's, so rows have no numbers"
+    if compiled(task):
+        return "the model is compiled"
+    if isinstance(trainer.strategy, FSDP2):
+        return "no process has all weights under fsdp2"
+    if runs_unpadded(task.model):
+        return "the model runs rows of equal length together"
+    if any(getattr(m, "gradient_checkpointing", False) for m in task.model.modules()):
+        return "gradient checkpointing runs layers twice"
+    return ""
+
+
+def below(task: Any, tap: Tap) -> list[tuple[str, Tensor]]:
+    """Parameters and buffers that the stored activations depend on."""
+    layers = module_layers(task.model)
+    above = {"head"}
+    if not tap.at_head:
+        above |= {"post", *(f"layer {i}" for i in range(tap.cut, len(layers)))}
+    tensors = [*task.model.named_parameters(), *task.model.named_buffers()]
+    return [(name, t) for name, t in tensors if layer_of(name, layers) not in above]
+
+
+def key(trainer: Any, task: Any, tap: Tap, tables: Mapping[str, Any], dtype: str) -> str:
+    """A name from all that activations depend on; unique if a table has no fingerprint."""
+    fingerprints = [getattr(table, "fingerprint", None) for table in tables.values()]
+    strategy = trainer.strategy
+    config = getattr(tap.base, "config", None)
+    device = strategy.root_device
+    if device.type == "cuda":
+        processor = torch.cuda.get_device_name(device)
+    else:
+        processor = torch.backends.cpu.get_cpu_capability()
+    parts = [
+        files.digest(below(task, tap)),
+        config.to_json_string() if config is not None else "",
+        str(tap.cut),
+        str(tap.at_head),
+        dtype,
+        repr(task.model),
+        trainer.precision,
+        device.type,
+        processor,
+        torch.__version__,
+        transformers.__version__,
+        str(FILL_ROWS),
+        str(FILL_TOKENS),
+        *(print_ or strategy.broadcast(uuid.uuid4().hex) for print_ in fingerprints),
+        task.kernels,
+        code(kernels.attention_forward),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

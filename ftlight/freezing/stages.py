@@ -1,0 +1,161 @@
+"""The stages of a freezing schedule, resolved against a model and applied to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+
+from ftlight.freezing import unfreeze
+from ftlight.freezing.cache import Cache, PrefixCache
+from ftlight.freezing.progress import Progress
+from ftlight.freezing.schedule import frozen_layers
+from ftlight.freezing.tap import reach
+from ftlight.models.layers import layer_groups, module_layers, norm_parameters
+from ftlight.models.modes import compiled, train_layers
+from ftlight.utils import format as fmt
+
+log = logging.getLogger(__name__)
+
+
+class Stages(L.Callback):
+    """The stages of a schedule, resolved against a model and applied to it.
+
+    Attributes:
+        progress: where the run stands.
+        layers: names of parameters by layer, bottom to top.
+        numel: numbers in each parameter.
+        trainable_params: names of the parameters that train in each stage.
+        trainable_layers: names of the layers that train in each stage.
+        eligible: parameters that may train at all.
+    """
+
+    def __init__(
+        self,
+        option: str | list[dict[str, Any]],
+        *,
+        lr: float,
+        lr_given: bool,
+        defaults: Mapping[str, Any],
+        cache: Cache = "auto",
+        cache_gb: float = 4.0,
+    ) -> None:
+        self.option = option
+        self.lr = lr
+        self.lr_given = lr_given
+        self.defaults = dict(defaults)
+        self.cache = cache
+        self.prefix_cache = PrefixCache(cache_gb)
+        self.progress = Progress([], 0)
+        self.stores: list[int | None] = []  # cut of the store that each stage reads
+        self.eligible: set[str] = set()
+        self.task: Any = None
+        self.fitting = False
+        self.entered: int | None = None  # the last stage that has run a batch
+
+    @property
+    def stage(self) -> int:
+        """Number of the running stage, from 0."""
+        return self.progress.stage
+
+    # Resolving
+
+    def check(self, task: Any) -> None:
+        """Resolves the schedule against a model; what is frozen in it now never trains.
+
+        Raises:
+            UserError: a selector matches nothing.
+        """
+        self.eligible = {n for n, p in task.model.named_parameters() if p.requires_grad}
+        self.resolve(task)
+
+    def resolve(self, task: Any) -> None:
+        """Works out the stages, and the parameters and layers that train in each."""
+        self.layers = layer_groups(task.model)
+        self.module_layers = module_layers(task.model)
+        self.numel = {n: p.numel() for n, p in task.model.named_parameters()}
+        parameters = unfreeze.Parameters(
+            self.layers, self.numel, norm_parameters(task.model), self.eligible
+        )
+        stages, self.trainable_params = unfreeze.resolve(
+            self.option,
+            parameters,
+            self.defaults,
+            lr=self.lr,
+            lr_given=self.lr_given,
+            monitor=task.monitor,
+        )
+        self.trainable_layers = [
+            {layer for layer, names in self.layers.items() if not params.isdisjoint(names)}
+            for params in self.trainable_params
+        ]
+        self.progress = Progress(stages, step=0)
+
+    def cut(self, stage: int) -> int:
+        """How many frozen layers at the bottom of a stage can be skipped."""
+        frozen = frozen_layers(self.trainable_layers[stage], list(self.layers))
+        return reach(self.task.model, frozen)
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run stands in its schedule."""
+        return self.progress.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resumes in the stage of a checkpoint, and applies it before DDP sees the model.
+
+        Raises:
+            UserError: the checkpoint belongs to another schedule; shows both.
+        """
+        if self.fitting:
+            self.progress.load_state_dict(state)
+            self._apply()
+
+    # Applying
+
+    def _apply(self) -> None:
+        """Sets which parameters require gradients, and the modes. Can be repeated."""
+        trainable = self.trainable_params[self.stage]
+        for name, parameter in self.task.model.named_parameters():
+            if parameter.requires_grad != (name in trainable):
+                parameter.requires_grad_(name in trainable)
+            parameter.grad = None
+        self._set_modes()
+
+    def _set_modes(self) -> None:
+        self.task.train()  # transformers loads models in eval mode, and Lightning leaves them there
+        layers, params = self.trainable_layers[self.stage], self.trainable_params[self.stage]
+        train_layers(self.task.model, self.module_layers, layers, params)
+
+    def _advance(self, trainer: Any) -> None:
+        """Changes to the stage that is due at this step."""
+        store = self.stores[self.stage]
+        if not self.progress.advance(trainer.global_step):
+            return
+        if self.stores[self.stage] is None or self.stores[self.stage] != store:
+            self.prefix_cache.end()
+        self._apply()
+        if isinstance(trainer.strategy, DDPStrategy):
+            # Its reducer knows only the parameters that required gradients when it was made.
+            trainer.strategy.model = self.task
+            trainer.strategy.configure_ddp()
+        if compiled(self.task):
+            torch.compiler.reset()
+        for stopping in trainer.early_stopping_callbacks:
+            stopping.wait_count = 0
+        log.info(self.line())
+
+    def line(self) -> str:
+        """The stage in one line: when it starts, what trains, and the learning rate."""
+        stage, start = self.progress.current, self.progress.stage_starts[-1]
+        training = sum(self.numel[name] for name in self.trainable_params[self.stage])
+        return (
+            f"stage {self.stage + 1} of {len(self.progress.stages)} from step {start:,}:"
+            f" {', '.join(stage.train)}; {fmt.count(training)} of"
+            f" {fmt.count(sum(self.numel.values()))} parameters train, lr {fmt.rate(stage.lr)}"
+        )

@@ -1,0 +1,98 @@
+"""Generation with an encoder-decoder: its options, its first token, texts with probabilities."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ftlight.data import tokens
+from ftlight.models import loading
+from ftlight.tasks.generation import truncate_at_eos
+from ftlight.tasks.seq2seq.data import Seq2SeqData
+
+# What a backbone must or must not generate, whatever the task.
+KEPT_OPTIONS = ("bad_words_ids", "suppress_tokens", "forced_eos_token_id")
+TOKEN_IDS = ("decoder_start_token_id", "pad_token_id", "eos_token_id", "bos_token_id")
+
+
+def drawn(row: int, rows: int, sample: int | None) -> bool:
+    """Whether a row is among ``sample`` rows spread evenly over all.
+
+    >>> [i for i in range(10) if drawn(i, 10, 3)]
+    [3, 6, 9]
+    """
+    return sample is None or (row + 1) * sample // rows > row * sample // rows
+
+
+def generation_config(model: Any, backbone: str, generates: dict[str, Any]) -> Any:
+    """Returns the options of a task as transformers' GenerationConfig, which an export keeps.
+
+    Args:
+        model: An encoder-decoder.
+        backbone: Hub id or folder, whose own generation_config says what it must not generate.
+        generates: Beams, most new tokens, and the like.
+    """
+    from transformers import GenerationConfig
+
+    own = model.generation_config.to_dict()
+    file = loading.backbone_file(backbone, "generation_config.json")
+    if file:
+        own |= json.loads(Path(file).read_text())
+    options = {k: own[k] for k in KEPT_OPTIONS if own.get(k) is not None}
+    for name in TOKEN_IDS:
+        value = getattr(model.config, name, None)
+        value = own.get(name) if value is None else value
+        if value is not None:
+            options[name] = value
+    return GenerationConfig(**{**options, **generates, "do_sample": False, "use_cache": True})
+
+
+def begin_with_language(config: Any, data: Any) -> None:
+    """Makes generation begin with the target language, if the data name one.
+
+    Args:
+        config: The model's generation_config.
+        data: The data module.
+    """
+    if not isinstance(data, Seq2SeqData) or not data.languages["tgt_lang"]:
+        return
+    tokenizer = data.tokenizer
+    ids = tokenizer(text_target="a")["input_ids"]
+    if ids[0] in tokenizer.all_special_ids:
+        config.forced_bos_token_id = ids[0]
+    elif ids[-1] != data.eos:  # mBART ends a target, and starts the decoder, with the language
+        config.decoder_start_token_id = ids[-1]
+
+
+def generate(
+    model: Any, states: Tensor, mask: Tensor, losses: Callable[..., tuple[Tensor, Tensor]]
+) -> list[Tensor]:
+    """Generates from encoder states.
+
+    Args:
+        model: An encoder-decoder.
+        states: What its encoder returns, ``[rows, tokens, width]``.
+        mask: Attention mask, ``int64 [rows, tokens]``.
+        losses: :meth:`ftlight.tasks.seq2seq.task.Seq2Seq.losses`.
+
+    Returns:
+        Of each row its new tokens and their probabilities, ``[tokens, 2]``.
+    """
+    from transformers.modeling_outputs import BaseModelOutput
+
+    # beam search repeats the states in place
+    encoded = BaseModelOutput(states.clone())
+    generated = model.generate(encoder_outputs=encoded, attention_mask=mask)
+    end = model.generation_config.eos_token_id
+    ends = set(end) if isinstance(end, list) else {end}
+    rows = [truncate_at_eos(row, ends) for row in generated[:, 1:].tolist()]
+    labels = tokens.pad(rows, tokens.IGNORE).to(mask.device)
+    given = {"encoder_outputs": BaseModelOutput(states), "attention_mask": mask}
+    nll, _ = losses(labels, generated[:, : labels.shape[1]], **given)
+    pairs = torch.stack([labels[labels != tokens.IGNORE].float(), (-nll).exp()], 1)
+    return list(torch.split(pairs, [len(row) for row in rows]))
