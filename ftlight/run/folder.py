@@ -206,16 +206,16 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def same_config(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two configs ask for the same; an option that is off is as one that is not there.
+    """Whether two configs ask for the same; what is off or auto is as what is not there.
 
-    A later version has more options, which are off unless they are asked for.
+    A later version has more options, which are off or auto unless they are asked for.
     """
     return _on(one) == _on(other)
 
 
 def _on(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain values that are not off, by their dotted names."""
-    return {k: v for k, v in _flat(config) if v is not None and v is not False}
+    """The plain values that are neither off nor auto, by their dotted names."""
+    return {k: v for k, v in _flat(config) if v not in (None, "auto") and v is not False}
 
 
 def write_config(folder: Path, text: str) -> list[str]:
