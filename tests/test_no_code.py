@@ -19,7 +19,7 @@ from conftest import Run, each, make_bert
 from ftlight import load
 from ftlight.__main__ import main
 from ftlight.models import loading, weights
-from ftlight.tasks.image_classification import decoding
+from ftlight.tasks.image_classification import preparing
 from ftlight.training.checkpoint import CheckpointIO
 from ftlight.utils.errors import UserError
 
@@ -109,7 +109,7 @@ def as_images(folder: Path) -> Callable[[], Any]:
         image_processor_type="Own",
         auto_map={"AutoImageProcessor": "code.A"},
     )
-    return lambda: decoding.processor(str(folder))
+    return lambda: preparing.processor(str(folder))
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_code_beside_a_model_that_transformers_knows_is_not_run(folder: Path, ma
                 weights.load(str(folder), auto, pretrained=pretrained)
             ).__module__.startswith("transformers.")
     assert type(loading.load_tokenizer(str(folder))).__module__.startswith("transformers.")
-    assert type(decoding.processor(str(folder))).__module__.startswith("transformers.")
+    assert type(preparing.processor(str(folder))).__module__.startswith("transformers.")
     assert not marker.exists()
 
 

@@ -52,7 +52,9 @@ def by_form(path: Path) -> Guess | None:
     kind = files.suffix(path)
     if kind == ".zip" or (path.is_dir() and any(p.is_dir() for p in path.iterdir())):
         return Guess("ImageClassification", {}, "a folder of images for each class")
-    if kind in (".conll", ".bio", ".iob", ".iob2", ".bioes") or (kind == ".txt" and _tagged(path)):
+    if kind in (".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes") or (
+        kind == ".txt" and _tagged(path)
+    ):
         return Guess("TokenClassification", {}, "a word and its tag in each line")
     if kind == ".json":
         start = next((line for _, line in files.text_lines(path) if line.strip()), "")

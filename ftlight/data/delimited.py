@@ -20,13 +20,20 @@ SAMPLE = 50  # lines that tell the delimiter
 csv.field_size_limit(2**31 - 1)  # the most that a C long holds everywhere
 
 
-def read(path: Path, encoding: str, quotes: Quotes = "auto", tabs: bool = False) -> Iterator[Row]:
+def read(
+    path: Path,
+    encoding: str,
+    quotes: Quotes = "auto",
+    names: Sequence[str] = (),
+    tabs: bool = False,
+) -> Iterator[Row]:
     """Yields the rows of a CSV or TSV file; columns without a name are left out if several.
 
     Args:
         path: the file.
         encoding: its encoding.
         quotes: how quotation marks are read.
+        names: names of the columns if the file has no header.
         tabs: whether only tabs divide fields.
 
     Raises:
@@ -47,7 +54,8 @@ def read(path: Path, encoding: str, quotes: Quotes = "auto", tabs: bool = False)
             )
         quotes = "none" if why else "csv"
     with open_text(path, encoding) as file:
-        yield from _rows(itertools.islice(file, skipped, None), path, skipped, delimiter, quotes)
+        reader = _reader(itertools.islice(file, skipped, None), delimiter, quotes == "none")
+        yield from _rows(reader, path, skipped, quotes, list(names))
 
 
 def _reader(lines: Iterable[str], delimiter: str, plain: bool, strict: bool = True) -> Any:
@@ -113,12 +121,8 @@ def _against_quotes(path: Path, encoding: str, skipped: int, delimiter: str) -> 
     return f"{lost:,} of {count - 1:,} lines run into others" if lost and marks else ""
 
 
-def _rows(
-    lines: Iterator[str], path: Path, skipped: int, delimiter: str, quotes: Quotes
-) -> Iterator[Row]:
-    """Yields the rows after the header, each with its first line."""
-    rows = _reader(lines, delimiter, quotes == "none")
-    header: list[str] = []
+def _rows(rows: Any, path: Path, skipped: int, quotes: Quotes, header: list[str]) -> Iterator[Row]:
+    """Yields the rows after the header, if it is not given, each with its first line."""
     nameless: list[int] = []
     filled: list[int] = []  # lines that hold something in a column without a name
     line = skipped + 1

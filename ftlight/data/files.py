@@ -107,6 +107,19 @@ def code(*things: Any) -> str:
     return hashlib.sha256("".join(sha256(Path(p)) for p in paths).encode()).hexdigest()
 
 
+def package_code(function: Any) -> str:
+    """Digest of the source files of a function's package, for a reader that lies in several.
+
+    A function of a module that is in no package: of its file alone.
+    """
+    import inspect
+
+    file = Path(inspect.getfile(function))
+    within = inspect.getmodule(function)
+    paths = sorted(file.parent.glob("*.py")) if within and within.__package__ else [file]
+    return hashlib.sha256("".join(map(sha256, paths)).encode()).hexdigest()
+
+
 def _read_parquet(path: Path) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -123,7 +136,11 @@ def _read_parquet(path: Path) -> Iterator[Row]:
 
 
 def read(
-    path: Path, encoding: str = "utf-8", quotes: Quotes = "auto", columns: Sequence[str] = ()
+    path: Path,
+    encoding: str = "utf-8",
+    quotes: Quotes = "auto",
+    columns: Sequence[str] = (),
+    header: Sequence[str] = (),
 ) -> Iterator[Row]:
     """Yields the rows of a CSV, TSV, JSONL, JSON or Parquet file as they are.
 
@@ -135,6 +152,7 @@ def read(
         quotes: how quotation marks are read in CSV and TSV.
         columns: columns that are wanted; dotted ones, such as translation.en, are taken out of
             objects.
+        header: names of the columns of a CSV or TSV file without a header.
 
     Yields:
         Column to value, and under :data:`LINE` the line in the file (in Parquet the row's number).
@@ -144,7 +162,7 @@ def read(
     """
     kind = suffix(path)
     if kind in (".csv", ".tsv"):
-        rows = delimited.read(path, encoding, quotes, tabs=kind == ".tsv")
+        rows = delimited.read(path, encoding, quotes, header, tabs=kind == ".tsv")
     elif kind == ".parquet":
         rows = _read_parquet(path)
     else:

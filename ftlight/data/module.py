@@ -65,6 +65,7 @@ class DataModule(Splits):
         encoding: Encoding of text files.
         quotes: Quotation marks in CSV and TSV: csv if they enclose fields, none if they are text;
             auto reads them as text if that alone gives every line the same fields.
+        header: Names of the columns of CSV and TSV files that have no header line.
         labels: Labels in order. Default: those in train.
         tokenizer: Hub id or folder of the tokenizer (or image processor). Default: the backbone's.
         log_text: Whether rows of the data may go to W&B, in a table of test predictions.
@@ -98,6 +99,7 @@ class DataModule(Splits):
         workers: int = 0,
         encoding: str = "utf-8",
         quotes: files.Quotes = "auto",
+        header: list[str] | None = None,
         labels: list[str | int | float] | None = None,
         tokenizer: str = "",
         log_text: bool = False,
@@ -117,7 +119,7 @@ class DataModule(Splits):
         }
         self.split_seed, self.max_overlap, self.shots = split_seed, max_overlap, shots
         self.batch_size, self.tokens_per_batch, self.workers = batch_size, tokens_per_batch, workers
-        self.encoding, self.quotes = encoding, quotes
+        self.encoding, self.quotes, self.header = encoding, quotes, tuple(header or ())
         self.tokenizer_name, self.log_text = tokenizer, log_text
         self.given_labels = [str(label) for label in labels] if labels else None
         self.notes: list[str] = []

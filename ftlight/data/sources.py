@@ -23,6 +23,7 @@ class Source:
         suffixes: suffixes of the files that can be read.
         option: the option that names it, for errors; that of the split if empty.
         quotes: how quotation marks are read in CSV and TSV.
+        header: names of the columns of CSV and TSV without a header.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Source:
     suffixes: tuple[str, ...] = files.SUFFIXES
     option: str = ""
     quotes: files.Quotes = "auto"
+    header: tuple[str, ...] = ()
 
     @property
     def on_hub(self) -> bool:
@@ -68,7 +70,7 @@ class Source:
             columns: columns that rows should have.
             optional: further ones that may be dotted.
         """
-        rows = files.read(self.path, self.encoding, self.quotes, columns)
+        rows = files.read(self.path, self.encoding, self.quotes, columns, self.header)
         return with_nested(rows, optional)
 
     def columns(self) -> list[str]:

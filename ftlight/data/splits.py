@@ -30,6 +30,7 @@ class Splits(Loaders):
         shots: rows of each class to train on, or None for all.
         encoding: encoding of text files.
         quotes: how quotation marks are read in CSV and TSV.
+        header: names of the columns of CSV and TSV without a header.
         notes: lines about the data, for the screen.
         digests: what identifies the content of each split that was read.
         max_overlap: largest share of validation or test that may also be in train.
@@ -43,6 +44,7 @@ class Splits(Loaders):
     max_overlap: float
     encoding: str
     quotes: Quotes
+    header: tuple[str, ...]
     notes: list[str]
     digests: dict[str, str]
     _raw: dict[str, datasets.Dataset]
@@ -86,7 +88,9 @@ class Splits(Loaders):
 
     def source_at(self, name: str, split: str = "") -> Source:
         """A file, or a split of a hub data set, read as the options say."""
-        return Source(name, split, self.encoding, self.suffixes, quotes=self.quotes)
+        return Source(
+            name, split, self.encoding, self.suffixes, quotes=self.quotes, header=self.header
+        )
 
     def file_of(self, split: str) -> str:
         """The file that holds the rows of a split: its own, or that of train."""
@@ -126,8 +130,8 @@ class Splits(Loaders):
             raise UserError(f"no {split} data: give data.{split}: FILE")
         self.digests[split] = self.digest(split, name)
         function, arguments, features = self.reader(split)
-        own = files.code(function, Source, hub.read_hub, tables.cached_table)
-        code = f"{own} {files.code_of_readers()}"
+        own = files.code(Source, hub.read_hub, tables.cached_table)
+        code = f"{own} {files.code_of_readers()} {files.package_code(function)}"
         content = f"{self.digests[split]} {code}"
         key = datasets.fingerprint.Hasher.hash(
             [function.__module__, function.__qualname__, arguments, content, features]

@@ -145,7 +145,14 @@ def _by_length(forward: Callable[..., Any], **inputs: Any) -> Any:
         for each token.
     """
     mask = inputs["attention_mask"]
-    lengths = mask.sum(1)
+    owner: Any = forward.__self__  # type: ignore[attr-defined]
+    config = getattr(getattr(owner, "base_model", owner), "config", None)
+    shortest = getattr(config, "downsampling_rate", 1)  # CANINE merges so many characters
+    if mask.shape[1] < shortest:
+        short, wider = mask.shape, [0, shortest - mask.shape[1]]
+        inputs = {k: F.pad(v, wider) if v.shape[:2] == short else v for k, v in inputs.items()}
+        mask = inputs["attention_mask"]
+    lengths = mask.sum(1).clamp(min=shortest)
     groups = [(lengths == n).nonzero().squeeze(1) for n in lengths.unique()]
     outputs = []
     for rows in groups:

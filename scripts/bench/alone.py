@@ -192,14 +192,14 @@ def _batch(model: Predictor, rows: Sequence[Row]) -> Any:
 def _vectors(model: Predictor, queries: list[str]) -> np.ndarray:
     batch = _batch(model, [{"query": query} for query in queries])
     order = np.argsort(batch["index"])
-    return model.task.model(**batch["inputs"]).numpy()[order]  # type: ignore[operator]
+    return model.task.model(**batch["inputs"]).numpy()[order]
 
 
 @torch.no_grad()
 def _plain(model: Predictor, task: str, one: Row, alone: Any) -> Any:
     """A row's result in the form in which stock libraries give it."""
     if task in STOCK:
-        return _distributions(model.task.model(**_batch(model, [one])["inputs"]))  # type: ignore[operator]
+        return _distributions(model.task.model(**_batch(model, [one])["inputs"]))
     if task in ("CausalLM", "Seq2Seq"):
         return json.loads(alone[0])
     return alone[1] if task == "ImageClassification" else alone
@@ -286,27 +286,40 @@ def cells(tasks: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:
     return [(task, n) for task, n in pairs if n in reads[task == "ImageClassification"]]
 
 
+def table(results: Mapping[tuple[str, str], Difference | str]) -> str:
+    """Architectures by tasks: the larger of both differences; "-" if ftlight refuses.
+
+    Args:
+        results: those of each task and family.
+    """
+    tasks = list(dict.fromkeys(task for task, _ in results))
+    lines = [f"| architecture | {' | '.join(tasks)} |", "|---" * (len(tasks) + 1) + "|"]
+    for family in dict.fromkeys(name for _, name in results):
+        values = []
+        for task in tasks:
+            result = results.get((task, family), "")
+            values.append(f"{max(result):.0e}" if isinstance(result, Difference) else "-")
+        lines.append(f"| {family} | {' | '.join(values)} |")
+    return "\n".join(lines)
+
+
 def run_all() -> None:
-    """Prints the table."""
+    """Prints each cell when it is there, then the table and the lines of what is refused."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--families", nargs="+", default=list(families.FAMILIES))
     options = parser.parse_args()
     hf.utils.logging.disable_progress_bar()
-    refused: list[str] = []
-    print("| task | architecture | alone - batched | alone - exported |\n|---|---|---|---|")
+    results: dict[tuple[str, str], Difference | str] = {}
     with tempfile.TemporaryDirectory() as home:
         for task, family in cells(options.tasks, options.families):
             result = cell(task, family, Path(home))
             if isinstance(result, str):
-                refused.append(f"- {task}, {family}: {result.replace(f'{home}/', '')}")
-                print(f"| {task} | {family} | refused | |", flush=True)
-            else:
-                print(
-                    f"| {task} | {family} | {result.batched:.1e} | {result.exported:.1e} |",
-                    flush=True,
-                )
-    print("\n" + "\n".join(refused))
+                result = result.replace(f"{home}/", "")
+            results[task, family] = result
+            print(f"{task}, {family}: {result}", flush=True)
+    refused = [f"- {t}, {n}: {line}" for (t, n), line in results.items() if isinstance(line, str)]
+    print("\n" + table(results) + "\n\n" + "\n".join(refused))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ from torch import Tensor
 
 import ftlight
 from ftlight.run import console as screen
-from ftlight.tasks.causal_lm.data import ChatData, padded
+from ftlight.tasks.causal_lm.data import ChatData
+from ftlight.tasks.causal_lm.packing import padded
 from ftlight.tasks.causal_lm.task import CausalLM
 
 WARM = 6  # steps of the warm-up
@@ -109,8 +110,8 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __init__(self, table: Any) -> None:
         self.rows = [
-            {"input_ids": i[0], "learned": k[0]}
-            for i, k in zip(table["ids"], table["learned"], strict=True)
+            {"input_ids": i[0], "loss_mask": k[0]}
+            for i, k in zip(table["ids"], table["loss_mask"], strict=True)
         ]
 
     def __len__(self) -> int:
@@ -143,7 +144,7 @@ def fit_transformers(
     def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         batch = padded(
             [r["input_ids"] for r in rows],
-            [r["learned"] for r in rows],
+            [r["loss_mask"] for r in rows],
             data.tokenizer.pad_token_id,
         )
         clock.tokens += batch["labels"].numel()

@@ -44,7 +44,8 @@ from torch import nn
 import ftlight
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
-from ftlight.tasks.causal_lm.data import ChatData, padded
+from ftlight.tasks.causal_lm.data import ChatData
+from ftlight.tasks.causal_lm.packing import padded
 from ftlight.tasks.causal_lm.task import CausalLM
 
 SHAPES = {
@@ -195,7 +196,7 @@ def fit_transformers(task: ftlight.Task, data: DataModule, options: argparse.Nam
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
         ids = [r["input_ids"] for r in rows]
         batch = padded(
-            ids, [r.get("learned", [True] * len(i)) for r, i in zip(rows, ids, strict=True)], pad
+            ids, [r.get("loss_mask", [True] * len(i)) for r, i in zip(rows, ids, strict=True)], pad
         )
         labels = (
             torch.tensor([r["label"] for r in rows]) if options.shape == "bert" else batch["labels"]
@@ -253,7 +254,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         n: m.weight.numel() for n, m in task.model.named_modules() if isinstance(m, nn.Linear)
     }
     head = linear.pop("lm_head", 0)
-    learned = sum(sum(s) for row in data.sets["train"]["learned"] for s in row) if head else 0
+    learned = sum(sum(s) for row in data.sets["train"]["loss_mask"] for s in row) if head else 0
     work = 6 * (sum(linear.values()) * tokens + head * learned)
     memory = (
         torch.cuda.max_memory_allocated()

@@ -99,6 +99,17 @@ def test_several_columns_without_a_name_are_left_out_and_what_they_hold_is_count
         read("d.csv", ",,\na,b,c\n")
 
 
+def test_names_of_columns_can_be_given() -> None:
+    def check(name: str, content: str) -> None:
+        rows, _ = read(name, content, header=["label", "text"])
+        assert [(row["label"], row["text"]) for row in rows] == [("1", "a"), ("2", '"b')]
+        assert [row[files.LINE] for row in rows] == [1, 2]
+
+    each([("a.csv", '1,a\n2,"b\n'), ("a.tsv", '1\ta\n2\t"b\n')], check)
+    with pytest.raises(UserError, match=r"b.csv:1: too many fields \(3 where the header has 2\)"):
+        read("b.csv", "1,a,b\n", header=["label", "text"])
+
+
 def test_excel_says_the_delimiter_in_the_first_line() -> None:
     for start in ("sep=;\n", "\ufeffsep=;\r\n", '"sep=;"\n'):
         rows, _ = read("a.csv", f'{start}text;label\n"a;b";x\nc, d, e;y\n')

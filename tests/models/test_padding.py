@@ -116,6 +116,20 @@ def test_a_batch_without_padding_is_one_call(vocabulary: tuple[Path, int]) -> No
     assert len(calls) == 4  # three lengths more
 
 
+def test_a_row_shorter_than_what_a_model_merges_is_padded(vocabulary: tuple[Path, int]) -> None:
+    """CANINE merges four characters, and cannot read fewer."""
+    folder, _ = vocabulary
+    sizes = {k: v for k, v in SIZES.items() if k != "pad_token_id"}
+    config = hf.CanineConfig(**sizes, num_hash_buckets=64, local_transformer_stride=16)
+    model = hf.CanineForSequenceClassification(config).eval()
+    assert padding.settle(model, hf.AutoTokenizer.from_pretrained(folder))
+    ids = torch.tensor([[7, 8, 9], [7, 0, 0]])
+    alone = model(input_ids=ids[:1, :3], attention_mask=torch.ones(1, 3, dtype=torch.long)).logits
+    both = model(input_ids=ids, attention_mask=torch.tensor([[1, 1, 1], [1, 0, 0]])).logits
+    torch.testing.assert_close(both[:1], alone)
+    assert not torch.equal(both[0], both[1])
+
+
 def test_a_model_that_cannot_be_tried_is_left_as_it_is(vocabulary: tuple[Path, int]) -> None:
     """Such as one of images and texts, or an attention that this device does not have."""
     folder, _ = vocabulary

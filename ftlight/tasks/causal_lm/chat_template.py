@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ftlight.data import tokens
+from ftlight.tasks.causal_lm import dialect, places
 from ftlight.tasks.causal_lm.messages import Message
 from ftlight.utils.errors import UserError
-
-PLAIN = (
-    "{{ START }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
-    "{{ 'Assistant: ' + message['content'] + eos_token }}"
-    "{% else %}{{ message['role'].capitalize() + ': ' + message['content'] + '\\n' }}{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
-)
-"""The template for a model without one: plain words, and the end-of-text token after a reply."""
 
 
 class Sample(NamedTuple):
@@ -27,50 +19,13 @@ class Sample(NamedTuple):
 
     Attributes:
         ids: Tokens.
-        learned: Whether each token is predicted and counts for the loss.
+        loss_mask: Whether each token is predicted and counts for the loss.
         lost: Tokens that were cut off.
     """
 
     ids: list[int]
-    learned: list[bool]
+    loss_mask: list[bool]
     lost: int = 0
-
-
-class _Skeleton(NamedTuple):
-    """What a template writes around the messages of a chat.
-
-    Attributes:
-        gaps: Text before, between and after the messages.
-        lead: For each message, the characters of the gap before it that belong to a reply: what
-            the model itself writes after the prompt.
-        tail: Likewise of the gap after it: the token that ends the turn.
-    """
-
-    gaps: list[str]
-    lead: list[int]
-    tail: list[int]
-
-
-def own(tokenizer: Any) -> str | None:
-    """The tokenizer's own chat template (the default of several), or None."""
-    template = tokenizer.chat_template
-    return template.get("default") if isinstance(template, dict) else template
-
-
-def plain(tokenizer: Any) -> str:
-    """Returns the plain template for a tokenizer, with its begin-of-text token if it uses one.
-
-    Raises:
-        UserError: It has no end-of-text token.
-    """
-    if tokenizer.eos_token is None:
-        raise UserError(
-            f"the tokenizer of {tokenizer.name_or_path} has no end-of-text token to end a reply;"
-            " set eos_token in its files"
-        )
-    bos = tokenizer.bos_token_id
-    starts = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
-    return PLAIN.replace("{{ START }}", "{{ bos_token }}" if starts else "")
 
 
 class Template:
@@ -79,23 +34,41 @@ class Template:
     Args:
         tokenizer: A fast tokenizer; it is not changed.
         source: The template, in Jinja.
+        tool_source: Another one for chats with tools.
 
     Raises:
         UserError: The tokenizer gives no offsets of its tokens.
     """
 
-    def __init__(self, tokenizer: Any, source: str) -> None:
+    def __init__(self, tokenizer: Any, source: str, tool_source: str | None = None) -> None:
         tokens.check_places(tokenizer)
-        self.tokenizer, self.source = tokenizer, source
-        self._skeletons: dict[tuple[str, ...], _Skeleton | None] = {}
+        self.tokenizer, self.source, self.tool_source = tokenizer, source, tool_source
+        self._tails: dict[Any, str] = {}
         self.ending = self._ending()
         eos = tokenizer.eos_token_id
         # What ends a sample if the template ends no reply with a special token.
         self.closing = [] if self.ending or eos is None else [eos]
-        ends = {tokenizer.convert_tokens_to_ids(self.ending)} if self.ending else set()
+        ends = {tokenizer.convert_tokens_to_ids(token) for token in self.endings}
         self.ends = sorted(ends if eos is None else ends | {eos})
 
     # Text
+
+    @functools.cached_property
+    def wants(self) -> dialect.Dialect:
+        """How the template wants calls of tools."""
+        return dialect.probe(self._rendered, self.tool_source or self.source)
+
+    def _rendered(
+        self, messages: dialect.Given, tools: dialect.Given, prompts: bool = False
+    ) -> str:
+        text = self.tokenizer.apply_chat_template(
+            messages,
+            tools=tools or None,
+            chat_template=self.tool_source if tools and self.tool_source else self.source,
+            tokenize=False,
+            add_generation_prompt=prompts,
+        )
+        return str(text)
 
     def text(self, messages: Sequence[Message], prompts: bool = False) -> str:
         """Renders a chat as text; with ``prompts``, up to where the model is to reply.
@@ -103,126 +76,127 @@ class Template:
         Raises:
             UserError: The template refuses the chat.
         """
-        given = [{"role": m.role, "content": m.content} for m in messages]
+        given, tools = dialect.given(self.wants, messages)
         try:
-            rendered = self.tokenizer.apply_chat_template(
-                given, chat_template=self.source, tokenize=False, add_generation_prompt=prompts
-            )
+            return self._rendered(given, tools, prompts)
         except Exception as error:  # whatever a template raises
-            roles = ", ".join(m.role for m in messages[:6])
-            more = "…" if len(messages) > 6 else ""
+            roles = ", ".join(turn["role"] for turn in given[:6])
+            more = "…" if len(given) > 6 else ""
             raise UserError(
                 f"the model's chat template refuses a chat of {roles}{more}: {error}"
             ) from error
-        return str(rendered)
+
+    @functools.cached_property
+    def endings(self) -> list[str]:
+        """The special tokens that end a reply, or a call of tools if another one ends it."""
+        endings = [self.ending] if self.ending else []
+        wants = self.wants
+        arguments = dialect.OBJECT if wants.objects else dialect.TEXT
+        given = dialect.called(arguments, wants.blank, wants.short_ids)
+        try:
+            text = self._rendered(given, dialect.PROBE_TOOLS)
+        except Exception:  # it knows no calls
+            return endings
+        _, found, tail = text.rpartition(dialect.NAME)
+        if not found or any(token in tail for token in endings):
+            return endings
+        last = max(self.tokenizer.added_tokens_encoder, key=tail.rfind, default="")
+        return [*endings, last] if last in tail else endings
+
+    def prompt(self, messages: Sequence[Message]) -> str:
+        """Renders a chat up to where the model is to reply."""
+        return self.text(messages, True)
 
     def _ending(self) -> str:
         """The special token that ends a reply; empty if there is none."""
-        mark = _mark(1)
-        text = self.text([Message("user", _mark(0)), Message("assistant", mark)])
+        mark = dialect.NAME
+        text = self.text([Message("user", dialect.VALUE), Message("assistant", mark)])
         _, found, tail = text.partition(mark)
         at = {tail.index(t): t for t in self.tokenizer.added_tokens_encoder if t in tail}
         return at[min(at)] if found and at else ""
 
-    def _skeleton(self, roles: tuple[str, ...]) -> _Skeleton | None:
-        """What the template writes around messages of these roles; None if it changes messages."""
-        if roles not in self._skeletons:
-            marked = [Message(role, _mark(i)) for i, role in enumerate(roles)]
-            self._skeletons[roles] = self._build(marked)
-        return self._skeletons[roles]
-
-    def _build(self, marked: list[Message]) -> _Skeleton | None:
-        whole = self.text(marked)
-        gaps = re.split("|".join(m.content for m in marked), whole)
-        if re.findall(r"\x02\d+\x03", whole) != [m.content for m in marked]:
-            return None
-        lead, tail, place = [], [], 0
-        for i, message in enumerate(marked):
-            begin = place + len(gaps[i])
-            before = after = 0
-            if message.role == "assistant":
-                before = begin - self._prompt_end(marked[:i], whole, place, begin)
-                if self.ending and self.ending in gaps[i + 1]:
-                    after = gaps[i + 1].find(self.ending) + len(self.ending)
-            lead.append(before)
-            tail.append(after)
-            place = begin + len(message.content)
-        return _Skeleton(gaps, lead, tail)
-
-    def _prompt_end(self, before: list[Message], whole: str, low: int, high: int) -> int:
-        """Where the prompt for a reply ends, between ``low`` and ``high``, the reply's begin."""
-        try:
-            prompt, shown = self.text(before, True), self.text(before)
-        except UserError:
-            return high
-        if whole.startswith(prompt) and len(prompt) <= high:
-            return max(len(prompt), low)
-        header = prompt[len(shown) :] if prompt.startswith(shown) else ""
-        # the template may render earlier turns differently
-        at = whole.rfind(header, low, high) if header else -1
-        return at + len(header) if at >= 0 else high
-
     # Replies
 
     def spans(self, messages: Sequence[Message]) -> tuple[str, list[tuple[int, int]]]:
-        """Renders a chat, and finds the learned replies in the text, with what ends them.
+        """Renders a chat, and finds the replies to learn in the text, with what ends them.
 
         Raises:
             UserError: The template changes messages so that replies cannot be found.
         """
         text = self.text(messages)
-        skeleton = self._skeleton(tuple(m.role for m in messages))
-        if skeleton is not None:
-            place, replies, parts = 0, [], []
-            for i, message in enumerate(messages):
-                parts += [skeleton.gaps[i], message.content]
-                begin = place + len(skeleton.gaps[i])
-                place = begin + len(message.content)
-                if message.role == "assistant" and message.learned:
-                    replies.append((begin - skeleton.lead[i], place + skeleton.tail[i]))
-            if "".join([*parts, skeleton.gaps[-1]]) == text:
-                return text, replies
-        return text, self._marked(messages, text) or self._searched(messages, text)
-
-    def _marked(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
-        """Replies as the template marks them by ``{% generation %}``; empty if it does not."""
-        from transformers.utils.chat_template_utils import render_jinja_template
-
-        if not re.search(r"\{%-?\s*generation\s*-?%\}", self.source):
-            return []
-        conversation = [{"role": m.role, "content": m.content} for m in messages]
-        rendered, marks = render_jinja_template(
-            conversations=[conversation],
-            chat_template=self.source,
-            return_assistant_tokens_mask=True,
-            **self.tokenizer.special_tokens_map,
-        )
-        learned = [m.learned for m in messages if m.role == "assistant"]
-        if rendered[0] != text or len(marks[0]) != len(learned):
-            return []
-        replies = []
-        for (begin, end), is_learned in zip(marks[0], learned, strict=True):
-            if self.ending and text.startswith(self.ending, end):
-                end += len(self.ending)
-            if is_learned:
-                replies.append((begin, end))
-        return replies
-
-    def _searched(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
-        """Replies from the end of the prompt before them to the token that ends a turn."""
+        where = places.find(self.text, messages, text)
         replies = []
         for i, message in enumerate(messages):
-            if message.role == "assistant" and message.learned:
-                prompt = self.text(messages[:i], True)
-                end = text.find(self.ending, len(prompt)) if self.ending else -1
-                if not text.startswith(prompt) or end < 0:
+            if message.role == "assistant" and message.in_loss:
+                begin = self._begin(messages[:i], text, where, where.get(i))
+                later = filter(None, (where.get(j) for j in range(i + 1, len(messages))))
+                high = next((place.begin for place in later), len(text))
+                end = self._end(text, messages[: i + 1], where.get(i), begin, high)
+                if begin < 0 or end < 0:
                     raise UserError(
                         f"the model's chat template rewrites message {i + 1} so that the reply"
-                        " cannot be found in it; set data.template: plain, or a template with"
-                        " {% generation %}"
+                        " cannot be found in it; set data.template: plain"
                     )
-                replies.append((len(prompt), end + len(self.ending)))
-        return replies
+                replies.append((begin, end))
+        return text, replies
+
+    def _begin(
+        self,
+        before: Sequence[Message],
+        text: str,
+        where: places.Places,
+        place: places.Place | None,
+    ) -> int:
+        """Where the model takes over from the prompt for a reply; -1 if that cannot be told."""
+        earlier = where.get(len(before) - 1)
+        low = earlier.end if earlier else 0
+        high = place.begin if place else -1
+        for known in (True, False):
+            tail = self._tail(before, known)
+            if earlier and tail and text.startswith(tail, low):
+                if high < 0 or low + len(tail) <= high:
+                    return low + len(tail)
+        try:
+            prompt, shown = self.text(before, True), self.text(before)
+        except UserError:
+            return high
+        if text.startswith(prompt) and (high < 0 or len(prompt) <= high):
+            return max(len(prompt), low)
+        header = prompt[len(shown) :] if prompt.startswith(shown) else ""
+        # the template may render earlier turns differently
+        at = text.rfind(header, low, high) if header and high >= 0 else -1
+        return at + len(header) if at >= 0 else high
+
+    def _tail(self, before: Sequence[Message], known: bool) -> str:
+        """What a prompt has behind its last message; empty if that cannot be told.
+
+        Args:
+            before: The messages of the prompt.
+            known: Whether what a prompt of the same form had will do: it is to be compared.
+        """
+        form = tuple((m.role, bool(m.content), len(m.calls), *m.more) for m in before)
+        if not (known and form in self._tails):
+            try:
+                prompt = self.prompt(before)
+                place = places.find(self.prompt, before, prompt).get(len(before) - 1)
+                self._tails[form] = prompt[place.end :] if place else ""
+            except UserError:
+                self._tails[form] = ""
+        return self._tails[form]
+
+    def _end(
+        self, text: str, upto: Sequence[Message], place: places.Place | None, begin: int, high: int
+    ) -> int:
+        """The character after a reply and what ends it; -1 if that cannot be told."""
+        low = place.end if place else begin
+        ends = [(text.find(token, low, high), len(token)) for token in self.endings]
+        found = [at + size for at, size in ends if at >= 0]
+        if found:
+            return min(found)
+        if place and not upto[-1].calls:
+            return low
+        shown = self.text(upto)
+        return len(shown) if text.startswith(shown) else -1
 
     # Tokens
 
@@ -233,15 +207,15 @@ class Template:
         reply with a special token, the end-of-text token follows the last one.
         """
         text, spans = self.spans(messages)
-        ids, places = self.tokens(text)
-        starts, ends = np.asarray(places).reshape(-1, 2).T
-        learned = np.zeros(len(ids), dtype=bool)
+        ids, offsets = self.tokens(text)
+        starts, ends = np.asarray(offsets).reshape(-1, 2).T
+        mask = np.zeros(len(ids), dtype=bool)
         for a, b in spans:
-            learned |= (a <= starts) & (starts < b) & (ends <= b)
-        learned[:1] = False
+            mask |= (a <= starts) & (starts < b) & (ends <= b)
+        mask[:1] = False
         if messages[-1].role == "assistant" and self.closing:
-            return Sample(ids + self.closing, [*learned.tolist(), messages[-1].learned])
-        return Sample(ids, learned.tolist())
+            return Sample(ids + self.closing, [*mask.tolist(), messages[-1].in_loss])
+        return Sample(ids, mask.tolist())
 
     def count(self, messages: Sequence[Message], prompts: bool = False) -> int:
         """Number of tokens of a chat, or of a prompt for a reply to it."""
@@ -255,7 +229,10 @@ class Template:
         )
         return list(out["input_ids"]), out["offset_mapping"]
 
-
-def _mark(number: int) -> str:
-    """A text that no template contains or trims."""
-    return f"\x02{number}\x03"
+    def last_reply(self, messages: Sequence[Message]) -> str:
+        """The text of the reply that a chat ends with, without special tokens."""
+        silent = [m._replace(in_loss=False) for m in messages[:-1]]
+        text, spans = self.spans([*silent, messages[-1]._replace(in_loss=True)])
+        begin, end = spans[-1]
+        ids, _ = self.tokens(text[begin:end])
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.apply_func import move_data_to_device
 from torch import Tensor
 
 from ftlight.data.module import DataModule
@@ -20,12 +19,11 @@ from ftlight.models.modes import evaluating
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks import generation
 from ftlight.tasks.causal_lm import messages as chat
-from ftlight.tasks.causal_lm import truncation
-from ftlight.tasks.causal_lm.data import ChatData, padded
+from ftlight.tasks.causal_lm import replies, truncation
+from ftlight.tasks.causal_lm.data import ChatData
 from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import check_range
 
-LOGITS = 2**26  # the most logits of an evaluation step
-TOKENS = 2**14  # the most tokens of an evaluation step
 FACTS = ("nll", "tokens", "right", "log_probability")
 """What an evaluation keeps of each row before the tokens of its reply; the last is nan if no reply
 was generated."""
@@ -59,14 +57,10 @@ class CausalLM(Task):
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
-        if max_new_tokens < 1:
-            raise UserError(
-                f"model.max_new_tokens: {max_new_tokens} is not a number of tokens; give 1 or more"
-            )
-        if temperature < 0:
-            raise UserError(f"model.temperature: {temperature} is below 0; give 0 or more")
-        if not 0 < top_p <= 1:
-            raise UserError(f"model.top_p: {top_p} is not a share; give above 0 to 1")
+        check_range("model.sample", sample, least=0)
+        check_range("model.max_new_tokens", max_new_tokens, least=1)
+        check_range("model.temperature", temperature, least=0)
+        check_range("model.top_p", top_p, above=0, most=1)
         if self.cache is True:
             raise UserError(
                 "model.cache: outputs of frozen layers cannot be cached for chats; leave it out"
@@ -113,36 +107,25 @@ class CausalLM(Task):
         """
         facts = torch.zeros(len(batch["index"]), 3, dtype=torch.float, device=self.device)
         if "labels" in batch:
-            for nll, right, line in self._in_parts(batch["inputs"], batch["labels"]):
+            for nll, right, line in replies.likelihood(
+                self.model, batch["inputs"], batch["labels"]
+            ):
                 parts = torch.stack([nll, torch.ones_like(nll), right], 1)
                 facts.index_add_(0, batch["places"][line], parts)
-            replies = self._sampled(batch["index"])
+            said = self._sampled(batch["index"])
         else:
-            written = self.reply([chat.load(text) for text in batch["chats"]])
-            replies = dict(zip(batch["index"], written, strict=True))
+            asked = dict(zip(batch["index"], batch["chats"], strict=True))
+            asked = {number: text for number, text in asked.items() if text}  # "": not a chat
+            written = self.reply([chat.load(text) for text in asked.values()])
+            said = dict(zip(asked, written, strict=True))
         outputs = []
         for row, number in zip(facts, batch["index"], strict=True):
-            ids, score = replies.get(number, ([], math.nan))
+            ids, score = said.get(number, ([], math.nan))
             outputs.append(torch.cat([row, row.new_tensor([score, *ids])]))
         if "labels" not in batch:
             return Step(None, outputs)
         total = facts.sum(0)
         return Step(total[0] / total[1].clamp(min=1), outputs, None, float(total[1]))
-
-    def _in_parts(
-        self, inputs: dict[str, Tensor], labels: Tensor
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yields the likelihood of a batch in parts that fit into memory."""
-        width = labels.shape[1]
-        rows = max(1, min(LOGITS // (self._vocabulary * width), TOKENS // width))
-        for a in range(0, len(labels), rows):
-            part = {k: v[a : a + rows] for k, v in inputs.items()}
-            nll, right, line = generation.likelihood(self.model, part, labels[a : a + rows])
-            yield nll.float(), right, line + a
-
-    @property
-    def _vocabulary(self) -> int:
-        return int(self.model.get_input_embeddings().num_embeddings)  # type: ignore[operator]
 
     # Replies
 
@@ -157,13 +140,13 @@ class CausalLM(Task):
     def _sampled(self, numbers: list[int]) -> dict[int, tuple[list[int], float]]:
         """Replies to the sampled rows of the split, generated together when first asked for."""
         table = self.data.sets[self._split]
-        sampled = evenly(len(table), 0 if self.data.plain else self.sample)
+        sampled = replies.evenly(len(table), 0 if self.data.plain else self.sample)
         if self._replies is None and not set(sampled).isdisjoint(numbers):
             chats = zip(sampled, table[sampled]["chat"], strict=True)
-            prompts = {n: _last_turn(chat_json)[0] for n, chat_json in chats}
+            prompts = {n: truncation.last_turn(chat.load(chat_json))[0] for n, chat_json in chats}
             prompts = {n: messages for n, messages in prompts.items() if messages}
-            replies = self.reply(list(prompts.values()))
-            self._replies = dict(zip(prompts, replies, strict=True))
+            written = self.reply(list(prompts.values()))
+            self._replies = dict(zip(prompts, written, strict=True))
         return self._replies or {}
 
     @property
@@ -172,20 +155,8 @@ class CausalLM(Task):
 
     def generation_config(self) -> Any:
         """How replies are generated, as a transformers GenerationConfig."""
-        from transformers import GenerationConfig
-
-        options: dict[str, Any] = {"do_sample": False}
-        if self.temperature:
-            options = {"do_sample": True, "top_k": 0}
-            options |= {"temperature": self.temperature, "top_p": self.top_p}
-        tokenizer = self.data.tokenizer
-        return GenerationConfig(
-            max_new_tokens=self._new,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=self.data.end_tokens,
-            **options,
-        )
+        drawn = (self._new, self.temperature, self.top_p)
+        return replies.generation_config(self.data.tokenizer, self.data.end_tokens, *drawn)
 
     def reply(self, chats: Sequence[list[chat.Message]]) -> list[tuple[list[int], float]]:
         """Generates replies to chats, in batches of similar length.
@@ -200,33 +171,16 @@ class CausalLM(Task):
         longest = self.data.max_length - self._new
         prompts = [self.data.prompt(messages, longest) for messages in chats]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        replies: dict[int, tuple[list[int], float]] = {}
+        # The model's own config may penalise repetition or sample.
+        self.model.generation_config = self.generation_config()
+        found: dict[int, tuple[list[int], float]] = {}
         with evaluating(self), torch.no_grad():
             for a in range(0, len(order), self.data.batch_size):
                 batch = order[a : a + self.data.batch_size]
-                written = self._write([prompts[i] for i in batch], a)
-                replies.update(zip(batch, written, strict=True))
-        return [replies[i] for i in range(len(prompts))]
-
-    def _write(self, prompts: list[list[int]], number: int) -> list[tuple[list[int], float]]:
-        """Generates a batch of replies; ``number`` is added to the seed of its random draws."""
-        model: Any = self.model
-        # The model's own config may penalise repetition or sample.
-        model.generation_config = self.generation_config()
-        pad = self.data.tokenizer.pad_token_id
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices, enabled=self.temperature > 0):
-            if self.temperature > 0:
-                torch.manual_seed(self.data.seed + number)
-            replies = generation.write(model, prompts, pad, set(self.data.end_tokens))
-        pairs = list(zip(prompts, replies, strict=True))
-        ids = [prompt + reply for prompt, reply in pairs]
-        learned = [[False] * len(prompt) + [True] * len(reply) for prompt, reply in pairs]
-        batch = move_data_to_device(padded(ids, learned, pad), self.device)
-        total = torch.zeros(len(ids), dtype=torch.float, device=self.device)
-        for nll, _, line in self._in_parts(batch["inputs"], batch["labels"]):
-            total.index_add_(0, line, -nll)
-        return [(r, t / len(r)) for r, t in zip(replies, total.tolist(), strict=True)]
+                seed = self.data.seed + a if self.temperature > 0 else None
+                written = replies.write(self.model, [prompts[i] for i in batch], seed)
+                found.update(zip(batch, written, strict=True))
+        return [found[i] for i in range(len(prompts))]
 
     def _text(self, output: Tensor) -> str | None:
         """The reply of a row as text, or None if none was generated."""
@@ -234,6 +188,13 @@ class CausalLM(Task):
             return None
         ids = output[len(FACTS) :].long()
         return str(self.data.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+    def _last_reply(self, messages: list[chat.Message]) -> str:
+        """The text that a generated reply is compared with: also of calls, if it has any."""
+        answered = truncation.answered(messages)
+        if answered[-1].calls:
+            return self.data.template.last_reply(answered)
+        return answered[-1].content
 
     # Measures
 
@@ -251,7 +212,7 @@ class CausalLM(Task):
             text = self._text(output)
             if text is not None:
                 predictions.append(text)
-                references.append([_last_turn(row["messages"])[1]])
+                references.append([self._last_reply(chat.load(row["messages"]))])
         about = {}
         if predictions:
             with contextlib.suppress(UserError):  # BLEU needs sacrebleu, an extra
@@ -293,7 +254,10 @@ class CausalLM(Task):
         model.generation_config = self.generation_config()
         model.save_pretrained(folder)
         tokenizer = copy.deepcopy(data.tokenizer)
-        tokenizer.chat_template, tokenizer.model_max_length = data.template.source, data.max_length
+        template = data.template
+        several = {"default": template.source, "tool_use": template.tool_source}
+        tokenizer.chat_template = several if template.tool_source else template.source
+        tokenizer.model_max_length = data.max_length
         tokenizer.save_pretrained(folder)
         prompt = '[{"role": "user", "content": "Where is my parcel?"}]'
         if data.plain:
@@ -302,11 +266,6 @@ class CausalLM(Task):
             "from transformers import pipeline\n"
             f'pipeline("text-generation", FOLDER)({prompt}, return_full_text=False)'
         )
-
-
-def _last_turn(chat_json: str) -> tuple[list[chat.Message], str]:
-    """The messages before the last reply of a stored chat, and that reply."""
-    return truncation.upto_reply(truncation.answered(chat.load(chat_json)))
 
 
 def perplexity(sums: Tensor) -> float:
@@ -319,13 +278,3 @@ def perplexity(sums: Tensor) -> float:
     1.0
     """
     return texts.perplexity(*sums[:2].tolist())
-
-
-def evenly(rows: int, count: int) -> list[int]:
-    """Returns row numbers, evenly spread.
-
-    >>> evenly(10, 3)
-    [1, 5, 8]
-    """
-    count = min(rows, count)
-    return [(2 * i + 1) * rows // (2 * count) for i in range(count)]

@@ -6,24 +6,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from ftlight.tasks.causal_lm.chat_template import Sample, Template
-from ftlight.tasks.causal_lm.messages import Message
+from ftlight.tasks.causal_lm.messages import TOOLS, Message
 
 
 def exchanges(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:
-    """Splits a chat into its leading system messages and its exchanges.
+    """Splits a chat into its leading system messages, with its tools, and its exchanges.
 
-    An exchange lasts from a user's turn to the last reply to it. A greeting of the assistant is an
-    exchange of its own; a last turn without a reply belongs to the last exchange.
+    An exchange lasts from a user's turn to the last reply to it, with all calls of tools and their
+    results. A greeting of the assistant is an exchange of its own; a last turn without a reply
+    belongs to the last exchange.
 
     >>> roles = ("system", "user", "assistant", "assistant", "user", "assistant")
     >>> system, parts = exchanges([Message(role, role) for role in roles])
     >>> [[m.role for m in part] for part in parts]
     [['user', 'assistant', 'assistant'], ['user', 'assistant']]
     """
-    start = next((i for i, m in enumerate(messages) if m.role != "system"), len(messages))
+    leading = ("system", TOOLS)
+    start = next((i for i, m in enumerate(messages) if m.role not in leading), len(messages))
+    replies = ("assistant", "tool")
     parts: list[list[Message]] = []
     for i, message in enumerate(messages[start:], start):
-        if not parts or (message.role != "assistant" and messages[i - 1].role == "assistant"):
+        if not parts or (message.role not in replies and messages[i - 1].role in replies):
             parts.append([])
         parts[-1].append(message)
     return list(messages[:start]), parts
@@ -33,7 +36,7 @@ def upto_reply(messages: Sequence[Message]) -> tuple[list[Message], str]:
     """Splits off the last reply of a chat; empty if the user has the last word.
 
     >>> upto_reply([Message("user", "a"), Message("assistant", "b")])
-    ([Message(role='user', content='a', learned=True)], 'b')
+    ([Message(role='user', content='a', in_loss=True, more=mappingproxy({}))], 'b')
     """
     if messages[-1].role != "assistant":
         return list(messages), ""
@@ -44,6 +47,11 @@ def answered(messages: Sequence[Message]) -> list[Message]:
     """Returns a chat up to its last reply."""
     replies = [i for i, message in enumerate(messages) if message.role == "assistant"]
     return list(messages[: replies[-1] + 1]) if replies else []
+
+
+def last_turn(messages: Sequence[Message]) -> tuple[list[Message], str]:
+    """The messages before the last reply of a chat, and that reply."""
+    return upto_reply(answered(messages))
 
 
 def prompt(template: Template, messages: Sequence[Message], room: int) -> list[int]:
@@ -71,14 +79,25 @@ def _flat(parts: Sequence[list[Message]]) -> list[Message]:
     return [message for part in parts for message in part]
 
 
-def _shortened(template: Template, messages: list[Message], room: int) -> list[Message]:
-    """Cuts the longest message on its left, repeatedly, until the prompt fits."""
+def _shortened(
+    template: Template, messages: list[Message], room: int, replied: bool = False
+) -> list[Message]:
+    """Cuts the longest message on its left, repeatedly, until the prompt fits.
+
+    With ``replied`` the whole exchange is to fit, and its replies are not cut.
+    """
+    kept = (TOOLS, "assistant") if replied else (TOOLS,)
+
+    def size(number: int) -> int:
+        message = messages[number]
+        return 0 if message.role in kept else len(message.content)
+
     for _ in range(8):
-        over = template.count(messages, True) - room
-        i = max(range(len(messages)), key=lambda n: len(messages[n].content))
+        over = template.count(messages, not replied) - room
+        i = max(range(len(messages)), key=size)
         content = messages[i].content
         _, places = template.tokens(content)
-        if over <= 0 or len(places) < 2:
+        if over <= 0 or len(places) < 2 or not size(i):
             break
         rest = content[places[min(over, len(places) - 1)][0] :].lstrip() or content[-1]
         messages = [*messages[:i], messages[i]._replace(content=rest), *messages[i + 1 :]]
@@ -119,7 +138,7 @@ def samples(template: Template, messages: Sequence[Message], limit: int) -> list
             start -= 1
             total += sizes[start] - shared
         sample, first = _piece(template, system, parts, (start, first, end), limit)
-        if any(sample.learned):
+        if any(sample.loss_mask):
             pieces.append(sample)
     return pieces or [sample]
 
@@ -134,7 +153,7 @@ def _piece(
     """
     start, first, end = place
     while True:
-        context = [m._replace(learned=False) for m in _flat(parts[start:first])]
+        context = [m._replace(in_loss=False) for m in _flat(parts[start:first])]
         sample = template.encode([*system, *context, *_flat(parts[first:end])])
         if len(sample.ids) <= limit:
             return sample, end
@@ -147,14 +166,20 @@ def _piece(
 
 
 def _cut(template: Template, messages: list[Message], limit: int) -> Sample:
-    """Cuts a long exchange: its prompt to what the reply leaves, or half; then the reply."""
+    """Cuts a long exchange: its prompt to what the reply leaves, or half; then the reply.
+
+    Results of tools are cut before that, because a reply follows them.
+    """
+    whole = template.count(messages)
+    if any(m.role == "tool" for m in messages):
+        messages = _shortened(template, messages, limit, replied=True)
     replied = next(i for i, m in enumerate(messages) if m.role == "assistant")
-    before, whole = messages[:replied], template.count(messages)
+    before, long = messages[:replied], template.count(messages)
     if before:
-        reply = whole - template.count(before, True)
+        reply = long - template.count(before, True)
         before = _shortened(template, before, max(limit - reply, limit // 2))
     sample = template.encode([*before, *messages[replied:]])
-    return Sample(sample.ids[:limit], sample.learned[:limit], whole - min(len(sample.ids), limit))
+    return Sample(sample.ids[:limit], sample.loss_mask[:limit], whole - min(len(sample.ids), limit))
 
 
 def windows(tokenizer: Any, text: str, limit: int) -> list[Sample]:

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import datasets
-import numpy as np
 import torch
-from torch import nn
 
 from ftlight.data import files, tables
 from ftlight.data.label_columns import label_text
-from ftlight.data.labelled import Labelled, without
+from ftlight.data.labelled import without
 from ftlight.data.module import Columns, EncodedSplit, Reader
-from ftlight.data.remarks import remark
-from ftlight.models.modes import evaluating
 from ftlight.tasks.image_classification import augment as augmenting
-from ftlight.tasks.image_classification import containers, decoding
+from ftlight.tasks.image_classification import containers, decoding, predicting, preparing
 from ftlight.tasks.image_classification import rows as image_rows
+from ftlight.tasks.image_classification.batches import ImageBatches
 from ftlight.tasks.image_classification.code_pages import names_of
 from ftlight.tasks.image_classification.embedded import embedded
 from ftlight.tasks.image_classification.folders import is_image
+from ftlight.tasks.image_classification.tables import from_table
+from ftlight.tasks.image_classification.trees import images
 from ftlight.utils import internals
-from ftlight.utils.errors import UserError, first_line, join_limited
+from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.ranges import check_range
 
 
-class ImageData(Labelled):
+class ImageData(ImageBatches):
     """Images with labels: a folder for each class, a table of paths, Parquet or the hub.
 
     Folders and tables may be in a zip, which is read in place. Splits that are not given are
@@ -91,7 +89,8 @@ class ImageData(Labelled):
 
     @property
     def _columns(self) -> containers.Columns:
-        return containers.Columns(self.image, self.label, self.folder, self.encoding, self.quotes)
+        how = self.encoding, self.quotes, self.header
+        return containers.Columns(self.image, self.label, self.folder, *how)
 
     def _find_splits(self) -> None:
         """Takes the splits that are not given from the folder or zip of train, if it has them."""
@@ -125,11 +124,6 @@ class ImageData(Labelled):
         """What can follow ``predict RUN``."""
         return "PHOTO.jpg"
 
-    @property
-    def processor(self) -> Any:
-        """The backbone's image processor, for the size asked for."""
-        return decoding.processor(self.tokenizer_name, self.image_size)
-
     # Rows
 
     def digest(self, split: str, name: str) -> str:
@@ -154,12 +148,8 @@ class ImageData(Labelled):
             "full": self.full,
             "stamp": stamp,
             "code": files.code(
-                decoding.decode,
-                containers.read,
-                embedded,
-                names_of,
-                is_image,
-                label_text,
+                *(decoding.decode, containers.read, embedded, names_of),
+                *(is_image, from_table, images, label_text),
             ),
         }
         return image_rows.read_rows, arguments, features
@@ -200,22 +190,8 @@ class ImageData(Labelled):
     def read_predict(self, name: str) -> list[files.Row]:
         """The images to predict: one file, all in a folder or zip, or those that a table names."""
         self.reading = name
-        if containers.is_image_file(name):
-            return [{self.image: name, files.LINE: 1}]
-        tree = containers.tree(name)
-        if tree is not None:
-            names = tree.names()
-            found = containers.images(tree, names)
-            if not found:
-                raise UserError(f"{name} holds no images")
-            for line in (tree.remark(), image_rows.left_out(name, names, found)):
-                if line:
-                    remark(line)
-            return [{self.image: member, files.LINE: i} for i, member in enumerate(found, 1)]
-        if embedded(name, self.image):
-            entries = image_rows.entries(name, "", self._columns._replace(label=None))
-            return [{self.image: e.shown, files.LINE: e.line} for e in entries]
-        return super().read_predict(name)
+        rows = predicting.rows_of(name, self._columns)
+        return super().read_predict(name) if rows is None else rows
 
     # Batches
 
@@ -230,7 +206,7 @@ class ImageData(Labelled):
             internals.fingerprint_of(table),
             self.processor.to_json_string(),
             self.white,
-            files.code(decoding.decode),
+            files.code(decoding.decode, preparing.pixels),
         ]
         fingerprint = datasets.fingerprint.Hasher.hash(key)
         return EncodedSplit(columns, self.numbers(table, split), fingerprint)
@@ -241,7 +217,8 @@ class ImageData(Labelled):
         Raises:
             UserError: one cannot be read.
         """
-        entries = [self._entry(row, place) for row in rows]
+        listed = place == self.reading
+        entries = [predicting.entry(row, place, listed, self._columns) for row in rows]
         bad = []
         for entry in entries:
             fault, _, _ = image_rows.check(
@@ -259,117 +236,3 @@ class ImageData(Labelled):
             "length": [1] * len(rows),
         }
         return EncodedSplit(columns)
-
-    def _entry(self, row: files.Row, place: str) -> image_rows.Entry:
-        """Where an image to predict is: below the folder, zip or table given, else at any path."""
-        files.need(row, self.columns, place)
-        shown, line = files.cell(row, self.image, place), int(row[files.LINE])
-        # rows in Python or of standard input
-        if place != self.reading or containers.is_image_file(place):
-            return image_rows.Entry("", str(Path(shown).expanduser()), shown, "", line)
-        if containers.tree(place) is not None:
-            return image_rows.Entry(place, shown, shown, "", line)
-        if embedded(place, self.image):
-            return image_rows.Entry(place, str(line - 1), shown, "", line)
-        root = self.folder or str(Path(place).parent)
-        name = image_rows.inside("", shown, root)
-        if name is None:
-            raise image_rows.outside(f"{place}:{line}", shown, root)
-        return image_rows.Entry(root, name, shown, "", line)
-
-    def loader(self, *arguments: Any) -> Any:
-        """Batches; by default processes load them if a GPU would wait for images."""
-        trainer = self.trainer
-        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        if self.choose_workers and on_gpu:
-            self.workers = min(8, max(0, (os.cpu_count() or 1) - 1))
-        return super().loader(*arguments)
-
-    def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
-        """A batch.
-
-        Returns:
-            ``inputs`` with ``pixel_values`` ``float32 [rows, channels, height, width]``, ``index``
-            and, if known, ``targets``.
-        """
-        epochs = columns.get("epoch", [-1] * len(rows))
-        places = zip(columns["container"], columns["name"], epochs, rows, strict=True)
-        values = [self._pixels(*place) for place in places]
-        if {v.dtype for v in values} == {torch.uint8}:
-            stacked = decoding.unpacked(self.processor, torch.stack(values))  # all at once
-        else:
-            stacked = torch.stack([self._unpacked(v) for v in values])
-        batch: dict[str, Any] = {"inputs": {"pixel_values": stacked}, "index": rows}
-        if "target" in columns:
-            batch |= self.batch_targets(columns["target"])
-        return batch
-
-    def _pixels(self, container: str, name: str, epoch: int, row: int) -> torch.Tensor:
-        """An image as the model sees it, augmented in training, ``[channels, height, width]``.
-
-        ``uint8`` before scaling, or ``float32`` after.
-        """
-        fixed = epoch < 0 or self.augment == "none"
-        if fixed and (container, name) in self.kept:
-            return self.kept[container, name]
-        try:
-            image, _ = decoding.decode(
-                containers.read(container, name, self.image), self.max_pixels, self.white
-            )
-        except decoding.Bad as error:
-            raise UserError(f"{container}/{name} cannot be used: {error}") from None
-        if fixed:
-            return self._keep(container, name, decoding.pixels(self.processor, image))
-        rng = np.random.default_rng([self.seed, epoch, row])
-        changed = augmenting.augment(
-            image,
-            self.augment,
-            self.flip,
-            decoding.shape(self.processor),
-            self.processor.resample,
-            rng,
-        )
-        if decoding.scales(self.processor):
-            return torch.from_numpy(np.array(changed)).permute(2, 0, 1)
-        return decoding.pixels(self.processor, changed, do_resize=False, do_center_crop=False)
-
-    def _keep(self, container: str, name: str, pixels: torch.Tensor) -> torch.Tensor:
-        """Caches an image in whole numbers while a run trains, if there is room.
-
-        Cached or not, all images are rounded to whole numbers, so that they are the same.
-        """
-        packed = decoding.packed(self.processor, pixels)
-        if packed is None:
-            return pixels
-        trains = self.trainer is not None and self.trainer.state.fn == "fit"
-        if trains and not self.workers and self.room >= packed.numel():
-            self.kept[container, name] = packed
-            self.room -= packed.numel()
-        return packed
-
-    def _unpacked(self, pixels: torch.Tensor) -> torch.Tensor:
-        return decoding.unpacked(self.processor, pixels) if pixels.dtype == torch.uint8 else pixels
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What a loading process needs."""
-        return {**super().__getstate__(), "kept": {}}
-
-    def check_model(self, model: nn.Module) -> None:
-        """Checks that the model takes images of the size asked for.
-
-        Raises:
-            UserError: it does not.
-        """
-        if self.image_size is None:
-            return
-        device = next(model.parameters()).device
-        size = decoding.channels(self.processor), *decoding.shape(self.processor)
-        blank = torch.zeros(1, *size, device=device)
-        try:
-            with evaluating(model), torch.no_grad():
-                model(pixel_values=blank)
-        except (ValueError, RuntimeError) as error:
-            raise UserError(
-                f"data.image_size: the backbone does not take {self.image_size}"
-                f" ({first_line(error)})"
-            ) from None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ftlight.data.module import DataModule
 from ftlight.models.modes import evaluating
 from ftlight.tasks.classification import Classification
-from ftlight.tasks.image_classification import decoding
+from ftlight.tasks.image_classification import preparing
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.utils import internals
 from ftlight.utils.ranges import check_range
@@ -84,7 +84,7 @@ class ImageClassification(Classification):
         """Kind of labels, head, and size of the images."""
         height, width = 0, 0
         if isinstance(self.data, ImageData):
-            height, width = decoding.shape(self.data.processor)
+            height, width = preparing.shape(self.data.processor)
         return f"{self.describe_kind()}, native head, {height} x {width} pixels"
 
     def export(self, folder: Path, data: DataModule) -> str:
@@ -98,7 +98,7 @@ class ImageClassification(Classification):
             "from transformers import pipeline\n"
             'pipeline("image-classification", FOLDER)(images)  # paths or PIL images, in RGB'
         )
-        if decoding.channels(data.processor) == 1:  # the pipeline gives RGB
+        if preparing.channels(data.processor) == 1:  # the pipeline gives RGB
             how = GRAY
         return f"{how}\n# add {rest!r} to each score: the head has no bias" if rest else how
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from ftlight.data import duplicates, files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
-from ftlight.tasks.question_answering import readers
+from ftlight.tasks.question_answering import placement, readers
 from ftlight.tasks.question_answering import windows as contexts
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import check_range
 
 
 class QAData(DataModule):
@@ -52,6 +53,7 @@ class QAData(DataModule):
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
+        check_range("data.stride", stride, least=0)
         self.question, self.context = question, context
         self.answer, self.answer_start = answer, answer_start
         self.missing, self.given_length, self.given_stride = missing, max_length, stride
@@ -71,7 +73,7 @@ class QAData(DataModule):
         stride, longest = self.given_stride, self.max_length
         room = longest - longest // 2 - self.tokenizer.num_special_tokens_to_add(pair=True)
         shared = int(stride * longest if stride < 1 else stride)
-        if stride < 0 or shared >= room:
+        if shared >= room:
             raise UserError(
                 f"data.stride: {stride:g} leaves no room in windows of {longest} tokens,"
                 " of which a question may take half"
@@ -114,7 +116,7 @@ class QAData(DataModule):
         )
         if "answers" not in rows:
             return made
-        made["first"], made["last"] = [], []
+        made["start_positions"], made["end_positions"] = [], []
         for i, answers in enumerate(zip(rows["answers"], rows["answer_starts"], strict=True)):
             # of several annotators what most say, else the first
             common = Counter(zip(*answers, strict=True)).most_common(1)
@@ -124,8 +126,8 @@ class QAData(DataModule):
             if text:
                 end = start + len(text)
                 spans = contexts.target(made["begin"][i], made["end"][i], sizes, start, end)
-            made["first"].append([first for first, _ in spans])
-            made["last"].append([last for _, last in spans])
+            made["start_positions"].append([first for first, _ in spans])
+            made["end_positions"].append([last for _, last in spans])
         return made
 
     def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
@@ -147,14 +149,14 @@ class QAData(DataModule):
         placed = np.asarray(table["__placed"][:])
         windows = np.array([len(sizes) for sizes in encoded["sizes"][:]])
         answered = np.array([bool(answers) for answers in table["answers"][:]])
-        reached = np.array([max(first) >= 0 for first in encoded["first"][:]])
+        reached = np.array([max(first) >= 0 for first in encoded["start_positions"][:]])
         most = self.max_length
         counts = {
             "have no answer in their context": ~answered,
             "have an answer that occurs several times, without answer_start: the first is taken": (
-                placed == readers.FIRST
+                placed == placement.FIRST
             ),
-            "have a wrong answer_start, moved to where the answer is": placed == readers.MOVED,
+            "have a wrong answer_start, moved to where the answer is": placed == placement.MOVED,
             f"are longer than half of {most} tokens and cut": np.asarray(encoded["cut"][:]),
             f"have a context of more than {most} tokens, read in up to {windows.max()} windows": (
                 windows > 1

@@ -20,7 +20,7 @@ from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.question_answering import windows as contexts
 from ftlight.tasks.question_answering.data import QAData
 from ftlight.training.lightning_internals import trainer_of
-from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import check_range
 
 AT_ONCE = 8  # windows run together if a batch has fewer rows
 LOADS = """\
@@ -77,11 +77,7 @@ class QuestionAnswering(Task):
 
     def __init__(self, backbone: str, *, max_answer_length: int = 30, **base: Any) -> None:
         super().__init__(backbone, **base)
-        if max_answer_length < 1:
-            raise UserError(
-                f"model.max_answer_length: {max_answer_length} is not a number of tokens;"
-                " give 1 or more, for example 30"
-            )
+        check_range("model.max_answer_length", max_answer_length, least=1)
         self.max_answer_length = max_answer_length
         self.threshold = math.inf  # log-odds above which the prediction is no answer
         self.model = self.load("AutoModelForQuestionAnswering", num_labels=2)
@@ -108,7 +104,7 @@ class QuestionAnswering(Task):
 
         Tokens outside the context are impossible, except the one that stands for no answer.
         """
-        possible = (batch["begin"] >= 0).scatter(1, batch["null"][:, None], True)
+        possible = (batch["begin"] >= 0).scatter(1, batch["cls_index"][:, None], True)
         logits = self._logits(batch["inputs"], max(len(batch["index"]), AT_ONCE))
         start, end = (x.float().masked_fill(~possible, -torch.inf).log_softmax(1) for x in logits)
         return start, end
@@ -144,15 +140,15 @@ class QuestionAnswering(Task):
         """
         start, end = self(batch)
         outputs = contexts.best_spans(start.detach(), end.detach(), batch, self.max_answer_length)
-        if "first" not in batch:
+        if "start_positions" not in batch:
             return Step(None, outputs)
-        first = F.nll_loss(start, batch["first"], reduction="none")
-        last = F.nll_loss(end, batch["last"], reduction="none")
-        losses = (first + last) / 2
+        start_loss = F.nll_loss(start, batch["start_positions"], reduction="none")
+        end_loss = F.nll_loss(end, batch["end_positions"], reduction="none")
+        losses = (start_loss + end_loss) / 2
         if self.training:
             return Step(losses.mean(), outputs, weight=len(losses))
-        counts = torch.bincount(batch["owner"])
-        return Step((losses / counts[batch["owner"]]).sum() / len(counts), outputs)
+        counts = torch.bincount(batch["sample_mapping"])
+        return Step((losses / counts[batch["sample_mapping"]]).sum() / len(counts), outputs)
 
     def compute_metrics(
         self, outputs: Tensor, targets: Any, rows: Sequence[Mapping[str, Any]]

@@ -128,15 +128,15 @@ def collate(columns: Mapping[str, list[Any]], tokenizer: Any) -> dict[str, Any]:
     """Makes a batch of all windows of some rows.
 
     Args:
-        columns: As of :func:`windows`; also ``first`` and ``last`` as of :func:`target`, if answers
-            are known.
+        columns: As of :func:`windows`; also ``start_positions`` and ``end_positions`` as of
+            :func:`target`, if answers are known.
         tokenizer: Pads.
 
     Returns:
         ``inputs`` of the model; ``begin`` and ``end``, ``int64 [windows, tokens]``; and ``int64
-        [windows]``: ``owner`` (place of the row in the batch), ``null`` (the token for no answer:
-        the class token, or the first), ``first`` and ``last``, which equal ``null`` if the window
-        does not hold the answer.
+        [windows]``: ``sample_mapping`` (place of the row in the batch), ``cls_index`` (the token
+        for no answer: the class token, or the first), ``start_positions`` and ``end_positions``,
+        which equal ``cls_index`` if the window does not hold the answer.
     """
     cuts = [np.cumsum(sizes)[:-1] for sizes in columns["sizes"]]
     parts: dict[str, list[np.ndarray]] = {}
@@ -150,18 +150,18 @@ def collate(columns: Mapping[str, list[Any]], tokenizer: Any) -> dict[str, Any]:
     inputs = tokens.collate({"input_ids": ids, **types}, tokenizer)
     padded = inputs["input_ids"].shape[1]
     shift = np.array([padded - len(part) if left else 0 for part in ids])
-    null = np.zeros(len(ids), dtype=int)
+    cls_index = np.zeros(len(ids), dtype=int)
     if class_token is not None:
-        null = np.array([int((part == class_token).argmax()) for part in ids])
-    batch: dict[str, Any] = {"inputs": inputs, "null": torch.from_numpy(null + shift)}
+        cls_index = np.array([int((part == class_token).argmax()) for part in ids])
+    batch: dict[str, Any] = {"inputs": inputs, "cls_index": torch.from_numpy(cls_index + shift)}
     windows_per_row = [len(sizes) for sizes in columns["sizes"]]
-    batch["owner"] = torch.from_numpy(np.repeat(np.arange(len(cuts)), windows_per_row))
+    batch["sample_mapping"] = torch.from_numpy(np.repeat(np.arange(len(cuts)), windows_per_row))
     for key in ("begin", "end"):
         batch[key] = tokens.pad([part.tolist() for part in parts[key]], -1, left)
-    for key in ("first", "last"):
+    for key in ("start_positions", "end_positions"):
         if key in columns:
             inside = np.concatenate([np.asarray(row) for row in columns[key]])
-            batch[key] = torch.from_numpy(np.where(inside < 0, null, inside) + shift)
+            batch[key] = torch.from_numpy(np.where(inside < 0, cls_index, inside) + shift)
     return batch
 
 
@@ -179,10 +179,10 @@ def best_spans(start: Tensor, end: Tensor, batch: Mapping[str, Tensor], most: in
         window, and that of no answer in the window where it is least likely.
     """
     windows, length = start.shape
-    rows = int(batch["owner"].max()) + 1
+    rows = int(batch["sample_mapping"].max()) + 1
     most = min(most, length)
     each = torch.arange(windows, device=start.device)
-    null = (start + end).gather(1, batch["null"][:, None])[:, 0]
+    no_answer = (start + end).gather(1, batch["cls_index"][:, None])[:, 0]
     outside = batch["begin"] < 0
     start, end = start.masked_fill(outside, LOWEST), end.masked_fill(outside, LOWEST)
     # [windows, tokens, most]: the ends of the spans that begin at a token
@@ -191,10 +191,10 @@ def best_spans(start: Tensor, end: Tensor, batch: Mapping[str, Tensor], most: in
     first = place // most
     last = (first + place % most).clamp(max=length - 1)
     of_row = start.new_full((rows, windows), -torch.inf)
-    of_row[batch["owner"], each] = best
+    of_row[batch["sample_mapping"], each] = best
     score, window = of_row.max(1)
     none = start.new_full((rows, windows), torch.inf)
-    none[batch["owner"], each] = null
+    none[batch["sample_mapping"], each] = no_answer
     begin = batch["begin"][window, first[window]]
     stop = batch["end"][window, last[window]]
     return torch.stack([begin.float(), stop.float(), score, none.amin(1)], 1)

@@ -28,7 +28,7 @@ def sentences(
     lines before a sentence that begin with ``#`` and have no tag (``# id 1``, but neither ``#`` nor
     ``#tag`` with a tag beside it). Of CoNLL-U, whose ten columns begin with the number of the word,
     the word is the second column, and lines of several words (``1-2``), which stand before those of
-    each, and of empty nodes (``1.1``) are left out.
+    each, and of empty nodes (``1.1``) are left out; a tag ``_`` is O.
 
     Args:
         lines: number and text of each line.
@@ -78,7 +78,7 @@ def sentences(
         first = first if words else number
         words.append(fields[token])
         if tagged:
-            tags.append(fields[tag].strip())
+            tags.append(_tag(fields, tag, numbered, f"{place}:{number}"))
             if not tags[-1]:
                 raise UserError(
                     f"{place}:{number}: the word {fields[token]!r} has no tag;"
@@ -88,6 +88,19 @@ def sentences(
         yield sentence()
     if left_out:
         remark(f"{Path(place).name}: {left_out:,} {MULTIWORD}")
+
+
+def _tag(fields: Sequence[str], tag: int, numbered: bool, place: str) -> str:
+    """The tag of a word; in CoNLL-U ``_`` is none."""
+    found = fields[tag].strip()
+    if not numbered or len(fields) != CONLLU:
+        return found
+    if tag % CONLLU == CONLLU - 1 and "=" in found and not spans.is_tag(found):
+        raise UserError(
+            f"{place}: the last column of CoNLL-U holds {found}, which is no tag; set data.tag to"
+            " the column of the tags (from 0; 3 for parts of speech)"
+        )
+    return "O" if found == "_" else found
 
 
 def _is_comment(line: str, fields: Sequence[str], width: int, tag: int, tagged: bool) -> bool:

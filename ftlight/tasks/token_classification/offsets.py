@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -22,27 +21,37 @@ def in_characters(marks: Sequence[Mark], text: str, unit: Unit) -> list[Mark]:
     """
     if unit == "characters" or text.isascii():
         return list(marks)
-    if unit == "UTF-16 units":
-        sizes = (2 if character > "\uffff" else 1 for character in text)
-    else:
-        sizes = (len(character.encode(errors="surrogatepass")) for character in text)
-    starts = itertools.accumulate(sizes, initial=0)
-    number = {place: i for i, place in enumerate(starts)}
-    return [m._replace(start=number.get(m.start, -1), end=number.get(m.end, -1)) for m in marks]
+    encoding, size = ("utf-16-le", 2) if unit == "UTF-16 units" else ("utf-8", 1)
+    data = text.encode(encoding, "surrogatepass")
+
+    def place(number: int) -> int:
+        if not 0 <= size * number <= len(data):
+            return -1
+        try:
+            return len(data[: size * number].decode(encoding))
+        except UnicodeDecodeError:
+            return -1
+
+    return [m._replace(start=place(m.start), end=place(m.end)) for m in marks]
 
 
-def misses(marks: Iterable[Mark], text: str, words: Sequence[spans.Range]) -> int:
+def misses(marks: Iterable[Mark], text: str) -> int:
     """Counts the spans that are not their own text, or, if the file has none, no whole words."""
     count = 0
-    for kind, start, end, copy in marks:
+    for _, start, end, copy in marks:
         if not 0 <= start < end <= len(text):
             count += 1
         elif copy is not None:
             count += text[start:end] != copy
         else:
-            aligned = spans.align([(kind, start, end)], words)
-            count += aligned.moved + aligned.lost
+            cuts = _is_inside(text, start) or _is_inside(text, end)
+            count += cuts or text[start:end].isspace()
     return count
+
+
+def _is_inside(text: str, place: int) -> bool:
+    """Whether a place is between two characters of one word."""
+    return place > 0 and spans.split(text[place - 1 : place + 1]) == [(0, 2)]
 
 
 def unit_of(rows: Iterable[tuple[str, Sequence[Mark]]]) -> Unit:
@@ -59,12 +68,11 @@ def unit_of(rows: Iterable[tuple[str, Sequence[Mark]]]) -> Unit:
     for text, marks in rows:
         if text.isascii() or not marks:
             continue
-        words = spans.split(text)
         for unit in UNITS[1:]:
             pairs = zip(marks, in_characters(marks, text, unit), strict=True)
             differ = [(mark, moved) for mark, moved in pairs if mark != moved]
-            as_characters[unit] += misses([mark for mark, _ in differ], text, words)
-            as_unit[unit] += misses([moved for _, moved in differ], text, words)
+            as_characters[unit] += misses([mark for mark, _ in differ], text)
+            as_unit[unit] += misses([moved for _, moved in differ], text)
     best = max(UNITS, key=lambda unit: as_characters[unit] - as_unit[unit])
     is_clear = CLEAR * as_unit[best] <= as_characters[best] > 0
     return best if is_clear else "characters"
@@ -76,6 +84,6 @@ def unit_of_row(marks: Sequence[Mark], text: str, unit: Unit) -> Unit:
     if text.isascii() or not copied:
         return unit
     for candidate in (unit, *UNITS):
-        if not misses(in_characters(copied, text, candidate), text, ()):
+        if not misses(in_characters(copied, text, candidate), text):
             return candidate
     return unit

@@ -23,7 +23,8 @@ from ftlight.__main__ import main
 from ftlight.data import files, tokens
 from ftlight.models import kernels
 from ftlight.tasks.causal_lm import messages as chat
-from ftlight.tasks.causal_lm.data import ChatData, packed
+from ftlight.tasks.causal_lm.data import ChatData
+from ftlight.tasks.causal_lm.packing import packed
 from ftlight.tasks.causal_lm.task import CausalLM
 from ftlight.tasks.generation import likelihood, probe
 from ftlight.utils.errors import UserError
@@ -190,7 +191,7 @@ def made_rows(data: ChatData, seed: int = 0) -> tuple[dict[str, Any], dict[str, 
     learned = [[False, *(rng.random(len(row) - 1) < 0.6).tolist()] for row in ids]
     columns = {
         "ids": [[row] for row in ids],
-        "learned": [[row] for row in learned],
+        "loss_mask": [[row] for row in learned],
         "length": [len(row) for row in ids],
     }
     made = []
@@ -420,7 +421,7 @@ def test_measures_do_not_depend_on_the_batches_and_count_tokens(
     train = write_chats(tmp_path / "c.jsonl", 24, 5)
     found = []
     for size, logits in ((1, 2**26), (7, 2**26), (24, 10)):
-        monkeypatch.setattr("ftlight.tasks.causal_lm.task.LOGITS", logits)
+        monkeypatch.setattr("ftlight.tasks.causal_lm.replies.LOGITS", logits)
         task = CausalLM(decoder, sample=4, max_new_tokens=6)
         data = ChatData(train, tokenizer=decoder, batch_size=size, max_length=120, test=train)
         L.Trainer(
@@ -447,7 +448,9 @@ def test_without_sacrebleu_there_is_no_bleu(decoder: str, monkeypatch: pytest.Mo
     reply = task.data.tokenizer(" b", add_special_tokens=False)["input_ids"]
     outputs = [torch.tensor([2.0, 4.0, 1.0, -0.1, *reply])]
     expected = {"perplexity": math.exp(0.5), "token_accuracy": 0.25, "rougeL": 1.0}
-    assert task.compute_metrics(outputs, None, [row]).values.keys() == {*expected, "bleu"}
+    found = task.compute_metrics(outputs, None, [row])
+    assert found.values.keys() == {*expected, "bleu"}
+    assert found.about == {"bleu": {"tokenize": "13a"}}
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
     values = task.compute_metrics(outputs, None, [row]).values
     assert values == pytest.approx(expected)

@@ -13,9 +13,16 @@ from conftest import each
 from tiny.causal_lm import byte_tokenizer, piece_tokenizer
 
 from ftlight.data.sources import Source
-from ftlight.tasks.causal_lm import chat_template, truncation
+from ftlight.tasks.causal_lm import (
+    chat_template,
+    formats,
+    readers,
+    template_source,
+    truncation,
+)
 from ftlight.tasks.causal_lm import messages as chat
-from ftlight.tasks.causal_lm.messages import Columns, Message
+from ftlight.tasks.causal_lm.formats import Columns
+from ftlight.tasks.causal_lm.messages import Message
 from ftlight.utils.errors import UserError
 
 NAMES = Columns()
@@ -28,7 +35,7 @@ def talk(*contents: str, system: str = "") -> list[Message]:
 
 
 def source(path: Path) -> Source:
-    return Source(str(path), "train", suffixes=chat.SUFFIXES)
+    return Source(str(path), "train", suffixes=readers.SUFFIXES)
 
 
 def rows(path: Path, lines: list[dict[str, Any]], **names: str) -> list[list[Message]]:
@@ -37,7 +44,10 @@ def rows(path: Path, lines: list[dict[str, Any]], **names: str) -> list[list[Mes
         path.write_bytes(gzip.compress(text.encode()))
     else:
         path.write_text(text)
-    return [chat.load(r["messages"]) for r in chat.read_rows(source(path), Columns(**names), "")]
+    return [
+        chat.load(r["messages"])
+        for r in readers.read_rows(source(path), Columns(**names), "error", "")
+    ]
 
 
 # Formats
@@ -58,7 +68,7 @@ WEIGHTED = [
 def test_formats(tmp_path: Path) -> None:
     parts = [{"type": "text", "text": " hi\n"}]
     weighted = [
-        Message("system", "s"),
+        Message("system", "s", more={"role": "developer"}),
         Message("user", "a"),
         Message("assistant", "b", False),
         Message("user", "c"),
@@ -90,7 +100,9 @@ def test_columns_of_ones_own(tmp_path: Path) -> None:
     columns = {"prompt": "question", "completion": "answer"}
     assert rows(tmp_path / "a.jsonl", [line], **columns) == [HI]
     (tmp_path / "a.csv").write_text("question,answer\nhi,hello\n01,NA\n")
-    found = list(chat.read_rows(source(tmp_path / "a.csv"), Columns("question", "answer"), ""))
+    found = list(
+        readers.read_rows(source(tmp_path / "a.csv"), Columns("question", "answer"), "error", "")
+    )
     assert [chat.load(r["messages"]) for r in found] == [HI, talk("01", "NA")]
 
 
@@ -99,7 +111,7 @@ def test_parquet(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"messages": [[ASKED, REPLY]]}), tmp_path / "a.parquet")
-    (row,) = chat.read_rows(source(tmp_path / "a.parquet"), NAMES, "")
+    (row,) = readers.read_rows(source(tmp_path / "a.parquet"), NAMES, "error", "")
     assert (chat.load(row["messages"]), row["format"], row["line"]) == (HI, "messages", 1)
 
 
@@ -113,8 +125,8 @@ def test_faults_name_file_and_line() -> None:
             'a.jsonl:2: messages[0]: unknown role asistant; did you mean "assistant"?',
         ),
         (
-            {"messages": [{"role": "tool", "content": "hi"}]},
-            "a.jsonl:2: messages[0]: unknown role tool (roles: system",
+            {"messages": [{"role": "narrator", "content": "hi"}]},
+            "a.jsonl:2: messages[0]: unknown role narrator (roles: system",
         ),
         (
             {"messages": [{"role": "user", "content": " "}, REPLY]},
@@ -154,7 +166,7 @@ def test_a_chat_to_answer_needs_no_reply() -> None:
     ]
 
     def check(row: dict[str, Any], format: Any) -> None:
-        assert chat.read(row, format, NAMES, "f:1", replied=False) == [Message("user", "hi")]
+        assert formats.read(row, format, NAMES, "f:1", replied=False) == [Message("user", "hi")]
 
     each(cases, check)
 
@@ -168,7 +180,7 @@ def test_paragraphs(tmp_path: Path) -> None:
 
     def check(text: str, found: list[tuple[int, str]]) -> None:
         (tmp_path / "a.txt").write_text(text)
-        read = chat.read_rows(source(tmp_path / "a.txt"), NAMES, "")
+        read = readers.read_rows(source(tmp_path / "a.txt"), NAMES, "error", "")
         assert [(r["line"], chat.load(r["messages"])[0].content) for r in read] == found
 
     each(cases, check)
@@ -177,7 +189,7 @@ def test_paragraphs(tmp_path: Path) -> None:
 def test_no_text_at_all(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n\n")
     with pytest.raises(UserError, match="has no rows"):
-        list(chat.read_rows(source(tmp_path / "a.txt"), NAMES, ""))
+        list(readers.read_rows(source(tmp_path / "a.txt"), NAMES, "error", ""))
 
 
 # Templates
@@ -254,16 +266,16 @@ TOKENS = (
 
 def template(name: str, pieces: bool = False) -> chat_template.Template:
     tokenizer = piece_tokenizer(TOKENS) if pieces else byte_tokenizer(TOKENS)
-    source = TEMPLATES[name] if name in TEMPLATES else chat_template.plain(tokenizer)
+    source = TEMPLATES[name] if name in TEMPLATES else template_source.plain(tokenizer)
     return chat_template.Template(tokenizer, source)
 
 
 def learned_parts(made: chat_template.Template, sample: chat_template.Sample) -> list[str]:
     """Text of each run of learned tokens."""
     parts: list[list[int]] = []
-    for i, (token, learned) in enumerate(zip(sample.ids, sample.learned, strict=True)):
+    for i, (token, learned) in enumerate(zip(sample.ids, sample.loss_mask, strict=True)):
         if learned:
-            parts = parts if i and sample.learned[i - 1] else [*parts, []]
+            parts = parts if i and sample.loss_mask[i - 1] else [*parts, []]
             parts[-1].append(token)
     return [made.tokenizer.decode(p) for p in parts]
 
@@ -303,7 +315,7 @@ def test_tokens_are_those_of_apply_chat_template_in_training_and_generation() ->
         given = [{"role": m.role, "content": m.content} for m in CHAT]
         ids = tokenizer.apply_chat_template(given, return_dict=False)
         assert ids == sample.ids[: len(sample.ids) - len(made.closing)]
-        learned = sample.learned
+        learned = sample.loss_mask
         last = max(i for i in range(len(learned)) if learned[i] and not learned[i - 1])
         prompt = tokenizer.apply_chat_template(
             given[:-1], add_generation_prompt=True, return_dict=False
@@ -325,7 +337,7 @@ def test_the_system_is_not_learned() -> None:
 
 def test_a_reply_of_weight_zero_is_not_learned() -> None:
     made = template("chatml")
-    sample = made.encode([CHAT[0], CHAT[1]._replace(learned=False), *CHAT[2:]])
+    sample = made.encode([CHAT[0], CHAT[1]._replace(in_loss=False), *CHAT[2:]])
     assert learned_parts(made, sample) == [f"{CHAT[3].content}<|im_end|>"]
 
 
@@ -355,7 +367,7 @@ def test_a_template_that_changes_words_is_followed_by_its_own_marks() -> None:
     source = MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
     unmarked = chat_template.Template(made.tokenizer, source)
     assert unmarked.encode(CHAT) == made.encode(CHAT)  # by where the prompt ends
-    source = EACH + "{{ loop.length ~ m['content'] | upper }}{% endfor %}"
+    source = EACH + "{{ loop.length ~ m['content'] | length }}{% endfor %}"
     lost = chat_template.Template(made.tokenizer, source)
     fault = r"rewrites message 2 so that the reply cannot be found .*data.template: plain"
     with pytest.raises(UserError, match=fault):
@@ -388,7 +400,7 @@ def test_a_tokenizer_without_an_end_is_refused() -> None:
     tokenizer = byte_tokenizer([])
     tokenizer.eos_token = None
     with pytest.raises(UserError, match="no end-of-text token"):
-        chat_template.plain(tokenizer)
+        template_source.plain(tokenizer)
 
 
 # Cutting
@@ -428,7 +440,7 @@ def test_the_last_piece_has_the_turns_before_that_fit() -> None:
     first, last = truncation.samples(made, LONG, len(whole.ids) - 1)
     assert len(learned_parts(made, last)) == 1
     assert len(last.ids) > 0.8 * len(whole.ids)  # not the last exchange alone
-    assert sum(last.learned) + sum(first.learned) == sum(whole.learned)
+    assert sum(last.loss_mask) + sum(first.loss_mask) == sum(whole.loss_mask)
 
 
 def test_a_chat_that_fits_is_one_sample_and_a_last_question_is_left_out() -> None:
@@ -449,7 +461,7 @@ def test_an_exchange_too_long_is_cut_at_the_left_of_the_prompt_and_the_right_of_
     (long_reply,) = truncation.samples(made, talk("x" * 300, "y" * 300), 100)
     assert len(long_reply.ids) == 100
     assert made.tokenizer.decode(long_reply.ids).endswith("yyy")
-    assert 45 <= sum(long_reply.learned) <= 60
+    assert 45 <= sum(long_reply.loss_mask) <= 60
 
 
 def test_a_prompt_drops_the_oldest_turns() -> None:
@@ -473,7 +485,7 @@ def test_windows_learn_each_token_once() -> None:
     text = "abcdefghij" * 7
     samples = truncation.windows(tokenizer, text, 16)
     assert all(len(s.ids) <= 16 for s in samples)
-    learned = [t for s in samples for t, k in zip(s.ids, s.learned, strict=True) if k]
+    learned = [t for s in samples for t, k in zip(s.ids, s.loss_mask, strict=True) if k]
     whole = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
     assert learned == whole[1:]
     assert len(truncation.windows(tokenizer, "a", 16)) == 1
@@ -484,7 +496,7 @@ def test_a_blank_line_divides_only_between_lines(tmp_path: Path) -> None:
 
     def check(text: str, documents: int) -> None:
         (tmp_path / "a.txt").write_text(text)
-        assert len(list(chat.open_rows(source(tmp_path / "a.txt"), NAMES))) == documents
+        assert len(list(readers.open_rows(source(tmp_path / "a.txt"), NAMES))) == documents
 
     each(cases, check)
 
@@ -492,4 +504,4 @@ def test_a_blank_line_divides_only_between_lines(tmp_path: Path) -> None:
 def test_a_chat_of_a_system_message_alone_is_one_line() -> None:
     row: dict[str, Any] = {"system": "x", "messages": []}
     with pytest.raises(UserError, match=r"a\.jsonl:1"):
-        chat.read(row, chat.detect(row, NAMES, "a.jsonl"), NAMES, "a.jsonl:1")
+        formats.read(row, formats.detect(row, NAMES, "a.jsonl"), NAMES, "a.jsonl:1")

@@ -19,7 +19,7 @@ from PIL import Image
 from tiny.image_classification import make_resnet, square
 
 from ftlight.tasks.image_classification import augment as augmenting
-from ftlight.tasks.image_classification import containers, decoding, folders
+from ftlight.tasks.image_classification import containers, decoding, folders, preparing, tables
 from ftlight.tasks.image_classification import rows as image_rows
 from ftlight.utils.errors import UserError
 
@@ -199,46 +199,48 @@ def test_processors_give_one_size_and_the_one_asked_for(tmp_path: Path) -> None:
         name = write_processor(tmp_path, **settings)
         own = {"height": 0, "width": 0, **settings.get("crop_size", settings["size"])}
         wanted = own["height"] or own.get("shortest_edge")
-        assert decoding.shape(decoding.processor(name)) == (wanted, wanted)
+        assert preparing.shape(preparing.processor(name)) == (wanted, wanted)
         for size in (32, 80):
-            made = decoding.processor(name, size)
-            assert decoding.shape(made) == (size, size)
+            made = preparing.processor(name, size)
+            assert preparing.shape(made) == (size, size)
             for shape in ((100, 37), (37, 100), (16, 16)):
-                assert decoding.pixels(made, Image.new("RGB", shape)).shape == (3, size, size)
+                assert preparing.pixels(made, Image.new("RGB", shape)).shape == (3, size, size)
 
     each([VIT, MOBILE, CONVNEXT, EDGE, EFFICIENT], check)
 
 
 def test_an_image_is_prepared_as_by_hand(tmp_path: Path) -> None:
     colours = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
-    made = decoding.processor(write_processor(tmp_path, **MOBILE, **colours))
+    made = preparing.processor(write_processor(tmp_path, **MOBILE, **colours))
     image, _ = decoding.decode(square(4, (90, 70))[1])
     resized = image.resize((82, 64), Image.Resampling.BILINEAR)
     small = np.asarray(resized, dtype=np.float32)[4:60, 13:69]
     wanted = (small / 255 - np.array([0.5, 0.4, 0.3])) / np.array([0.2, 0.3, 0.4])
-    assert np.abs(decoding.pixels(made, image).numpy() - wanted.transpose(2, 0, 1)).max() < 1e-2
+    assert np.abs(preparing.pixels(made, image).numpy() - wanted.transpose(2, 0, 1)).max() < 1e-2
 
 
 def test_a_size_keeps_the_share_that_is_cut_out() -> None:
-    assert decoding.sized({**MOBILE, "do_center_crop": True}, 112)["size"] == {"shortest_edge": 128}
-    assert decoding.sized(VIT, 96) == {"size": {"height": 96, "width": 96}}
+    assert preparing.sized({**MOBILE, "do_center_crop": True}, 112)["size"] == {
+        "shortest_edge": 128
+    }
+    assert preparing.sized(VIT, 96) == {"size": {"height": 96, "width": 96}}
 
 
 def test_a_backbone_without_an_image_processor_is_named(tmp_path: Path) -> None:
     fault = r"model.backbone: no image processor in .*preprocessor_config.json"
     with pytest.raises(UserError, match=fault):
-        decoding.processor(str(tmp_path))
+        preparing.processor(str(tmp_path))
 
 
 def test_prepared_pixels_are_kept_as_whole_numbers(tmp_path: Path) -> None:
     def check(settings: dict[str, Any]) -> None:
-        made = decoding.processor(write_processor(tmp_path, **settings))
-        values = decoding.pixels(made, decoding.decode(square(4, (90, 70))[1])[0])
-        packed = decoding.packed(made, values)
+        made = preparing.processor(write_processor(tmp_path, **settings))
+        values = preparing.pixels(made, decoding.decode(square(4, (90, 70))[1])[0])
+        packed = preparing.packed(made, values)
         assert packed is not None
         assert packed.dtype == torch.uint8
-        assert torch.allclose(decoding.unpacked(made, packed), values, atol=1e-5)
-        assert decoding.packed(made, values + 1e-3) is None
+        assert torch.allclose(preparing.unpacked(made, packed), values, atol=1e-5)
+        assert preparing.packed(made, values + 1e-3) is None
 
     each([VIT, MOBILE, CONVNEXT, EFFICIENT], check)
 
@@ -342,7 +344,7 @@ def test_paths_stay_inside() -> None:
     ]
 
     def check(base: str, path: str, root: str, name: str | None) -> None:
-        assert image_rows.inside(base, path, root) == name
+        assert tables.inside(base, path, root) == name
 
     each(cases, check)
 
@@ -391,7 +393,7 @@ def test_pixels_are_those_of_a_stock_processor(tmp_path: Path) -> None:
     name = make_resnet(tmp_path / "resnet")
     image, _ = decoding.decode(square(5, (77, 50))[1])
     stock = AutoImageProcessor.from_pretrained(name)(image, return_tensors="pt")["pixel_values"][0]
-    assert torch.allclose(decoding.pixels(decoding.processor(name), image), stock, atol=1e-2)
+    assert torch.allclose(preparing.pixels(preparing.processor(name), image), stock, atol=1e-2)
 
 
 def test_gray_of_32_bits_keeps_its_scale() -> None:

@@ -22,7 +22,7 @@ from tiny.image_classification import make_resnet, square, write_zip
 import ftlight
 from ftlight.__main__ import main
 from ftlight.data import hub as hub_data
-from ftlight.tasks.image_classification import containers, decoding
+from ftlight.tasks.image_classification import decoding, embedded, preparing
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.tasks.image_classification.task import ImageClassification
 from ftlight.utils.errors import UserError
@@ -144,7 +144,7 @@ def test_images_of_the_hub(
     made = as_parquet(squares, tmp_path)
     hub = {split: datasets.Dataset.from_parquet(path) for split, path in made.items()}
     monkeypatch.setattr(hub_data, "load_hub", lambda name: hub)
-    containers._hub_rows.cache_clear()
+    embedded._hub_rows.cache_clear()
     options: dict[str, Any] = {"tokenizer": resnet, "augment": "none"}
     data = ImageData("hf:some/squares", validation="hf:some/squares", **options)
     assert rows(data) == rows(ImageData(squares, **options))
@@ -527,11 +527,11 @@ def test_an_architecture_that_counts_on_the_usual_order_gets_it(
 
 
 def test_images_scaled_together_are_what_the_processor_makes_of_each(resnet: str) -> None:
-    processor = decoding.processor(resnet)
-    assert decoding.scales(processor)
-    shape = (4, *decoding.shape(processor), 3)
+    processor = preparing.processor(resnet)
+    assert preparing.scales(processor)
+    shape = (4, *preparing.shape(processor), 3)
     noise = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     uncut = {"do_resize": False, "do_center_crop": False}
-    alone = [decoding.pixels(processor, Image.fromarray(n), **uncut) for n in noise]
-    together = decoding.unpacked(processor, torch.from_numpy(noise).permute(0, 3, 1, 2))
+    alone = [preparing.pixels(processor, Image.fromarray(n), **uncut) for n in noise]
+    together = preparing.unpacked(processor, torch.from_numpy(noise).permute(0, 3, 1, 2))
     assert torch.allclose(together, torch.stack(alone), atol=1e-5)

@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, WORDS, each, make_bert, save_tokenizer, still_bert, write_csv
+from safetensors.torch import load_file, save_file
 from squad_scripts import score_1, score_2
 from tiny.question_answering import squad as write_squad
 
@@ -25,6 +26,7 @@ import ftlight
 from ftlight.__main__ import main
 from ftlight.data.sources import Source
 from ftlight.models.loading import load_tokenizer
+from ftlight.tasks.question_answering import placement
 from ftlight.tasks.question_answering import readers as squad
 from ftlight.tasks.question_answering import windows as contexts
 from ftlight.tasks.question_answering.data import QAData
@@ -126,10 +128,10 @@ def test_answers_of_a_csv(tmp_path: Path) -> None:
         ("red", "20", 20, 0),
         ("red", "", 20, 0),
         (" red ", "19", 20, 0),
-        ("parcel", "48", 49, squad.MOVED),
+        ("parcel", "48", 49, placement.MOVED),
         ("parcel", "49", 49, 0),
-        ("parcel", "", 24, squad.FIRST),
-        ("blue", "0", 44, squad.MOVED),
+        ("parcel", "", 24, placement.FIRST),
+        ("blue", "0", 44, placement.MOVED),
         ("NA", "", None, 0),
     ]
 
@@ -153,10 +155,10 @@ def test_an_empty_answer_is_none_and_the_column_of_the_place_can_be_missing(tmp_
 
 def test_a_far_place_among_several_is_an_error() -> None:
     text = f"be {'x' * 300} be"
-    assert squad.locate(text, "be", 90) == (0, squad.MOVED)
-    assert squad.locate(text, "be", 150) is None
-    assert squad.locate(text, "x", 1) == (3, squad.MOVED)
-    assert squad.locate(text, "y", 1) is None
+    assert placement.locate(text, "be", 90) == (0, placement.MOVED)
+    assert placement.locate(text, "be", 150) is None
+    assert placement.locate(text, "x", 1) == (3, placement.MOVED)
+    assert placement.locate(text, "y", 1) is None
 
 
 def test_faults_of_json(tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ def test_faults_of_json(tmp_path: Path) -> None:
         (json.dumps({"data": [{"title": "x"}]}), "a.json: data[0] has no paragraphs (list)"),
         (json.dumps({"data": []}), "a.json has no questions"),
         ('{"question": "a"}\n', "a.json:1: no column context"),
-        ("[1]", "a.json is one JSON array"),
+        ("[1]", "a.json:1: expected an object"),
         ("{", "a.json:1: not valid JSON"),
     ]
 
@@ -371,22 +373,27 @@ def test_collate(tokenizers: dict[str, Any], monkeypatch: pytest.MonkeyPatch) ->
         tokenizer = tokenizers[kind]
         monkeypatch.setattr(tokenizer, "padding_side", side)
         made = windows_of(tokenizer, [sentences(seed) for seed in range(6)], 32, 6)
-        made["first"] = [[3] + [-1] * (len(s) - 1) for s in made["sizes"]]
-        made["last"] = [[4] + [-1] * (len(s) - 1) for s in made["sizes"]]
+        made["start_positions"] = [[3] + [-1] * (len(s) - 1) for s in made["sizes"]]
+        made["end_positions"] = [[4] + [-1] * (len(s) - 1) for s in made["sizes"]]
         batch = contexts.collate(made, tokenizer)
         ids, mask = batch["inputs"]["input_ids"], batch["inputs"]["attention_mask"].bool()
         assert ids[mask].tolist() == [int(t) for row in made["ids"] for t in row]
         assert batch["begin"][mask].tolist() == [int(b) for row in made["begin"] for b in row]
         assert (batch["begin"][~mask] == -1).all()
-        assert batch["owner"].tolist() == [i for i, s in enumerate(made["sizes"]) for _ in s]
+        assert batch["sample_mapping"].tolist() == [
+            i for i, s in enumerate(made["sizes"]) for _ in s
+        ]
         shift = mask.int().argmax(1)
-        assert ((batch["null"] - shift) == 0).all()  # the class token, or the first
+        assert ((batch["cls_index"] - shift) == 0).all()  # the class token, or the first
         if tokenizer.cls_token_id is not None:
-            assert (ids.gather(1, batch["null"][:, None]) == tokenizer.cls_token_id).all()
+            assert (ids.gather(1, batch["cls_index"][:, None]) == tokenizer.cls_token_id).all()
             assert "token_type_ids" in batch["inputs"]
-        firsts, lasts = batch["first"] - shift, batch["last"] - shift
+        firsts, lasts = batch["start_positions"] - shift, batch["end_positions"] - shift
         for window, (first, last) in enumerate(zip(firsts, lasts, strict=True)):
-            begins = window == 0 or batch["owner"][window] != batch["owner"][window - 1]
+            begins = (
+                window == 0
+                or batch["sample_mapping"][window] != batch["sample_mapping"][window - 1]
+            )
             assert (int(first), int(last)) == ((3, 4) if begins else (0, 0))
 
     each(itertools.product(tokenizers, ["left", "right"]), check)
@@ -398,11 +405,11 @@ def test_collate(tokenizers: dict[str, Any], monkeypatch: pytest.MonkeyPatch) ->
 def slow_spans(start: Any, end: Any, batch: Any, most: int) -> list[list[float]]:
     """All spans, one by one."""
     rows: list[list[float]] = []
-    for row in range(int(batch["owner"].max()) + 1):
+    for row in range(int(batch["sample_mapping"].max()) + 1):
         best = [-1.0, -1.0, -torch.inf]
         null = torch.inf
-        for w in (batch["owner"] == row).nonzero()[:, 0].tolist():
-            null = min(null, float(start[w, batch["null"][w]] + end[w, batch["null"][w]]))
+        for w in (batch["sample_mapping"] == row).nonzero()[:, 0].tolist():
+            null = min(null, float(start[w, batch["cls_index"][w]] + end[w, batch["cls_index"][w]]))
             for i in range(start.shape[1]):
                 for j in range(i, min(i + most, start.shape[1])):
                     score = float(start[w, i] + end[w, j])
@@ -451,19 +458,22 @@ def test_loss_is_a_mean_over_windows_in_training_and_over_rows_in_evaluation(
         task, data = task_with(tmp_path, backbone, max_length=18, stride=2)
         monkeypatch.setattr(data.tokenizer, "padding_side", side)
         batch = data.collate(data.sets["validation"][list(range(12))], list(range(12)))
-        assert len(batch["owner"]) > 12
+        assert len(batch["sample_mapping"]) > 12
         with torch.no_grad():
             out = task.model(**batch["inputs"])
-            pair = [(out.start_logits, batch["first"]), (out.end_logits, batch["last"])]
+            pair = [
+                (out.start_logits, batch["start_positions"]),
+                (out.end_logits, batch["end_positions"]),
+            ]
             losses = []
-            for w, null in enumerate(batch["null"].tolist()):
+            for w, null in enumerate(batch["cls_index"].tolist()):
                 begins = batch["begin"][w].tolist()
                 allowed = [i for i, begin in enumerate(begins) if begin >= 0 or i == null]
                 both = [float(x[w, allowed].logsumexp(0) - x[w, t[w]]) for x, t in pair]
                 losses.append(sum(both) / 2)
             found = task.step(batch)
             assert found.loss is not None
-            owners = batch["owner"].numpy()
+            owners = batch["sample_mapping"].numpy()
             rows = [np.mean(np.array(losses)[owners == row]) for row in range(12)]
             assert float(found.loss) == pytest.approx(np.mean(rows), rel=1e-5)
             assert found.weight is None
@@ -491,7 +501,7 @@ def test_long_contexts_take_no_more_memory_than_a_window_a_row(
             lambda _, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
         )
         batch = data.collate(data.sets["validation"][list(range(12))], list(range(12)))
-        windows = len(batch["owner"])
+        windows = len(batch["sample_mapping"])
 
         def run() -> tuple[torch.Tensor, list[torch.Tensor]]:
             task.zero_grad()
@@ -534,7 +544,7 @@ def test_training_takes_the_answer_that_most_annotators_give(
     data = QAData(validation="a.json", tokenizer=plain_bert)
     data.setup("validate")
     batch = data.collate(data.sets["validation"][[0, 1]], [0, 1])
-    begins = batch["begin"].gather(1, batch["first"][:, None])[:, 0].tolist()
+    begins = batch["begin"].gather(1, batch["start_positions"][:, None])[:, 0].tolist()
     assert begins == [20, 4]
 
 
@@ -586,12 +596,18 @@ def test_a_stride_must_leave_room(plain_bert: str) -> None:
         with pytest.raises(UserError, match=fault):
             QAData(tokenizer=plain_bert, stride=stride).overlap  # noqa: B018
 
-    each([0.5, 40, -1], check)
+    each([0.5, 40], check)
+    with pytest.raises(UserError, match=r"data.stride: -1 is out of range; .* at least 0"):
+        QAData(tokenizer=plain_bert, stride=-1)
 
 
-def test_a_backbone_whose_weights_do_not_load_is_refused(llama: str) -> None:
-    with pytest.raises(UserError, match="do not match LlamaForQuestionAnswering"):
-        QuestionAnswering(llama)
+def test_a_backbone_whose_weights_do_not_load_is_refused(tmp_path: Path) -> None:
+    folder = make_bert(tmp_path / "bert", sentence_encoder=False)
+    weights = load_file(folder / "model.safetensors")
+    renamed = {f"other.{name}": tensor for name, tensor in weights.items()}
+    save_file(renamed, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="do not match BertForQuestionAnswering"):
+        QuestionAnswering(str(folder))
 
 
 # From the command line

@@ -288,6 +288,11 @@ def test_conllu_is_read_by_words(tmp_path: Path) -> None:
         ]
     kinds, _ = read(path, token=1, tag=3)
     assert kinds[1] == [("ADP", "De"), ("DET", "le"), ("NOUN", "thé")]
+    path.write_text(CONLLU.replace("\tO\n", "\t_\n"))
+    assert read(path)[0] == found
+    path.write_text(CONLLU.replace("\tO\n", "\tSpaceAfter=No\n"))
+    with pytest.raises(UserError, match=r"x.conll:4: the last column of CoNLL-U holds SpaceAfter"):
+        read(path)
     # a word of an ordinary file may look like that
     path.write_text("1-2 B-SCORE\nwon O\n")
     assert read(path) == ([[("SCORE", "1-2")]], [])
