@@ -176,6 +176,9 @@ class Task(TrainingModule):
         """The learning rate of the top layer if none is given."""
         return optim.default_lr(loading.width(backbone))
 
+    def begin_from(self, path: str) -> None:
+        """Takes from the checkpoint that training begins from what callbacks must know before."""
+
     def describe(self) -> str:
         """What a person should know of the head, for the table at the start."""
         return ""

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import datasets
 import numpy as np
 import torch
 
-from ftlight.data import files, labels, tables
+from ftlight.data import (
+    label_columns,
+    label_forms,
+    label_kinds,
+    labels,
+    numerals,
+    spelling,
+    tables,
+)
+from ftlight.data.label_forms import Form
 from ftlight.data.module import DataModule
+from ftlight.models import scale
+from ftlight.utils.atomic import read_json, write_json
 from ftlight.utils.errors import UserError, join_limited
-
-
-def label_text(value: Any, place: str, line: int, column: str) -> str:
-    """A label as text; empty if it is missing.
-
-    A list of labels (JSONL, Parquet) is joined with ``|`` and ends with one, so that it stays a
-    list: no label at all is a bar alone.
-    """
-    if isinstance(value, list):
-        members = [files.as_text(member, place, line, column) for member in value]
-        value = "".join(f"{member}{labels.SEPARATOR}" for member in members) or labels.SEPARATOR
-    return files.as_text(value, place, line, column).strip()
 
 
 def without(table: datasets.Dataset, rows: Sequence[int]) -> datasets.Dataset:
@@ -36,9 +36,13 @@ class Labelled(DataModule):
     """Rows with a column ``label``. A subclass reads them and makes inputs of a model.
 
     Args:
-        label: Column of the label.
+        label: Column of the label, or several columns of 0 and 1, each named for a label.
         kind: Kind of label: single, multi (several: a|b or a list) or regression (a number); auto
             tells by the label column.
+        label_separator: Text between several labels of a row, such as a comma. Default: | or what
+            the labels show.
+        fold_labels: Join labels that differ only in capitals, blanks or Unicode form, under the
+            most frequent spelling.
         on_missing_label: What to do with rows without a label: error names them, skip leaves them
             out and counts them.
         base: Options of DataModule.
@@ -48,24 +52,64 @@ class Labelled(DataModule):
         self,
         train: str | None = None,
         *,
-        label: str = "label",
+        label: str | list[str] = "label",
         kind: Literal["auto", "single", "multi", "regression"] = "auto",
+        label_separator: str | None = None,
+        fold_labels: bool = False,
         on_missing_label: Literal["error", "skip"] = "error",
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
         self.on_missing_label = on_missing_label
-        self.label, self.given_kind = label, kind
+        self.label = label if isinstance(label, str) else tuple(label)
+        self.label_separator, self.fold_labels = label_separator, fold_labels
+        self.given_kind = kind
+        self.form: Form | None = None  # how cells are written, once train or a run tells
+        self.spellings: dict[str, str] = {}  # those kept if labels are folded, by their keys
         self._labels: list[str] | None = None
+        label_columns.check_options(self.label, kind, label_separator, self.given_labels)
+        if not isinstance(label, str):
+            self.given_kind, self.form = "multi", Form("joined")
+            self.given_labels = self.given_labels or list(label)
+        elif label_separator is not None and kind == "auto":
+            self.given_kind = "multi"
 
     def _load(self, split: str, name: str | None) -> datasets.Dataset:
-        """Reads a split; names, or leaves out, the rows that have no label."""
+        """Reads a split; names, or leaves out, the rows without a label; writes labels alike."""
+        if self.form is None and split != "train" and self.files["train"]:
+            self.load_split("train")  # tells how labels are written
         table = super()._load(split, name)
-        missing = [i for i, label in enumerate(tables.column(table, "label")) if not label]
-        if not missing:
-            return table
+        cells = tables.column(table, "label")
+        absent = self._absent(set(cells))
+        missing = [i for i, label in enumerate(cells) if label in absent]
+        if missing:
+            self._report_missing(split, name, table, missing)
+        counts = Counter(cell for cell in cells if cell not in absent)
+        texts = self._texts(counts, f"{name}: {self.label_place}")
+        if any(text != cell for cell, text in texts.items()):
+            order = table.column_names
+            column = [texts.get(cell, "") for cell in cells]
+            table = table.remove_columns("label").add_column("label", column).select_columns(order)
+        return without(table, missing)
+
+    def _absent(self, cells: set[str]) -> set[str]:
+        """The cells that stand for no label: empty ones, and the word nan among numbers."""
+        words = numerals.are_missing(cells - {""})
+        if self.given_kind in ("single", "multi"):
+            words -= set(self.given_labels or words)
+        return {"", *words}
+
+    def _report_missing(
+        self, split: str, name: str | None, table: datasets.Dataset, missing: Sequence[int]
+    ) -> None:
+        """Notes rows without a label.
+
+        Raises:
+            UserError: they are not to be left out, or all rows are such.
+        """
         lines = [table["line"][i] for i in missing]
-        what = f"column {self.label} has no label"
+        word = next(filter(None, (table["label"][i] for i in missing)), "")
+        what = f"{self._column} has no label" + (f" ({word})" if word else "")
         if self.on_missing_label == "error" or len(missing) == len(table):
             such = f" ({len(missing):,} such: lines {join_limited(lines, 5)})"
             raise UserError(
@@ -77,7 +121,59 @@ class Labelled(DataModule):
             f"{split}: {len(missing):,} of {len(table):,} rows left out:"
             f" {what} (lines {join_limited(lines, 3)})"
         )
-        return without(table, missing)
+
+    def _texts(self, counts: Mapping[str, int], place: str) -> dict[str, str]:
+        """Cells as this package writes them: several labels as ``a|b|``, numbers as Python does."""
+        told = self.form or self._read_form(counts, place)
+        form = label_forms.named(told, self.given_labels, self.label_place)
+        texts = {cell: form.text(cell) for cell in counts}
+        if self.fold_labels and self.kind != "regression":
+            return self._fold(counts, texts)
+        return texts
+
+    def _read_form(self, counts: Mapping[str, int], place: str) -> Form:
+        """How cells are written, by those of train, or of what is read instead of it."""
+        given = self.given_kind
+        if given == "auto" and self.given_labels is not None and not self.files["train"]:
+            given = "single"
+        reading = label_kinds.read(counts, place, given, self.label_separator)
+        self.given_kind = reading.kind
+        self.notes += reading.notes(counts, self.label_place, told=given == "auto")
+        self.form = reading.form
+        return reading.form
+
+    def _fold(self, counts: Mapping[str, int], texts: Mapping[str, str]) -> dict[str, str]:
+        """Labels in the spelling that is kept, and a note of those that were joined."""
+        rows = Counter[str]()
+        for cell, count in counts.items():
+            rows.update(dict.fromkeys(labels.members(texts[cell], self.kind), count))
+        if not self.spellings:
+            first = {label: max(rows.values(), default=0) + 1 for label in self.given_labels or ()}
+            self.spellings = spelling.folded({**rows, **first})
+            groups = spelling.alike(rows)
+            if groups:
+                self.notes.append(
+                    f"labels joined under the first: {spelling.listed(groups, rows)}"
+                    " (data.fold_labels)"
+                )
+        kept = {name: self.spellings.get(spelling.key(name), name) for name in rows}
+        return {cell: labels.renamed(text, self.kind, kept) for cell, text in texts.items()}
+
+    def save_state(self, folder: Path) -> None:
+        """Adds to a run's labels.json how its labels are written."""
+        super().save_state(folder)
+        if self.form is not None:
+            known = read_json(folder / "labels.json")
+            write_json(folder / "labels.json", {**known, "form": self.form._asdict()})
+
+    def load_state(self, folder: Path) -> None:
+        """Reads how a run's labels are written; 0.1 knew words, a|b and plain numbers."""
+        super().load_state(folder)
+        if isinstance(self.label, str):
+            known = read_json(folder / "labels.json").get("form")
+            several = Form("joined") if self.given_kind == "multi" else Form()
+            self.form = several if known is None else Form(**known)
+        self.spellings = {spelling.key(name): name for name in reversed(self.given_labels or [])}
 
     @property
     def kind(self) -> labels.Kind:
@@ -85,23 +181,26 @@ class Labelled(DataModule):
         if self.given_kind == "auto" and self.given_labels is not None and not self.files["train"]:
             return "single"
         if self.given_kind == "auto":
-            self._infer_kind(self.load_split("train"))
+            self.load_split("train")
         return cast(labels.Kind, self.given_kind)
 
-    def _infer_kind(self, table: datasets.Dataset) -> None:
-        if self.given_kind == "auto":
-            self.given_kind = labels.infer_kind(table.unique("label"))
-            self.notes.append(f"kind of task: {self.given_kind}, by {self.label_place} (data.kind)")
+    @property
+    def _column(self) -> str:
+        if isinstance(self.label, str):
+            return f"column {self.label}"
+        return f"one of the columns {join_limited(self.label)}"
 
     @property
     def column_names(self) -> dict[str, str]:
         """The user's names of columns that rows as read hold under others, by those."""
-        return {"label": self.label}
+        return {"label": self.label} if isinstance(self.label, str) else {}
 
     @property
     def label_place(self) -> str:
         """Where labels are read, in words."""
-        return f"column {self.label}"
+        if isinstance(self.label, str):
+            return f"column {self.label}"
+        return f"columns {join_limited(self.label)}"
 
     @property
     def labels(self) -> list[str]:
@@ -123,7 +222,6 @@ class Labelled(DataModule):
 
     def classes(self, table: datasets.Dataset) -> Sequence[str] | None:
         """Labels of the rows if each has a single one."""
-        self._infer_kind(table)
         return tables.column(table, "label") if self.given_kind == "single" else None
 
     def duplicate_labels(self, table: datasets.Dataset) -> Sequence[str] | None:
@@ -136,11 +234,27 @@ class Labelled(DataModule):
         Raises:
             UserError: one is not among the labels of train.
         """
-        values, lines = tables.column(table, "label"), tables.column(table, "line")
-        place = self.file_of(split)
+        lines, place = tables.column(table, "line"), self.file_of(split)
+        values = labels.known_as(tables.column(table, "label"), self.kind, self.labels)
+        if self.kind == "regression" and split == "train" and len(set(values)) == 1:
+            raise UserError(
+                f"{place}: {self.label_place} holds a single number ({values[0]});"
+                " there is nothing to learn"
+            )
         numbers = labels.encode(values, lines, self.kind, self.labels, place, self.labels_from)
         self.notes += labels.absent(values, self.kind, self.labels, split)
         return numbers
+
+    def batch_targets(self, numbers: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """What a batch holds of its rows' targets.
+
+        Returns:
+            ``targets``, see :meth:`targets`; of values also ``target_bits``, see
+            :func:`ftlight.models.scale.bits`.
+        """
+        if self.kind == "regression":
+            return {"targets": self.targets(numbers), "target_bits": scale.bits(numbers)}
+        return {"targets": self.targets(numbers)}
 
     def targets(self, numbers: Sequence[Any]) -> torch.Tensor:
         """Targets of a batch.

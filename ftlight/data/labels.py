@@ -1,37 +1,21 @@
-"""Labels as strings: which kind of task a column asks for, which labels it has, their numbers."""
+"""Labels as strings: which there are, what is odd about them, and their numbers."""
 
 from __future__ import annotations
 
-import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from ftlight.data import numerals, spelling
+from ftlight.data.label_forms import SEPARATOR as SEPARATOR
+from ftlight.data.numerals import is_number as is_number
 from ftlight.utils.errors import UserError, join_limited
 
 Kind = Literal["single", "multi", "regression"]
-SEPARATOR = "|"
 RARE = 3  # rows below which a label is reported
-
-
-def is_number(value: str) -> bool:
-    """Whether a label is a finite number (``nan`` and ``inf`` are words)."""
-    try:
-        return math.isfinite(float(value)) and value[-1] in "0123456789." and "_" not in value
-    except ValueError:
-        return False
-
-
-def infer_kind(values: Iterable[str]) -> Kind:
-    """The kind of a label column: regression has fractions, ``a|b`` are several labels.
-
-    >>> infer_kind(["0.5", "2"]), infer_kind(["1", "2"]), infer_kind(["a|b", "a"])
-    ('regression', 'single', 'multi')
-    """
-    values = set(values)
-    if all(is_number(v) for v in values) and any("." in v or "e" in v.lower() for v in values):
-        return "regression"
-    return "multi" if any(SEPARATOR in v for v in values) else "single"
+# What programs write for a missing value; words such as "none" may be meant.
+MISSING = re.compile(r"nan|NaN|NAN|<NA>|NaT|None|null|NULL|N/A|#N/A")
 
 
 def split_labels(value: str) -> list[str]:
@@ -41,6 +25,30 @@ def split_labels(value: str) -> list[str]:
     ['a', 'b']
     """
     return [part.strip() for part in value.split(SEPARATOR) if part.strip()]
+
+
+def members(cell: str, kind: Kind) -> list[str]:
+    """The labels in a cell as this package writes it."""
+    return split_labels(cell) if kind == "multi" else [cell]
+
+
+def joined(names: Iterable[str]) -> str:
+    """Several labels as this package writes them; none as a bar alone.
+
+    >>> joined(["a", "b"]), joined([])
+    ('a|b|', '|')
+    """
+    return "".join(f"{name}{SEPARATOR}" for name in names) or SEPARATOR
+
+
+def renamed(cell: str, kind: Kind, names: Mapping[str, str]) -> str:
+    """A cell with other names of its labels.
+
+    >>> renamed("Joy|fear|joy|", "multi", {"Joy": "joy"}), renamed("Joy", "single", {"Joy": "joy"})
+    ('joy|fear|', 'joy')
+    """
+    new = [names.get(name, name) for name in members(cell, kind)]
+    return joined(dict.fromkeys(new)) if kind == "multi" else new[0]
 
 
 def collect(counts: Mapping[str, int], kind: Kind, place: str) -> tuple[list[str], list[str]]:
@@ -59,25 +67,48 @@ def collect(counts: Mapping[str, int], kind: Kind, place: str) -> tuple[list[str
     """
     rows = Counter[str]()
     for value, count in counts.items():
-        for name in split_labels(value) if kind == "multi" else [value]:
+        for name in members(value, kind):
             rows[name] += count
     if (len(rows) < 2 and kind == "single") or not rows:
         names = join_limited(rows) or "none"
         raise UserError(f"{place} holds a single class ({names}); there is nothing to learn")
     numbers = all(map(is_number, rows))
     labels = sorted(rows, key=lambda label: (float(label) if numbers else 0, label))
-    alike: dict[str, list[str]] = {}
+    return labels, [*_alike(labels, rows), *_doubtful(labels, rows, numbers)]
+
+
+def _alike(labels: Sequence[str], rows: Mapping[str, int]) -> list[str]:
+    """Notes of labels that differ by leading zeros, or only in how they are written."""
+    without_zeros: dict[str, list[str]] = {}
     for label in labels:
-        alike.setdefault((label.lstrip("0") or "0").casefold(), []).append(label)
+        without_zeros.setdefault(label.lstrip("0") or "0", []).append(label)
     notes = [
         f"labels {join_limited(map(repr, twins))} look alike and are kept apart"
-        for twins in alike.values()
+        for twins in without_zeros.values()
         if len(twins) > 1
     ]
+    groups = spelling.alike(rows)
+    if groups:
+        notes.append(
+            "labels that differ only in capitals, blanks or Unicode form are kept apart:"
+            f" {spelling.listed(groups, rows)}; to join them set data.fold_labels: true"
+        )
+    return notes
+
+
+def _doubtful(labels: Sequence[str], rows: Mapping[str, int], numbers: bool) -> list[str]:
+    """Notes of labels that may stand for none, that are rare, or that may be numbers."""
+    notes = []
+    missing = [label for label in labels if MISSING.fullmatch(label)]
+    if missing:
+        listed = join_limited(f"{label!r} ({rows[label]:,} rows)" for label in missing)
+        notes.append(f"label {listed} may stand for a missing one; here it is a class")
     rare = [label for label in labels if rows[label] < RARE]
     if rare:
         notes.append(f"{len(rare)} labels have fewer than {RARE} rows ({join_limited(rare, 3)})")
-    return labels, notes
+    if numbers and len(labels) > 20 and len(rare) * 2 > len(labels):
+        notes.append("these labels are numbers, most of them rare: if so, data.kind: regression")
+    return notes
 
 
 def absent(values: Iterable[str], kind: Kind, names: Sequence[str], split: str) -> list[str]:
@@ -88,7 +119,7 @@ def absent(values: Iterable[str], kind: Kind, names: Sequence[str], split: str) 
     """
     there: set[str] = set()
     for value in set(values):
-        there.update(split_labels(value) if kind == "multi" else [value])
+        there.update(members(value, kind))
     missing = [name for name in names if name not in there]
     if not missing:
         return []
@@ -134,7 +165,7 @@ def encode(
     number = {name: i for i, name in enumerate(names)}
     if kind == "single" and number.keys() >= set(values):
         return [number[v] for v in values]
-    lists = [split_labels(v) if kind == "multi" else [v] for v in values]
+    lists = [members(value, kind) for value in values]
     unknown: dict[str, int] = {}
     for row, line in zip(lists, lines, strict=True):
         for name in row:
@@ -146,7 +177,35 @@ def encode(
             f"{place}:{line}: label {first!r} is not in {known_from}"
             f" ({len(unknown)} such: {join_limited(unknown, 5)});"
             f" labels there: {join_limited(names)}."
-            " Correct it, take the rows out, or add some to train"
+            f" Correct it, take the rows out, or add some to train{_same_word(first, names)}"
         )
     numbers = [[number[n] for n in row] for row in lists]
     return numbers if kind == "multi" else [n[0] for n in numbers]
+
+
+def _same_word(label: str, names: Sequence[str]) -> str:
+    """What to set if a label differs from one of the names only in how it is written."""
+    alike = [name for name in names if spelling.key(name) == spelling.key(label)]
+    if not alike:
+        return ""
+    return (
+        f"; it differs from {alike[0]!r} only in capitals, blanks or Unicode form:"
+        " data.fold_labels: true joins them"
+    )
+
+
+def known_as(values: Sequence[str], kind: Kind, names: Sequence[str]) -> Sequence[str]:
+    """Labels as the names have them: 1.0 is 1, if that is a name and 1.0 is not.
+
+    >>> known_as(["1.0", "2"], "single", ["1", "2"]), known_as(["1.0|"], "multi", ["1", "2"])
+    (['1', '2'], ['1|'])
+    """
+    if kind == "regression":
+        return values
+    own, by_number = set(names), {numerals.whole(name): name for name in reversed(names)}
+    cells = {}
+    for value in set(values):
+        odd = [name for name in members(value, kind) if name not in own]
+        found = {name: by_number.get(numerals.whole(name), name) for name in odd}
+        cells[value] = renamed(value, kind, found)
+    return [cells[value] for value in values]

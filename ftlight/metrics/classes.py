@@ -148,23 +148,44 @@ def multi_label(probabilities: Tensor, target: Tensor) -> dict[str, float]:
 
 
 def regression(values: Tensor, target: Tensor) -> dict[str, float]:
-    """Pearson and Spearman correlation, mean absolute error and root mean squared error.
+    """Coefficient of determination, correlations, mean absolute and root mean squared error.
+
+    r2 is the share of the targets' variance that is explained: 1 is perfect, 0 as good as their
+    mean. Unlike a correlation it sees whether predictions are of the right size.
 
     Args:
         values: predictions ``[rows]``.
         target: true values ``[rows]``.
 
     Returns:
-        Values by name; a correlation with a constant is nan.
+        Values by name; r2 of constant targets and a correlation with a constant are nan.
     """
     values, target = values.double(), target.double()
-    defined = len(target) > 1 and all(bool(x.min() < x.max()) for x in (values, target))
+    constant, flat = (len(x) < 2 or bool(x.min() == x.max()) for x in (target, values))
+    squares, spread = (values - target).square(), (target - target.mean()).square()
+    defined = not (constant or flat)
     return {
+        "r2": NAN if constant else (1 - squares.sum() / spread.sum()).item(),
         "pearson": pearson_corrcoef(values, target).item() if defined else NAN,
         "spearman": spearman_corrcoef(values, target).item() if defined else NAN,
         "mae": (values - target).abs().mean().item(),
-        "rmse": (values - target).square().mean().sqrt().item(),
+        "rmse": squares.mean().sqrt().item(),
     }
+
+
+def bootstrap_r2(values: Tensor, target: Tensor, draws: int = 1000) -> tuple[float, float]:
+    """95 % interval of r2."""
+    target = target.double()
+    centred = target - target.mean()  # keeps the sums of squares small
+    squares = (values.double() - target).square()
+    parts = torch.stack([squares, centred, centred.square(), torch.ones_like(centred)], 1)
+
+    def statistic(sums: Tensor) -> float:
+        error, total, total_squares, rows = sums.tolist()
+        spread = total_squares - total**2 / rows
+        return 1 - error / spread if spread > 1e-12 * total_squares else NAN
+
+    return bootstrap(parts, statistic, draws)
 
 
 def bootstrap_f1(probabilities: Tensor, target: Tensor, draws: int = 1000) -> tuple[float, float]:

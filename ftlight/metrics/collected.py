@@ -46,7 +46,7 @@ class Collected(Metric):
         """Adds a batch.
 
         Args:
-            outputs: ``[rows, …]``, or a tensor per row; floats are stored as fp32.
+            outputs: ``[rows, …]``, or a tensor per row; floats are stored as fp32 or fp64.
             targets: ``[rows, …]``, or a tensor per row, or None.
             rows: numbers of the rows in the data.
         """
@@ -61,7 +61,8 @@ class Collected(Metric):
             sizes = torch.tensor([len(v) for v in values], device=values[0].device)
             getattr(self, f"{name}_sizes").append(sizes)
             values = torch.cat(values)
-        if name == "output" and values.is_floating_point():
+        wide = values.dtype == torch.float64
+        if name == "output" and values.is_floating_point() and not wide:
             values = values.float()
         getattr(self, f"{name}s").append(values.detach())
 

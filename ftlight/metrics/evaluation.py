@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +44,7 @@ class EvaluationResult(NamedTuple):
         in_train: how many of the rows are in train too, if that was looked for.
         unseen: the same of the other rows; None if there are none, or all are others.
         about: metric to what its value depends on, by name: ``{"bleu": {"tokenize": "zh"}}``.
+        notes: what a person should know of it, a line each.
     """
 
     values: dict[str, float]
@@ -56,6 +57,7 @@ class EvaluationResult(NamedTuple):
     in_train: int = 0
     unseen: EvaluationResult | None = None
     about: Mapping[str, Mapping[str, str]] = {}
+    notes: Sequence[str] = ()
 
 
 class Evaluation(nn.Module):

@@ -164,16 +164,29 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def as_recorded_now(config: Mapping[str, Any]) -> dict[str, Any]:
+def as_recorded_now(
+    config: Mapping[str, Any], known: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Returns the config of a run of 0.1 as this version records it.
 
     0.1 wrote where a class is defined instead of its public name, and that Lightning's sampler for
-    several processes was on, which it never was.
+    several processes was on, which it never was. It read fewer forms of labels: what it took a
+    column for stays so, and several labels are joined by a bar.
+
+    Args:
+        config: what config.yaml holds.
+        known: what labels.json holds.
 
     >>> as_recorded_now({"data": {"class_path": "ftlight.data.text.TextData"}})
     {'data': {'class_path': 'ftlight.TextData'}}
     """
     config = dict(config)
+    data, known = config.get("data") or {}, known or {}
+    options = data.get("init_args") or {}
+    if "kind" in known and "form" not in known and options.get("kind", "auto") == "auto":
+        joined = {"label_separator": "|"} if known["kind"] == "multi" else {}
+        options = {**options, "kind": known["kind"], **joined}
+        config["data"] = {**data, "init_args": options}
     for section in ("model", "data"):
         path = str((config.get(section) or {}).get("class_path", ""))
         if path.startswith("ftlight."):
@@ -188,7 +201,21 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     if not path.is_file():
         return {}
-    return as_recorded_now(yaml.safe_load(path.read_text(encoding="utf-8")))
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return as_recorded_now(config, read_json(folder / "labels.json"))
+
+
+def same_config(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two configs ask for the same; what is off or auto is as what is not there.
+
+    A later version has more options, which are off or auto unless they are asked for.
+    """
+    return _on(one) == _on(other)
+
+
+def _on(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain values that are neither off nor auto, by their dotted names."""
+    return {k: v for k, v in _flat(config) if v not in (None, "auto") and v is not False}
 
 
 def write_config(folder: Path, text: str) -> list[str]:
@@ -201,7 +228,7 @@ def write_config(folder: Path, text: str) -> list[str]:
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return []
     old, config = read_config(folder), yaml.safe_load(text)
-    is_same = old in ({}, config)
+    is_same = not old or same_config(old, config)
     if not is_same:
         number = next(i for i in range(1, 10**6) if not (folder / f"config-{i}.yaml").exists())
         os.replace(path, folder / f"config-{number}.yaml")
@@ -210,9 +237,9 @@ def write_config(folder: Path, text: str) -> list[str]:
     if is_same:
         return []
     before, after = dict(_flat(old)), dict(_flat(config))
-    lines = []
+    lines, was, now = [], _on(old), _on(config)
     for key in {**before, **after}:
-        if before.get(key) != after.get(key):
+        if was.get(key) != now.get(key):
             name = key.replace(".init_args", "")
             lines.append(f"{name}: {after.get(key)}; it was {before.get(key)}")
     return lines

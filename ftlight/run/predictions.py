@@ -68,7 +68,10 @@ def _csv(rows: list[dict[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """Formats a value for a CSV cell: floats with six digits, lists and mappings as JSON."""
+    """Formats a value for a CSV cell: floats with six digits, lists and mappings as JSON.
+
+    Large floats have twelve: six of 1,000,001.5 would be 1e+06.
+    """
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.6g}" if abs(value) < 1e5 else f"{value:.12g}"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value

@@ -15,11 +15,18 @@ from torch.nn import functional as F
 from ftlight.data import labels
 from ftlight.data.module import DataModule
 from ftlight.metrics import classes, intervals
+from ftlight.models import scale
+from ftlight.models.scale import Scale
 from ftlight.task import EvaluationResult, Step, Task
+from ftlight.training.checkpoint import load
 from ftlight.utils.errors import UserError
+from ftlight.utils.format import number
+from ftlight.utils.ranges import check_range
 
-PRIMARY = {"single": "accuracy", "multi": "f1_micro", "regression": "pearson"}
-MONITOR = {"single": "val/f1", "multi": "val/f1_micro", "regression": "val/pearson"}
+PRIMARY = {"single": "accuracy", "multi": "f1_micro", "regression": "r2"}
+MONITOR = {"single": "val/f1", "multi": "val/f1_micro", "regression": "val/r2"}
+OLD_MONITOR = "val/pearson"  # of a regression by 0.1, which did not standardise targets
+SCALE = "target_scale"  # key of a checkpoint
 PROBLEM_TYPES = {
     "single": "single_label_classification",
     "multi": "multi_label_classification",
@@ -52,11 +59,7 @@ class Classification(Task):
     ) -> None:
         super().__init__(backbone, **base)
         self.kind, self.class_weight, self.label_smoothing = kind, class_weight, label_smoothing
-        if not 0 <= label_smoothing < 1:
-            raise UserError(
-                f"model.label_smoothing: {label_smoothing} is not a share;"
-                " give 0 to below 1, for example 0.1"
-            )
+        check_range("model.label_smoothing", label_smoothing, least=0, below=1)
         if kind != "regression" and not self.labels:
             raise UserError(
                 f"no labels: a {type(self).__name__} needs labels=[…];"
@@ -65,11 +68,11 @@ class Classification(Task):
         self.primary_metric = PRIMARY[kind]
         self.monitor = MONITOR[kind]
         self.outputs = len(self.labels) or 1
+        self.scale: Scale | None = Scale()  # of the targets; None if a run of 0.1 learned raw ones
+        self.variance = 1.0  # of the training targets, for a run of 0.1
         self.weights: Tensor | None
-        self.variance: Tensor
-        # Both come from the training rows, so no checkpoint holds them.
+        # They come from the training rows, so no checkpoint holds them.
         self.register_buffer("weights", None, persistent=False)
-        self.register_buffer("variance", torch.ones(()), persistent=False)
 
     def native(self, auto: str) -> nn.Module:
         """Loads the pre-trained model with the architecture's own head, sized for our labels.
@@ -98,12 +101,49 @@ class Classification(Task):
             self.weights = self._balanced(targets)
 
     def _fit_scale(self, targets: Sequence[float]) -> None:
-        """Takes the targets' variance, and starts the output at their mean in a new run."""
-        self.variance = torch.tensor(float(np.var(targets)) or 1.0)
-        linear = [m for m in self.model.modules() if isinstance(m, nn.Linear)]
-        output = [m for m in linear if m.out_features == 1][-1]
-        if output.bias is not None and not self.total_steps:
-            nn.init.constant_(output.bias, float(np.mean(targets)))
+        """Takes the targets' scale, and starts the output at their mean in a new run."""
+        self.scale, self.variance = scale.scale_of(targets), float(np.var(targets)) or 1.0
+        for output in scale.output_layers(self.model):
+            if output.bias is not None and not self.total_steps:
+                nn.init.zeros_(output.bias)
+
+    def describe_kind(self) -> str:
+        """Kind of labels; of a regression also what its targets are standardised by."""
+        if self.kind != "regression" or self.scale is None:
+            return self.kind
+        mean, sd = (number(value) for value in self.scale)
+        return f"regression, targets standardised (mean {mean}, sd {sd})"
+
+    # A checkpoint holds the scale as numbers: buffers would be rounded to the weights' precision.
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the scale of the targets."""
+        super().on_save_checkpoint(checkpoint)
+        if self.kind == "regression" and self.scale is not None:
+            checkpoint[SCALE] = self.scale._asdict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the scale that the weights were trained with."""
+        super().on_load_checkpoint(checkpoint)
+        if self.kind == "regression":
+            self.scale = Scale(**checkpoint[SCALE]) if SCALE in checkpoint else None
+
+    def begin_from(self, path: str) -> None:
+        """Keeps the monitor of a run of 0.1: its checkpoint holds the best score by that."""
+        if self.kind == "regression" and Path(path).is_file() and SCALE not in load(path):
+            self.monitor = OLD_MONITOR
+
+    def fold_scale(self) -> float:
+        """Puts the scale of the targets into the weights: the model itself then gives values.
+
+        Returns:
+            What is still to be added to the model's output; see :func:`ftlight.models.scale.fold`.
+        """
+        if self.kind != "regression" or self.scale is None:
+            return 0.0
+        rest = scale.fold(self.model, self.scale)
+        self.scale = Scale(rest, 1.0)
+        return rest
 
     def _balanced(self, targets: Sequence[Any]) -> Tensor:
         """Weight of each label, ``float [labels]``: of its positives if a row has several."""
@@ -118,16 +158,23 @@ class Classification(Task):
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Returns logits ``[rows, labels]``, or values ``[rows]`` for a regression.
 
+        Values are in the units of the targets.
+
         Args:
             inputs: What the model takes, such as ``input_ids`` and ``attention_mask``,
                 ``int64 [rows, tokens]``.
         """
         logits = self.model(**inputs).logits.float()
-        return logits.squeeze(-1) if self.kind == "regression" else logits
+        if self.kind != "regression":
+            return logits
+        values = logits.squeeze(-1)
+        return values if self.scale is None else self.scale.values(values)
 
     def step(self, batch: dict[str, Any]) -> Step:
         """Returns loss and probabilities (values for a regression) of a batch."""
         logits, targets = self(batch["inputs"]), batch.get("targets")
+        if targets is not None and self.kind == "regression":
+            targets = scale.exact(targets, batch.get("target_bits"))
         loss = None if targets is None else self.loss(logits, targets)
         return Step(loss, self.probabilities(logits), targets)
 
@@ -140,16 +187,22 @@ class Classification(Task):
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Returns the mean loss over rows: cross-entropy, binary cross-entropy or squared error.
 
-        Class weights, label smoothing and the targets' variance count in training only, so that
-        every verb evaluates the same loss.
+        A squared error is in units of the training targets' variance. Class weights and label
+        smoothing count in training only, so that every verb evaluates the same loss.
         """
         weights, smoothing = (self.weights, self.label_smoothing) if self.training else (None, 0.0)
         if self.kind == "regression":
-            return F.mse_loss(logits, targets.float()) / (self.variance if self.training else 1)
+            return self._squared_error(logits, targets)
         if self.kind == "single":
             return F.cross_entropy(logits, targets, weight=weights, label_smoothing=smoothing)
         smooth = targets * (1 - smoothing) + 0.5 * smoothing
         return F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights)
+
+    def _squared_error(self, values: Tensor, targets: Tensor) -> Tensor:
+        if self.scale is None:  # as 0.1 did
+            error = F.mse_loss(values, targets.to(values.dtype))
+            return error / (self.variance if self.training else 1.0)
+        return ((values - targets) / self.scale.sd).square().mean().float()
 
     def compute_metrics(
         self, outputs: Tensor, targets: Tensor, rows: Sequence[Mapping[str, Any]]
@@ -158,8 +211,11 @@ class Classification(Task):
         count = len(targets)
         if self.kind == "regression":
             values = classes.regression(outputs, targets)
-            interval = {"pearson": intervals.fisher(values["pearson"], count)}
-            return EvaluationResult(values, count, interval)
+            ends = {
+                "r2": classes.bootstrap_r2(outputs, targets),
+                "pearson": intervals.fisher(values["pearson"], count),
+            }
+            return EvaluationResult(values, count, ends, notes=_no_better(values, targets))
         if self.kind == "multi":
             interval = {"f1_micro": classes.bootstrap_f1(outputs, targets)}
             return EvaluationResult(classes.multi_label(outputs, targets), count, interval)
@@ -190,3 +246,14 @@ class Classification(Task):
         """Writes labels.json beside an export: kind, and labels in the order of the logits."""
         text = json.dumps({"kind": self.kind, "labels": self.labels}, indent=1)
         (folder / "labels.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _no_better(values: Mapping[str, float], targets: Tensor) -> list[str]:
+    """A line if the error is no smaller than the spread of the targets."""
+    if not values["r2"] <= 0:
+        return []
+    spread = targets.double().std(correction=0).item()
+    return [
+        f"the error (rmse {number(values['rmse'])}) is no smaller than the spread of the targets"
+        f" (sd {number(spread)}): their mean would predict as well"
+    ]

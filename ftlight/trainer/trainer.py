@@ -177,6 +177,8 @@ class Trainer(L.Trainer):
                 return
             ckpt_path = resume_state.newest(self.run, ckpt_path)
         self.run.ckpt_path = ckpt_path
+        if ckpt_path is not None:
+            model.begin_from(ckpt_path)
         self.signals.received = 0
         validates = val_dataloaders is not None
         if isinstance(datamodule, DataModule):

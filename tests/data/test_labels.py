@@ -61,40 +61,6 @@ def test_words() -> None:
     each(cases, check)
 
 
-def test_infer_kind() -> None:
-    cases = [
-        (["0", "1"], "single"),
-        (["1", "2", "3", "4", "5"], "single"),
-        (["-1", "0", "1"], "single"),
-        (["01", "1"], "single"),
-        (["good", "bad"], "single"),
-        (["0.5", "2"], "regression"),
-        (["1.0", "2.0"], "regression"),
-        (["-0.5", "3"], "regression"),
-        (["1e5", "2"], "regression"),
-        (["2", "1E-3"], "regression"),
-        (["0.5", "nan"], "single"),
-        (["0.5", "inf"], "single"),
-        (["0.5", "-Infinity"], "single"),
-        (["0.5", "high"], "single"),
-        (["nan"], "single"),
-        (["e", "f"], "single"),
-        (["a|b", "a"], "multi"),
-        (["a|", "b|"], "multi"),
-        (["|"], "multi"),
-        (["1|2", "3"], "multi"),
-        (["0.5|1.5"], "multi"),
-        (["0.5", "a|b"], "multi"),
-        (["3", "high"], "single"),
-    ]
-
-    def check(values: list[str], kind: str) -> None:
-        assert labels.infer_kind(values) == kind
-        assert labels.infer_kind(iter(values[::-1])) == kind
-
-    each(cases, check)
-
-
 def test_members() -> None:
     cases = [
         ("a", ["a"]),
@@ -152,10 +118,21 @@ def test_labels_that_look_alike_are_kept_apart_with_a_note() -> None:
 def test_labels_that_differ_by_case_have_a_note() -> None:
     names, notes = collect({"good": 9, "Good": 9, "bad": 9, "Bad": 9})
     assert names == ["Bad", "Good", "bad", "good"]
-    assert sorted(notes) == [
-        "labels 'Bad', 'bad' look alike and are kept apart",
-        "labels 'Good', 'good' look alike and are kept apart",
+    assert notes == [
+        "labels that differ only in capitals, blanks or Unicode form are kept apart:"
+        " 'Bad' (9) and 'bad' (9); 'Good' (9) and 'good' (9);"
+        " to join them set data.fold_labels: true"
     ]
+
+
+def test_labels_that_may_stand_for_none_have_a_note() -> None:
+    notes = collect({"good": 9, "nan": 4, "none": 5})[1]
+    assert notes == ["label 'nan' (4 rows) may stand for a missing one; here it is a class"]
+
+
+def test_many_rare_numbers_have_a_note() -> None:
+    notes = collect({str(i): 1 for i in range(40)})[1]
+    assert notes[-1] == "these labels are numbers, most of them rare: if so, data.kind: regression"
 
 
 def test_zeros_alone_are_no_empty_label() -> None:
@@ -256,6 +233,14 @@ def test_many_unknown_labels_are_cut() -> None:
     message = fault([f"u{i}" for i in range(9)], "single", [f"n{i}" for i in range(12)])
     assert "(9 such: u0, u1, u2, u3, u4 and 4 more)" in message
     assert "labels there: n0, n1, n2, n3, n4, n5, n6, n7 and 4 more." in message
+
+
+def test_an_unknown_label_that_is_written_otherwise_says_how_to_join() -> None:
+    message = fault(["Joy "], "single", ["joy", "fear"])
+    assert message.endswith(
+        "; it differs from 'joy' only in capitals, blanks or Unicode form:"
+        " data.fold_labels: true joins them"
+    )
 
 
 def test_unknown_member() -> None:

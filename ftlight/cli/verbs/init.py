@@ -15,7 +15,8 @@ import yaml
 from ftlight.cli import classes, guess
 from ftlight.cli.command import Words
 from ftlight.cli.yaml_file import Loader
-from ftlight.data import files, labels
+from ftlight.data import files, label_forms, label_kinds, labels, numerals, spelling
+from ftlight.data.label_columns import label_text
 from ftlight.utils.errors import UserError, did_you_mean, join_limited, unknown
 
 BACKBONE = guess.SENTENCE_ENCODER
@@ -138,7 +139,7 @@ def _classification(path: Path, rows: Sequence[files.Row], label: str | None) ->
         raise UserError(f"{path} has no text column beside {label} (columns: {names})")
     text = max(texts, key=lambda c: sum(map(len, values[c])))
     others = [_quoted(c) for c in texts if c != text]
-    kind, about = _about_labels([row.get(label) for row in rows], values[label])
+    kind, about, notes = _about_labels([row.get(label) for row in rows], f"{path}: column {label}")
     seen = f"the first {SAMPLE:,}" if len(rows) == SAMPLE else f"{len(rows):,}"
     splits = {"train": str(path), **_other_splits(path)}
     text_line = f"  text: {_quoted(text)}"
@@ -153,6 +154,7 @@ def _classification(path: Path, rows: Sequence[files.Row], label: str | None) ->
         *([] if "validation" in splits else [HELD_OUT]),
         text_line,
         f"  label: {_quoted(label)}  # {kind}; others: {join_limited(others) or 'none'}",
+        *(f"  # {note}" for note in notes),
         "# trainer: {max_epochs: 5}        # default: enough for about 1,000 steps",
     ]
     return "\n".join(lines) + "\n"
@@ -168,23 +170,35 @@ def _texts(rows: Sequence[files.Row], column: str, place: str) -> list[str]:
     return [files.as_text(c, place, 0, column) for c in cells if not isinstance(c, list)]
 
 
-def _about_labels(cells: Sequence[object], texts: Sequence[str]) -> tuple[str, str]:
-    """Kind of a label column, and what is in it in words.
+def _about_labels(cells: Sequence[object], place: str) -> tuple[str, str, list[str]]:
+    """Kind of a label column, what is in it in words, and what should be known of it.
 
     Args:
         cells: Its cells.
-        texts: Those that are no lists, as text.
+        place: File and column, for errors.
     """
-    listed = [str(label) for cell in cells if isinstance(cell, list) for label in cell]
-    has_lists = any(isinstance(cell, list) for cell in cells)
-    kind = "multi" if has_lists else labels.infer_kind(list(texts))
+    texts = Counter(filter(None, (label_text(cell, place, 0, "label") for cell in cells)))
+    for missing in numerals.are_missing(texts):
+        del texts[missing]
+    kind, form = label_kinds.read(texts, place)
+    how = label_forms.describe(form, texts)
+    notes = [how] if how else []
     if kind == "regression":
-        return kind, "numbers"
-    for text in texts:
-        listed += labels.split_labels(text) if kind == "multi" else [text]
-    counts = Counter(listed)
+        return kind, "numbers", notes
+    counts = Counter[str]()
+    for text, rows in texts.items():
+        for label in labels.members(form.text(text), kind):
+            counts[label] += rows
+    alike = spelling.alike(counts)
+    if alike:
+        notes.append(
+            f"{spelling.listed(alike, counts)} differ only in capitals, blanks or Unicode form;"
+            " to join them write fold_labels: true"
+        )
+    if kind == "single":
+        notes += label_forms.hints(texts, "label")
     most = join_limited([name for name, _ in counts.most_common(4)], 4)
-    return kind, f"{len(counts)} labels ({most})"
+    return kind, f"{len(counts)} labels ({most})", notes
 
 
 def _quoted(word: str) -> str:

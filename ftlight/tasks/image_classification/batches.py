@@ -71,7 +71,7 @@ class ImageBatches(Labelled):
             stacked = torch.stack([self._unpacked(v) for v in values])
         batch: dict[str, Any] = {"inputs": {"pixel_values": stacked}, "index": rows}
         if "target" in columns:
-            batch["targets"] = self.targets(columns["target"])
+            batch |= self.batch_targets(columns["target"])
         return batch
 
     def _pixels(self, container: str, name: str, epoch: int, row: int) -> torch.Tensor:

@@ -20,7 +20,7 @@ class Columns(NamedTuple):
 
     Attributes:
         image: column of the image, or of its path.
-        label: column of the label; None if labels are not needed.
+        label: column of the label, or several; None if labels are not needed.
         folder: folder that paths are relative to; the table's own if None.
         encoding: encoding of a text file.
         quotes: how quotation marks are read in CSV and TSV.
@@ -28,7 +28,7 @@ class Columns(NamedTuple):
     """
 
     image: str = "image"
-    label: str | None = "label"
+    label: str | tuple[str, ...] | None = "label"
     folder: str | None = None
     encoding: str = "utf-8"
     quotes: files.Quotes = "auto"
@@ -37,7 +37,12 @@ class Columns(NamedTuple):
     @property
     def needed(self) -> list[str]:
         """Columns that a table must have."""
-        return [self.image, *([self.label] if self.label else [])]
+        return [self.image, *self.labels]
+
+    @property
+    def labels(self) -> list[str]:
+        """Columns of labels."""
+        return [self.label] if isinstance(self.label, str) else list(self.label or ())
 
     def read(self, path: Path) -> Iterator[files.Row]:
         """Yields the rows of a table."""

@@ -11,7 +11,8 @@ import datasets
 import torch
 
 from ftlight.data import files, tables
-from ftlight.data.labelled import label_text, without
+from ftlight.data.label_columns import label_text
+from ftlight.data.labelled import without
 from ftlight.data.module import Columns, EncodedSplit, Reader
 from ftlight.tasks.image_classification import augment as augmenting
 from ftlight.tasks.image_classification import containers, decoding, predicting, preparing

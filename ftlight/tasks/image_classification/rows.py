@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ftlight.data import files, hub
-from ftlight.data.labelled import label_text
+from ftlight.data.label_columns import label_text, row_label
 from ftlight.data.remarks import remark
 from ftlight.data.tables import chunks
 from ftlight.tasks.image_classification import containers, decoding
@@ -41,13 +41,7 @@ def _from_rows(rows: Parquet, columns: Columns) -> Iterator[Entry]:
     flat = table.flatten()
     if f"{image}.path" in flat.column_names:
         paths = flat[f"{image}.path"][:]
-    labels = [""] * len(table)
-    if label:
-        names = hub.class_names(table.features[label])
-        for i, value in enumerate(table[label][:]):
-            missing = names is not None and isinstance(value, int) and value < 0
-            text = "" if missing else label_text(hub.named(value, names), place, i + 1, label)
-            labels[i] = text
+    labels = _labels(table, label, place) if label else [""] * len(table)
     for i, path in enumerate(paths):
         yield Entry(place, str(i), path or f"row {i + 1}", labels[i], i + 1)
 
@@ -95,7 +89,7 @@ def _from_tree(tree: Folder | Zip, split: str, columns: Columns) -> Iterator[Ent
     found_images = images(tree, names)
     divided = by_class(found_images)
     of_split = divided.get("") or divided.get(split)
-    table = f"a table with columns {columns.image} and {columns.label}"
+    table = f"a table with columns {join_limited(columns.needed)}"
     if not of_split:
         folders = join_limited(filter(None, divided))
         there = f"; there are folders for {folders}" if divided else ""
@@ -202,3 +196,16 @@ def read_rows(
                     DONE: done,
                     SAME: same,
                 }
+
+
+def _labels(table: Any, label: str | tuple[str, ...], place: str) -> list[str]:
+    """The labels of a table that holds images, as text."""
+    if isinstance(label, tuple):
+        cells = [table[column][:] for column in label]
+        rows = [dict(zip(label, row, strict=True)) for row in zip(*cells, strict=True)]
+        return [row_label({**row, files.LINE: i}, label, place) for i, row in enumerate(rows, 1)]
+    names, texts = hub.class_names(table.features[label]), []
+    for i, value in enumerate(table[label][:], 1):
+        missing = names is not None and isinstance(value, int) and value < 0
+        texts.append("" if missing else label_text(hub.named(value, names), place, i, label))
+    return texts

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ftlight.data import files
-from ftlight.data.labelled import label_text
+from ftlight.data.label_columns import row_label
 from ftlight.data.remarks import collected
 from ftlight.tasks.image_classification import containers
 from ftlight.tasks.image_classification.containers import Columns
@@ -54,7 +54,7 @@ def path_tables(tree: Folder | Zip, names: Sequence[str], columns: Columns) -> d
             continue
         with contextlib.suppress(UserError), tree.table(name) as path, collected():
             row = next(columns.read(path), {})
-            if columns.image in row and (columns.label or "label") in row:
+            if columns.image in row and all(c in row for c in columns.labels or ["label"]):
                 split_by_table[name] = split_of(posixpath.basename(name).partition(".")[0])
     if len(split_by_table) == 1 and not any(split_by_table.values()):
         divided = set(by_class(images(tree, names))) & set(SPLITS)
@@ -104,7 +104,7 @@ def from_table(
         name = inside(base, shown, root) or inside(base, shown.replace("\\", "/"), root)
         if name is None:
             raise outside(f"{table}:{line}", shown, container)
-        label = label_text(row[columns.label], table, line, columns.label) if columns.label else ""
+        label = row_label(row, columns.label, table) if columns.label else ""
         yield Entry(container, name, shown, label, line)
     if empty:
         raise UserError(f"{table} has no rows")

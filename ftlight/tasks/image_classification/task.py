@@ -14,7 +14,7 @@ from ftlight.tasks.classification import Classification
 from ftlight.tasks.image_classification import preparing
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.utils import internals
-from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import check_range
 
 CONVOLUTIONAL_LR = 5e-4  # learning rate of networks with batch normalisation
 DROPOUT = 0.2  # the most dropout before the head, unless the user sets it
@@ -50,10 +50,7 @@ class ImageClassification(Classification):
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
-        if dropout is not None and not 0 <= dropout < 1:
-            raise UserError(
-                f"model.dropout: {dropout} is not a share; give 0 to below 1, for example 0.2"
-            )
+        check_range("model.dropout", dropout, least=0, below=1)
         self.batch_norm = batch_norm
         self.model = self.native("AutoModelForImageClassification")
         in_backbone = {id(m) for m in self.model.base_model.modules()}  # type: ignore[union-attr]
@@ -88,20 +85,22 @@ class ImageClassification(Classification):
         height, width = 0, 0
         if isinstance(self.data, ImageData):
             height, width = preparing.shape(self.data.processor)
-        return f"{self.kind}, native head, {height} x {width} pixels"
+        return f"{self.describe_kind()}, native head, {height} x {width} pixels"
 
     def export(self, folder: Path, data: DataModule) -> str:
         """Writes a transformers folder with its image processor."""
         assert isinstance(data, ImageData)
         self.write_labels(folder)
+        rest = self.fold_scale()
         self.model.save_pretrained(folder)  # type: ignore[operator]
         data.processor.save_pretrained(folder)
-        if preparing.channels(data.processor) == 1:  # the pipeline gives RGB
-            return GRAY
-        return (
+        how = (
             "from transformers import pipeline\n"
             'pipeline("image-classification", FOLDER)(images)  # paths or PIL images, in RGB'
         )
+        if preparing.channels(data.processor) == 1:  # the pipeline gives RGB
+            how = GRAY
+        return f"{how}\n# add {rest!r} to each score: the head has no bias" if rest else how
 
 
 def _takes_channels_last(model: Any) -> bool:

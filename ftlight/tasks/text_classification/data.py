@@ -8,7 +8,8 @@ from typing import Any, Literal
 import datasets
 
 from ftlight.data import duplicates, files, tables, tokens
-from ftlight.data.labelled import Labelled, label_text, without
+from ftlight.data.label_columns import row_label
+from ftlight.data.labelled import Labelled, without
 from ftlight.data.module import Columns, EncodedSplit, Reader
 from ftlight.data.sources import Source
 from ftlight.utils import internals
@@ -16,7 +17,11 @@ from ftlight.utils.errors import UserError, join_limited
 
 
 def read_rows(
-    source: Source, text: tuple[str, ...], text_pair: str | None, label: str, digest: str
+    source: Source,
+    text: tuple[str, ...],
+    text_pair: str | None,
+    label: str | tuple[str, ...],
+    digest: str,
 ) -> Iterator[files.Row]:
     """Rows of a split as strings: ``text``, ``pair``, ``label`` and the ``line`` of the file.
 
@@ -25,9 +30,10 @@ def read_rows(
     """
     pairs = [text_pair] if text_pair else []
     kind: type | None = None
-    for row in source.rows([*text, *pairs, label]):
-        value, line = row[label], row[files.LINE]
-        if value is not None:
+    columns = [label] if isinstance(label, str) else label
+    for row in source.rows([*text, *pairs, *columns]):
+        value, line = row[columns[0]], row[files.LINE]
+        if value is not None and isinstance(label, str):
             kind = kind or type(value)
             if type(value) is not kind and {type(value), kind} != {int, float}:
                 raise UserError(
@@ -37,7 +43,7 @@ def read_rows(
         yield {
             "text": files.joined(row, text, source.name),
             "pair": files.joined(row, pairs, source.name),
-            "label": label_text(value, source.name, line, label),
+            "label": row_label(row, label, source.name),
             "line": line,
         }
 
@@ -161,5 +167,5 @@ class TextData(Labelled):
         """A batch: ``inputs`` (``int64 [rows, tokens]``), ``index``, and ``targets`` if known."""
         batch: dict[str, Any] = {"inputs": tokens.collate(columns, self.tokenizer), "index": rows}
         if "target" in columns:
-            batch["targets"] = self.targets(columns["target"])
+            batch |= self.batch_targets(columns["target"])
         return batch

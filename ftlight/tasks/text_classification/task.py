@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import torch
 
-from ftlight.data import tokens
+from ftlight.data import files, tokens
 from ftlight.data.module import DataModule
-from ftlight.models import loading
+from ftlight.models import loading, scale
 from ftlight.models import saving as export
 from ftlight.models.modes import evaluating
 from ftlight.models.pooling import Pooled, Pooling, trained_pooling
@@ -18,6 +18,7 @@ from ftlight.tasks.classification import Classification
 from ftlight.tasks.text_classification import few_shot
 from ftlight.tasks.text_classification.data import TextData
 from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import check_range
 
 # Turns cosines into logits. With a larger scale the head fits few rows before the backbone has
 # learned anything from them.
@@ -66,8 +67,8 @@ class TextClassification(Classification):
         if self.pooling == "native":
             self.model = self.native("AutoModelForSequenceClassification")
             return
-        scale = SCALE if from_labels else None
-        self.model = Pooled(self.load(), self.pooling, self.outputs, scale=scale)
+        length = SCALE if from_labels else None
+        self.model = Pooled(self.load(), self.pooling, self.outputs, scale=length)
         if from_labels and self.pretrained:
             described = few_shot.descriptions(label_descriptions, self.labels)
             templates = [label_template] if isinstance(label_template, str) else label_template
@@ -76,11 +77,7 @@ class TextClassification(Classification):
             self._init_head(few_shot.texts(self.labels, templates, described))
 
     def _check_few_shot(self) -> None:
-        if self.contrastive < 0:
-            raise UserError(
-                f"model.contrastive: {self.contrastive} is not a weight;"
-                " give 0 or more, for example 0.5"
-            )
+        check_range("model.contrastive", self.contrastive, least=0)
         wanted = {"head_init: labels": self.head_init == "labels", "contrastive": self.contrastive}
         for option in (name for name, is_set in wanted.items() if is_set):
             if self.kind != "single":
@@ -123,7 +120,7 @@ class TextClassification(Classification):
 
     def describe(self) -> str:
         """Kind of labels, head, and what differs from the defaults."""
-        parts: list[str] = [self.kind]
+        parts = [self.describe_kind()]
         parts.append("native head" if self.pooling == "native" else f"{self.pooling} pooling")
         if self.head_init == "labels":
             parts.append("cosine head from the label names")
@@ -135,15 +132,43 @@ class TextClassification(Classification):
         """Writes a transformers folder (native head) or a sentence-transformers folder (pooled)."""
         assert isinstance(data, TextData)
         self.write_labels(folder)
-        if isinstance(self.model, Pooled):
-            export.sentence_transformers(self.model, data.tokenizer, data.max_length, folder)
+        rest = self.fold_scale()
+        pooled = self.model if isinstance(self.model, Pooled) else None
+        if rest:
+            pooled = _with_bias(self.model, rest, data)
+        if pooled is not None:
+            export.sentence_transformers(pooled, data.tokenizer, data.max_length, folder)
+            result, about = "logits", "one number per label, in the order of labels.json"
+            if self.kind == "regression":
+                result, about = "values", "[rows, 1], in the units of the targets"
             return (
                 "from sentence_transformers import SentenceTransformer\n"
-                "logits = SentenceTransformer(FOLDER).encode(texts)"
-                "  # one number per label, in the order of labels.json"
+                f"{result} = SentenceTransformer(FOLDER).encode(texts)  # {about}"
             )
         export.transformers(self.model, data.tokenizer, data.max_length, folder)
-        return (
+        how = (
             "from transformers import pipeline\n"
             'pipeline("text-classification", FOLDER)(texts, truncation=True)'
         )
+        return f"{how}\n# add {rest!r} to each score: the head has no bias" if rest else how
+
+
+@torch.no_grad()
+def _with_bias(model: Any, bias: float, data: TextData) -> Pooled | None:
+    """A decoder with a head of one number per row as a pooled model, whose head has a bias.
+
+    transformers has no decoder with one; sentence-transformers loads it. None if the two differ on
+    a text: the native head takes the last token that is not padding by its number, which may be
+    that of the end of a text.
+    """
+    pooled = Pooled(model.base_model, "last", 1)
+    pooled.head.weight.copy_(scale.output_layers(model)[0].weight)
+    pooled.head.bias.fill_(0.0)
+    rows = [{files.LINE: 1, **dict.fromkeys(data.columns, "a text of a few words")}]
+    inputs = data.collate(data.encode_rows(rows, "")[[0]], [0])["inputs"]
+    with evaluating(model), evaluating(pooled):
+        native, own = model(**inputs).logits, pooled(**inputs).logits
+    if not torch.allclose(native, own, rtol=1e-4, atol=1e-6 * abs(bias)):
+        return None
+    pooled.head.bias.fill_(bias)
+    return pooled
