@@ -203,7 +203,7 @@ def _plain(model: Predictor, task: str, one: Row, alone: Any) -> Any:
     if task in STOCK:
         return _distributions(model.task.model(**_batch(model, [one])["inputs"]))
     if task in ("CausalLM", "Seq2Seq"):
-        return json.loads(alone[0])
+        return json.loads(alone[0]).strip()
     return alone[1] if task == "ImageClassification" else alone
 
 
