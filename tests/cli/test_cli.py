@@ -634,6 +634,8 @@ def test_nothing_else_is_printed(bert: str, toy: str, tmp_path: Path) -> None:
         "val",
         "also",
         *confused,
+        "kept",
+        "test",
         "run",
         "next",
     ]
@@ -679,7 +681,10 @@ def test_jsonl_and_parquet(fit: Run, tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "d.parquet")
     folders = [fit(train=str(tmp_path / name), name=name[2:]) for name in ("d.jsonl", "d.parquet")]
     kinds = [json.loads((f / "labels.json").read_text()) for f in folders]
-    assert kinds[0] == kinds[1] == {"kind": "multi", "labels": ["any", "bad", "good", "late"]}
+    assert kinds[0] == kinds[1]
+    assert kinds[0]["kind"] == "multi"
+    assert kinds[0]["labels"] == ["any", "bad", "good", "late"]
+    assert kinds[0]["form"]["separator"] == "|"
     assert (folders[0] / "metrics.csv").read_text() == (folders[1] / "metrics.csv").read_text()
     assert main(["predict", str(folders[0]), "d.parquet"]) == 0
     assert (folders[0] / "predictions" / "d.csv").read_text().count("\n") == 41

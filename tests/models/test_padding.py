@@ -60,6 +60,55 @@ def test_the_side_that_an_architecture_needs_is_found(vocabulary: tuple[Path, in
     )
 
 
+def test_low_precision_is_no_dependence(vocabulary: tuple[Path, int]) -> None:
+    """Rows of a model in bf16 differ by its rounding; a shifted position is still seen."""
+    folder, size = vocabulary
+
+    def check(name: str, config: dict[str, Any]) -> None:
+        tokenizer = hf.AutoTokenizer.from_pretrained(folder, padding_side="left")
+        model = make(name, size, initializer_range=0.5, **config).bfloat16()
+        assert padding.settle(model, tokenizer) == ""
+        assert tokenizer.padding_side == "right"
+
+    each(
+        [
+            ("BertForTokenClassification", {**SIZES, "num_hidden_layers": 6}),
+            ("GPT2ForTokenClassification", {**GPT2, "n_layer": 6}),
+        ],
+        check,
+    )
+
+
+def test_randomness_in_evaluation_is_no_dependence(vocabulary: tuple[Path, int]) -> None:
+    folder, size = vocabulary
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model = make("BertForSequenceClassification", size, **SIZES)
+    model.bert.encoder.layer[0].register_forward_hook(lambda m, a, out: out + torch.rand(1))
+    assert padding.settle(model, tokenizer) == ""
+    assert tokenizer.padding_side == "left"
+    assert not padding.runs_unpadded(model)
+
+
+def test_of_an_encoder_decoder_the_encoder_runs_without_padding(
+    vocabulary: tuple[Path, int],
+) -> None:
+    """Generation looks at what the whole model's forward takes."""
+    folder, size = vocabulary
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "d_model": 16, "max_position_embeddings": 64}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    config = hf.BartConfig(vocab_size=size, pad_token_id=0, **sizes, **heads)
+    model = hf.BartForConditionalGeneration(config).eval()
+    layer = model.model.encoder.layers[0]
+    layer.register_forward_hook(lambda m, a, out: out + out.mean(1, keepdim=True))
+    assert padding.settle(model, tokenizer)
+    assert padding.runs_unpadded(model)
+    ids = torch.tensor([[7, 8, 9, 3], [7, 3, 0, 0]])
+    both = model.generate(input_ids=ids, attention_mask=(ids != 0).long(), max_new_tokens=4)
+    alone = model.generate(input_ids=ids[1:, :2], max_new_tokens=4)
+    assert both[1].tolist() == alone[0].tolist()
+
+
 def test_rows_of_a_model_that_reads_padding_run_without_it(vocabulary: tuple[Path, int]) -> None:
     """And again after a copy, in training too, with the gradients of each row alone."""
     folder, size = vocabulary
