@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ftlight.models import loading, weights
+from ftlight.models.modes import evaluating
 from ftlight.models.pooling import drop_pooler
-from ftlight.utils.errors import UserError
+from ftlight.utils.errors import UserError, first_line
 
 
 def is_encoder_decoder(config: Any) -> bool:
@@ -61,7 +62,26 @@ def encoder_decoder_from_encoder(name: str, pretrained: bool = True) -> nn.Modul
     new = [f"decoder.{n}" for n in getattr(decoder, "new_parameters", ())]
     new += [f"encoder.{n}" for n in getattr(encoder, "new_parameters", ()) if "pooler" not in n]
     model.new_parameters = tuple(new)
+    _check_writes(name, model)
     return model.train()
+
+
+@torch.no_grad()
+def _check_writes(name: str, model: Any) -> None:
+    """Tries two tokens: some architectures cannot generate as a decoder (BigBird).
+
+    Raises:
+        UserError: the model is one of them.
+    """
+    start = torch.full((1, 4), int(model.config.decoder_start_token_id))
+    try:
+        with evaluating(model):
+            model.generate(input_ids=start, attention_mask=torch.ones_like(start), max_new_tokens=2)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"model.backbone: {name} ({model.config.decoder.model_type}) cannot write texts in"
+            f" transformers ({first_line(error)}); take an encoder such as BERT or RoBERTa"
+        ) from error
 
 
 def _check_can_decode(name: str, config: Any) -> None:
