@@ -150,6 +150,20 @@ def test_rows_of_a_model_that_reads_padding_run_without_it(vocabulary: tuple[Pat
     )
 
 
+def test_a_model_is_tried_once(vocabulary: tuple[Path, int]) -> None:
+    folder, size = vocabulary
+    model = make("GPT2ForSequenceClassification", size, **GPT2)
+    calls = []
+    model.transformer.register_forward_hook(lambda *_: calls.append(1))
+    padding.settle(model, hf.AutoTokenizer.from_pretrained(folder, padding_side="left"))
+    count = len(calls)
+    assert count
+    again = hf.AutoTokenizer.from_pretrained(folder, padding_side="left")
+    padding.settle(model, again)
+    assert len(calls) == count
+    assert again.padding_side == "right"
+
+
 def test_a_batch_without_padding_is_one_call(vocabulary: tuple[Path, int]) -> None:
     folder, size = vocabulary
     tokenizer = hf.AutoTokenizer.from_pretrained(folder)

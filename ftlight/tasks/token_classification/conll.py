@@ -62,11 +62,7 @@ def sentences(
         fields = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
         if not words and _is_comment(line, fields, width, tag, tagged):
             continue
-        if width and len(fields) != width:
-            raise UserError(
-                f"{place}:{number}: {len(fields)} columns, the lines before have {width};"
-                " columns are divided by tabs or spaces"
-            )
+        _check_width(fields, width, f"{place}:{number}")
         if not width:
             numbered = FIRST.fullmatch(fields[0]) is not None
             token = 1 if numbered and len(fields) == CONLLU and token == 0 else token
@@ -78,21 +74,29 @@ def sentences(
         first = first if words else number
         words.append(fields[token])
         if tagged:
-            tags.append(_tag(fields, tag, numbered, f"{place}:{number}"))
-            if not tags[-1]:
-                raise UserError(
-                    f"{place}:{number}: the word {fields[token]!r} has no tag;"
-                    " write O if it is in no entity"
-                )
+            tags.append(_tag(fields, token, tag, numbered, f"{place}:{number}"))
     if words:
         yield sentence()
     if left_out:
         remark(f"{Path(place).name}: {left_out:,} {MULTIWORD}")
 
 
-def _tag(fields: Sequence[str], tag: int, numbered: bool, place: str) -> str:
+def _check_width(fields: Sequence[str], width: int, place: str) -> None:
+    """Refuses a line with other columns than those before it, of which there may be none yet."""
+    if width and len(fields) != width:
+        raise UserError(
+            f"{place}: {len(fields)} columns, the lines before have {width};"
+            " columns are divided by tabs or spaces"
+        )
+
+
+def _tag(fields: Sequence[str], token: int, tag: int, numbered: bool, place: str) -> str:
     """The tag of a word; in CoNLL-U ``_`` is none."""
     found = fields[tag].strip()
+    if not found:
+        raise UserError(
+            f"{place}: the word {fields[token]!r} has no tag; write O if it is in no entity"
+        )
     if not numbered or len(fields) != CONLLU:
         return found
     if tag % CONLLU == CONLLU - 1 and "=" in found and not spans.is_tag(found):
