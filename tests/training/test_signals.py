@@ -234,8 +234,9 @@ def test_lightnings_own_launcher_and_another_number_of_processes(home: Path) -> 
 
 def test_kills_at_any_time(tmp_path: Path) -> None:
     """The benchmark, with ten kills: it fails if a run ends otherwise than one never killed."""
-    script = ROOT / "scripts" / "bench" / "kill_resume.py"
-    command = [sys.executable, str(script), "--kills", "10", "--seed", "1", "--home", str(tmp_path)]
+    script = ROOT / "scripts" / "bench" / "faults"
+    options = ["--kills", "10", "--seed", "1", "--home", str(tmp_path)]
+    command = [sys.executable, str(script), "kills", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "kills that left a checkpoint unreadable: 0; parts of files left: 0" in done.stdout
