@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ftlight.tasks.token_classification.data import TokenData as TokenData
     from ftlight.tasks.token_classification.task import TokenClassification as TokenClassification
     from ftlight.trainer.trainer import Trainer as Trainer
+    from ftlight.utils.errors import UserError as UserError
 
 _HOMES = {
     **HOMES,
@@ -41,6 +42,7 @@ _HOMES = {
     "Step": "ftlight.task",
     "Task": "ftlight.task",
     "Trainer": "ftlight.trainer.trainer",
+    "UserError": "ftlight.utils.errors",
     "bootstrap": "ftlight.metrics.intervals",
     "load": "ftlight.cli.parser",
 }
@@ -66,6 +68,7 @@ __all__ = [
     "TokenClassification",
     "TokenData",
     "Trainer",
+    "UserError",
     "__version__",
     "bootstrap",
     "load",

@@ -17,7 +17,7 @@ from ftlight.utils import secrets
 SECRET, SHORT, INHERITED = "sk-1234567890abcdef", "Xy7", "wandb-key-from-outside"
 MODULE = """
 from ftlight import TextClassification
-from ftlight.errors import UserError
+from ftlight.utils.errors import UserError
 from lightning.pytorch.callbacks import Callback
 
 class Mine(TextClassification):
