@@ -9,7 +9,7 @@ schedules with stored activations, adapters, averages of weights, precisions. Ea
 a process of its own, on one thread, forked from one that has imported the libraries but nothing of
 ftlight. Prints SHA-256 (its first 12 digits) of
 
-- weights: all of last.ckpt and best.ckpt, an average included, by name, type and shape;
+- last, best: the weights of last.ckpt and best.ckpt, an average included, by name, type and shape;
 - optimizer: its states in last.ckpt;
 - metrics: metrics.csv and test_metrics.json;
 - predictions: what ``predict`` writes for the test file, with probabilities.
@@ -36,7 +36,7 @@ from typing import Any
 
 import toys
 
-PARTS = ("weights", "optimizer", "metrics", "predictions")
+PARTS = ("last", "best", "optimizer", "metrics", "predictions")
 Hashes = dict[str, dict[str, str]]
 
 
@@ -143,7 +143,8 @@ def hashes(folder: Path) -> dict[str, str]:
     )
     predictions = (folder / "predictions.jsonl").read_text(encoding="utf-8")
     return {
-        "weights": sha([last["state_dict"], last.get("current_model_state"), best["state_dict"]]),
+        "last": sha([last["state_dict"], last.get("current_model_state")]),
+        "best": sha(best["state_dict"]),
         "optimizer": sha(last["optimizer_states"]),
         "metrics": sha([(run / name).read_text() for name in ("metrics.csv", "test_metrics.json")]),
         "predictions": sha(predictions.replace(str(folder.parent), "")),
