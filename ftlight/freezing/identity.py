@@ -62,6 +62,7 @@ def key(trainer: Any, task: Any, tap: Tap, tables: Mapping[str, Any], dtype: str
     else:
         processor = torch.backends.cpu.get_cpu_capability()
     parts = [
+        str(files.FORMAT),
         files.digest(below(task, tap)),
         config.to_json_string() if config is not None else "",
         str(tap.cut),
