@@ -175,7 +175,7 @@ class PrefixCache:
                     self._obey_signals()
                     store.put(split, batch["index"], self._capture(batch), batch["inputs"])
             store.flush()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             return f"it cannot be filled ({first_line(error)})"
         return ""
 

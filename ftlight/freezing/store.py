@@ -149,10 +149,16 @@ class ActivationStore:
     def put(
         self, split: str, rows: Sequence[int], states: Tensor, inputs: Mapping[str, Tensor]
     ) -> None:
-        """Stores the activations of rows, ``[rows, tokens, …]`` or ``[rows, …]``."""
+        """Stores the activations of rows, ``[rows, tokens, …]`` or ``[rows, …]``.
+
+        Raises:
+            ValueError: they are not as many as the rows have tokens.
+        """
         numbers, positions = self.layout.at(split, rows)
         mask = mask_of(inputs)
         values = states if self.layout.per_row or mask is None else states[mask]
+        if len(values) != len(positions):
+            raise ValueError("the lengths of its rows are not their numbers of tokens")
         self.values[positions] = values.to(self.layout.dtype).cpu()
         self.sums[numbers] = checksums(inputs).cpu()
 

@@ -97,7 +97,7 @@ class Caches:
         )
         (code,) = common.wait_group([number]) or [1]
         if name in ("whole", "again") and code:
-            raise SystemExit(f"an undisturbed run ended with {code}; see {self.log}")
+            raise SystemExit(f"an undisturbed run ended with {code}:\n{self.log.read_text()}")
         return common.result(folder) if code == 0 else {}, code
 
     def _use_tables(self) -> None:
