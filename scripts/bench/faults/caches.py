@@ -108,9 +108,10 @@ class Caches:
 
     def trial(self, draw: random.Random) -> tuple[str, str]:
         """Damages a file, trains, restores all files. Returns the damage and what came of it."""
-        file = draw.choice(list(self.files))
+        kind = draw.choice(sorted({file.suffix for file in self.files}))  # as many stores as tables
+        file = draw.choice([file for file in self.files if file.suffix == kind])
         how, whole = draw.choice(DAMAGES), self.files[file]
-        others = [f for f in self.files if f.suffix == file.suffix and f != file]
+        others = [f for f in self.files if f.suffix == kind and f != file]
         if how == "swapped" and not others:
             how = "cut"
         other = self.files[draw.choice(others)] if others else b""
@@ -123,7 +124,7 @@ class Caches:
         for place, kept in self.files.items():
             if not place.exists() or place.read_bytes() != kept:
                 place.write_bytes(kept)
-        return f"{how}, {'store' if file.suffix == '.bin' else 'table'}", outcome
+        return f"{how}, {'store' if kind == '.bin' else 'table'}", outcome
 
     def _outcome(self, file: Path, found: dict[str, Any], code: int) -> str:
         said = self.log.read_text()
@@ -174,6 +175,8 @@ def run_all(options: argparse.Namespace, home: Path) -> bool:
         stores = sum(file.suffix == ".bin" for file in caches.files)
         print(f"{caches.task}: {stores} stores, {len(caches.files) - stores} tables", flush=True)
     for number in range(options.trials):
+        if number % 50 == 0:
+            print(f"trial {number} of {options.trials}", flush=True)
         caches = made[number % len(made)]
         what, outcome = caches.trial(draw)
         counts[what, outcome] += 1
