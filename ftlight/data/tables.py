@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -78,9 +79,14 @@ def _make(
     with collected() as remarks:
         memory = pa.BufferOutputStream()
         _write(memory, make(), schema)
-    line = "%s cannot be written (%s): tables are kept in memory; set HF_DATASETS_CACHE"
-    log.info(line, path.parent, reason)
+    _say_in_memory(path.parent, reason)
     return datasets.table.InMemoryTable(pa.ipc.open_stream(memory.getvalue()).read_all()), remarks
+
+
+@functools.cache  # once, not for each table
+def _say_in_memory(folder: Path, reason: str) -> None:
+    line = "%s cannot be written (%s): tables are kept in memory; set HF_DATASETS_CACHE"
+    log.info(line, folder, reason)
 
 
 def _write(file: Any, batches: Iterable[Columns], schema: pa.Schema | None) -> None:

@@ -153,6 +153,8 @@ def test_without_a_place_to_write_tables_are_kept_in_memory(
         assert line.startswith(f"{folder / 'ftlight'} cannot be written (")
         assert "kept in memory" in line
         assert remarked == "the third row is odd"
+        tables.cached_table("next", lambda: made(9))
+        assert said(caplog) == []
 
     each([tmp_path / "file", tmp_path / "file" / "folder", Path("/proc/none")], check)
 

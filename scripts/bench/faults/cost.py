@@ -2,7 +2,7 @@
 
     python scripts/bench/faults caches --cost --train banking77/train.csv --label category
 
-Epochs: ``head`` and ``last:1`` of --backbone train from stored activations, each in a forked
+Epochs: --unfreeze (head, last:1) of --backbone train from stored activations, each in a forked
 process, in turns with the checks and without them (only the notes of a file are read then); who
 begins moves on. An epoch's seconds run from its first hook to its last, validation and, in the
 first, the opening of the store included. Given are medians, the median ratio of the first epochs of
@@ -33,6 +33,7 @@ def add_options(about: argparse.ArgumentParser) -> None:
     about.add_argument("--text", default="text", help="its column of texts")
     about.add_argument("--label", default="label", help="its column of labels")
     about.add_argument("--backbone", default="sentence-transformers/all-MiniLM-L6-v2")
+    about.add_argument("--unfreeze", nargs="*", default=["head", "last:1"])
     about.add_argument("--turns", type=int, default=5)
     about.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch")
     about.add_argument("--rows", type=int, default=1_000_000, help="of the table")
@@ -55,6 +56,7 @@ def train(options: argparse.Namespace, home: Path, unfreeze: str, check: bool) -
     file.unlink(missing_ok=True)
     number = os.fork()
     if not number:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         try:
             file.write_text(json.dumps(_train(options, home, unfreeze, check)))
         finally:
@@ -116,7 +118,7 @@ def epochs(options: argparse.Namespace, home: Path) -> None:
     """Prints the seconds of epochs with and without the checks."""
     head = ("MB", "epoch s", "checked s", "ratio", "check ms", "share")
     print(f"\n{'':10}" + "".join(f"{name:>11}" for name in head))
-    for unfreeze in ("head", "last:1"):
+    for unfreeze in options.unfreeze:
         os.environ["FTLIGHT_CACHE"] = str(home / unfreeze.replace(":", ""))
         train(options, home, unfreeze, True)  # fills the cache
         pairs: list[dict[bool, dict[str, Any]]] = []
