@@ -167,6 +167,18 @@ def batches(table: datasets.Dataset, names: Sequence[str] | None = None) -> Iter
             yield data.slice(first, rows.max() - first + 1).take(pa.array(rows - first)).to_pydict()
 
 
+def with_column(table: datasets.Dataset, name: str, values: list[Any]) -> datasets.Dataset:
+    """A table with one more column.
+
+    ``Dataset.add_column`` first writes rows that were left out or moved to a file of its own, in
+    the folder of the cache and never checked; here they go through the cache.
+    """
+    if internals.indices_of(table) is not None:
+        key = datasets.fingerprint.Hasher.hash(["rows", internals.fingerprint_of(table)])
+        table = cached_table(key, lambda: batches(table), table.features)
+    return table.add_column(name, values)
+
+
 def column(table: datasets.Dataset, name: str) -> list[Any]:
     """All values of a column."""
     return [value for batch in batches(table, [name]) for value in batch[name]]

@@ -71,6 +71,12 @@ def unseal(path: Path, key: str) -> tuple[int, Any]:
     return content, text["notes"]
 
 
+def digest_of(path: Path) -> str:
+    """Digest of a file that is not sealed, in hex."""
+    with path.open("rb") as file:
+        return _digest(file, path.stat().st_size, 0).hex()
+
+
 def _digest(file: IO[bytes], size: int, length: int) -> bytes:
     """Digest of the first bytes of a file, and of the length of its notes."""
     digest = DIGEST(length.to_bytes(8, "little"))

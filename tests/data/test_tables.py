@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import re
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,14 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import each
+from conftest import ROOT, each
 from damage import damaged
 
 from ftlight.data import tables
 from ftlight.data.remarks import remark
 from ftlight.data.tables import Columns
 from ftlight.utils import internals
+from ftlight.utils.sealed import unseal
 
 
 def made(rows: int) -> Iterator[Columns]:
@@ -76,6 +78,29 @@ def test_whole_numbers_in_lists_of_lists_are_small_too() -> None:
     table = tables.cached_table("nested", lambda: [{"input_ids": [[[1, 2], [3]]], "ids": [[[1]]]}])
     assert table.data.schema.field("input_ids").type == pa.list_(pa.list_(pa.int32()))
     assert table[0] == {"input_ids": [[1, 2], [3]], "ids": [[1]]}
+
+
+def test_a_further_column_goes_through_the_cache_too(own: Path) -> None:
+    table = tables.cached_table("table", lambda: made(900)).select([5, 3, 8])
+    more = tables.with_column(table, "more", ["a", "b", "c"])
+    assert more["more"][:] == ["a", "b", "c"]
+    assert more["line"][:] == [5, 3, 8]
+    assert more.features["input_ids"] == table.features["input_ids"]
+    again = tables.with_column(table, "more", ["a", "b", "c"])
+    assert internals.fingerprint_of(again) == internals.fingerprint_of(more)
+    files = list(own.rglob("*.arrow"))
+    assert len(files) == 2
+    for file in files:
+        unseal(file, file.name.partition("-")[0])  # each ends in a digest
+
+
+def test_nothing_else_makes_datasets_write_files_of_its_own() -> None:
+    """They lie in the folder of the cache, and nobody checks them."""
+    calls = re.compile(r"\.(add_column|flatten_indices|filter|shuffle|train_test_split)\(")
+    for folder in ("data", "tasks"):
+        for file in (ROOT / "ftlight" / folder).rglob("*.py"):
+            found = calls.findall(file.read_text())
+            assert len(found) == (file.name == "tables.py" and folder == "data"), file
 
 
 # Damage

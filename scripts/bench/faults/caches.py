@@ -31,6 +31,8 @@ from typing import Any
 import common
 import cost
 
+from ftlight.utils.sealed import MARK
+
 DAMAGES = ("bit", "zeros", "cut", "longer", "empty", "swapped")
 EDGE = 256  # bytes of a file's start and end
 
@@ -78,9 +80,7 @@ class Caches:
         self.config = self.home / "config.yaml"
         self.config.write_text(json.dumps(config))
         self.whole, _ = self.fit("whole")
-        self.files = {}
-        for file in sorted([*self.home.rglob("*.bin"), *self.home.rglob("*.arrow")]):
-            self.files[file] = file.read_bytes()
+        self.files = {file: file.read_bytes() for file in sorted(self._cached())}
         again, _ = self.fit("again")
         if common.differences(self.whole, again):
             raise SystemExit(f"{task}: two undisturbed runs differ")
@@ -99,6 +99,15 @@ class Caches:
         if name in ("whole", "again") and code:
             raise SystemExit(f"an undisturbed run ended with {code}:\n{self.log.read_text()}")
         return common.result(folder) if code == 0 else {}, code
+
+    def _cached(self) -> list[Path]:
+        """All cached files; each must be sealed, or nobody would see its damage."""
+        files = [f for name in ("stores", "tables") for f in (self.home / name).rglob("*")]
+        files = [file for file in files if file.is_file()]
+        for file in files:
+            if not file.read_bytes().endswith(MARK):
+                raise SystemExit(f"{self.task}: {file} has no digest")
+        return files
 
     def _use_tables(self) -> None:
         """Reads tables from the caches of this task: datasets looks at its variable only once."""
