@@ -89,7 +89,8 @@ class Labelled(DataModule):
         if any(text != cell for cell, text in texts.items()):
             order = table.column_names
             column = [texts.get(cell, "") for cell in cells]
-            table = table.remove_columns("label").add_column("label", column).select_columns(order)
+            table = tables.with_column(table.remove_columns("label"), "label", column)
+            table = table.select_columns(order)
         return without(table, missing)
 
     def _absent(self, cells: set[str]) -> set[str]:

@@ -14,11 +14,13 @@ from typing import IO, Any
 
 # Seconds after which a partial file of another machine's process counts as abandoned.
 STALE_AFTER = 3600.0
+# Containers may share a machine's name, and each counts its processes from 1.
+TOKEN = os.urandom(4).hex()
 
 
 def part_of(path: Path) -> Path:
     """The partial file that this process writes before it moves it to ``path``."""
-    return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
+    return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}-{TOKEN}.part")
 
 
 def left(part: Path) -> bool:
@@ -26,10 +28,13 @@ def left(part: Path) -> bool:
 
     Judged by the process's number on this machine, and by the file's age on another.
     """
-    host, _, number = part.name.removesuffix(".part").rpartition(".")
+    host, _, process = part.name.removesuffix(".part").rpartition(".")
+    number, _, token = process.partition("-")
+    elsewhere = not host.endswith(f".{socket.gethostname()}")
+    another = number == str(os.getpid()) and token != TOKEN  # one before, or in a container
     with contextlib.suppress(OSError):
         # on Windows signal 0 is Ctrl-C
-        if not host.endswith(f".{socket.gethostname()}") or os.name == "nt":
+        if elsewhere or another or os.name == "nt":
             return time.time() - part.stat().st_mtime > STALE_AFTER
         try:
             os.kill(int(number), 0)
@@ -42,7 +47,8 @@ def remove_stale(folder: Path) -> None:
     """Deletes partial files of processes that are gone."""
     for part in folder.glob("*.part"):
         if left(part):
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another user's, in a folder that is shared
+                part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -56,13 +62,13 @@ def atomic_write(path: str | Path, before: Path | None = None) -> Iterator[IO[by
         before: where to keep the old file; default: nowhere.
 
     Yields:
-        The file to write to.
+        The file to write to; it can be read too.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(path)
     try:
-        with part.open("wb") as file:
+        with part.open("w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
