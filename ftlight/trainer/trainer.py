@@ -12,7 +12,6 @@ from lightning.pytorch.strategies import Strategy
 
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
-from ftlight.run import folder as runs
 from ftlight.run import loggers
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
@@ -23,14 +22,15 @@ from ftlight.trainer.export import prepare, write
 from ftlight.trainer.options import as_list, only_false, plugins_for
 from ftlight.trainer.resume import Last
 from ftlight.trainer.run_folder import RunFolder
-from ftlight.trainer.saving import save
+from ftlight.trainer.saving import conclude, flush, missing, save
 from ftlight.trainer.scores import interpolated
-from ftlight.training import checkpoint, fsdp, lightning_internals
+from ftlight.training import fsdp, lightning_internals
 from ftlight.training import precision as precisions
 from ftlight.training.lightning_internals import callbacks_of
 from ftlight.training.progress import Report
 from ftlight.training.signals import Signals
-from ftlight.utils.errors import UserError
+from ftlight.utils.atomic import writing
+from ftlight.utils.errors import UserError, WriteError
 
 # Other defaults than Lightning's.
 DEFAULTS = {"num_sanity_val_steps": 0, "enable_model_summary": False}
@@ -53,7 +53,8 @@ class Trainer(L.Trainer):
         max_steps: Stop after this many optimizer steps; -1 for no limit.
         save_every: Optimizer steps (500), or time (30s, 10m, 2h), between checkpoints. One more is
             written at the end and on a signal.
-        unsaved: If a checkpoint cannot be written, as on a full disk: warn, and train on; or stop.
+        unsaved: If a checkpoint cannot be written, as on a full disk: warn, train on and try again
+            at the next save; or stop.
         strategy: How several devices work together: auto, ddp, fsdp2, deepspeed, or another of
             Lightning's.
         accelerator: cpu, gpu, tpu, mps, or auto for the best there is.
@@ -161,6 +162,8 @@ class Trainer(L.Trainer):
     ) -> None:
         """Trains, then tests the best checkpoint.
 
+        With a full disk it trains on, and says at the end what is missing.
+
         Args:
             model: the task.
             train_dataloaders: training batches, instead of a data module.
@@ -168,6 +171,10 @@ class Trainer(L.Trainer):
             datamodule: the data module.
             ckpt_path: checkpoint to start from, such as RUN/checkpoints/last.ckpt.
             weights_only: always true; nothing is unpickled.
+
+        Raises:
+            WriteError: something could not be written. Once there is room, resume the run: it
+                ends as one that always had it.
         """
         model.freezing().check(model)  # its errors come before a folder is made
         fsdp.check(self, model)
@@ -180,6 +187,8 @@ class Trainer(L.Trainer):
         if ckpt_path is not None:
             model.begin_from(ckpt_path)
         self.signals.received = 0
+        self.run.unwritten.clear()
+        self.run.waiting.clear()
         validates = val_dataloaders is not None
         if isinstance(datamodule, DataModule):
             validates = datamodule.has("validation")
@@ -189,10 +198,11 @@ class Trainer(L.Trainer):
             super().fit(
                 model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only
             )
-            if self.run.test and isinstance(datamodule, DataModule) and datamodule.has("test"):
-                self.test(model, datamodule=datamodule, ckpt_path=self.best_path, verbose=False)
+            flush(self, self.run)
+            if isinstance(datamodule, DataModule) and datamodule.has("test"):
+                self._test_best(model, datamodule)
             if self.is_global_zero and self.folder is not None:
-                self._close(model, self.folder)
+                self._close(model)
         finally:
             self.run.fitting = False
             if self.run.lock is not None:
@@ -220,19 +230,28 @@ class Trainer(L.Trainer):
             run.obey = last.obey
             callbacks.append(last)
 
-    def _close(self, model: Task, folder: Path) -> None:
-        """Records that the run is done, frees what only an unfinished one needs, shows a table."""
+    def _test_best(self, model: Task, datamodule: DataModule) -> None:
+        """Tests the best checkpoint, unless it is not on the disk."""
+        best = self.best_path
+        if self.run.test and best is not None and self.run.is_unwritten(best):
+            self.run.note(self.run.home / "test_metrics.json", f"{best} is not there to be tested")
+        elif self.run.test:
+            self.test(model, datamodule=datamodule, ckpt_path=best, verbose=False)
+            flush(self, self.run)
+
+    def _close(self, model: Task) -> None:
+        """Records that the run is done, and shows a table.
+
+        Raises:
+            WriteError: not all that belongs to the run is on the disk.
+        """
         scores = {c.monitor: c.score for c in callbacks_of(self, Best) if c.score is not None}
-        runs.update(
-            folder,
-            status="done",
-            epochs=self.current_epoch,
-            steps=self.global_step,
-            best=scores,
-        )
-        checkpoint.remove_previous(self.run.checkpoints)
+        conclude(self.run, epochs=self.current_epoch, steps=self.global_step, best=scores)
         screen.table(closing(self, self.run, model))
-        loggers.finish(self.loggers)
+        fault = missing(self.run)
+        loggers.finish(self.loggers, WriteError.status if fault else 0)
+        if fault:
+            raise WriteError(fault)
 
     def save_checkpoint(  # type: ignore[override]
         self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None
@@ -295,5 +314,6 @@ class Trainer(L.Trainer):
             model.load_weights(ckpt_path)
             model.merge_adapters()
         model.datamodule = datamodule
-        write(self.run, model, datamodule, folder, mixed=bool(wise))
+        with writing(folder):
+            write(self.run, model, datamodule, folder, mixed=bool(wise))
         return folder
