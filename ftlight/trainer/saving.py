@@ -133,8 +133,9 @@ def missing(run: RunState) -> str:
     """What a run has not written, and what to do about it; empty if all is on the disk."""
     if not run.unwritten:
         return ""
-    names, first = ", ".join(run.unwritten), next(iter(run.unwritten.values()))
-    return f"not on the disk: {names}: {first}; make room, then: {again(run)}"
+    # why one could not be written says more than that others wait for it
+    why = min(run.unwritten.values(), key=lambda reason: "cannot be written" not in reason)
+    return f"not on the disk: {', '.join(run.unwritten)}: {why}; make room, then: {again(run)}"
 
 
 def _averaged(trainer: L.Trainer, checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,8 @@ def test_lines_wait_for_room_and_none_is_written_in_part(
     tmp_path: Path, small: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics, path = MetricsFile(tmp_path), tmp_path / "metrics.csv"
+    lines = [f"{step},,{name},{float(step)}\n" for step in range(3) for name in "ab"]
+    whole = HEAD + "".join(lines)
 
     def check(size: int) -> None:
         path.unlink(missing_ok=True)
@@ -84,10 +86,9 @@ def test_lines_wait_for_room_and_none_is_written_in_part(
         small(resource.RLIM_INFINITY)
         assert kept.endswith("\n")
         assert kept.count("\n") in (3, 5, 7)  # the head, and two lines for each step
-        assert ("metrics.csv cannot be written: File too large" in problem) == (size < 80)
+        assert ("metrics.csv cannot be written: File too large" in problem) == (size < len(whole))
         assert metrics.flush() == ""
-        lines = [f"{step},,{name},{float(step)}\n" for step in range(3) for name in "ab"]
-        assert path.read_text() == HEAD + "".join(lines)
+        assert path.read_text() == whole
 
     each([(size,) for size in range(40, 90)], check)
     assert "its lines are kept in memory until then" in caplog.text
