@@ -124,14 +124,15 @@ class RunFolder(Callback):
         home = shlex.quote(runs.short(run.home))
         then = f"make room, then run it again with --run {home} --resume auto"
         with writing(run.home, then):
+            facts = self._facts(trainer, task)
+            # before config.yaml: a run that was done is not done with what another config asks
+            write_json(run.home / "run.json", _resumed(begun, facts) if begun else facts)
             if run.config_yaml:
                 for line in runs.write_config(run.home, run.config_yaml):
                     log.info("%s", line)
             if not run.goes_on:
                 # of a run that ended before it had a checkpoint
                 (run.home / "metrics.csv").unlink(missing_ok=True)
-            facts = self._facts(trainer, task)
-            write_json(run.home / "run.json", _resumed(begun, facts) if begun else facts)
             if data is not None:
                 with atomic.atomic_files(run.home, "data") as made:
                     kind = {} if data.kind is None else {"kind": data.kind}

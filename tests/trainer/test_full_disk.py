@@ -212,8 +212,8 @@ def test_a_disk_too_full_to_begin_is_a_line_before_training(
     def check(file: str) -> None:
         folder = disk / file
         fill_before(file, 1, 0)
-        assert main([*words, "--run", str(folder)]) == EXIT_UNSAVED
-        said = capsys.readouterr().err
+        code, said = main([*words, "--run", str(folder)]), capsys.readouterr().err
+        assert code == EXIT_UNSAVED, said
         assert said.count("\n") == 1
         assert "cannot be written: " in said
         assert "make room, then run it again with --run" in said
@@ -242,7 +242,7 @@ def test_a_resume_on_a_full_disk_leaves_the_run_as_it_was(
         assert changed <= {".lock", "config.yaml", "config-1.yaml", "run.json"}
         assert before.keys() <= found.keys()
 
-    each([(name,) for name in ("config.yaml", "run.json", "data")], check)
+    each([(name,) for name in ("run.json", "config.yaml", "data")], check)
 
 
 @pytest.mark.processes
@@ -256,10 +256,14 @@ def test_a_run_whose_screen_is_full_is_done_all_the_same(
         "    def on_train_start(self, *rest):\n"
         "        os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
     )
-    words = ["fit", "--model", "TextClassification", "--model.backbone", bert, "--data.train", toy]
-    words += ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--run", "run"]
-    words += ["--trainer.callbacks", json.dumps([{"class_path": "full.Full"}])]
-    done = command(words, tmp_path, PYTHONPATH=str(tmp_path))
+    callbacks = [{"class_path": "full.Full"}]
+    config = {
+        "model": {"task": "TextClassification", "backbone": bert},
+        "data": {"train": toy},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu", "callbacks": callbacks},
+    }
+    (tmp_path / "X.yaml").write_text(json.dumps(config))
+    done = command(["fit", "-c", "X.yaml", "--run", "run"], tmp_path)
     assert done.returncode == EXIT_UNSAVED
     assert "Traceback" not in done.stdout
     assert "ftlight: error: standard output: No space left on device" in done.stdout
