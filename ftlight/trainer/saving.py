@@ -105,7 +105,7 @@ def flush(trainer: L.Trainer, run: RunState) -> bool:
     return not any(problems.values())
 
 
-def conclude(run: RunState, **facts: Any) -> None:
+def note_end(run: RunState, **facts: Any) -> None:
     """Notes in run.json that a run is done, or what of it is not on the disk.
 
     Args:

@@ -12,17 +12,16 @@ from lightning.pytorch.strategies import Strategy
 
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
-from ftlight.run import loggers
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
 from ftlight.trainer import resume_state, wise
 from ftlight.trainer.best import Best
-from ftlight.trainer.closing import closing
+from ftlight.trainer.closing import conclude
 from ftlight.trainer.export import prepare, write
 from ftlight.trainer.options import as_list, only_false, plugins_for
 from ftlight.trainer.resume import Last
 from ftlight.trainer.run_folder import RunFolder
-from ftlight.trainer.saving import conclude, flush, missing, save
+from ftlight.trainer.saving import save
 from ftlight.trainer.scores import interpolated
 from ftlight.training import fsdp, lightning_internals
 from ftlight.training import precision as precisions
@@ -30,7 +29,7 @@ from ftlight.training.lightning_internals import callbacks_of
 from ftlight.training.progress import Report
 from ftlight.training.signals import Signals
 from ftlight.utils.atomic import writing
-from ftlight.utils.errors import UserError, WriteError
+from ftlight.utils.errors import UserError
 
 # Other defaults than Lightning's.
 DEFAULTS = {"num_sanity_val_steps": 0, "enable_model_summary": False}
@@ -198,11 +197,7 @@ class Trainer(L.Trainer):
             super().fit(
                 model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only
             )
-            flush(self, self.run)
-            if isinstance(datamodule, DataModule) and datamodule.has("test"):
-                self._test_best(model, datamodule)
-            if self.is_global_zero and self.folder is not None:
-                self._close(model)
+            conclude(self, self.run, model, datamodule)
         finally:
             self.run.fitting = False
             if self.run.lock is not None:
@@ -229,29 +224,6 @@ class Trainer(L.Trainer):
             last = Last(run, self.signals)
             run.obey = last.obey
             callbacks.append(last)
-
-    def _test_best(self, model: Task, datamodule: DataModule) -> None:
-        """Tests the best checkpoint, unless it is not on the disk."""
-        best = self.best_path
-        if self.run.test and best is not None and self.run.is_unwritten(best):
-            self.run.note(self.run.home / "test_metrics.json", f"{best} is not there to be tested")
-        elif self.run.test:
-            self.test(model, datamodule=datamodule, ckpt_path=best, verbose=False)
-            flush(self, self.run)
-
-    def _close(self, model: Task) -> None:
-        """Records that the run is done, and shows a table.
-
-        Raises:
-            WriteError: not all that belongs to the run is on the disk.
-        """
-        scores = {c.monitor: c.score for c in callbacks_of(self, Best) if c.score is not None}
-        conclude(self.run, epochs=self.current_epoch, steps=self.global_step, best=scores)
-        screen.table(closing(self, self.run, model))
-        fault = missing(self.run)
-        loggers.finish(self.loggers, WriteError.status if fault else 0)
-        if fault:
-            raise WriteError(fault)
 
     def save_checkpoint(  # type: ignore[override]
         self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None

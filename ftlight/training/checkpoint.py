@@ -6,6 +6,7 @@ import errno
 import functools
 import io
 import logging
+import math
 import pickle
 import shutil
 import zipfile
@@ -202,7 +203,8 @@ def _put(path: Path, needed: int, write: Callable[[IO[bytes]], Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     missing = needed - shutil.disk_usage(path.parent).free
     if missing > 0:
-        raise OSError(errno.ENOSPC, f"the disk lacks {missing / 1e6:,.1f} MB")
+        lacks = math.ceil(missing / 1e5) / 10
+        raise OSError(errno.ENOSPC, f"the disk lacks {lacks:,.1f} MB")
     with atomic_write(path, path.with_name(PREVIOUS) if path.name == LAST else None) as file:
         write(file)
 

@@ -42,7 +42,7 @@ def drawn(draw: random.Random) -> dict[str, Any]:
         "max_epochs": 3,
         "save_every": draw.choice([1, 2, 3, 5, 7]),
         "log_every_n_steps": draw.choice([1, 2, 3, 5, 50]),
-        "val_check_interval": draw.choice([1.0, 1.0, 2, 3]),
+        "val_check_interval": draw.choice([1.0, 2]),  # some epochs have two batches
     }
 
 
