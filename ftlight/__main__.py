@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 
 from ftlight.cli import verbs
 from ftlight.cli.verbs import VERBS
-from ftlight.utils.errors import UserError, unknown
+from ftlight.utils.errors import UserError, WriteError, unknown
 
 BROKEN_PIPE, INTERRUPTED = 141, 130  # 128 + SIGPIPE and SIGINT, as shells report them
 
@@ -62,12 +63,12 @@ def _main(words: Sequence[str]) -> int:
 
 
 def _run(verb: str, argv: Sequence[str]) -> int:
-    """Runs a verb. Returns the exit status: 0, or 2 if what the user gave is wrong."""
+    """Runs a verb. Returns the exit status: 2 if what the user gave is wrong, 74 if a disk is."""
     from ftlight.cli import checks, command
     from ftlight.utils import secrets
 
     configs: list[str] = []
-    text = fault = ""
+    text, fault, status = "", "", UserError.status
     try:
         words = command.Words(verb, argv)
         configs = words.configs  # that of a run joins them
@@ -82,7 +83,7 @@ def _run(verb: str, argv: Sequence[str]) -> int:
 
             fault = parser.run_verb(words, resolved, places)
     except UserError as error:
-        fault = str(error)
+        fault, status = str(error), error.status
     except Exception as error:
         shown = checks.traceback_of(error, checks.hidden(argv, configs))
         if not shown:
@@ -90,7 +91,7 @@ def _run(verb: str, argv: Sequence[str]) -> int:
         print(shown, end="", file=sys.stderr)
         return 1
     written = _show(text)
-    return _fail(secrets.hide(fault, checks.hidden(argv, configs))) if fault else written
+    return _fail(secrets.hide(fault, checks.hidden(argv, configs)), status) if fault else written
 
 
 def _show(text: str) -> int:
@@ -102,15 +103,16 @@ def _show(text: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # the reader has left, as head does
             return BROKEN_PIPE
-        return _fail(f"standard output: {error.strerror}")
+        return _fail(f"standard output: {error.strerror}", WriteError.status)
     return 0
 
 
-def _fail(fault: str) -> int:
+def _fail(fault: str, status: int = UserError.status) -> int:
     """Prints what is wrong, a line each. Returns the exit status."""
-    for line in fault.splitlines():
-        print(f"ftlight: error: {line}", file=sys.stderr)
-    return 2
+    with contextlib.suppress(OSError):  # the status says it, too
+        for line in fault.splitlines():
+            print(f"ftlight: error: {line}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from ftlight.trainer.scores import show
 from ftlight.trainer.trainer import Trainer
 from ftlight.training import memory
 from ftlight.utils import secrets
-from ftlight.utils.errors import UserError, holds_code, user_error
+from ftlight.utils.errors import UserError, WriteError, holds_code, user_error
 
 
 class CLI(LightningCLI):
@@ -105,6 +105,9 @@ def run_verb(words: command.Words, resolved: Mapping[str, Any], places: Mapping[
 
     Returns:
         What is wrong with what the user gave; empty if nothing is.
+
+    Raises:
+        WriteError: something could not be written.
     """
     try:
         screen.silence_libraries()
@@ -117,7 +120,11 @@ def run_verb(words: command.Words, resolved: Mapping[str, Any], places: Mapping[
         fault = _fault(error, words, places)
         if not fault:
             raise
+        if isinstance(error, OSError) or isinstance(user_error(error), WriteError):
+            raise WriteError(fault) from error
         return fault
+    if lost := screen.output.gap():
+        raise WriteError(f"standard output: {lost}; some of it is lost")
     return ""
 
 
@@ -146,10 +153,7 @@ def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) ->
         fault = user_error(error)
         return checks.placed(str(fault), places, words.options) if fault else ""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return (
-            f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on: "
-            "python -m ftlight fit --resume RUN"
-        )
+        return f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on"
     return memory.words("", (), words.verb == "fit") if memory.is_lack(error) else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import platform
 import subprocess
@@ -15,9 +16,10 @@ from typing import IO, Any
 import yaml
 
 from ftlight.utils import secrets
-from ftlight.utils.atomic import atomic_write, read_json, write_json
+from ftlight.utils.atomic import atomic_write, read_json, write_json, writing
 from ftlight.utils.errors import UserError
 
+log = logging.getLogger(__name__)
 LOCK = ".lock"
 STACK = (
     "ftlight",
@@ -81,9 +83,11 @@ def _mkdir(folder: Path, exist_ok: bool) -> None:
             "Give another --run DIR, or move it away"
         ) from None
     except OSError as error:
-        raise UserError(
-            f"{folder} cannot be created ({error.strerror}); give another with --run DIR"
-        ) from None
+        raise _not_made(folder, error) from None
+
+
+def _not_made(folder: Path, error: OSError) -> UserError:
+    return UserError(f"{folder} cannot be created ({error.strerror}); give another with --run DIR")
 
 
 def _make_dated(parent: Path) -> Path:
@@ -97,6 +101,8 @@ def _make_dated(parent: Path) -> Path:
             break
         except FileExistsError:
             continue
+        except OSError as error:
+            raise _not_made(folder, error) from None
     link = parent / f".latest-{os.getpid()}"
     with contextlib.suppress(OSError):  # Windows lets only some users create links
         link.symlink_to(folder.name)
@@ -110,7 +116,8 @@ def lock(folder: Path) -> IO[str]:
     Raises:
         UserError: another process holds the lock.
     """
-    file = (folder / LOCK).open("a+", encoding="utf-8")
+    with writing(folder / LOCK, "make room, or give another --run DIR"):
+        file = (folder / LOCK).open("a+", encoding="utf-8")
     try:
         import fcntl
 
@@ -125,9 +132,9 @@ def lock(folder: Path) -> IO[str]:
         ) from None
     except (ImportError, OSError):  # Windows, and file systems without locks
         pass
-    file.truncate(0)
-    file.write(f"{platform.node()}, process {os.getpid()}\n")
-    file.flush()
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without its holder's name
+        os.truncate(file.fileno(), 0)
+        os.write(file.fileno(), f"{platform.node()}, process {os.getpid()}\n".encode())
     return file
 
 
@@ -229,10 +236,8 @@ def write_config(folder: Path, text: str) -> list[str]:
         return []
     old, config = read_config(folder), yaml.safe_load(text)
     is_same = not old or same_config(old, config)
-    if not is_same:
-        number = next(i for i in range(1, 10**6) if not (folder / f"config-{i}.yaml").exists())
-        os.replace(path, folder / f"config-{number}.yaml")
-    with atomic_write(path) as file:
+    number = next(i for i in range(1, 10**6) if not (folder / f"config-{i}.yaml").exists())
+    with atomic_write(path, None if is_same else folder / f"config-{number}.yaml") as file:
         file.write(text.encode())
     if is_same:
         return []
@@ -262,8 +267,12 @@ def length(folder: Path | None) -> int:
 
 def truncate_metrics(folder: Path, bytes_: int) -> None:
     """Cuts metrics.csv to its size at a checkpoint; the rest will be written again."""
-    if length(folder) > bytes_:
-        os.truncate(folder / "metrics.csv", bytes_)
+    path, size = folder / "metrics.csv", length(folder)
+    if size < bytes_:
+        log.warning("%s lacks %d bytes of what it held: lines are missing", path, bytes_ - size)
+    elif size > bytes_:
+        with writing(path):
+            os.truncate(path, bytes_)
 
 
 def provenance(seed: int | None, digests: Mapping[str, str]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,41 @@ from ftlight.run.predictions import write_predictions
 from ftlight.run.state import RunState
 from ftlight.task import EvaluationResult, Task
 from ftlight.trainer.parts import data_of
-from ftlight.utils.atomic import read_json, write_json
+from ftlight.utils.atomic import read_json, write_json, writing
+from ftlight.utils.errors import WriteError
 
 
 def write_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
-    """Writes what a test found into the run's folder; only the first process calls this."""
+    """Writes what a test found into the run's folder; only the first process calls this.
+
+    Raises:
+        WriteError: it cannot be written. In a fit that is noted for its end instead.
+    """
     data, result = data_of(trainer), task.evidence["test"]
     mixed = run.wise if trainer.ckpt_path is None else {}
     stem = _stem(trainer, run, data, mixed)
-    write_json(run.home / f"{stem}_metrics.json", _metrics(result, mixed))
+    with _noting(run, run.home / f"{stem}_metrics.json") as path:
+        write_json(path, _metrics(result, mixed))
     if data is not None and result.outputs is not None and result.numbers is not None:
-        path = run.home / f"{stem}_predictions.csv"
-        _write_predictions(trainer, path, task, data, result)
+        with _noting(run, run.home / f"{stem}_predictions.csv") as path:
+            _write_predictions(trainer, path, task, data, result)
+
+
+@contextlib.contextmanager
+def _noting(run: RunState, path: Path) -> Iterator[Path]:
+    """Notes that a file could not be written, for the end of a fit.
+
+    Raises:
+        WriteError: it could not, and this is no fit.
+    """
+    run.note(path, "")
+    try:
+        with writing(path):
+            yield path
+    except WriteError as error:
+        if not run.fitting:
+            raise
+        run.note(path, str(error))
 
 
 def _stem(

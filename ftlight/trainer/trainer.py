@@ -12,24 +12,23 @@ from lightning.pytorch.strategies import Strategy
 
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
-from ftlight.run import folder as runs
-from ftlight.run import loggers
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
 from ftlight.trainer import resume_state, wise
 from ftlight.trainer.best import Best
-from ftlight.trainer.closing import closing
+from ftlight.trainer.closing import conclude
 from ftlight.trainer.export import prepare, write
 from ftlight.trainer.options import as_list, only_false, plugins_for
 from ftlight.trainer.resume import Last
 from ftlight.trainer.run_folder import RunFolder
 from ftlight.trainer.saving import save
 from ftlight.trainer.scores import interpolated
-from ftlight.training import checkpoint, fsdp, lightning_internals
+from ftlight.training import fsdp, lightning_internals
 from ftlight.training import precision as precisions
 from ftlight.training.lightning_internals import callbacks_of
 from ftlight.training.progress import Report
 from ftlight.training.signals import Signals
+from ftlight.utils.atomic import writing
 from ftlight.utils.errors import UserError
 
 # Other defaults than Lightning's.
@@ -53,7 +52,8 @@ class Trainer(L.Trainer):
         max_steps: Stop after this many optimizer steps; -1 for no limit.
         save_every: Optimizer steps (500), or time (30s, 10m, 2h), between checkpoints. One more is
             written at the end and on a signal.
-        unsaved: If a checkpoint cannot be written, as on a full disk: warn, and train on; or stop.
+        unsaved: If a checkpoint cannot be written, as on a full disk: warn, train on and try again
+            at the next save; or stop.
         strategy: How several devices work together: auto, ddp, fsdp2, deepspeed, or another of
             Lightning's.
         accelerator: cpu, gpu, tpu, mps, or auto for the best there is.
@@ -161,6 +161,8 @@ class Trainer(L.Trainer):
     ) -> None:
         """Trains, then tests the best checkpoint.
 
+        With a full disk it trains on, and says at the end what is missing.
+
         Args:
             model: the task.
             train_dataloaders: training batches, instead of a data module.
@@ -168,6 +170,10 @@ class Trainer(L.Trainer):
             datamodule: the data module.
             ckpt_path: checkpoint to start from, such as RUN/checkpoints/last.ckpt.
             weights_only: always true; nothing is unpickled.
+
+        Raises:
+            WriteError: something could not be written. Once there is room, resume the run: it
+                ends as one that always had it.
         """
         model.freezing().check(model)  # its errors come before a folder is made
         fsdp.check(self, model)
@@ -180,6 +186,8 @@ class Trainer(L.Trainer):
         if ckpt_path is not None:
             model.begin_from(ckpt_path)
         self.signals.received = 0
+        self.run.unwritten.clear()
+        self.run.waiting.clear()
         validates = val_dataloaders is not None
         if isinstance(datamodule, DataModule):
             validates = datamodule.has("validation")
@@ -189,10 +197,7 @@ class Trainer(L.Trainer):
             super().fit(
                 model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only
             )
-            if self.run.test and isinstance(datamodule, DataModule) and datamodule.has("test"):
-                self.test(model, datamodule=datamodule, ckpt_path=self.best_path, verbose=False)
-            if self.is_global_zero and self.folder is not None:
-                self._close(model, self.folder)
+            conclude(self, self.run, model, datamodule)
         finally:
             self.run.fitting = False
             if self.run.lock is not None:
@@ -219,20 +224,6 @@ class Trainer(L.Trainer):
             last = Last(run, self.signals)
             run.obey = last.obey
             callbacks.append(last)
-
-    def _close(self, model: Task, folder: Path) -> None:
-        """Records that the run is done, frees what only an unfinished one needs, shows a table."""
-        scores = {c.monitor: c.score for c in callbacks_of(self, Best) if c.score is not None}
-        runs.update(
-            folder,
-            status="done",
-            epochs=self.current_epoch,
-            steps=self.global_step,
-            best=scores,
-        )
-        checkpoint.remove_previous(self.run.checkpoints)
-        screen.table(closing(self, self.run, model))
-        loggers.finish(self.loggers)
 
     def save_checkpoint(  # type: ignore[override]
         self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None
@@ -295,5 +286,6 @@ class Trainer(L.Trainer):
             model.load_weights(ckpt_path)
             model.merge_adapters()
         model.datamodule = datamodule
-        write(self.run, model, datamodule, folder, mixed=bool(wise))
+        with writing(folder):
+            write(self.run, model, datamodule, folder, mixed=bool(wise))
         return folder

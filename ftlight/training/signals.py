@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -13,11 +14,13 @@ import lightning as L
 from ftlight.run.state import RunState
 from ftlight.training.lightning_internals import SignalConnector
 from ftlight.utils import distributed
+from ftlight.utils.errors import WriteError
 
 SIGNALS = [
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)
 ]
 EXIT_REQUEUE = 75  # EX_TEMPFAIL: the script of a job requeues on it
+EXIT_UNSAVED = WriteError.status  # EX_IOERR: something is not on the disk; make room, and resume
 TWICE = 1.0  # seconds within which a second signal is the first one, sent to the group as well
 NOTED = b"\nstopping: the run is saved after this step (once more: it stops at once)\n"
 
@@ -74,7 +77,8 @@ class Signals(SignalConnector):
         if not self.received:
             self.received, self.at = signum, now
             if self.trainer.is_global_zero:
-                os.write(2, NOTED)
+                with contextlib.suppress(OSError):  # standard error may lie on a full disk
+                    os.write(2, NOTED)
         elif now - self.at > TWICE:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)

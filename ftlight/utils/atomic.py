@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
+
+from ftlight.utils.errors import UserError, WriteError, first_line
 
 # Seconds after which a partial file of another machine's process counts as abandoned.
 STALE_AFTER = 3600.0
@@ -44,11 +48,54 @@ def left(part: Path) -> bool:
 
 
 def remove_stale(folder: Path) -> None:
-    """Deletes partial files of processes that are gone."""
+    """Deletes partial files and folders of processes that are gone."""
     for part in folder.glob("*.part"):
         if left(part):
             with contextlib.suppress(OSError):  # another user's, in a folder that is shared
-                part.unlink(missing_ok=True)
+                _remove(part)
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)
+
+
+def why_unwritten(error: BaseException) -> str:
+    """Why something could not be written; empty for an error of another kind.
+
+    >>> why_unwritten(OSError(28, "No space left on device")), why_unwritten(ValueError("x"))
+    ('No space left on device', '')
+    """
+    if isinstance(error, OSError) and error.errno:  # those of transformers have no number
+        return error.strerror or first_line(error)
+    if "unexpected pos" in str(error):  # all that torch's writer says of it
+        return "the disk is full, or files may not grow so large"
+    # writers in Rust raise errors of their own: tokenizers, safetensors
+    return first_line(error) if "(os error " in str(error) else ""
+
+
+@contextlib.contextmanager
+def writing(what: str | Path, then: str = "") -> Iterator[None]:
+    """Turns an error of writing into one line.
+
+    Args:
+        what: what is written.
+        then: what to do about it, if anything but to make room.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        why = why_unwritten(error)
+        if not why:
+            raise
+        raise WriteError(f"{what} cannot be written: {why}{then and '; '}{then}") from error
 
 
 @contextlib.contextmanager
@@ -78,6 +125,79 @@ def atomic_write(path: str | Path, before: Path | None = None) -> Iterator[IO[by
         _sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def append(path: Path, text: str, head: str, sync: bool = False) -> None:
+    """Appends lines to a file, all of them or none.
+
+    An empty file gets a head first. Half a line at the end, which a crash of the machine may
+    leave, is taken away.
+
+    Args:
+        path: the file.
+        text: whole lines; without any only what is there is put on the disk.
+        head: the line that the file begins with.
+        sync: whether to wait until they are on the disk.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    if not text and not path.exists():
+        return
+    with path.open("a+b", buffering=0) as file:
+        size = _whole_lines(file)
+        file.truncate(size)
+        data = ((head if text and not size else "") + text).encode()
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except OSError:
+            file.truncate(size)
+            raise
+        if sync:
+            os.fsync(file.fileno())
+
+
+def _whole_lines(file: io.FileIO) -> int:
+    """Size of a file up to the end of its last whole line."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        begin = file.seek(max(0, end - 4096))
+        found = file.read(end - begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0
+
+
+@contextlib.contextmanager
+def atomic_files(folder: Path, name: str) -> Iterator[Path]:
+    """Makes several files that belong together beside their places, then moves each to its own.
+
+    A disk that is full, or a kill, leaves the old ones.
+
+    Args:
+        folder: where the files go; it may have some of them.
+        name: what they are, for the name of the folder in which they are made.
+
+    Yields:
+        The folder to write them to.
+    """
+    part = part_of(folder / name)
+    try:
+        part.mkdir()
+        yield part
+        files = [file for file in sorted(part.rglob("*")) if file.is_file()]
+        for file in files:
+            with file.open("rb") as made:
+                os.fsync(made.fileno())
+        for file in files:
+            place = folder / file.relative_to(part)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, place)
+            _sync(place.parent)
+    finally:
+        _remove(part)
 
 
 def _sync(folder: Path) -> None:

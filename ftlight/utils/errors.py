@@ -9,6 +9,14 @@ from collections.abc import Iterable
 class UserError(Exception):
     """A fault in the user's input; says what, where, the nearest name and the way out."""
 
+    status = 2  # that the process ends with
+
+
+class WriteError(UserError):
+    """Something that could not be written, as on a full disk; says what, why and the way out."""
+
+    status = 74  # EX_IOERR
+
 
 def user_error(error: BaseException) -> UserError | None:
     """Finds the user error that libraries have wrapped in their own; None if there is none."""
