@@ -19,7 +19,7 @@ from ftlight.run import folder as runs
 from ftlight.run import loggers
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import summary
+from ftlight.trainer import resume_state, summary
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.results import write_test
 from ftlight.trainer.resume import Last
@@ -55,7 +55,10 @@ class RunFolder(Callback):
             run.folder = Path(str(run.given))
             self._check_shares(trainer)
             return
-        run.folder = Path(first_decides(trainer, lambda: str(self._open(trainer))))
+        run.rows = first_decides(
+            trainer, lambda: resume_state.settle_rows(trainer, run, data_of(trainer))
+        )
+        run.folder = Path(first_decides(trainer, lambda: str(self._open())))
         for saver in trainer.checkpoint_callbacks:
             if getattr(saver, "dirpath", "") is None:
                 saver.dirpath = str(run.checkpoints)  # type: ignore[attr-defined]
@@ -81,21 +84,13 @@ class RunFolder(Callback):
             runs.update(run.home, wandb={"project": run.wandb, "id": tracker.experiment.id})
             trainer.loggers = [*trainer.loggers, tracker]
 
-    def _open(self, trainer: L.Trainer) -> Path:
+    def _open(self) -> Path:
         """Creates the folder, or reopens the one being resumed, and locks it for this process."""
-        run, data = self.run, data_of(trainer)
+        run = self.run
         folder = runs.make(run.given, run.name, run.resume)
         run.lock = runs.lock(folder)
         atomic.remove_stale(folder)
         atomic.remove_stale(folder / "checkpoints")
-        then = read_json(folder / "run.json").get("data_sha256", {})
-        now = data.digests if data is not None else {}
-        for split in ("train", "validation"):
-            if split in then and split in now and then[split] != now[split]:
-                raise UserError(
-                    f"data.{split} was changed since {runs.short(folder)} began;"
-                    " resume with it as it was, or start anew"
-                )
         return folder
 
     def _record(self, trainer: L.Trainer, task: Task, begun: Mapping[str, Any]) -> None:
@@ -112,7 +107,10 @@ class RunFolder(Callback):
         facts = {**runs.provenance(int(seed) if seed else None, digests), "backbone": task.backbone}
         if run.ckpt_path is not None:
             facts["began_from"] = str(Path(run.ckpt_path).absolute())
-        write_json(run.home / "run.json", _resumed(begun, facts) if begun else facts)
+        if run.goes_on and begun:
+            facts = _resumed(begun, facts)
+        # without a checkpoint it begins anew, with the data and the seed of now
+        write_json(run.home / "run.json", {**begun, **facts})
         if data is not None:
             kind = {} if data.kind is None else {"kind": data.kind}
             write_json(run.home / "labels.json", {**kind, "labels": task.labels})
@@ -198,4 +196,9 @@ def _resumed(begun: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, An
                 now,
             )
     again = {name: facts[name] for name in ("command", "started", "versions")}
-    return {**begun, "status": "running", "resumed": [*begun.get("resumed", []), again]}
+    return {
+        **begun,
+        "status": "running",
+        "data_sha256": facts["data_sha256"],  # a test may have been left out
+        "resumed": [*begun.get("resumed", []), again],
+    }

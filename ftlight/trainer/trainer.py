@@ -16,7 +16,7 @@ from ftlight.run import folder as runs
 from ftlight.run import loggers
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
-from ftlight.trainer import resume_state, wise
+from ftlight.trainer import done, resume_state, wise
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import closing
 from ftlight.trainer.export import prepare, write
@@ -173,7 +173,7 @@ class Trainer(L.Trainer):
         fsdp.check(self, model)
         precisions.check(self)
         if self.run.resume:
-            if ckpt_path is None and resume_state.is_done(self.run):
+            if ckpt_path is None and done.is_done(self, self.run, model, datamodule):
                 return
             ckpt_path = resume_state.newest(self.run, ckpt_path)
         self.run.ckpt_path = ckpt_path
