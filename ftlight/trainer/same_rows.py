@@ -140,7 +140,7 @@ def _came_out(data: DataModule, name: str, given: Any) -> Any:
 
 
 def _made_with(data: DataModule) -> dict[str, str]:
-    """SHA-256 of what batches are made with; none of a tokenizer that a class of one's own lacks."""
+    """SHA-256 of what batches are made with; a class of one's own may have no tokenizer."""
     with contextlib.suppress(UserError, AttributeError):
         made = data.made_with()
         return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in made.items()}

@@ -13,13 +13,13 @@ from lightning.pytorch.strategies import Strategy
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
 from ftlight.run import folder as runs
-from ftlight.run import loggers
+from ftlight.run import loggers, outputs
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
 from ftlight.trainer import done, resume_state, wise
+from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import closing
-from ftlight.trainer.export import prepare, write
 from ftlight.trainer.options import as_list, only_false, plugins_for
 from ftlight.trainer.resume import Last
 from ftlight.trainer.run_folder import RunFolder
@@ -284,16 +284,18 @@ class Trainer(L.Trainer):
             model: the task.
             datamodule: its data module, for the tokenizer.
             ckpt_path: checkpoint to export.
-            out: folder to write. Default: RUN/export.
+            out: folder to write. Default: RUN/export, or RUN-results/export where one stands if the
+                run cannot be written.
             wise: share of the fine-tuned weights, the rest being the pre-trained ones; or auto, by
                 the validation data.
         """
-        folder = prepare(Path(out) if out else self.run.home / "export")
+        folder = Path(out) if out else outputs.home(self.run.home) / "export"
+        exports.check(folder)
         if wise:
             self.interpolate(model, datamodule, ckpt_path, wise)
         else:
             model.load_weights(ckpt_path)
             model.merge_adapters()
         model.datamodule = datamodule
-        write(self.run, model, datamodule, folder, mixed=bool(wise))
+        exports.write(self.run, model, datamodule, folder, mixed=bool(wise))
         return folder
