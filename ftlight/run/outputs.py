@@ -34,10 +34,10 @@ def check(path: Path) -> None:
     """Refuses a file that could not be written, before the work that fills it.
 
     Raises:
-        UserError: it is a folder, or its folder cannot be written.
+        UserError: it is a folder or a device, or its folder cannot be written.
     """
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give a file with --out F")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is there and is no file; give a file with --out F")
     if not is_writable(path.parent):
         raise closed(path)
 
