@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import re
@@ -16,7 +17,6 @@ from ftlight.cli import checks, command, config, values, verbs
 from ftlight.cli.classes import find_class, public
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
-from ftlight.run import outputs
 from ftlight.task import Task
 from ftlight.trainer import overlap
 from ftlight.trainer.predictor import Predictor
@@ -145,12 +145,11 @@ def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) ->
         # jsonargparse wraps what a constructor raises
         fault = user_error(error)
         return checks.placed(str(fault), places, words.options) if fault else ""
-    if isinstance(error, OSError) and outputs.reason(error):
-        what = f"{error.filename or 'the disk'}: {error.strerror}"
-        if error.errno not in outputs.FULL:
-            return what
-        go_on = "then go on: python -m ftlight fit --resume RUN"
-        return f"{what}; make room, {go_on if words.verb == 'fit' else 'and try again'}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on: "
+            "python -m ftlight fit --resume RUN"
+        )
     return memory.words("", (), words.verb == "fit") if memory.is_lack(error) else ""
 
 

@@ -12,7 +12,8 @@ from ftlight.models.padding import runs_unpadded
 from ftlight.run import outputs
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.utils.atomic import atomic_folder, read_json
+from ftlight.utils.atomic import read_json
+from ftlight.utils.atomic_folder import atomic_folder
 from ftlight.utils.errors import UserError
 
 

@@ -96,6 +96,12 @@ def peek(path: Path) -> dict[str, Any]:
         return {}
 
 
+def rows_of(home: Path) -> dict[str, Any]:
+    """What decided the rows of a run, as its last checkpoint holds it, or its folder tells."""
+    state = peek(home / "checkpoints" / checkpoint_files.LAST).get(KEY, {})
+    return state.get("rows") or same_rows.recorded(home)
+
+
 def _ends_an_epoch(checkpoint: Mapping[str, Any]) -> bool:
     """Whether a run that begins from a checkpoint begins with a new epoch."""
     if "loops" not in checkpoint:

@@ -19,7 +19,7 @@ from ftlight.run import folder as runs
 from ftlight.run import loggers
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import resume_state, summary
+from ftlight.trainer import resume_state, same_rows, summary
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.results import write_test
 from ftlight.trainer.resume import Last
@@ -32,6 +32,7 @@ from ftlight.utils.distributed import first_decides
 from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
+SHARES = ("data.split_seed:", "data.validation_split:", "data.test_split:")
 STEPS, EPOCHS = 1000, (3, 30)  # aimed at, and bounds of epochs, if max_epochs is not given
 
 
@@ -53,7 +54,7 @@ class RunFolder(Callback):
             return
         if stage != "fit":
             run.folder = Path(str(run.given))
-            self._check_shares(trainer)
+            self._check_shares(trainer, stage)
             return
         run.rows = first_decides(
             trainer, lambda: resume_state.settle_rows(trainer, run, data_of(trainer))
@@ -117,22 +118,25 @@ class RunFolder(Callback):
             loading.save_description(task.backbone, run.home / "backbone")
             data.save_state(run.home)
 
-    def _check_shares(self, trainer: L.Trainer) -> None:
-        """Refuses to measure a share of train if train was changed since the run.
+    def _check_shares(self, trainer: L.Trainer, stage: str) -> None:
+        """Refuses to measure a share of train if what is held out now is not what was then.
 
         Raises:
-            UserError: what was held out then is not what would be held out now.
+            UserError: train was changed since the run, or what decides the share.
         """
-        data = data_of(trainer)
-        if data is None:
+        data, split = data_of(trainer), {"validate": "validation"}.get(stage, stage)
+        if data is None or split not in data.files or data.files[split]:
             return
-        now = data.digests.get("train")
-        then = read_json(self.run.home / "run.json").get("data_sha256", {}).get("train")
+        was, now = resume_state.rows_of(self.run.home), data.digests.get("train")
+        then = was.get("files", {}).get("train")
         if now is not None and then is not None and now != then:
             raise UserError(
                 f"{data.files['train']} was changed since the run: the share held out of it is"
                 " another; give data.test: FILE, or fit again"
             )
+        for line in same_rows.changes(was, same_rows.asked(trainer, data)):
+            if line.startswith(SHARES):
+                raise UserError(f"{line}: the share held out is another, and has rows of training")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Sets the number of epochs if none was given, and shows what is about to be done."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import math
 import os
@@ -41,15 +40,14 @@ def left(part: Path) -> bool:
 
 
 def remove_stale(folder: Path) -> None:
-    """Deletes partial files of processes that are gone."""
+    """Deletes partial files and folders of processes that are gone."""
     for part in folder.glob("*.part"):
         if left(part):
             _remove(part)
 
 
 def _remove(part: Path) -> None:
-    """Deletes a partial file or folder."""
-    if part.is_dir() and not part.is_symlink():
+    if part.is_dir():
         shutil.rmtree(part, ignore_errors=True)
     else:
         part.unlink(missing_ok=True)
@@ -82,41 +80,6 @@ def atomic_write(path: str | Path, before: Path | None = None) -> Iterator[IO[by
         _sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Makes a folder beside ``path`` and moves it there once all of it is on the disk.
-
-    On any error it is removed; what a killed process left of one is removed by the next.
-
-    Args:
-        path: the folder, which must not exist or be empty.
-
-    Yields:
-        The folder to write into.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for old in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
-        if left(old):
-            _remove(old)
-    part = part_of(path)
-    _remove(part)
-    part.mkdir()
-    try:
-        yield part
-        for made in sorted(part.rglob("*")):
-            with made.open("rb") if made.is_file() else contextlib.nullcontext() as file:
-                if file is not None:
-                    os.fsync(file.fileno())
-                else:
-                    _sync(made)
-        if path.is_dir():
-            path.rmdir()
-        os.replace(part, path)
-        _sync(path.parent)
-    finally:
-        _remove(part)
 
 
 def _sync(folder: Path) -> None:

@@ -17,6 +17,7 @@ from ftlight.__main__ import main
 from ftlight.models import saving
 from ftlight.run import outputs
 from ftlight.utils import atomic
+from ftlight.utils.atomic_folder import atomic_folder
 from ftlight.utils.errors import UserError
 
 pytestmark = pytest.mark.processes
@@ -185,7 +186,7 @@ def test_parts_of_folders_are_swept_as_those_of_files(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
     def broken_off() -> None:
-        with atomic.atomic_folder(tmp_path / "made") as made:
+        with atomic_folder(tmp_path / "made") as made:
             (made / "file").write_text("half")
             raise ValueError("a fault")
 
