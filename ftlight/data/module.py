@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import datasets
 from torch import nn
@@ -18,7 +18,6 @@ from ftlight.data.tables import Columns as Columns
 from ftlight.models import padding
 from ftlight.models.loading import load_tokenizer
 from ftlight.models.weights import check_tokenizer
-from ftlight.utils import arguments
 from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import check_range
 from ftlight.utils.renamed import keep_old_names, old_attribute
@@ -78,15 +77,6 @@ class DataModule(Splits):
     default_length: ClassVar[int] = 10**6
     given_length: int | None  # option max_length; a subclass that reads no text does not set it
     kind: Any = None
-    # Options that may change when a run resumes, since no row, batch or order depends on them.
-    may_change: ClassVar[frozenset[str]] = frozenset({"workers", "max_overlap", "log_text"})
-    asked: dict[str, Any]  # the options as given
-
-    def __new__(cls, *positional: Any, **named: Any) -> Self:
-        """Notes the options as given, whatever a subclass makes of them."""
-        self = super().__new__(cls)
-        self.asked = arguments.given(cls, positional, named)
-        return self
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Lets a subclass written for 0.1 use its old method names."""

@@ -16,7 +16,7 @@ from ftlight.freezing import callback
 from ftlight.models import loading
 from ftlight.run import console as screen
 from ftlight.run import folder as runs
-from ftlight.run import loggers
+from ftlight.run import loggers, outputs
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer import resume_state, same_rows, summary
@@ -89,6 +89,8 @@ class RunFolder(Callback):
         """Creates the folder, or reopens the one being resumed, and locks it for this process."""
         run = self.run
         folder = runs.make(run.given, run.name, run.resume)
+        if not outputs.is_writable(folder):
+            raise UserError(f"{runs.short(folder)} cannot be written; resume a copy of it")
         run.lock = runs.lock(folder)
         atomic.remove_stale(folder)
         atomic.remove_stale(folder / "checkpoints")
