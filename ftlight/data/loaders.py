@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from ftlight.data import sampling
 from ftlight.data.encoded import Rows
 from ftlight.data.tables import Columns
+from ftlight.run.state import state_of
 from ftlight.utils import arguments
 from ftlight.utils.errors import UserError
 
@@ -107,10 +108,11 @@ class Loaders(L.LightningDataModule):
         """Continues the batches of a checkpoint, the same rows in each step on any number of ranks.
 
         Raises:
-            UserError: batches would differ, and rows be seen twice or not at all.
+            UserError: batches would differ, and rows be seen twice or not at all. ftlight's own
+                trainer has checked that, with all else that decides the rows.
         """
         for name in ("batch_size", "tokens_per_batch"):
-            if state[name] != getattr(self, name):
+            if state_of(self.trainer) is None and state[name] != getattr(self, name):
                 raise UserError(
                     f"data.{name}: the run began with {state[name]}, and its batches must stay"
                     f" what they were; this is {getattr(self, name)}"

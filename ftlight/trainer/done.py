@@ -85,7 +85,7 @@ def _asks_more(state: Mapping[str, Any], trainer: L.Trainer, run: RunState) -> b
     if not state["ended"]:
         return False
     epochs, steps, patience, _ = state["ended"]
-    pairs = [(steps, run.max_steps)]
+    pairs: list[tuple[int | None, int | None]] = [(steps, run.max_steps)]
     pairs += [] if run.auto_epochs else [(epochs, trainer.max_epochs)]
     pairs += [(then, run.patience or -1) for then in patience]
     return any(_bound(now) > _bound(then) for then, now in pairs)
