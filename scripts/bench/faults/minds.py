@@ -102,12 +102,13 @@ def judge(folder: Path, log: Path, code: int, before: dict[str, bytes]) -> str:
     said = log.read_text()
     if "Traceback" in said or code not in (0, 2):
         return f"HARM: status {code}"
-    if code == 2:
-        if content(folder) != before:
-            return "HARM: refused, but not left as it was"
-        return "refused: other rows" if " began" in said else "refused by another check"
+    refused = " began with " in said
+    if code == 2 and content(folder) == before:
+        return "refused: other rows" if refused else "refused by another check"
     most = max(rows(folder).values())
-    return "allowed, every row once" if most == 1 else f"HARM: a row {most} times"
+    if refused or most > 1:
+        return f"HARM: refused too late, or a row {most} times"
+    return "allowed, every row once" if code == 0 else "refused after training"
 
 
 def trials(
@@ -151,6 +152,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, help="folder for all files; default: a new one")
     given = parser.parse_args()
     home = given.home or Path(tempfile.mkdtemp(prefix="ftlight-minds-"))
+    home.mkdir(exist_ok=True)
     common.prepare(home)
     draw, found = random.Random(given.seed), []
     for task in given.tasks.split(","):
