@@ -182,6 +182,13 @@ class DataModule(Splits):
     def load_state(self, folder: Path) -> None:
         """Reads what :meth:`save_state` wrote into a run's folder."""
 
+    def made_with(self) -> dict[str, str]:
+        """What rows are turned into batches with, beside options and files, as text.
+
+        A run cannot resume with another. The base names the tokenizer, if there is one.
+        """
+        return tokens.made_with(self.tokenizer) if self.tokenizer_name else {}
+
     # Splits
 
     @property

@@ -69,6 +69,13 @@ def identity(tokenizer: Any) -> str:
     return mark + rules if mark else str(limits)
 
 
+def made_with(tokenizer: Any) -> dict[str, str]:
+    """The content of a tokenizer as text, wherever its files are: rules, padding and vocabulary."""
+    rules = identity(tokenizer) if tokenizer.is_fast else sorted(tokenizer.get_vocab().items())
+    padding = tokenizer.padding_side, sorted(map(str, tokenizer.special_tokens_map.items()))
+    return {"tokenizer": f"{rules} {padding}"}
+
+
 def blank(tokenizer: Any) -> int:
     """The token of a row without any: a decoder's tokenizer gives none for an empty text."""
     known = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)

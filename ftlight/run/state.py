@@ -57,6 +57,8 @@ class RunState:
         folder: folder of the run, once it is known.
         lock: open file that keeps the folder for this process.
         ckpt_path: checkpoint that training starts from, or None.
+        rows: what decides the rows and their order, as :func:`ftlight.trainer.same_rows.facts` has
+            it.
         fitting: whether ``fit`` runs, with its validations and its test.
         obey: saves and stops if a signal asks for it; for long work between two steps.
         unwritten: what should be on the disk and is not, by its path in the folder, and why.
@@ -80,6 +82,7 @@ class RunState:
     folder: Path | None = None
     lock: IO[str] | None = None
     ckpt_path: str | None = None
+    rows: dict[str, Any] = dataclasses.field(default_factory=dict)
     fitting: bool = False
     obey: Callable[[Any], None] | None = None
     unwritten: dict[str, str] = dataclasses.field(default_factory=dict)

@@ -17,10 +17,10 @@ from ftlight.freezing import callback
 from ftlight.models import loading
 from ftlight.run import console as screen
 from ftlight.run import folder as runs
-from ftlight.run import loggers
+from ftlight.run import loggers, outputs
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import summary
+from ftlight.trainer import resume_state, same_rows, summary
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.results import write_test
 from ftlight.trainer.resume import Last
@@ -30,10 +30,12 @@ from ftlight.training.lightning_internals import callbacks_of
 from ftlight.training.signals import EXIT_REQUEUE, RunInterrupted
 from ftlight.utils import atomic
 from ftlight.utils.atomic import read_json, write_json, writing
+from ftlight.utils.atomic_folder import atomic_files
 from ftlight.utils.distributed import first_decides
 from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
+SHARES = ("data.split_seed:", "data.validation_split:", "data.test_split:")
 STEPS, EPOCHS = 1000, (3, 30)  # aimed at, and bounds of epochs, if max_epochs is not given
 
 
@@ -55,9 +57,12 @@ class RunFolder(Callback):
             return
         if stage != "fit":
             run.folder = Path(str(run.given))
-            self._check_shares(trainer)
+            self._check_shares(trainer, stage)
             return
-        run.folder = Path(first_decides(trainer, lambda: str(self._open(trainer))))
+        run.rows = first_decides(
+            trainer, lambda: resume_state.settle_rows(trainer, run, data_of(trainer))
+        )
+        run.folder = Path(first_decides(trainer, lambda: str(self._open())))
         for saver in trainer.checkpoint_callbacks:
             if getattr(saver, "dirpath", "") is None:
                 saver.dirpath = str(run.checkpoints)  # type: ignore[attr-defined]
@@ -93,21 +98,15 @@ class RunFolder(Callback):
         with writing(run.home / "run.json", again(run)):
             runs.update(run.home, wandb={"project": project, "id": tracker.experiment.id})
 
-    def _open(self, trainer: L.Trainer) -> Path:
+    def _open(self) -> Path:
         """Creates the folder, or reopens the one being resumed, and locks it for this process."""
-        run, data = self.run, data_of(trainer)
+        run = self.run
         folder = runs.make(run.given, run.name, run.resume)
+        if not outputs.is_writable(folder):
+            raise UserError(f"{runs.short(folder)} cannot be written; resume a copy of it")
         run.lock = runs.lock(folder)
         atomic.remove_stale(folder)
         atomic.remove_stale(folder / "checkpoints")
-        then = read_json(folder / "run.json").get("data_sha256", {})
-        now = data.digests if data is not None else {}
-        for split in ("train", "validation"):
-            if split in then and split in now and then[split] != now[split]:
-                raise UserError(
-                    f"data.{split} was changed since {runs.short(folder)} began;"
-                    " resume with it as it was, or start anew"
-                )
         return folder
 
     def _record(self, trainer: L.Trainer, task: Task) -> str | None:
@@ -126,7 +125,10 @@ class RunFolder(Callback):
         with writing(run.home, then):
             facts = self._facts(trainer, task)
             # before config.yaml: a run that was done is not done with what another config asks
-            write_json(run.home / "run.json", _resumed(begun, facts) if begun else facts)
+            if run.goes_on and begun:
+                facts = _resumed(begun, facts)
+            # without a checkpoint it begins anew, with the data and the seed of now
+            write_json(run.home / "run.json", {**begun, **facts})
             if run.config_yaml:
                 for line in runs.write_config(run.home, run.config_yaml):
                     log.info("%s", line)
@@ -134,7 +136,7 @@ class RunFolder(Callback):
                 # of a run that ended before it had a checkpoint
                 (run.home / "metrics.csv").unlink(missing_ok=True)
             if data is not None:
-                with atomic.atomic_files(run.home, "data") as made:
+                with atomic_files(run.home, "data") as made:
                     kind = {} if data.kind is None else {"kind": data.kind}
                     write_json(made / "labels.json", {**kind, "labels": task.labels})
                     (made / "backbone").mkdir()
@@ -151,22 +153,25 @@ class RunFolder(Callback):
             facts["began_from"] = str(Path(self.run.ckpt_path).absolute())
         return facts
 
-    def _check_shares(self, trainer: L.Trainer) -> None:
-        """Refuses to measure a share of train if train was changed since the run.
+    def _check_shares(self, trainer: L.Trainer, stage: str) -> None:
+        """Refuses to measure a share of train if what is held out now is not what was then.
 
         Raises:
-            UserError: what was held out then is not what would be held out now.
+            UserError: train was changed since the run, or what decides the share.
         """
-        data = data_of(trainer)
-        if data is None:
+        data, split = data_of(trainer), {"validate": "validation"}.get(stage, stage)
+        if data is None or split not in data.files or data.files[split]:
             return
-        now = data.digests.get("train")
-        then = read_json(self.run.home / "run.json").get("data_sha256", {}).get("train")
+        was, now = resume_state.rows_of(self.run.home), data.digests.get("train")
+        then = was.get("files", {}).get("train")
         if now is not None and then is not None and now != then:
             raise UserError(
                 f"{data.files['train']} was changed since the run: the share held out of it is"
                 " another; give data.test: FILE, or fit again"
             )
+        for line in same_rows.changes(was, same_rows.asked(trainer, data)):
+            if line.startswith(SHARES):
+                raise UserError(f"{line}: the share held out is another, and has rows of training")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Sets the number of epochs if none was given, and shows what is about to be done."""
@@ -235,4 +240,9 @@ def _resumed(begun: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, An
             )
     anew = {name: facts[name] for name in ("command", "started", "versions")}
     begun = {name: value for name, value in begun.items() if name != "unsaved"}
-    return {**begun, "status": "running", "resumed": [*begun.get("resumed", []), anew]}
+    return {
+        **begun,
+        "status": "running",
+        "data_sha256": facts["data_sha256"],  # a test may have been left out
+        "resumed": [*begun.get("resumed", []), anew],
+    }

@@ -12,12 +12,13 @@ from lightning.pytorch.strategies import Strategy
 
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
+from ftlight.run import outputs
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
-from ftlight.trainer import resume_state, wise
+from ftlight.trainer import done, resume_state, wise
+from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import conclude
-from ftlight.trainer.export import prepare, write
 from ftlight.trainer.options import as_list, only_false, plugins_for
 from ftlight.trainer.resume import Last
 from ftlight.trainer.run_folder import RunFolder
@@ -28,7 +29,6 @@ from ftlight.training import precision as precisions
 from ftlight.training.lightning_internals import callbacks_of
 from ftlight.training.progress import Report
 from ftlight.training.signals import Signals
-from ftlight.utils.atomic import writing
 from ftlight.utils.errors import UserError
 
 # Other defaults than Lightning's.
@@ -179,7 +179,7 @@ class Trainer(L.Trainer):
         fsdp.check(self, model)
         precisions.check(self)
         if self.run.resume:
-            if ckpt_path is None and resume_state.is_done(self.run):
+            if ckpt_path is None and done.is_done(self, self.run, model, datamodule):
                 return
             ckpt_path = resume_state.newest(self.run, ckpt_path)
         self.run.ckpt_path = ckpt_path
@@ -275,17 +275,18 @@ class Trainer(L.Trainer):
             model: the task.
             datamodule: its data module, for the tokenizer.
             ckpt_path: checkpoint to export.
-            out: folder to write. Default: RUN/export.
+            out: folder to write. Default: RUN/export, or RUN-results/export where one stands if the
+                run cannot be written.
             wise: share of the fine-tuned weights, the rest being the pre-trained ones; or auto, by
                 the validation data.
         """
-        folder = prepare(Path(out) if out else self.run.home / "export")
+        folder = Path(out) if out else outputs.home(self.run.home) / "export"
+        exports.check(folder)
         if wise:
             self.interpolate(model, datamodule, ckpt_path, wise)
         else:
             model.load_weights(ckpt_path)
             model.merge_adapters()
         model.datamodule = datamodule
-        with writing(folder):
-            write(self.run, model, datamodule, folder, mixed=bool(wise))
+        exports.write(self.run, model, datamodule, folder, mixed=bool(wise))
         return folder

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import socket
 import time
@@ -20,6 +21,7 @@ from ftlight.utils.errors import UserError, WriteError, first_line
 STALE_AFTER = 3600.0
 # Containers may share a machine's name, and each counts its processes from 1.
 TOKEN = os.urandom(4).hex()
+PART = re.compile(r"\.(?P<host>[^/]+)\.(?P<process>\d+)(-(?P<token>[0-9a-f]{8}))?\.part")
 
 
 def part_of(path: Path) -> Path:
@@ -28,20 +30,22 @@ def part_of(path: Path) -> Path:
 
 
 def left(part: Path) -> bool:
-    """Whether the process that wrote a partial file is gone.
+    """Whether a file is a partial one, and the process that wrote it is gone.
 
     Judged by the process's number on this machine, and by the file's age on another.
     """
-    host, _, process = part.name.removesuffix(".part").rpartition(".")
-    number, _, token = process.partition("-")
-    elsewhere = not host.endswith(f".{socket.gethostname()}")
-    another = number == str(os.getpid()) and token != TOKEN  # one before, or in a container
+    name = PART.search(part.name)
+    if name is None:
+        return False
+    number = int(name["process"])
+    elsewhere = not f".{name['host']}".endswith(f".{socket.gethostname()}")
+    another = number == os.getpid() and name["token"] != TOKEN  # one before, or in a container
     with contextlib.suppress(OSError):
         # on Windows signal 0 is Ctrl-C
         if elsewhere or another or os.name == "nt":
             return time.time() - part.stat().st_mtime > STALE_AFTER
         try:
-            os.kill(int(number), 0)
+            os.kill(number, 0)
         except ProcessLookupError:
             return True
     return False
@@ -52,10 +56,11 @@ def remove_stale(folder: Path) -> None:
     for part in folder.glob("*.part"):
         if left(part):
             with contextlib.suppress(OSError):  # another user's, in a folder that is shared
-                _remove(part)
+                remove(part)
 
 
-def _remove(part: Path) -> None:
+def remove(part: Path) -> None:
+    """Deletes a partial file or folder, if it is there."""
     if part.is_dir():
         shutil.rmtree(part, ignore_errors=True)
     else:
@@ -122,7 +127,7 @@ def atomic_write(path: str | Path, before: Path | None = None) -> Iterator[IO[by
         if before is not None and path.exists():
             os.replace(path, before)  # a kill right after leaves this one, which is as good
         os.replace(part, path)
-        _sync(path.parent)
+        sync_list(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -170,37 +175,7 @@ def _whole_lines(file: io.FileIO) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def atomic_files(folder: Path, name: str) -> Iterator[Path]:
-    """Makes several files that belong together beside their places, then moves each to its own.
-
-    A disk that is full, or a kill, leaves the old ones.
-
-    Args:
-        folder: where the files go; it may have some of them.
-        name: what they are, for the name of the folder in which they are made.
-
-    Yields:
-        The folder to write them to.
-    """
-    part = part_of(folder / name)
-    try:
-        part.mkdir()
-        yield part
-        files = [file for file in sorted(part.rglob("*")) if file.is_file()]
-        for file in files:
-            with file.open("rb") as made:
-                os.fsync(made.fileno())
-        for file in files:
-            place = folder / file.relative_to(part)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, place)
-            _sync(place.parent)
-    finally:
-        _remove(part)
-
-
-def _sync(folder: Path) -> None:
+def sync_list(folder: Path) -> None:
     """Writes a folder's list of files to the disk, if the system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -188,7 +188,7 @@ WRONG = [
     ),
     (
         ["fit", "--resume", "r", "--trainer.max_epochs", "2", "--data.batch_size", "4"],
-        "data.batch_size: the run began with 8",
+        "data.batch_size: r began with 8, this is 4",
     ),
     (
         ["fit", "--resume", "r", "--trainer.save_every", "often"],

@@ -172,7 +172,8 @@ VERBS = {
             Argument(
                 "--out F",
                 "File to write: JSON lines if it ends in .jsonl, else CSV. "
-                "Default: RUN/predictions/FILE.",
+                "Default: RUN/predictions/FILE, or ./RUN-results/predictions/FILE if RUN cannot be "
+                "written.",
             ),
             Argument("--probabilities", "Add the probability of every label."),
             CHECKPOINT,
@@ -187,7 +188,16 @@ VERBS = {
         "RUN",
         "Writes a run as a folder that stock libraries load with the same scores.",
         "export runs/tickets/latest --out my_model",
-        [RUN, Argument("--out DIR", "Folder to write. Default: RUN/export."), CHECKPOINT, WISE],
+        [
+            RUN,
+            Argument(
+                "--out DIR",
+                "Folder to write. Default: RUN/export, or ./RUN-results/export if RUN cannot be "
+                "written.",
+            ),
+            CHECKPOINT,
+            WISE,
+        ],
     ),
 }
 

@@ -123,6 +123,11 @@ class ChatData(DataModule):
         ends = eos if isinstance(eos, list) else [] if eos is None else [eos]
         return sorted({*self.template.ends, *ends})
 
+    def made_with(self) -> dict[str, str]:
+        """Tokenizer and chat template, as text."""
+        template = f"{self.template.source} {self.template.tool_source}"
+        return {**super().made_with(), "chat template": template}
+
     # Rows
 
     def reader(self, split: str) -> Reader:

@@ -54,6 +54,8 @@ class ImageData(ImageBatches):
     """
 
     suffixes = (*files.SUFFIXES, ".zip")
+    # the content of the folder is in the digest of the table that names its images
+    may_change = ImageBatches.may_change | {"keep_gb", "folder"}
 
     def __init__(
         self,
@@ -123,6 +125,10 @@ class ImageData(ImageBatches):
     def example(self) -> str:
         """What can follow ``predict RUN``."""
         return "PHOTO.jpg"
+
+    def made_with(self) -> dict[str, str]:
+        """The image processor, as text."""
+        return {"image processor": self.processor.to_json_string()}
 
     # Rows
 
