@@ -24,7 +24,7 @@ from ftlight.trainer.scores import show
 from ftlight.trainer.trainer import Trainer
 from ftlight.training import memory
 from ftlight.utils import secrets
-from ftlight.utils.errors import UserError, holds_code, user_error
+from ftlight.utils.errors import UserError, holds_code, shortened, user_error
 
 
 class CLI(LightningCLI):
@@ -150,6 +150,8 @@ def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) ->
             f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on: "
             "python -m ftlight fit --resume RUN"
         )
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"{shortened(str(error.filename))}: {error.strerror}"
     return memory.words("", (), words.verb == "fit") if memory.is_lack(error) else ""
 
 

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from ftlight.run.state import RunState
 from ftlight.training import lightning_internals
 from ftlight.training.checkpoint import CheckpointIO
+from ftlight.training.nonfinite import check_weights
 from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,10 @@ def save(
         storage_options: Lightning's.
 
     Raises:
-        UserError: it cannot be written, and ``trainer.unsaved`` is stop.
+        UserError: it cannot be written, and ``trainer.unsaved`` is stop; or the weights are not
+            finite.
     """
+    check_weights(trainer)
     checkpoint = lightning_internals.dump_checkpoint(trainer, weights_only)
     if weights_only:
         checkpoint = _averaged(trainer, checkpoint)
