@@ -85,7 +85,10 @@ def plain_values(
                 present[name.partition(".")[2]] = value
         for option in options:
             if option.name in present:
-                wrong = values.fault(option.full_type, present[option.name])
+                value = present[option.name]
+                wrong = values.fault(option.full_type, value)
+                if value in (None, "null") and not values.takes_null(option):
+                    wrong = "null is nothing it can be; leave it out for the default"
                 faults += [f"{section}.{option.name}: {wrong}"] if wrong else []
     if faults:
         raise UserError(placed("\n".join(faults), places, given))

@@ -9,7 +9,7 @@ from typing import Any
 
 from ftlight.cli import checks, config
 from ftlight.cli.verbs import VERBS, Verb
-from ftlight.cli.yaml_file import parse
+from ftlight.cli.yaml_file import UNUSABLE, parse
 from ftlight.run import folder as run
 from ftlight.utils.atomic import read_json
 from ftlight.utils.errors import UserError
@@ -44,8 +44,8 @@ class Words:
         self.alone: list[str] = []
         self.run: Path | None = None
         rest = list(argv)
-        if any("\0" in word for word in rest):
-            raise UserError("the command line holds a NUL, which no text may have")
+        if any(UNUSABLE.search(word) for word in rest):
+            raise UserError("the command line holds a NUL or is not UTF-8; rename what is meant")
         while rest:
             word = rest.pop(0)
             if word == "-" or not word.startswith("-"):

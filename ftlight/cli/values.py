@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftlight.cli import classes
+from ftlight.cli.options import Option
 from ftlight.cli.yaml_file import number
 from ftlight.utils.errors import did_you_mean, shortened
 from ftlight.utils.ranges import Part, Range, refusal
@@ -53,8 +54,14 @@ def fault(kind: str, value: Any) -> str:
     if not is_plain or value is None or is_special or takes_truth:
         return ""
     wanted = [*(p.name for p in numbers), *(str(p) for p in others if p != "None")]
-    got = shortened(str(value if given is None else given))
-    return _expected(wanted, choices, f", got {got}", str(value))
+    return _expected(wanted, choices, f", got {shortened(str(value))}", str(value))
+
+
+def takes_null(option: Option) -> bool:
+    """Whether an option may be null; true if its type or default leaves a doubt."""
+    parts = parts_of(option.full_type)
+    words = [p for p in parts if isinstance(p, str)]
+    return option.default is None or not parts or not {"None", "Any"}.isdisjoint(words)
 
 
 def _number(value: Any) -> float | None:

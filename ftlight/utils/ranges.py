@@ -11,7 +11,7 @@ import numbers
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from ftlight.utils.errors import UserError
 
@@ -40,6 +40,8 @@ class Range(NamedTuple):
     def words(self) -> str:
         """The bounds in words; empty if there are none."""
         upper = {"at most": self.most, "below": self.below}
+        if self.least is not None and self.least == self.most:
+            return f"{self.least:,}"
         if self.least is not None and self.most is not None:
             return f"from {self.least:,} to {self.most:,}"
         if self.least is not None and self.below is not None:
@@ -143,6 +145,8 @@ def parts_of(kind: Any) -> list[Part]:
     if origin is Annotated:
         ranges = [r for r in inner[1:] if isinstance(r, Range)]
         return [p._replace(range=(*ranges, p.range)[0]) for p in parts_of(inner[0])]
+    if origin is Literal:
+        return [Part("int", Range(least=n, most=n)) for n in inner if type(n) is int]
     if origin in (typing.Union, types.UnionType):
         return [part for one in inner for part in parts_of(one)]
     return [Part(kind.__name__, None)] if kind in (int, float) else []

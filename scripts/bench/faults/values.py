@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import common
 import toys
+import yaml
 
 # As they are written in YAML.
 VALUES = (
@@ -98,7 +99,7 @@ def of_options() -> Iterator[Trial]:
                 continue
             what = value if len(value) < 30 else f"{value[:8]}… ({len(value)})"
             yield Trial(f"{key}: {what}", ["fit", "-c", "CONFIG"], written(config, key, value))
-            given = json.loads(value) if value[:1] == '"' else value
+            given = yaml.safe_load(value) if value[:1] == '"' else value
             words = ["fit", "-c", "CONFIG", f"--{key}", given]
             yield Trial(f"--{key} {what}", words, written(config))
 
@@ -217,16 +218,17 @@ def main() -> None:
     )
     about.add_argument("--trials", type=int, default=2000, help="0 for all")
     about.add_argument("--seed", type=int, default=0)
+    about.add_argument("--parts", nargs="*", default=["configs", "verbs", "options"])
     about.add_argument("--only", default="", help="only trials with this in their words")
     about.add_argument("--seconds", type=float, default=60.0, help="after which a trial hangs")
     about.add_argument("--home", help="folder to work in")
     given = about.parse_args()
     home = Path(tempfile.mkdtemp(dir=given.home))
     common.prepare(home)
-    trials = list(of_options())
+    parts = {"configs": of_configs, "verbs": of_verbs, "options": of_options}
+    trials = [t for part in given.parts for t in parts[part]() if given.only in t.what]
     random.Random(given.seed).shuffle(trials)
     total = len(trials)
-    trials = [t for t in [*of_configs(), *of_verbs(), *trials] if given.only in t.what]
     trials = trials[: given.trials or None]
     found = collections.Counter[str]()
     config = written({**toys.cases()["text, single label"], "trainer": {"max_steps": 1}})
@@ -238,5 +240,5 @@ def main() -> None:
             last = (printed.strip().splitlines() or [""])[-1]
             print(f"{became}: {trial.what}: {last[:160]}", flush=True)
         shutil.rmtree(home / f"run{number}", ignore_errors=True)
-    print(f"{len(trials)} trials (of {total} with options): " + ", ".join(map(str, found.items())))
+    print(f"{len(trials)} of {total} trials: " + ", ".join(map(str, found.items())))
     raise SystemExit(int(bool(set(found) - {"refused", "taken"})))
