@@ -119,7 +119,9 @@ def bounds(text: str) -> str:
 def _sentence(text: str, default: object, limits: str = "") -> str:
     """A sentence with its range, and its default if it does not name one itself."""
     text = f"{text.rstrip('.')}."
-    text += f" {limits[0].upper()}{limits[1:]}." if limits else ""
+    if limits:
+        before, stated, after = text.partition(" Default:")
+        text = f"{before} {limits[0].upper()}{limits[1:]}.{stated}{after}"
     return (
         text if default in (None, "", ()) or "Default:" in text else f"{text} Default: {default}."
     )
