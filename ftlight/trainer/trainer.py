@@ -20,6 +20,7 @@ from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import conclude
 from ftlight.trainer.options import as_list, only_false, plugins_for
+from ftlight.trainer.ranges import LIGHTNING, NoLimit
 from ftlight.trainer.resume import Last
 from ftlight.trainer.run_folder import RunFolder
 from ftlight.trainer.saving import save
@@ -30,6 +31,7 @@ from ftlight.training.lightning_internals import callbacks_of
 from ftlight.training.progress import Report
 from ftlight.training.signals import Signals
 from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import Count, NonNegative, PositiveInt, check_ranges
 
 # Other defaults than Lightning's.
 DEFAULTS = {"num_sanity_val_steps": 0, "enable_model_summary": False}
@@ -79,15 +81,15 @@ class Trainer(L.Trainer):
         name: str = "run",
         wandb: str | None = None,
         test: bool = True,
-        patience: int = 3,
-        max_epochs: int | None = None,
-        max_steps: int = -1,
-        save_every: int | str = "10m",
+        patience: Count = 3,
+        max_epochs: PositiveInt | NoLimit | None = None,
+        max_steps: PositiveInt | NoLimit = -1,
+        save_every: PositiveInt | str = "10m",
         unsaved: Unsaved = "warn",
         strategy: str | Strategy = "auto",
         accelerator: str = "auto",
         precision: str = "auto",
-        gradient_clip_val: float | None = 1.0,
+        gradient_clip_val: NonNegative | None = 1.0,
         logger: Logger | list[Logger] | bool | None = None,
         callbacks: list[Callback] | Callback | None = None,
         plugins: Any = None,
@@ -290,3 +292,6 @@ class Trainer(L.Trainer):
         model.datamodule = datamodule
         exports.write(self.run, model, datamodule, folder, mixed=bool(wise))
         return folder
+
+
+check_ranges(Trainer, "trainer", LIGHTNING)

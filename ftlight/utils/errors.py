@@ -42,6 +42,15 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def shortened(text: str, most: int = 60) -> str:
+    """A text for a message, cut if it is long.
+
+    >>> shortened("abcdef", most=4)
+    'abc…'
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Returns ``; did you mean "x"?`` for the name closest to ``name``, or nothing.
 

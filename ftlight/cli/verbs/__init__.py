@@ -85,7 +85,10 @@ CONFIG = Argument(
 RUN = Argument("RUN", "Folder of the run, such as runs/NAME/latest.")
 CHECKPOINT = Argument("--ckpt_path best|last|FILE", "Checkpoint to use.", "best")
 SEED = Argument(
-    "--seed N", "Seed of new weights, dropout, data order and sampling.", "0", "seed_everything"
+    "--seed N",
+    "Seed of new weights, dropout, data order and sampling, from 0 to 4,294,967,295.",
+    "0",
+    "seed_everything",
 )
 WISE = Argument(
     "--wise SHARE|auto",

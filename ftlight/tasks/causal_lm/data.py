@@ -29,6 +29,7 @@ from ftlight.tasks.causal_lm import messages as chat
 from ftlight.utils import internals
 from ftlight.utils.atomic import read_json, write_json
 from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import Length
 
 
 class ChatData(DataModule):
@@ -61,7 +62,7 @@ class ChatData(DataModule):
         self,
         train: str | None = None,
         *,
-        max_length: int | None = None,
+        max_length: Length | None = None,
         loss: Literal["assistant", "all"] = "assistant",
         packing: bool | None = None,
         template: Literal["auto", "plain"] = "auto",

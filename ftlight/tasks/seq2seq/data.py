@@ -15,6 +15,7 @@ from ftlight.tasks.seq2seq.truecase import is_uncased, truecased
 from ftlight.utils import internals
 from ftlight.utils.atomic import read_json, write_json
 from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import Length
 
 
 class Seq2SeqData(DataModule):
@@ -51,8 +52,8 @@ class Seq2SeqData(DataModule):
         target: str | list[str] = "target",
         group: bool = True,
         prefix: str = "",
-        max_length: int | None = None,
-        max_target_length: int | None = None,
+        max_length: Length | None = None,
+        max_target_length: Length | None = None,
         src_lang: str | None = None,
         tgt_lang: str | None = None,
         truecase: bool | None = None,
