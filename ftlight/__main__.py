@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ftlight.cli import verbs
 from ftlight.cli.verbs import VERBS
-from ftlight.utils.errors import UserError, unknown
+from ftlight.utils.errors import UserError, file_fault, unknown
 
 BROKEN_PIPE, INTERRUPTED = 141, 130  # 128 + SIGPIPE and SIGINT, as shells report them
 
@@ -84,11 +84,13 @@ def _run(verb: str, argv: Sequence[str]) -> int:
     except UserError as error:
         fault = str(error)
     except Exception as error:
+        fault = file_fault(error)
         shown = checks.traceback_of(error, checks.hidden(argv, configs))
-        if not shown:
+        if not fault and not shown:
             raise
-        print(shown, end="", file=sys.stderr)
-        return 1
+        if not fault:
+            print(shown, end="", file=sys.stderr)
+            return 1
     written = _show(text)
     return _fail(secrets.hide(fault, checks.hidden(argv, configs))) if fault else written
 

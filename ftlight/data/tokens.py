@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ftlight.models.loading import backbone_file, load_tokenizer, positions
+from ftlight.models.loading import load_tokenizer, positions, read_file
 from ftlight.utils.errors import UserError
 
 IGNORE = -100  # label of a token without a loss, as in transformers
@@ -30,10 +28,10 @@ def max_length(name: str, trained: bool = True) -> int:
     places = positions(name)
     if places:
         limits.append(places)
-    file = backbone_file(name, "sentence_bert_config.json") if trained else None
-    if file is not None:
-        limits.append(json.loads(Path(file).read_text()).get("max_seq_length") or limits[0])
-    shortest = min(limits)
+    if trained:
+        shape = {"max_seq_length": (int, None)}
+        limits.append(read_file(name, "sentence_bert_config.json", shape).get("max_seq_length"))
+    shortest = min(limit for limit in limits if limit)
     return shortest if shortest < 10**6 else 4096  # tokenizers without a limit say 10**30
 
 

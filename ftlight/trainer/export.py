@@ -9,6 +9,7 @@ from typing import Any
 
 from ftlight.data.module import DataModule
 from ftlight.models.padding import runs_unpadded
+from ftlight.run import records
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.utils.atomic import read_json
@@ -37,7 +38,8 @@ def write(run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool
         folder: an empty folder.
         mixed: whether the weights were mixed with the pre-trained ones.
     """
-    scores = read_json(run.home / f"test{'-wise' if mixed else ''}_metrics.json")
+    file = run.home / f"test{'-wise' if mixed else ''}_metrics.json"
+    scores = records.of(file, {"wise": dict})
     if mixed and scores.get("wise", {}).get("share") != run.wise["share"]:
         scores = {}  # of another mix
     data.check_model(task.cpu().eval().model)

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from ftlight.utils import json_file
+
 # Seconds after which a partial file of another machine's process counts as abandoned.
 STALE_AFTER = 3600.0
 
@@ -99,5 +101,9 @@ def _finite(data: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """Reads JSON; an empty mapping if there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """Reads JSON; an empty mapping if there is no file.
+
+    Raises:
+        UserError: it cannot be read, or is no JSON.
+    """
+    return json_file.read(path, (dict, list)) if os.path.lexists(path) else {}

@@ -9,11 +9,11 @@ import pytest
 from conftest import each
 
 from ftlight.cli import classes, config, moved, source
-from ftlight.cli.yaml_file import read_yaml
 from ftlight.tasks.text_classification.data import TextData
 from ftlight.tasks.text_classification.task import TextClassification
 from ftlight.trainer.trainer import Trainer
 from ftlight.utils.errors import UserError
+from ftlight.utils.yaml_file import read_yaml
 
 TASK = "model: {task: TextClassification}\n"
 

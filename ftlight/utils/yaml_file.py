@@ -10,6 +10,7 @@ import yaml
 
 from ftlight.utils.errors import UserError, did_you_mean
 
+DEEPEST, MOST = 100, 1_000_000  # levels of nesting, and values, an alias counted each time
 FLOAT = re.compile(
     r"^(?:[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
@@ -46,7 +47,8 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
         The mapping, and for each dotted key its place as ``file:line``.
 
     Raises:
-        UserError: the file is missing, does not parse, holds no mapping, or holds a key twice.
+        UserError: the file is missing, does not parse, holds no mapping, holds a key twice, or is
+            nested or repeated beyond reason.
     """
     path = Path(path)
     text = _text(path)
@@ -55,6 +57,7 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
         loader = Loader(text)
         node = loader.get_single_node()
         if node is not None:
+            _check_size(node, path)
             _walk(node, "", str(path), places)
         data = loader.construct_document(node) if node is not None else {}
     except yaml.MarkedYAMLError as error:
@@ -65,6 +68,10 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
             f"{path}{line}: not valid YAML: {problem}; check indentation and quotes"
         ) from None
     except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise _too_deep(path) from None
+    except (ValueError, AttributeError) as error:  # a tag and a value that do not go together
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         kind = type(data).__name__
@@ -79,8 +86,32 @@ def _text(path: Path) -> str:
         beside = path.parent.glob("*.y*ml") if path.parent.is_dir() else ()
         nearest = did_you_mean(path.name, [p.name for p in beside])
         raise UserError(f"{path}: no such file{nearest}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+
+
+def _too_deep(path: Path) -> UserError:
+    return UserError(f"{path}: nested more than {DEEPEST} levels deep; make it flatter")
+
+
+def _check_size(node: yaml.Node, path: Path) -> None:
+    """Refuses what is nested too deep, and aliases that unfold to very many values."""
+    level, seen = [node], 0
+    for _ in range(DEEPEST):
+        seen += sum(len(_inside(outer)) for outer in level)
+        if seen > MOST:
+            raise UserError(f"{path}: holds more than {MOST:,} values; write fewer aliases")
+        level = [inner for outer in level for inner in _inside(outer)]
+    if level:
+        raise _too_deep(path)
+
+
+def _inside(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 def _walk(node: yaml.Node, key: str, file: str, places: dict[str, str]) -> None:
