@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-from ftlight.utils.json_file import ANY, Shape, read
+from ftlight.utils.json_file import ANY, Shape, is_there, read
 
 RUN: Shape = {
     "status": str,
@@ -61,7 +60,7 @@ def of(path: Path, shape: Shape) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read, or holds something else.
     """
-    return dict(read(path, shape, WAY)) if os.path.lexists(path) else {}
+    return dict(read(path, shape, WAY)) if is_there(path) else {}
 
 
 def check(folder: Path) -> None:

@@ -106,4 +106,4 @@ def read_json(path: Path) -> Any:
     Raises:
         UserError: it cannot be read, or is no JSON.
     """
-    return json_file.read(path, (dict, list)) if os.path.lexists(path) else {}
+    return json_file.read(path, (dict, list)) if json_file.is_there(path) else {}

@@ -51,6 +51,19 @@ def read(
     return value
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is anything at a path, a link to nowhere included.
+
+    Raises:
+        PermissionError: it may not be looked at.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def read_lines(
     path: Path, shape: Shape = dict, way: str = "restore it from a copy", need: Iterable[str] = ()
 ) -> list[Any]:
