@@ -11,28 +11,33 @@ from torch import nn
 
 MOST_LAYERS = 10_000
 LAYERS = re.compile(r"(^|_)(layers?|n_layers?|depths?|blocks|experts)$")
+SHARE = re.compile(r"(^|_)(drop(out|path|_path)?|[a-z]*pdrop)(_(prob|rate|p))?$")
 
 
 def fault(config: Mapping[str, Any]) -> str:
-    """What is wrong with the numbers of layers in a config; empty if nothing is.
+    """What is wrong with the numbers of layers and the dropout of a config; empty if nothing is.
 
     >>> fault({"num_hidden_layers": 12}), fault({"text_config": {"n_layer": 10**9}})
     ('', 'text_config.n_layer: 1000000000 is more than 10,000')
+    >>> fault({"hidden_dropout_prob": 10.0})
+    'hidden_dropout_prob: 10.0 is not between 0 and 1'
     """
     for key, value in _numbers(config):
         if LAYERS.search(key) and value > MOST_LAYERS:
             return f"{key}: {value} is more than {MOST_LAYERS:,}"
+        if SHARE.search(key) and not 0 <= value <= 1:
+            return f"{key}: {value} is not between 0 and 1"
     return ""
 
 
-def _numbers(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, int]]:
-    """Yields the whole numbers of nested configs and of their lists, by dotted names."""
+def _numbers(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yields the numbers of nested configs and of their lists, by dotted names."""
     for key, value in config.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
             yield from _numbers(value, f"{name}.")
         for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, int):
+            if isinstance(item, (int, float)):
                 yield name, item
 
 

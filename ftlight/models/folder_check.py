@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ftlight.utils import json_file
+from ftlight.utils.errors import first_line, join_limited
 
 # Files that each part of a model is read from, as patterns, the likely culprit first.
 CONFIG = ("config.json",)
@@ -48,28 +49,55 @@ def fault(folder: Path, patterns: Sequence[str]) -> str:
     return ""
 
 
+def weights_in(folder: Path) -> str:
+    """The file of weights in a folder; the folder if there are several."""
+    files = list(_matching(folder, ("model*.safetensors", "pytorch_model*.bin")))
+    return str(files[0]) if len(files) == 1 else f"the weights in {folder}"
+
+
+def read_from(folder: Path, patterns: Sequence[str]) -> str:
+    """Names of the files of a folder that match."""
+    return join_limited(dict.fromkeys(path.name for path in _matching(folder, patterns)))
+
+
 def _matching(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
     names = sorted(os.listdir(folder))  # unlike glob with links to nowhere
     for pattern in patterns:
         yield from (folder / name for name in fnmatch.filter(names, pattern))
 
 
+def form_fault(folder: Path, patterns: Sequence[str]) -> str:
+    """As :func:`fault`, by the first bytes of each file alone: quick enough to be always asked.
+
+    Libraries pass over a folder, or a link to nowhere, in place of a file as if there were none,
+    and take whatever a template holds for one.
+    """
+    for path in _matching(folder, patterns):
+        wrong = _form(path)
+        if wrong:
+            return f"{path} {wrong}; {WAY}"
+    return ""
+
+
 def file_fault(path: Path) -> str:
     """What is wrong with a file, as the end of a sentence; empty if nothing shows."""
+    try:
+        return _form(path) or _checks(path)(path)
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+
+
+def _form(path: Path) -> str:
+    """What a file is by its first bytes, if not what it is called."""
     if path.is_dir():
         return "is a folder; a file should be there"
     try:
         with path.open("rb") as file:
             start = file.read(512)
-        return _form(start) or _checks(path)(path)
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
-
-
-def _form(start: bytes) -> str:
-    """What the first bytes of a file show it to be, if not what it is called."""
     if not start:
-        return "is empty"
+        return "is empty" if path.name != "merges.txt" else ""  # a vocabulary of letters has none
     if not start.strip(b"\0"):
         return "begins with nothing but NUL bytes"
     if start.startswith(LFS):
@@ -81,6 +109,8 @@ def _form(start: bytes) -> str:
 
 def _checks(path: Path) -> Callable[[Path], str]:
     """The check of a format."""
+    if path.name == "tokenizer.json":
+        return _tokenizer
     by_suffix: dict[str, Callable[[Path], str]] = {
         ".json": _json,
         ".safetensors": safetensors_fault,
@@ -117,6 +147,22 @@ def _index(path: Path, files: object) -> str:
     return ""
 
 
+def _tokenizer(path: Path) -> str:
+    """What is wrong with a tokenizer.json, which libraries tell without its name."""
+    from tokenizers import Tokenizer
+
+    wrong = _json(path)
+    if wrong:
+        return wrong
+    try:
+        Tokenizer.from_file(str(path))
+    except BaseException as error:  # a panic of Rust is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        return f"cannot be used: {first_line(error)}"
+    return ""
+
+
 def safetensors_fault(path: Path) -> str:
     """What is wrong with a file of safetensors, by its header and size; empty if nothing is."""
     size = path.stat().st_size
@@ -135,7 +181,13 @@ def safetensors_fault(path: Path) -> str:
     if wanted != size:
         how = "is cut off" if wanted > size else "is too long"
         return f"{how}: it has {size:,} bytes and should have {wanted:,}"
-    return ""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "np"):
+            return ""
+    except Exception as error:
+        return f"is damaged: {first_line(error)}"
 
 
 def _pickle(path: Path) -> str:

@@ -41,6 +41,18 @@ def guarded(name: str, what: str, files: Sequence[str]) -> Iterator[None]:
         raise load_error(name, error, what, files) from error
 
 
+def check_forms(name: str, files: Sequence[str]) -> None:
+    """Refuses files of a backbone that are a page, a pointer, a folder, empty or zeros.
+
+    Raises:
+        UserError: there is one.
+    """
+    folder = folder_of(name)
+    broken = folder_check.form_fault(folder, files) if folder is not None else ""
+    if broken:
+        raise UserError(f"model.backbone: {broken}")
+
+
 def load_error(name: str, error: BaseException, what: str, files: Sequence[str]) -> UserError:
     """The error for a part of a backbone that does not load; see :func:`guarded`."""
     refuse_code(name, error)
@@ -52,7 +64,9 @@ def load_error(name: str, error: BaseException, what: str, files: Sequence[str])
         return UserError(f"model.backbone: {holds_code(name)}; save them as safetensors")
     if isinstance(error, OSError) and not Path(locate(name)).is_dir():
         return unreachable(name, error)
-    return UserError(f"model.backbone: {what} ({said(error)})")
+    files_there = folder_check.read_from(folder, files) if folder is not None else ""
+    where = f"; it is read from {files_there}" if files_there else ""
+    return UserError(f"model.backbone: {what} ({said(error)}){where}")
 
 
 def said(error: BaseException) -> str:

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from ftlight.models import config_check, folder_check
-from ftlight.models.load_errors import guarded, unreachable
+from ftlight.models.load_errors import check_forms, guarded, unreachable
 from ftlight.models.places import PACKAGED as PACKAGED
-from ftlight.models.places import file_in, read_json
+from ftlight.models.places import file_in, folder_of, read_json
 from ftlight.models.places import locate as locate
 from ftlight.utils.errors import UserError
 
@@ -46,6 +46,7 @@ def load_tokenizer(name: str) -> Any:
     """
     from transformers import AutoTokenizer
 
+    check_forms(name, folder_check.TOKENIZER)
     with guarded(name, _no_tokenizer(name), folder_check.TOKENIZER):
         tokenizer = AutoTokenizer.from_pretrained(locate(name), trust_remote_code=False)
         if tokenizer.pad_token is None:
@@ -55,7 +56,7 @@ def load_tokenizer(name: str) -> Any:
     if tokenizer.pad_token is None:
         raise UserError(
             f"model.backbone: the tokenizer of {name} has no pad, end-of-text or unknown token;"
-            " set pad_token in its files"
+            " set pad_token in its tokenizer_config.json"
         )
     longest = tokenizer.model_max_length
     if not isinstance(longest, (int, float)) or not longest >= 1:
@@ -68,9 +69,10 @@ def load_tokenizer(name: str) -> Any:
 
 def _no_tokenizer(name: str) -> str:
     """What is wrong if a tokenizer does not load."""
-    folder = Path(locate(name))
-    files = [path for pattern in folder_check.VOCABULARY for path in folder.glob(pattern)]
-    return f"{'the' if files else 'no'} tokenizer in {name}{' cannot be loaded' if files else ''}"
+    folder = folder_of(name)
+    if folder is None or folder_check.read_from(folder, folder_check.VOCABULARY):
+        return f"the tokenizer in {name} cannot be loaded"
+    return f"no tokenizer in {name}: it has no tokenizer.json, nor another vocabulary"
 
 
 def backbone_file(name: str, file: str) -> str | None:

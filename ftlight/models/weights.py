@@ -12,6 +12,7 @@ from torch import nn
 from ftlight.models import folder_check
 from ftlight.models.load_errors import guarded
 from ftlight.models.loading import TRIED, load_config, load_tokenizer, locate, outline
+from ftlight.models.places import folder_of
 from ftlight.utils.errors import UserError, join_limited
 
 log = logging.getLogger(__name__)
@@ -164,9 +165,11 @@ def _check_finite(name: str, model: nn.Module) -> None:
     for key, weight in model.named_parameters():
         # a sum is many times as fast as a look at each number, but may overflow
         if weight.dtype in FLOATS and not weight.sum().isfinite() and not weight.isfinite().all():
+            folder = folder_of(name)
+            where = folder_check.weights_in(folder) if folder else f"the weights of {name}"
             raise UserError(
-                f"model.backbone: the weights in {name} are damaged: {key} holds values that are"
-                " not finite; download them again"
+                f"model.backbone: {where}: {key} holds values that are not finite;"
+                f" {folder_check.WAY}"
             )
 
 

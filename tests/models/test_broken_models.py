@@ -139,7 +139,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "no weights": (gone("model.safetensors"), "IT .*model.safetensors"),
     "weights that are not finite": (
         not_finite,
-        "weights in IT are damaged: embeddings.word_embeddings.weight holds values that are not",
+        "IT/model.safetensors: embeddings.word_embeddings.weight holds values that are not finite",
     ),
     "a file of torch cut off": (lambda f: as_pickle(f, 0.9), "IT/pytorch_model.bin is cut off"),
     "a missing shard": (
@@ -148,7 +148,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
     ),
     "no tokenizer": (gone("tokenizer.json"), "tokenizer in IT"),
     "a tokenizer cut off": (cut("tokenizer.json", 0.5), "IT/tokenizer.json cannot be read"),
-    "an empty tokenizer": (write("tokenizer.json", "{}"), "the tokenizer in IT cannot be loaded"),
+    "an empty tokenizer": (write("tokenizer.json", "{}"), "IT/tokenizer.json cannot be used"),
     "a tokenizer that is a pointer": (write("tokenizer.json", LFS), "IT/tokenizer.json is a Git"),
     "a list for settings": (
         write("tokenizer_config.json", "[]"),
