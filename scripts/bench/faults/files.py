@@ -252,11 +252,17 @@ def outcome(trial: Trial, code: int | None) -> tuple[str, str]:
     return kind, "\n  ".join(line.replace(str(trial.folder), "IT") for line in said)
 
 
-def run(bench: Bench, names: list[str], jobs: int, keep: bool) -> list[tuple[Trial, str, str]]:
-    """Runs cases, several at a time. Returns each with its outcome and what was said."""
+def run(
+    bench: Bench, names: list[str], jobs: int, keep: bool, until: float
+) -> list[tuple[Trial, str, str]]:
+    """Runs cases, several at a time, and begins none after ``until``.
+
+    Returns:
+        Each with its outcome and what was said.
+    """
     results, waiting, running = [], collections.deque(names), {}
-    while waiting or running:
-        while waiting and len(running) < jobs:
+    while (waiting and time.monotonic() < until) or running:
+        while waiting and len(running) < jobs and time.monotonic() < until:
             number, trial = bench.start(waiting.popleft())
             running[number] = trial
         for number, trial in list(running.items()):
@@ -315,6 +321,7 @@ def main() -> None:
     about.add_argument("--file", default="", help="only files with this in their name")
     about.add_argument("--case", nargs="*", default=[], help="run these alone and show their logs")
     about.add_argument("--seconds", type=float, default=60, help="after which a verb hangs")
+    about.add_argument("--minutes", type=float, default=600, help="after which no trial begins")
     about.add_argument("--jobs", type=int, default=os.cpu_count())
     about.add_argument("--messages", action="store_true", help="print all that is said")
     given = about.parse_args()
@@ -323,12 +330,15 @@ def main() -> None:
         bench = Bench(home, given.seconds, given.seed)
         names = given.case or bench.cases(given.places, given.mutations)
         names = [name for name in names if given.file in name]
+        random.Random(given.seed).shuffle(names)  # so that a part of them is of all kinds
         began = time.monotonic()
-        results = run(bench, names, given.jobs, keep=bool(given.case))
+        until = began + 60 * given.minutes
+        results = run(bench, names, given.jobs, bool(given.case), until)
         for trial, _, _ in results if given.case else ():
             print(f"{trial.name}: {trial.what}; {' '.join(trial.words)}\n{trial.log.read_text()}")
         harm = report(results, given.messages)
-        print(f"\n{harm} came to harm; {(time.monotonic() - began) / 60:.1f} minutes")
+        minutes = (time.monotonic() - began) / 60
+        print(f"\n{len(results):,} of {len(names):,} trials in {minutes:.1f} minutes: {harm} harm")
     finally:
         shutil.rmtree(home, ignore_errors=True)
     sys.exit(bool(harm))
