@@ -79,6 +79,8 @@ def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
         places |= {k.replace(".init_args.", "."): v for k, v in here.items()}
         folder = Path(path).absolute().parent
         if (folder / "run.json").is_file():
+            if not raw.get("model"):
+                raise UserError(f"{path}: names no model; {records.WAY}")
             raw = as_recorded_now(raw, records.labels(folder))
         if str(folder) not in sys.path:
             sys.path.append(str(folder))

@@ -31,7 +31,7 @@ WEIGHTS = (
 IMAGES = ("preprocessor_config.json", "processor_config.json", *CONFIG)
 LFS = b"version https://git-lfs"
 PAGES = (b"<!doctype html", b"<html", b"<?xml")
-WAY = "download it again, or take another folder"
+WAY = "get it again, or take another folder"
 HEADER = 100_000_000  # bytes that safetensors allows a header
 
 

@@ -170,6 +170,6 @@ def save_description(name: str, folder: Path) -> None:
         files = ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json"]
     for file in files:
         source = backbone_file(name, file)
-        if source is not None:
+        if source is not None and Path(source).is_file():
             (folder / file).parent.mkdir(exist_ok=True)
             (folder / file).write_bytes(Path(source).read_bytes())

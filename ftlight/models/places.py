@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ftlight.models import folder_check
 from ftlight.utils import json_file
 from ftlight.utils.errors import UserError, did_you_mean
 
@@ -71,7 +72,7 @@ def file_in(folder: Path, file: str) -> Path | None:
     path = folder / file
     parent = path.parent
     if os.path.lexists(parent) and not parent.is_dir():
-        raise UserError(f"model.backbone: {parent} is not a folder; download it again")
+        raise UserError(f"model.backbone: {parent} is not a folder; {folder_check.WAY}")
     return path if os.path.lexists(path) else None
 
 
@@ -81,4 +82,4 @@ def read_json(path: str | Path, shape: json_file.Shape = dict) -> Any:
     Raises:
         UserError: it cannot be read, or holds something else.
     """
-    return json_file.read(Path(path), shape, "download it again, or take another folder")
+    return json_file.read(Path(path), shape, folder_check.WAY)

@@ -46,7 +46,7 @@ def _check_modules(name: str) -> None:
     if any(str(module.get("type")).endswith(".Pooling") for module in modules):
         raise UserError(
             f"model.backbone: {name} has no {POOLING}, which its modules.json names;"
-            " download it again, or set model.pooling"
+            " get it again, or set model.pooling"
         )
 
 

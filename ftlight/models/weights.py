@@ -39,8 +39,10 @@ def load(
     """
     import transformers
 
-    settings = load_config(name).__class__.from_dict({**load_config(name).to_dict(), **config})
-    text = settings.get_text_config()
+    given = load_config(name)
+    with guarded(name, f"the config.json in {name} cannot be used", folder_check.CONFIG):
+        settings = given.__class__.from_dict({**given.to_dict(), **config})
+        text = settings.get_text_config()
     # BEiT has a vocabulary too, of visual tokens, but nothing to pad.
     if getattr(text, "vocab_size", None) and getattr(text, "pad_token_id", 0) is None:
         text.pad_token_id = load_tokenizer(name).pad_token_id

@@ -32,7 +32,8 @@ def file_fault(error: BaseException) -> str:
     """The line for a file that the system refuses to open; empty for any other error."""
     if not isinstance(error, OSError) or error.errno not in FILES or not error.filename:
         return ""
-    return f"{error.filename}: {str(error.strerror).lower()}; check the file and its folder"
+    name = error.filename2 or error.filename  # of two the one to be written
+    return f"{name}: {str(error.strerror).lower()}; check the file and its folder"
 
 
 def holds_code(path: object) -> UserError:

@@ -89,7 +89,11 @@ BROKEN: dict[str, tuple[Change, str]] = {
         r"IT/labels.json: form\.name: expected joined or list or vector or word, got 'lisp'",
     ),
     "config.yaml that is a list": (write("config.yaml", "[]"), "IT/config.yaml: expected keys"),
-    "a list for the data": (write("config.yaml", "data: []"), "IT/config.yaml:1: data: expected"),
+    "an empty config.yaml": (write("config.yaml", ""), "IT/config.yaml: names no model; restore"),
+    "a list for the data": (
+        write("config.yaml", "model: x\ndata: []"),
+        "IT/config.yaml:2: data: expected",
+    ),
     "a number for a class": (
         write("config.yaml", "model: {class_path: 3}"),
         "IT/config.yaml:1: model.task: expected the name of a class, got 3",

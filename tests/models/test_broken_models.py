@@ -116,6 +116,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
         value("config.json", num_hidden_layers=10**9),
         "config.json in IT .*num_hidden_layers: 1000000000 is more than 10,000",
     ),
+    "a type that is none": (value("config.json", dtype="5"), "config.json in IT cannot be used"),
     "another activation": (value("config.json", hidden_act="relux"), "IT .*relux"),
     "a padding token that is none": (value("config.json", pad_token_id=10**9), "IT .*"),
     "empty weights": (write("model.safetensors", ""), "IT/model.safetensors is empty"),

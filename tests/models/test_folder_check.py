@@ -83,9 +83,9 @@ def test_a_broken_file_is_named_with_what_is_wrong_and_the_way_out(tmp_path: Pat
         (folder / name).write_bytes(content)
         patterns = (*folder_check.TOKENIZER, *folder_check.WEIGHTS)
         line = folder_check.fault(folder, patterns)
-        assert re.fullmatch(
-            rf"{re.escape(str(folder / name))} .*{says}.*; download it again.*", line
-        ), line
+        assert re.fullmatch(rf"{re.escape(str(folder / name))} .*{says}.*; get it again.*", line), (
+            line
+        )
         assert "\n" not in line
 
     each(BROKEN, check)
