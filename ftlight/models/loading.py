@@ -56,7 +56,7 @@ def load_tokenizer(name: str) -> Any:
     if tokenizer.pad_token is None:
         raise UserError(
             f"model.backbone: the tokenizer of {name} has no pad, end-of-text or unknown token;"
-            " set pad_token in its tokenizer_config.json"
+            " set pad_token in its files, such as tokenizer_config.json"
         )
     longest = tokenizer.model_max_length
     if not isinstance(longest, (int, float)) or not longest >= 1:

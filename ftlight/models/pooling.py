@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ftlight.models.loading import backbone_file, hidden_size, read_file
+from ftlight.models.loading import backbone_file, hidden_size
 from ftlight.models.places import read_json
 from ftlight.utils.errors import UserError
 
@@ -25,10 +25,11 @@ WORDS: dict[Pooling, str] = {
 
 def trained_pooling(name: str) -> Pooling:
     """How a sentence encoder was pooled when it was trained; ``native`` for other backbones."""
-    config = read_file(name, POOLING, {"pooling_mode": (str, None)})
-    if not config:
+    path = backbone_file(name, POOLING)
+    if path is None:
         _check_modules(name)
         return "native"
+    config = read_json(path, {"pooling_mode": (str, None)})
     for pooling, word in WORDS.items():  # current files have one word, older ones a flag for each
         if config.get("pooling_mode") == word.partition("_")[0]:
             return pooling

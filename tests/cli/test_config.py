@@ -174,7 +174,7 @@ def test_file_that_is_no_text() -> None:
     Path("x.yaml").write_bytes(b"model: \xe9\n")
     Path("folder.yaml").mkdir()
     for name in ("x.yaml", "folder.yaml"):
-        with pytest.raises(UserError, match=rf"^{name}: cannot be read as UTF-8 text \("):
+        with pytest.raises(UserError, match=rf"^{name}: cannot be read (as UTF-8 text )?\("):
             read_yaml(name)
 
 

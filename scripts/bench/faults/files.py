@@ -100,7 +100,7 @@ def make_models(made: Path) -> None:
     for name, content in write:
         (encoder / name).parent.mkdir(exist_ok=True)
         (encoder / name).write_text(json.dumps(content))
-    model = hf.AutoModel.from_pretrained(encoder)
+    model = hf.AutoModel.from_pretrained(encoder, trust_remote_code=False)
     for name in ("bin", "sharded"):
         shutil.copytree(encoder, made / name)
         (made / name / "model.safetensors").unlink()
