@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 from collections.abc import Sequence
 
 from ftlight.cli import verbs
 from ftlight.cli.verbs import VERBS
-from ftlight.utils.errors import UserError, WriteError, shortened, unknown
+from ftlight.utils.errors import UserError, WriteError, file_fault, unknown
 
 BROKEN_PIPE, INTERRUPTED = 141, 130  # 128 + SIGPIPE and SIGINT, as shells report them
 
@@ -86,13 +85,13 @@ def _run(verb: str, argv: Sequence[str]) -> int:
     except UserError as error:
         fault, status = str(error), error.status
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            return _fail(f"{shortened(str(error.filename))}: {error.strerror}")
+        fault = file_fault(error)
         shown = checks.traceback_of(error, checks.hidden(argv, configs))
-        if not shown:
+        if not fault and not shown:
             raise
-        print(shown, end="", file=sys.stderr)
-        return 1
+        if not fault:
+            print(shown, end="", file=sys.stderr)
+            return 1
     written = _show(text)
     return _fail(secrets.hide(fault, checks.hidden(argv, configs)), status) if fault else written
 

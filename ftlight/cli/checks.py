@@ -12,10 +12,10 @@ from typing import Any
 from ftlight.cli import config, values
 from ftlight.cli.options import Option
 from ftlight.cli.verbs import VERBS
-from ftlight.cli.yaml_file import read_yaml
 from ftlight.data import files
 from ftlight.utils import ranges, secrets
 from ftlight.utils.errors import UserError, did_you_mean
+from ftlight.utils.yaml_file import read_yaml
 
 SEED = f"bool | Annotated[int, {ranges.SEED}] | None"  # Lightning's, without what numpy refuses
 SPLITS = {

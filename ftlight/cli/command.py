@@ -9,10 +9,10 @@ from typing import Any
 
 from ftlight.cli import checks, config
 from ftlight.cli.verbs import VERBS, Verb
-from ftlight.cli.yaml_file import UNUSABLE, parse
 from ftlight.run import folder as run
-from ftlight.utils.atomic import read_json
+from ftlight.run import records
 from ftlight.utils.errors import UserError
+from ftlight.utils.yaml_file import UNUSABLE, parse
 
 PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy", "precision")
 CLASSES = {  # options that name a class, with the section they belong to
@@ -144,7 +144,7 @@ def _check_words(words: Words, verb: Verb) -> None:
 def _begin_with(folder: Path, words: Words) -> None:
     """Puts the config of a run before all others."""
     words.configs.insert(0, str(folder / "config.yaml"))
-    for path in read_json(folder / "run.json").get("python_path", []):
+    for path in records.facts(folder).get("python_path", []):
         if path not in sys.path:
             sys.path.append(path)
 
@@ -160,6 +160,7 @@ def _resume(words: Words) -> None:
     if wanted == "auto":
         if "trainer.run" not in words.options:
             raise UserError("--resume auto needs --run DIR: the run to resume, or to start")
+        records.check(Path(words.options["trainer.run"]).expanduser())
         return
     folder = run.find(wanted)
     _begin_with(folder, words)
@@ -179,7 +180,7 @@ def _name(path: str) -> str:
 def _use_run(folder: Path, merged: dict[str, Any], words: Words) -> None:
     """Puts what a run keeps in place of what it was trained from: labels, model, checkpoint."""
     model, data = merged["model"][1], merged["data"][1]
-    known = read_json(folder / "labels.json")
+    known = records.labels(folder)
     if known.get("labels"):
         data["labels"] = known["labels"]
     if "kind" in known:

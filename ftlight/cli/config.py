@@ -10,11 +10,11 @@ from typing import Any
 
 from ftlight.cli.classes import describe, task_names
 from ftlight.cli.options import Option
-from ftlight.cli.yaml_file import read_yaml
+from ftlight.run import records
 from ftlight.run.folder import as_recorded_now
-from ftlight.utils.atomic import read_json
 from ftlight.utils.errors import UserError, did_you_mean, join_limited, unknown
 from ftlight.utils.paths import user_path
+from ftlight.utils.yaml_file import read_yaml
 
 PATHS = {
     "data": ("train", "validation", "test", "items", "folder"),
@@ -80,7 +80,9 @@ def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
         places |= {k.replace(".init_args.", "."): v for k, v in here.items()}
         folder = Path(path).absolute().parent
         if (folder / "run.json").is_file():
-            raw = as_recorded_now(raw, read_json(folder / "labels.json"))
+            if not raw.get("model"):
+                raise UserError(f"{path}: names no model; {records.WAY}")
+            raw = as_recorded_now(raw, records.labels(folder))
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
         for key, value in raw.items():

@@ -24,7 +24,7 @@ from ftlight.trainer.scores import show
 from ftlight.trainer.trainer import Trainer
 from ftlight.training import memory
 from ftlight.utils import secrets
-from ftlight.utils.errors import UserError, WriteError, holds_code, shortened, user_error
+from ftlight.utils.errors import UserError, WriteError, holds_code, user_error
 
 
 class CLI(LightningCLI):
@@ -156,8 +156,6 @@ def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) ->
         return checks.placed(str(fault), places, words.options) if fault else ""
     if isinstance(error, OSError) and _is_full(error):
         return f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on"
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        return f"{shortened(str(error.filename))}: {error.strerror}"
     return memory.words("", (), words.verb == "fit") if memory.is_lack(error) else ""
 
 

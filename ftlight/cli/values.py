@@ -9,9 +9,9 @@ from typing import Any
 
 from ftlight.cli import classes
 from ftlight.cli.options import Option
-from ftlight.cli.yaml_file import number
 from ftlight.utils.errors import did_you_mean, shortened
 from ftlight.utils.ranges import Part, Range, refusal
+from ftlight.utils.yaml_file import number
 
 NAMES = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}
 # Words that the parser may read as values of some type.

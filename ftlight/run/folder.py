@@ -19,6 +19,7 @@ from ftlight.utils import secrets
 from ftlight.utils.atomic import atomic_write, read_json, write_json, writing
 from ftlight.utils.errors import UserError
 from ftlight.utils.paths import user_path
+from ftlight.utils.yaml_file import read_yaml
 
 log = logging.getLogger(__name__)
 LOCK = ".lock"
@@ -189,27 +190,36 @@ def as_recorded_now(
     {'data': {'class_path': 'ftlight.TextData'}}
     """
     config = dict(config)
-    data, known = config.get("data") or {}, known or {}
-    options = data.get("init_args") or {}
+    data, known = _mapping(config.get("data")), known or {}
+    options = _mapping(data.get("init_args"))
     if "kind" in known and "form" not in known and options.get("kind", "auto") == "auto":
         joined = {"label_separator": "|"} if known["kind"] == "multi" else {}
         options = {**options, "kind": known["kind"], **joined}
         config["data"] = {**data, "init_args": options}
     for section in ("model", "data"):
-        path = str((config.get(section) or {}).get("class_path", ""))
+        path = str(_mapping(config.get(section)).get("class_path", ""))
         if path.startswith("ftlight."):
             config[section] = {**config[section], "class_path": f"ftlight.{path.split('.')[-1]}"}
-    if (config.get("trainer") or {}).get("use_distributed_sampler"):
+    if _mapping(config.get("trainer")).get("use_distributed_sampler"):
         config["trainer"] = {**config["trainer"], "use_distributed_sampler": False}
     return config
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A section of a config; nothing if it is something else, which its reader refuses."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """Reads the config.yaml of a run, as this version records it; empty if there is none."""
+    """Reads the config.yaml of a run, as this version records it; empty if there is none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     path = folder / "config.yaml"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = read_yaml(path)[0]
     return as_recorded_now(config, read_json(folder / "labels.json"))
 
 

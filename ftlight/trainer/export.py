@@ -9,7 +9,7 @@ from typing import Any
 
 from ftlight.data.module import DataModule
 from ftlight.models.padding import runs_unpadded
-from ftlight.run import outputs
+from ftlight.run import outputs, records
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.utils.atomic import read_json, writing
@@ -48,7 +48,8 @@ def write(run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool
 
 
 def _write(run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool) -> None:
-    scores = read_json(run.home / f"test{'-wise' if mixed else ''}_metrics.json")
+    file = run.home / f"test{'-wise' if mixed else ''}_metrics.json"
+    scores = records.of(file, {"wise": dict})
     if mixed and scores.get("wise", {}).get("share") != run.wise["share"]:
         scores = {}  # of another mix
     data.check_model(task.cpu().eval().model)

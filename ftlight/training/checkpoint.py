@@ -112,11 +112,14 @@ def load(path: str | Path) -> dict[str, Any]:
     if why:
         raise UserError(f"{path} is damaged: {why}{_others(path)}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        data = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # its text says how to run the code all the same
         raise holds_code(path) from None
     except Exception as error:  # whatever a reader of broken bytes raises
         raise UserError(f"{path} cannot be read: {first_line(error)}{_others(path)}") from None
+    if not isinstance(data, dict) or not isinstance(data.get("state_dict"), dict):
+        raise UserError(f"{path} is no checkpoint of a run: it has no state_dict{_others(path)}")
+    return data
 
 
 def _others(path: Path) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from ftlight.utils import json_file
 from ftlight.utils.errors import UserError, WriteError, first_line
 
 # Seconds after which a partial file of another machine's process counts as abandoned.
@@ -200,5 +201,9 @@ def _finite(data: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """Reads JSON; an empty mapping if there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """Reads JSON; an empty mapping if there is no file.
+
+    Raises:
+        UserError: it cannot be read, or is no JSON.
+    """
+    return json_file.read(path, (dict, list)) if json_file.is_there(path) else {}

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+FILES = (
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR),
+    *(errno.ELOOP, errno.ENAMETOOLONG, errno.EIO, errno.ESTALE),
+)
+"""What the system says of a file that cannot be used as it is."""
 
 
 class UserError(Exception):
@@ -27,6 +34,14 @@ def user_error(error: BaseException) -> UserError | None:
     if chain is not None and str(chain).startswith("Caught UserError in"):
         return UserError(str(chain).rstrip().rpartition("UserError: ")[2])
     return chain
+
+
+def file_fault(error: BaseException) -> str:
+    """The line for a file that the system refuses to open; empty for any other error."""
+    if not isinstance(error, OSError) or error.errno not in FILES or not error.filename:
+        return ""
+    name = error.filename2 or error.filename  # of two the one to be written
+    return f"{shortened(str(name))}: {str(error.strerror).lower()}; check the file and its folder"
 
 
 def holds_code(path: object) -> UserError:

@@ -77,7 +77,7 @@ def _read_mapping(path: Path) -> Any:
         )
     try:
         return yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: neither YAML nor JSON in UTF-8 ({reason})") from error
 

@@ -65,7 +65,8 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
         The mapping, and for each dotted key its place as ``file:line``.
 
     Raises:
-        UserError: the file is missing, does not parse, holds no mapping, or holds a key twice.
+        UserError: the file is missing, does not parse, holds no mapping, holds a key twice, or is
+            nested or repeated beyond reason.
     """
     data, places = parse(_text(Path(path)), str(path))
     if not isinstance(data, dict):
@@ -104,7 +105,7 @@ def parse(text: str, name: str) -> tuple[Any, dict[str, str]]:
         raise UserError(
             f"{name}{line}: not valid YAML: {problem}; check indentation and quotes"
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, AttributeError) as error:  # also of a tag's value
         raise UserError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
@@ -119,7 +120,9 @@ def _text(path: Path) -> str:
         beside = path.parent.glob("*.y*ml") if path.parent.is_dir() else ()
         nearest = did_you_mean(path.name, [p.name for p in beside])
         raise UserError(f"{path}: no such file{nearest}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from None
 
 
