@@ -14,7 +14,7 @@ import importlib
 import sys
 from pathlib import Path
 
-KINDS = ("kills",)
+KINDS = ("kills", "processes")
 
 
 def main() -> None:
