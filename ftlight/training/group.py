@@ -26,7 +26,7 @@ from ftlight.utils.errors import first_line, user_error
 
 # In what torch's backends say if another process is gone.
 SIGNS = ("gloo", "nccl", "closed by peer", "reset by peer")
-LINGER = 20.0  # seconds that a process which fails early waits for the others to hear of it
+LINGER = 60.0  # seconds that a process which fails early waits for the others to hear of it
 UNSAID = 3.0  # seconds in which it becomes known which process that is
 
 
@@ -77,6 +77,11 @@ def fail_early(status: int, line: str) -> None:
     if peers is None or peers.told is not None:
         return
     peers.tell(status, line, ends=False)
+    _linger(peers)
+
+
+def _linger(peers: Peers) -> None:
+    """Waits until the others are connected, and so have heard what this process told them."""
     until = time.monotonic() + LINGER
     while len(peers.links) < (1 if peers.rank else peers.world - 1) and time.monotonic() < until:
         time.sleep(0.1)
@@ -142,6 +147,8 @@ def _leave(peers: Peers, error: BaseException) -> None:
     follows = _follows(peers, error)
     if not follows:
         _fails(peers, error)
+        peers.limit.cancel()  # nothing holds this thread up
+        _linger(peers)
     for child in peers.children.values():
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(GRACE + 1)

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from torch.distributed.distributed_c10d import TCPStore
+import torch.distributed as dist
 
 from ftlight.training.lightning_internals import LAUNCHER
 
@@ -66,6 +66,7 @@ class Peers:
         self.links: dict[int, socket.socket] = {}
         self.done: set[int] = set()  # those that have said that their work is done
         self.children: dict[int, subprocess.Popen[Any]] = {}
+        self.limit = threading.Timer(LIMIT, self._exit)
         self.known = threading.Event()
         self.lock = threading.Lock()
         os.register_at_fork(after_in_child=self._close)
@@ -112,8 +113,8 @@ class Peers:
         link.sendall(f"{password} {self.rank}\n".encode())
         self._listen(0, link, link.makefile("r", encoding="utf-8"))
 
-    def _store(self, is_master: bool) -> TCPStore:
-        return TCPStore(
+    def _store(self, is_master: bool) -> Any:
+        return dist.TCPStore(  # type: ignore[attr-defined]  # it is documented
             self.host,
             self.port,
             is_master=is_master,
@@ -206,9 +207,9 @@ class Peers:
             self.told = End(self.rank, status, self.hide(line))
         self._tell(self.told)
         if ends:
-            timer = threading.Timer(LIMIT, self._exit, [self.told])
-            timer.daemon = True
-            timer.start()
+            self.limit = threading.Timer(LIMIT, self._exit, [self.told])
+            self.limit.daemon = True
+            self.limit.start()
 
     def bye(self) -> None:
         """Tells the others that the work of this process is done."""

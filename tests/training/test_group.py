@@ -27,11 +27,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a BERT, data, a config for two processes, and a run that was left alone."""
     folder = tmp_path_factory.mktemp("home")
     make_bert(folder / "bert")
-    for name, rows in (("train", toy_rows(48)), ("validation", toy_rows(20))):
-        write_csv(folder / f"{name}.csv", rows)
+    files = {"train": 48, "validation": 20, "test": 9}
+    for name, rows in files.items():
+        write_csv(folder / f"{name}.csv", toy_rows(rows))
     shutil.copy(ROOT / "scripts" / "bench" / "faults" / "wounds.py", folder)
     model = {"task": "TextClassification", "backbone": str(folder / "bert"), "lr": 0.001}
-    data = {name: str(folder / f"{name}.csv") for name in ("train", "validation")}
+    data = {name: str(folder / f"{name}.csv") for name in files}
     trainer = {
         "max_epochs": 2,
         "accelerator": "cpu",

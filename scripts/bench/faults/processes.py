@@ -138,8 +138,6 @@ def run(home: Path, trial: Trial, whole: dict[str, Any], predicted: Path) -> Out
     faults += [] if line else ["no line"]
     if 0 in codes:
         faults.append("a status of 0")
-    if any(home.glob(f"{trial.name}/**/*.lock")):
-        faults.append("a lock is left")
     if not predicts and not faults:
         faults += resumed(home, trial, folder, whole, cache)
     return Outcome(seconds, codes, line, faults)
@@ -187,7 +185,8 @@ def resumed(
     codes = common.wait_group(common.start_group(words, log, 2, **environment))
     if codes != [0, 0]:
         return [f"resumed: {codes}"]
-    left = [*folder.glob("**/*.part"), *home.glob("*cache/*.bin.*")]
+    cache = Path(environment.get("FTLIGHT_CACHE", home / "cache"))
+    left = [*folder.glob("**/*.part"), *cache.glob("*.part")]
     return [*common.differences(whole, common.result(folder)), *(f"left: {f}" for f in left)]
 
 

@@ -59,13 +59,13 @@ class Wound(L.Callback):
     def _in_cache(self) -> None:
         from ftlight.freezing.store import ActivationStore
 
-        put = ActivationStore.put
+        flush = ActivationStore.flush
 
-        def harmed(store: Any, *rest: Any) -> None:
+        def harmed(store: Any) -> None:
             self._harm(int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))))
-            put(store, *rest)
+            flush(store)
 
-        ActivationStore.put = harmed  # type: ignore[method-assign]
+        ActivationStore.flush = harmed  # type: ignore[method-assign]
 
     def _harm(self, rank: int) -> None:
         mark = Path(self.mark)
