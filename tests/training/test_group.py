@@ -117,6 +117,17 @@ def test_a_process_that_fails_before_all_others_are_there_tells_them(home: Path)
     assert "rank 0 of 2 has ended: data.train: missing.csv" in ended[1].stdout
 
 
+def test_a_process_that_loads_batches_is_killed(home: Path) -> None:
+    wound = {"place": "training", "kind": "loader", "rank": 0, "mark": str(home / "loader.mark")}
+    given = json.dumps([{"class_path": "wounds.Wound", "init_args": wound}])
+    alone = ["--trainer.devices", "1", "--data.workers", "1", "--trainer.callbacks", given]
+    ended = command(["fit", "-c", "X.yaml", "--run", "loader", *alone], home)
+    assert ended.returncode == 2, ended.stdout
+    last = ended.stdout.splitlines()[-1]
+    assert "error: a process that loads batches was killed (signal 9)" in last
+    assert "lower data.workers" in last
+
+
 def test_a_process_that_lightning_started_is_noticed(home: Path) -> None:
     wound = {"place": "training", "kind": "kill", "rank": 1, "mark": str(home / "launched.mark")}
     given = json.dumps([{"class_path": "wounds.Wound", "init_args": wound}])

@@ -194,7 +194,9 @@ def trials(options: argparse.Namespace) -> list[Trial]:
     """The cases that were asked for; those that cannot be are left out."""
     asked = (options.places, options.kinds, options.ranks, options.launchers, [options.busy])
     cases = [Trial(*case) for case in itertools.product(*asked)]
-    return [c for c in cases if c.kind != "loader" or c.place in ("training", "validation", "test")]
+    loads = ("training", "validation", "test")
+    # the process whose loader was killed may wait for the busy one, as it should
+    return [c for c in cases if c.kind != "loader" or (c.place in loads and not c.busy)]
 
 
 def main() -> None:
