@@ -11,6 +11,7 @@ from ftlight.cli import verbs
 from ftlight.cli.verbs import VERBS
 from ftlight.utils.errors import UserError, WriteError, file_fault, unknown
 
+GROUPS = ("WORLD_SIZE", "SLURM_NTASKS")  # variables with the number of processes of a training
 BROKEN_PIPE, INTERRUPTED = 141, 130  # 128 + SIGPIPE and SIGINT, as shells report them
 
 
@@ -68,7 +69,7 @@ def _run(verb: str, argv: Sequence[str]) -> int:
     from ftlight.utils import secrets
 
     configs: list[str] = []
-    text, fault, status = "", "", UserError.status
+    text, fault, status, is_early = "", "", UserError.status, False
     try:
         words = command.Words(verb, argv)
         configs = words.configs  # that of a run joins them
@@ -83,7 +84,7 @@ def _run(verb: str, argv: Sequence[str]) -> int:
 
             fault = parser.run_verb(words, resolved, places)
     except UserError as error:
-        fault, status = str(error), error.status
+        fault, status, is_early = str(error), error.status, VERBS[verb].model
     except Exception as error:
         fault = file_fault(error)
         shown = checks.traceback_of(error, checks.hidden(argv, configs))
@@ -93,7 +94,15 @@ def _run(verb: str, argv: Sequence[str]) -> int:
             print(shown, end="", file=sys.stderr)
             return 1
     written = _show(text)
-    return _fail(secrets.hide(fault, checks.hidden(argv, configs)), status) if fault else written
+    if not fault:
+        return written
+    fault = secrets.hide(fault, checks.hidden(argv, configs))
+    _fail(fault, status)
+    if is_early and any(os.environ.get(name, "1") != "1" for name in GROUPS):
+        from ftlight.training import group
+
+        group.fail_early(status, fault)  # the others would wait for this process
+    return status
 
 
 def _show(text: str) -> int:

@@ -6,6 +6,7 @@ import errno
 import json
 import pickle
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
@@ -15,6 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from ftlight.cli import checks, command, config, values, verbs
 from ftlight.cli.classes import find_class, public
+from ftlight.data.loaders import lost_worker
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
 from ftlight.task import Task
@@ -22,7 +24,7 @@ from ftlight.trainer import overlap
 from ftlight.trainer.predictor import Predictor
 from ftlight.trainer.scores import show
 from ftlight.trainer.trainer import Trainer
-from ftlight.training import memory
+from ftlight.training import group, memory
 from ftlight.utils import secrets
 from ftlight.utils.errors import UserError, WriteError, holds_code, user_error
 
@@ -112,12 +114,13 @@ def run_verb(words: command.Words, resolved: Mapping[str, Any], places: Mapping[
         WriteError: something could not be written.
     """
     try:
-        screen.silence_libraries()
-        for section in ("model", "data"):  # a class whose source is clear may still not import
-            place = config.at(places, f"{section}.task", f"{section}.class_path", section)
-            find_class(resolved[section]["class_path"], place)
-        cli = _build(words, resolved)
-        verbs.load(words.verb).run(words, cli)
+        with group.command(lambda line: secrets.hide(line, checks.hidden(sys.argv, words.configs))):
+            screen.silence_libraries()
+            for section in ("model", "data"):  # a class whose source is clear may still not import
+                place = config.at(places, f"{section}.task", f"{section}.class_path", section)
+                find_class(resolved[section]["class_path"], place)
+            cli = _build(words, resolved)
+            verbs.load(words.verb).run(words, cli)
     except Exception as error:
         fault = _fault(error, words, places)
         if not fault:
@@ -156,6 +159,9 @@ def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) ->
         return checks.placed(str(fault), places, words.options) if fault else ""
     if isinstance(error, OSError) and _is_full(error):
         return f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on"
+    lost = lost_worker(error)
+    if lost:
+        return lost
     return memory.words("", (), words.verb == "fit") if memory.is_lack(error) else ""
 
 

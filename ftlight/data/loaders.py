@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -15,6 +16,39 @@ from ftlight.data.tables import Columns
 from ftlight.run.state import state_of
 from ftlight.utils import arguments
 from ftlight.utils.errors import UserError
+
+# What torch says if a process that loads batches is gone, and if shared memory is full.
+LOST = re.compile(r"DataLoader worker \(pid\S* [\d, ]+\) (?:is killed by signal: ([\w ]+)|exited)")
+SHARED = ("Bus error", "bus error", "shared memory", "(shm)", "</torch_")
+
+
+def lost_worker(error: BaseException) -> str:
+    """The line for a process that loads batches and is gone; empty for any other error.
+
+    >>> lost_worker(RuntimeError("DataLoader worker (pid 7) is killed by signal: Aborted. "))
+    'a process that loads batches has ended (Aborted); data.workers: 0 does without'
+    """
+    signal, said = "", ""
+    chain: BaseException | None = error
+    while chain is not None:  # the cause tells the signal
+        found = LOST.search(str(chain))
+        signal = (found and found[1]) or signal
+        said += f"{chain}\n" if found or any(sign in str(chain) for sign in SHARED) else ""
+        chain = chain.__cause__ or chain.__context__
+    if not said:
+        return ""
+    if any(sign in said for sign in SHARED):
+        return (
+            "shared memory (/dev/shm) is full, which processes that load batches need; make it"
+            " larger (docker run --shm-size 8g), or set data.workers: 0"
+        )
+    if signal == "Killed":
+        return (
+            "a process that loads batches was killed (signal 9), as the system does if memory runs"
+            " out; lower data.workers or data.batch_size"
+        )
+    how = f" ({signal.strip()})" if signal else ""
+    return f"a process that loads batches has ended{how}; data.workers: 0 does without"
 
 
 class Loaders(L.LightningDataModule):

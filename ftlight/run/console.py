@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -59,8 +60,28 @@ class Output:
         return getattr(sys.stdout, name)
 
 
+class Screen(Console):
+    """A console that can go on without a reader.
+
+    Attributes:
+        on_no_reader: called if the reader of the output has left, as ``head`` does; if None, the
+            program ends.
+    """
+
+    on_no_reader: Callable[[], None] | None = None
+
+    def on_broken_pipe(self) -> None:
+        """Writes to nowhere from now on, or ends the program."""
+        if self.on_no_reader is None:
+            super().on_broken_pipe()
+        else:
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.on_no_reader()
+
+
 output = Output()
-console = Console(
+console = Screen(
     file=cast(IO[str], output),
     highlight=False,
     markup=False,

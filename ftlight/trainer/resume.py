@@ -194,9 +194,7 @@ class Last(Checkpoint):
             trainer.global_step,
             again(self.run),
         )
-        # with another status than 0 a process would have Lightning kill the others
-        is_child = trainer.local_rank > 0 and lightning_internals.kills_its_processes(trainer)
-        raise RunInterrupted(signum, 0 if is_child else status(signum))
+        raise RunInterrupted(signum, status(signum))
 
     # What
 

@@ -25,7 +25,7 @@ from ftlight.trainer.resume import Last
 from ftlight.trainer.run_folder import RunFolder
 from ftlight.trainer.saving import save
 from ftlight.trainer.scores import interpolated
-from ftlight.training import fsdp, lightning_internals
+from ftlight.training import fsdp, group, lightning_internals
 from ftlight.training import precision as precisions
 from ftlight.training.lightning_internals import callbacks_of
 from ftlight.training.progress import Report
@@ -112,6 +112,7 @@ class Trainer(L.Trainer):
             saves=enable_checkpointing is not False,
         )
         given = as_list(callbacks)
+        reports = [Report()] if enable_progress_bar else []
         precision = precisions.auto(accelerator) if precision == "auto" else precision
         for key, value in DEFAULTS.items():
             kwargs[key] = value if kwargs.get(key) is None else kwargs[key]
@@ -123,13 +124,14 @@ class Trainer(L.Trainer):
             precision=None if precision == precisions.NAME else precision,  # type: ignore[arg-type]
             gradient_clip_val=gradient_clip_val,
             logger=logger or False,
-            callbacks=[RunFolder(self.run), *given, *([Report()] if enable_progress_bar else [])],
+            callbacks=[group.Watch(self.run), RunFolder(self.run), *given, *reports],
             plugins=[*as_list(plugins), *plugins_for(strategy, precision)],
             enable_progress_bar=False,  # Report is ours
             enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in given),
             use_distributed_sampler=only_false(use_distributed_sampler),
             **kwargs,
         )
+        lightning_internals.set_launcher(self, group.watch)
         self.signals = lightning_internals.set_connectors(self, Signals(self, self.run))
         is_limited = max_epochs is not None or max_steps != -1 or callbacks_of(self, Timer)
         self.run.auto_epochs = not is_limited
