@@ -120,7 +120,7 @@ def run_verb(words: command.Words, resolved: Mapping[str, Any], places: Mapping[
         fault = _fault(error, words, places)
         if not fault:
             raise
-        if isinstance(error, OSError) or isinstance(user_error(error), WriteError):
+        if _is_full(error) or isinstance(user_error(error), WriteError):
             raise WriteError(fault) from error
         return fault
     if lost := screen.output.gap():
@@ -152,9 +152,14 @@ def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) ->
         # jsonargparse wraps what a constructor raises
         fault = user_error(error)
         return checks.placed(str(fault), places, words.options) if fault else ""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if isinstance(error, OSError) and _is_full(error):
         return f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on"
     return memory.words("", (), words.verb == "fit") if memory.is_lack(error) else ""
+
+
+def _is_full(error: Exception) -> bool:
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, OSError) and error.errno in codes
 
 
 def load(path: str, precision: str = "32-true") -> Predictor:
