@@ -23,7 +23,23 @@ DEEPEST, MOST, SIZE = 50, 100_000, 4_000_000  # levels, values and bytes of a co
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with plain values as in version 1.2: 1e-4 is a number, no and on are words."""
+    """YAML with plain values as in version 1.2: 1e-4 is a number, no and on are words.
+
+    Thousands of levels would take PyYAML seconds before Python ends its recursion.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Makes a node, and those below it."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            what = f"nested more than {DEEPEST} levels deep"
+            here = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=what, problem_mark=here)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def _keeps(tag: str) -> bool:
@@ -95,8 +111,6 @@ def parse(text: str, name: str) -> tuple[Any, dict[str, str]]:
             return {}, places
         _Places(name, loader, places).walk(node, "", 0)
         return loader.construct_document(node), places
-    except RecursionError:
-        raise UserError(f"{name}: nested more than {DEEPEST} levels deep") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""

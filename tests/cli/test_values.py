@@ -84,8 +84,11 @@ def test_configs_that_are_none(capsys: Any) -> None:
         f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)
     )
     cases = [
-        ("model: " + "[" * 10_000, "x.yaml: nested more than 50 levels deep"),
-        ("model: " + "[" * 100 + "]" * 100, "x.yaml:1: nested more than 50 levels deep"),
+        ("model: " + "[" * 10_000, "x.yaml:1: not valid YAML: nested more than 50 levels deep"),
+        (
+            "model: " + "[" * 100 + "]" * 100,
+            "x.yaml:1: not valid YAML: nested more than 50 levels deep",
+        ),
         ("model: &m\n  task: *m\n", "x.yaml:1: nested more than 50 levels deep"),
         (laughs, "x.yaml:1: more than 100,000 values, those of aliases included"),
         ("model: {\n? [a, b] : c}\n", "x.yaml:2: a key must be a plain value"),
@@ -119,7 +122,7 @@ def test_names_that_the_system_does_not_take(capsys: Any) -> None:
         ([*fit, "--data.train", "x/" * 3000], "data.train: x/x/x"),
         ([*fit, "--data.train", "~nobody-is-here/x"], "data.train: ~nobody-is-here/x: Could not"),
         ([*fit, "--data.train", "a\0b"], "the command line holds a NUL or"),
-        ([*fit, "--model.unfreeze", "[" * 5000], "--model.unfreeze: nested more than 50 levels"),
+        ([*fit, "--model.unfreeze", "[" * 5000], "--model.unfreeze:1: not valid YAML: nes"),
         ([*fit, "--resume", "x" * 300], "xxxx"),
         ([*fit, "-c", "x" * 300], "xxxx"),
         ([*fit, "--ckpt_path", "x" * 300], "xxxx"),
