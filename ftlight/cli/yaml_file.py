@@ -19,6 +19,7 @@ INT = re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$")
 DIGITS = 300  # of a whole number: more do not fit a float, and Python refuses to read thousands
 # No file name may have the first, no text in UTF-8 the others.
 UNUSABLE = re.compile(r"[\0\ud800-\udfff]")
+NO_TAG = "not valid YAML: remove the tag, for"
 DEEPEST, MOST, SIZE = 50, 100_000, 4_000_000  # levels, values and bytes of a config
 
 
@@ -167,7 +168,7 @@ class _Places:
         if isinstance(node, yaml.ScalarNode):
             self._check_scalar(node, here)
         elif node.tag.rpartition(":")[2] not in ("map", "seq"):
-            raise UserError(f"{here}: the tag {_short(node.tag)} is not supported; remove it")
+            raise UserError(f"{here}: {NO_TAG} {_short(node.tag)} is not for configs")
         elif isinstance(node, yaml.SequenceNode):
             for i, item in enumerate(node.value):
                 self.walk(item, f"{key}.{i}", depth + 1)
@@ -190,7 +191,7 @@ class _Places:
     def _check_scalar(self, node: yaml.ScalarNode, here: str) -> None:
         plain = self.loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
         if node.tag not in (plain, "tag:yaml.org,2002:str"):
-            raise UserError(f"{here}: the tag {_short(node.tag)} does not fit; remove it")
+            raise UserError(f"{here}: {NO_TAG} {_short(node.tag)} does not fit its value")
         if UNUSABLE.search(node.value):
             raise UserError(f"{here}: holds a character that no text may have (NUL or a surrogate)")
 
