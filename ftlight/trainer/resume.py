@@ -187,8 +187,7 @@ class Last(Checkpoint):
 
     def _stop(self, trainer: L.Trainer, signum: int) -> None:
         # with another status than 0 a process would have Lightning kill the others
-        is_child = trainer.local_rank > 0 and lightning_internals.kills_its_processes(trainer)
-        if self.run.is_unwritten(self.run.checkpoints / files.LAST) and not is_child:
+        if self.run.is_unwritten(self.run.checkpoints / files.LAST):
             raise WriteError(f"{signal.Signals(signum).name}: {missing(self.run)}")
         log.info(
             "stopped by %s at step %s; to resume: %s",
