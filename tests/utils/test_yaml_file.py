@@ -19,18 +19,17 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "no UTF-8": (b"model: \xff\n", "cannot be read as UTF-8 text"),
     "a NUL": ("model: \0\n", "not valid YAML: .*special characters are not allowed"),
     "a list": ("[]", "expected keys such as model: and data:, got list"),
-    "nested for the reader": ("[" * 10_000 + "]" * 10_000, "nested more than 100 levels deep"),
+    "nested for the reader": ("[" * 10_000 + "]" * 10_000, "nested more than 50 levels deep"),
     "nested for those who walk": (
         "a: " + "[" * 150 + "]" * 150,
-        "nested more than 100 levels deep",
+        "nested more than 50 levels deep",
     ),
-    "in itself": ("a: &a [*a]", "nested more than 100 levels deep"),
-    "doubled again and again": (DOUBLED, "holds more than 1,000,000 values; write fewer aliases"),
-    "doubled many times at once": (WIDE, "holds more than 1,000,000 values"),
-    "a number of 5,000 digits": ("a: " + "9" * 5000, "not valid YAML: .*4300 digits"),
+    "in itself": ("a: &a [*a]", "nested more than 50 levels deep"),
+    "doubled again and again": (DOUBLED, "more than 100,000 values, those of aliases included"),
+    "doubled many times at once": (WIDE, "more than 100,000 values"),
     "a tag that does not fit": ("a: !!int x", "not valid YAML"),
     "a time that is none": ("a: !!timestamp x", "not valid YAML"),
-    "a class": ("a: !!python/object:os.system {}", "not valid YAML: could not determine"),
+    "a class": ("a: !!python/object:os.system {}", "remove the tag"),
 }
 
 
