@@ -454,6 +454,7 @@ def test_options_and_code_of_a_data_module_of_ones_own_count(
     fit(True, every=2)
 
 
+@pytest.mark.run
 def test_what_is_kept_in_a_checkpoint_are_plain_values(bert: str, toy: str, tmp_path: Path) -> None:
     rows = {"train": toy}
     trainer = run(bert, rows, tmp_path / "r", {"trainer": {"max_epochs": 1}})
