@@ -132,14 +132,11 @@ def kind(text: str) -> str:
 
     >>> kind("float | None"), kind("bool | Literal['auto']"), kind("list[int]"), kind("Any")
     ('X', 'true|false|auto', 'N', '…')
-    >>> kind("Annotated[int, Range(least=1)] | Literal[-1]")
-    'N|-1'
     """
     choices = re.search(r"Literal\[([^\]]+)\]", text)
     if choices:
         words = [word.strip(" '") for word in choices[1].split(",")]
-        truth = ["true", "false"] if "bool" in text else []
-        return "|".join([*truth, *(["N"] if re.search(r"\bint\b", text) else []), *words])
+        return "|".join([*(["true", "false"] if "bool" in text else []), *words])
     for name, word in (("bool", "true|false"), ("str", "TEXT"), ("int", "N"), ("float", "X")):
         if re.search(rf"\b{name}\b", text):
             return word

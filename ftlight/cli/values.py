@@ -77,8 +77,9 @@ def parts_of(kind: str) -> list[Any]:
 
     Empty if it cannot be told, as with a choice that is no plain value.
 
-    >>> parts_of("Annotated[int, Range(least=1)] | Literal['auto'] | None")
-    [Part(name='int', range=Range(least=1, most=None, above=None, below=None)), ['auto'], 'None']
+    >>> number, *others = parts_of("Annotated[int, Range(least=1)] | Literal['auto'] | None")
+    >>> number.range.words, others
+    ('at least 1', [['auto'], 'None'])
     """
     try:
         return _parts(ast.parse(kind, mode="eval").body)

@@ -18,8 +18,11 @@ from ftlight.utils import arguments
 from ftlight.utils.errors import UserError
 
 # What torch says if a process that loads batches is gone, and if shared memory is full.
-LOST = re.compile(r"DataLoader worker \(pid\S* [\d, ]+\) (?:is killed by signal: ([\w ]+)|exited)")
-SHARED = ("Bus error", "bus error", "shared memory", "(shm)", "</torch_")
+LOST = re.compile(
+    r"DataLoader worker \(pid\S* [\d, ]+\) "
+    r"(?:is killed by signal: |exited \w+(?: with )?)([\w ]*)"
+)
+SHARED = ("bus error", "(shm)", "</torch_")
 
 
 def lost_worker(error: BaseException) -> str:
@@ -28,12 +31,13 @@ def lost_worker(error: BaseException) -> str:
     >>> lost_worker(RuntimeError("DataLoader worker (pid 7) is killed by signal: Aborted. "))
     'a process that loads batches has ended (Aborted); data.workers: 0 does without'
     """
-    signal, said = "", ""
+    how = said = ""
     chain: BaseException | None = error
-    while chain is not None:  # the cause tells the signal
+    while chain is not None:  # a cause may tell the signal
         found = LOST.search(str(chain))
-        signal = (found and found[1]) or signal
-        said += f"{chain}\n" if found or any(sign in str(chain) for sign in SHARED) else ""
+        how = (found and found[1]) or how
+        if found or any(sign in str(chain).lower() for sign in SHARED):
+            said += str(chain).lower()
         chain = chain.__cause__ or chain.__context__
     if not said:
         return ""
@@ -42,13 +46,12 @@ def lost_worker(error: BaseException) -> str:
             "shared memory (/dev/shm) is full, which processes that load batches need; make it"
             " larger (docker run --shm-size 8g), or set data.workers: 0"
         )
-    if signal == "Killed":
+    if how in ("", "Killed"):
         return (
-            "a process that loads batches was killed (signal 9), as the system does if memory runs"
-            " out; lower data.workers or data.batch_size"
+            "a process that loads batches was killed, as the system does if memory runs out;"
+            " lower data.workers or data.batch_size"
         )
-    how = f" ({signal.strip()})" if signal else ""
-    return f"a process that loads batches has ended{how}; data.workers: 0 does without"
+    return f"a process that loads batches has ended ({how}); data.workers: 0 does without"
 
 
 class Loaders(L.LightningDataModule):

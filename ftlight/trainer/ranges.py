@@ -5,14 +5,14 @@ Its steps divide by accumulate_grad_batches: 0, for one, is a traceback at the f
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from ftlight.utils.ranges import Count, PositiveInt, PositiveShare, Range, Share
 
-NoLimit = Literal[-1]
+Steps = Annotated[int, Range(least=1, also=-1)]  # or epochs; -1 for no limit
 Limit = Count | Share  # of batches: a number of them, or a share
 LIGHTNING: dict[str, Any] = {
-    "devices": list[int] | str | NoLimit | Annotated[int, Range(least=1, most=1000)],
+    "devices": list[int] | str | Annotated[int, Range(least=1, most=1000, also=-1)],
     "num_nodes": PositiveInt,
     "fast_dev_run": bool | Count,
     "min_epochs": Count | None,
@@ -24,7 +24,7 @@ LIGHTNING: dict[str, Any] = {
     "overfit_batches": Limit,
     "val_check_interval": PositiveInt | PositiveShare | str | dict[str, int] | None,
     "check_val_every_n_epoch": PositiveInt | None,
-    "num_sanity_val_steps": NoLimit | Count | None,
+    "num_sanity_val_steps": Annotated[int, Range(least=-1)] | None,
     "log_every_n_steps": Count | None,
     "accumulate_grad_batches": PositiveInt,
     "reload_dataloaders_every_n_epochs": Count,

@@ -186,7 +186,9 @@ class Last(Checkpoint):
             self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
 
     def _stop(self, trainer: L.Trainer, signum: int) -> None:
-        if self.run.is_unwritten(self.run.checkpoints / files.LAST):
+        # with another status than 0 a process would have Lightning kill the others
+        is_child = trainer.local_rank > 0 and lightning_internals.kills_its_processes(trainer)
+        if self.run.is_unwritten(self.run.checkpoints / files.LAST) and not is_child:
             raise WriteError(f"{signal.Signals(signum).name}: {missing(self.run)}")
         log.info(
             "stopped by %s at step %s; to resume: %s",

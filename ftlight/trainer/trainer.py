@@ -20,7 +20,7 @@ from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import conclude
 from ftlight.trainer.options import as_list, only_false, plugins_for
-from ftlight.trainer.ranges import LIGHTNING, NoLimit
+from ftlight.trainer.ranges import LIGHTNING, Steps
 from ftlight.trainer.resume import Last
 from ftlight.trainer.run_folder import RunFolder
 from ftlight.trainer.saving import save
@@ -82,8 +82,8 @@ class Trainer(L.Trainer):
         wandb: str | None = None,
         test: bool = True,
         patience: Count = 3,
-        max_epochs: PositiveInt | NoLimit | None = None,
-        max_steps: PositiveInt | NoLimit = -1,
+        max_epochs: Steps | None = None,
+        max_steps: Steps = -1,
         save_every: PositiveInt | str = "10m",
         unsaved: Unsaved = "warn",
         strategy: str | Strategy = "auto",

@@ -146,8 +146,7 @@ def misfit(value: Any, shape: Shape, place: str = "") -> str:
             if unknown
             else (f"{at}expected {wanted}, got {WORDS[own]}")
         )
-    for key, item in _parts(value, whole):
-        inner = whole[0] if isinstance(whole, list) else whole.get(key, whole.get(ANY))
+    for key, item, inner in _parts(value, whole):
         wrong = misfit(item, inner, f"{place}.{key}" if place else str(key)) if inner else ""
         if wrong:
             return wrong
@@ -172,8 +171,10 @@ def _lacks(value: Any, need: Iterable[str]) -> str:
     return f"has no {join_limited(missing)}" if missing else ""
 
 
-def _parts(value: Any, shape: Shape) -> list[tuple[Any, Any]]:
-    """What must be looked at inside a value."""
+def _parts(value: Any, shape: Shape) -> list[tuple[Any, Any, Shape]]:
+    """What must be looked at inside a value: its key, itself, and its shape."""
     if isinstance(shape, list):
-        return list(enumerate(value))
-    return list(value.items()) if isinstance(shape, Mapping) else []
+        return [(key, item, shape[0]) for key, item in enumerate(value)]
+    if not isinstance(shape, Mapping):
+        return []
+    return [(key, item, shape.get(key, shape.get(ANY))) for key, item in value.items()]

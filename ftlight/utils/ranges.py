@@ -11,7 +11,7 @@ import numbers
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from ftlight.utils.errors import UserError
 
@@ -26,22 +26,24 @@ class Range(NamedTuple):
         most: the most that it may be.
         above: a bound that it must exceed.
         below: a bound that it must stay below.
+        also: a number outside the bounds that means something else, such as -1 for no limit.
 
-    >>> Range(least=0, below=1).words, Range(above=0, most=1).words, Range(least=1).words
-    ('from 0 to below 1', 'above 0 and at most 1', 'at least 1')
+    >>> Range(least=0, below=1).words, Range(above=0, most=1).words, Range(least=1, also=-1).words
+    ('from 0 to below 1', 'above 0 and at most 1', 'at least 1, or -1')
     """
 
     least: float | None = None
     most: float | None = None
     above: float | None = None
     below: float | None = None
+    also: float | None = None
 
     @property
     def words(self) -> str:
         """The bounds in words; empty if there are none."""
+        if self.also is not None:
+            return f"{self._replace(also=None).words}, or {self.also:,}"
         upper = {"at most": self.most, "below": self.below}
-        if self.least is not None and self.least == self.most:
-            return f"{self.least:,}"
         if self.least is not None and self.most is not None:
             return f"from {self.least:,} to {self.most:,}"
         if self.least is not None and self.below is not None:
@@ -51,7 +53,7 @@ class Range(NamedTuple):
 
     def holds(self, value: float) -> bool:
         """Whether a number is within the bounds."""
-        return (
+        return value == self.also or (
             not _excess(value)
             and (self.least is None or value >= self.least)
             and (self.most is None or value <= self.most)
@@ -145,8 +147,6 @@ def parts_of(kind: Any) -> list[Part]:
     if origin is Annotated:
         ranges = [r for r in inner[1:] if isinstance(r, Range)]
         return [p._replace(range=(*ranges, p.range)[0]) for p in parts_of(inner[0])]
-    if origin is Literal:
-        return [Part("int", Range(least=n, most=n)) for n in inner if type(n) is int]
     if origin in (typing.Union, types.UnionType):
         return [part for one in inner for part in parts_of(one)]
     return [Part(kind.__name__, None)] if kind in (int, float) else []

@@ -19,11 +19,28 @@ INT = re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$")
 DIGITS = 300  # of a whole number: more do not fit a float, and Python refuses to read thousands
 # No file name may have the first, no text in UTF-8 the others.
 UNUSABLE = re.compile(r"[\0\ud800-\udfff]")
+NO_TAG = "not valid YAML: remove the tag, for"
 DEEPEST, MOST, SIZE = 50, 100_000, 4_000_000  # levels, values and bytes of a config
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with plain values as in version 1.2: 1e-4 is a number, no and on are words."""
+    """YAML with plain values as in version 1.2: 1e-4 is a number, no and on are words.
+
+    Thousands of levels would take PyYAML seconds before Python ends its recursion.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Makes a node, and those below it."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            what = f"nested more than {DEEPEST} levels deep"
+            here = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=what, problem_mark=here)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def _keeps(tag: str) -> bool:
@@ -96,8 +113,6 @@ def parse(text: str, name: str) -> tuple[Any, dict[str, str]]:
             return {}, places
         _Places(name, loader, places).walk(node, "", 0)
         return loader.construct_document(node), places
-    except RecursionError:
-        raise UserError(f"{name}: nested more than {DEEPEST} levels deep") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -156,7 +171,7 @@ class _Places:
         if isinstance(node, yaml.ScalarNode):
             self._check_scalar(node, here)
         elif node.tag.rpartition(":")[2] not in ("map", "seq"):
-            raise UserError(f"{here}: the tag {_short(node.tag)} is not supported; remove it")
+            raise UserError(f"{here}: {NO_TAG} {_short(node.tag)} is not for configs")
         elif isinstance(node, yaml.SequenceNode):
             for i, item in enumerate(node.value):
                 self.walk(item, f"{key}.{i}", depth + 1)
@@ -179,7 +194,7 @@ class _Places:
     def _check_scalar(self, node: yaml.ScalarNode, here: str) -> None:
         plain = self.loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
         if node.tag not in (plain, "tag:yaml.org,2002:str"):
-            raise UserError(f"{here}: the tag {_short(node.tag)} does not fit; remove it")
+            raise UserError(f"{here}: {NO_TAG} {_short(node.tag)} does not fit its value")
         if UNUSABLE.search(node.value):
             raise UserError(f"{here}: holds a character that no text may have (NUL or a surrogate)")
 

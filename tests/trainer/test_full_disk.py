@@ -15,7 +15,7 @@ from typing import Any
 
 import lightning as L
 import pytest
-from conftest import each, make_bert, toy_rows, write_csv
+from conftest import Run, each, make_bert, toy_rows, write_csv
 from forked import command
 from resuming import SignalAt, differences, everything, run
 
@@ -185,6 +185,18 @@ def test_the_best_weights_wait_for_room_and_last_for_them(
         assert differences(whole, everything(disk / name)) == []
 
 
+def test_a_signal_whose_save_has_no_room_is_no_clean_stop(
+    disk: Path, fill_before: Fill, drops: str, rows: dict[str, str], whole: Any
+) -> None:
+    fill_before("last.ckpt", 2, 0)
+    with pytest.raises(WriteError, match=r"SIGTERM: not on the disk: checkpoints/last\.ckpt"):
+        run(drops, rows, disk / "run", HOW, SignalAt(3))
+    assert checkpoint.load(disk / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
+    (disk / "filler").unlink()
+    run(drops, rows, disk / "run", HOW, resume=True)
+    assert differences(whole, everything(disk / "run")) == []
+
+
 def test_without_validation_the_weights_at_the_end_wait_too(
     disk: Path, fill_before: Fill, drops: str, rows: dict[str, str]
 ) -> None:
@@ -243,6 +255,29 @@ def test_a_resume_on_a_full_disk_leaves_the_run_as_it_was(
         assert before.keys() <= found.keys()
 
     each([(name,) for name in ("run.json", "config.yaml", "data")], check)
+
+
+def test_verbs_say_what_they_could_not_write(disk: Path, fit: Run, toy: str, capsys: Any) -> None:
+    folder = str(fit("--data.test", toy))
+    in_disk = disk / "run"
+    shutil.copytree(folder, in_disk)
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free))
+
+    def check(words: list[str], file: Path) -> None:
+        capsys.readouterr()
+        assert main(words) == EXIT_UNSAVED
+        said = capsys.readouterr().err
+        assert said.startswith(f"ftlight: error: {file} cannot be written: ")
+        assert said.count("\n") == 1
+        assert not list(disk.rglob("*.part"))
+
+    predictions = disk / "answers.csv"
+    cases = [
+        (["predict", folder, toy, "--out", str(predictions)], predictions),
+        (["export", folder, "--out", str(disk / "model")], disk / "model"),
+        (["test", str(in_disk)], in_disk / "test_metrics.json"),
+    ]
+    each(cases, check)
 
 
 @pytest.mark.processes

@@ -124,7 +124,7 @@ def test_a_process_that_loads_batches_is_killed(home: Path) -> None:
     ended = command(["fit", "-c", "X.yaml", "--run", "loader", *alone], home)
     assert ended.returncode == 2, ended.stdout
     last = ended.stdout.splitlines()[-1]
-    assert "error: a process that loads batches was killed (signal 9)" in last
+    assert "error: a process that loads batches was killed" in last
     assert "lower data.workers" in last
 
 

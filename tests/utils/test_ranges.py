@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import pickle
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 from conftest import each
@@ -61,9 +61,9 @@ def test_a_number_may_lie_in_the_range_of_one_type_of_several() -> None:
     assert fault(limit, 1.5) == "1.5 is out of range; it must be from 0 to 1"
     assert fault(limit, -1) == "-1 is out of range; it must be at least 0 or from 0 to 1"
     assert fault(int | str, 2) == ""
-    steps = Literal[-1] | PositiveInt
+    steps = Annotated[int, Range(least=1, also=-1)]
     assert fault(steps, -1) == ""
-    assert fault(steps, 0) == "0 is out of range; it must be -1 or at least 1"
+    assert fault(steps, 0) == "0 is out of range; it must be at least 1, or -1"
 
 
 class Own(DataModule):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from ftlight.tasks.seq2seq.encoder_decoder import (
 from ftlight.tasks.seq2seq.truecase import is_uncased
 from ftlight.training.lightning_internals import trainer_of
 from ftlight.utils.errors import UserError
-from ftlight.utils.ranges import Count, Finite, Fraction, PositiveInt
+from ftlight.utils.ranges import Count, Fraction, PositiveInt, Range
 
 T5 = {"t5", "mt5", "umt5", "longt5", "switch_transformers"}
 
@@ -67,7 +67,7 @@ class Seq2Seq(Task):
         *,
         num_beams: PositiveInt = 1,
         max_new_tokens: PositiveInt | None = None,
-        length_penalty: Finite = 1.0,
+        length_penalty: Annotated[float, Range(least=-10, most=10)] = 1.0,
         no_repeat_ngram_size: Count = 0,
         sample: PositiveInt | None = 200,
         label_smoothing: Fraction = 0.0,

@@ -262,7 +262,8 @@ def run_all(options: argparse.Namespace, home: Path, mounts: bool) -> bool:
                 total = totals.setdefault(lack.file or "size of the disk", Counter())
                 total.update({"trials": 1, f"status {code}": 1, "same": not harm})
                 if harm:
-                    print(f"{task}, {processes} processes, {unsaved}: {lack.name}: {harm}")
+                    what = f"{task}, {processes} processes, {unsaved}: {lack.name}: {harm}"
+                    print(what, flush=True)
     everything = sum(totals.values(), Counter())
     columns = ["trials", "same", *sorted(name for name in everything if "status" in name)]
     print(f"\n{'full at':22}{''.join(f'{name:>12}' for name in columns)}")
