@@ -73,13 +73,16 @@ def why_unwritten(error: BaseException) -> str:
 
     >>> why_unwritten(OSError(28, "No space left on device")), why_unwritten(ValueError("x"))
     ('No space left on device', '')
+    >>> why_unwritten(Exception("Error while serializing: I/O error: what (os error 28)"))
+    'No space left on device'
     """
     if isinstance(error, OSError) and error.errno:  # those of transformers have no number
         return error.strerror or first_line(error)
     if "unexpected pos" in str(error):  # all that torch's writer says of it
         return "the disk is full, or files may not grow so large"
     # writers in Rust raise errors of their own: tokenizers, safetensors
-    return first_line(error) if "(os error " in str(error) else ""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return os.strerror(int(number[1])) if number else ""
 
 
 @contextlib.contextmanager
