@@ -369,7 +369,7 @@ def test_faults_of_tags(plain_bert: str, tmp_path: Path) -> None:
 def test_faults_of_options(plain_bert: str, tmp_path: Path) -> None:
     cases = [
         ({"stride": 70}, "data.stride: 70 is not 0 to"),
-        ({"max_length": 2}, "data.max_length: 2 is not"),
+        ({"max_length": 2}, "data.max_length: 2 is out of range; it must be at least 3"),
     ]
 
     def check(option: dict[str, int], words: str) -> None:
