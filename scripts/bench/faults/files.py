@@ -240,7 +240,7 @@ def outcome(trial: Trial, code: int | None) -> tuple[str, str]:
         frames = re.findall(r'File ".*?(ftlight/\S+\.py)", line (\d+)', text)
         last = text.strip().splitlines()[-1]
         return "traceback", f"{last[:150]} at {':'.join(frames[-1]) if frames else '?'}"
-    if code == 0 and trial.what == "not finite":
+    if code == 0 and trial.what == "not finite" and str(trial.file.parent) in trial.words:
         return "status", "0, with weights that are not finite"
     if code == 0:
         return "used", ""
