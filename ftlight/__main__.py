@@ -48,7 +48,7 @@ def _main(words: Sequence[str]) -> int:
         return _show(usage())
     verb, rest = words[0], words[1:]
     if verb == "--version":
-        from ftlight.run.folder import STACK, version
+        from ftlight.run.provenance import STACK, version
 
         return _show("\n".join(f"{name} {version(name)}" for name in STACK))
     if verb not in VERBS:

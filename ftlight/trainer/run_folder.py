@@ -18,6 +18,7 @@ from ftlight.models import loading
 from ftlight.run import console as screen
 from ftlight.run import folder as runs
 from ftlight.run import loggers, outputs
+from ftlight.run.provenance import provenance
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer import resume_state, same_rows, summary
@@ -148,7 +149,7 @@ class RunFolder(Callback):
         """What run.json says of a run's origin."""
         seed, data = os.environ.get("PL_GLOBAL_SEED"), data_of(trainer)
         digests = data.digests if data is not None else {}
-        facts = {**runs.provenance(int(seed) if seed else None, digests), "backbone": task.backbone}
+        facts = {**provenance(int(seed) if seed else None, digests), "backbone": task.backbone}
         if self.run.ckpt_path is not None:
             facts["began_from"] = str(Path(self.run.ckpt_path).absolute())
         return facts

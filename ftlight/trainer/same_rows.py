@@ -21,6 +21,7 @@ from ftlight.data.files import sha256
 from ftlight.data.module import DataModule
 from ftlight.data.sampling import run_seed
 from ftlight.run import folder as runs
+from ftlight.run.provenance import version
 from ftlight.utils.arguments import defaults
 from ftlight.utils.atomic import read_json
 from ftlight.utils.errors import UserError, join_limited
@@ -67,7 +68,7 @@ def facts(trainer: L.Trainer, data: DataModule | None) -> dict[str, Any]:
         **found,
         "files": dict(data.digests),
         "made_with": _made_with(data),
-        "libraries": {name: runs.version(name) for name in LIBRARIES},
+        "libraries": {name: version(name) for name in LIBRARIES},
         "labels": [str(label) for label in data.labels],
         "splits": {
             split: _rows(data.sets[split])
