@@ -186,7 +186,6 @@ class Last(Checkpoint):
             self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
 
     def _stop(self, trainer: L.Trainer, signum: int) -> None:
-        # with another status than 0 a process would have Lightning kill the others
         if self.run.is_unwritten(self.run.checkpoints / files.LAST):
             raise WriteError(f"{signal.Signals(signum).name}: {missing(self.run)}")
         log.info(
