@@ -42,16 +42,18 @@ def _numbers(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def too_large(model: nn.Module) -> str:
-    """Why a model cannot be loaded on this machine, in words; empty if it can.
+    """Why a model is beyond this machine, in words; empty if it may load.
+
+    Systems can give somewhat more memory than there is: twice as much is refused.
 
     Args:
         model: the model, without memory (on torch's device ``meta``).
     """
     memory = _memory()
-    needed = 4 * sum(t.numel() for t in (*model.parameters(), *model.buffers()))
-    if not memory or needed <= memory:
+    needed = 2 * sum(t.numel() for t in (*model.parameters(), *model.buffers()))  # in 16 bits
+    if not memory or needed <= 2 * memory:
         return ""
-    return f"{needed / 1e9:,.0f} GB of weights, and this machine has {memory / 1e9:,.0f} GB"
+    return f"at least {needed / 1e9:,.0f} GB of weights, and this machine has {memory / 1e9:,.0f} GB"
 
 
 def _memory() -> int:
