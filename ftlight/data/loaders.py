@@ -63,7 +63,7 @@ class Loaders(L.LightningDataModule):
         tokens_per_batch: most tokens of a training batch, or None.
         workers: processes that load batches.
         processes: for which batches are made: those at the start of the run; 0 before.
-        asked: the options that the class was constructed with.
+        options_given: the options that the class was constructed with.
     """
 
     # Whether a row differs from epoch to epoch (augmentation, masking). Columns then hold
@@ -76,12 +76,12 @@ class Loaders(L.LightningDataModule):
     tokens_per_batch: int | None
     workers: int
     processes: int
-    asked: dict[str, Any]
+    options_given: dict[str, Any]
 
     def __new__(cls, *positional: Any, **named: Any) -> Self:
         """Notes the options as given, whatever a subclass makes of them."""
         self = super().__new__(cls)
-        self.asked = arguments.given(cls, positional, named)
+        self.options_given = arguments.given(cls, positional, named)
         return self
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:

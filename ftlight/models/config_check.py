@@ -53,7 +53,9 @@ def too_large(model: nn.Module) -> str:
     needed = 2 * sum(t.numel() for t in (*model.parameters(), *model.buffers()))  # in 16 bits
     if not memory or needed <= 2 * memory:
         return ""
-    return f"at least {needed / 1e9:,.0f} GB of weights, and this machine has {memory / 1e9:,.0f} GB"
+    return (
+        f"at least {needed / 1e9:,.0f} GB of weights, and this machine has {memory / 1e9:,.0f} GB"
+    )
 
 
 def _memory() -> int:

@@ -129,7 +129,8 @@ class RunFolder(Callback):
             if run.goes_on and begun:
                 facts = _resumed(begun, facts)
             # without a checkpoint it begins anew, with the data and the seed of now
-            write_json(run.home / "run.json", {**begun, **facts})
+            known = {name: value for name, value in begun.items() if name != "unsaved"}
+            write_json(run.home / "run.json", {**known, **facts})
             if run.config_yaml:
                 for line in runs.write_config(run.home, run.config_yaml):
                     log.info("%s", line)
@@ -240,7 +241,6 @@ def _resumed(begun: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, An
                 now,
             )
     anew = {name: facts[name] for name in ("command", "started", "versions")}
-    begun = {name: value for name, value in begun.items() if name != "unsaved"}
     return {
         **begun,
         "status": "running",

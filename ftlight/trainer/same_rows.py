@@ -45,7 +45,7 @@ def asked(trainer: L.Trainer, data: DataModule | None) -> dict[str, Any]:
     }
     if data is None:
         return found
-    given = {**defaults(type(data)), **data.asked}
+    given = {**defaults(type(data)), **data.options_given}
     decisive = given.keys() - {*data.files, "tokenizer", *data.may_change}
     options = {name: [plain(given[name])] * 2 for name in sorted(decisive)}
     return {**found, "module": type(data).__name__, "data": options}

@@ -98,7 +98,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
         write("config.yaml", "model: {class_path: 3}"),
         "IT/config.yaml:1: model.task: expected the name of a class, got 3",
     ),
-    "config.yaml, nested": (write("config.yaml", "a: " + DEEP), "IT/config.yaml: nested"),
+    "config.yaml, nested": (write("config.yaml", "a: " + DEEP), r"IT/config.yaml:1: .*nested"),
     "an empty config of the backbone": (
         write("backbone/config.json", ""),
         "IT/backbone/config.json is empty",

@@ -23,7 +23,7 @@ from ftlight.__main__ import main
 from ftlight.run import loggers
 from ftlight.training import checkpoint
 from ftlight.training.signals import EXIT_UNSAVED
-from ftlight.utils import atomic
+from ftlight.utils import atomic, atomic_folder
 from ftlight.utils.errors import WriteError
 
 pytestmark = pytest.mark.run
@@ -90,6 +90,7 @@ def fill_before(disk: Path, monkeypatch: pytest.MonkeyPatch) -> Fill:
         old(path, *rest)
 
     monkeypatch.setattr(atomic, "part_of", part_of)
+    monkeypatch.setattr(atomic_folder, "part_of", part_of)
     monkeypatch.setattr(loggers, "append", append)
     return lambda file, time, free: plan.update(file=file, left=time, free=free)
 
