@@ -121,6 +121,7 @@ class RunFolder(Callback):
         """
         run, data = self.run, data_of(trainer)
         begun = read_json(run.home / "run.json")
+        begun.pop("unsaved", None)
         home = shlex.quote(runs.short(run.home))
         then = f"make room, then run it again with --run {home} --resume auto"
         with writing(run.home, then):
@@ -129,8 +130,7 @@ class RunFolder(Callback):
             if run.goes_on and begun:
                 facts = _resumed(begun, facts)
             # without a checkpoint it begins anew, with the data and the seed of now
-            known = {name: value for name, value in begun.items() if name != "unsaved"}
-            write_json(run.home / "run.json", {**known, **facts})
+            write_json(run.home / "run.json", {**begun, **facts})
             if run.config_yaml:
                 for line in runs.write_config(run.home, run.config_yaml):
                     log.info("%s", line)
