@@ -74,6 +74,8 @@ class Wound(L.Callback):
                 time.sleep(0.1)
             return
         if not mark.exists():
+            if self.place == "start" and self.kind in ("kill", "crash"):
+                _wait_for_the_other()
             mark.write_text(str(time.time()))
             harm(self.kind)
 
@@ -81,6 +83,14 @@ class Wound(L.Callback):
         """Waits for ever, as for a tracker that cannot be reached."""
         while self.kind == "stuck" and trainer.global_rank == self.rank:
             time.sleep(0.1)
+
+
+def _wait_for_the_other() -> None:
+    """Waits until the processes know each other: an end before that only their launcher can see."""
+    from ftlight.training import group
+
+    while not (group._Group.peers and group._Group.peers.links):
+        time.sleep(0.05)
 
 
 def harm(kind: str) -> None:
