@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 
 from ftlight.cli import verbs
 from ftlight.cli.verbs import VERBS
-from ftlight.utils.errors import UserError, unknown
+from ftlight.utils.errors import UserError, WriteError, file_fault, unknown
 
+GROUPS = ("WORLD_SIZE", "SLURM_NTASKS")  # variables with the number of processes of a training
 BROKEN_PIPE, INTERRUPTED = 141, 130  # 128 + SIGPIPE and SIGINT, as shells report them
 
 
@@ -46,7 +48,7 @@ def _main(words: Sequence[str]) -> int:
         return _show(usage())
     verb, rest = words[0], words[1:]
     if verb == "--version":
-        from ftlight.run.folder import STACK, version
+        from ftlight.run.provenance import STACK, version
 
         return _show("\n".join(f"{name} {version(name)}" for name in STACK))
     if verb not in VERBS:
@@ -62,12 +64,12 @@ def _main(words: Sequence[str]) -> int:
 
 
 def _run(verb: str, argv: Sequence[str]) -> int:
-    """Runs a verb. Returns the exit status: 0, or 2 if what the user gave is wrong."""
+    """Runs a verb. Returns the exit status: 2 if what the user gave is wrong, 74 if a disk is."""
     from ftlight.cli import checks, command
     from ftlight.utils import secrets
 
     configs: list[str] = []
-    text = fault = ""
+    text, fault, status, is_early = "", "", UserError.status, False
     try:
         words = command.Words(verb, argv)
         configs = words.configs  # that of a run joins them
@@ -82,15 +84,25 @@ def _run(verb: str, argv: Sequence[str]) -> int:
 
             fault = parser.run_verb(words, resolved, places)
     except UserError as error:
-        fault = str(error)
+        fault, status, is_early = str(error), error.status, VERBS[verb].model
     except Exception as error:
+        fault = file_fault(error)
         shown = checks.traceback_of(error, checks.hidden(argv, configs))
-        if not shown:
+        if not fault and not shown:
             raise
-        print(shown, end="", file=sys.stderr)
-        return 1
+        if not fault:
+            print(shown, end="", file=sys.stderr)
+            return 1
     written = _show(text)
-    return _fail(secrets.hide(fault, checks.hidden(argv, configs))) if fault else written
+    if not fault:
+        return written
+    fault = secrets.hide(fault, checks.hidden(argv, configs))
+    _fail(fault, status)
+    if is_early and any(os.environ.get(name, "1") != "1" for name in GROUPS):
+        from ftlight.training import group
+
+        group.fail_early(status, fault)  # the others would wait for this process
+    return status
 
 
 def _show(text: str) -> int:
@@ -102,15 +114,16 @@ def _show(text: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # the reader has left, as head does
             return BROKEN_PIPE
-        return _fail(f"standard output: {error.strerror}")
+        return _fail(f"standard output: {error.strerror}", WriteError.status)
     return 0
 
 
-def _fail(fault: str) -> int:
+def _fail(fault: str, status: int = UserError.status) -> int:
     """Prints what is wrong, a line each. Returns the exit status."""
-    for line in fault.splitlines():
-        print(f"ftlight: error: {line}", file=sys.stderr)
-    return 2
+    with contextlib.suppress(OSError):  # the status says it, too
+        for line in fault.splitlines():
+            print(f"ftlight: error: {line}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

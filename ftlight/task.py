@@ -25,6 +25,14 @@ from ftlight.training.lightning_internals import callbacks_of, trainer_of
 from ftlight.training.module import TrainingModule
 from ftlight.training.nonfinite import Guard, Mode
 from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import (
+    Gigabytes,
+    NonNegative,
+    Positive,
+    PositiveShare,
+    Share,
+    check_ranges,
+)
 from ftlight.utils.renamed import keep_old_names, old_attribute, renamed_property
 
 SPLIT = {"val": "validation"}
@@ -50,10 +58,10 @@ class Task(TrainingModule):
         lr: Learning rate of the top layer. Default: set by the backbone's width (1e-4 at 384), up
             to 10× higher the fewer weights train; 0.01 for a head alone.
         lr_schedule: How the rate falls after warm-up: linear, cosine or constant.
-        warmup: Share of a stage's steps in which the rate rises from 0; 0 to 1.
+        warmup: Share of a stage's steps in which the rate rises from 0.
         weight_decay: AdamW's weight decay; biases and norms have none.
-        layer_decay: Factor on the rate from each layer to the one below it, above 0; 1 trains all
-            layers alike.
+        layer_decay: Factor on the rate from each layer to the one below it; 1 trains all layers
+            alike.
         pretrained: Start from the pre-trained weights; false starts from random ones, for
             comparison.
         unfreeze: What trains: all, head, last:N, lp_ft, gradual, bias or norm; or a list of stages.
@@ -73,30 +81,30 @@ class Task(TrainingModule):
     score = renamed_property("score", "primary_metric")
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Keeps the method names of 0.1 working."""
+        """Checks ranges, and keeps the method names of 0.1 working."""
         super().__init_subclass__(**options)
         keep_old_names(cls, OLD_NAMES)
+        check_ranges(cls, "model")
 
     def __init__(
         self,
         backbone: str,
         *,
         labels: Sequence[str] = (),
-        lr: float | None = None,
+        lr: Positive | None = None,
         lr_schedule: schedule.Shape = "linear",
-        warmup: float = 0.1,
-        weight_decay: float = 0.01,
-        layer_decay: float = 1.0,
+        warmup: Share = 0.1,
+        weight_decay: NonNegative = 0.01,
+        layer_decay: PositiveShare = 1.0,
         pretrained: bool = True,
         unfreeze: Any = "all",
         cache: Cache = "auto",
-        cache_gb: float = 4.0,
+        cache_gb: Gigabytes = 4.0,
         kernels: str = "auto",
         nonfinite: Mode = "stop",
         peft: Any = None,
     ) -> None:
         super().__init__()
-        optim.check_rates(lr, warmup, layer_decay)
         self.backbone = backbone
         self.labels = list(labels)
         self.pretrained = pretrained
@@ -296,6 +304,7 @@ class Task(TrainingModule):
 
 
 keep_old_names(Task, OLD_NAMES)
+check_ranges(Task, "model")
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,33 @@ class Done(NamedTuple):
     stdout: str
 
 
-def _work(words: list[str], home: str, log: str, environment: dict[str, str]) -> None:
+def obey_permissions() -> None:
+    """Makes this process, which root may have started, obey the permissions of files."""
+    if os.geteuid() == 0:
+        import ctypes
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+        libc.capget(header, sets)
+        for number in range(2):  # effective, permitted
+            sets[number] &= ~0b1110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
+        assert libc.capset(header, sets) == 0
+
+
+def limit_files(size: int) -> None:
+    """Lets no file of this process grow beyond a size, as on a full disk."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def _work(
+    words: list[str],
+    home: str,
+    log: str,
+    environment: dict[str, str],
+    before: Callable[[], None] | None,
+) -> None:
     os.environ.update(environment)
     os.chdir(home)
     tempfile.tempdir = None
@@ -39,19 +66,37 @@ def _work(words: list[str], home: str, log: str, environment: dict[str, str]) ->
     sys.argv = ["ftlight", *words]
     from ftlight.__main__ import main
 
+    if before is not None:
+        before()
     sys.exit(main(words))
 
 
-def command(words: list[str], home: Path, seconds: float = 120, **environment: str) -> Done:
-    """Runs ``python -m ftlight`` with these words."""
-    handle, log = tempfile.mkstemp(dir=home)
+def command(
+    words: list[str],
+    home: Path,
+    seconds: float = 120,
+    before: Callable[[], None] | None = None,
+    **environment: str,
+) -> Done:
+    """Runs ``python -m ftlight`` with these words.
+
+    Args:
+        words: the words.
+        home: where the process stands.
+        seconds: after which it is killed.
+        before: called in the process first.
+        environment: variables of its environment.
+    """
+    handle, log = tempfile.mkstemp()
     os.close(handle)
     kept = {
         k: os.environ[k]
         for k in ("HF_DATASETS_CACHE", "FTLIGHT_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS")
         if k in os.environ
     }
-    process = CONTEXT.Process(target=_work, args=(words, str(home), log, {**kept, **environment}))
+    process = CONTEXT.Process(
+        target=_work, args=(words, str(home), log, {**kept, **environment}, before)
+    )
     process.start()
     process.join(seconds)
     if process.exitcode is None:
@@ -59,4 +104,6 @@ def command(words: list[str], home: Path, seconds: float = 120, **environment: s
         process.join()
         raise TimeoutError(f"{words}: {Path(log).read_text()}")
     with contextlib.closing(process):
-        return Done(process.exitcode, Path(log).read_text())
+        done = Done(process.exitcode, Path(log).read_text())
+        Path(log).unlink()
+        return done

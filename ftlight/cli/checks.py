@@ -12,11 +12,12 @@ from typing import Any
 from ftlight.cli import config, values
 from ftlight.cli.options import Option
 from ftlight.cli.verbs import VERBS
-from ftlight.cli.yaml_file import read_yaml
 from ftlight.data import files
-from ftlight.utils import secrets
+from ftlight.utils import ranges, secrets
 from ftlight.utils.errors import UserError, did_you_mean
+from ftlight.utils.yaml_file import read_yaml
 
+SEED = f"bool | Annotated[int, {ranges.SEED}] | None"  # Lightning's, without what numpy refuses
 SPLITS = {
     "fit": ("train", "validation", "test"),
     "validate": ("validation",),
@@ -73,7 +74,9 @@ def plain_values(
     Raises:
         UserError: a value is of another type.
     """
-    faults = []
+    seed = given.get("seed_everything", expanded.get("seed_everything"))
+    wrong = values.fault(SEED, seed)
+    faults = [f"seed_everything: {wrong}"] if wrong else []
     for section, options in sections.items():
         config_values = expanded[section]
         present = dict(config_values if section == "trainer" else config_values["init_args"])
@@ -82,7 +85,10 @@ def plain_values(
                 present[name.partition(".")[2]] = value
         for option in options:
             if option.name in present:
-                wrong = values.fault(option.full_type, present[option.name])
+                value = present[option.name]
+                wrong = values.fault(option.full_type, value)
+                if value in (None, "null") and not values.takes_null(option):
+                    wrong = "null is nothing it can be; leave it out for the default"
                 faults += [f"{section}.{option.name}: {wrong}"] if wrong else []
     if faults:
         raise UserError(placed("\n".join(faults), places, given))
@@ -162,12 +168,13 @@ def placed(message: str, places: Mapping[str, str], given: Iterable[str] = ()) -
     options = list(given)
     lines = []
     for line in message.splitlines():
-        match = re.match(r"(model|data|trainer)(\.\w+)+", line)
+        match = re.match(r"(model|data|trainer)(\.\w+)+|seed_everything", line)
         key = match.group() if match else ""
         overruled = any(key == o or key.startswith(f"{o}.") for o in options)
         while key and key not in places:
             key = key.rpartition(".")[0]
-        lines.append(f"{places[key]}: {line}" if "." in key and not overruled else line)
+        is_option = "." in key or key == "seed_everything"
+        lines.append(f"{places[key]}: {line}" if is_option and not overruled else line)
     return "\n".join(lines)
 
 

@@ -8,7 +8,10 @@ from typing import Any
 from ftlight.cli import moved, options, source
 from ftlight.cli.options import Described, Option
 from ftlight.tasks import HOMES
+from ftlight.trainer.ranges import LIGHTNING
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
+
+LIGHTNINGS = "lightning.pytorch.trainer.trainer.Trainer"
 
 
 def task_names() -> list[str]:
@@ -79,9 +82,17 @@ def describe(name: str, where: str = "", home: str = "") -> Described:
         module = _defining_module(name, where, home)
     described = options.describe(module, attribute) if module else None
     if described is not None:
+        described = described._replace(options=[_limited(o) for o in described.options])
         return described._replace(path=public(described.path))
     cls = find_class(name, where, home)
     return Described(class_path(cls), parsed(cls), getattr(cls, "data_module", None))
+
+
+def _limited(option: Option) -> Option:
+    """An option of Lightning's trainer with the range that ftlight gives it; any other as it is."""
+    if option.owner != LIGHTNINGS or option.name not in LIGHTNING:
+        return option
+    return option._replace(type=str(LIGHTNING[option.name]).replace("typing.", ""), owner="")
 
 
 def _defining_module(name: str, where: str, home: str) -> str:

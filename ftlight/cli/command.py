@@ -10,8 +10,9 @@ from typing import Any
 from ftlight.cli import checks, config
 from ftlight.cli.verbs import VERBS, Verb
 from ftlight.run import folder as run
-from ftlight.utils.atomic import read_json
+from ftlight.run import records
 from ftlight.utils.errors import UserError
+from ftlight.utils.yaml_file import UNUSABLE, parse
 
 PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy", "precision")
 CLASSES = {  # options that name a class, with the section they belong to
@@ -43,6 +44,8 @@ class Words:
         self.alone: list[str] = []
         self.run: Path | None = None
         rest = list(argv)
+        if any(UNUSABLE.search(word) for word in rest):
+            raise UserError("the command line holds a NUL or is not UTF-8; rename what is meant")
         while rest:
             word = rest.pop(0)
             if word == "-" or not word.startswith("-"):
@@ -95,6 +98,8 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
     _check_words(words, verb)
     merged, places = config.merge(words.configs)
     for option, value in words.options.items():
+        if value[:1] in ("{", "["):
+            parse(value, f"--{option}")
         section, _, key = option.partition(".")
         words.options[option] = config.anchor(section, key, value, Path())
     for section, name in words.classes.items():
@@ -139,7 +144,7 @@ def _check_words(words: Words, verb: Verb) -> None:
 def _begin_with(folder: Path, words: Words) -> None:
     """Puts the config of a run before all others."""
     words.configs.insert(0, str(folder / "config.yaml"))
-    for path in read_json(folder / "run.json").get("python_path", []):
+    for path in records.facts(folder).get("python_path", []):
         if path not in sys.path:
             sys.path.append(path)
 
@@ -155,6 +160,7 @@ def _resume(words: Words) -> None:
     if wanted == "auto":
         if "trainer.run" not in words.options:
             raise UserError("--resume auto needs --run DIR: the run to resume, or to start")
+        records.check(Path(words.options["trainer.run"]).expanduser())
         return
     folder = run.find(wanted)
     _begin_with(folder, words)
@@ -174,7 +180,7 @@ def _name(path: str) -> str:
 def _use_run(folder: Path, merged: dict[str, Any], words: Words) -> None:
     """Puts what a run keeps in place of what it was trained from: labels, model, checkpoint."""
     model, data = merged["model"][1], merged["data"][1]
-    known = read_json(folder / "labels.json")
+    known = records.labels(folder)
     if known.get("labels"):
         data["labels"] = known["labels"]
     if "kind" in known:

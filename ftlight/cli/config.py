@@ -10,10 +10,11 @@ from typing import Any
 
 from ftlight.cli.classes import describe, task_names
 from ftlight.cli.options import Option
-from ftlight.cli.yaml_file import read_yaml
+from ftlight.run import records
 from ftlight.run.folder import as_recorded_now
-from ftlight.utils.atomic import read_json
 from ftlight.utils.errors import UserError, did_you_mean, join_limited, unknown
+from ftlight.utils.paths import user_path
+from ftlight.utils.yaml_file import read_yaml
 
 PATHS = {
     "data": ("train", "validation", "test", "items", "folder"),
@@ -79,7 +80,9 @@ def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
         places |= {k.replace(".init_args.", "."): v for k, v in here.items()}
         folder = Path(path).absolute().parent
         if (folder / "run.json").is_file():
-            raw = as_recorded_now(raw, read_json(folder / "labels.json"))
+            if not raw.get("model"):
+                raise UserError(f"{path}: names no model; {records.WAY}")
+            raw = as_recorded_now(raw, records.labels(folder))
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
         for key, value in raw.items():
@@ -88,7 +91,11 @@ def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
                 raise UserError(place + _unknown_key(str(key)))
             if key in ("model", "data"):
                 name, options = _section(value, key, place)
-                options = {k: anchor(key, k, v, folder) for k, v in options.items()}
+                for k, v in options.items():
+                    try:
+                        options[k] = anchor(key, k, v, folder)
+                    except UserError as error:
+                        raise UserError(at(places, f"{key}.{k}") + str(error)) from None
                 old_name, old = merged[key]
                 merged[key] = (name or old_name, {**old, **options})
             elif key == "trainer":
@@ -138,9 +145,12 @@ def anchor(section: str, key: str, value: Any, folder: Path) -> Any:
     """Makes the value of an option that names a file absolute.
 
     It is looked for from the working folder, then from ``folder``; any other value stays as it is.
+
+    Raises:
+        UserError: the system cannot look for it.
     """
     if key in PATHS.get(section, ()) and isinstance(value, str) and value and ":" not in value:
-        for path in (Path(value).expanduser(), folder / value):
+        for path in (user_path(value, f"{section}.{key}"), folder / value):
             if path.exists():
                 return str(path.absolute())
     return value

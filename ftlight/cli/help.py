@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 from ftlight.cli import classes, config
 from ftlight.cli.options import Described, Option
+from ftlight.cli.values import parts_of
 from ftlight.cli.verbs import VERBS, Verb
+from ftlight.utils.ranges import Part
 
 WIDTH, COLUMN = 100, 34
 # Those of Lightning's own that are shown without ``all``, with sentences that it does not have.
@@ -99,13 +101,27 @@ def rows(
         default = option.default
         if isinstance(default, bool):
             default = str(default).lower()
-        shown.append((f"--{key} {kind(option.full_type)}", _sentence(text, default)))
+        of_type = option.full_type
+        shown.append((f"--{key} {kind(of_type)}", _sentence(text, default, bounds(of_type))))
     return shown
 
 
-def _sentence(text: str, default: object) -> str:
-    """A sentence with its default, if it does not name one itself."""
+def bounds(text: str) -> str:
+    """The ranges of a type in words; empty if it has none.
+
+    >>> bounds("Annotated[float, Range(least=0, below=1)] | None")
+    'from 0 to below 1'
+    """
+    ranges = [part.range for part in parts_of(text) if isinstance(part, Part) and part.range]
+    return " or ".join(dict.fromkeys(r.words for r in ranges if r.words))
+
+
+def _sentence(text: str, default: object, limits: str = "") -> str:
+    """A sentence with its range, and its default if it does not name one itself."""
     text = f"{text.rstrip('.')}."
+    if limits:
+        before, stated, after = text.partition(" Default:")
+        text = f"{before} {limits[0].upper()}{limits[1:]}.{stated}{after}"
     return (
         text if default in (None, "", ()) or "Default:" in text else f"{text} Default: {default}."
     )

@@ -6,6 +6,7 @@ import errno
 import json
 import pickle
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
@@ -15,6 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from ftlight.cli import checks, command, config, values, verbs
 from ftlight.cli.classes import find_class, public
+from ftlight.data.loaders import lost_worker
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
 from ftlight.task import Task
@@ -22,9 +24,9 @@ from ftlight.trainer import overlap
 from ftlight.trainer.predictor import Predictor
 from ftlight.trainer.scores import show
 from ftlight.trainer.trainer import Trainer
-from ftlight.training import memory
+from ftlight.training import group, memory
 from ftlight.utils import secrets
-from ftlight.utils.errors import UserError, holds_code, user_error
+from ftlight.utils.errors import UserError, WriteError, holds_code, user_error
 
 
 class CLI(LightningCLI):
@@ -64,7 +66,9 @@ class CLI(LightningCLI):
         """
         try:
             return cast(Trainer, super().instantiate_trainer(**kwargs))
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
+            if isinstance(error, TypeError) and not _is_of_lightning(error):
+                raise
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
     def record(self) -> dict[str, Any]:
@@ -105,19 +109,27 @@ def run_verb(words: command.Words, resolved: Mapping[str, Any], places: Mapping[
 
     Returns:
         What is wrong with what the user gave; empty if nothing is.
+
+    Raises:
+        WriteError: something could not be written.
     """
     try:
-        screen.silence_libraries()
-        for section in ("model", "data"):  # a class whose source is clear may still not import
-            place = config.at(places, f"{section}.task", f"{section}.class_path", section)
-            find_class(resolved[section]["class_path"], place)
-        cli = _build(words, resolved)
-        verbs.load(words.verb).run(words, cli)
+        with group.command(lambda line: secrets.hide(line, checks.hidden(sys.argv, words.configs))):
+            screen.silence_libraries()
+            for section in ("model", "data"):  # a class whose source is clear may still not import
+                place = config.at(places, f"{section}.task", f"{section}.class_path", section)
+                find_class(resolved[section]["class_path"], place)
+            cli = _build(words, resolved)
+            verbs.load(words.verb).run(words, cli)
     except Exception as error:
         fault = _fault(error, words, places)
         if not fault:
             raise
+        if _is_full(error) or isinstance(user_error(error), WriteError):
+            raise WriteError(fault) from error
         return fault
+    if lost := screen.output.gap():
+        raise WriteError(f"standard output: {lost}; some of it is lost")
     return ""
 
 
@@ -137,7 +149,7 @@ def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) ->
     """The line for an error that the user can mend; empty for any other."""
     if isinstance(error, ArgumentError):
         return values.explain(str(error.message), places)
-    if isinstance(error, MisconfigurationException):
+    if isinstance(error, MisconfigurationException) or _is_of_lightning(error):
         return " ".join(str(error).split())
     if isinstance(error, pickle.UnpicklingError):
         return str(holds_code(words.own.get("ckpt_path")))
@@ -145,12 +157,27 @@ def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) ->
         # jsonargparse wraps what a constructor raises
         fault = user_error(error)
         return checks.placed(str(fault), places, words.options) if fault else ""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return (
-            f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on: "
-            "python -m ftlight fit --resume RUN"
-        )
+    if isinstance(error, OSError) and _is_full(error):
+        return f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on"
+    lost = lost_worker(error)
+    if lost:
+        return lost
     return memory.words("", (), words.verb == "fit") if memory.is_lack(error) else ""
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether a disk had no room."""
+    number = error.errno if isinstance(error, OSError) else None
+    return number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _is_of_lightning(error: Exception) -> bool:
+    """Whether Lightning itself refuses an option: it does so with a plain ValueError, too."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = frame.tb_frame.f_globals.get("__name__", "") if frame is not None else ""
+    return type(error) in (ValueError, TypeError) and str(module).startswith("lightning.")
 
 
 def load(path: str, precision: str = "32-true") -> Predictor:

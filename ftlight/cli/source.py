@@ -133,6 +133,8 @@ class _Aliases(ast.NodeTransformer):
         if definition is None or not isinstance(definition[1], (ast.Assign, ast.AnnAssign)):
             return node
         home, alias = definition[0], definition[1].value
+        if isinstance(alias, ast.Constant) and isinstance(alias.value, (int, float)):
+            return alias  # a bound of a range
         if not isinstance(alias, (ast.Subscript, ast.BinOp, ast.Name, ast.Attribute)):
             return node
         return _Aliases(home).visit(ast.parse(annotation(alias), mode="eval").body)

@@ -21,6 +21,7 @@ from ftlight.data.cells import with_nested
 from ftlight.data.delimited import Quotes as Quotes
 from ftlight.data.encoding import open_text
 from ftlight.utils.errors import UserError, did_you_mean, first_line, join_limited
+from ftlight.utils.paths import user_path
 
 Unit = Literal["line", "paragraph"]
 """What counts as one document in plain text."""
@@ -46,9 +47,9 @@ def there(name: str, option: str = "") -> Path:
         option: the option that names it, for the error.
 
     Raises:
-        UserError: it is missing; names the nearest in its folder.
+        UserError: it is missing (names the nearest in its folder), or cannot be looked for.
     """
-    path = Path(name).expanduser()
+    path = user_path(name, option)
     if path.exists():
         return path
     beside: list[str] = []
@@ -128,11 +129,38 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         with pq.ParquetFile(path) as file:
             number = 0
             for batch in file.iter_batches(1024):
-                for row in batch.to_pylist():
+                for row in _rows(batch, path, number):
                     number += 1
                     yield {**row, LINE: number}
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({first_line(error)})") from None
+
+
+def _rows(batch: Any, path: Path, before: int) -> list[Row]:
+    """The rows of a batch of Parquet; ``before`` is the number of those in earlier ones.
+
+    Raises:
+        UserError: a cell has no value in Python, such as text that is not UTF-8.
+    """
+    try:
+        rows: list[Row] = batch.to_pylist()
+        return rows
+    except (ValueError, OverflowError):
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            for number, item in enumerate(column, before + 1):
+                try:
+                    item.as_py()
+                except UnicodeDecodeError as error:
+                    raise UserError(
+                        f"{path}:{number}: column {name} holds bytes that are not UTF-8"
+                        f" (0x{error.object[error.start]:02x} at byte {error.start});"
+                        " write the file anew from text"
+                    ) from None
+                except (ValueError, OverflowError) as error:
+                    raise UserError(
+                        f"{path}:{number}: column {name}: {first_line(error)}"
+                    ) from None
+        raise
 
 
 def read(

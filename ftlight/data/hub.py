@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ftlight.data import hub_cache
 from ftlight.data.files import LINE, Row, need
 from ftlight.utils.errors import UserError, first_line, unknown
 
@@ -20,8 +21,11 @@ def load_hub(name: str) -> Any:
     import datasets
 
     repo, config, revision = parse_hub(name)
+    hub_cache.remove_damaged(name)
     try:
-        return datasets.load_dataset(repo, config, revision=revision)
+        splits = datasets.load_dataset(repo, config, revision=revision)
+        hub_cache.remember(name, splits.values())
+        return splits
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
         raise UserError(
             f"{name}: cannot be loaded from the hub ({first_line(error)});"

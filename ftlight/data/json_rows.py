@@ -14,8 +14,24 @@ from ftlight.data.encoding import open_text
 from ftlight.data.remarks import remark
 from ftlight.utils.errors import UserError
 
+
+class _Decoder(json.JSONDecoder):
+    """A decoder of which every fault is a JSONDecodeError."""
+
+    def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+        """Decodes the value that begins at a place. Returns it and where it ends."""
+        try:
+            return super().raw_decode(s, idx)
+        except json.JSONDecodeError:
+            raise
+        except RecursionError:
+            raise json.JSONDecodeError("nested too deep", s, idx) from None
+        except ValueError:  # Python reads no whole numbers of more than 4,300 digits
+            raise json.JSONDecodeError("a number of thousands of digits", s, idx) from None
+
+
 # Raw tabs and line breaks within strings are read, too: many programs write them.
-DECODER = json.JSONDecoder(strict=False)
+DECODER = _Decoder(strict=False)
 SPACE = re.compile(r"[\s\ufeff]*")
 LONE = re.compile("[\ud800-\udfff]")  # half of a surrogate pair
 ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")  # perhaps one

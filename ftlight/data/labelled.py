@@ -23,7 +23,8 @@ from ftlight.data import (
 from ftlight.data.label_forms import Form
 from ftlight.data.module import DataModule
 from ftlight.models import scale
-from ftlight.utils.atomic import read_json, write_json
+from ftlight.run import records
+from ftlight.utils.atomic import write_json
 from ftlight.utils.errors import UserError, join_limited
 
 
@@ -89,7 +90,8 @@ class Labelled(DataModule):
         if any(text != cell for cell, text in texts.items()):
             order = table.column_names
             column = [texts.get(cell, "") for cell in cells]
-            table = table.remove_columns("label").add_column("label", column).select_columns(order)
+            table = tables.with_column(table.remove_columns("label"), "label", column)
+            table = table.select_columns(order)
         return without(table, missing)
 
     def _absent(self, cells: set[str]) -> set[str]:
@@ -163,14 +165,14 @@ class Labelled(DataModule):
         """Adds to a run's labels.json how its labels are written."""
         super().save_state(folder)
         if self.form is not None:
-            known = read_json(folder / "labels.json")
+            known = records.labels(folder)
             write_json(folder / "labels.json", {**known, "form": self.form._asdict()})
 
     def load_state(self, folder: Path) -> None:
         """Reads how a run's labels are written; 0.1 knew words, a|b and plain numbers."""
         super().load_state(folder)
         if isinstance(self.label, str):
-            known = read_json(folder / "labels.json").get("form")
+            known = records.labels(folder).get("form")
             several = Form("joined") if self.given_kind == "multi" else Form()
             self.form = several if known is None else Form(**known)
         self.spellings = {spelling.key(name): name for name in reversed(self.given_labels or [])}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import lightning as L
 import numpy as np
@@ -12,7 +13,45 @@ from torch.utils.data import DataLoader
 from ftlight.data import sampling
 from ftlight.data.encoded import Rows
 from ftlight.data.tables import Columns
+from ftlight.run.state import state_of
+from ftlight.utils import arguments
 from ftlight.utils.errors import UserError
+
+# What torch says if a process that loads batches is gone, and if shared memory is full.
+LOST = re.compile(
+    r"DataLoader worker \(pid\S* [\d, ]+\) "
+    r"(?:is killed by signal: |exited \w+(?: with )?)([\w ]*)"
+)
+SHARED = ("bus error", "(shm)", "</torch_")
+
+
+def lost_worker(error: BaseException) -> str:
+    """The line for a process that loads batches and is gone; empty for any other error.
+
+    >>> lost_worker(RuntimeError("DataLoader worker (pid 7) is killed by signal: Aborted. "))
+    'a process that loads batches has ended (Aborted); data.workers: 0 does without'
+    """
+    how = said = ""
+    chain: BaseException | None = error
+    while chain is not None:  # a cause may tell the signal
+        found = LOST.search(str(chain))
+        how = (found and found[1]) or how
+        if found or any(sign in str(chain).lower() for sign in SHARED):
+            said += str(chain).lower()
+        chain = chain.__cause__ or chain.__context__
+    if not said:
+        return ""
+    if any(sign in said for sign in SHARED):
+        return (
+            "shared memory (/dev/shm) is full, which processes that load batches need; make it"
+            " larger (docker run --shm-size 8g), or set data.workers: 0"
+        )
+    if how in ("", "Killed"):
+        return (
+            "a process that loads batches was killed, as the system does if memory runs out;"
+            " lower data.workers or data.batch_size"
+        )
+    return f"a process that loads batches has ended ({how}); data.workers: 0 does without"
 
 
 class Loaders(L.LightningDataModule):
@@ -24,16 +63,26 @@ class Loaders(L.LightningDataModule):
         tokens_per_batch: most tokens of a training batch, or None.
         workers: processes that load batches.
         processes: for which batches are made: those at the start of the run; 0 before.
+        options_given: the options that the class was constructed with.
     """
 
     # Whether a row differs from epoch to epoch (augmentation, masking). Columns then hold
     # ``epoch``, -1 in evaluation; random choices must be a function of ``seed``, epoch and row.
     varies: ClassVar[bool] = False
+    # Options that may change when a run resumes, since no row, batch or order depends on them.
+    may_change: ClassVar[frozenset[str]] = frozenset({"workers", "max_overlap", "log_text"})
     sets: dict[str, Any]
     batch_size: int
     tokens_per_batch: int | None
     workers: int
     processes: int
+    options_given: dict[str, Any]
+
+    def __new__(cls, *positional: Any, **named: Any) -> Self:
+        """Notes the options as given, whatever a subclass makes of them."""
+        self = super().__new__(cls)
+        self.options_given = arguments.given(cls, positional, named)
+        return self
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
         """Makes a batch of encoded columns; their row numbers belong into it as ``index``."""
@@ -96,10 +145,11 @@ class Loaders(L.LightningDataModule):
         """Continues the batches of a checkpoint, the same rows in each step on any number of ranks.
 
         Raises:
-            UserError: batches would differ, and rows be seen twice or not at all.
+            UserError: batches would differ, and rows be seen twice or not at all. ftlight's own
+                trainer has checked that, with all else that decides the rows.
         """
         for name in ("batch_size", "tokens_per_batch"):
-            if state[name] != getattr(self, name):
+            if state_of(self.trainer) is None and state[name] != getattr(self, name):
                 raise UserError(
                     f"data.{name}: the run began with {state[name]}, and its batches must stay"
                     f" what they were; this is {getattr(self, name)}"

@@ -19,7 +19,7 @@ from ftlight.models import padding
 from ftlight.models.loading import load_tokenizer
 from ftlight.models.weights import check_tokenizer
 from ftlight.utils.errors import UserError
-from ftlight.utils.ranges import check_range
+from ftlight.utils.ranges import Count, Fraction, PositiveInt, Processes, Share, check_ranges
 from ftlight.utils.renamed import keep_old_names, old_attribute
 
 SPLITS = {
@@ -79,9 +79,10 @@ class DataModule(Splits):
     kind: Any = None
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Lets a subclass written for 0.1 use its old method names."""
+        """Checks ranges, and lets a subclass written for 0.1 use its old method names."""
         super().__init_subclass__(**options)
         keep_old_names(cls, OLD_NAMES)
+        check_ranges(cls, "data")
 
     def __init__(
         self,
@@ -89,14 +90,14 @@ class DataModule(Splits):
         validation: str | None = None,
         test: str | None = None,
         *,
-        validation_split: float = 0.1,
-        test_split: float = 0.0,
-        split_seed: int = 0,
-        max_overlap: float = 0.9,
-        shots: int | None = None,
-        batch_size: int = 32,
-        tokens_per_batch: int | None = None,
-        workers: int = 0,
+        validation_split: Fraction = 0.1,
+        test_split: Fraction = 0.0,
+        split_seed: Count = 0,
+        max_overlap: Share = 0.9,
+        shots: PositiveInt | None = None,
+        batch_size: PositiveInt = 32,
+        tokens_per_batch: PositiveInt | None = None,
+        workers: Processes = 0,
         encoding: str = "utf-8",
         quotes: files.Quotes = "auto",
         header: list[str] | None = None,
@@ -105,11 +106,6 @@ class DataModule(Splits):
         log_text: bool = False,
     ) -> None:
         super().__init__()
-        check_range("data.validation_split", validation_split, least=0, below=1)
-        check_range("data.test_split", test_split, least=0, below=1)
-        check_range("data.max_overlap", max_overlap, least=0, most=1)
-        check_range("data.batch_size", batch_size, least=1)
-        check_range("data.shots", shots, least=1)
         if shots is not None:
             validation_split = 0.0  # the share held out would be more than what is left
         self.files = {"train": train, "validation": validation, "test": test}
@@ -181,6 +177,13 @@ class DataModule(Splits):
 
     def load_state(self, folder: Path) -> None:
         """Reads what :meth:`save_state` wrote into a run's folder."""
+
+    def made_with(self) -> dict[str, str]:
+        """What rows are turned into batches with, beside options and files, as text.
+
+        A run cannot resume with another. The base names the tokenizer, if there is one.
+        """
+        return tokens.made_with(self.tokenizer) if self.tokenizer_name else {}
 
     # Splits
 
@@ -260,6 +263,7 @@ class DataModule(Splits):
 
 
 keep_old_names(DataModule, OLD_NAMES)
+check_ranges(DataModule, "data")
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:

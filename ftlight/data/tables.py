@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,11 @@ import pyarrow as pa
 
 from ftlight.data.remarks import collected, remark
 from ftlight.utils import internals
-from ftlight.utils.atomic import atomic_write, read_json, remove_stale, write_json
+from ftlight.utils.atomic import atomic_write, remove_stale
+from ftlight.utils.errors import first_line
+from ftlight.utils.sealed import Damaged, seal, unseal
 
+log = logging.getLogger(__name__)
 Columns = dict[str, list[Any]]
 TEXT, NUMBER = datasets.Value("string"), datasets.Value("int64")
 BATCH = 1000  # rows that are read, encoded and written together
@@ -26,29 +31,62 @@ def cached_table(
 ) -> datasets.Dataset:
     """The table of a key, memory-mapped: read from the cache, or made and written to it.
 
-    What readers remark while it is made is kept beside it, and said whenever it is read.
+    A file that is damaged is made again. If none can be written, the table is kept in memory. What
+    readers remark while it is made is kept with it, and said whenever it is read.
 
     Args:
         key: identifies the content.
         make: yields the table in batches of columns; called only if the cache has no such table.
         features: types of the columns; told by the first rows if not given.
     """
-    path = Path(datasets.config.HF_DATASETS_CACHE) / "ftlight" / f"{key}.arrow"
-    if not path.exists():
-        remove_stale(path.parent)
-        schema = features.arrow_schema if features is not None else None
-        # processes that make it at the same time write the same, each to a file of its own
-        with atomic_write(path) as file, collected() as remarks:
-            _write(file, make(), schema)
-            write_json(path.with_suffix(".json"), remarks)
-    try:
-        table = datasets.table.MemoryMappedTable.from_file(str(path))
-    except pa.ArrowInvalid:  # damaged since
-        path.unlink(missing_ok=True)
-        return cached_table(key, make, features)
-    for line in read_json(path.with_suffix(".json")):
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "ftlight"
+    path = folder / f"{key}-{pa.__version__}.arrow"
+    schema = features.arrow_schema if features is not None else None
+    table, remarks = _read(path, key) or _make(path, key, make, schema)
+    for line in remarks:
         remark(line)
     return datasets.Dataset(table, info=datasets.DatasetInfo(features=features), fingerprint=key)
+
+
+def _read(path: Path, key: str) -> tuple[datasets.table.Table, list[str]] | None:
+    """The table in a file, and the remarks; None if there is none that is whole."""
+    try:
+        _, remarks = unseal(path, key)
+        return datasets.table.MemoryMappedTable.from_file(str(path)), remarks
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+    except (Damaged, OSError, pa.ArrowException) as error:
+        log.info("%s: %s; the table is made again", path, first_line(error))
+        return None
+
+
+def _make(
+    path: Path, key: str, make: Callable[[], Iterable[Columns]], schema: pa.Schema | None
+) -> tuple[datasets.table.Table, list[str]]:
+    """Makes a table in a file, or in memory if the file cannot be written."""
+    try:
+        remove_stale(path.parent)
+        # processes that make it at the same time write the same, each to a file of its own
+        with collected() as remarks, atomic_write(path) as file:
+            _write(file, make(), schema)
+            seal(file, key, remarks)
+        found = _read(path, key)
+        if found is not None:
+            return found
+        reason = "what was written is gone"
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+    with collected() as remarks:
+        memory = pa.BufferOutputStream()
+        _write(memory, make(), schema)
+    _say_in_memory(path.parent, reason)
+    return datasets.table.InMemoryTable(pa.ipc.open_stream(memory.getvalue()).read_all()), remarks
+
+
+@functools.cache  # once, not for each table
+def _say_in_memory(folder: Path, reason: str) -> None:
+    line = "%s cannot be written (%s): tables are kept in memory; set HF_DATASETS_CACHE"
+    log.info(line, folder, reason)
 
 
 def _write(file: Any, batches: Iterable[Columns], schema: pa.Schema | None) -> None:
@@ -127,6 +165,18 @@ def batches(table: datasets.Dataset, names: Sequence[str] | None = None) -> Iter
             rows = order[start : start + BATCH]
             first = rows.min()
             yield data.slice(first, rows.max() - first + 1).take(pa.array(rows - first)).to_pydict()
+
+
+def with_column(table: datasets.Dataset, name: str, values: list[Any]) -> datasets.Dataset:
+    """A table with one more column.
+
+    ``Dataset.add_column`` first writes rows that were left out or moved to a file of its own, in
+    the folder of the cache and never checked; here they go through the cache.
+    """
+    if internals.indices_of(table) is not None:
+        key = datasets.fingerprint.Hasher.hash(["rows", internals.fingerprint_of(table)])
+        table = cached_table(key, lambda: batches(table), table.features)
+    return table.add_column(name, values)
 
 
 def column(table: datasets.Dataset, name: str) -> list[Any]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ftlight.models.loading import backbone_file, load_tokenizer, positions
+from ftlight.models.loading import load_tokenizer, positions, read_file
 from ftlight.utils.errors import UserError
 
+LEAST = 3  # tokens of a text: one, and those around it
 IGNORE = -100  # label of a token without a loss, as in transformers
 
 
@@ -25,15 +24,24 @@ def max_length(name: str, trained: bool = True) -> int:
         name: hub id or folder.
         trained: whether the length that a sentence encoder was trained with counts; beyond it
             pooled vectors get no better.
+
+    Raises:
+        UserError: its files say that it takes none.
     """
     limits = [load_tokenizer(name).model_max_length]
     places = positions(name)
     if places:
         limits.append(places)
-    file = backbone_file(name, "sentence_bert_config.json") if trained else None
-    if file is not None:
-        limits.append(json.loads(Path(file).read_text()).get("max_seq_length") or limits[0])
-    shortest = min(limits)
+    if trained:
+        shape = {"max_seq_length": (int, None)}
+        limits.append(read_file(name, "sentence_bert_config.json", shape).get("max_seq_length"))
+    shortest = min(limit for limit in limits if limit is not None)
+    if shortest < LEAST:
+        raise UserError(
+            f"model.backbone: {name} takes {shortest} tokens: see model_max_length in its"
+            " tokenizer_config.json, max_seq_length in sentence_bert_config.json and"
+            " max_position_embeddings in config.json"
+        )
     return shortest if shortest < 10**6 else 4096  # tokenizers without a limit say 10**30
 
 
@@ -43,8 +51,9 @@ def check_length(option: str, length: int | None, most: int) -> None:
     Raises:
         UserError: it is more than the backbone takes, or leaves no room for a token.
     """
-    if length is not None and not 3 <= length <= most:
-        raise UserError(f"{option}: {length} is not between 3 and the backbone's {most} tokens")
+    if length is not None and not LEAST <= length <= most:
+        fault = f"{length} is not between {LEAST} and the backbone's {most} tokens"
+        raise UserError(f"{option}: {fault}")
 
 
 def check_places(tokenizer: Any) -> None:
@@ -67,6 +76,13 @@ def identity(tokenizer: Any) -> str:
     # in its JSON the limits (truncation, padding) come first
     limits, mark, rules = tokenizer.backend_tokenizer.to_str().partition('"added_tokens":')
     return mark + rules if mark else str(limits)
+
+
+def made_with(tokenizer: Any) -> dict[str, str]:
+    """The content of a tokenizer as text, wherever its files are: rules, padding and vocabulary."""
+    rules = identity(tokenizer) if tokenizer.is_fast else sorted(tokenizer.get_vocab().items())
+    padding = tokenizer.padding_side, sorted(map(str, tokenizer.special_tokens_map.items()))
+    return {"tokenizer": f"{rules} {padding}"}
 
 
 def blank(tokenizer: Any) -> int:

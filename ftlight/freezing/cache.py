@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from ftlight.data import sampling
-from ftlight.freezing import identity, verify
+from ftlight.freezing import identity, room, verify
 from ftlight.freezing import store as files
 from ftlight.freezing.store import ActivationStore, Layout
 from ftlight.freezing.tap import Tap
 from ftlight.models.modes import evaluating
 from ftlight.run.state import state_of
 from ftlight.utils.atomic import part_of
+from ftlight.utils.distributed import gather_objects
+from ftlight.utils.errors import first_line
 
 log = logging.getLogger(__name__)
 Cache = bool | Literal["auto"]
@@ -59,30 +61,15 @@ class PrefixCache:
             return
         self.end()
         with files.preserve_rng():  # iterating over a loader draws a random number
-            reason = self._open(cut)
-            if not self._agree(reason):
-                return
-            path = files.cache_dir() / f"{self.key}.bin"
-            if trainer.strategy.reduce_boolean_decision(not path.is_file(), all=False):
-                part = Path(trainer.strategy.broadcast(str(part_of(path))))
-                first = trainer.local_rank == 0
-                reason = files.reserve(part, self.layout.bytes, self.limit) if first else ""
-                if not self._agree(reason):
-                    return
-                self._fill(path, part)
-            else:
-                self._log_source(path, "kept from an earlier run")
-        self.store = ActivationStore(path, self.layout)
-        trainer.strategy.barrier()
-        with contextlib.suppress(OSError):
-            path.touch() if self.reusable else path.unlink()
+            reason = self._agree(self._open(cut))
+            if not reason and not self._find():
+                reason = self._make()
+        if reason:
+            self._give_up(reason)
 
-    def _agree(self, reason: str) -> bool:
-        """Whether all processes can go on; gives up if one has a reason not to."""
-        if self.trainer.strategy.reduce_boolean_decision(not reason, all=True):
-            return True
-        self._give_up(reason or "another process cannot")
-        return False
+    def _agree(self, reason: str) -> str:
+        """The reason of the first process that has one, so that all do the same."""
+        return next(filter(None, gather_objects(reason, self.trainer.world_size)), "")
 
     def _open(self, cut: int) -> str:
         """Sets the tap, the layout and the key of the store. Returns why it cannot, or nothing."""
@@ -93,6 +80,7 @@ class PrefixCache:
         self.tables = {split: sets[split] for split in sets if split in ("train", "validation")}
         self.lengths = {split: np.asarray(t["length"]) for split, t in self.tables.items()}
         try:
+            folder = room.cache_dir()
             self.tap = Tap(self.task.model, cut)
             batch = next(iter(self._batches("train", 0, 1)))
             states = self._capture(batch)
@@ -110,6 +98,7 @@ class PrefixCache:
         self.weights = files.fingerprint(identity.below(self.task, self.tap))
         self.reusable = all(getattr(t, "fingerprint", None) for t in self.tables.values())
         self.key = identity.key(self.trainer, self.task, self.tap, self.tables, str(states.dtype))
+        self.path = folder / f"{self.key}.bin"
         return ""
 
     def _batches(self, split: str, first: int, step: int) -> Iterator[dict[str, Any]]:
@@ -132,26 +121,63 @@ class PrefixCache:
         with evaluating(self.task), torch.no_grad(), precision.forward_context():
             return self.tap.capture(lambda: self.task.step(batch), len(batch["index"])).detach()
 
-    def _fill(self, path: Path, part: Path) -> None:
-        """Fills the file; each process of a node computes a share of the batches.
+    def _find(self) -> bool:
+        """Opens the store of an earlier run. Returns whether all processes could."""
+        self.store, own = files.open_store(self.path, self.layout, self.key)
+        faults = [f for f in gather_objects(own, self.trainer.world_size) if f]
+        if not faults:
+            self._log_source("kept from an earlier run")
+        for fault in [f for f in faults if f != files.MISSING][:1]:
+            log.info("%s; it is made again", fault)
+        with contextlib.suppress(OSError):
+            if own and own != files.MISSING:
+                self.path.unlink()
+            elif not own:
+                self.path.touch()
+        return not faults
 
-        Args:
-            path: where the file appears once it is complete.
-            part: where it is written.
-        """
-        strategy, rank = self.trainer.strategy, self.trainer.local_rank
+    def _make(self) -> str:
+        """Fills a new store and opens it. Returns why not, or nothing."""
+        part, first = self._part(), self.trainer.local_rank == 0
+        try:
+            reason = room.reserve(part, self.layout.bytes, self.limit) if first else ""
+            reason = self._agree(reason) or self._agree(self._fill(part))
+            reason = reason or self._agree(files.seal_store(part, self.key) if first else "")
+            if reason:
+                return reason
+            # opened before it is moved: from then on others may replace or delete it
+            self.store, own = files.open_store(part, self.layout, self.key)
+            reason = self._agree(own)
+            if first and not reason and self.reusable:
+                with contextlib.suppress(OSError):
+                    os.replace(part, self.path)
+            return reason
+        finally:
+            if first:
+                with contextlib.suppress(OSError):
+                    part.unlink(missing_ok=True)
+
+    def _part(self) -> Path:
+        """The partial file that all processes of this machine fill; others may share the folder."""
+        node, own = self.trainer.node_rank, str(part_of(self.path))
+        mine = ((node, self.trainer.local_rank), own)
+        return Path(dict(gather_objects(mine, self.trainer.world_size))[node, 0])
+
+    def _fill(self, part: Path) -> str:
+        """Writes the share of this process, of all on this machine. Returns why not, or nothing."""
+        rank = self.trainer.local_rank
         processes = max(1, self.trainer.world_size // self.trainer.num_nodes)
-        self._log_source(path, "computed once now")
-        store = ActivationStore(part, self.layout, write=True)
-        for split in self.tables:
-            for batch in self._batches(split, rank, processes):
-                self._obey_signals()
-                store.put(split, batch["index"], self._capture(batch), batch["inputs"])
-        store.flush()
-        strategy.barrier()
-        if rank == 0:
-            os.replace(part, path)
-        strategy.barrier()
+        self._log_source("computed once now")
+        try:
+            store = ActivationStore(part, self.layout, write=True)
+            for split in self.tables:
+                for batch in self._batches(split, rank, processes):
+                    self._obey_signals()
+                    store.put(split, batch["index"], self._capture(batch), batch["inputs"])
+            store.flush()
+        except (OSError, ValueError) as error:
+            return f"it cannot be filled ({first_line(error)})"
+        return ""
 
     def _obey_signals(self) -> None:
         """Stops if a signal asked for it; several processes stop together, at the next step."""
@@ -159,12 +185,12 @@ class PrefixCache:
         if run is not None and run.obey is not None and self.trainer.world_size == 1:
             run.obey(self.trainer)
 
-    def _log_source(self, path: Path, source: str) -> None:
+    def _log_source(self, source: str) -> None:
         assert self.tap is not None
         what = "the backbone" if self.tap.at_head else f"the lowest {self.tap.cut} layers"
         rows, size = f"{self.layout.rows:,}", f"{self.layout.bytes / 1e6:,.0f} MB"
         line = "%s: the output of %s for %s rows is %s (%s in %s)"
-        log.info(line, self.stage, what, rows, source, size, path)
+        log.info(line, self.stage, what, rows, source, size, self.path)
 
     # Reading
 

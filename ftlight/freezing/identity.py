@@ -14,6 +14,7 @@ from torch import Tensor
 from ftlight.data.files import code
 from ftlight.data.module import DataModule
 from ftlight.freezing import store as files
+from ftlight.freezing import verify
 from ftlight.freezing.tap import Tap
 from ftlight.models import kernels
 from ftlight.models.layers import layer_of, module_layers
@@ -30,6 +31,8 @@ def obstacle(trainer: Any, task: Any) -> str:
     """Why this run cannot store activations, or nothing."""
     if not isinstance(trainer.datamodule, DataModule):
         return "the data module is not one of ftlight's, so rows have no numbers"
+    if trainer.datamodule.varies:
+        return verify.DIFFERS
     if compiled(task):
         return "the model is compiled"
     if isinstance(trainer.strategy, FSDP2):
@@ -62,6 +65,7 @@ def key(trainer: Any, task: Any, tap: Tap, tables: Mapping[str, Any], dtype: str
     else:
         processor = torch.backends.cpu.get_cpu_capability()
     parts = [
+        str(files.FORMAT),
         files.digest(below(task, tap)),
         config.to_json_string() if config is not None else "",
         str(tap.cut),

@@ -1,10 +1,9 @@
-"""The file of stored activations: its layout, checksums of the inputs, and room on the disk."""
+"""The file of stored activations: its layout, and checksums of the inputs and of it all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -13,8 +12,11 @@ import torch
 from torch import Tensor
 
 from ftlight.models.fixed import digest as digest
-from ftlight.utils.atomic import remove_stale
+from ftlight.utils.errors import first_line
+from ftlight.utils.sealed import Damaged, seal, unseal
 
+FORMAT = 2  # of the file; 1 had no digest
+MISSING = "there is none yet"
 ALIGN = 64  # bytes
 CHUNK = 1 << 16  # numbers that are mixed at once: their copies stay in the CPU's cache
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by size in bytes
@@ -137,7 +139,6 @@ class ActivationStore:
     """
 
     def __init__(self, path: Path, layout: Layout, write: bool = False) -> None:
-        self.path = path
         self.layout = layout
         self.memory = np.memmap(path, np.uint8, "r+" if write else "c", shape=(layout.bytes,))
         flat = torch.from_numpy(self.memory)
@@ -148,10 +149,16 @@ class ActivationStore:
     def put(
         self, split: str, rows: Sequence[int], states: Tensor, inputs: Mapping[str, Tensor]
     ) -> None:
-        """Stores the activations of rows, ``[rows, tokens, …]`` or ``[rows, …]``."""
+        """Stores the activations of rows, ``[rows, tokens, …]`` or ``[rows, …]``.
+
+        Raises:
+            ValueError: they are not as many as the rows have tokens.
+        """
         numbers, positions = self.layout.at(split, rows)
         mask = mask_of(inputs)
         values = states if self.layout.per_row or mask is None else states[mask]
+        if len(values) != len(positions):
+            raise ValueError("the lengths of its rows are not their numbers of tokens")
         self.values[positions] = values.to(self.layout.dtype).cpu()
         self.sums[numbers] = checksums(inputs).cpu()
 
@@ -174,77 +181,34 @@ class ActivationStore:
         return states
 
 
-# Room
+def seal_store(path: Path, key: str) -> str:
+    """Ends a file that was filled with its digest. Returns why it cannot, or nothing."""
+    try:
+        with path.open("r+b") as file:
+            seal(file, key)
+            os.fsync(file.fileno())
+    except OSError as error:
+        return f"{path} cannot be written ({error.strerror})"
+    return ""
 
 
-def cache_dir() -> Path:
-    """Folder of stored activations: ``$FTLIGHT_CACHE``, or ``~/.cache/ftlight``."""
-    return Path(os.environ.get("FTLIGHT_CACHE") or Path.home() / ".cache" / "ftlight").expanduser()
+def open_store(path: Path, layout: Layout, key: str) -> tuple[ActivationStore | None, str]:
+    """Opens a store if every byte is what was written.
 
-
-def evict(folder: Path, needed: int, limit: float) -> str:
-    """Deletes the least recently used files until a new one fits.
-
-    Args:
-        folder: folder of the files.
-        needed: bytes of the new file.
-        limit: the most bytes of all files.
-
-    Returns:
-        Why it does not fit, or nothing.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_stale(folder)
-    size = f"{needed / 1e9:.2g} GB"
-    if needed > limit:
-        return f"it would take {size}; model.cache_gb allows {limit / 1e9:.2g}"
-    files = []
-    for file in folder.glob("*.bin*"):
-        with contextlib.suppress(FileNotFoundError):  # another run deletes, too
-            if file.is_file():
-                files.append((file.stat().st_mtime, file.stat().st_size, file))
-    used = sum(bytes_ for _, bytes_, _ in files)
-    for _, bytes_, file in sorted(files, key=lambda entry: entry[:2]):
-        if used + needed <= limit:
-            break
-        if file.suffix == ".bin":  # not the part that another run is writing
-            file.unlink(missing_ok=True)
-            used -= bytes_
-    if used + needed > limit:
-        return (
-            f"it would take {size}; other runs are writing {used / 1e9:.2g} GB"
-            f" of the {limit / 1e9:.2g} that model.cache_gb allows"
-        )
-    free = shutil.disk_usage(folder).free
-    if free > needed * 1.05:
-        return ""
-    return f"it would take {size}; {folder} has {free / 1e9:.2g} GB free"
-
-
-def reserve(part: Path, needed: int, limit: float) -> str:
-    """Makes a file of its full size, so that the disk cannot fill up later.
-
-    Args:
-        part: the file.
-        needed: its bytes.
-        limit: the most bytes of all files in its folder.
+    The whole file is read for that, once for each stage and process. An epoch reads it anyway, and
+    so finds it in memory; a fault that shows before the first step can be mended.
 
     Returns:
-        Why it cannot be made, or nothing.
+        The store, or None and why: :data:`MISSING`, or what is wrong with the file.
     """
     try:
-        reason = evict(part.parent, needed, limit)
-        if not reason:
-            with part.open("wb") as file:
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, needed)
-                else:
-                    file.truncate(needed)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        return f"{part.parent} cannot be written ({error.strerror})"
-    return reason
+        if unseal(path, key)[0] != layout.bytes:
+            raise Damaged("it is of another size")
+        return ActivationStore(path, layout), ""
+    except (FileNotFoundError, NotADirectoryError):
+        return None, MISSING
+    except (Damaged, OSError) as error:
+        return None, f"{path}: {first_line(error)}"
 
 
 @contextlib.contextmanager

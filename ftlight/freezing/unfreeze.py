@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, get_args
 from ftlight.freezing.schedule import HEAD_LR, Shape, Stage, default_lr
 from ftlight.freezing.selection import SELECTORS, is_selector, select
 from ftlight.models.layers import num_layers
+from ftlight.utils import ranges
 from ftlight.utils.errors import UserError, join_limited, unknown
+from ftlight.utils.ranges import Positive, PositiveInt, PositiveShare, Proportion, Share
 
 WORDS = ("all", "head", "last:N", "lp_ft", "gradual", "bias", "norm")
 DURATIONS = ("epochs", "steps", "fraction")
-LONGEST = 1e15  # bound on any number of a stage; refuses infinity
 # Shares of the run before everything trains: the head's stage of lp_ft, all such stages of gradual.
 PROBE_SHARE = 0.4
 THAW_SHARE = 0.5
@@ -70,9 +71,9 @@ def _stage_faults(stage: Any, where: str, is_last: bool) -> list[str]:
         if key not in known
     ]
     faults += _selector_faults(_as_list(stage.get("train")), f"{where}.train")
-    for key, (is_valid, expected) in CHECKS.items():
+    for key, (kind, expected) in CHECKS.items():
         value = stage.get(key)
-        if value is not None and not is_valid(value):
+        if value is not None and not _is_of(kind, value):
             faults.append(f"{where}.{key}: expected {expected}, got {value!r}")
     return faults + _duration_faults(stage, where, is_last)
 
@@ -112,35 +113,25 @@ def _duration_faults(stage: Mapping[Any, Any], where: str, is_last: bool) -> lis
     return faults
 
 
-def _is_number(value: Any, low: float, high: float = LONGEST, integer: bool = False) -> bool:
-    kinds: Any = int if integer else (int, float)
-    return isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
-
-
-# Option of a stage to its check and the words for what it expects.
+# Option of a stage to its type, or a check, and the words for what it expects.
 CHECKS: dict[str, tuple[Any, str]] = {
-    "epochs": (lambda v: _is_number(v, 1e-9), "a number of epochs above 0"),
-    "steps": (
-        lambda v: _is_number(v, 1, integer=True),
-        "a whole number of optimizer steps, 1 or more",
-    ),
-    "fraction": (
-        lambda v: _is_number(v, 1e-9, 1 - 1e-9),
-        "a share of the run between 0 and 1, for example 0.2",
-    ),
-    "patience": (
-        lambda v: _is_number(v, 1, integer=True),
-        "a whole number of validations, 1 or more",
-    ),
-    "monitor": (lambda v: isinstance(v, str), "the name of a logged value, such as val/loss"),
-    "lr": (lambda v: _is_number(v, 1e-15), "a rate above 0, for example 1e-4"),
-    "layer_decay": (
-        lambda v: _is_number(v, 1e-9, 1),
-        "a factor above 0 and at most 1, for example 0.9",
-    ),
-    "warmup": (lambda v: _is_number(v, 0, 1), "a share of the stage from 0 to 1, for example 0.1"),
-    "lr_schedule": (lambda v: v in get_args(Shape), f"one of {', '.join(get_args(Shape))}"),
+    "epochs": (Positive, "a number of epochs above 0"),
+    "steps": (PositiveInt, "a whole number of optimizer steps, 1 or more"),
+    "fraction": (Proportion, "a share of the run between 0 and 1, for example 0.2"),
+    "patience": (PositiveInt, "a whole number of validations, 1 or more"),
+    "monitor": (str, "the name of a logged value, such as val/loss"),
+    "lr": (Positive, "a rate above 0, for example 1e-4"),
+    "layer_decay": (PositiveShare, "a factor above 0 and at most 1, for example 0.9"),
+    "warmup": (Share, "a share of the stage from 0 to 1, for example 0.1"),
+    "lr_schedule": (Shape, f"one of {', '.join(get_args(Shape))}"),
 }
+
+
+def _is_of(kind: Any, value: Any) -> bool:
+    """Whether a value is of a type of :data:`CHECKS`."""
+    if kind is str:
+        return isinstance(value, str)
+    return value in get_args(kind) if kind is Shape else not ranges.fault(kind, value)
 
 
 def expand(word: str, layers: Sequence[str]) -> list[dict[str, Any]]:

@@ -9,7 +9,9 @@ from typing import Any
 from torch import nn
 
 from ftlight.models.layers import layer_of, module_layers
+from ftlight.utils import ranges
 from ftlight.utils.errors import UserError, unknown
+from ftlight.utils.ranges import Fraction, Positive, PositiveInt
 
 WORDS: dict[str, dict[str, Any]] = {
     "lora": {"peft_type": "LORA"},
@@ -22,6 +24,15 @@ WORDS: dict[str, dict[str, Any]] = {
 NOT_MERGED = ("modules_to_save", "trainable_token_indices")
 # Kinds for which peft knows better than "every linear module" what they adapt.
 OWN_TARGETS = ("IA3", "LN_TUNING")
+# Those of peft's numbers that it checks late, or not at all.
+NUMBERS: dict[str, Any] = {
+    "r": PositiveInt,
+    "lora_alpha": Positive,
+    "alpha": Positive,
+    "lora_dropout": Fraction,
+    "rank_dropout": Fraction,
+    "module_dropout": Fraction,
+}
 
 
 def read(option: Any) -> dict[str, Any] | None:
@@ -31,7 +42,7 @@ def read(option: Any) -> dict[str, Any] | None:
         option: a word, a mapping in peft's own names, or None.
 
     Raises:
-        UserError: peft is not installed, or an option is unknown.
+        UserError: peft is not installed, an option is unknown, or a number out of its range.
     """
     if option is None:
         return None
@@ -60,6 +71,9 @@ def read(option: Any) -> dict[str, Any] | None:
         if name not in known:
             what = f"model.peft.{name}: {kind} has no"
             raise UserError(unknown(what, name, known, "options", most=40))
+        wrong = ranges.fault(NUMBERS[name], option[name]) if name in NUMBERS else ""
+        if wrong:
+            raise UserError(f"model.peft.{name}: {wrong}")
     return dict(option)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,7 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftlight.models.loading import backbone_file, hidden_size
+from ftlight.models.places import read_json
+from ftlight.utils.errors import UserError
 
+POOLING = "1_Pooling/config.json"
 Pooling = Literal["auto", "native", "mean", "cls", "last", "max"]
 # Pooling to the word that sentence-transformers has for it.
 WORDS: dict[Pooling, str] = {
@@ -24,14 +25,30 @@ WORDS: dict[Pooling, str] = {
 
 def trained_pooling(name: str) -> Pooling:
     """How a sentence encoder was pooled when it was trained; ``native`` for other backbones."""
-    file = backbone_file(name, "1_Pooling/config.json")
-    if file is None:
+    path = backbone_file(name, POOLING)
+    if path is None:
+        _check_modules(name)
         return "native"
-    config = json.loads(Path(file).read_text())
+    config = read_json(path, {"pooling_mode": (str, None)})
     for pooling, word in WORDS.items():  # current files have one word, older ones a flag for each
         if config.get("pooling_mode") == word.partition("_")[0]:
             return pooling
     return next((p for p, word in WORDS.items() if config.get(f"pooling_mode_{word}")), "mean")
+
+
+def _check_modules(name: str) -> None:
+    """Says so if a sentence encoder has lost the file that says how it was pooled.
+
+    Raises:
+        UserError: its list of modules has a pooling, and that file is not there.
+    """
+    path = backbone_file(name, "modules.json")
+    modules = read_json(path, [{"type": str, "path": str}]) if path is not None else []
+    if any(str(module.get("type")).endswith(".Pooling") for module in modules):
+        raise UserError(
+            f"model.backbone: {name} has no {POOLING}, which its modules.json names;"
+            " get it again, or set model.pooling"
+        )
 
 
 def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:

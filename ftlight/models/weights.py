@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 from typing import Any
 
 import torch
 from torch import nn
 
-from ftlight.models.loading import load_config, load_error, load_tokenizer, locate, refuse_code
-from ftlight.utils.errors import UserError, holds_code, join_limited
+from ftlight.models import folder_check
+from ftlight.models.load_errors import guarded
+from ftlight.models.loading import TRIED, load_config, load_tokenizer, locate, outline
+from ftlight.models.places import folder_of
+from ftlight.utils.errors import UserError, join_limited
 
 log = logging.getLogger(__name__)
 # Parts below the head that a backbone need not have: a new one trains with the head.
 NEW_PARTS = {"pooler", "crossattention"}
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def load(
@@ -36,8 +39,10 @@ def load(
     """
     import transformers
 
-    settings = load_config(name).__class__.from_dict({**load_config(name).to_dict(), **config})
-    text = settings.get_text_config()
+    given = load_config(name)
+    with guarded(name, f"the config.json in {name} cannot be used", folder_check.CONFIG):
+        settings = given.__class__.from_dict({**given.to_dict(), **config})
+        text = settings.get_text_config()
     # BEiT has a vocabulary too, of visual tokens, but nothing to pad.
     if getattr(text, "vocab_size", None) and getattr(text, "pad_token_id", 0) is None:
         text.pad_token_id = load_tokenizer(name).pad_token_id
@@ -45,35 +50,46 @@ def load(
     # Without this a thread asks the hub to convert weights that are a pickle.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     dtype = torch.float32  # whatever the file holds: AdamW on bf16 weights loses small updates
-    try:
-        if not pretrained:
-            return factory.from_config(settings, dtype=dtype, trust_remote_code=False).train()
-        model, info = factory.from_pretrained(
-            locate(name),
-            config=settings,
-            dtype=dtype,
-            trust_remote_code=False,
-            weights_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            key_mapping=_renamed(settings) if auto.endswith("QuestionAnswering") else None,
-        )
-    except pickle.UnpicklingError as error:
-        raise UserError(f"model.backbone: {holds_code(name)}; save them as safetensors") from error
-    except (OSError, ValueError) as error:
-        refuse_code(name, error)
-        if "Unrecognized configuration class" in str(error):
-            kind = auto.removeprefix("AutoModelFor")
-            pooled = "; model.pooling: mean or last gives it a head"
-            raise UserError(
-                f"model.backbone: {name} ({settings.model_type}) has no {kind} model"
-                f"{pooled if kind == 'SequenceClassification' else ''}"
-            ) from error
-        fault = f"the weights in {name} cannot be loaded"
-        raise load_error(name, error, fault) from error
+    outline(name)  # which says so if it is too large
+    files = folder_check.WEIGHTS if pretrained else folder_check.CONFIG
+    what = "the weights in {} cannot be loaded" if pretrained else "no model can be made of {}"
+    with guarded(name, what.format(name), files):
+        try:
+            if not pretrained:
+                return factory.from_config(settings, dtype=dtype, trust_remote_code=False).train()
+            model, info = factory.from_pretrained(
+                locate(name),
+                config=settings,
+                dtype=dtype,
+                trust_remote_code=False,
+                weights_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                key_mapping=_renamed(settings) if auto.endswith("QuestionAnswering") else None,
+            )
+        except ValueError as error:
+            _refuse_kind(name, auto, settings, error)
+            raise
     _check_loaded(name, model, info)
+    _check_finite(name, model)
     model.new_parameters = tuple(info["missing_keys"])  # they belong to the head, wherever they are
     return model.train()
+
+
+def _refuse_kind(name: str, auto: str, config: Any, error: ValueError) -> None:
+    """Says so if transformers has no such model for an architecture.
+
+    Raises:
+        UserError: it has none.
+    """
+    if "Unrecognized configuration class" not in str(error):
+        return
+    kind = auto.removeprefix("AutoModelFor")
+    pooled = "; model.pooling: mean or last gives it a head"
+    raise UserError(
+        f"model.backbone: {name} ({config.model_type}) has no {kind} model"
+        f"{pooled if kind == 'SequenceClassification' else ''}"
+    ) from error
 
 
 def _renamed(config: Any) -> dict[str, str] | None:
@@ -141,6 +157,24 @@ def _check_loaded(name: str, model: Any, info: dict[str, Any]) -> None:
         log.info("%s has no %s; a new one trains with the head", name, join_limited(new))
 
 
+@torch.no_grad()
+def _check_finite(name: str, model: nn.Module) -> None:
+    """Refuses weights that are not numbers: everything that the model computes would be none.
+
+    Raises:
+        UserError: a tensor holds nan or infinity.
+    """
+    for key, weight in model.named_parameters():
+        # a sum is many times as fast as a look at each number, but may overflow
+        if weight.dtype in FLOATS and not weight.sum().isfinite() and not weight.isfinite().all():
+            folder = folder_of(name)
+            where = folder_check.weights_in(folder) if folder else f"the weights of {name}"
+            raise UserError(
+                f"model.backbone: {where}: {key} holds values that are not finite;"
+                f" {folder_check.WAY}"
+            )
+
+
 def _parts(config: Any) -> set[str]:
     """Names of the parts that an architecture has without any head."""
     from transformers import AutoModel
@@ -153,7 +187,7 @@ def _parts(config: Any) -> set[str]:
 
 
 def check_tokenizer(model: nn.Module, tokenizer: Any, name: str) -> None:
-    """Refuses a tokenizer with more tokens than the model has embeddings.
+    """Refuses a tokenizer with larger tokens than the model has embeddings.
 
     Raises:
         UserError: the largest token would have no embedding.
@@ -162,8 +196,11 @@ def check_tokenizer(model: nn.Module, tokenizer: Any, name: str) -> None:
         rows = model.base_model.get_input_embeddings().num_embeddings  # type: ignore[operator, union-attr]
     except NotImplementedError:  # CANINE hashes characters: it has an embedding for any
         return
-    if len(tokenizer) > rows:
+    ids = [len(tokenizer) - 1, *tokenizer.get_vocab().values()]  # some vocabularies have gaps
+    if tokenizer.is_fast:  # what it puts around a text need not be in its vocabulary
+        ids += tokenizer.backend_tokenizer.encode(TRIED).ids
+    if max(ids) >= rows:
         raise UserError(
-            f"the tokenizer of {name} has {len(tokenizer)} tokens, the model only {rows}"
+            f"the tokenizer of {name} has {max(ids) + 1} tokens, the model only {rows}"
             " embeddings; take both from one folder"
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import IO, Any, cast
 
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
@@ -21,8 +23,70 @@ WARNERS = (
     *("transformers", "datasets", "wandb"),
 )
 
-console = Console(
-    highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120
+
+class Output:
+    """Standard output, which may lie on a full disk: a run goes on without it.
+
+    Attributes:
+        lost: why something could not be written; empty if all could.
+    """
+
+    lost = ""
+
+    def write(self, text: str) -> int:
+        """Writes a text, if that is possible."""
+        self._attempt(lambda: sys.stdout.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Writes what is buffered, if that is possible."""
+        self._attempt(sys.stdout.flush)
+
+    def gap(self) -> str:
+        """Why lines are lost though what follows them can be written; empty if none are."""
+        lost, self.lost = self.lost, ""
+        self.flush()
+        return "" if self.lost else lost
+
+    def _attempt(self, write: Callable[[], Any]) -> None:
+        try:
+            write()
+        except BrokenPipeError:  # the reader has left, as head does
+            raise
+        except OSError as error:
+            self.lost = error.strerror or str(error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stdout, name)
+
+
+class Screen(Console):
+    """A console that can go on without a reader.
+
+    Attributes:
+        on_no_reader: called if the reader of the output has left, as ``head`` does; if None, the
+            program ends.
+    """
+
+    on_no_reader: Callable[[], None] | None = None
+
+    def on_broken_pipe(self) -> None:
+        """Writes to nowhere from now on, or ends the program."""
+        if self.on_no_reader is None:
+            super().on_broken_pipe()
+        else:
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.on_no_reader()
+
+
+output = Output()
+console = Screen(
+    file=cast(IO[str], output),
+    highlight=False,
+    markup=False,
+    soft_wrap=True,
+    width=None if sys.stdout.isatty() else 120,
 )
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import platform
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,31 +13,13 @@ from typing import IO, Any
 
 import yaml
 
-from ftlight.utils import secrets
-from ftlight.utils.atomic import atomic_write, read_json, write_json
+from ftlight.utils.atomic import atomic_write, read_json, write_json, writing
 from ftlight.utils.errors import UserError
+from ftlight.utils.paths import user_path
+from ftlight.utils.yaml_file import read_yaml
 
+log = logging.getLogger(__name__)
 LOCK = ".lock"
-STACK = (
-    "ftlight",
-    "torch",
-    "lightning",
-    "transformers",
-    "torchmetrics",
-    "datasets",
-    "jsonargparse",
-    "wandb",
-)
-
-
-def version(package: str) -> str:
-    """Version of an installed package; ``-`` if it is not installed."""
-    import importlib.metadata
-
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "-"
 
 
 def make(path: str | None, name: str, resume: bool = False) -> Path:
@@ -54,7 +35,7 @@ def make(path: str | None, name: str, resume: bool = False) -> Path:
     """
     if path is None:
         return _make_dated(Path("runs").absolute() / name)
-    folder = Path(path).expanduser().absolute()
+    folder = user_path(path, "trainer.run").absolute()
     if resume and folder.is_dir():
         is_run = any((folder / file).exists() for file in ("config.yaml", "run.json", LOCK))
         if is_run or not any(folder.iterdir()):
@@ -81,9 +62,11 @@ def _mkdir(folder: Path, exist_ok: bool) -> None:
             "Give another --run DIR, or move it away"
         ) from None
     except OSError as error:
-        raise UserError(
-            f"{folder} cannot be created ({error.strerror}); give another with --run DIR"
-        ) from None
+        raise _not_made(folder, error) from None
+
+
+def _not_made(folder: Path, error: OSError) -> UserError:
+    return UserError(f"{folder} cannot be created ({error.strerror}); give another with --run DIR")
 
 
 def _make_dated(parent: Path) -> Path:
@@ -97,6 +80,8 @@ def _make_dated(parent: Path) -> Path:
             break
         except FileExistsError:
             continue
+        except OSError as error:
+            raise _not_made(folder, error) from None
     link = parent / f".latest-{os.getpid()}"
     with contextlib.suppress(OSError):  # Windows lets only some users create links
         link.symlink_to(folder.name)
@@ -110,7 +95,8 @@ def lock(folder: Path) -> IO[str]:
     Raises:
         UserError: another process holds the lock.
     """
-    file = (folder / LOCK).open("a+", encoding="utf-8")
+    with writing(folder / LOCK, "make room, or give another --run DIR"):
+        file = (folder / LOCK).open("a+", encoding="utf-8")
     try:
         import fcntl
 
@@ -125,9 +111,9 @@ def lock(folder: Path) -> IO[str]:
         ) from None
     except (ImportError, OSError):  # Windows, and file systems without locks
         pass
-    file.truncate(0)
-    file.write(f"{platform.node()}, process {os.getpid()}\n")
-    file.flush()
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without its holder's name
+        os.truncate(file.fileno(), 0)
+        os.write(file.fileno(), f"{platform.node()}, process {os.getpid()}\n".encode())
     return file
 
 
@@ -145,23 +131,12 @@ def find(path: str) -> Path:
     Raises:
         UserError: there is no run; the message names some that exist.
     """
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     if not (folder / "config.yaml").is_file():
         runs = sorted(str(p.parent) for p in Path("runs").glob("*/*/config.yaml"))
         known = f" (runs: {', '.join(runs[-3:])})" if runs else ""
         raise UserError(f"{folder} is not a run: it has no config.yaml{known}")
     return folder.resolve()
-
-
-def _git(*arguments: str) -> str | None:
-    """What git prints; None if it fails, as outside of a repository."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def as_recorded_now(
@@ -181,27 +156,36 @@ def as_recorded_now(
     {'data': {'class_path': 'ftlight.TextData'}}
     """
     config = dict(config)
-    data, known = config.get("data") or {}, known or {}
-    options = data.get("init_args") or {}
+    data, known = _mapping(config.get("data")), known or {}
+    options = _mapping(data.get("init_args"))
     if "kind" in known and "form" not in known and options.get("kind", "auto") == "auto":
         joined = {"label_separator": "|"} if known["kind"] == "multi" else {}
         options = {**options, "kind": known["kind"], **joined}
         config["data"] = {**data, "init_args": options}
     for section in ("model", "data"):
-        path = str((config.get(section) or {}).get("class_path", ""))
+        path = str(_mapping(config.get(section)).get("class_path", ""))
         if path.startswith("ftlight."):
             config[section] = {**config[section], "class_path": f"ftlight.{path.split('.')[-1]}"}
-    if (config.get("trainer") or {}).get("use_distributed_sampler"):
+    if _mapping(config.get("trainer")).get("use_distributed_sampler"):
         config["trainer"] = {**config["trainer"], "use_distributed_sampler": False}
     return config
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A section of a config; nothing if it is something else, which its reader refuses."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """Reads the config.yaml of a run, as this version records it; empty if there is none."""
+    """Reads the config.yaml of a run, as this version records it; empty if there is none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     path = folder / "config.yaml"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = read_yaml(path)[0]
     return as_recorded_now(config, read_json(folder / "labels.json"))
 
 
@@ -229,10 +213,8 @@ def write_config(folder: Path, text: str) -> list[str]:
         return []
     old, config = read_config(folder), yaml.safe_load(text)
     is_same = not old or same_config(old, config)
-    if not is_same:
-        number = next(i for i in range(1, 10**6) if not (folder / f"config-{i}.yaml").exists())
-        os.replace(path, folder / f"config-{number}.yaml")
-    with atomic_write(path) as file:
+    number = next(i for i in range(1, 10**6) if not (folder / f"config-{i}.yaml").exists())
+    with atomic_write(path, None if is_same else folder / f"config-{number}.yaml") as file:
         file.write(text.encode())
     if is_same:
         return []
@@ -262,37 +244,12 @@ def length(folder: Path | None) -> int:
 
 def truncate_metrics(folder: Path, bytes_: int) -> None:
     """Cuts metrics.csv to its size at a checkpoint; the rest will be written again."""
-    if length(folder) > bytes_:
-        os.truncate(folder / "metrics.csv", bytes_)
-
-
-def provenance(seed: int | None, digests: Mapping[str, str]) -> dict[str, Any]:
-    """What run.json says of a run's origin: command, code, versions, seed, data.
-
-    Args:
-        seed: the run's seed.
-        digests: SHA-256 of each file of data, by name.
-    """
-    status = _git("status", "--porcelain", "--untracked-files=no")
-    return {
-        "status": "running",
-        "command": [Path(sys.argv[0]).name, *secrets.command(sys.argv[1:])],
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "git": {
-            "commit": _git("rev-parse", "HEAD"),
-            "dirty": None if status is None else bool(status),
-        },
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in STACK}},
-        "machine": {"cores": os.cpu_count(), "system": platform.system()},
-        "seed": seed,
-        "data_sha256": dict(digests),
-        # for later verbs, to import the classes beside the user's YAML
-        "python_path": [p for p in sys.path if p and _holds_yaml(Path(p))],
-    }
-
-
-def _holds_yaml(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.glob("*.y*ml"))
+    path, size = folder / "metrics.csv", length(folder)
+    if size < bytes_:
+        log.warning("%s lacks %d bytes of what it held: lines are missing", path, bytes_ - size)
+    elif size > bytes_:
+        with writing(path):
+            os.truncate(path, bytes_)
 
 
 def update(folder: Path, **changes: Any) -> None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
+import io
+import logging
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +23,27 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from ftlight.utils import secrets
-from ftlight.utils.errors import UserError
+from ftlight.utils.atomic import append, why_unwritten
+from ftlight.utils.errors import UserError, first_line
+
+log = logging.getLogger(__name__)
 
 
 class MetricsFile(Logger):
-    """Appends metrics to metrics.csv, one per line: ``step, epoch, name, value``."""
+    """Appends metrics to metrics.csv, one per line: ``step, epoch, name, value``.
+
+    Lines that the disk has no room for wait, and are written first the next time.
+
+    Args:
+        folder: folder of the run.
+    """
+
+    HEAD = "step,epoch,name,value\n"
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.path = folder / "metrics.csv"
+        self.waiting = ""
 
     @property
     def name(self) -> str:
@@ -52,20 +67,35 @@ class MetricsFile(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Appends a line for each metric."""
-        new = not self.path.exists()
         epoch = metrics.get("epoch", "")
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if new:
-                writer.writerow(["step", "epoch", "name", "value"])
-            at_step = "" if step is None else step
-            at_epoch = int(epoch) if epoch != "" else ""
-            for name, value in metrics.items():
-                if name != "epoch":
-                    writer.writerow([at_step, at_epoch, name, repr(float(value))])
+        lines = io.StringIO()
+        writer = csv.writer(lines, lineterminator="\n")
+        at_step = "" if step is None else step
+        at_epoch = int(epoch) if epoch != "" else ""
+        for name, value in metrics.items():
+            if name != "epoch":
+                writer.writerow([at_step, at_epoch, name, repr(float(value))])
+        waited = bool(self.waiting)
+        self.waiting += lines.getvalue()
+        problem = self._append(sync=False)
+        if problem and not waited:
+            log.warning("%s; its lines are kept in memory until then", problem)
+
+    def flush(self) -> str:
+        """Puts all lines on the disk. Returns why they could not be; empty if they could."""
+        return self._append(sync=True)
+
+    def _append(self, sync: bool) -> str:
+        """Appends the lines that wait, all of them or none. Returns why it could not."""
+        try:
+            append(self.path, self.waiting, self.HEAD, sync)
+        except OSError as error:
+            return f"{self.path} cannot be written: {why_unwritten(error)}"
+        self.waiting = ""
+        return ""
 
 
-class _Logger(WandbLogger):
+class WandB(WandbLogger):
     """W&B's logger without secrets, as Lightning passes it all hyperparameters of a module."""
 
     @rank_zero_only
@@ -99,15 +129,44 @@ def start(
     mode: Any = os.environ.get("WANDB_MODE", "online")  # wandb reads it only once per process
     settings = wandb.Settings(silent=True, console="off", mode=mode)  # our screen names the run
     name = f"{folder.parent.name}/{folder.name}"
-    logger = _Logger(project=project, name=name, save_dir=str(folder), settings=settings, id=known)
+    logger = WandB(project=project, name=name, save_dir=str(folder), settings=settings, id=known)
+    values = {**secrets.redact(config), "labels": list(labels)}
     try:
         with _clean_command():
             run = logger.experiment
-    except wandb.errors.Error as error:
+        run.config.update(values, allow_val_change=True)
+    except (wandb.errors.Error, OSError) as error:
         why = " ".join(str(error).split())
         raise UserError(f"W&B: {why} (wandb login, or WANDB_MODE=offline)") from error
-    run.config.update({**secrets.redact(config), "labels": list(labels)}, allow_val_change=True)
     return logger
+
+
+def guard(logger: Logger) -> Logger:
+    """Lets a logger fail without ending the run.
+
+    A signal that reaches W&B's process too breaks the connection to it, and its folder may be on a
+    full disk.
+    """
+    for name in ("log_hyperparams", "log_metrics", "log_table", "save", "finalize"):
+        if hasattr(logger, name):
+            setattr(logger, name, functools.partial(_attempt, logger, getattr(logger, name)))
+    return logger
+
+
+def _attempt(logger: Logger, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Calls a logger; says of its first fault what it is, and nothing of later ones."""
+    faults = Exception if isinstance(logger, WandbLogger) else OSError
+    try:
+        return call(*args, **kwargs)
+    except faults as error:
+        if not vars(logger).get("is_broken"):
+            log.warning(
+                "%s: %s; the run goes on, its log may lack some of it",
+                type(logger).__name__,
+                first_line(error),
+            )
+        vars(logger)["is_broken"] = True
+    return None
 
 
 @contextlib.contextmanager
@@ -152,6 +211,10 @@ def finish(loggers: Sequence[Any], code: int = 0, preempted: bool = False) -> No
     """
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            if preempted:
-                logger.experiment.mark_preempting()
-            logger.experiment.finish(exit_code=code)
+            _attempt(logger, _finish, logger, code, preempted)
+
+
+def _finish(logger: WandbLogger, code: int, preempted: bool) -> None:
+    if preempted:
+        logger.experiment.mark_preempting()
+    logger.experiment.finish(exit_code=code)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ftlight.utils.atomic import atomic_write
+from ftlight.utils.atomic import atomic_write, writing
 
 
 def write_predictions(
@@ -30,9 +30,12 @@ def write_predictions(
 
     Returns:
         Number of rows.
+
+    Raises:
+        WriteError: the file cannot be written.
     """
     merged = [_merge(row, results, spread) for row, results in zip(rows, decoded, strict=True)]
-    with atomic_write(path) as file:
+    with writing(path), atomic_write(path) as file:
         if path.suffix == ".jsonl":
             for row in merged:
                 file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())

@@ -57,8 +57,12 @@ class RunState:
         folder: folder of the run, once it is known.
         lock: open file that keeps the folder for this process.
         ckpt_path: checkpoint that training starts from, or None.
+        rows: what decides the rows and their order, as :func:`ftlight.trainer.same_rows.facts` has
+            it.
         fitting: whether ``fit`` runs, with its validations and its test.
         obey: saves and stops if a signal asks for it; for long work between two steps.
+        unwritten: what should be on the disk and is not, by its path in the folder, and why.
+        waiting: checkpoints that wait in memory for room: their bytes, on the first process.
         wise: what was last mixed of pre-trained and fine-tuned weights: share, checkpoint, scores.
     """
 
@@ -78,8 +82,11 @@ class RunState:
     folder: Path | None = None
     lock: IO[str] | None = None
     ckpt_path: str | None = None
+    rows: dict[str, Any] = dataclasses.field(default_factory=dict)
     fitting: bool = False
     obey: Callable[[Any], None] | None = None
+    unwritten: dict[str, str] = dataclasses.field(default_factory=dict)
+    waiting: dict[Path, bytes] = dataclasses.field(default_factory=dict)
     wise: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,6 +113,19 @@ class RunState:
     def best_path(self) -> Path | None:
         """The best checkpoint; None if none is kept."""
         return self.checkpoints / "best.ckpt" if self.saves and self.folder else None
+
+    def note(self, path: Path, problem: str) -> None:
+        """Notes why a file could not be written; nothing is wrong with it if that is empty."""
+        self.unwritten.pop(self._name(path), None)
+        if problem:
+            self.unwritten[self._name(path)] = problem
+
+    def is_unwritten(self, path: Path) -> bool:
+        """Whether a file should be on the disk and is not."""
+        return self._name(path) in self.unwritten
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self.home) if path.is_relative_to(self.home) else path)
 
     @property
     def goes_on(self) -> bool:

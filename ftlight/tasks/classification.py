@@ -21,7 +21,7 @@ from ftlight.task import EvaluationResult, Step, Task
 from ftlight.training.checkpoint import load
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import number
-from ftlight.utils.ranges import check_range
+from ftlight.utils.ranges import Fraction
 
 PRIMARY = {"single": "accuracy", "multi": "f1_micro", "regression": "r2"}
 MONITOR = {"single": "val/f1", "multi": "val/f1_micro", "regression": "val/r2"}
@@ -54,12 +54,11 @@ class Classification(Task):
         *,
         kind: labels.Kind = "single",
         class_weight: Literal["balanced"] | None = None,
-        label_smoothing: float = 0.0,
+        label_smoothing: Fraction = 0.0,
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
         self.kind, self.class_weight, self.label_smoothing = kind, class_weight, label_smoothing
-        check_range("model.label_smoothing", label_smoothing, least=0, below=1)
         if kind != "regression" and not self.labels:
             raise UserError(
                 f"no labels: a {type(self).__name__} needs labels=[…];"

@@ -17,6 +17,8 @@ from ftlight.trainer.saving import save
 from ftlight.trainer.scores import show
 from ftlight.training import checkpoint as files
 from ftlight.training.lightning_internals import is_dry_run
+from ftlight.utils.atomic import atomic_write, writing
+from ftlight.utils.distributed import first_decides
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 log = logging.getLogger(__name__)
@@ -94,8 +96,9 @@ class Best(Checkpoint):
         old = math.nan if self.score is None else self.score
         wanted = not self.best_model_path or is_better((value, loss), (old, self.loss), self.sign)
         wanted = trainer.strategy.reduce_boolean_decision(wanted, all=False)
-        # a score counts once its weights are on the disk
-        if wanted and save(trainer, self.run, path, weights_only=True):
+        if wanted:
+            # what cannot be written waits in memory, and last.ckpt for it
+            save(trainer, self.run, path, weights_only=True, keep=True)
             self.best_model_path = str(path)
             self.score, self.loss = None if math.isnan(value) else value, loss
             self.epoch, self.step = trainer.current_epoch + 1, trainer.global_step
@@ -130,9 +133,7 @@ class Best(Checkpoint):
         path = self.run.best_path
         if state is None or path is None or trainer.state.fn != "fit" or not state["path"]:
             return
-        if trainer.is_global_zero:
-            self._copy(Path(state["path"]), path)
-        trainer.strategy.barrier()
+        first_decides(trainer, lambda: self._copy(Path(state["path"]), path))
         why = files.fault(path)
         if why:
             log.warning("%s: %s; the next validation makes it anew", path, why)
@@ -147,5 +148,5 @@ class Best(Checkpoint):
         """Copies the best weights of the run that a checkpoint is of, unless this run has some."""
         is_other = old.is_file() and old.resolve() != path.resolve()
         if is_other and not (self.run.resume and path.is_file()):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(old, path)
+            with writing(path), old.open("rb") as source, atomic_write(path) as copy:
+                shutil.copyfileobj(source, copy)

@@ -1,19 +1,64 @@
-"""What a run says on the screen once it is done: its score, what was kept, and what comes next."""
+"""The end of a run: the test of its best weights, and what it says on the screen.
+
+That is its score, what was kept, and what comes next; or what is not on the disk.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import lightning as L
 
 from ftlight.data.module import DataModule
+from ftlight.run import console as screen
 from ftlight.run import folder as runs
+from ftlight.run import loggers
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer import overlap
 from ftlight.trainer.best import Best
 from ftlight.trainer.parts import data_of
+from ftlight.trainer.saving import flush, missing, note_end
 from ftlight.trainer.scores import show
 from ftlight.training.lightning_internals import callbacks_of
 from ftlight.utils import format as fmt
+from ftlight.utils.errors import WriteError
+
+
+def conclude(trainer: L.Trainer, run: RunState, task: Task, data: Any) -> None:
+    """Tests the best weights, records that the run is done, and shows a table.
+
+    All processes must call this.
+
+    Args:
+        trainer: the trainer.
+        run: state of its run.
+        task: the task.
+        data: its data module; if it is not ftlight's, nothing is tested.
+
+    Raises:
+        WriteError: not all that belongs to the run is on the disk; on the first process.
+    """
+    flush(trainer, run)
+    if run.test and isinstance(data, DataModule) and data.has("test"):
+        best = run.best_path
+        if best is not None and run.is_unwritten(best):
+            run.note(run.home / "test_metrics.json", f"{best} is not there to be tested")
+        else:
+            trainer.test(task, datamodule=data, ckpt_path=best, verbose=False)
+            flush(trainer, run)
+    if trainer.is_global_zero and run.folder is not None:
+        _close(trainer, run, task)
+
+
+def _close(trainer: L.Trainer, run: RunState, task: Task) -> None:
+    scores = {c.monitor: c.score for c in callbacks_of(trainer, Best) if c.score is not None}
+    note_end(run, epochs=trainer.current_epoch, steps=trainer.global_step, best=scores)
+    screen.table(closing(trainer, run, task))
+    fault = missing(run)
+    loggers.finish(trainer.loggers, WriteError.status if fault else 0)
+    if fault:
+        raise WriteError(fault)
 
 
 def closing(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, str]]:

@@ -9,35 +9,47 @@ from typing import Any
 
 from ftlight.data.module import DataModule
 from ftlight.models.padding import runs_unpadded
+from ftlight.run import outputs, records
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.utils.atomic import read_json
+from ftlight.utils.atomic import read_json, writing
+from ftlight.utils.atomic_folder import atomic_folder
 from ftlight.utils.errors import UserError
 
 
-def prepare(folder: Path) -> Path:
-    """Creates the folder of an export.
+def check(folder: Path) -> None:
+    """Refuses a folder that an export could not take, before the work.
 
     Raises:
-        UserError: it is there already and not empty.
+        UserError: it is there already and not empty, or cannot be made.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there already and not empty; give another with --out DIR")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    if not outputs.is_writable(folder.absolute().parent):
+        raise outputs.closed(folder)
 
 
 def write(run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool) -> None:
-    """Writes a task's model and its model card.
+    """Writes a task's model and its model card: the whole folder, or nothing of it.
 
     Args:
         run: state of the run that trained it.
         task: the task, with the weights to export.
         data: its data module.
-        folder: an empty folder.
+        folder: folder to make; it may be there if it is empty.
         mixed: whether the weights were mixed with the pre-trained ones.
+
+    Raises:
+        WriteError: the disk is full, or the folder cannot be written.
     """
-    scores = read_json(run.home / f"test{'-wise' if mixed else ''}_metrics.json")
+    then = "nothing of it is left; make room, or give another with --out DIR"
+    with writing(folder, then), atomic_folder(folder) as part:
+        _write(run, task, data, part, mixed)
+
+
+def _write(run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool) -> None:
+    file = run.home / f"test{'-wise' if mixed else ''}_metrics.json"
+    scores = records.of(file, {"wise": dict})
     if mixed and scores.get("wise", {}).get("share") != run.wise["share"]:
         scores = {}  # of another mix
     data.check_model(task.cpu().eval().model)

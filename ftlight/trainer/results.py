@@ -2,30 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
 from ftlight.data.module import DataModule
-from ftlight.run import loggers
+from ftlight.run import folder as runs
+from ftlight.run import loggers, outputs
 from ftlight.run.predictions import write_predictions
 from ftlight.run.state import RunState
 from ftlight.task import EvaluationResult, Task
 from ftlight.trainer.parts import data_of
-from ftlight.utils.atomic import read_json, write_json
+from ftlight.utils.atomic import read_json, write_json, writing
+from ftlight.utils.errors import WriteError
+
+log = logging.getLogger(__name__)
 
 
 def write_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
-    """Writes what a test found into the run's folder; only the first process calls this."""
+    """Writes what a test found into the run's folder; only the first process calls this.
+
+    If the run cannot be written they go where one stands; if that cannot either, results are only
+    shown.
+
+    Raises:
+        WriteError: they cannot be written. In a fit that is noted for its end instead.
+    """
     data, result = data_of(trainer), task.evidence["test"]
     mixed = run.wise if trainer.ckpt_path is None else {}
     stem = _stem(trainer, run, data, mixed)
-    write_json(run.home / f"{stem}_metrics.json", _metrics(result, mixed))
+    home = outputs.home(run.home)
+    if home != run.home:
+        place = runs.short(run.home)
+        if not outputs.is_writable(home):
+            log.info("neither %s nor this folder can be written: results are only shown", place)
+            return
+        log.info("%s cannot be written: the files of the test are in %s", place, runs.short(home))
+    with _noting(run, home / f"{stem}_metrics.json") as path:
+        write_json(path, _metrics(result, mixed))
     if data is not None and result.outputs is not None and result.numbers is not None:
-        path = run.home / f"{stem}_predictions.csv"
-        _write_predictions(trainer, path, task, data, result)
+        with _noting(run, home / f"{stem}_predictions.csv") as path:
+            _write_predictions(trainer, path, task, data, result)
+
+
+@contextlib.contextmanager
+def _noting(run: RunState, path: Path) -> Iterator[Path]:
+    """Notes that a file could not be written, for the end of a fit.
+
+    Raises:
+        WriteError: it could not, and this is no fit.
+    """
+    run.note(path, "")
+    try:
+        with writing(path):
+            yield path
+    except WriteError as error:
+        if not run.fitting:
+            raise
+        run.note(path, str(error))
 
 
 def _stem(

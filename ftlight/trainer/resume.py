@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import signal
 import time
 from typing import Any
@@ -17,13 +16,14 @@ from ftlight.run.state import RunState, interval
 from ftlight.task import Task
 from ftlight.trainer import resume_state
 from ftlight.trainer.best import Best
-from ftlight.trainer.saving import save
+from ftlight.trainer.saving import again, missing, save
 from ftlight.training import checkpoint as files
 from ftlight.training import lightning_internals, optim
 from ftlight.training.lightning_internals import callbacks_of
 from ftlight.training.seeding import TRAIN, VALIDATION, seed_batch
 from ftlight.training.signals import Agreement, RunInterrupted, Signals, status
-from ftlight.utils.distributed import reduce
+from ftlight.utils.distributed import first_decides, reduce
+from ftlight.utils.errors import WriteError
 
 log = logging.getLogger(__name__)
 APART = 60.0  # seconds between saves at the beginnings of epochs
@@ -51,14 +51,17 @@ class Last(Checkpoint):
         self.signum = 0  # that breaks a validation off
         self.ended = False
         self.broken_off = False
+        self.is_cut = False
         self.restored: dict[str, Any] | None = None
 
     # When
 
     def on_fit_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Cuts metrics.csv to its length at the checkpoint: the rest will be written again."""
-        if self.run.goes_on and trainer.is_global_zero and self.restored is not None:
-            runs.truncate_metrics(self.run.home, self.restored["metrics"])
+        if self.run.goes_on and self.restored is not None and not self.is_cut:
+            length = self.restored["metrics"]
+            first_decides(trainer, lambda: runs.truncate_metrics(self.run.home, length))
+            self.is_cut = True
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Restores the losses of the epoch in which a checkpoint was made."""
@@ -97,15 +100,6 @@ class Last(Checkpoint):
             self.save(trainer)
         if signum:
             self._stop(trainer, signum)
-
-    def on_train_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Saves the weights at the end as the best ones if nothing was validated."""
-        best = self.run.best_path
-        if best is None:
-            return
-        validates = bool(callbacks_of(trainer, Best))
-        if not validates or not trainer.strategy.broadcast(best.is_file()):
-            save(trainer, self.run, best, weights_only=True)
 
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Counts the batches that every process has: during these they can ask each other."""
@@ -172,6 +166,13 @@ class Last(Checkpoint):
         self.agreement.every = 1
         return self.signum or self.agreement.sync(trainer, self.signals.received, False)[0]
 
+    def end(self, trainer: L.Trainer) -> None:
+        """Saves the state at the end; the weights as the best ones if nothing was validated."""
+        path = self.run.best_path
+        if path is not None and not any(c.best_model_path for c in callbacks_of(trainer, Best)):
+            save(trainer, self.run, path, weights_only=True, keep=True)
+        self.save(trainer, ended=True)
+
     def save(self, trainer: L.Trainer, ended: bool = False) -> None:
         """Writes last.ckpt.
 
@@ -185,15 +186,15 @@ class Last(Checkpoint):
             self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
 
     def _stop(self, trainer: L.Trainer, signum: int) -> None:
+        if self.run.is_unwritten(self.run.checkpoints / files.LAST):
+            raise WriteError(f"{signal.Signals(signum).name}: {missing(self.run)}")
         log.info(
-            "stopped by %s at step %s; to resume: python -m ftlight fit --resume %s",
+            "stopped by %s at step %s; to resume: %s",
             signal.Signals(signum).name,
             trainer.global_step,
-            shlex.quote(runs.short(self.run.home)),
+            again(self.run),
         )
-        # with another status than 0 a process would have Lightning kill the others
-        is_child = trainer.local_rank > 0 and lightning_internals.kills_its_processes(trainer)
-        raise RunInterrupted(signum, 0 if is_child else status(signum))
+        raise RunInterrupted(signum, status(signum))
 
     # What
 
@@ -215,7 +216,7 @@ class Last(Checkpoint):
             UserError: no run can resume from where the checkpoint was made.
         """
         if trainer.state.fn == "fit" and resume_state.KEY in checkpoint:
-            self.restored = checkpoint[resume_state.KEY]
+            self.restored, self.is_cut = checkpoint[resume_state.KEY], False
             resume_state.restore(trainer, self.run, checkpoint)
 
 

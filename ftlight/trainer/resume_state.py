@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -14,51 +15,17 @@ from ftlight.data.module import DataModule
 from ftlight.run import folder as runs
 from ftlight.run.state import RunState
 from ftlight.task import Task
+from ftlight.trainer import same_rows
 from ftlight.training import checkpoint as checkpoint_files
 from ftlight.training import lightning_internals, optim
 from ftlight.training.lightning_internals import callbacks_of, datamodule
+from ftlight.utils.arguments import defaults
 from ftlight.utils.atomic import read_json
 from ftlight.utils.distributed import gather_objects
 from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 KEY = "ftlight"  # of our part of a checkpoint
-
-
-def is_done(run: RunState) -> bool:
-    """Whether a run has ended and its config asks no more of it; says so."""
-    if not run.config or not asks_the_same(runs.read_config(run.home), run.config):
-        return False
-    if read_json(run.home / "run.json").get("status") != "done":
-        return False
-    log.info(
-        "%s is done; nothing is left to do"
-        " (for more raise trainer.max_epochs, max_steps or patience)",
-        runs.short(run.home),
-    )
-    return True
-
-
-def asks_the_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether a config asks what a recorded one asked; that may lack options of later versions.
-
-    >>> asks_the_same({"trainer": {"max_epochs": 3}}, {"trainer": {"max_epochs": 3, "newer": 1}})
-    True
-    >>> asks_the_same({"trainer": {"max_epochs": 3}}, {"trainer": {"max_epochs": 4}})
-    False
-    """
-    before, now = _options(old), _options(new)
-    return bool(before) and all(key in now and now[key] == before[key] for key in before)
-
-
-def _options(config: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
-    found = {}
-    for section, values in config.items():
-        inside = values if isinstance(values, Mapping) else {"": values}
-        for name, value in {**inside, **inside.get("init_args", {})}.items():
-            if name != "init_args":
-                found[section, name] = value
-    return found
 
 
 def newest(run: RunState, given: str | None) -> str | None:
@@ -81,6 +48,69 @@ def newest(run: RunState, given: str | None) -> str | None:
     return given or read_json(run.home / "run.json").get("began_from")
 
 
+def settle_rows(trainer: L.Trainer, run: RunState, data: DataModule | None) -> dict[str, Any]:
+    """What decides the rows of a fit, for its checkpoints.
+
+    A run that resumes must have the rows that it began with. A new one that begins from another
+    one's checkpoint need not if that stands at the end of an epoch; a line then says what differs.
+
+    Raises:
+        UserError: rows would be seen twice, or not at all; a line for each thing that changed.
+    """
+    now, path = same_rows.facts(trainer, data), run.ckpt_path
+    if path is None:
+        return now
+    checkpoint, home = peek(Path(path)), Path(path).absolute().parent.parent
+    was = checkpoint.get(KEY, {}).get("rows") or same_rows.recorded(home)
+    in_place, whole = run.resume and run.owns(path), _ends_an_epoch(checkpoint)
+    lines = same_rows.changes(was, now, defaults(type(data)), runs.short(home))
+    if not in_place:  # a new run is measured on what its own config names
+        lines = [line for line in lines if not line.startswith("data.test ")]
+    if not in_place and whole:
+        for line in lines:
+            log.info("%s: %s stands at the end of an epoch", line, runs.short(Path(path)))
+        return now
+    if lines:
+        raise UserError(
+            "\n".join(f"{line}; {_way_out(line, path, in_place, whole)}" for line in lines)
+        )
+    return now
+
+
+def _way_out(line: str, path: str, in_place: bool, whole: bool) -> str:
+    """What to do about a line of what changed."""
+    if not in_place:
+        return f"{runs.short(Path(path))} stands within an epoch: give it as it was"
+    home = Path(path).parent.parent
+    if line.startswith("data.test "):
+        return f"other data are measured by: python -m ftlight test {runs.short(home)} --data.test"
+    anew = "resume with it as it was, or start anew in another --run DIR"
+    return f"{anew} (with these weights: --ckpt_path {runs.short(Path(path))})" if whole else anew
+
+
+def peek(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds beside weights, which are not read; empty if it is no intact file."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # missing, a folder of shards, damaged: whatever reads it says so
+        return {}
+
+
+def rows_of(home: Path) -> dict[str, Any]:
+    """What decided the rows of a run, as its last checkpoint holds it, or its folder tells."""
+    state = peek(home / "checkpoints" / checkpoint_files.LAST).get(KEY, {})
+    return state.get("rows") or same_rows.recorded(home)
+
+
+def _ends_an_epoch(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a run that begins from a checkpoint begins with a new epoch."""
+    if "loops" not in checkpoint:
+        return False
+    batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    is_within = batches["current"]["completed"] > 0 and not batches["is_last_batch"]
+    return not is_within or bool(checkpoint.get(KEY, {}).get("ended"))
+
+
 def collect(trainer: L.Trainer, run: RunState, task: Task, ended: bool) -> dict[str, Any]:
     """Our part of a checkpoint.
 
@@ -94,6 +124,7 @@ def collect(trainer: L.Trainer, run: RunState, task: Task, ended: bool) -> dict[
     if task.train_losses:
         losses = torch.stack(task.train_losses).float().cpu()
     return {
+        "rows": run.rows,
         "losses": gather_objects(losses, trainer.world_size),
         "stepped": lightning_internals.batches_that_stepped(trainer),
         "validating": trainer.validating,

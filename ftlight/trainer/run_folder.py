@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,26 @@ from ftlight.freezing import callback
 from ftlight.models import loading
 from ftlight.run import console as screen
 from ftlight.run import folder as runs
-from ftlight.run import loggers
+from ftlight.run import loggers, outputs
+from ftlight.run.provenance import provenance
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import summary
+from ftlight.trainer import resume_state, same_rows, summary
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.results import write_test
 from ftlight.trainer.resume import Last
+from ftlight.trainer.saving import again
 from ftlight.training import optim
 from ftlight.training.lightning_internals import callbacks_of
 from ftlight.training.signals import EXIT_REQUEUE, RunInterrupted
 from ftlight.utils import atomic
-from ftlight.utils.atomic import read_json, write_json
+from ftlight.utils.atomic import read_json, write_json, writing
+from ftlight.utils.atomic_folder import atomic_files
 from ftlight.utils.distributed import first_decides
 from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
+SHARES = ("data.split_seed:", "data.validation_split:", "data.test_split:")
 STEPS, EPOCHS = 1000, (3, 30)  # aimed at, and bounds of epochs, if max_epochs is not given
 
 
@@ -53,9 +58,12 @@ class RunFolder(Callback):
             return
         if stage != "fit":
             run.folder = Path(str(run.given))
-            self._check_shares(trainer)
+            self._check_shares(trainer, stage)
             return
-        run.folder = Path(first_decides(trainer, lambda: str(self._open(trainer))))
+        run.rows = first_decides(
+            trainer, lambda: resume_state.settle_rows(trainer, run, data_of(trainer))
+        )
+        run.folder = Path(first_decides(trainer, lambda: str(self._open())))
         for saver in trainer.checkpoint_callbacks:
             if getattr(saver, "dirpath", "") is None:
                 saver.dirpath = str(run.checkpoints)  # type: ignore[attr-defined]
@@ -68,73 +76,104 @@ class RunFolder(Callback):
             self._begin(trainer, pl_module)
 
     def _begin(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        """Records the run, and starts its loggers.
+
+        Raises:
+            WriteError: the disk has no room for the record.
+        """
         assert isinstance(task, Task)
         run = self.run
-        facts = read_json(run.home / "run.json") if trainer.is_global_zero else {}
-        if trainer.is_global_zero:
-            self._record(trainer, task, facts)
-        trainer.loggers = [loggers.MetricsFile(run.home), *trainer.loggers]
+        found = first_decides(trainer, lambda: self._record(trainer, task))
+        given = [x for x in trainer.loggers if not isinstance(x, loggers.MetricsFile)]
+        trainer.loggers = [loggers.MetricsFile(run.home), *map(loggers.guard, given)]
         self.begun = True
-        if run.wandb and trainer.is_global_zero:
-            known = facts.get("wandb", {}).get("id")
-            tracker = loggers.start(run.wandb, run.home, run.config, task.labels, known)
-            runs.update(run.home, wandb={"project": run.wandb, "id": tracker.experiment.id})
-            trainer.loggers = [*trainer.loggers, tracker]
+        if run.wandb:
+            project = run.wandb
+            first_decides(trainer, lambda: self._track(trainer, task, project, found))
 
-    def _open(self, trainer: L.Trainer) -> Path:
+    def _track(self, trainer: L.Trainer, task: Task, project: str, known: str | None) -> None:
+        """Starts the W&B run, or continues the known one."""
+        run = self.run
+        tracker = loggers.start(project, run.home, run.config, task.labels, known)
+        trainer.loggers = [*trainer.loggers, loggers.guard(tracker)]
+        with writing(run.home / "run.json", again(run)):
+            runs.update(run.home, wandb={"project": project, "id": tracker.experiment.id})
+
+    def _open(self) -> Path:
         """Creates the folder, or reopens the one being resumed, and locks it for this process."""
-        run, data = self.run, data_of(trainer)
+        run = self.run
         folder = runs.make(run.given, run.name, run.resume)
+        if not outputs.is_writable(folder):
+            raise UserError(f"{runs.short(folder)} cannot be written; resume a copy of it")
         run.lock = runs.lock(folder)
         atomic.remove_stale(folder)
         atomic.remove_stale(folder / "checkpoints")
-        then = read_json(folder / "run.json").get("data_sha256", {})
-        now = data.digests if data is not None else {}
-        for split in ("train", "validation"):
-            if split in then and split in now and then[split] != now[split]:
-                raise UserError(
-                    f"data.{split} was changed since {runs.short(folder)} began;"
-                    " resume with it as it was, or start anew"
-                )
         return folder
 
-    def _record(self, trainer: L.Trainer, task: Task, begun: Mapping[str, Any]) -> None:
-        """Writes config.yaml, run.json, labels.json and what later verbs need of the data."""
-        run, data = self.run, data_of(trainer)
-        if run.config_yaml:
-            for line in runs.write_config(run.home, run.config_yaml):
-                log.info("%s", line)
-        if not run.goes_on:
-            # of a run that ended before it had a checkpoint
-            (run.home / "metrics.csv").unlink(missing_ok=True)
-        seed = os.environ.get("PL_GLOBAL_SEED")
-        digests = data.digests if data is not None else {}
-        facts = {**runs.provenance(int(seed) if seed else None, digests), "backbone": task.backbone}
-        if run.ckpt_path is not None:
-            facts["began_from"] = str(Path(run.ckpt_path).absolute())
-        write_json(run.home / "run.json", _resumed(begun, facts) if begun else facts)
-        if data is not None:
-            kind = {} if data.kind is None else {"kind": data.kind}
-            write_json(run.home / "labels.json", {**kind, "labels": task.labels})
-            loading.save_description(task.backbone, run.home / "backbone")
-            data.save_state(run.home)
+    def _record(self, trainer: L.Trainer, task: Task) -> str | None:
+        """Writes config.yaml, run.json, labels.json and what later verbs need of the data.
 
-    def _check_shares(self, trainer: L.Trainer) -> None:
-        """Refuses to measure a share of train if train was changed since the run.
+        Returns:
+            The id of the W&B run to continue.
 
         Raises:
-            UserError: what was held out then is not what would be held out now.
+            WriteError: the disk has no room for them.
         """
-        data = data_of(trainer)
-        if data is None:
+        run, data = self.run, data_of(trainer)
+        begun = read_json(run.home / "run.json")
+        begun.pop("unsaved", None)
+        home = shlex.quote(runs.short(run.home))
+        then = f"make room, then run it again with --run {home} --resume auto"
+        with writing(run.home, then):
+            facts = self._facts(trainer, task)
+            # before config.yaml: a run that was done is not done with what another config asks
+            if run.goes_on and begun:
+                facts = _resumed(begun, facts)
+            # without a checkpoint it begins anew, with the data and the seed of now
+            write_json(run.home / "run.json", {**begun, **facts})
+            if run.config_yaml:
+                for line in runs.write_config(run.home, run.config_yaml):
+                    log.info("%s", line)
+            if not run.goes_on:
+                # of a run that ended before it had a checkpoint
+                (run.home / "metrics.csv").unlink(missing_ok=True)
+            if data is not None:
+                with atomic_files(run.home, "data") as made:
+                    kind = {} if data.kind is None else {"kind": data.kind}
+                    write_json(made / "labels.json", {**kind, "labels": task.labels})
+                    (made / "backbone").mkdir()
+                    loading.save_description(task.backbone, made / "backbone")
+                    data.save_state(made)
+        return begun.get("wandb", {}).get("id")
+
+    def _facts(self, trainer: L.Trainer, task: Task) -> dict[str, Any]:
+        """What run.json says of a run's origin."""
+        seed, data = os.environ.get("PL_GLOBAL_SEED"), data_of(trainer)
+        digests = data.digests if data is not None else {}
+        facts = {**provenance(int(seed) if seed else None, digests), "backbone": task.backbone}
+        if self.run.ckpt_path is not None:
+            facts["began_from"] = str(Path(self.run.ckpt_path).absolute())
+        return facts
+
+    def _check_shares(self, trainer: L.Trainer, stage: str) -> None:
+        """Refuses to measure a share of train if what is held out now is not what was then.
+
+        Raises:
+            UserError: train was changed since the run, or what decides the share.
+        """
+        data, split = data_of(trainer), {"validate": "validation"}.get(stage, stage)
+        if data is None or split not in data.files or data.files[split]:
             return
-        now = data.digests.get("train")
-        then = read_json(self.run.home / "run.json").get("data_sha256", {}).get("train")
+        was, now = resume_state.rows_of(self.run.home), data.digests.get("train")
+        then = was.get("files", {}).get("train")
         if now is not None and then is not None and now != then:
             raise UserError(
                 f"{data.files['train']} was changed since the run: the share held out of it is"
                 " another; give data.test: FILE, or fit again"
             )
+        for line in same_rows.changes(was, same_rows.asked(trainer, data)):
+            if line.startswith(SHARES):
+                raise UserError(f"{line}: the share held out is another, and has rows of training")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Sets the number of epochs if none was given, and shows what is about to be done."""
@@ -156,7 +195,7 @@ class RunFolder(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the state at the end, before an average takes the place of the weights."""
         for last in callbacks_of(trainer, Last):
-            last.save(trainer, ended=True)
+            last.end(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs the confusion matrix to W&B."""
@@ -181,8 +220,12 @@ class RunFolder(Callback):
         asked = isinstance(exception, (KeyboardInterrupt, RunInterrupted))
         with contextlib.suppress(OSError):  # the disk may be what failed
             runs.update(self.run.home, status="stopped" if asked else "failed")
-        code = exception.code if isinstance(exception, RunInterrupted) else 1
-        assert isinstance(code, int)
+        code = 1
+        if isinstance(exception, RunInterrupted):
+            assert isinstance(exception.code, int)
+            code = exception.code
+        elif isinstance(exception, UserError):
+            code = exception.status
         loggers.finish(trainer.loggers, code, preempted=code == EXIT_REQUEUE)
 
 
@@ -197,5 +240,10 @@ def _resumed(begun: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, An
                 was,
                 now,
             )
-    again = {name: facts[name] for name in ("command", "started", "versions")}
-    return {**begun, "status": "running", "resumed": [*begun.get("resumed", []), again]}
+    anew = {name: facts[name] for name in ("command", "started", "versions")}
+    return {
+        **begun,
+        "status": "running",
+        "data_sha256": facts["data_sha256"],  # a test may have been left out
+        "resumed": [*begun.get("resumed", []), anew],
+    }

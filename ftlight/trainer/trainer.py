@@ -12,25 +12,26 @@ from lightning.pytorch.strategies import Strategy
 
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
-from ftlight.run import folder as runs
-from ftlight.run import loggers
+from ftlight.run import outputs
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
-from ftlight.trainer import resume_state, wise
+from ftlight.trainer import done, resume_state, wise
+from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
-from ftlight.trainer.closing import closing
-from ftlight.trainer.export import prepare, write
+from ftlight.trainer.closing import conclude
 from ftlight.trainer.options import as_list, only_false, plugins_for
+from ftlight.trainer.ranges import LIGHTNING, Steps
 from ftlight.trainer.resume import Last
 from ftlight.trainer.run_folder import RunFolder
 from ftlight.trainer.saving import save
 from ftlight.trainer.scores import interpolated
-from ftlight.training import checkpoint, fsdp, lightning_internals
+from ftlight.training import fsdp, group, lightning_internals
 from ftlight.training import precision as precisions
 from ftlight.training.lightning_internals import callbacks_of
 from ftlight.training.progress import Report
 from ftlight.training.signals import Signals
 from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import Count, NonNegative, PositiveInt, check_ranges
 
 # Other defaults than Lightning's.
 DEFAULTS = {"num_sanity_val_steps": 0, "enable_model_summary": False}
@@ -53,7 +54,8 @@ class Trainer(L.Trainer):
         max_steps: Stop after this many optimizer steps; -1 for no limit.
         save_every: Optimizer steps (500), or time (30s, 10m, 2h), between checkpoints. One more is
             written at the end and on a signal.
-        unsaved: If a checkpoint cannot be written, as on a full disk: warn, and train on; or stop.
+        unsaved: If a checkpoint cannot be written, as on a full disk: warn, train on and try again
+            at the next save; or stop.
         strategy: How several devices work together: auto, ddp, fsdp2, deepspeed, or another of
             Lightning's.
         accelerator: cpu, gpu, tpu, mps, or auto for the best there is.
@@ -79,15 +81,15 @@ class Trainer(L.Trainer):
         name: str = "run",
         wandb: str | None = None,
         test: bool = True,
-        patience: int = 3,
-        max_epochs: int | None = None,
-        max_steps: int = -1,
-        save_every: int | str = "10m",
+        patience: Count = 3,
+        max_epochs: Steps | None = None,
+        max_steps: Steps = -1,
+        save_every: PositiveInt | str = "10m",
         unsaved: Unsaved = "warn",
         strategy: str | Strategy = "auto",
         accelerator: str = "auto",
         precision: str = "auto",
-        gradient_clip_val: float | None = 1.0,
+        gradient_clip_val: NonNegative | None = 1.0,
         logger: Logger | list[Logger] | bool | None = None,
         callbacks: list[Callback] | Callback | None = None,
         plugins: Any = None,
@@ -110,6 +112,7 @@ class Trainer(L.Trainer):
             saves=enable_checkpointing is not False,
         )
         given = as_list(callbacks)
+        reports = [Report()] if enable_progress_bar else []
         precision = precisions.auto(accelerator) if precision == "auto" else precision
         for key, value in DEFAULTS.items():
             kwargs[key] = value if kwargs.get(key) is None else kwargs[key]
@@ -121,13 +124,14 @@ class Trainer(L.Trainer):
             precision=None if precision == precisions.NAME else precision,  # type: ignore[arg-type]
             gradient_clip_val=gradient_clip_val,
             logger=logger or False,
-            callbacks=[RunFolder(self.run), *given, *([Report()] if enable_progress_bar else [])],
+            callbacks=[group.Watch(self.run), RunFolder(self.run), *given, *reports],
             plugins=[*as_list(plugins), *plugins_for(strategy, precision)],
             enable_progress_bar=False,  # Report is ours
             enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in given),
             use_distributed_sampler=only_false(use_distributed_sampler),
             **kwargs,
         )
+        lightning_internals.set_launcher(self, group.watch)
         self.signals = lightning_internals.set_connectors(self, Signals(self, self.run))
         is_limited = max_epochs is not None or max_steps != -1 or callbacks_of(self, Timer)
         self.run.auto_epochs = not is_limited
@@ -161,6 +165,8 @@ class Trainer(L.Trainer):
     ) -> None:
         """Trains, then tests the best checkpoint.
 
+        With a full disk it trains on, and says at the end what is missing.
+
         Args:
             model: the task.
             train_dataloaders: training batches, instead of a data module.
@@ -168,18 +174,24 @@ class Trainer(L.Trainer):
             datamodule: the data module.
             ckpt_path: checkpoint to start from, such as RUN/checkpoints/last.ckpt.
             weights_only: always true; nothing is unpickled.
+
+        Raises:
+            WriteError: something could not be written. Once there is room, resume the run: it
+                ends as one that always had it.
         """
         model.freezing().check(model)  # its errors come before a folder is made
         fsdp.check(self, model)
         precisions.check(self)
         if self.run.resume:
-            if ckpt_path is None and resume_state.is_done(self.run):
+            if ckpt_path is None and done.is_done(self, self.run, model, datamodule):
                 return
             ckpt_path = resume_state.newest(self.run, ckpt_path)
         self.run.ckpt_path = ckpt_path
         if ckpt_path is not None:
             model.begin_from(ckpt_path)
         self.signals.received = 0
+        self.run.unwritten.clear()
+        self.run.waiting.clear()
         validates = val_dataloaders is not None
         if isinstance(datamodule, DataModule):
             validates = datamodule.has("validation")
@@ -189,10 +201,7 @@ class Trainer(L.Trainer):
             super().fit(
                 model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only
             )
-            if self.run.test and isinstance(datamodule, DataModule) and datamodule.has("test"):
-                self.test(model, datamodule=datamodule, ckpt_path=self.best_path, verbose=False)
-            if self.is_global_zero and self.folder is not None:
-                self._close(model, self.folder)
+            conclude(self, self.run, model, datamodule)
         finally:
             self.run.fitting = False
             if self.run.lock is not None:
@@ -219,20 +228,6 @@ class Trainer(L.Trainer):
             last = Last(run, self.signals)
             run.obey = last.obey
             callbacks.append(last)
-
-    def _close(self, model: Task, folder: Path) -> None:
-        """Records that the run is done, frees what only an unfinished one needs, shows a table."""
-        scores = {c.monitor: c.score for c in callbacks_of(self, Best) if c.score is not None}
-        runs.update(
-            folder,
-            status="done",
-            epochs=self.current_epoch,
-            steps=self.global_step,
-            best=scores,
-        )
-        checkpoint.remove_previous(self.run.checkpoints)
-        screen.table(closing(self, self.run, model))
-        loggers.finish(self.loggers)
 
     def save_checkpoint(  # type: ignore[override]
         self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None
@@ -284,16 +279,21 @@ class Trainer(L.Trainer):
             model: the task.
             datamodule: its data module, for the tokenizer.
             ckpt_path: checkpoint to export.
-            out: folder to write. Default: RUN/export.
+            out: folder to write. Default: RUN/export, or RUN-results/export where one stands if the
+                run cannot be written.
             wise: share of the fine-tuned weights, the rest being the pre-trained ones; or auto, by
                 the validation data.
         """
-        folder = prepare(Path(out) if out else self.run.home / "export")
+        folder = Path(out) if out else outputs.home(self.run.home) / "export"
+        exports.check(folder)
         if wise:
             self.interpolate(model, datamodule, ckpt_path, wise)
         else:
             model.load_weights(ckpt_path)
             model.merge_adapters()
         model.datamodule = datamodule
-        write(self.run, model, datamodule, folder, mixed=bool(wise))
+        exports.write(self.run, model, datamodule, folder, mixed=bool(wise))
         return folder
+
+
+check_ranges(Trainer, "trainer", LIGHTNING)

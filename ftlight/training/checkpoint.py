@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import io
 import logging
+import math
 import pickle
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from ftlight.utils.atomic import atomic_write
+from ftlight.utils.atomic import atomic_write, why_unwritten
 from ftlight.utils.errors import UserError, first_line, holds_code
 
 log = logging.getLogger(__name__)
@@ -109,25 +112,19 @@ def load(path: str | Path) -> dict[str, Any]:
     if why:
         raise UserError(f"{path} is damaged: {why}{_others(path)}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        data = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # its text says how to run the code all the same
         raise holds_code(path) from None
     except Exception as error:  # whatever a reader of broken bytes raises
         raise UserError(f"{path} cannot be read: {first_line(error)}{_others(path)}") from None
+    if not isinstance(data, dict) or not isinstance(data.get("state_dict"), dict):
+        raise UserError(f"{path} is no checkpoint of a run: it has no state_dict{_others(path)}")
+    return data
 
 
 def _others(path: Path) -> str:
     intact = [p.name for p in sorted(path.parent.glob("*.ckpt")) if p != path and not fault(p)]
     return f" (intact: {', '.join(intact) or 'none'}; --ckpt_path takes one)"
-
-
-def _reason(error: BaseException) -> str:
-    """Why a file could not be written."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    if "unexpected pos" in str(error):  # all that torch's writer says of it
-        return "the disk is full, or files may not grow so large"
-    return first_line(error)
 
 
 class CheckpointIO(TorchCheckpointIO):
@@ -143,27 +140,7 @@ class CheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
         """Writes a checkpoint; the last.ckpt of before becomes previous.ckpt."""
-        path, self.problem = Path(path), ""
-        before = path.with_name(PREVIOUS) if path.name == LAST else None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            missing = self._missing_bytes(path, size(checkpoint))
-            if missing > 0:
-                raise OSError(f"the disk lacks {missing / 1e6:,.1f} MB")
-            with atomic_write(path, before) as file:
-                torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # torch's writer raises only the latter
-            has_other = path.exists() or (before is not None and before.exists())
-            kept = "; the last one that was written stays" if has_other else ""
-            self.problem = f"{path} cannot be written: {_reason(error)}{kept}"
-
-    def _missing_bytes(self, path: Path, needed: int) -> int:
-        """Bytes that the disk lacks; gives up previous.ckpt for them while last.ckpt is intact."""
-        free = shutil.disk_usage(path.parent).free
-        if free < needed and path.name == LAST:
-            remove_previous(path.parent)
-            free = shutil.disk_usage(path.parent).free
-        return needed - free
+        self.problem = _write(Path(path), size(checkpoint), lambda f: torch.save(checkpoint, f))
 
     def load_checkpoint(
         self,
@@ -177,3 +154,63 @@ class CheckpointIO(TorchCheckpointIO):
             UserError: it is damaged.
         """
         return load(path)
+
+
+def pack(checkpoint: dict[str, Any]) -> bytes:
+    """A checkpoint as the bytes of its file: a copy, in memory, that training does not change."""
+    packed = io.BytesIO()
+    torch.save(checkpoint, packed)
+    return packed.getvalue()
+
+
+def write_packed(packed: bytes, path: Path) -> str:
+    """Writes what :func:`pack` has packed. Returns why it could not be written."""
+    return _write(path, len(packed), lambda file: file.write(packed))
+
+
+def _write(path: Path, needed: int, write: Callable[[IO[bytes]], Any]) -> str:
+    """Writes a checkpoint; gives up previous.ckpt if there is no room for both.
+
+    Args:
+        path: the file.
+        needed: bytes that it has at least.
+        write: writes it to an open file.
+
+    Returns:
+        Why it could not be written; empty if it could.
+    """
+    previous = path.with_name(PREVIOUS)
+    try:
+        try:
+            _put(path, needed, write)
+        except (OSError, RuntimeError) as error:
+            if not _lacks_room(error) or not previous.exists():
+                raise
+            remove_previous(path.parent)
+            _put(path, needed, write)
+    except (OSError, RuntimeError) as error:  # torch's writer raises only the latter
+        why = why_unwritten(error) or first_line(error)
+        has_other = path.exists() or (path.name == LAST and previous.exists())
+        kept = "; the last one that was written stays" if has_other else ""
+        return f"{path} cannot be written: {why}{kept}"
+    return ""
+
+
+def _put(path: Path, needed: int, write: Callable[[IO[bytes]], Any]) -> None:
+    """Writes a file of at least so many bytes.
+
+    Raises:
+        OSError: it cannot be written.
+        RuntimeError: the same; all that torch's writer raises.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    missing = needed - shutil.disk_usage(path.parent).free
+    if missing > 0:
+        lacks = math.ceil(missing / 1e5) / 10
+        raise OSError(errno.ENOSPC, f"the disk lacks {lacks:,.1f} MB")
+    with atomic_write(path, path.with_name(PREVIOUS) if path.name == LAST else None) as file:
+        write(file)
+
+
+def _lacks_room(error: OSError | RuntimeError) -> bool:
+    return not isinstance(error, OSError) or error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -8,9 +8,12 @@ expected in the pinned version.
 from __future__ import annotations
 
 import functools
+import os
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import lightning as L
+from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch.callbacks import Callback, Timer, WeightAveraging
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
@@ -54,12 +57,45 @@ def set_batches_that_stepped(trainer: L.Trainer, steps: int) -> None:
     trainer.fit_loop.epoch_loop._batches_that_stepped = steps
 
 
-def kills_its_processes(trainer: L.Trainer) -> bool:
-    """Whether Lightning started the others: it kills them if one exits with a status but 0."""
+LAUNCHER = "FTLIGHT_LAUNCHER"  # variable with the number of the process that started this one
+
+
+class Launcher(_SubprocessScriptLauncher):
+    """Hands over the processes that it starts.
+
+    Lightning looks every 5 seconds whether one has failed, and then kills all without a word.
+
+    Args:
+        like: Lightning's own launcher.
+        started: called with the launcher once it has started processes.
+    """
+
+    def __init__(
+        self, like: _SubprocessScriptLauncher, started: Callable[[Launcher], None]
+    ) -> None:
+        super().__init__(like.cluster_environment, like.num_processes, like.num_nodes)
+        self.started = started
+
+    def launch(
+        self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any
+    ) -> Any:
+        """Starts the processes of this node, unless others do, and runs the function."""
+        environment = self.cluster_environment
+        if environment.creates_processes_externally:
+            return super().launch(function, *args, trainer=trainer, **kwargs)
+        environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        os.environ[LAUNCHER] = str(os.getpid())
+        self._call_children_scripts()
+        self.started(self)
+        _set_num_threads_if_needed(num_processes=self.num_processes)
+        return function(*args, **kwargs)
+
+
+def set_launcher(trainer: L.Trainer, started: Callable[[Launcher], None]) -> None:
+    """Replaces the launcher that starts a process for each device, if the trainer has that one."""
     launcher = trainer.strategy.launcher
-    if not isinstance(launcher, _SubprocessScriptLauncher):
-        return False
-    return not launcher.cluster_environment.creates_processes_externally
+    if type(launcher) is _SubprocessScriptLauncher:
+        trainer.strategy._launcher = Launcher(launcher, started)
 
 
 def duration(timer: Timer) -> float | None:

@@ -28,7 +28,7 @@ TRAINING = (
 
 def is_lack(error: BaseException) -> bool:
     """Whether an error says that no memory is left."""
-    if isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
 
@@ -79,7 +79,7 @@ def explained(say: Callable[[], str]) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_lack(error):
             raise
         raise UserError(say()) from error

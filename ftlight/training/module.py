@@ -164,7 +164,8 @@ class TrainingModule(L.LightningModule):
             first = " ".join(str(error).splitlines()[1:2]).strip()
             raise UserError(
                 f"model: the checkpoint is of another model than this one of {self.backbone}:"
-                f" {first}"
+                f" {first.rstrip('.')}; a run needs config.yaml, labels.json and"
+                " backbone/config.json as it was trained"
             ) from error
 
     # Optimizer

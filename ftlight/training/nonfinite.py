@@ -138,6 +138,25 @@ class Guard:
             )
 
 
+def check_weights(trainer: L.Trainer) -> None:
+    """Checks that all weights are finite, before they are saved: all processes must call this.
+
+    A step from finite gradients may still overflow, at a learning rate of 1e30 say.
+
+    Raises:
+        UserError: some are not.
+    """
+    # of weights divided among processes each checks its own part
+    parts = [getattr(p, "to_local", p.detach)() for p in trainer.lightning_module.parameters()]
+    checked = [part.isfinite().all() for part in parts if part.is_floating_point()]
+    is_finite = bool(torch.stack(checked).all())
+    if not trainer.strategy.reduce_boolean_decision(is_finite, all=True):
+        raise UserError(
+            f"step {trainer.global_step}: the weights are no longer finite, and are not saved;"
+            " lower model.lr or model.weight_decay"
+        )
+
+
 def _numbers(values: Sequence[Tensor]) -> list[float]:
     """Scalars of a device as numbers, read at once."""
     return torch.stack([v.float().reshape(()) for v in values]).tolist() if values else []

@@ -24,25 +24,6 @@ def default_lr(width: int) -> float:
     return round(min(max(1e-4 * 384 / width, 1e-5), 3e-4), 7)
 
 
-def check_rates(lr: float | None, warmup: float, layer_decay: float) -> None:
-    """Checks the ranges of a task's options.
-
-    Raises:
-        UserError: one is out of its range; says which.
-    """
-    if lr is not None and not lr > 0:
-        raise UserError(f"model.lr: {lr} is not a rate; give a number above 0, for example 1e-4")
-    if not 0 <= warmup <= 1:
-        raise UserError(
-            f"model.warmup: {warmup} is not a share of the steps; give 0 to 1, for example 0.1"
-        )
-    if not 0 < layer_decay <= 1:
-        raise UserError(
-            f"model.layer_decay: {layer_decay} is not a factor;"
-            " give a number above 0 and at most 1, for example 0.9"
-        )
-
-
 def steps_per_epoch(trainer: L.Trainer) -> int:
     """Optimizer steps of an epoch, once the trainer knows its data.
 

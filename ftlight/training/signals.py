@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -10,25 +11,33 @@ from typing import Any
 
 import lightning as L
 
+from ftlight.run import console as screen
 from ftlight.run.state import RunState
 from ftlight.training.lightning_internals import SignalConnector
 from ftlight.utils import distributed
+from ftlight.utils.errors import WriteError
 
 SIGNALS = [
-    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
+    if hasattr(signal, name)
 ]
+BROKEN_PIPE = getattr(signal, "SIGPIPE", 13)
 EXIT_REQUEUE = 75  # EX_TEMPFAIL: the script of a job requeues on it
+EXIT_UNSAVED = WriteError.status  # EX_IOERR: something is not on the disk; make room, and resume
 TWICE = 1.0  # seconds within which a second signal is the first one, sent to the group as well
 NOTED = b"\nstopping: the run is saved after this step (once more: it stops at once)\n"
 
 
 def status(signum: int) -> int:
-    """Exit status of a run that a signal ended: 130 after Ctrl-C, else 75, which asks to try again.
+    """Exit status of a run that a signal ended: 75, which asks to try again.
+
+    It is 130 after Ctrl-C and 141 if nobody reads the output any more, as in shells.
 
     >>> status(signal.SIGINT), status(signal.SIGTERM)
     (130, 75)
     """
-    return 128 + signum if signum == signal.SIGINT else EXIT_REQUEUE
+    return 128 + signum if signum in (signal.SIGINT, BROKEN_PIPE) else EXIT_REQUEUE
 
 
 class RunInterrupted(SystemExit):
@@ -40,7 +49,10 @@ class RunInterrupted(SystemExit):
 
 
 class Signals(SignalConnector):
-    """Notes the first SIGTERM, SIGINT or SIGUSR1 while a run trains; a second one stops it at once.
+    """Notes the first signal while a run trains; a second one stops it at once.
+
+    A terminal that was closed (SIGHUP) and a reader of the output that has left (SIGPIPE) are such
+    signals: the run is saved.
 
     Lightning's own saves in the handler, uses collectives there (which hangs if only one process
     gets the signal) and exits with 0.
@@ -66,15 +78,27 @@ class Signals(SignalConnector):
         # an ignored signal stays ignored: a shell ignores Ctrl-C for jobs in the background
         handled: dict[Any, Any] = {s: h for s, h in before.items() if h is not signal.SIG_IGN}
         self._original_handlers = handled  # teardown of the base class restores these
+        self.terminals = [number for number in (1, 2) if os.isatty(number)]
         for signum in handled:
             signal.signal(signum, self._note)
+        screen.console.on_no_reader = lambda: self._note(BROKEN_PIPE, None)
+
+    def teardown(self) -> None:
+        """Restores what signals did before."""
+        super().teardown()
+        screen.console.on_no_reader = None
 
     def _note(self, signum: int, frame: Any) -> None:
         now = time.monotonic()
+        if signum == getattr(signal, "SIGHUP", 0):
+            for number in self.terminals:
+                if not os.isatty(number):  # it is closed, and every write to it an error
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
         if not self.received:
             self.received, self.at = signum, now
             if self.trainer.is_global_zero:
-                os.write(2, NOTED)
+                with contextlib.suppress(OSError):  # standard error may lie on a full disk
+                    os.write(2, NOTED)
         elif now - self.at > TWICE:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)

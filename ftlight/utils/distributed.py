@@ -55,13 +55,13 @@ def first_decides(trainer: Any, make: Callable[[], T]) -> T:
     Raises:
         UserError: ``make`` raised it.
     """
-    result: tuple[Any, str] = (None, "")
+    result: tuple[Any, type[UserError], str] = (None, UserError, "")
     if trainer.is_global_zero:
         try:
-            result = (make(), "")
+            result = (make(), UserError, "")
         except UserError as error:
-            result = (None, str(error))
-    value, fault = trainer.strategy.broadcast(result)
+            result = (None, type(error), str(error))
+    value, kind, fault = trainer.strategy.broadcast(result)
     if fault:
-        raise UserError(fault)
+        raise kind(fault)
     return value

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+FILES = (
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR),
+    *(errno.ELOOP, errno.ENAMETOOLONG, errno.EIO, errno.ESTALE),
+)
+"""What the system says of a file that cannot be used as it is."""
 
 
 class UserError(Exception):
     """A fault in the user's input; says what, where, the nearest name and the way out."""
+
+    status = 2  # that the process ends with
+
+
+class WriteError(UserError):
+    """Something that could not be written, as on a full disk; says what, why and the way out."""
+
+    status = 74  # EX_IOERR
 
 
 def user_error(error: BaseException) -> UserError | None:
@@ -21,6 +36,14 @@ def user_error(error: BaseException) -> UserError | None:
     return chain
 
 
+def file_fault(error: BaseException) -> str:
+    """The line for a file that the system refuses to open; empty for any other error."""
+    if not isinstance(error, OSError) or error.errno not in FILES or not error.filename:
+        return ""
+    name = error.filename2 or error.filename  # of two the one to be written
+    return f"{shortened(str(name))}: {str(error.strerror).lower()}; check the file and its folder"
+
+
 def holds_code(path: object) -> UserError:
     """The error for a file of weights that cannot be loaded without running pickled code."""
     return UserError(
@@ -32,6 +55,15 @@ def holds_code(path: object) -> UserError:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its class name if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """A text for a message, cut if it is long.
+
+    >>> shortened("abcdef", most=4)
+    'abc…'
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ A value is secret by its name, or by being the value of a secret in the environm
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -76,16 +77,19 @@ def _in_environment(name: str) -> bool:
     return is_secret(name) or words(name)[-1:] in (["key"], ["token"])
 
 
-def within(data: Any, name: str = "") -> set[str]:
+def within(data: Any, name: str = "", seen: set[tuple[int, str]] | None = None) -> set[str]:
     """Collects the secrets in a nested structure by name, also those inside texts of YAML and URLs.
 
     >>> sorted(within({"a": [{"api_key": "x1"}], "b": '{"token": "x2"}', "c": "http://me:x3@host"}))
     ['x1', 'x2', 'x3']
     """
-    if isinstance(data, Mapping):
-        return set().union(*(within(v, str(k)) for k, v in data.items()))
-    if isinstance(data, (list, tuple)):
-        return set().union(*(within(v, name) for v in data))
+    if isinstance(data, (Mapping, list, tuple)):
+        seen = set() if seen is None else seen
+        if (id(data), name) in seen:  # an alias: there can be billions
+            return set()
+        seen.add((id(data), name))
+        items = data.items() if isinstance(data, Mapping) else ((name, v) for v in data)
+        return set().union(*(within(v, str(k), seen) for k, v in items))
     if _hidden(name, data):
         return {str(data)}
     return _inside(data) if isinstance(data, str) else set()
@@ -103,10 +107,8 @@ def _inside(text: str) -> set[str]:
     secrets = set(_LINK.findall(text))
     secrets |= {value for name, value in _QUERY.findall(text) if is_secret(name, value)}
     if text.lstrip()[:1] in ("{", "["):
-        try:
+        with contextlib.suppress(Exception):  # texts that are no YAML fail in many ways
             secrets |= within(yaml.safe_load(text))
-        except yaml.YAMLError:
-            pass
     return secrets
 
 

@@ -129,10 +129,10 @@ class Lane(L.Callback):
     ) -> None:
         """Ends the step; fails if the cache is on in a variant without, or off in one with it."""
         self.steps.append(now() - self.begun)
-        store = callback.of(trainer).prefix_cache.store
-        if (store is not None) != self.cache:
+        cached = callback.of(trainer).prefix_cache
+        if (cached.store is not None) != self.cache:
             raise SystemExit(f"{task.schedule}: the cache is {'off' if self.cache else 'on'}")
-        self.file = store.path if store is not None else Path()
+        self.file = cached.path if self.cache else Path()
 
 
 def train(options: argparse.Namespace, folder: Path) -> dict[str, Lane]:

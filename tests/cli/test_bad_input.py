@@ -520,7 +520,7 @@ TABLE: dict[str, tuple[Case, str]] = {
     ),
     "no limit of pixels": (
         pictures({}, max_pixels=10**12),
-        r"^error: data.max_pixels: 10+ is out of range; it must be at least 1 and at most "
+        r"^error: data.max_pixels: 10+ is out of range; it must be from 1 to "
         r"178,956,970",
     ),
     "gray": (colour(flat("L", 77)), r"^RGB \(77, 77, 77\) \['gray'\]$"),

@@ -137,7 +137,7 @@ def test_a_fault_in_a_schedule_names_its_line(
                 "  unfreeze:\n  - {train: head, epoch: 1}\n  - {train: all}",
                 '3: model.unfreeze.0.epoch: a stage has no epoch; did you mean "epochs"?',
             ),
-            ("  layer_decay: 2.0", "2: model.layer_decay: 2.0 is not a factor"),
+            ("  layer_decay: 2.0", "2: model.layer_decay: 2.0 is out of range"),
             ("  peft: {rank: 8}", "2: model.peft.rank: LORA has no rank"),
         ],
         check,
@@ -414,8 +414,8 @@ def test_a_wrong_option(bert: str, toy: str, capsys: Any) -> None:
                 ["--trainer.max_epochs", "2.5"],
                 "trainer.max_epochs: expected a whole number, got 2.5",
             ),
-            (["--model.lr", "-1"], "model.lr: -1.0 is not a rate"),
-            (["--model.warmup", "7"], "model.warmup: 7.0 is not a share"),
+            (["--model.lr", "-1"], "model.lr: -1 is out of range; it must be above 0"),
+            (["--model.warmup", "7"], "model.warmup: 7 is out of range; it must be from 0 to 1"),
             (
                 ["--trainer.unsaved", "stopp"],
                 'trainer.unsaved: expected one of warn, stop, got stopp; did you mean "stop"?',
@@ -442,7 +442,7 @@ def test_a_wrong_option(bert: str, toy: str, capsys: Any) -> None:
             ),
             (
                 ["--data.validation_split", "1.5"],
-                "data.validation_split: 1.5 is out of range; it must be at least 0 and below 1",
+                "data.validation_split: 1.5 is out of range; it must be from 0 to below 1",
             ),
             (["--model.backbone", "./none"], "model.backbone: no folder ./none"),
             (

@@ -17,8 +17,8 @@ from ftlight.__main__ import main
 from ftlight.cli import config
 from ftlight.cli.command import Words
 from ftlight.cli.verbs import init
-from ftlight.cli.yaml_file import read_yaml
 from ftlight.utils.errors import UserError
+from ftlight.utils.yaml_file import read_yaml
 
 
 def said(*words: str) -> str:

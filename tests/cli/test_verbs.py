@@ -197,7 +197,7 @@ def test_output_that_cannot_be_written_is_a_line(toy: str) -> None:
                 command, stdout=full, stderr=subprocess.PIPE, text=True, check=False
             )
         expected = "ftlight: error: standard output: No space left on device\n"
-        assert (done.returncode, done.stderr) == (2, expected)
+        assert (done.returncode, done.stderr) == (74, expected)
 
     each(COMMANDS, check)
 

@@ -482,6 +482,31 @@ def test_parquet_of_many_batches() -> None:
     assert [r[files.LINE] for r in found] == list(range(1, 3001))
 
 
+def test_text_in_parquet_that_is_no_utf8_is_named_by_row_and_column() -> None:
+    texts = pa.array([b"fine"] * 1500 + [b"na\xefve"]).view(pa.string())
+    pq.write_table(pa.table({"n": list(range(1501)), "text": texts}), "a.parquet")
+    assert fault(Path("a.parquet")) == (
+        "a.parquet:1501: column text holds bytes that are not UTF-8 (0xef at byte 2);"
+        " write the file anew from text"
+    )
+
+
+def test_json_that_python_cannot_hold_is_named_by_its_line() -> None:
+    def check(value: str, says: str) -> None:
+        rows = '{"text": "a"}', f'{{"text": {value}}}'
+        lines, array = (
+            put("a.jsonl", "\n".join(rows)),
+            put("a.json", "[\n" + ",\n".join(rows) + "]"),
+        )
+        assert f"a.jsonl:2: not valid JSON: {says}" in fault(lines)
+        assert f"a.json:3: not valid JSON: {says}" in fault(array)
+
+    each(
+        [("[" * 5000 + "]" * 5000, "nested too deep"), ("9" * 5000, "a number of thousands")],
+        check,
+    )
+
+
 def test_broken_parquet() -> None:
     def check(damage: str) -> None:
         pq.write_table(pa.table({"n": [str(i * i) for i in range(5000)]}), "good.parquet")

@@ -11,7 +11,6 @@ import pytest
 import yaml
 from conftest import each
 
-from ftlight.cli.yaml_file import Loader
 from ftlight.freezing.schedule import (
     HEAD_LR,
     Shape,
@@ -22,6 +21,7 @@ from ftlight.freezing.schedule import (
     starts,
 )
 from ftlight.freezing.unfreeze import read_unfreeze
+from ftlight.utils.yaml_file import Loader
 
 LAST = {"train": "all"}
 FORMS: tuple[Shape, ...] = ("linear", "cosine", "constant")

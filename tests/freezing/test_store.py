@@ -14,6 +14,7 @@ import torch
 from conftest import each
 from torch import Tensor
 
+from ftlight.freezing import room
 from ftlight.freezing import store as pc
 
 # Checksums
@@ -549,7 +550,7 @@ def test_the_oldest_go_first_and_no_more_than_needed(tmp_path: Path) -> None:
     def check(needed: int, limit: int, names: list[str]) -> None:
         folder = tmp_path / f"{needed} of {limit}"
         put(folder, {"a.bin": 20, "b.bin": 30, "c.bin": 10})
-        assert bool(pc.evict(folder, needed, limit)) == (needed > limit)
+        assert bool(room.evict(folder, needed, limit)) == (needed > limit)
         assert left(folder) == names
 
     each(
@@ -572,24 +573,24 @@ def test_the_oldest_go_first_and_no_more_than_needed(tmp_path: Path) -> None:
 
 def test_age_is_by_time_not_by_name(tmp_path: Path) -> None:
     put(tmp_path, {"c.bin": 40, "a.bin": 40})
-    assert pc.evict(tmp_path, 50, 100) == ""
+    assert room.evict(tmp_path, 50, 100) == ""
     assert left(tmp_path) == ["a.bin"]
     put(tmp_path, {"a.bin": 40, "z.bin": 40})
     (tmp_path / "a.bin").touch()  # used now
-    assert pc.evict(tmp_path, 50, 100) == ""
+    assert room.evict(tmp_path, 50, 100) == ""
     assert left(tmp_path) == ["a.bin"]
 
 
 def test_what_another_run_writes_stays(tmp_path: Path) -> None:
     put(tmp_path, {"a.bin.elsewhere.123.part": 60, "b.bin": 30})
-    assert pc.evict(tmp_path, 40, 100) == ""
+    assert room.evict(tmp_path, 40, 100) == ""
     assert left(tmp_path) == ["a.bin.elsewhere.123.part"]
 
 
 def test_what_a_kill_left_goes(tmp_path: Path) -> None:
     put(tmp_path, {"a.bin.elsewhere.123.part": 60}, hours=2)
     put(tmp_path, {"b.bin": 30})
-    assert pc.evict(tmp_path, 40, 100) == ""
+    assert room.evict(tmp_path, 40, 100) == ""
     assert left(tmp_path) == ["b.bin"]
 
 
@@ -597,24 +598,28 @@ def test_other_files_are_let_alone(tmp_path: Path) -> None:
     put(tmp_path, {"notes.txt": 500, "data.binary": 0, "model.safetensors": 500}, hours=5)
     (tmp_path / "folder.bin").mkdir()
     before = left(tmp_path)
-    assert pc.evict(tmp_path, 90, 100) == ""
+    assert room.evict(tmp_path, 90, 100) == ""
     assert left(tmp_path) == before
 
 
 def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
-    assert pc.evict(tmp_path / "a" / "b", 10, 100) == ""
+    assert room.evict(tmp_path / "a" / "b", 10, 100) == ""
     assert (tmp_path / "a" / "b").is_dir()
 
 
 def test_more_than_the_limit_says_so(tmp_path: Path) -> None:
-    assert pc.evict(tmp_path, 2_500_000_000, 1e9) == "it would take 2.5 GB; model.cache_gb allows 1"
+    assert (
+        room.evict(tmp_path, 2_500_000_000, 1e9) == "it would take 2.5 GB; model.cache_gb allows 1"
+    )
 
 
 def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def check(free: int, enough: bool) -> None:
         usage: Any = shutil._ntuple_diskusage  # type: ignore[attr-defined]
-        monkeypatch.setattr(pc.shutil, "disk_usage", lambda folder: usage(10**12, 0, free * 10**6))
-        reason = pc.evict(tmp_path, 100 * 10**6, 1e9)
+        monkeypatch.setattr(
+            room.shutil, "disk_usage", lambda folder: usage(10**12, 0, free * 10**6)
+        )
+        reason = room.evict(tmp_path, 100 * 10**6, 1e9)
         assert reason == (
             "" if enough else f"it would take 0.1 GB; {tmp_path} has {free / 1e3:.2g} GB free"
         )
@@ -624,15 +629,15 @@ def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FTLIGHT_CACHE", str(tmp_path / "x"))
-    assert pc.cache_dir() == tmp_path / "x"
+    assert room.cache_dir() == tmp_path / "x"
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("FTLIGHT_CACHE", "~/y")
-    assert pc.cache_dir() == tmp_path / "y"
+    assert room.cache_dir() == tmp_path / "y"
     for nothing in ("", None):
         monkeypatch.delenv("FTLIGHT_CACHE") if nothing is None else monkeypatch.setenv(
             "FTLIGHT_CACHE", nothing
         )
-        assert pc.cache_dir() == tmp_path / ".cache" / "ftlight"
+        assert room.cache_dir() == tmp_path / ".cache" / "ftlight"
 
 
 def test_quick_tells_what_training_changes() -> None:

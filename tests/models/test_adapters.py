@@ -216,7 +216,7 @@ def test_faults_are_one_line(deep: str) -> None:
             ({"rank": 8}, "LORA has no rank"),
             ({"peft_type": "LRA"}, 'peft has no LRA; did you mean "LORA"'),
             ({"target_modules": ["nothing"]}, "not found in the base model"),
-            ({"r": 0}, "should be a positive integer"),
+            ({"r": 0}, "model.peft.r: 0 is out of range; it must be at least 1"),
             ({"modules_to_save": ["LayerNorm"]}, "model.unfreeze says what trains whole"),
             ({"peft_type": "PROMPT_TUNING"}, "PROMPT_TUNING does not go into the layers"),
             (3, "expected one of"),

@@ -70,12 +70,18 @@ def test_the_number_of_steps_that_loggers_see() -> None:
     assert "_batches_that_stepped += 1" in inspect.getsource(type(made.fit_loop.epoch_loop))
 
 
-def test_a_trainer_of_one_process_kills_no_other() -> None:
-    assert not lightning_internals.kills_its_processes(trainer())
-    several = trainer(devices=2, strategy="ddp")
-    several.strategy._configure_launcher()
-    assert isinstance(several.strategy.launcher, _SubprocessScriptLauncher)
-    assert lightning_internals.kills_its_processes(several)
+def test_processes_are_started_by_a_launcher_of_ours() -> None:
+    made = Trainer(accelerator="cpu", devices=2, strategy="ddp", enable_progress_bar=False)
+    assert isinstance(made.strategy.launcher, lightning_internals.Launcher)
+    assert made.strategy.launcher.num_processes == 2
+    source = inspect.getsource(_SubprocessScriptLauncher.launch)
+    for use in (
+        "self._call_children_scripts()",
+        "_launch_process_observer(self.procs)",
+        "_set_num_threads_if_needed(num_processes=self.num_processes)",
+    ):
+        assert use in source
+    assert Trainer(accelerator="cpu", devices=1).strategy.launcher is None
 
 
 def test_a_timer_an_average_and_a_module() -> None:

@@ -380,3 +380,22 @@ def test_processes_vote_where_no_norm_is_known(
     else:
         guard.settle(trainer, None)
     assert Strategy.asked == [here]
+
+
+@pytest.mark.run
+@pytest.mark.parametrize(("lr", "decay"), [("1", "1e39"), ("1e30", "0")])
+def test_weights_that_overflow_in_a_step_are_not_saved(
+    lr: str, decay: str, bert: str, toy: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The gradients are finite: only the step makes the weights infinite, or the next loss nan."""
+    from ftlight.__main__ import main
+    from ftlight.training.checkpoint import load
+
+    words = f"--model.lr {lr} --model.weight_decay {decay} --model.lr_schedule constant"
+    words += f" --model.warmup 0 --model.backbone {bert} --data.train {toy} --run run"
+    words += " --trainer.max_steps 2 --trainer.save_every 1 --trainer.accelerator cpu"
+    assert main(["fit", "--model", "TextClassification", *words.split()]) == 2
+    fault = capfd.readouterr().err.splitlines()[-1]
+    assert re.match(r"ftlight: error: step \d: the (weights are no longer finite|loss is)", fault)
+    for file in (tmp_path / "run" / "checkpoints").glob("*.ckpt"):
+        assert all(v.isfinite().all() for v in load(file)["state_dict"].values())

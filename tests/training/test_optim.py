@@ -12,7 +12,6 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from ftlight.models.layers import layer_groups
 from ftlight.training import optim
-from ftlight.utils.errors import UserError
 
 SIZES = {"vocab_size": 50, "num_labels": 3, "pad_token_id": 0}
 USUAL = {
@@ -104,28 +103,6 @@ def test_total_steps() -> None:
         assert optim.total_steps(trainer(10, 2, epochs, steps)) == total
 
     each(TOTALS, check)
-
-
-def test_rates_out_of_range_are_refused() -> None:
-    def check(lr: float | None, warmup: float, layer_decay: float, message: str) -> None:
-        with pytest.raises(UserError, match=message):
-            optim.check_rates(lr, warmup, layer_decay)
-
-    nan = float("nan")
-    each(
-        [
-            (0.0, 0.1, 1.0, r"model\.lr: 0\.0 is not a rate; give a number above 0"),
-            (-1.0, 0.1, 1.0, r"model\.lr: -1\.0 is not a rate"),
-            (nan, 0.1, 1.0, r"model\.lr: nan is not a rate"),
-            (None, 2, 1.0, r"model\.warmup: 2 is not a share of the steps; give 0 to 1"),
-            (None, -0.1, 1.0, r"model\.warmup: -0\.1 is not a share"),
-            (None, 0.1, 0.0, r"model\.layer_decay: 0\.0 is not a factor; give a number above 0"),
-            (None, 0.1, 1.5, r"model\.layer_decay: 1\.5 is not a factor"),
-        ],
-        check,
-    )
-    optim.check_rates(None, 0, 1)
-    optim.check_rates(1e-4, 1, 1e-3)
 
 
 def test_total_steps_do_not_ask_for_batches_where_steps_alone_limit() -> None:

@@ -21,7 +21,7 @@ from ftlight.training.signals import EXIT_REQUEUE
 
 pytestmark = [pytest.mark.run, pytest.mark.processes]
 CALLBACK = """
-import json, os, signal, time
+import json, os, pty, signal, time
 import lightning as L
 
 class Rows(L.Callback):
@@ -41,6 +41,23 @@ class Kill(L.Callback):
                 if i:
                     time.sleep(1.2)
                 os.kill(os.getpid(), getattr(signal, name))
+
+class Hangup(L.Callback):
+    def setup(self, trainer, task, stage):
+        if stage == "fit":
+            self.master, terminal = pty.openpty()
+            os.dup2(terminal, 1), os.dup2(terminal, 2), os.close(terminal)
+
+    def on_train_batch_start(self, trainer, *rest):
+        if trainer.global_step == 5:
+            os.close(self.master)
+            os.kill(os.getpid(), signal.SIGHUP)
+
+class NoReader(L.Callback):
+    def on_train_batch_start(self, trainer, *rest):
+        if trainer.global_step == 5:
+            read, write = os.pipe()
+            os.close(read), os.dup2(write, 1)
 """
 
 
@@ -107,7 +124,9 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(
     home: Path, hook: str, step: int, end: int
 ) -> None:
     name, every = f"run {hook}", ["--trainer.save_every", "2"]
-    sent = {"on_train_batch_start": "SIGUSR1", "on_save_checkpoint": "SIGINT"}.get(hook, "SIGTERM")
+    signals = {"on_train_batch_start": "SIGUSR1", "on_save_checkpoint": "SIGINT"}
+    signals["on_test_batch_start"] = "SIGHUP"
+    sent = signals.get(hook, "SIGTERM")
     stopped = fit(home, name, *every, kill={"hook": hook, "step": step, "signals": [sent]})
     assert stopped.returncode == (130 if sent == "SIGINT" else EXIT_REQUEUE), stopped.stdout
     assert (
@@ -134,6 +153,17 @@ def test_a_second_signal_stops_at_once(home: Path) -> None:
     assert checkpoint.load(home / "twice" / "checkpoints" / "last.ckpt")["global_step"] == 4
     assert fit(home, "twice", "--trainer.save_every", "2").returncode == 0
     assert differences(everything(home / "whole"), everything(home / "twice")) == []
+
+
+@pytest.mark.parametrize(("callback", "code"), [("Hangup", EXIT_REQUEUE), ("NoReader", 141)])
+def test_a_run_is_saved_when_its_screen_is_gone(home: Path, callback: str, code: int) -> None:
+    """The terminal is closed, as when a connection is lost; or what reads the output has left."""
+    gone = ["--trainer.enable_progress_bar", "true", "--trainer.callbacks"]
+    stopped = fit(home, callback, *gone, json.dumps([{"class_path": f"killer.{callback}"}]))
+    assert stopped.returncode == code, stopped.stdout
+    assert json.loads((home / callback / "run.json").read_text())["status"] == "stopped"
+    assert fit(home, callback).returncode == 0
+    assert differences(everything(home / "whole"), everything(home / callback)) == []
 
 
 # where, at which step, on which processes
@@ -236,6 +266,7 @@ def test_kills_at_any_time(tmp_path: Path) -> None:
     """The benchmark, with ten kills: it fails if a run ends otherwise than one never killed."""
     script = ROOT / "scripts" / "bench" / "faults"
     options = ["--kills", "10", "--seed", "1", "--home", str(tmp_path)]
+    options += ["--tasks", "TextClassification", "--processes", "1", "2"]
     command = [sys.executable, str(script), "kills", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

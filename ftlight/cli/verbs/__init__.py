@@ -85,7 +85,10 @@ CONFIG = Argument(
 RUN = Argument("RUN", "Folder of the run, such as runs/NAME/latest.")
 CHECKPOINT = Argument("--ckpt_path best|last|FILE", "Checkpoint to use.", "best")
 SEED = Argument(
-    "--seed N", "Seed of new weights, dropout, data order and sampling.", "0", "seed_everything"
+    "--seed N",
+    "Seed of new weights, dropout, data order and sampling, from 0 to 4,294,967,295.",
+    "0",
+    "seed_everything",
 )
 WISE = Argument(
     "--wise SHARE|auto",
@@ -172,7 +175,8 @@ VERBS = {
             Argument(
                 "--out F",
                 "File to write: JSON lines if it ends in .jsonl, else CSV. "
-                "Default: RUN/predictions/FILE.",
+                "Default: RUN/predictions/FILE, or ./RUN-results/predictions/FILE if RUN cannot be "
+                "written.",
             ),
             Argument("--probabilities", "Add the probability of every label."),
             CHECKPOINT,
@@ -187,7 +191,16 @@ VERBS = {
         "RUN",
         "Writes a run as a folder that stock libraries load with the same scores.",
         "export runs/tickets/latest --out my_model",
-        [RUN, Argument("--out DIR", "Folder to write. Default: RUN/export."), CHECKPOINT, WISE],
+        [
+            RUN,
+            Argument(
+                "--out DIR",
+                "Folder to write. Default: RUN/export, or ./RUN-results/export if RUN cannot be "
+                "written.",
+            ),
+            CHECKPOINT,
+            WISE,
+        ],
     ),
 }
 

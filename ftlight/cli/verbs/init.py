@@ -14,10 +14,10 @@ import yaml
 
 from ftlight.cli import classes, guess
 from ftlight.cli.command import Words
-from ftlight.cli.yaml_file import Loader
 from ftlight.data import files, label_forms, label_kinds, labels, numerals, spelling
 from ftlight.data.label_columns import label_text
 from ftlight.utils.errors import UserError, did_you_mean, join_limited, unknown
+from ftlight.utils.yaml_file import Loader
 
 BACKBONE = guess.SENTENCE_ENCODER
 SAMPLE = 2000  # rows that are looked at

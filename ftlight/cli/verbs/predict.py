@@ -12,6 +12,7 @@ from ftlight.cli.parser import CLI
 from ftlight.data import files
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
+from ftlight.run import outputs
 from ftlight.run.folder import short
 from ftlight.run.predictions import write_predictions
 from ftlight.utils.distributed import gather_objects
@@ -22,6 +23,7 @@ from ftlight.utils.format import number
 def run(words: Words, cli: CLI) -> None:
     """Predicts, and writes the answers to a file or prints them."""
     file, text, out = _source(words), words.own.get("text"), words.own.get("out", "")
+    path = _path(words, file, out)
     rows = _rows_of_file(file, cli.datamodule) if file else _rows_of_text(text, cli.datamodule)
     cli.datamodule.set_predict(rows, file or "input")
     answers = _predict(cli, words.own["ckpt_path"])
@@ -29,11 +31,10 @@ def run(words: Words, cli: CLI) -> None:
         return
     ordered = [answers[i] for i in range(len(rows))]
     with_all = words.own.get("probabilities") == "true"
-    if not file and not out:
+    if path is None:
         for row, answer in zip(rows, ordered, strict=True):
             _print(row, answer, with_all)
         return
-    path = Path(out) if out else Path(str(words.run), "predictions", _name(file))
     count = write_predictions(path, rows, ordered, with_all)
     screen.console.print(f"{count:,} predictions in {short(path)}")
 
@@ -47,6 +48,19 @@ def _source(words: Words) -> str:
     if bool(words.alone) == ("text" in words.own):
         raise UserError('give a file to predict, or - for standard input, or --text "…"')
     return words.alone[0] if words.alone and words.alone[0] != "-" else ""
+
+
+def _path(words: Words, file: str, out: str) -> Path | None:
+    """The file to write; None if predictions are to be printed.
+
+    Raises:
+        UserError: it could not be written.
+    """
+    if not file and not out:
+        return None
+    path = Path(out) if out else outputs.home(Path(str(words.run))) / "predictions" / _name(file)
+    outputs.check(path)
+    return path
 
 
 def _rows_of_file(file: str, data: DataModule) -> list[files.Row]:

@@ -13,7 +13,8 @@ import torch
 
 from ftlight.data import files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
-from ftlight.models.loading import backbone_file
+from ftlight.models.loading import read_file
+from ftlight.run import records
 from ftlight.tasks.causal_lm import (
     audit,
     chat_template,
@@ -27,8 +28,12 @@ from ftlight.tasks.causal_lm import (
 )
 from ftlight.tasks.causal_lm import messages as chat
 from ftlight.utils import internals
-from ftlight.utils.atomic import read_json, write_json
+from ftlight.utils.atomic import write_json
 from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import Length
+
+# What a run keeps of its chats.
+CHAT = {"format": {"text", "chat"}, "template": str, "tool_template": str, "ends": [int]}
 
 
 class ChatData(DataModule):
@@ -61,7 +66,7 @@ class ChatData(DataModule):
         self,
         train: str | None = None,
         *,
-        max_length: int | None = None,
+        max_length: Length | None = None,
         loss: Literal["assistant", "all"] = "assistant",
         packing: bool | None = None,
         template: Literal["auto", "plain"] = "auto",
@@ -110,18 +115,23 @@ class ChatData(DataModule):
 
     def load_state(self, folder: Path) -> None:
         """Reads format, template and end tokens of a run."""
-        self.kept = read_json(folder / "chat.json")
+        self.kept = records.of(folder / "chat.json", CHAT)
 
     @property
     def end_tokens(self) -> list[int]:
         """Tokens that end a reply: of the template, tokenizer and generation_config.json."""
         if "ends" in self.kept:
             return list(self.kept["ends"])
-        file = backbone_file(self.tokenizer_name, "generation_config.json")
-        config = json.loads(Path(file).read_text(encoding="utf-8")) if file else {}
+        shape = {"eos_token_id": (int, [int], None)}
+        config = read_file(self.tokenizer_name, "generation_config.json", shape)
         eos = config.get("eos_token_id")
         ends = eos if isinstance(eos, list) else [] if eos is None else [eos]
         return sorted({*self.template.ends, *ends})
+
+    def made_with(self) -> dict[str, str]:
+        """Tokenizer and chat template, as text."""
+        template = f"{self.template.source} {self.template.tool_source}"
+        return {**super().made_with(), "chat template": template}
 
     # Rows
 

@@ -22,7 +22,7 @@ from ftlight.tasks.causal_lm import messages as chat
 from ftlight.tasks.causal_lm import replies, truncation
 from ftlight.tasks.causal_lm.data import ChatData
 from ftlight.utils.errors import UserError
-from ftlight.utils.ranges import check_range
+from ftlight.utils.ranges import Count, NonNegative, PositiveInt, PositiveShare
 
 FACTS = ("nll", "tokens", "right", "log_probability")
 """What an evaluation keeps of each row before the tokens of its reply; the last is nan if no reply
@@ -50,17 +50,13 @@ class CausalLM(Task):
         self,
         backbone: str,
         *,
-        sample: int = 32,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
+        sample: Count = 32,
+        max_new_tokens: PositiveInt = 128,
+        temperature: NonNegative = 0.0,
+        top_p: PositiveShare = 1.0,
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
-        check_range("model.sample", sample, least=0)
-        check_range("model.max_new_tokens", max_new_tokens, least=1)
-        check_range("model.temperature", temperature, least=0)
-        check_range("model.top_p", top_p, above=0, most=1)
         if self.cache is True:
             raise UserError(
                 "model.cache: outputs of frozen layers cannot be cached for chats; leave it out"

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 
 ENTRIES = 10_000_000  # files of a zip
 TOTAL = 2**42  # bytes of all its files together
+# What the reader of zips raises: permission, password, method of compression, broken bytes.
+UNREADABLE = (
+    *(OSError, RuntimeError, NotImplementedError, ValueError, EOFError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 RATIO, SMALL = 200, 2**30  # bytes that a byte may unpack to, if all files are more than SMALL
 
 

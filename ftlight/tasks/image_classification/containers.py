@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from ftlight.data import files, hub
-from ftlight.tasks.image_classification import decoding
+from ftlight.tasks.image_classification import archives, decoding
 from ftlight.tasks.image_classification.embedded import Hub, Parquet, embedded
 from ftlight.tasks.image_classification.folders import is_image, is_image_start, without_suffix
 from ftlight.tasks.image_classification.trees import Folder, Zip
@@ -89,8 +88,7 @@ def read(place: str, name: str, column: str) -> bytes:
         return at(place).read(name, column)
     except (FileNotFoundError, KeyError):
         raise decoding.Bad("no such file") from None
-    except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-        # permission, password, method of compression, checksum
+    except archives.UNREADABLE as error:
         why = getattr(error, "strerror", None) or error
         raise decoding.Bad(f"it cannot be read ({why})") from None
 

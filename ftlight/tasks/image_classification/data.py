@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import datasets
 import torch
@@ -25,7 +25,7 @@ from ftlight.tasks.image_classification.tables import from_table
 from ftlight.tasks.image_classification.trees import images
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError, join_limited
-from ftlight.utils.ranges import check_range
+from ftlight.utils.ranges import Gigabytes, Processes, Range
 
 
 class ImageData(ImageBatches):
@@ -54,6 +54,8 @@ class ImageData(ImageBatches):
     """
 
     suffixes = (*files.SUFFIXES, ".zip")
+    # the content of the folder is in the digest of the table that names its images
+    may_change = ImageBatches.may_change | {"keep_gb", "folder"}
 
     def __init__(
         self,
@@ -61,21 +63,18 @@ class ImageData(ImageBatches):
         *,
         image: str = "image",
         folder: str | None = None,
-        image_size: int | None = None,
+        image_size: Annotated[int, Range(least=8, most=4096)] | None = None,
         augment: augmenting.Augment = "light",
         flip: augmenting.Flip = "horizontal",
-        white: int = 65535,
-        max_pixels: int = 80_000_000,
+        white: Annotated[int, Range(least=1, most=65535)] = 65535,
+        max_pixels: Annotated[int, Range(least=1, most=decoding.PIXELS)] = 80_000_000,
         check: Literal["full", "header"] = "full",
         on_bad_image: Literal["error", "skip"] = "error",
-        keep_gb: float = 1.0,
-        workers: int | None = None,
+        keep_gb: Gigabytes = 1.0,
+        workers: Processes | None = None,
         **base: Any,
     ) -> None:
         super().__init__(train, workers=workers or 0, **base)
-        check_range("data.image_size", image_size, least=8, most=4096)
-        check_range("data.max_pixels", max_pixels, least=1, most=decoding.PIXELS)
-        check_range("data.white", white, least=1, most=65535)
         self.image, self.folder, self.image_size = image, folder, image_size
         self.augment, self.flip = augment, flip
         self.varies = augment != "none"  # type: ignore[misc]
@@ -123,6 +122,10 @@ class ImageData(ImageBatches):
     def example(self) -> str:
         """What can follow ``predict RUN``."""
         return "PHOTO.jpg"
+
+    def made_with(self) -> dict[str, str]:
+        """The image processor, as text."""
+        return {"image processor": self.processor.to_json_string()}
 
     # Rows
 

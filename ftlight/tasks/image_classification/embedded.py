@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ftlight.data import files, hub
+from ftlight.utils.errors import UserError, first_line
 
 
 class Parquet:
@@ -60,7 +61,12 @@ def embedded(place: str, image: str) -> bool:
 def _parquet_rows(place: str, changed: int) -> Any:
     import datasets
 
-    return _undecoded(datasets.Dataset.from_parquet(str(Path(place).expanduser())))
+    try:
+        table = datasets.Dataset.from_parquet(str(Path(place).expanduser()))
+    except datasets.exceptions.DatasetGenerationError as error:
+        why = first_line(error.__cause__ or error)
+        raise UserError(f"{place}: not a readable Parquet file ({why})") from None
+    return _undecoded(table)
 
 
 @functools.lru_cache(4)

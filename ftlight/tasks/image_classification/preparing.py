@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftlight.models.loading import load_config, locate, refuse_code
+from ftlight.models import folder_check
+from ftlight.models.load_errors import guarded
+from ftlight.models.loading import load_config, locate
 from ftlight.tasks.image_classification.decoding import pillow
-from ftlight.utils.errors import UserError, first_line
+from ftlight.utils.errors import UserError
+
+NO_PROCESSOR = "no image processor in {}; it needs a preprocessor_config.json"
 
 
 def sized(config: Mapping[str, Any], size: int) -> dict[str, Any]:
@@ -55,24 +59,18 @@ def processor(name: str, size: int | None = None) -> Any:
             locate(name), backend="pil", trust_remote_code=False, **changes
         )
 
-    try:
+    with guarded(name, NO_PROCESSOR.format(name), folder_check.IMAGES):
         made = load()
-    except (OSError, ValueError, ImportError) as error:
-        refuse_code(name, error)
-        raise UserError(
-            f"model.backbone: no image processor in {name} ({first_line(error)});"
-            " it needs a preprocessor_config.json"
-        ) from None
-    changes = sized(made.to_dict(), size) if size else {}
-    changes |= _gray(name, made)
-    made = load(**changes) if changes else made
-    if _size(made, 64, 96) != _size(made, 96, 64):  # resizes the shorter edge and does not crop
-        edge = (changes.get("size") or made.to_dict()["size"]).get("shortest_edge")
-        changes |= {"do_center_crop": True, "crop_size": {"height": edge, "width": edge}}
-    if changes:
-        made = load(**changes)
-    wanted = _size(made, 64, 96)
-    if wanted != _size(made, 96, 64) or (size and wanted != (size, size)):
+        changes = sized(made.to_dict(), size) if size else {}
+        changes |= _gray(name, made)
+        made = load(**changes) if changes else made
+        if _size(made, 64, 96) != _size(made, 96, 64):  # resizes the shorter edge, does not crop
+            edge = (changes.get("size") or made.to_dict()["size"]).get("shortest_edge")
+            changes |= {"do_center_crop": True, "crop_size": {"height": edge, "width": edge}}
+        if changes:
+            made = load(**changes)
+        wanted, turned = _size(made, 64, 96), _size(made, 96, 64)
+    if wanted != turned or (size and wanted != (size, size)):
         raise UserError(
             f"data.image_size: the image processor of {name} cannot be set to one size"
             f" ({type(made).__name__})"

@@ -14,7 +14,7 @@ from ftlight.tasks.classification import Classification
 from ftlight.tasks.image_classification import preparing
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.utils import internals
-from ftlight.utils.ranges import check_range
+from ftlight.utils.ranges import Fraction
 
 CONVOLUTIONAL_LR = 5e-4  # learning rate of networks with batch normalisation
 DROPOUT = 0.2  # the most dropout before the head, unless the user sets it
@@ -46,11 +46,10 @@ class ImageClassification(Classification):
         backbone: str,
         *,
         batch_norm: Literal["frozen", "train"] = "frozen",
-        dropout: float | None = None,
+        dropout: Fraction | None = None,
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
-        check_range("model.dropout", dropout, least=0, below=1)
         self.batch_norm = batch_norm
         self.model = self.native("AutoModelForImageClassification")
         in_backbone = {id(m) for m in self.model.base_model.modules()}  # type: ignore[union-attr]

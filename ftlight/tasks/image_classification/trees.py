@@ -127,7 +127,7 @@ class Zip:
         try:
             with opened.archive.open(opened.members[name]) as file:
                 return file.read(START)
-        except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
+        except archives.UNREADABLE:
             return b""
 
     def read(self, name: str, column: str) -> bytes:
@@ -143,7 +143,10 @@ class Zip:
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / posixpath.basename(name)
             opened = self._open()
-            copy.write_bytes(opened.archive.read(opened.members[name]))
+            try:
+                copy.write_bytes(opened.archive.read(opened.members[name]))
+            except archives.UNREADABLE as error:
+                raise UserError(f"{self.place}/{name}: cannot be read ({error})") from None
             try:
                 yield copy
             except UserError as error:
@@ -184,7 +187,7 @@ def _open_zip(place: str, process: int, changed: int) -> Opened:
     path = Path(place).expanduser()
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except archives.UNREADABLE as error:
         raise UserError(f"{place}: not a readable zip ({error})") from None
     if fault := archives.fault(archive.infolist(), path.stat().st_size):
         archive.close()

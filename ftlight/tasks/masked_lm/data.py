@@ -15,7 +15,7 @@ from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.tasks.masked_lm import masking
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
-from ftlight.utils.ranges import check_range
+from ftlight.utils.ranges import Length, Proportion
 
 UNKNOWN = -1  # target of a token that is masked in the data already
 
@@ -58,13 +58,12 @@ class MaskedData(DataModule):
         *,
         text: str = "text",
         document: files.Unit = "line",
-        mask: float = 0.15,
+        mask: Proportion = 0.15,
         whole_words: bool = False,
-        max_length: int | None = None,
+        max_length: Length | None = None,
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
-        check_range("data.mask", mask, above=0, below=1)
         self.text, self.document, self.given_length = text, document, max_length
         self.mask, self.whole_words = mask, whole_words
 

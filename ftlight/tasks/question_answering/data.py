@@ -15,7 +15,7 @@ from ftlight.tasks.question_answering import placement, readers
 from ftlight.tasks.question_answering import windows as contexts
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
-from ftlight.utils.ranges import check_range
+from ftlight.utils.ranges import Length, NonNegative
 
 
 class QAData(DataModule):
@@ -48,12 +48,11 @@ class QAData(DataModule):
         answer: str = "answer",
         answer_start: str = "answer_start",
         missing: readers.Missing = "error",
-        max_length: int | None = None,
-        stride: float = 0.25,
+        max_length: Length | None = None,
+        stride: NonNegative = 0.25,
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
-        check_range("data.stride", stride, least=0)
         self.question, self.context = question, context
         self.answer, self.answer_start = answer, answer_start
         self.missing, self.given_length, self.given_stride = missing, max_length, stride

@@ -34,7 +34,7 @@ def document(source: Source) -> dict[str, Any] | None:
         return None
     try:
         lines = files.text_lines(source.path, source.encoding)
-        content = json_rows.whole(json.loads("\n".join(line for _, line in lines)))
+        content = json_rows.whole(json_rows.DECODER.decode("\n".join(line for _, line in lines)))
     except json.JSONDecodeError:  # JSON lines
         return None
     data = content.get("data") if isinstance(content, dict) else None

@@ -20,7 +20,7 @@ from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.question_answering import windows as contexts
 from ftlight.tasks.question_answering.data import QAData
 from ftlight.training.lightning_internals import trainer_of
-from ftlight.utils.ranges import check_range
+from ftlight.utils.ranges import PositiveInt
 
 AT_ONCE = 8  # windows run together if a batch has fewer rows
 LOADS = """\
@@ -75,9 +75,8 @@ class QuestionAnswering(Task):
     primary_metric = "f1"
     monitor = "val/f1"
 
-    def __init__(self, backbone: str, *, max_answer_length: int = 30, **base: Any) -> None:
+    def __init__(self, backbone: str, *, max_answer_length: PositiveInt = 30, **base: Any) -> None:
         super().__init__(backbone, **base)
-        check_range("model.max_answer_length", max_answer_length, least=1)
         self.max_answer_length = max_answer_length
         self.threshold = math.inf  # log-odds above which the prediction is no answer
         self.model = self.load("AutoModelForQuestionAnswering", num_labels=2)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from ftlight.data import files, labels
 from ftlight.data.sources import Source
+from ftlight.run import records
+from ftlight.utils import json_file
 from ftlight.utils.errors import UserError, did_you_mean
 
 
@@ -101,9 +103,13 @@ def save(catalogue: Catalogue, path: Path) -> None:
 
 
 def load(path: Path) -> Catalogue:
-    """Reads what :func:`save` wrote."""
-    with path.open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
+    """Reads what :func:`save` wrote.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    shape = {"id": str, "text": str, "count": int}
+    rows = json_file.read_lines(path, shape, records.WAY, need=("text", "count"))
     texts = [row["text"] for row in rows]
     return Catalogue(
         [row.get("id", row["text"]) for row in rows],

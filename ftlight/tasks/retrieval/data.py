@@ -16,7 +16,7 @@ from ftlight.tasks.retrieval.events import in_order
 from ftlight.tasks.retrieval.items import ItemData
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
-from ftlight.utils.ranges import check_range
+from ftlight.utils.ranges import Finite, Length, PositiveInt
 
 
 class RetrievalData(ItemData):
@@ -62,19 +62,16 @@ class RetrievalData(ItemData):
         user: str | None = None,
         time: str = "time",
         rating: str | None = None,
-        min_rating: float | None = None,
-        history: int = 10,
-        held_out: int = 5,
-        per_user: int | None = None,
+        min_rating: Finite | None = None,
+        history: PositiveInt = 10,
+        held_out: PositiveInt = 5,
+        per_user: PositiveInt | None = None,
         query_prompt: str = "",
         item_prompt: str = "",
-        max_length: int | None = None,
+        max_length: Length | None = None,
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
-        check_range("data.history", history, least=1)
-        check_range("data.held_out", held_out, least=1)
-        check_range("data.per_user", per_user, least=1)
         if user:
             self._check_interactions(items)
             self.files = dict.fromkeys(self.files, train)  # one file has all splits

@@ -13,10 +13,11 @@ import numpy as np
 from ftlight.data import files, tables, tokens
 from ftlight.data.module import SPLITS, Columns, DataModule, EncodedSplit
 from ftlight.data.sources import Source
+from ftlight.run import records
 from ftlight.tasks.retrieval import catalogue as cat
 from ftlight.tasks.retrieval import events, interactions
 from ftlight.utils import internals
-from ftlight.utils.atomic import read_json, write_json
+from ftlight.utils.atomic import write_json
 
 
 class ItemData(DataModule):
@@ -124,8 +125,8 @@ class ItemData(DataModule):
 
     def load_state(self, folder: Path) -> None:
         """Reads the catalogue of a run, unless another table of items is given."""
-        self.origin = read_json(folder / "run.json").get("backbone", "")
-        state = read_json(folder / "catalogue.json")
+        self.origin = records.facts(folder).get("backbone", "")
+        state = records.of(folder / "catalogue.json", {"items": (str, None)})
         if not state:
             return
         kept = cat.load(folder / "catalogue.jsonl")

@@ -19,7 +19,7 @@ from ftlight.tasks.retrieval.data import RetrievalData
 from ftlight.tasks.retrieval.index import CELLS, RankingTask
 from ftlight.tasks.retrieval.loss import NEVER, contrast
 from ftlight.utils.errors import UserError
-from ftlight.utils.ranges import check_range
+from ftlight.utils.ranges import Finite, Positive
 
 
 class Retrieval(RankingTask):
@@ -50,14 +50,13 @@ class Retrieval(RankingTask):
         backbone: str,
         *,
         pooling: Pooling = "auto",
-        temperature: float = 0.05,
+        temperature: Positive = 0.05,
         symmetric: bool = False,
-        popularity: float | None = None,
+        popularity: Finite | None = None,
         baselines: bool = True,
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
-        check_range("model.temperature", temperature, above=0)
         if pooling == "native":
             raise UserError("model.pooling: native gives no vectors; choose mean, cls, last or max")
         trained = trained_pooling(backbone) if pooling == "auto" else pooling

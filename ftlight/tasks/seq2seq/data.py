@@ -10,11 +10,13 @@ import datasets
 
 from ftlight.data import duplicates, files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
+from ftlight.run import records
 from ftlight.tasks.seq2seq.readers import gather, read_pairs
 from ftlight.tasks.seq2seq.truecase import is_uncased, truecased
 from ftlight.utils import internals
-from ftlight.utils.atomic import read_json, write_json
+from ftlight.utils.atomic import write_json
 from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import Length
 
 
 class Seq2SeqData(DataModule):
@@ -51,8 +53,8 @@ class Seq2SeqData(DataModule):
         target: str | list[str] = "target",
         group: bool = True,
         prefix: str = "",
-        max_length: int | None = None,
-        max_target_length: int | None = None,
+        max_length: Length | None = None,
+        max_target_length: Length | None = None,
         src_lang: str | None = None,
         tgt_lang: str | None = None,
         truecase: bool | None = None,
@@ -230,9 +232,9 @@ class Seq2SeqData(DataModule):
 
     def load_state(self, folder: Path) -> None:
         """Reads whether texts get capitals."""
-        file = folder / "texts.json"
-        if self.truecase is None and file.is_file():
-            self.truecase = read_json(file)["truecase"]
+        kept = records.of(folder / "texts.json", {"truecase": bool})
+        if self.truecase is None:
+            self.truecase = kept.get("truecase")
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
         """A batch: ``inputs`` and, if known, ``labels`` (``int64 [rows, tokens]``), ``index``."""

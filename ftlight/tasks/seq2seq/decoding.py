@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +15,15 @@ from ftlight.tasks.seq2seq.data import Seq2SeqData
 
 # What a backbone must or must not generate, whatever the task.
 KEPT_OPTIONS = ("bad_words_ids", "suppress_tokens", "forced_eos_token_id")
+GENERATION = {
+    "bad_words_ids": ([[int]], None),
+    "suppress_tokens": ([int], None),
+    "forced_eos_token_id": (int, [int], None),
+    "decoder_start_token_id": (int, [int], None),
+    "eos_token_id": (int, [int], None),
+    "pad_token_id": (int, None),
+    "bos_token_id": (int, None),
+}
 TOKEN_IDS = ("decoder_start_token_id", "pad_token_id", "eos_token_id", "bos_token_id")
 
 
@@ -40,9 +47,7 @@ def generation_config(model: Any, backbone: str, generates: dict[str, Any]) -> A
     from transformers import GenerationConfig
 
     own = model.generation_config.to_dict()
-    file = loading.backbone_file(backbone, "generation_config.json")
-    if file:
-        own |= json.loads(Path(file).read_text())
+    own |= loading.read_file(backbone, "generation_config.json", GENERATION)
     options = {k: own[k] for k in KEPT_OPTIONS if own.get(k) is not None}
     for name in TOKEN_IDS:
         value = getattr(model.config, name, None)

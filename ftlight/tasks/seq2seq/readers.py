@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator
 
 import datasets
 
-from ftlight.data import files
+from ftlight.data import files, tables
 from ftlight.data.sources import Source
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
@@ -67,4 +67,4 @@ def gather(table: datasets.Dataset, by: str) -> datasets.Dataset:
     groups, targets = alike(table[by][:]), table["target"][:]
     references = [[targets[i] for i in rows] for rows in groups]
     firsts = table.select([rows[0] for rows in groups])
-    return firsts.remove_columns("target").add_column("references", references)
+    return tables.with_column(firsts.remove_columns("target"), "references", references)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from ftlight.tasks.seq2seq.encoder_decoder import (
 from ftlight.tasks.seq2seq.truecase import is_uncased
 from ftlight.training.lightning_internals import trainer_of
 from ftlight.utils.errors import UserError
-from ftlight.utils.ranges import check_range
+from ftlight.utils.ranges import Count, Fraction, PositiveInt, Range
 
 T5 = {"t5", "mt5", "umt5", "longt5", "switch_transformers"}
 
@@ -65,22 +65,17 @@ class Seq2Seq(Task):
         self,
         backbone: str,
         *,
-        num_beams: int = 1,
-        max_new_tokens: int | None = None,
-        length_penalty: float = 1.0,
-        no_repeat_ngram_size: int = 0,
-        sample: int | None = 200,
-        label_smoothing: float = 0.0,
+        num_beams: PositiveInt = 1,
+        max_new_tokens: PositiveInt | None = None,
+        length_penalty: Annotated[float, Range(least=-10, most=10)] = 1.0,
+        no_repeat_ngram_size: Count = 0,
+        sample: PositiveInt | None = 200,
+        label_smoothing: Fraction = 0.0,
         bleu_tokenize: Tokenizer = "auto",
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
         most = tokens.max_length(backbone, trained=False)
-        check_range("model.num_beams", num_beams, least=1)
-        check_range("model.max_new_tokens", max_new_tokens, least=1)
-        check_range("model.no_repeat_ngram_size", no_repeat_ngram_size, least=0)
-        check_range("model.sample", sample, least=1)
-        check_range("model.label_smoothing", label_smoothing, least=0, below=1)
         if (max_new_tokens or 0) > most:
             raise UserError(
                 f"model.max_new_tokens: {max_new_tokens} is more than the backbone's {most} tokens"

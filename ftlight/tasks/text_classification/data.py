@@ -14,6 +14,7 @@ from ftlight.data.module import Columns, EncodedSplit, Reader
 from ftlight.data.sources import Source
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError, join_limited
+from ftlight.utils.ranges import Length
 
 
 def read_rows(
@@ -66,7 +67,7 @@ class TextData(Labelled):
         *,
         text: str | list[str] = "text",
         text_pair: str | None = None,
-        max_length: int | None = None,
+        max_length: Length | None = None,
         on_empty_text: Literal["keep", "skip"] = "keep",
         **base: Any,
     ) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftlight.utils.errors import UserError, join_limited, unknown
+from ftlight.utils.paths import user_path
 
 # Averaging the two beat either alone on intents, news, reviews and emotions.
 TEMPLATES = ("{}", "This text is about {}.")
@@ -54,7 +55,7 @@ def descriptions(given: Any, labels: Sequence[str]) -> dict[str, str]:
     if given is None:
         return {}
     if isinstance(given, str):
-        where, given = given, _read_mapping(Path(given).expanduser())
+        where, given = given, _read_mapping(user_path(given, where))
     if not isinstance(given, Mapping):
         kind = type(given).__name__
         raise UserError(f"{where}: expected a mapping from label to text, got {kind}")
@@ -76,7 +77,7 @@ def _read_mapping(path: Path) -> Any:
         )
     try:
         return yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: neither YAML nor JSON in UTF-8 ({reason})") from error
 

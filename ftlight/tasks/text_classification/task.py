@@ -18,7 +18,7 @@ from ftlight.tasks.classification import Classification
 from ftlight.tasks.text_classification import few_shot
 from ftlight.tasks.text_classification.data import TextData
 from ftlight.utils.errors import UserError
-from ftlight.utils.ranges import check_range
+from ftlight.utils.ranges import NonNegative
 
 # Turns cosines into logits. With a larger scale the head fits few rows before the backbone has
 # learned anything from them.
@@ -54,7 +54,7 @@ class TextClassification(Classification):
         head_init: Literal["random", "labels"] = "random",
         label_template: str | list[str] | None = None,
         label_descriptions: Any = None,
-        contrastive: float = 0.0,
+        contrastive: NonNegative = 0.0,
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
@@ -77,7 +77,6 @@ class TextClassification(Classification):
             self._init_head(few_shot.texts(self.labels, templates, described))
 
     def _check_few_shot(self) -> None:
-        check_range("model.contrastive", self.contrastive, least=0)
         wanted = {"head_init: labels": self.head_init == "labels", "contrastive": self.contrastive}
         for option in (name for name, is_set in wanted.items() if is_set):
             if self.kind != "single":

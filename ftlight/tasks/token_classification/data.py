@@ -23,6 +23,7 @@ from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.layout import Layout
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError, join_limited
+from ftlight.utils.ranges import Count, Length
 
 # What readers.read_rows calls: rows in the cache must not outlive its code.
 READS = (conll.sentences, marks.plain, offsets.unit_of, spelling.standard)
@@ -73,8 +74,8 @@ class TokenData(DataModule):
         text: str = "text",
         spans: str | None = None,
         tag_names: list[str] | None = None,
-        max_length: int | None = None,
-        stride: int | None = None,
+        max_length: Length | None = None,
+        stride: Count | None = None,
         **base: Any,
     ) -> None:
         super().__init__(train, **base)

@@ -14,7 +14,7 @@ import importlib
 import sys
 from pathlib import Path
 
-KINDS = ("kills",)
+KINDS = ("kills", "disk", "caches", "minds", "values", "files", "processes")
 
 
 def main() -> None:

@@ -58,13 +58,22 @@ def prepare(home: Path) -> None:
         importlib.import_module(name)
 
 
-def config(task: str, **trainer: Any) -> dict[str, Any]:
-    """The config of a task's tiny run; its callbacks write down the rows of each step."""
+def config(task: str, rows: Path | None = None, **trainer: Any) -> dict[str, Any]:
+    """The config of a task's tiny run; its callbacks write down the rows of each step.
+
+    Args:
+        task: the task.
+        rows: folder for these; that of the run if not given.
+        trainer: more options of the trainer.
+    """
     made = copy.deepcopy(toys.cases()[TASKS[task]])
+    callback: dict[str, Any] = {"class_path": "rows.Rows"}
+    if rows is not None:
+        callback["init_args"] = {"folder": str(rows)}
     made["trainer"] = {
         **made["trainer"],
         "enable_progress_bar": False,
-        "callbacks": [{"class_path": "rows.Rows"}],
+        "callbacks": [callback],
         **trainer,
     }
     return made
@@ -93,6 +102,10 @@ def start(
     os.setpgrp()
     os.environ.update(environment)
     tempfile.tempdir = None
+    if "HF_DATASETS_CACHE" in environment:  # was read when the library was imported
+        import datasets
+
+        datasets.config.HF_DATASETS_CACHE = Path(environment["HF_DATASETS_CACHE"])
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -113,20 +126,27 @@ def start(
         os._exit(code)
 
 
-def start_group(words: Sequence[str], log: Path, processes: int, **environment: str) -> list[int]:
+def start_group(
+    words: Sequence[str],
+    log: Path,
+    processes: int,
+    before: Callable[[], None] | None = None,
+    **environment: str,
+) -> list[int]:
     """Forks one process, or several that train together, as torchrun would start them.
 
     Args:
         words: words after ``python -m ftlight``.
         log: file that what they print is appended to.
         processes: how many.
+        before: called in each of them first.
         environment: variables of their environment.
 
     Returns:
         The numbers of the processes, by rank.
     """
     if processes == 1:
-        return [start(words, log, **environment)]
+        return [start(words, log, before, **environment)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -140,7 +160,7 @@ def start_group(words: Sequence[str], log: Path, processes: int, **environment: 
         **environment,
     }
     ranks = [str(rank) for rank in range(processes)]
-    return [start(words, log, **shared, RANK=rank, LOCAL_RANK=rank) for rank in ranks]
+    return [start(words, log, before, **shared, RANK=rank, LOCAL_RANK=rank) for rank in ranks]
 
 
 def wait_group(
@@ -196,10 +216,14 @@ def sha(data: Any) -> str:
     return found.hexdigest()
 
 
-def result(folder: Path) -> dict[str, Any]:
+def result(folder: Path, rows_in: Path | None = None) -> dict[str, Any]:
     """What a run has left: hashes of its state, the rows of each step, metrics, the test's files.
 
     Of a step that was done again the rows of the last time count.
+
+    Args:
+        folder: folder of the run.
+        rows_in: where the rows of its steps are; there if not given.
     """
     from ftlight.training import checkpoint
 
@@ -207,7 +231,7 @@ def result(folder: Path) -> dict[str, Any]:
         checkpoint.load(folder / "checkpoints" / f"{name}.ckpt") for name in ("last", "best")
     )
     rows = {}
-    for file in sorted(folder.glob("rows*.jsonl")):
+    for file in sorted((rows_in or folder).glob("rows*.jsonl")):
         for line in file.read_text().splitlines():
             step = json.loads(line)
             rows[file.name, step["epoch"], step["batch"]] = step["rows"]

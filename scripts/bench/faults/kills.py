@@ -25,6 +25,7 @@ import random
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def drawn(draw: random.Random) -> dict[str, Any]:
         "max_epochs": 3,
         "save_every": draw.choice([1, 2, 3, 5, 7]),
         "log_every_n_steps": draw.choice([1, 2, 3, 5, 50]),
-        "val_check_interval": draw.choice([1.0, 1.0, 2, 3]),
+        "val_check_interval": draw.choice([1.0, 2]),  # some epochs have two batches
     }
 
 
@@ -112,8 +113,13 @@ class Trial:
     def start(self, folder: Path) -> list[int]:
         """Starts the processes that train, or go on with, the run in a folder."""
         words = ["fit", "-c", str(self.config), "--run", str(folder), "--resume", "auto"]
-        log = self.home / f"{folder.name}.log"
-        return common.start_group(words, log, self.processes, TMPDIR=str(self.temporary))
+        log, caches = self.home / f"{folder.name}.log", self.home / f"{folder.name}-caches"
+        places = {
+            "TMPDIR": str(self.temporary),
+            "FTLIGHT_CACHE": str(caches / "activations"),
+            "HF_DATASETS_CACHE": str(caches / "tables"),
+        }
+        return common.start_group(words, log, self.processes, **places)
 
     def undisturbed(self) -> tuple[dict[str, Any], float]:
         """What the run leaves if nothing happens, and its seconds."""
@@ -125,8 +131,10 @@ class Trial:
         self.steps = steps_done(folder)
         return common.result(folder), time.monotonic() - began
 
-    def disturb(self, folder: Path, seconds: float, kills: int) -> dict[str, Any]:
-        """Trains with at most so many kills. Returns what it leaves."""
+    def disturb(
+        self, folder: Path, seconds: float, kills: int, wanted: dict[str, Any]
+    ) -> list[str]:
+        """Trains with at most so many kills. Returns what differs from what is wanted."""
         while True:
             numbers = self.start(folder)
             left = 1.0
@@ -137,8 +145,8 @@ class Trial:
             codes = common.wait_group(numbers, due if self.kills < kills else lambda: False)
             if codes is not None:
                 if any(codes):
-                    raise SystemExit(f"{folder} ended with {codes}; see {folder}.log")
-                return common.result(folder)
+                    return [f"exit status {codes}, see {folder}.log"]
+                return common.differences(wanted, common.result(folder))
             self._kill(numbers)
             self.saving += any((folder / "checkpoints").glob("*.part"))
             self.broken += not readable(folder)
@@ -182,35 +190,41 @@ def main() -> None:
 
 def run_all(options: argparse.Namespace, home: Path, temporary: Path) -> bool:
     """Runs trials until there were so many kills. Returns whether one came to harm."""
-    draw, kills, runs, same, harmed = random.Random(options.seed), 0, 0, 0, 0
-    saving = hangs = 0
+    draw, kills, runs = random.Random(options.seed), 0, 0
+    totals: dict[str, Counter[str]] = {}
     while kills < options.kills:
         task = options.tasks[runs % len(options.tasks)]
         processes = options.processes[runs // len(options.tasks) % len(options.processes)]
         trial = Trial(home, f"run{runs}", task, processes, draw, temporary)
         wanted, seconds = trial.undisturbed()
-        found = trial.disturb(home / trial.name, seconds, min(PER_RUN, options.kills - kills))
-        differ = common.differences(wanted, found)
-        kills += trial.kills
-        saving += trial.saving
-        hangs += trial.hangs
-        harmed += trial.broken
-        runs += 1
-        same += not differ
+        most = min(PER_RUN, options.kills - kills)
+        differ = trial.disturb(home / trial.name, seconds, most, wanted)
+        kills, runs = kills + trial.kills, runs + 1
+        total = totals.setdefault(f"{task}, {processes}", Counter())
+        total.update(runs=1, same=not differ, kills=trial.kills, saving=trial.saving)
+        total.update(unreadable=trial.broken, hung=trial.hangs)
         what = "the same" if not differ else f"other {', '.join(differ)}"
         drawn_ = ", ".join(f"{name} {value}" for name, value in trial.options.items())
         print(
             f"run {runs}: {task}, {processes} processes, {drawn_}: {trial.kills} kills; {what}",
             flush=True,
         )
-    left = [*home.glob("run*/**/*.part"), *(home / "cache").glob("*.bin.*")]
+    left = [*home.glob("run*/**/*.part"), *home.glob("run*-caches/**/*.bin.*")]
+    return table(totals, len(left))
+
+
+def table(totals: dict[str, Counter[str]], left: int) -> bool:
+    """Prints what became of the runs. Returns whether one came to harm."""
+    columns = ("runs", "same", "kills", "saving", "unreadable", "hung")
+    everything = sum(totals.values(), Counter())
+    print(f"\n{'task, processes':26}{''.join(f'{name:>12}' for name in columns)}")
+    for name, total in [*sorted(totals.items()), ("all", everything)]:
+        print(f"{name:26}{''.join(f'{total[column]:>12}' for column in columns)}")
     print(
-        f"{kills} kills, {saving} of them while a checkpoint was being written, "
-        f"in {runs} runs on {os.cpu_count()} cores"
+        "same: runs that left the same in everything; saving: kills while a checkpoint was being"
+        " written\n"
+        f"kills that left a checkpoint unreadable: {everything['unreadable']};"
+        f" parts of files left: {left}; processes that hung: {everything['hung']}"
     )
-    print(f"runs that left the same in everything: {same}/{runs}")
-    print(
-        f"kills that left a checkpoint unreadable: {harmed}; parts of files left: {len(left)}; "
-        f"processes that hung: {hangs}"
-    )
-    return same != runs or harmed > 0 or hangs > 0
+    harm = everything["unreadable"] + everything["hung"]
+    return everything["same"] != everything["runs"] or harm > 0

@@ -389,7 +389,7 @@ def test_faults_of_interactions(
         (["--data.train", "events.csv", *later], "lower data.held_out"),
         (
             [*train, *words(EVENTS), "--model.temperature", "0"],
-            "model.temperature: 0.0 is out of range; it must be above 0",
+            "model.temperature: 0 is out of range; it must be above 0",
         ),
     ]
 

@@ -257,7 +257,7 @@ def test_what_cannot_be_is_said_in_a_line(bert: str, tmp_path: Path, capsys: Any
             LABELS,
             "model.head_init: labels needs a pooled text vector, which a native head does not give",
         ),
-        (["--model.contrastive", "-1"], LABELS, "model.contrastive: -1.0 is out of range"),
+        (["--model.contrastive", "-1"], LABELS, "model.contrastive: -1 is out of range"),
         (NAMED, ("1", "2"), "1, 2 have no letters"),
     ]
 

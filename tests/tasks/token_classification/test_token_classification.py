@@ -367,16 +367,11 @@ def test_faults_of_tags(plain_bert: str, tmp_path: Path) -> None:
 
 
 def test_faults_of_options(plain_bert: str, tmp_path: Path) -> None:
-    cases = [
-        ({"stride": 70}, "data.stride: 70 is not 0 to"),
-        ({"max_length": 2}, "data.max_length: 2 is not"),
-    ]
-
-    def check(option: dict[str, int], words: str) -> None:
-        data = TokenData(conll(tmp_path / "a.conll", 9), tokenizer=plain_bert, **option)
-        assert words in fault(data)
-
-    each(cases, check)
+    file = conll(tmp_path / "a.conll", 9)
+    data = TokenData(file, tokenizer=plain_bert, stride=70)
+    assert "data.stride: 70 is not 0 to" in fault(data)
+    with pytest.raises(UserError, match=r"data\.max_length: 2 is out of range; .* at least 3"):
+        TokenData(file, tokenizer=plain_bert, max_length=2)
 
 
 def test_schemes_are_named(plain_bert: str, tmp_path: Path) -> None:
