@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 from collections.abc import Iterator
 
 
@@ -25,3 +27,14 @@ def damaged(whole: bytes, other: bytes) -> Iterator[tuple[str, bytes]]:
         flipped[at] ^= 1 << at % 8
         yield f"bit {at % 8} of byte {at}", bytes(flipped)
     yield "another file", other
+
+
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Files of this process cannot grow larger, as on a disk that is full."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)

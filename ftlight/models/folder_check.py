@@ -9,12 +9,12 @@ import fnmatch
 import json
 import os
 import struct
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ftlight.utils import json_file
 from ftlight.utils.errors import first_line, join_limited
+from ftlight.utils.zip_file import zip_fault
 
 # Files that each part of a model is read from, as patterns, the likely culprit first.
 CONFIG = ("config.json",)
@@ -42,11 +42,7 @@ def fault(folder: Path, patterns: Sequence[str]) -> str:
         folder: the folder.
         patterns: patterns of the files that count.
     """
-    for path in _matching(folder, patterns):
-        wrong = file_fault(path)
-        if wrong:
-            return f"{path} {wrong}; {WAY}"
-    return ""
+    return _first(folder, patterns, file_fault)
 
 
 def weights_in(folder: Path) -> str:
@@ -72,8 +68,12 @@ def form_fault(folder: Path, patterns: Sequence[str]) -> str:
     Libraries pass over a folder, or a link to nowhere, in place of a file as if there were none,
     and take whatever a template holds for one.
     """
+    return _first(folder, patterns, _form)
+
+
+def _first(folder: Path, patterns: Sequence[str], check: Callable[[Path], str]) -> str:
     for path in _matching(folder, patterns):
-        wrong = _form(path)
+        wrong = check(path)
         if wrong:
             return f"{path} {wrong}; {WAY}"
     return ""
@@ -195,20 +195,11 @@ def _pickle(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(4)
     if start[:2] == b"PK":
-        return zip_fault(path)
+        wrong = zip_fault(path)
+        return f"is damaged: {wrong}" if wrong else ""
     if start[:1] != b"\x80":  # the start of a pickle, which older versions of torch wrote
         return "is damaged: it holds no weights of torch"
     return ""
-
-
-def zip_fault(path: Path) -> str:
-    """What is wrong with a zip; empty if all checksums in it are right."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            damaged = file.testzip()
-    except Exception as error:  # whatever a reader of broken bytes raises
-        return f"is cut off or damaged ({error})"
-    return f"is damaged: the checksum of its part {damaged} is wrong" if damaged else ""
 
 
 def _text(path: Path) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import multiprocessing
 import re
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from conftest import ROOT, each
-from damage import damaged
+from damage import damaged, largest_file
 
 from ftlight.data import tables
 from ftlight.data.remarks import remark
@@ -182,17 +180,6 @@ def test_without_a_place_to_write_tables_are_kept_in_memory(
         assert said(caplog) == []
 
     each([tmp_path / "file", tmp_path / "file" / "folder", Path("/proc/none")], check)
-
-
-@contextlib.contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Files of this process cannot grow larger, as on a disk that is full."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
 def test_a_disk_that_fills_up_leaves_no_part_and_no_half(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import lightning as L
 import pytest
 import torch
 from conftest import each, toy_rows, write_csv
-from damage import damaged
+from damage import damaged, largest_file
 from forked import command
 
 from ftlight import TextClassification, TextData, Trainer
@@ -112,17 +111,6 @@ def test_a_store_that_is_open_can_be_deleted_or_replaced(still: str, tmp_path: P
         ],
         check,
     )
-
-
-@contextlib.contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Files of this process cannot grow larger, as on a disk that is full."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
 @pytest.mark.run

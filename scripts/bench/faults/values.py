@@ -39,14 +39,9 @@ VALUES = (
     *("\t5", "'\x07'"),
 )
 CASES = {
+    **common.TASKS,
     "TextClassification": "text, single label",
     "ImageClassification": "images",
-    "TokenClassification": "tokens",
-    "QuestionAnswering": "answers",
-    "CausalLM": "chat",
-    "Seq2Seq": "pairs, t5",
-    "Retrieval": "recommendation",
-    "MaskedLM": "masked",
 }
 STARTS_MANY = ("trainer.devices", "trainer.num_nodes", "data.workers")
 ROOM = 16 << 30  # bytes of address space of a trial
