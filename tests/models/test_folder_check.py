@@ -52,7 +52,11 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "a header that is a list": ("model.safetensors", header(b"[1, 2, 3]"), "header cannot be"),
     "a header without places": ("model.safetensors", header(b'{"a": {}}'), "header cannot be"),
     "a page under the name of torch's": ("pytorch_model.bin", b"<html>", "is a web page"),
-    "torch's, cut off": ("pytorch_model.bin", saved()[:-90], r"is damaged: it is not a complete file \("),
+    "torch's, cut off": (
+        "pytorch_model.bin",
+        saved()[:-90],
+        r"is damaged: it is not a complete file \(",
+    ),
     "torch's, a byte changed": (
         "pytorch_model.bin",
         changed_part(saved()),
