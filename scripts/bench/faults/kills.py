@@ -19,6 +19,7 @@ once there was one.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -155,7 +156,8 @@ class Trial:
         """Kills all processes, or one; then waits for the others."""
         alone = len(numbers) > 1 and self.draw.random() < 0.5
         for number in [self.draw.choice(numbers)] if alone else numbers:
-            os.kill(number, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it had ended just now
+                os.kill(number, signal.SIGKILL)
         self.kills += 1
         until = time.monotonic() + HANG
         if common.wait_group(numbers, lambda: time.monotonic() > until) is None:
