@@ -1,6 +1,6 @@
 """Changes one option at a time when a run resumes: it is refused, or every row is seen once.
 
-    python scripts/bench/faults minds --tasks TextClassification,MaskedLM
+    python scripts/bench/faults minds --tasks TextClassification MaskedLM
 
 A tiny run of each task is stopped within its first epoch. Then a copy of it is resumed with one
 option of its data module, its task or the trainer changed, for every option whose other values
@@ -145,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tasks", default=",".join(common.TASKS), help="tasks, by commas")
+    parser.add_argument("--tasks", nargs="*", default=list(common.TASKS))
     parser.add_argument("--most", type=int, default=10**6, help="options of each task, drawn")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw")
     parser.add_argument("--show", action="store_true", help="print every trial")
@@ -155,7 +155,7 @@ def main() -> None:
     home.mkdir(exist_ok=True)
     common.prepare(home)
     draw, found = random.Random(given.seed), []
-    for task in given.tasks.split(","):
+    for task in given.tasks:
         wanted = changes(task)
         draw.shuffle(wanted)
         found += trials(home, task, wanted[: given.most], given.show)
