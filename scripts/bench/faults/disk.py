@@ -84,7 +84,7 @@ def fill_before(disk: Path, lack: Lack) -> None:
     """Has this process fill the disk when it is about to write a file."""
     from ftlight.run import folder as runs
     from ftlight.run import loggers
-    from ftlight.utils import atomic
+    from ftlight.utils import atomic, atomic_folder
 
     seen = Counter[str]()
 
@@ -101,6 +101,7 @@ def fill_before(disk: Path, lack: Lack) -> None:
         return run
 
     atomic.part_of = counted(atomic.part_of, lambda path: path.name)
+    atomic_folder.part_of = atomic.part_of
     loggers.append = counted(loggers.append, lambda path, *rest: path.name)
     runs.lock = counted(runs.lock, lambda folder: ".lock")
 

@@ -148,12 +148,13 @@ class Trial:
                 if any(codes):
                     return [f"exit status {codes}, see {folder}.log"]
                 return common.differences(wanted, common.result(folder))
-            self._kill(numbers)
+            self._kill(numbers, folder)
             self.saving += any((folder / "checkpoints").glob("*.part"))
             self.broken += not readable(folder)
 
-    def _kill(self, numbers: list[int]) -> None:
+    def _kill(self, numbers: list[int], folder: Path) -> None:
         """Kills all processes, or one; then waits for the others."""
+        before = (folder / "run.json").exists()
         alone = len(numbers) > 1 and self.draw.random() < 0.5
         for number in [self.draw.choice(numbers)] if alone else numbers:
             with contextlib.suppress(ProcessLookupError):  # it had ended just now
@@ -162,6 +163,7 @@ class Trial:
         until = time.monotonic() + HANG
         if common.wait_group(numbers, lambda: time.monotonic() > until) is None:
             self.hangs += 1
+            print(f"{folder}: hung; the run had {'begun' if before else 'not begun'}", flush=True)
             for number in numbers:
                 common.kill(number)
 
