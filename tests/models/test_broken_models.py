@@ -142,7 +142,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
         not_finite,
         "IT/model.safetensors: embeddings.word_embeddings.weight holds values that are not finite",
     ),
-    "a file of torch cut off": (lambda f: as_pickle(f, 0.9), "IT/pytorch_model.bin is cut off"),
+    "a file of torch cut off": (lambda f: as_pickle(f, 0.9), "IT/pytorch_model.bin is damaged"),
     "a missing shard": (
         without_shard,
         "IT/model.safetensors.index.json names model-00002-of-.*, which is not there",
