@@ -12,6 +12,7 @@ from ftlight.cli.verbs import VERBS, Verb
 from ftlight.run import folder as run
 from ftlight.run import records
 from ftlight.utils.errors import UserError
+from ftlight.utils.paths import user_path
 from ftlight.utils.yaml_file import UNUSABLE, parse
 
 PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy", "precision")
@@ -160,7 +161,7 @@ def _resume(words: Words) -> None:
     if wanted == "auto":
         if "trainer.run" not in words.options:
             raise UserError("--resume auto needs --run DIR: the run to resume, or to start")
-        records.check(Path(words.options["trainer.run"]).expanduser())
+        records.check(user_path(words.options["trainer.run"], "trainer.run"))
         return
     folder = run.find(wanted)
     _begin_with(folder, words)

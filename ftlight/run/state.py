@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from ftlight.run.folder import short
 from ftlight.utils.errors import UserError
 
 Unsaved = Literal["warn", "stop"]
@@ -126,6 +128,11 @@ class RunState:
 
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self.home) if path.is_relative_to(self.home) else path)
+
+    @property
+    def resume_command(self) -> str:
+        """The command that resumes the run."""
+        return f"python -m ftlight fit --resume {shlex.quote(short(self.home))}"
 
     @property
     def goes_on(self) -> bool:

@@ -16,7 +16,7 @@ from ftlight.run.state import RunState, interval
 from ftlight.task import Task
 from ftlight.trainer import resume_state
 from ftlight.trainer.best import Best
-from ftlight.trainer.saving import again, missing, save
+from ftlight.trainer.saving import missing, save
 from ftlight.training import checkpoint as files
 from ftlight.training import lightning_internals, optim
 from ftlight.training.lightning_internals import callbacks_of
@@ -192,7 +192,7 @@ class Last(Checkpoint):
             "stopped by %s at step %s; to resume: %s",
             signal.Signals(signum).name,
             trainer.global_step,
-            again(self.run),
+            self.run.resume_command,
         )
         raise RunInterrupted(signum, status(signum))
 

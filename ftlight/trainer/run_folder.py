@@ -25,7 +25,6 @@ from ftlight.trainer import resume_state, same_rows, summary
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.results import write_test
 from ftlight.trainer.resume import Last
-from ftlight.trainer.saving import again
 from ftlight.training import optim
 from ftlight.training.lightning_internals import callbacks_of
 from ftlight.training.signals import EXIT_REQUEUE, RunInterrupted
@@ -96,7 +95,7 @@ class RunFolder(Callback):
         run = self.run
         tracker = loggers.start(project, run.home, run.config, task.labels, known)
         trainer.loggers = [*trainer.loggers, loggers.guard(tracker)]
-        with writing(run.home / "run.json", again(run)):
+        with writing(run.home / "run.json", run.resume_command):
             runs.update(run.home, wandb={"project": project, "id": tracker.experiment.id})
 
     def _open(self) -> Path:

@@ -7,7 +7,6 @@ lines of metrics.csv. So a run that goes on from it ends as if the disk had neve
 from __future__ import annotations
 
 import logging
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -127,18 +126,14 @@ def note_end(run: RunState, **facts: Any) -> None:
         files.remove_previous(run.checkpoints)
 
 
-def again(run: RunState) -> str:
-    """The command that goes on with a run."""
-    return f"python -m ftlight fit --resume {shlex.quote(runs.short(run.home))}"
-
-
 def missing(run: RunState) -> str:
     """What a run has not written, and what to do about it; empty if all is on the disk."""
     if not run.unwritten:
         return ""
     # why one could not be written says more than that others wait for it
     why = min(run.unwritten.values(), key=lambda reason: "cannot be written" not in reason)
-    return f"not on the disk: {', '.join(run.unwritten)}: {why}; make room, then: {again(run)}"
+    lacks = f"not on the disk: {', '.join(run.unwritten)}: {why}"
+    return f"{lacks}; make room, then: {run.resume_command}"
 
 
 def _averaged(trainer: L.Trainer, checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -17,7 +16,6 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-from ftlight.run.folder import short
 from ftlight.run.state import RunState
 from ftlight.training.lightning_internals import LAUNCHER, Launcher
 from ftlight.training.peers import GRACE, Peers
@@ -201,4 +199,4 @@ class Watch(L.Callback):
     def _hint(self) -> str:
         if not self.trains or self.run.folder is None:
             return ""
-        return f"; to resume: python -m ftlight fit --resume {shlex.quote(short(self.run.home))}"
+        return f"; to resume: {self.run.resume_command}"
