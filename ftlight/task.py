@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import lightning as L
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ftlight.data.module import DataModule
 from ftlight.freezing import schedule
@@ -160,6 +160,22 @@ class Task(TrainingModule):
         """
         raise NotImplementedError
 
+    def row_scores(
+        self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]
+    ) -> Tensor | None:
+        """How good each row of an evaluation is, for comparing models row by row.
+
+        Default: the negative loss of the row, if :meth:`evaluate` gives ``row_losses``.
+
+        Args:
+            result: what the evaluation found.
+            rows: the rows as read; empty mappings if the data module is not ftlight's.
+
+        Returns:
+            ``float [rows]``, in the order of the rows, more is better; None if it is not known.
+        """
+        return None if result.row_losses is None else -result.row_losses
+
     def postprocess(self, outputs: Any, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Turns outputs into what a person reads.
 
@@ -279,16 +295,34 @@ class Task(TrainingModule):
         self._evaluations[stage].add(step, batch["index"])  # type: ignore[operator]
 
     def _report(self, stage: str) -> None:
-        loss, (outputs, targets, numbers) = self._evaluations[stage].compute(self.all_gather)  # type: ignore[operator]
+        loss, collected = self._evaluations[stage].compute(self.all_gather)  # type: ignore[operator]
+        outputs, targets, numbers, row_losses = collected
         split = SPLIT.get(stage, stage)
         self.check_all_seen(stage, getattr(self.data, "sets", {}).get(split), len(numbers))
         rows = self._rows(split, numbers.tolist())
         result = self.compute_metrics(outputs, targets, rows)
         values = {"loss": loss, **result.values}
         of_rows = {"outputs": outputs, "targets": targets, "numbers": numbers}
+        of_rows["row_losses"] = row_losses
         self.evidence[stage] = result._replace(values=values, **of_rows)
         logged = {f"{stage}/{k}": torch.tensor(v, dtype=torch.float) for k, v in values.items()}
         self.log_dict(logged)
+
+    def row_outcomes(self, stage: str) -> dict[str, Tensor]:
+        """How good each row of the last evaluation is.
+
+        Args:
+            stage: val or test.
+
+        Returns:
+            ``rows``, ``int64 [rows]``, and ``scores``, ``double [rows]``; empty if the task has no
+            scores of rows.
+        """
+        result = self.evidence[stage]
+        assert result.numbers is not None
+        rows = self._rows(SPLIT.get(stage, stage), result.numbers.tolist())
+        scores = self.row_scores(result, rows)
+        return {} if scores is None else {"rows": result.numbers, "scores": scores.double()}
 
     def merge_adapters(self) -> None:
         """Merges adapters into the weights they adapt: the model is then an ordinary one."""

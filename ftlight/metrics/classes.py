@@ -147,6 +147,26 @@ def multi_label(probabilities: Tensor, target: Tensor) -> dict[str, float]:
     }
 
 
+def row_f1(probabilities: Tensor, target: Tensor) -> Tensor:
+    """F1 of each row's labels ``double [rows]``; 1 if it has none, and none is predicted.
+
+    Args:
+        probabilities: ``[rows, labels]``; those of 0.5 or more are predicted.
+        target: 0 or 1 ``[rows, labels]``.
+
+    >>> row_f1(torch.tensor([[0.9, 0.9], [0.1, 0.1]]), torch.tensor([[1, 0], [0, 0]]))
+    tensor([0.6667, 1.0000], dtype=torch.float64)
+    """
+    predicted, actual = probabilities >= 0.5, target.bool()
+    return f1_of_rows((predicted & actual).sum(1), predicted.sum(1), actual.sum(1))
+
+
+def f1_of_rows(right: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
+    """F1 of each row from its counts ``[rows]``; 1 if nothing is there, and nothing predicted."""
+    both = (predicted + actual).double()
+    return torch.where(both > 0, 2 * right.double() / both.clamp(min=1), 1.0)
+
+
 def regression(values: Tensor, target: Tensor) -> dict[str, float]:
     """Coefficient of determination, correlations, mean absolute and root mean squared error.
 

@@ -14,16 +14,18 @@ Rows = Tensor | list[Tensor]
 
 
 class Gathered:
-    """Outputs, targets and numbers of all rows.
+    """Outputs, targets, numbers and losses of all rows.
 
     Not a tuple: in one, torchmetrics squeezes tensors of a single element.
     """
 
-    def __init__(self, outputs: Rows, targets: Rows | None, rows: Tensor) -> None:
-        self.values = outputs, targets, rows
+    def __init__(
+        self, outputs: Rows, targets: Rows | None, rows: Tensor, losses: Tensor | None = None
+    ) -> None:
+        self.values = outputs, targets, rows, losses
 
     def __iter__(self) -> Iterator[Any]:
-        """Yields outputs, targets and row numbers."""
+        """Yields outputs, targets, row numbers and losses."""
         return iter(self.values)
 
 
@@ -39,20 +41,29 @@ class Collected(Metric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for name in ("outputs", "output_sizes", "targets", "target_sizes", "rows"):
+        for name in ("outputs", "output_sizes", "targets", "target_sizes", "rows", "losses"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(self, outputs: Rows, targets: Rows | None, rows: list[int]) -> None:
+    def update(
+        self,
+        outputs: Rows,
+        targets: Rows | None,
+        rows: list[int],
+        losses: Tensor | None = None,
+    ) -> None:
         """Adds a batch.
 
         Args:
             outputs: ``[rows, …]``, or a tensor per row; floats are stored as fp32 or fp64.
             targets: ``[rows, …]``, or a tensor per row, or None.
             rows: numbers of the rows in the data.
+            losses: loss of each row ``[rows]``, or None.
         """
         self._add("output", outputs)
         if targets is not None:
             self._add("target", targets)
+        if losses is not None:
+            self.losses.append(losses.detach().float())  # type: ignore[union-attr, operator]
         numbers = torch.tensor(rows, device=self.device)
         self.rows.append(numbers)  # type: ignore[union-attr, operator]
 
@@ -67,7 +78,7 @@ class Collected(Metric):
         getattr(self, f"{name}s").append(values.detach())
 
     def compute(self) -> Gathered:
-        """Outputs, targets and numbers of all rows, in the order of the rows, on the CPU.
+        """Outputs, targets, numbers and losses of all rows, in the order of the rows, on the CPU.
 
         Raises:
             RuntimeError: there are no rows, or a row came twice.
@@ -80,7 +91,9 @@ class Collected(Metric):
             raise RuntimeError("an evaluation repeated rows")
         outputs = self._ordered("output", order)
         assert outputs is not None
-        return Gathered(outputs, self._ordered("target", order), rows[order])
+        losses = self._all("losses")
+        losses = None if losses is None else losses[order]
+        return Gathered(outputs, self._ordered("target", order), rows[order], losses)
 
     def _all(self, name: str) -> Tensor | None:
         state: Any = getattr(self, name)

@@ -22,12 +22,14 @@ class Step(NamedTuple):
             outputs of every row.
         targets: targets in the same form; None if metrics read them from the rows.
         weight: units that the loss is a mean of, such as tokens. Default: the rows.
+        row_losses: loss of each row ``[rows]``, if metrics do not tell how good a row is.
     """
 
     loss: Tensor | None
     outputs: Rows
     targets: Rows | None = None
     weight: float | None = None
+    row_losses: Tensor | None = None
 
 
 class EvaluationResult(NamedTuple):
@@ -41,6 +43,7 @@ class EvaluationResult(NamedTuple):
         outputs: outputs of the rows in order, for :meth:`ftlight.task.Task.postprocess`.
         targets: targets of the rows in order; None if metrics read them from the rows.
         numbers: which rows: all of them, unless an option limits the batches.
+        row_losses: losses of the rows in order, if the steps gave them.
         in_train: how many of the rows are in train too, if that was looked for.
         unseen: the same of the other rows; None if there are none, or all are others.
         about: metric to what its value depends on, by name: ``{"bleu": {"tokenize": "zh"}}``.
@@ -54,6 +57,7 @@ class EvaluationResult(NamedTuple):
     outputs: Rows | None = None
     targets: Rows | None = None
     numbers: Tensor | None = None
+    row_losses: Tensor | None = None
     in_train: int = 0
     unseen: EvaluationResult | None = None
     about: Mapping[str, Mapping[str, str]] = {}
@@ -82,13 +86,13 @@ class Evaluation(nn.Module):
         """
         assert step.loss is not None
         units = len(rows) if step.weight is None else step.weight
-        self.collected.update(step.outputs, step.targets, rows)
+        self.collected.update(step.outputs, step.targets, rows, step.row_losses)
         # sum and count: the mean is over units, however they are batched
         count = step.loss.new_tensor(units, dtype=torch.float)
         self.losses.append(torch.stack([step.loss.detach().float() * units, count]))
 
     def compute(self, all_gather: Callable[[Tensor], Any]) -> tuple[float, Gathered]:
-        """The mean loss; outputs, targets and numbers of the rows, in order, on the CPU.
+        """The mean loss; outputs, targets, numbers and losses of the rows, in order, on the CPU.
 
         What was collected is forgotten.
 

@@ -222,6 +222,17 @@ class Classification(Task):
         interval = {"accuracy": intervals.wilson(values["accuracy"], count)}
         return EvaluationResult(values, count, interval, confusion)
 
+    def row_scores(self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Right or wrong; the F1 of several labels; the negative squared error of a number."""
+        outputs, targets = result.outputs, result.targets
+        assert isinstance(outputs, Tensor)
+        assert isinstance(targets, Tensor)
+        if self.kind == "single":
+            return (outputs.argmax(-1) == targets).double()
+        if self.kind == "multi":
+            return classes.row_f1(outputs, targets)
+        return -(outputs.double() - targets.double()).square()
+
     def postprocess(
         self, outputs: Tensor, rows: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
 
 from ftlight.run.state import RunState
 from ftlight.task import Task
@@ -67,6 +68,7 @@ class Best(Checkpoint):
         epoch: the epoch, from 1, in which they were measured; None if that is not known.
         step: the optimizer step at which they were measured.
         shown: rows of the table of their validation, for the screen.
+        outcomes: how good they are on each row of it.
     """
 
     def __init__(self, run: RunState, monitor: str, mode: str) -> None:
@@ -78,6 +80,7 @@ class Best(Checkpoint):
         self.epoch: int | None = None
         self.step: int | None = None
         self.shown: list[tuple[str, str]] = []
+        self.outcomes: dict[str, Tensor] = {}
         self.best_model_path = ""  # Lightning reads this attribute
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -102,7 +105,9 @@ class Best(Checkpoint):
             self.best_model_path = str(path)
             self.score, self.loss = None if math.isnan(value) else value, loss
             self.epoch, self.step = trainer.current_epoch + 1, trainer.global_step
-            self.shown = show(pl_module, "val") if "val" in pl_module.evidence else []
+            measured = "val" in pl_module.evidence
+            self.shown = show(pl_module, "val") if measured else []
+            self.outcomes = pl_module.row_outcomes("val") if measured else {}
 
     def _value(self, trainer: L.Trainer) -> float:
         values = trainer.callback_metrics
@@ -122,6 +127,7 @@ class Best(Checkpoint):
             "epoch": self.epoch,
             "step": self.step,
             "shown": [list(row) for row in self.shown],
+            "outcomes": self.outcomes,
             "path": self.best_model_path,
         }
 
@@ -143,6 +149,7 @@ class Best(Checkpoint):
         self.loss = state.get("loss", -math.inf)
         self.epoch, self.step = state.get("epoch"), state.get("step")
         self.shown = [(name, value) for name, value in state.get("shown", [])]
+        self.outcomes = state.get("outcomes", {})
 
     def _copy(self, old: Path, path: Path) -> None:
         """Copies the best weights of the run that a checkpoint is of, unless this run has some."""

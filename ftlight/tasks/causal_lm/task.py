@@ -219,6 +219,12 @@ class CausalLM(Task):
         interval = {"perplexity": bootstrap(facts, perplexity)}
         return EvaluationResult(values, len(outputs), interval, about=about)
 
+    def row_scores(self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Negative mean loss of the reply tokens of each row."""
+        assert result.outputs is not None
+        facts = torch.stack([output[:2] for output in result.outputs]).double()
+        return -facts[:, 0] / facts[:, 1].clamp(min=1)
+
     def postprocess(
         self, outputs: list[Tensor], rows: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:

@@ -102,6 +102,12 @@ class MaskedLM(Task):
         interval = intervals.bootstrap(parts, perplexity)
         return EvaluationResult(values, len(rows), {"perplexity": interval})
 
+    def row_scores(self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Negative mean loss of the masked tokens of each row; 0 if it has none."""
+        assert result.outputs is not None
+        means = [output.reshape(-1, 4)[:, 0].double().nanmean() for output in result.outputs]
+        return -torch.stack(means).nan_to_num(0.0)
+
     def postprocess(
         self, outputs: Sequence[Tensor], rows: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:

@@ -156,23 +156,14 @@ class QuestionAnswering(Task):
 
         On validation data with unanswerable questions this also chooses the threshold.
         """
-        golds = [row["answers"] for row in rows]
-        answerable = torch.tensor([bool(gold) for gold in golds])
+        answerable = torch.tensor([bool(row["answers"]) for row in rows])
         v2 = not bool(answerable.all())
-        odds = (outputs[:, 3] - outputs[:, 2]).double()
-        answered = torch.tensor(
-            [
-                answers.scores(text, gold, v2)
-                for text, gold in zip(self._texts(outputs, rows), golds, strict=True)
-            ],
-            dtype=torch.double,
-        )
+        odds, answered = _odds(outputs), self._answered(outputs, rows)
         threshold, best = answers.best_threshold(odds, answered[:, 1] * answerable, answerable)
         trainer = trainer_of(self)
         if v2 and trainer is not None and not trainer.testing:
             self.threshold = threshold
-        empty = torch.tensor([answers.scores("", gold, v2) for gold in golds], dtype=torch.double)
-        scores = torch.where((odds > self.threshold)[:, None], empty, answered)
+        scores = self._scores(odds, answered, rows)
         exact, f1 = scores.mean(0).tolist()
         values = {"f1": f1, "exact": exact}
         if v2:
@@ -185,6 +176,28 @@ class QuestionAnswering(Task):
         interval = bootstrap(pairs, lambda sums: float(sums[0] / sums[1]))
         ends = {"f1": interval, "exact": wilson(exact, len(rows))}
         return EvaluationResult(values, len(rows), ends)
+
+    def row_scores(self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """F1 of each row's answer by SQuAD's rules."""
+        outputs = result.outputs
+        assert isinstance(outputs, Tensor)
+        return self._scores(_odds(outputs), self._answered(outputs, rows), rows)[:, 1]
+
+    def _answered(self, outputs: Tensor, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Exact match and F1 of each row's best span, ``double [rows, 2]``."""
+        v2 = not all(row["answers"] for row in rows)
+        scores = [
+            answers.scores(text, row["answers"], v2)
+            for text, row in zip(self._texts(outputs, rows), rows, strict=True)
+        ]
+        return torch.tensor(scores, dtype=torch.double)
+
+    def _scores(self, odds: Tensor, answered: Tensor, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """The same of what is answered at the threshold: nothing, if no answer is likelier."""
+        v2 = not all(row["answers"] for row in rows)
+        empty = [answers.scores("", row["answers"], v2) for row in rows]
+        nothing = torch.tensor(empty, dtype=torch.double)
+        return torch.where((odds > self.threshold)[:, None], nothing, answered)
 
     def _texts(self, outputs: Tensor, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """The text of the best span of each row."""
@@ -234,3 +247,8 @@ class QuestionAnswering(Task):
             lines += NO_ANSWER
         export.transformers(model, data.tokenizer, data.max_length, folder)
         return lines
+
+
+def _odds(outputs: Tensor) -> Tensor:
+    """Log odds of no answer against the best span, ``double [rows]``."""
+    return (outputs[:, 3] - outputs[:, 2]).double()

@@ -152,6 +152,12 @@ class Retrieval(RankingTask):
             values[above], intervals[above] = gain(columns[0], ranked)
         return EvaluationResult(values, len(targets), intervals)
 
+    def row_scores(self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Reciprocal rank of the first relevant item of each row; 0 if it has none."""
+        assert result.targets is not None
+        ranks = [of_row[:, 0].double() for of_row in result.targets]
+        return torch.stack([1 / r.min() if len(r) else r.new_zeros(()) for r in ranks])
+
     def postprocess(self, outputs: Any, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Returns the best item's text, score and id, and the ten best as ``items``."""
         catalogue, decoded = self.data.catalogue, []

@@ -178,10 +178,10 @@ class Seq2Seq(Task):
         decoding.begin_with_language(self.model.generation_config, self.data)
         mask = batch["inputs"]["attention_mask"]
         states = self.model.get_encoder()(**batch["inputs"], return_dict=True)[0]  # type: ignore[operator]
-        loss, weight = None, None
+        loss, weight, of_rows = None, None, None
         if "labels" in batch:
             encoded = {"encoder_outputs": BaseModelOutput(states), "attention_mask": mask}
-            losses, _ = self.losses(self._labels(batch), **encoded)
+            losses, of_rows = self.losses(self._labels(batch), **encoded)
             loss, weight = losses.mean(), float(len(losses))
         outputs = [states.new_zeros(0, 2, dtype=torch.float)] * len(states)
         sampled = [i for i, row in enumerate(batch["index"]) if self._is_drawn(row)]
@@ -189,7 +189,7 @@ class Seq2Seq(Task):
             generated = decoding.generate(self.model, states[sampled], mask[sampled], self.losses)
             for i, output in zip(sampled, generated, strict=True):
                 outputs[i] = output
-        return Step(loss, outputs, weight=weight)
+        return Step(loss, outputs, weight=weight, row_losses=of_rows)
 
     def _is_drawn(self, row: int) -> bool:
         """Whether a row of this evaluation is generated: all are, except in training."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ftlight.data.module import DataModule
 from ftlight.metrics import intervals
 from ftlight.metrics import spans as metrics
+from ftlight.metrics.classes import f1_of_rows
 from ftlight.models import saving as export
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.token_classification import tags as spans
@@ -92,8 +93,7 @@ class TokenClassification(Task):
         All gold entities count, also those in words that the model never saw.
         """
         outputs = [row.reshape(-1, 2) for row in outputs]  # a row may have no word
-        gold = [[(s["type"], s["start"], s["end"]) for s in row["__gold"]] for row in rows]
-        table = metrics.counts(gold, [self._spans(row) for row in outputs], self.labels)
+        table = self._counts(outputs, rows)
         pairs = zip(outputs, targets, strict=True)
         right = sum(int((row[:, 0] == target).sum()) for row, target in pairs)
         words = sum(map(len, targets))
@@ -101,6 +101,17 @@ class TokenClassification(Task):
         values["token_accuracy"] = right / words if words else float("nan")
         interval = {"f1": intervals.bootstrap(table.sum(1), metrics.f1)}
         return EvaluationResult(values, len(rows), interval)
+
+    def _counts(self, outputs: Sequence[Tensor], rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Correct, predicted and actual spans, ``double [rows, types, 3]``."""
+        gold = [[(s["type"], s["start"], s["end"]) for s in row["__gold"]] for row in rows]
+        return metrics.counts(gold, [self._spans(row) for row in outputs], self.labels)
+
+    def row_scores(self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """F1 of the spans of each row; 1 if it has none, and none was found."""
+        assert result.outputs is not None
+        outputs = [row.reshape(-1, 2) for row in result.outputs]
+        return f1_of_rows(*self._counts(outputs, rows).sum(1).unbind(1))
 
     def postprocess(
         self, outputs: Sequence[Tensor], rows: Sequence[Mapping[str, Any]]

@@ -1,0 +1,162 @@
+"""``unfreeze: auto``: how deep to thaw, decided by validation, as plain values.
+
+Each depth trains for a while from the best weights so far; a paired bootstrap of the validation
+rows then decides whether they are kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ftlight.metrics.statistics import Comparison, paired_bootstrap
+from ftlight.models.layers import num_layers
+
+SURE = 0.8  # probability of being better above which a depth is kept
+MISSES = 2  # depths in a row that are not kept, after which the search ends
+LEAST_STEPS = 50  # of a depth
+LEAST_ROWS = 200  # of validation: fewer decide nothing
+
+
+def depths(layers: Sequence[str]) -> list[str]:
+    """Selectors of the depths to try: quarters of the layers, then the embeddings too.
+
+    Args:
+        layers: names of the model's layers.
+
+    >>> depths(["embeddings", *(f"layer {i}" for i in range(6)), "head"])
+    ['last:2', 'last:3', 'last:5', 'last:6', 'all']
+    """
+    count = num_layers(layers)
+    tried = dict.fromkeys(math.ceil(count * quarter / 4) for quarter in (1, 2, 3, 4) if count)
+    below = ["all"] if "embeddings" in layers or not count else []
+    return [*(f"last:{depth}" for depth in tried), *below]
+
+
+def trial_steps(per_epoch: float) -> int:
+    """Optimizer steps of a depth: half an epoch, and at least 50.
+
+    >>> trial_steps(250), trial_steps(10)
+    (125, 50)
+    """
+    return max(LEAST_STEPS, math.ceil(per_epoch / 2))
+
+
+@dataclasses.dataclass
+class Search:
+    """Where the search for a depth stands. Stage 0 is the head; stage ``i`` is depth ``i``.
+
+    Attributes:
+        count: number of stages.
+        stage: the stage that trains.
+        began: optimizer step, of those kept, at which it began.
+        steps: optimizer steps that it gets; 0 if it trains to the end of the run, and before any.
+        best: the stage with the best weights so far.
+        scores: score of each validation row with those weights; none before the first validation.
+        pending: what the last validation decided and is still to be done: kept, or lost.
+        misses: depths in a row that were not kept.
+        in_vain: optimizer steps that were not kept.
+        over: whether the depth is found.
+        compared: the stages tried, each with gain, half its interval, probability and rows.
+    """
+
+    count: int
+    stage: int = 0
+    began: int = 0
+    steps: int = 0
+    best: int = 0
+    scores: np.ndarray | None = None
+    pending: str = ""
+    misses: int = 0
+    in_vain: int = 0
+    over: bool = False
+    compared: list[list[float]] = dataclasses.field(default_factory=list)
+
+    def is_due(self, step: int) -> bool:
+        """Whether a validation must decide now.
+
+        Args:
+            step: optimizer steps so far, of those kept.
+        """
+        return not self.over and not self.pending and self.steps > 0 and step >= self.end
+
+    @property
+    def end(self) -> int:
+        """The optimizer step at which the stage is compared."""
+        return self.began + self.steps
+
+    def judge(self, scores: np.ndarray) -> Comparison | None:
+        """Decides on the stage by its validation. Returns the comparison; None for the first.
+
+        Args:
+            scores: score of each validation row, ``float [rows]``.
+        """
+        if self.scores is None:
+            self.scores, self.pending = scores, "kept"
+            return None
+        compared = paired_bootstrap(scores, self.scores)
+        self.compared.append([self.stage, *compared])
+        if compared.better > SURE:
+            self.scores, self.best, self.pending, self.misses = scores, self.stage, "kept", 0
+        else:
+            self.pending, self.misses = "lost", self.misses + 1
+        return compared
+
+    def advance(self, step: int, left: int | None, per_epoch: float) -> int:
+        """Does what was decided. Returns the stage that is to train now.
+
+        Args:
+            step: optimizer steps so far, without those of a stage that was lost.
+            left: optimizer steps that the run has left; None if nothing limits it.
+            per_epoch: optimizer steps of an epoch.
+
+        >>> search = Search(3, steps=50, scores=np.zeros(9))
+        >>> search.judge(np.ones(9)).better, search.advance(50, left=500, per_epoch=10)
+        (1.0, 1)
+        >>> search.judge(np.ones(9)).better, search.advance(50, left=500, per_epoch=10)
+        (0.5, 2)
+        """
+        self.pending = ""
+        tried = max([self.best, *(int(stage) for stage, *_ in self.compared)])
+        steps = trial_steps(per_epoch)
+        # what is left after a trial must be worth deciding on
+        has_room = left is None or left >= 2 * steps
+        if tried + 1 < self.count and self.misses < MISSES and has_room:
+            self.stage, self.began, self.steps = tried + 1, step, steps
+        else:
+            self.stage, self.began, self.steps, self.over = self.best, step, 0, True
+        return self.stage
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as plain values."""
+        state = dataclasses.asdict(self)
+        state["scores"] = None if self.scores is None else self.scores.tolist()
+        return state
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Search:
+        """The search of a checkpoint."""
+        scores = state["scores"]
+        return cls(**{**state, "scores": None if scores is None else np.asarray(scores, float)})
+
+
+def line(compared: Comparison, scores: np.ndarray) -> str:
+    """A comparison in words.
+
+    Args:
+        compared: the comparison.
+        scores: scores of rows, which tell the unit: shares are given in points of 100.
+
+    >>> line(Comparison(0.001, 0.004, 0.6, 1000), np.array([0.0, 1.0]))
+    '+0.1 ± 0.4 points on 1,000 rows'
+    >>> line(Comparison(0.001, 0.004, 0.6, 1000), np.array([-3.0, -1.5]))
+    '+0.001 ± 0.004 on 1,000 rows'
+    """
+    rows = f"on {compared.rows:,} rows"
+    if scores.min() >= 0 and scores.max() <= 1:
+        return f"{100 * compared.gain:+.1f} ± {100 * compared.half:.1f} points {rows}"
+    return f"{compared.gain:+.3g} ± {compared.half:.2g} {rows}"

@@ -1,0 +1,59 @@
+"""A number per validation row, of every task: their mean is the task's own metric where it is one."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+
+from ftlight.__main__ import main
+
+# The metric that is the mean of the scores of rows; None if no metric is.
+METRICS = {
+    "text_classification": "val/accuracy",
+    "image_classification": "val/accuracy",
+    "token_classification": None,
+    "question_answering": "val/f1",
+    "retrieval": "val/mrr",
+    "causal_lm": None,
+    "masked_lm": None,
+    "seq2seq": None,
+}
+
+
+def config_of(task: str) -> Path:
+    """A config of a task."""
+    for path in sorted((ROOT / "configs").glob("*.yaml")):
+        config = yaml.safe_load(path.read_text())
+        name = config["model"]["task"].lower()
+        if name == task.replace("_", "") and "shots" not in config["data"]:
+            return path
+    raise AssertionError(task)
+
+
+@pytest.mark.run
+@pytest.mark.parametrize("task", METRICS)
+def test_the_outcomes_of_a_run_are_those_of_its_best_weights(task: str, tmp_path: Path) -> None:
+    words = importlib.import_module(f"tiny.{task}").fit(tmp_path)
+    words = ["fit", "-c", str(config_of(task)), *words, "--run", "run", "--test", "false"]
+    words += ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
+    assert main([*words, "--trainer.limit_train_batches", "2"]) == 0
+    state = torch.load("run/checkpoints/last.ckpt", weights_only=True)["callbacks"]["Best"]
+    outcomes = np.load("run/outcomes-validation.npz", allow_pickle=False)
+    scores = outcomes["scores"]
+    assert len(scores) == len(outcomes["rows"]) > 0
+    assert np.isfinite(scores).all()
+    assert torch.equal(state["outcomes"]["scores"], torch.from_numpy(scores))
+    if "keys" in outcomes:
+        assert len(outcomes["keys"]) == len(scores)
+    metric = METRICS[task]
+    if metric:
+        with Path("run/metrics.csv").open(newline="") as file:
+            values = [float(r["value"]) for r in csv.DictReader(file) if r["name"] == metric]
+        assert any(scores.mean() == pytest.approx(value, abs=1e-6) for value in values)
