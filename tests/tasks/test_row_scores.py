@@ -1,4 +1,4 @@
-"""A number per validation row, of every task: their mean is the task's own metric where it is one."""
+"""A number per validation row, of every task; their mean is a metric of the task if it has such."""
 
 from __future__ import annotations
 
