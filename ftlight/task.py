@@ -58,7 +58,10 @@ class Task(TrainingModule):
         lr: Learning rate of the top layer. Default: set by the backbone's width (1e-4 at 384), up
             to 10× higher the fewer weights train; 0.01 for a head alone.
         lr_schedule: How the rate falls after warm-up: linear, cosine or constant.
-        warmup: Share of a stage's steps in which the rate rises from 0.
+        lr_over: Over what the rate rises and falls: the whole run, or each stage anew; over a stage
+            that sets its own warmup or lr_schedule, or if nothing limits the run, always the stage.
+        warmup: Share of these steps in which the rate rises from 0; a layer that a stage thaws
+            rises over that share of the stage, in 10 steps at most.
         weight_decay: AdamW's weight decay; biases and norms have none.
         layer_decay: Factor on the rate from each layer to the one below it; 1 trains all layers
             alike.
@@ -93,6 +96,7 @@ class Task(TrainingModule):
         labels: Sequence[str] = (),
         lr: Positive | None = None,
         lr_schedule: schedule.Shape = "linear",
+        lr_over: schedule.Over = "run",
         warmup: Share = 0.1,
         weight_decay: NonNegative = 0.01,
         layer_decay: PositiveShare = 1.0,
@@ -112,6 +116,7 @@ class Task(TrainingModule):
         self.lr = lr or self.default_lr(backbone)
         self.lr_given = lr is not None
         self.lr_schedule = lr_schedule
+        self.lr_over = lr_over
         self.warmup = warmup
         self.weight_decay = weight_decay
         self.layer_decay = layer_decay
@@ -227,6 +232,7 @@ class Task(TrainingModule):
                 "layer_decay": self.layer_decay,
                 "warmup": self.warmup,
                 "lr_schedule": self.lr_schedule,
+                "lr_over": self.lr_over,
             },
             cache=self.cache,
             cache_gb=self.cache_gb,

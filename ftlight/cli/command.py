@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,9 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
         _begin_with(words.run, words)
     _check_words(words, verb)
     merged, places = config.merge(words.configs)
+    if not verb.takes_run and (resumed := _resumed(words, merged["trainer"])) is not None:
+        _begin_with(resumed, words)  # an option that is not given stays as it was
+        merged, places = config.merge(words.configs)
     for option, value in words.options.items():
         if value[:1] in ("{", "["):
             parse(value, f"--{option}")
@@ -170,6 +173,23 @@ def _resume(words: Words) -> None:
             "--resume RUN resumes it in its own folder; leave --run out, "
             "or give --run DIR --resume auto"
         )
+
+
+def _resumed(words: Words, trainer: Mapping[str, Any]) -> Path | None:
+    """The run that is resumed in its folder; None if there is none, or its config is read already.
+
+    Args:
+        words: the command line.
+        trainer: the trainer's options in config files.
+    """
+    resumes = words.options.get("trainer.resume", trainer.get("resume"))
+    run_of = words.options.get("trainer.run", trainer.get("run"))
+    if resumes not in ("true", True) or not isinstance(run_of, str):
+        return None
+    folder = user_path(run_of, "trainer.run").absolute()
+    config_file = folder / "config.yaml"
+    is_read = str(config_file) in words.configs
+    return folder if config_file.is_file() and not is_read else None
 
 
 def _name(path: str) -> str:

@@ -8,6 +8,7 @@ import pickle
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from jsonargparse import ArgumentError
@@ -19,9 +20,11 @@ from ftlight.cli.classes import find_class, public
 from ftlight.data.loaders import lost_worker
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
+from ftlight.run import former
 from ftlight.task import Task
 from ftlight.trainer import overlap
 from ftlight.trainer.predictor import Predictor
+from ftlight.trainer.resume_state import peek
 from ftlight.trainer.scores import show
 from ftlight.trainer.trainer import Trainer
 from ftlight.training import group, memory
@@ -119,6 +122,8 @@ def run_verb(words: command.Words, resolved: Mapping[str, Any], places: Mapping[
             for section in ("model", "data"):  # a class whose source is clear may still not import
                 place = config.at(places, f"{section}.task", f"{section}.class_path", section)
                 find_class(resolved[section]["class_path"], place)
+            if words.verb == "fit" and "ckpt_path" in words.own:
+                _keep_options(words, resolved)
             cli = _build(words, resolved)
             verbs.load(words.verb).run(words, cli)
     except Exception as error:
@@ -143,6 +148,19 @@ def _build(words: command.Words, resolved: Mapping[str, Any]) -> CLI:
     if words.run is not None:
         cli.datamodule.load_state(words.run)
     return cli
+
+
+def _keep_options(words: command.Words, resolved: Mapping[str, Any]) -> None:
+    """Takes options that are not given from the schedule in the checkpoint that a run begins from.
+
+    The checkpoint itself would do so, but the config that the run records must have them too.
+    """
+    schedule = peek(Path(words.own["ckpt_path"])).get("callbacks", {}).get("Freezing")
+    known = {option.name for option in config.options_of(resolved)["model"]}
+    given = resolved["model"]["init_args"]
+    for name, value in former.saved(schedule).items() if schedule else ():
+        if name in known and f"model.{name}" not in words.options:
+            given.setdefault(name, value)
 
 
 def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) -> str:

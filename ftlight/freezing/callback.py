@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning.pytorch.strategies import DeepSpeedStrategy
+from lightning.pytorch.strategies import DeepSpeedStrategy, Strategy
 
 from ftlight.freezing.plan import plan
 from ftlight.freezing.stages import Stages
@@ -27,7 +27,8 @@ class Freezing(Stages):
         option: value of ``unfreeze``, as returned by ``unfreeze.read_unfreeze``.
         lr: learning rate of the whole model, for stages that set none.
         lr_given: whether the user set that rate.
-        defaults: ``layer_decay``, ``warmup`` and ``lr_schedule`` of stages that do not set them.
+        defaults: ``layer_decay``, ``warmup``, ``lr_schedule`` and ``lr_over`` of stages that do not
+            set them.
         cache: whether to store activations of frozen layers: true, false, or auto if it saves time.
         cache_gb: the most that stored activations may take on the disk.
     """
@@ -44,14 +45,17 @@ class Freezing(Stages):
         self.task, self.entered = task, None
         self.check(task)
         self.progress.stage_starts = [trainer.global_step]
-        strategy, count = trainer.strategy, len(self.progress.stages)
+        self._check_strategy(trainer.strategy)
+        self._apply()
+
+    def _check_strategy(self, strategy: Strategy) -> None:
+        count = len(self.progress.stages)
         fixed = strategy.restore_checkpoint_after_setup or isinstance(strategy, DeepSpeedStrategy)
         if count > 1 and fixed:
             raise UserError(
                 f"model.unfreeze: {type(strategy).__name__} takes one stage only, not {count};"
                 " use trainer.strategy: ddp, or a schedule of one stage"
             )
-        self._apply()
 
     def on_fit_start(self, trainer: Any, task: Any) -> None:
         """Sets the modes, and goes before other callbacks, so that these see the step's rates."""
@@ -62,8 +66,10 @@ class Freezing(Stages):
         """Counts the steps of the run; ftlight's trainer does so once it knows its epochs.
 
         Raises:
-            UserError: the optimizer's groups are not those of the task.
+            UserError: the optimizer's groups are not those of the task, or the strategy cannot
+                change what trains, and the schedule that a checkpoint brought has several stages.
         """
+        self._check_strategy(trainer.strategy)
         if not all("layer" in group for group in trainer.optimizers[0].param_groups):
             raise UserError(
                 "configure_optimizers: keep the parameter groups of Task.configure_optimizers;"
@@ -106,8 +112,8 @@ class Freezing(Stages):
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self._advance(trainer)
         for group in trainer.optimizers[0].param_groups:
-            trains = group["layer"] in self.trainable_layers[self.stage]
-            group["lr"] = self.progress.lr(group["depth"], trainer.global_step) if trains else 0.0
+            trained = [group["layer"] in layers for layers in self.trainable_layers]
+            group["lr"] = self.progress.lr(group["depth"], trainer.global_step, trained)
         store = self.stores[self.stage]
         if store is not None:
             if self.entered != self.stage:

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from ftlight.freezing.schedule import Stage, check_durations, epochs_of, is_better, lr_at
+from ftlight.freezing.rates import lr_in_run
+from ftlight.freezing.schedule import Stage, check_durations, epochs_of, is_better
 from ftlight.utils.errors import UserError
 
 # Key in a checkpoint to attribute. Checkpoints of 0.1 have these keys.
@@ -95,15 +96,17 @@ class Progress:
             self._reset_patience()
         return self.stage != before
 
-    def lr(self, depth: int, step: int) -> float:
-        """Learning rate at an optimizer step of the run.
+    def lr(self, depth: int, step: int, trained: Sequence[bool]) -> float:
+        """Learning rate of a layer at an optimizer step of the run; 0 if it is frozen.
 
         Args:
-            depth: number of layers above the one that it is for.
+            depth: number of layers above this one.
             step: the step.
+            trained: whether the layer trains, by stage.
         """
         length = self.length() or self.per_epoch
-        return lr_at(self.current, depth, step - self.stage_starts[-1], length)
+        starts, total = self.stage_starts, self.total
+        return lr_in_run(self.stages, starts, trained, depth, step, length, total)
 
     def validated(self, value: float, lower: bool) -> bool:
         """Counts a validation of a stage with patience. Returns whether patience has run out.

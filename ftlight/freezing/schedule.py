@@ -1,4 +1,4 @@
-"""Freezing schedules as plain values: stages, their durations, and learning rates."""
+"""Freezing schedules as plain values: stages, their durations, and their default rates."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ftlight.models.layers import num_layers
 from ftlight.utils.errors import UserError
 
 Shape = Literal["linear", "cosine", "constant"]
+Over = Literal["run", "stage"]
 HEAD_LR = 1e-2  # of a linear head alone, on frozen features
 MOST_RAISED = 10  # largest factor on the rate if little of the backbone trains
 
@@ -29,9 +30,10 @@ class Stage:
         monitor: the logged value that patience watches.
         lr: learning rate of the top layer.
         layer_decay: factor on the rate from each layer to the one below it.
-        warmup: share of the stage in which the rate rises.
-        lr_schedule: how the rate falls after warm-up. A stage with patience keeps it constant,
-            since its end is not known.
+        warmup: share of the steps in which the rate rises.
+        lr_schedule: how the rate falls after warm-up.
+        lr_over: the steps over which it rises and falls: those of the run or of the stage. Over a
+            stage with patience it does not fall, since its end is not known.
     """
 
     train: tuple[str, ...]
@@ -44,12 +46,14 @@ class Stage:
     layer_decay: float = 1.0
     warmup: float = 0.0
     lr_schedule: Shape = "linear"
+    lr_over: Over = "stage"  # also in checkpoints of 0.1, which do not say it
 
     def __str__(self) -> str:
         """The stage as YAML, without what is not set.
 
-        >>> print(Stage(("head", "norm"), lr=1e-3))
-        {train: [head, norm], lr: 0.001, layer_decay: 1, warmup: 0, lr_schedule: linear}
+        >>> print(Stage(("head", "norm"), lr=1e-3))  # doctest: +NORMALIZE_WHITESPACE
+        {train: [head, norm], lr: 0.001, layer_decay: 1, warmup: 0, lr_schedule: linear,
+        lr_over: stage}
         """
         options = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
         options["train"] = self.train[0] if len(self.train) == 1 else f"[{', '.join(self.train)}]"
@@ -202,43 +206,6 @@ def default_lr(
     if not moving:
         return HEAD_LR
     return lr * min(MOST_RAISED, sum(sizes[name] for name in body) / moving)
-
-
-def lr_factor(step: int, total: int, warmup: float, shape: Shape) -> float:
-    """The factor on every learning rate at an optimizer step.
-
-    Args:
-        step: number of the step, from 0.
-        total: steps of the stage.
-        warmup: share of the steps in which the factor rises to 1.
-        shape: how it falls to 0 after that.
-
-    >>> [lr_factor(s, 10, 0.2, "linear") for s in (0, 1, 2, 6, 9)]
-    [0.5, 1.0, 1.0, 0.5, 0.125]
-    """
-    rise = math.ceil(total * warmup)
-    if step < rise:
-        return (step + 1) / rise
-    if shape == "constant":
-        return 1.0
-    left = max(0.0, (total - step) / max(1, total - rise))
-    return left if shape == "linear" else 0.5 * (1 - math.cos(math.pi * left))
-
-
-def lr_at(stage: Stage, depth: int, step: int, length: int) -> float:
-    """Learning rate of a layer at a step of a stage.
-
-    Args:
-        stage: the stage.
-        depth: number of layers above this one.
-        step: optimizer steps since the stage began.
-        length: optimizer steps of the stage; if patience ends it, the most or those of an epoch.
-
-    >>> lr_at(Stage(("all",), lr=1.0, layer_decay=0.5), depth=2, step=5, length=10)
-    0.125
-    """
-    shape: Shape = "constant" if stage.patience is not None else stage.lr_schedule
-    return stage.lr * stage.layer_decay**depth * lr_factor(step, length, stage.warmup, shape)
 
 
 # Patience

@@ -17,6 +17,7 @@ from ftlight.freezing.schedule import frozen_layers
 from ftlight.freezing.tap import reach
 from ftlight.models.layers import layer_groups, module_layers, norm_parameters
 from ftlight.models.modes import compiled, train_layers
+from ftlight.run import former
 from ftlight.utils import format as fmt
 
 log = logging.getLogger(__name__)
@@ -103,8 +104,9 @@ class Stages(L.Callback):
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run stands in its schedule."""
-        return self.progress.state_dict()
+        """Where the run stands in its schedule, and the options that made that."""
+        options = {"unfreeze": self.option, "lr_over": self.defaults.get("lr_over", "stage")}
+        return {**self.progress.state_dict(), "options": options}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resumes in the stage of a checkpoint, and applies it before DDP sees the model.
@@ -113,8 +115,21 @@ class Stages(L.Callback):
             UserError: the checkpoint belongs to another schedule; shows both.
         """
         if self.fitting:
+            self._keep_options(former.saved(state))
             self.progress.load_state_dict(state)
             self._apply()
+
+    def _keep_options(self, saved: Mapping[str, Any]) -> None:
+        """Takes the options that the user did not give from a checkpoint; says what changes."""
+        now = {"unfreeze": self.option, "lr_over": self.defaults.get("lr_over", "stage")}
+        kept = {k: v for k, v in saved.items() if k not in self.task.options_given and v != now[k]}
+        if not kept:
+            return
+        for name, value in kept.items():
+            log.info("model.%s: %s, as in the checkpoint", name, value)
+        self.option = kept.get("unfreeze", self.option)
+        self.defaults |= {k: v for k, v in kept.items() if k == "lr_over"}
+        self.resolve(self.task)
 
     # Applying
 

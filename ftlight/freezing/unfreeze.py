@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
-from ftlight.freezing.schedule import HEAD_LR, Shape, Stage, default_lr
+from ftlight.freezing.schedule import HEAD_LR, Over, Shape, Stage, default_lr
 from ftlight.freezing.selection import SELECTORS, is_selector, select
 from ftlight.models.layers import num_layers
 from ftlight.utils import ranges
@@ -124,6 +124,7 @@ CHECKS: dict[str, tuple[Any, str]] = {
     "layer_decay": (PositiveShare, "a factor above 0 and at most 1, for example 0.9"),
     "warmup": (Share, "a share of the stage from 0 to 1, for example 0.1"),
     "lr_schedule": (Shape, f"one of {', '.join(get_args(Shape))}"),
+    "lr_over": (Over, "run or stage"),
 }
 
 
@@ -131,7 +132,7 @@ def _is_of(kind: Any, value: Any) -> bool:
     """Whether a value is of a type of :data:`CHECKS`."""
     if kind is str:
         return isinstance(value, str)
-    return value in get_args(kind) if kind is Shape else not ranges.fault(kind, value)
+    return value in get_args(kind) if kind in (Shape, Over) else not ranges.fault(kind, value)
 
 
 def expand(word: str, layers: Sequence[str]) -> list[dict[str, Any]]:
@@ -204,6 +205,9 @@ def resolve(
 ) -> tuple[list[Stage], list[set[str]]]:
     """The stages of a schedule, and the names of the parameters that train in each.
 
+    A stage with a ``warmup`` or ``lr_schedule`` of its own rises and falls over its own steps,
+    unless its ``lr_over`` says otherwise.
+
     Args:
         option: as returned by :func:`read_unfreeze`.
         parameters: those of the model.
@@ -229,8 +233,11 @@ def resolve(
         # A rate for the whole model is not meant for a head that has a stage of its own.
         if lr_given and (len(written) == 1 or not trainable <= head):
             rate = lr
+        own = {key: value for key, value in settings.items() if value is not None}
         options = {"lr": rate, **defaults}
-        options |= {key: value for key, value in settings.items() if value is not None}
+        if not own.keys().isdisjoint(("warmup", "lr_schedule")):
+            options["lr_over"] = "stage"
+        options |= own
         if options.get("patience") is not None:
             options.setdefault("monitor", monitor)
         stages.append(Stage(**options))

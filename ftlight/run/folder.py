@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import yaml
 
+from ftlight.run import former
 from ftlight.utils.atomic import atomic_write, read_json, write_json, writing
 from ftlight.utils.errors import UserError
 from ftlight.utils.paths import user_path
@@ -146,7 +147,8 @@ def as_recorded_now(
 
     0.1 wrote where a class is defined instead of its public name, and that Lightning's sampler for
     several processes was on, which it never was. It read fewer forms of labels: what it took a
-    column for stays so, and several labels are joined by a bar.
+    column for stays so, and several labels are joined by a bar. Options that it lacked are as it
+    did without them.
 
     Args:
         config: what config.yaml holds.
@@ -162,6 +164,9 @@ def as_recorded_now(
         joined = {"label_separator": "|"} if known["kind"] == "multi" else {}
         options = {**options, "kind": known["kind"], **joined}
         config["data"] = {**data, "init_args": options}
+    model = _mapping(config.get("model"))
+    if "init_args" in model:
+        config["model"] = {**model, "init_args": former.recorded(_mapping(model["init_args"]))}
     for section in ("model", "data"):
         path = str(_mapping(config.get(section)).get("class_path", ""))
         if path.startswith("ftlight."):

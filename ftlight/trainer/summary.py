@@ -26,7 +26,7 @@ def opening(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, st
     count = fmt.count(sum(p.numel() for p in task.model.parameters()))
     model = [f"{task.backbone}: {count} parameters", f"{depth} layers", task.describe()]
     rates = [
-        f"{task.lr_schedule}, warm-up {task.warmup:.0%}",
+        f"{task.lr_schedule}{_over(callback.of(trainer))}, warm-up {task.warmup:.0%}",
         f"weight decay {task.weight_decay:g}",
         f"gradients clipped at {trainer.gradient_clip_val or 'no norm'}",
         str(trainer.precision),
@@ -44,6 +44,15 @@ def opening(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, st
         ("run", "; ".join(plan)),
         ("", str(run.folder)),
     ]
+
+
+def _over(schedule: Freezing) -> str:
+    """Over what the rate falls, if the schedule has several stages."""
+    stages, total = schedule.progress.stages, schedule.progress.total
+    if len(stages) == 1:
+        return ""
+    is_one = total and any(stage.lr_over == "run" for stage in stages)
+    return " over the run" if is_one else " over each stage"
 
 
 def _data(trainer: L.Trainer, task: Task) -> list[tuple[str, str]]:

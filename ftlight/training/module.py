@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Mapping, Sized
-from typing import Any
+from typing import Any, Self
 
 import lightning as L
 import torch
@@ -17,7 +17,7 @@ from ftlight.models.layers import layer_groups
 from ftlight.training import clipping, fsdp, memory, optim, precision
 from ftlight.training.lightning_internals import datamodule, log_every_n_steps, trainer_of
 from ftlight.training.nonfinite import Guard
-from ftlight.utils import secrets
+from ftlight.utils import arguments, secrets
 from ftlight.utils.errors import UserError
 
 
@@ -33,6 +33,8 @@ class TrainingModule(L.LightningModule):
         guard: what happens if a loss or gradient is not finite.
         train_losses: losses of the epoch's batches so far, each a scalar on the device.
         datamodule: data module of a module without a trainer; a trainer's own by default.
+        options_given: the options that the class was constructed with; a run that goes on keeps
+            its own schedule if they do not say another.
     """
 
     model: nn.Module
@@ -43,7 +45,14 @@ class TrainingModule(L.LightningModule):
     guard: Guard
     train_losses: list[Tensor]
     datamodule: Any = None
+    options_given: dict[str, Any]
     _batch_size = ""  # of the last batch in words, for advice
+
+    def __new__(cls, *positional: Any, **named: Any) -> Self:
+        """Notes the options as given, whatever a subclass makes of them."""
+        self = super().__new__(cls)
+        self.options_given = arguments.given(cls, positional, named)
+        return self
 
     def __init__(self) -> None:
         super().__init__()

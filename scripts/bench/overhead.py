@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 import ftlight
 from ftlight.data import files
-from ftlight.freezing import schedule
+from ftlight.freezing import rates
 from ftlight.models import loading
 from ftlight.models.layers import layer_groups
 from ftlight.run import console as screen
@@ -217,7 +217,7 @@ def fit_bare(
         clock.count(inputs["attention_mask"], batch["index"])
         seeding.seed(device.type, 0, seeding.TRAIN, 0, number, 0)
         for group in optimizer.param_groups:
-            group["lr"] = task.lr * schedule.lr_factor(number, steps, task.warmup, task.lr_schedule)
+            group["lr"] = task.lr * rates.lr_factor(number, steps, task.warmup, task.lr_schedule)
         with torch.autocast(
             device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
         ):  # as Lightning's

@@ -21,7 +21,7 @@ from torch import Tensor
 from ftlight import TextClassification, TextData, Trainer
 from ftlight.__main__ import main
 from ftlight.freezing import callback as freezing
-from ftlight.freezing.schedule import lr_at
+from ftlight.freezing.rates import lr_at
 from ftlight.models.layers import layer_groups, layer_of, module_layers
 from ftlight.utils.errors import UserError
 

@@ -46,10 +46,11 @@ def test_patience_ends_a_stage_and_counts_anew_in_the_next() -> None:
 
 def test_the_rate_counts_from_the_start_of_the_stage() -> None:
     progress = begin(HEAD, LAST)
-    assert progress.lr(depth=0, step=5) == pytest.approx(1e-2 / 2)
+    assert progress.lr(0, 5, [True, True]) == pytest.approx(1e-2 / 2)
     progress.advance(10)
-    assert progress.lr(depth=0, step=10) == 1e-4
-    assert progress.lr(depth=0, step=25) == pytest.approx(1e-4 / 2)
+    assert progress.lr(0, 10, [True, True]) == 1e-4
+    assert progress.lr(0, 25, [True, True]) == pytest.approx(1e-4 / 2)
+    assert progress.lr(0, 25, [True, False]) == 0
 
 
 def test_epochs_are_unlimited_if_the_run_is() -> None:

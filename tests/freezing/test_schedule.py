@@ -11,15 +11,8 @@ import pytest
 import yaml
 from conftest import each
 
-from ftlight.freezing.schedule import (
-    HEAD_LR,
-    Shape,
-    Stage,
-    default_lr,
-    lr_at,
-    lr_factor,
-    starts,
-)
+from ftlight.freezing.rates import lr_at, lr_factor
+from ftlight.freezing.schedule import HEAD_LR, Shape, Stage, default_lr, starts
 from ftlight.freezing.unfreeze import read_unfreeze
 from ftlight.utils.yaml_file import Loader
 
@@ -223,7 +216,8 @@ def test_a_stage_in_words_is_what_could_be_written() -> None:
         [
             (
                 Stage(("all",), lr=1e-4),
-                "{train: all, lr: 0.0001, layer_decay: 1, warmup: 0, lr_schedule: linear}",
+                "{train: all, lr: 0.0001, layer_decay: 1, warmup: 0, lr_schedule: linear,"
+                " lr_over: stage}",
             ),
             (
                 Stage(
@@ -235,19 +229,20 @@ def test_a_stage_in_words_is_what_could_be_written() -> None:
                     layer_decay=0.9,
                     warmup=0.1,
                     lr_schedule="cosine",
+                    lr_over="run",
                 ),
                 "{train: [last:2, -head], epochs: 2, patience: 3, monitor: val/loss, lr: 3e-05,"
-                " layer_decay: 0.9, warmup: 0.1, lr_schedule: cosine}",
+                " layer_decay: 0.9, warmup: 0.1, lr_schedule: cosine, lr_over: run}",
             ),
             (
                 Stage(("head",), fraction=0.2, lr=1.25e-3),
                 "{train: head, fraction: 0.2, lr: 0.00125, layer_decay: 1, warmup: 0,"
-                " lr_schedule: linear}",
+                " lr_schedule: linear, lr_over: stage}",
             ),
             (
                 Stage(("re:m\\..*",), steps=7, lr=1.0),
                 "{train: re:m\\..*, steps: 7, lr: 1, layer_decay: 1, warmup: 0,"
-                " lr_schedule: linear}",
+                " lr_schedule: linear, lr_over: stage}",
             ),
         ],
         check,
@@ -268,6 +263,7 @@ def test_what_differs_differs_in_words() -> None:
         {"layer_decay": 0.9},
         {"warmup": 0.1},
         {"lr_schedule": "cosine"},
+        {"lr_over": "run"},
     ]
     words = [str(Stage(**{"train": ("head",), "epochs": 1, "lr": 1e-3, **o})) for o in others]
     assert len({str(plain), *words}) == len(others) + 1

@@ -203,7 +203,7 @@ def test_class_weights_balance(bert: str, tmp_path: Path) -> None:
 
 
 def test_rates_follow_the_formula(bert: str, toy: str, tmp_path: Path) -> None:
-    from ftlight.freezing.schedule import lr_factor
+    from ftlight.freezing.rates import lr_factor
 
     seen: list[dict[str, float]] = []
 

@@ -1,0 +1,29 @@
+"""Options that a run which goes on keeps as it had them, though their defaults have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# Options of the model as 0.1 had them: their defaults, or how it did what is now an option.
+MODEL = {"unfreeze": "all", "lr_over": "stage"}
+
+
+def recorded(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's options in a config.yaml, with those that the version which wrote it lacked.
+
+    A class that does not take them (its own constructor names all its options) has none.
+
+    >>> recorded({"lr_schedule": "linear", "unfreeze": "head"})
+    {'unfreeze': 'head', 'lr_over': 'stage', 'lr_schedule': 'linear'}
+    """
+    return {**(MODEL if "lr_schedule" in options else {}), **options}
+
+
+def saved(schedule: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's options with which the schedule in a checkpoint was made.
+
+    Args:
+        schedule: the state of ``Freezing``.
+    """
+    return {**MODEL, **schedule.get("options", {})}
