@@ -14,6 +14,7 @@ from ftlight.data.module import DataModule
 from ftlight.freezing import schedule
 from ftlight.freezing.cache import Cache
 from ftlight.freezing.callback import Freezing
+from ftlight.freezing.thaw import Thawing
 from ftlight.freezing.unfreeze import read_unfreeze
 from ftlight.metrics.evaluation import Evaluation
 from ftlight.metrics.evaluation import EvaluationResult as EvaluationResult
@@ -224,7 +225,8 @@ class Task(TrainingModule):
 
     def freezing(self) -> Freezing:
         """The freezing schedule as a callback."""
-        return Freezing(
+        kind = Thawing if self.schedule == "auto" else Freezing
+        return kind(
             self.schedule,
             lr=self.lr,
             lr_given=self.lr_given,

@@ -17,6 +17,7 @@ from ftlight.data.tables import Columns
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 
+HELD_OUT = "of train held out (data."
 Reader = tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]
 
 
@@ -124,6 +125,17 @@ class Splits(Loaders):
             self._draw_shots()
         return self._raw[split]
 
+    def hold_out(self, share: float) -> None:
+        """Holds another share of train out for validation than what was asked for.
+
+        Args:
+            share: the share.
+        """
+        self.shares["validation"] = self.options_given["validation_split"] = share
+        for split in [s for s in self._raw if s == "train" or not self.files[s]]:
+            del self._raw[split]  # they are read again, from the cache
+        self.notes = [note for note in self.notes if HELD_OUT not in note]
+
     def _load(self, split: str, name: str | None) -> datasets.Dataset:
         """Reads a split through the cache."""
         if not name:
@@ -164,9 +176,7 @@ class Splits(Loaders):
                     f" too few to hold out data.{split}_split: {share}"
                 )
             self._raw["train"], self._raw[split] = table.select(kept), table.select(held)
-            self.notes.append(
-                f"no {split} data given: {share:.0%} of train held out (data.{split}_split)"
-            )
+            self.notes.append(f"no {split} data given: {share:.0%} {HELD_OUT}{split}_split)")
 
     def _draw_shots(self) -> None:
         """Keeps a few rows of each class of train."""

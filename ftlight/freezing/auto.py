@@ -57,7 +57,8 @@ class Search:
         steps: optimizer steps that it gets; 0 if it trains to the end of the run, and before any.
         best: the stage with the best weights so far.
         scores: score of each validation row with those weights; none before the first validation.
-        pending: what the last validation decided and is still to be done: kept, or lost.
+        pending: what the last validation decided and is still to be acted on: kept, or lost; back
+            if its steps are taken back already.
         misses: depths in a row that were not kept.
         in_vain: optimizer steps that were not kept.
         over: whether the depth is found.
@@ -82,7 +83,9 @@ class Search:
         Args:
             step: optimizer steps so far, of those kept.
         """
-        return not self.over and not self.pending and self.steps > 0 and step >= self.end
+        if self.over or self.pending:
+            return False
+        return self.scores is None if not self.steps else step >= self.end
 
     @property
     def end(self) -> int:
@@ -106,12 +109,24 @@ class Search:
             self.pending, self.misses = "lost", self.misses + 1
         return compared
 
-    def advance(self, step: int, left: int | None, per_epoch: float) -> int:
-        """Does what was decided. Returns the stage that is to train now.
+    def next_depth(self, left: int | None, per_epoch: float) -> int | None:
+        """The stage to try next; None if the search is over.
 
         Args:
-            step: optimizer steps so far, without those of a stage that was lost.
             left: optimizer steps that the run has left; None if nothing limits it.
+            per_epoch: optimizer steps of an epoch.
+        """
+        is_last = self.stage + 1 == self.count
+        # what is left after a trial must be worth deciding on
+        has_room = left is None or left >= 2 * trial_steps(per_epoch)
+        return None if is_last or self.misses == MISSES or not has_room else self.stage + 1
+
+    def advance(self, step: int, left: int | None, per_epoch: float) -> int:
+        """Goes on to the next depth, or to the best for the rest of the run. Returns the stage.
+
+        Args:
+            step: optimizer steps so far, without those that were taken back.
+            left: as for :meth:`next_depth`.
             per_epoch: optimizer steps of an epoch.
 
         >>> search = Search(3, steps=50, scores=np.zeros(9))
@@ -119,16 +134,13 @@ class Search:
         (1.0, 1)
         >>> search.judge(np.ones(9)).better, search.advance(50, left=500, per_epoch=10)
         (0.5, 2)
+        >>> search.judge(np.ones(9)).better, search.advance(50, left=500, per_epoch=10)
+        (0.5, 0)
         """
-        self.pending = ""
-        tried = max([self.best, *(int(stage) for stage, *_ in self.compared)])
-        steps = trial_steps(per_epoch)
-        # what is left after a trial must be worth deciding on
-        has_room = left is None or left >= 2 * steps
-        if tried + 1 < self.count and self.misses < MISSES and has_room:
-            self.stage, self.began, self.steps = tried + 1, step, steps
-        else:
-            self.stage, self.began, self.steps, self.over = self.best, step, 0, True
+        following = self.next_depth(left, per_epoch)
+        self.pending, self.over, self.began = "", following is None, step
+        self.stage = self.best if following is None else following
+        self.steps = 0 if following is None else trial_steps(per_epoch)
         return self.stage
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch.strategies import DeepSpeedStrategy, Strategy
@@ -95,12 +96,22 @@ class Freezing(Stages):
                 "model.unfreeze: patience counts validations, and there is no validation data;"
                 " give epochs instead"
             )
-        worthwhile = optim.runs_all_batches(trainer, "train") and not quick
+        self.stores = self.plan_stores(trainer, range(len(progress.stages)), progress.epochs())
+
+    def plan_stores(
+        self, trainer: Any, stages: Sequence[int], epochs: Sequence[float]
+    ) -> list[int | None]:
+        """The cut of the store that each of some stages reads; None if it runs all layers.
+
+        Args:
+            trainer: the trainer.
+            stages: numbers of stages that follow each other.
+            epochs: epochs of each.
+        """
+        worthwhile = optim.runs_all_batches(trainer, "train") and not trainer.fast_dev_run
         if self.cache is True or (self.cache == "auto" and worthwhile):
-            cuts = [self.cut(i) for i in range(len(progress.stages))]
-            self.stores = plan(cuts, progress.epochs(), always=self.cache is True)
-        else:
-            self.stores = [None] * len(progress.stages)
+            return plan([self.cut(i) for i in stages], epochs, always=self.cache is True)
+        return [None] * len(stages)
 
     def on_train_epoch_start(self, trainer: Any, task: Any) -> None:
         """Sets the modes again, in case somebody called train()."""
@@ -112,14 +123,18 @@ class Freezing(Stages):
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self._advance(trainer)
         for group in trainer.optimizers[0].param_groups:
-            trained = [group["layer"] in layers for layers in self.trainable_layers]
-            group["lr"] = self.progress.lr(group["depth"], trainer.global_step, trained)
+            group["lr"] = self.lr_of(group, trainer.global_step)
         store = self.stores[self.stage]
         if store is not None:
             if self.entered != self.stage:
                 self.prefix_cache.begin(trainer, task, store, f"stage {self.stage + 1}")
                 self.entered = self.stage
             self.prefix_cache.load(batch, "train", batch_idx == 0)
+
+    def lr_of(self, group: Mapping[str, Any], step: int) -> float:
+        """The learning rate of an optimizer group at a step; 0 if it is frozen."""
+        trained = [group["layer"] in layers for layers in self.trainable_layers]
+        return self.progress.lr(group["depth"], step, trained)
 
     def on_train_batch_end(self, trainer: Any, task: Any, *batch: Any) -> None:
         """Clears the tap."""

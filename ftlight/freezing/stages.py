@@ -150,8 +150,16 @@ class Stages(L.Callback):
     def _advance(self, trainer: Any) -> None:
         """Changes to the stage that is due at this step."""
         store = self.stores[self.stage]
-        if not self.progress.advance(trainer.global_step):
-            return
+        if self.progress.advance(trainer.global_step):
+            self._enter(trainer, store)
+
+    def _enter(self, trainer: Any, store: int | None) -> None:
+        """Has the model, and what depends on what trains, follow the stage.
+
+        Args:
+            trainer: the trainer.
+            store: the store that the stage before it read.
+        """
         if self.stores[self.stage] is None or self.stores[self.stage] != store:
             self.prefix_cache.end()
         self._apply()

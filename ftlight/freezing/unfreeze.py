@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
+from ftlight.freezing.auto import depths
 from ftlight.freezing.schedule import HEAD_LR, Over, Shape, Stage, default_lr
 from ftlight.freezing.selection import SELECTORS, is_selector, select
 from ftlight.models.layers import num_layers
@@ -12,7 +13,7 @@ from ftlight.utils import ranges
 from ftlight.utils.errors import UserError, join_limited, unknown
 from ftlight.utils.ranges import Positive, PositiveInt, PositiveShare, Proportion, Share
 
-WORDS = ("all", "head", "last:N", "lp_ft", "gradual", "bias", "norm")
+WORDS = ("all", "head", "last:N", "lp_ft", "gradual", "auto", "bias", "norm")
 DURATIONS = ("epochs", "steps", "fraction")
 # Shares of the run before everything trains: the head's stage of lp_ft, all such stages of gradual.
 PROBE_SHARE = 0.4
@@ -32,7 +33,7 @@ def read_unfreeze(option: Any) -> str | list[dict[str, Any]]:
         UserError: with one line per fault.
     """
     if isinstance(option, str):
-        if option in ("lp_ft", "gradual") or is_selector(option):
+        if option in ("lp_ft", "gradual", "auto") or is_selector(option):
             return option
         fault = unknown("model.unfreeze: no schedule", option, WORDS, "one of")
         raise UserError(f"{fault}; or give a list of stages")
@@ -140,6 +141,7 @@ def expand(word: str, layers: Sequence[str]) -> list[dict[str, Any]]:
 
     ``lp_ft`` is linear probing, then fine-tuning (Kumar et al. 2022, arXiv:2202.10054).
     ``gradual`` thaws from the top in at most four steps (Howard and Ruder 2018, arXiv:1801.06146).
+    ``auto`` is the head and the depths to try (:mod:`ftlight.freezing.auto`).
     ``bias`` is BitFit (Ben Zaken et al. 2022, arXiv:2106.10199).
 
     Args:
@@ -164,14 +166,15 @@ def expand(word: str, layers: Sequence[str]) -> list[dict[str, Any]]:
         )
     if word == "lp_ft":
         return [{"train": ("head",), "fraction": PROBE_SHARE, "lr": HEAD_LR}, {"train": ("all",)}]
+    first: list[dict[str, Any]] = [] if tied else [{"train": ("head",), "lr": HEAD_LR}]
+    if word == "auto":
+        return [*first, *({"train": (depth,)} for depth in depths(layers))]
     if word != "gradual":
         return [{"train": (word,)}]
     depth = num_layers(layers)
     quarter = max(1, -(-depth // 4))
     counts = [n for n in range(quarter, depth, quarter) if n > tied]
-    if not tied:
-        first: list[dict[str, Any]] = [{"train": ("head",), "lr": HEAD_LR}]
-    else:
+    if tied:
         first = [{"train": ("last:1",)}] if depth else []
     thawed = [*first, *({"train": (f"last:{n}",)} for n in counts)]
     share = THAW_SHARE / max(1, len(thawed))

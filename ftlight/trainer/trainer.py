@@ -15,7 +15,7 @@ from ftlight.run import console as screen
 from ftlight.run import outputs
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
-from ftlight.trainer import done, resume_state, wise
+from ftlight.trainer import done, held_out, resume_state, wise
 from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import conclude
@@ -182,6 +182,7 @@ class Trainer(L.Trainer):
         model.freezing().check(model)  # its errors come before a folder is made
         fsdp.check(self, model)
         precisions.check(self)
+        held_out.widen(self.run, model, datamodule)
         if self.run.resume:
             if ckpt_path is None and done.is_done(self, self.run, model, datamodule):
                 return

@@ -57,6 +57,27 @@ def set_batches_that_stepped(trainer: L.Trainer, steps: int) -> None:
     trainer.fit_loop.epoch_loop._batches_that_stepped = steps
 
 
+def take_back_steps(trainer: L.Trainer, steps: int) -> None:
+    """Sets ``global_step`` back: it is a property, of the optimizer's steps."""
+    taken = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
+    taken.ready -= steps
+    taken.completed -= steps
+
+
+def validate_when(trainer: L.Trainer, is_due: Callable[[], bool]) -> None:
+    """Validates after a batch if something is due, beside when the options say so.
+
+    Lightning asks this after each batch, and when it resumes within a validation.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    by_options = type(loop)._should_check_val_fx
+
+    def should_check(data_fetcher: Any) -> bool:
+        return is_due() or by_options(loop, data_fetcher)
+
+    loop._should_check_val_fx = should_check  # type: ignore[method-assign]
+
+
 LAUNCHER = "FTLIGHT_LAUNCHER"  # variable with the number of the process that started this one
 
 

@@ -55,12 +55,17 @@ def max_steps(trainer: L.Trainer) -> int:
     return trainer.max_steps if run is None else run.max_steps
 
 
-def total_steps(trainer: L.Trainer) -> int:
-    """Optimizer steps of the whole run; 0 if neither epochs nor steps end it."""
+def total_steps(trainer: L.Trainer, in_vain: int = 0) -> int:
+    """Optimizer steps of the whole run; 0 if neither epochs nor steps end it.
+
+    Args:
+        trainer: the trainer.
+        in_vain: steps that were taken back: epochs count them, ``max_steps`` does not.
+    """
     limits = []
     epochs = trainer.max_epochs or 0
     if epochs > 0 and math.isfinite(trainer.num_training_batches):
-        limits.append(epochs * steps_per_epoch(trainer))
+        limits.append(epochs * steps_per_epoch(trainer) - in_vain)
     if max_steps(trainer) > 0:
         limits.append(max_steps(trainer))
     return min(limits, default=0)

@@ -1,0 +1,274 @@
+"""Applies ``unfreeze: auto`` while a task trains: tries depths, keeps what surely is better."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch.callbacks import WeightAveraging
+
+from ftlight.data.module import DataModule
+from ftlight.freezing import auto, copies
+from ftlight.freezing.auto import Search
+from ftlight.freezing.callback import Freezing
+from ftlight.freezing.rates import MOST_RAMP, lr_in_run
+from ftlight.metrics.statistics import Comparison
+from ftlight.training import lightning_internals, optim
+from ftlight.training.fsdp import FSDP2
+from ftlight.training.lightning_internals import callbacks_of
+from ftlight.utils.errors import UserError
+
+log = logging.getLogger(__name__)
+OTHERWISE = "gradual"  # the schedule if there is too little to decide by
+
+
+class Thawing(Freezing):
+    """Thaws as deep as validation is sure that it pays (``unfreeze: auto``).
+
+    The head comes first, then one depth after the other, each from the best weights so far. A
+    validation after half an epoch decides: weights that are not surely better are taken back, with
+    the state of the optimizer and the count of steps. The rest of the run trains at the best depth.
+    The search is part of a checkpoint, with the copy of what may have to come back.
+
+    Attributes:
+        search: where the search stands; None if another schedule is run instead.
+        kept: weights and optimizer state from before the depth that is being tried.
+    """
+
+    search: Search | None = None
+    kept: copies.Copy | None = None
+
+    def setup(self, trainer: Any, task: Any, stage: str) -> None:
+        """Begins a search.
+
+        Raises:
+            UserError: the weights are divided among processes, or averaged.
+        """
+        if stage == "fit":
+            self.option, self.search, self.kept = "auto", None, None
+            if isinstance(trainer.strategy, FSDP2):
+                raise UserError(
+                    "model.unfreeze: auto cannot take back weights that fsdp2 divides among"
+                    " processes; use trainer.strategy: ddp, or another schedule"
+                )
+            if callbacks_of(trainer, WeightAveraging):
+                raise UserError(
+                    "model.unfreeze: auto cannot take steps back in an average of the weights;"
+                    " leave the average out, or give another schedule"
+                )
+        super().setup(trainer, task, stage)
+        if stage == "fit":
+            self.search = Search(len(self.progress.stages))
+
+    def on_train_start(self, trainer: Any, task: Any) -> None:
+        """Validates at the end of each depth, beside when the options say so."""
+        super().on_train_start(trainer, task)
+        lightning_internals.validate_when(trainer, lambda: self._is_due(trainer))
+
+    def _is_due(self, trainer: Any) -> bool:
+        return self.search is not None and self.search.is_due(trainer.global_step)
+
+    def count(self, trainer: Any) -> None:
+        """Counts the steps of the run, and looks whether there is enough to decide by.
+
+        Raises:
+            UserError: there is no validation data.
+        """
+        super().count(trainer)
+        if self.search is None:
+            return
+        if not sum(trainer.num_val_batches) and not trainer.fast_dev_run:
+            raise UserError(
+                "model.unfreeze: auto decides by validation, and there is no validation data;"
+                f" give data.validation, or another schedule such as {OTHERWISE}"
+            )
+        if self.search.scores is None and (why := self._too_little(trainer)):
+            log.info("model.unfreeze: auto: %s; it is %s instead", why, OTHERWISE)
+            self._run_instead(trainer)
+            super().count(trainer)
+            return
+        if self.search.scores is None:
+            self.search.steps = auto.trial_steps(self.progress.per_epoch)
+        self._recount(trainer)
+        self._plan_store(trainer)
+
+    def _too_little(self, trainer: Any) -> str:
+        """Why nothing could be decided, or nothing."""
+        data, total = trainer.datamodule, self.progress.total
+        if trainer.fast_dev_run:
+            return "this is a dry run"
+        if isinstance(data, DataModule):
+            rows = len(data.sets["validation"])
+            if rows < auto.LEAST_ROWS:
+                return f"{rows} validation rows decide nothing (at least {auto.LEAST_ROWS})"
+        trial = auto.trial_steps(self.progress.per_epoch)
+        if 0 < total < 3 * trial:
+            return f"{total:,} steps are too few to try depths for {trial:,} each"
+        return ""
+
+    def _run_instead(self, trainer: Any) -> None:
+        """Changes to the schedule that needs no search."""
+        self.option, self.search, store = OTHERWISE, None, self.stores[self.stage]
+        start = self.progress.stage_starts
+        self.resolve(self.task)
+        self.progress.stage_starts = start
+        self._enter(trainer, store)
+
+    def _recount(self, trainer: Any) -> None:
+        """Counts the steps of the run, without those that were taken back."""
+        start = self.progress.stage_starts[0]
+        total = optim.total_steps(trainer, self.search.in_vain if self.search else 0)
+        self.progress.total = self.task.total_steps = max(0, total - start)
+
+    def _left(self, trainer: Any, back: int = 0) -> int | None:
+        """Optimizer steps that the run has left; None if nothing limits it.
+
+        Args:
+            trainer: the trainer.
+            back: steps that are about to be taken back.
+        """
+        assert self.search is not None
+        total = optim.total_steps(trainer, self.search.in_vain + back)
+        return max(0, total - trainer.global_step + back) if total else None
+
+    def _plan_store(self, trainer: Any) -> None:
+        """Plans the store of this depth alone: which one follows is not known."""
+        assert self.search is not None
+        steps = self.search.steps or self._left(trainer)
+        epochs = 1e6 if steps is None else steps / self.progress.per_epoch
+        self.stores = [None] * len(self.progress.stages)
+        self.stores[self.stage] = self.plan_stores(trainer, [self.stage], [epochs])[0]
+
+    # Deciding
+
+    def on_validation_end(self, trainer: Any, task: Any) -> None:
+        """Decides on the depth that has been tried.
+
+        Raises:
+            UserError: the task does not say how good each row is.
+        """
+        super().on_validation_end(trainer, task)
+        if not self.fitting or trainer.sanity_checking or not self._is_due(trainer):
+            return
+        assert self.search is not None
+        outcomes = task.row_outcomes("val")
+        if not outcomes:
+            raise UserError(
+                f"{type(task).__name__}.row_scores: unfreeze: auto compares depths row by row:"
+                " return a number per row, or give row_losses in Step"
+            )
+        scores = trainer.strategy.broadcast(outcomes["scores"].numpy())
+        compared = self.search.judge(scores)
+        if compared is not None:
+            fate = "kept" if self.search.pending == "kept" else "not kept"
+            depth = ", ".join(self.progress.current.train)
+            log.info(
+                "%s: %s (better with probability %.2f): %s",
+                *(depth, auto.line(compared, scores), compared.better, fate),
+            )
+
+    # Going on
+
+    def _advance(self, trainer: Any) -> None:
+        if self.search is None:
+            super()._advance(trainer)
+        elif self.search.pending:
+            self._take_back(trainer)
+            self._move(trainer, self.search)
+
+    def _move(self, trainer: Any, search: Search) -> None:
+        """Begins the next depth, or goes on with the best one."""
+        store, left = self.stores[self.stage], self._left(trainer)
+        self.progress.stage = search.advance(trainer.global_step, left, self.progress.per_epoch)
+        self.progress.stage_starts = [self.progress.stage_starts[0], trainer.global_step]
+        self.entered = None  # the same stage may go on with a store
+        self._recount(trainer)
+        self._plan_store(trainer)
+        self._enter(trainer, store)
+        self.kept = None
+        if search.over:
+            log.info(self._found(search))
+        else:
+            names, optimizer = self.trainable_params[self.stage], trainer.optimizers[0]
+            self.kept = copies.take(self.task.model, names, optimizer)
+
+    def _take_back(self, trainer: Any) -> None:
+        """Takes back the steps of a depth that was not kept."""
+        search = self.search
+        if search is None or search.pending != "lost":
+            return
+        assert self.kept is not None
+        copies.put_back(self.kept, self.task.model, trainer.optimizers[0])
+        steps = trainer.global_step - search.began
+        lightning_internals.take_back_steps(trainer, steps)
+        search.in_vain += steps
+        search.pending, self.kept = "back", None
+
+    def on_train_end(self, trainer: Any, task: Any) -> None:
+        """Takes back what was not kept, if the run ends with it."""
+        self._take_back(trainer)
+
+    def _pause_early_stopping(self, trainer: Any) -> None:
+        """Keeps early stopping from counting before the depth is found."""
+        if self.search is None:
+            super()._pause_early_stopping(trainer)
+        elif not self.search.over:
+            for stopping in trainer.early_stopping_callbacks:
+                stopping.wait_count = -1
+
+    def lr_of(self, group: Mapping[str, Any], step: int) -> float:
+        """The learning rate of an optimizer group: warm-up, and that of new layers, is 10 steps."""
+        if self.search is None:
+            return super().lr_of(group, step)
+        both, total = (self.search.best, self.stage), self.progress.total
+        stage = self.progress.current
+        if total:
+            least = (MOST_RAMP - 0.5) / total  # a share that is rounded up to 10 steps
+            stage = dataclasses.replace(stage, warmup=min(stage.warmup, least))
+        starts = [self.progress.stage_starts[0], self.progress.stage_starts[-1]]
+        trained = [group["layer"] in self.trainable_layers[i] for i in both]
+        length = total or self.progress.per_epoch
+        return lr_in_run([stage, stage], starts, trained, group["depth"], step, length, total)
+
+    # Words
+
+    def line(self) -> str:
+        """The depth in one line, and for how long it is tried."""
+        if self.search is None or self.search.over or not self.search.steps:
+            return super().line()
+        return f"{super().line()}; compared after {self.search.steps:,} steps"
+
+    def _found(self, search: Search) -> str:
+        """What the search found, in one line."""
+        name = ", ".join(self.progress.stages[search.best].train)
+        deeper = [c for c in search.compared if c[0] > search.best]
+        tried = f"chosen among {len(search.compared) + 1} depths"
+        if not deeper:
+            return f"model.unfreeze: auto: the rest trains {name} ({tried})"
+        best = max(deeper, key=lambda compared: compared[1])
+        compared = Comparison(best[1], best[2], best[3], int(best[4]))
+        assert search.scores is not None
+        gain = auto.line(compared, search.scores)
+        return f"model.unfreeze: auto: stops at {name}: deeper gave {gain} ({tried})"
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the search stands, and the copy that may have to come back."""
+        search = None if self.search is None else self.search.state_dict()
+        return {**super().state_dict(), "search": search, "kept": self.kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resumes a search, or the schedule that was run instead of one.
+
+        Raises:
+            UserError: the checkpoint belongs to another schedule; shows both.
+        """
+        if self.fitting and state.get("search") is not None:
+            self.search, self.kept = Search.from_state(state["search"]), state["kept"]
+        elif self.fitting:
+            self.option, self.search = OTHERWISE, None
+            self.resolve(self.task)
+        super().load_state_dict(state)

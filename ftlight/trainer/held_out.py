@@ -1,0 +1,42 @@
+"""How much of train is held out if a schedule decides by validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from ftlight.data.module import DataModule
+from ftlight.freezing.auto import LEAST_ROWS
+from ftlight.run.state import RunState
+from ftlight.task import Task
+
+WIDER = 0.2  # of train, instead of data.validation_split's default
+
+
+def widen(run: RunState, task: Task, data: Any) -> None:
+    """Holds more of train out if ``unfreeze: auto`` can decide by that, and not by the default.
+
+    A share that was asked for stays, as do files of validation rows. The run records the share.
+
+    Args:
+        run: state of the run.
+        task: the task.
+        data: its data module.
+    """
+    if task.schedule != "auto" or not isinstance(data, DataModule):
+        return
+    share = data.shares["validation"]
+    if (
+        "validation_split" in data.options_given
+        or not 0 < share < WIDER
+        or data.files["validation"]
+    ):
+        return
+    rows = len(data.load_split("validation"))
+    if rows >= LEAST_ROWS or rows * WIDER / share < LEAST_ROWS:
+        return
+    data.hold_out(WIDER)
+    if run.config:
+        run.config["data"]["init_args"]["validation_split"] = WIDER
+        run.config_yaml = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
