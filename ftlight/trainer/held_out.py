@@ -10,6 +10,7 @@ from ftlight.data.module import DataModule
 from ftlight.freezing.auto import LEAST_ROWS
 from ftlight.run.state import RunState
 from ftlight.task import Task
+from ftlight.utils.arguments import defaults
 
 WIDER = 0.2  # of train, instead of data.validation_split's default
 
@@ -17,7 +18,7 @@ WIDER = 0.2  # of train, instead of data.validation_split's default
 def widen(run: RunState, task: Task, data: Any) -> None:
     """Holds more of train out if ``unfreeze: auto`` can decide by that, and not by the default.
 
-    A share that was asked for stays, as do files of validation rows. The run records the share.
+    Another share than the default stays, as do validation data. The run records the share.
 
     Args:
         run: state of the run.
