@@ -28,11 +28,7 @@ def widen(run: RunState, task: Task, data: Any) -> None:
     if task.schedule != "auto" or not isinstance(data, DataModule):
         return
     share = data.shares["validation"]
-    if (
-        "validation_split" in data.options_given
-        or not 0 < share < WIDER
-        or data.files["validation"]
-    ):
+    if data.files["validation"] or share != defaults(type(data)).get("validation_split"):
         return
     rows = len(data.load_split("validation"))
     if rows >= LEAST_ROWS or rows * WIDER / share < LEAST_ROWS:
