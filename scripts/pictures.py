@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ftlight.freezing import schedule, unfreeze
+from ftlight.freezing import rates, schedule, unfreeze
 from ftlight.freezing.schedule import Stage
 from ftlight.utils.format import rate
 
@@ -66,7 +66,7 @@ def stages(word: str, numel: dict[str, int]) -> tuple[list[Stage], list[set[str]
     """The stages of a word, and the layers that train in each."""
     layers = {name: [name] for name in numel}  # a parameter for each layer
     parameters = unfreeze.Parameters(layers, numel, set(), set(numel))
-    defaults = {"warmup": WARMUP}
+    defaults = {"warmup": WARMUP, "lr_over": "run"}
     given = {"lr": WIDTH_RATE, "lr_given": False, "monitor": "val/f1"}
     return unfreeze.resolve(word, parameters, defaults, **given)
 
@@ -77,11 +77,14 @@ def spans(plan: list[Stage]) -> list[tuple[int, int]]:
     return list(zip(first, [*first[1:], STEPS], strict=True))
 
 
-def area(stage: Stage, depth: int, begin: int, end: int, bottom: float) -> str:
+def area(plan: list[Stage], number: int, trained: list[bool], depth: int, bottom: float) -> str:
     """A filled curve of a layer's rate in a stage, on an axis of powers of ten."""
     points = []
+    starts = [begin for begin, _ in spans(plan)][: number + 1]
+    begin, end = spans(plan)[number]
     for step in range(begin, end + 1, 2):
-        value = schedule.lr_at(stage, depth, min(step, end - 1) - begin, end - begin)
+        now = min(step, end - 1)
+        value = rates.lr_in_run(plan, starts, trained, depth, now, end - begin, STEPS)
         height = math.log10(max(value, LOW) / LOW) / math.log10(HIGH / LOW)
         points.append(f"{LEFT + WIDE * step / STEPS:.1f},{bottom - height * ROW:.1f}")
     left, right = LEFT + WIDE * begin / STEPS, LEFT + WIDE * end / STEPS
@@ -137,9 +140,9 @@ def draw_schedule() -> str:
         top = TOP + row * (ROW + GAP)
         parts.append(box("frozen", LEFT, top, WIDE, ROW))
         parts.append(words(LEFT - 10, top + ROW / 2 + 5, name, "end"))
-        for stage, chosen, (begin, end) in zip(plan, trained, spans(plan), strict=True):
-            if name in chosen:
-                parts.append(area(stage, row, begin, end, top + ROW))
+        trains = [name in chosen for chosen in trained]
+        numbers = [number for number, does in enumerate(trains) if does]
+        parts += [area(plan, number, trains, row, top + ROW) for number in numbers]
     parts += [*heads(plan, bottom), *axes(bottom), *legend(bottom + 42)]
     return page(LEFT + WIDE + 56, bottom + 60, "Rate of each layer over a run", parts)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ftlight.cli.classes import describe, task_names
 from ftlight.cli.options import Option
-from ftlight.run import former, records
+from ftlight.run import records
 from ftlight.run.folder import as_recorded_now
 from ftlight.utils.errors import UserError, did_you_mean, join_limited, unknown
 from ftlight.utils.paths import user_path
@@ -188,12 +188,8 @@ def expand(merged: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:
     owners = {"model": task.name, "data": data.name, "trainer": "the trainer"}
     faults = []
     for section, options in given.items():
-        for key in list(options):
-            if key in known[section]:
-                continue
-            if section == "model" and key in former.MODEL and f"model.{key}" not in places:
-                del options[key]  # nobody wrote it, and a class of one's own does not take it
-            else:
+        for key in options:
+            if key not in known[section]:
                 fault = _unknown_option(section, str(key), known, owners[section])
                 faults.append(at(places, f"{section}.{key}") + fault)
     if faults:

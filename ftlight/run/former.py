@@ -12,12 +12,12 @@ MODEL = {"unfreeze": "all", "lr_over": "stage"}
 def recorded(options: Mapping[str, Any]) -> dict[str, Any]:
     """The model's options in a config.yaml, with those that the version which wrote it lacked.
 
-    A class that does not take them (its own constructor names all its options) has none.
+    A class of one's own that does not hand on the options of ``Task`` has none of them.
 
-    >>> recorded({"lr_schedule": "linear", "unfreeze": "head"})
-    {'unfreeze': 'head', 'lr_over': 'stage', 'lr_schedule': 'linear'}
+    >>> recorded({"nonfinite": "stop", "unfreeze": "head"})
+    {'unfreeze': 'head', 'lr_over': 'stage', 'nonfinite': 'stop'}
     """
-    return {**(MODEL if "lr_schedule" in options else {}), **options}
+    return {**(MODEL if "nonfinite" in options else {}), **options}
 
 
 def saved(schedule: Mapping[str, Any]) -> dict[str, Any]:

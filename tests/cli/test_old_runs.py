@@ -153,3 +153,22 @@ def test_a_class_is_known_by_the_path_it_had(
     error = capsys.readouterr().err
     assert "missing.file" in error
     assert "class" not in error
+
+
+@pytest.mark.run
+@pytest.mark.parametrize("way", ["--resume auto", "--ckpt_path"])
+def test_an_old_run_goes_on_with_its_own_rates_from_the_config_it_was_made_from(
+    way: str, root: Path
+) -> None:
+    stopped = root / "stopped"
+    made_from = yaml.safe_load((root / "stopped.yaml").read_text(encoding="utf-8"))
+    assert "lr_over" not in made_from["model"]
+    words = ["fit", "-c", root / "stopped.yaml"]
+    if way == "--resume auto":
+        answers.run([*words, "--run", stopped, "--resume", "auto"])
+        assert differences(EXPECTED["stopped"]["resume"], answers.ended(stopped)) == []
+        assert_same_weights(stopped)
+    else:
+        last = stopped / "checkpoints" / "last.ckpt"
+        answers.run([*words, "--run", root / "new" / "stopped", "--ckpt_path", last])
+        assert_same_weights(root / "new" / "stopped")

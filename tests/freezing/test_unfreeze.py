@@ -11,7 +11,15 @@ from conftest import each
 
 from ftlight.freezing.schedule import HEAD_LR, Stage
 from ftlight.freezing.selection import select
-from ftlight.freezing.unfreeze import PROBE_SHARE, THAW_SHARE, WORDS, expand, read_unfreeze
+from ftlight.freezing.unfreeze import (
+    PROBE_SHARE,
+    THAW_SHARE,
+    WORDS,
+    Parameters,
+    expand,
+    read_unfreeze,
+    resolve,
+)
 from ftlight.utils.errors import UserError
 
 
@@ -450,3 +458,26 @@ def test_gradual_leaves_the_rest_of_the_run_to_all() -> None:
         assert 0 < THAW_SHARE < 1
 
     each([1, 2, 3, 6, 12, 24], check)
+
+
+def test_a_stage_with_a_warm_up_or_shape_of_its_own_falls_by_itself() -> None:
+    def check(own: dict[str, Any], over: str) -> None:
+        option = read_unfreeze([{"train": "head", "steps": 5, **own}, {"train": "all"}])
+        parameters = Parameters({"layer 0": ["a"], "head": ["b"]}, {"a": 1, "b": 1}, set(), {*"ab"})
+        defaults = {"warmup": 0.1, "lr_schedule": "linear", "lr_over": "run"}
+        options = {"lr": 1e-3, "lr_given": False, "monitor": "val/f1"}
+        stages, _ = resolve(option, parameters, defaults, **options)
+        assert [stage.lr_over for stage in stages] == [over, "run"]
+
+    each(
+        [
+            ({}, "run"),
+            ({"lr": 1e-2, "layer_decay": 0.5, "patience": 2}, "run"),
+            ({"warmup": 0.0}, "stage"),
+            ({"lr_schedule": "linear"}, "stage"),
+            ({"lr_schedule": None}, "run"),
+            ({"lr_schedule": "cosine", "lr_over": "run"}, "run"),
+            ({"lr_over": "stage"}, "stage"),
+        ],
+        check,
+    )
