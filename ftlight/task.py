@@ -14,6 +14,9 @@ from ftlight.data.module import DataModule
 from ftlight.freezing import schedule
 from ftlight.freezing.cache import Cache
 from ftlight.freezing.callback import Freezing
+from ftlight.freezing.head import Objective
+from ftlight.freezing.solve import Vectors
+from ftlight.freezing.stages import HeadFit
 from ftlight.freezing.thaw import Thawing
 from ftlight.freezing.unfreeze import read_unfreeze
 from ftlight.metrics.evaluation import Evaluation
@@ -69,6 +72,8 @@ class Task(TrainingModule):
         pretrained: Start from the pre-trained weights; false starts from random ones, for
             comparison.
         unfreeze: What trains: all, head, last:N, lp_ft, gradual, bias or norm; or a list of stages.
+        head_fit: How a linear head that trains alone at first is fitted: solve finds its optimum
+            on kept features at once, step trains it with the optimizer.
         cache: Run frozen layers once and keep their output: true, false, or auto if it saves time.
         cache_gb: Most disk space that kept output may take, in GB.
         kernels: Attention and dropout: auto for ftlight's if they are faster, stock for those of
@@ -103,6 +108,7 @@ class Task(TrainingModule):
         layer_decay: PositiveShare = 1.0,
         pretrained: bool = True,
         unfreeze: Any = "all",
+        head_fit: HeadFit = "solve",
         cache: Cache = "auto",
         cache_gb: Gigabytes = 4.0,
         kernels: str = "auto",
@@ -121,7 +127,8 @@ class Task(TrainingModule):
         self.warmup = warmup
         self.weight_decay = weight_decay
         self.layer_decay = layer_decay
-        self.schedule = read_unfreeze(unfreeze)
+        self.schedule = read_unfreeze(unfreeze, solves=head_fit == "solve")
+        self.head_fit = head_fit
         self.cache = cache
         self.cache_gb = cache_gb
         self.kernels = kernels
@@ -194,6 +201,26 @@ class Task(TrainingModule):
         """
         raise NotImplementedError
 
+    def head_objective(self) -> Objective | str:
+        """What a head of one linear layer learns, so that it can be solved; or why it cannot.
+
+        It must be the loss of :meth:`step` in training. A class that changes that gives its own.
+        """
+        return "its task has no loss of one linear layer"
+
+    def head_vectors(self, batch: dict[str, Any], states: Tensor, used: Tensor | None) -> Vectors:
+        """What that layer takes in of a batch, with its targets as the objective has them.
+
+        Args:
+            batch: the batch.
+            states: input of the layer, ``[rows, width]`` or ``[rows, tokens, width]``.
+            used: tokens that the loss depends on, ``bool [rows, tokens]``.
+
+        Raises:
+            ValueError: they are not those of rows.
+        """
+        raise NotImplementedError
+
     def export(self, folder: Path, data: DataModule) -> str:
         """Writes a folder that stock libraries load with the same result.
 
@@ -238,6 +265,7 @@ class Task(TrainingModule):
             },
             cache=self.cache,
             cache_gb=self.cache_gb,
+            head_fit=self.head_fit,
         )
 
     def configure_callbacks(self) -> list[L.Callback]:
@@ -251,17 +279,21 @@ class Task(TrainingModule):
         return attached or [self.freezing()]
 
     def on_train_start(self) -> None:
-        """Checks that the schedule is there: without it no rate is ever set.
+        """Solves the head if the schedule asks for it.
+
+        Checks that the schedule is there: without it no rate is ever set.
 
         Raises:
             UserError: a subclass has left it out.
         """
         self.guard = Guard(self.guard.mode)
-        if not callbacks_of(self.trainer, Freezing):
+        schedules = callbacks_of(self.trainer, Freezing)
+        if not schedules:
             raise UserError(
                 f"{type(self).__name__}.configure_callbacks: add your callbacks to those of"
                 " super().configure_callbacks()"
             )
+        schedules[0].solve(self.trainer)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Collects a validation batch."""

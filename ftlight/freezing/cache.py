@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ftlight.data import sampling
 from ftlight.freezing import identity, room, verify
 from ftlight.freezing import store as files
 from ftlight.freezing.store import ActivationStore, Layout
@@ -82,7 +81,7 @@ class PrefixCache:
         try:
             folder = room.cache_dir()
             self.tap = Tap(self.task.model, cut)
-            batch = next(iter(self._batches("train", 0, 1)))
+            batch = next(iter(identity.batches(self.trainer, self.tables["train"])))
             states = self._capture(batch)
             for split, lengths in self.lengths.items():
                 if len(lengths):  # the longest row may have several windows, which cannot be stored
@@ -101,19 +100,8 @@ class PrefixCache:
         self.path = folder / f"{self.key}.bin"
         return ""
 
-    def _batches(self, split: str, first: int, step: int) -> Iterator[dict[str, Any]]:
-        """Every ``step``-th batch of a split from number ``first``, in order of length."""
-        lengths = self.lengths[split]
-        plan: list[np.ndarray] = []
-        for rows in sampling.eval_batches(lengths, identity.FILL_ROWS):
-            tokens = len(rows) * int(lengths[rows].max())
-            plan += np.array_split(rows, -(-tokens // identity.FILL_TOKENS))
-        yield from self._load(plan[first::step], split)
-
     def _load(self, plan: list[np.ndarray], split: str) -> Iterator[dict[str, Any]]:
-        if plan:
-            loader = self.trainer.datamodule.loader(lambda epoch: plan, self.tables[split])
-            yield from map(self.trainer.strategy.batch_to_device, loader)
+        return identity.load(self.trainer, self.tables[split], plan)
 
     def _capture(self, batch: dict[str, Any]) -> Tensor:
         assert self.tap is not None
@@ -171,7 +159,7 @@ class PrefixCache:
         try:
             store = ActivationStore(part, self.layout, write=True)
             for split in self.tables:
-                for batch in self._batches(split, rank, processes):
+                for batch in identity.batches(self.trainer, self.tables[split], rank, processes):
                     self._obey_signals()
                     store.put(split, batch["index"], self._capture(batch), batch["inputs"])
             store.flush()

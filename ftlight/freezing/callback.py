@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch.strategies import DeepSpeedStrategy, Strategy
 
+from ftlight.freezing import head
 from ftlight.freezing.plan import plan
 from ftlight.freezing.stages import Stages
 from ftlight.run.state import state_of
 from ftlight.training import optim
 from ftlight.utils.errors import UserError, unknown
 
+log = logging.getLogger(__name__)
 LOWER_IS_BETTER = ("loss", "mse", "mae", "rmse", "error", "perplexity")  # in names of values
 
 
@@ -32,6 +35,7 @@ class Freezing(Stages):
             set them.
         cache: whether to store activations of frozen layers: true, false, or auto if it saves time.
         cache_gb: the most that stored activations may take on the disk.
+        head_fit: whether a linear head that trains alone first is solved, or stepped.
     """
 
     def setup(self, trainer: Any, task: Any, stage: str) -> None:
@@ -79,12 +83,33 @@ class Freezing(Stages):
         if state_of(trainer) is None:
             self.count(trainer)
 
+    def solve(self, trainer: Any) -> None:
+        """Solves the head if the first stage asks for it: before the first batch, once counted.
+
+        If nothing else trains the run then stops.
+        """
+        progress = self.progress
+        if progress.current.solved and not progress.solved:
+            reason = head.fit(trainer, self.task, self.prefix_cache, self.stores[0])
+            progress.solved = not reason
+            if reason:
+                self.prefix_cache.end()
+                self.step_head(reason)
+                self.count(trainer)
+        if progress.current.solved and progress.solved and progress.is_last:
+            trainer.should_stop = True
+        if self.stepped and trainer.global_step == progress.stage_starts[0]:
+            log.info("the head is stepped, not solved: %s", self.stepped)
+
     def count(self, trainer: Any) -> None:
         """Counts steps and decides which stages read stored activations. Can be repeated.
 
         Raises:
             UserError: the stages do not fit into the run, or its length is not known.
         """
+        if self.progress.current.solved and not self.progress.solved:
+            if reason := head.obstacle(trainer, self.task):
+                self.step_head(reason)
         progress, quick = self.progress, bool(trainer.fast_dev_run)
         progress.per_epoch = optim.steps_per_epoch(trainer)
         progress.total = max(0, optim.total_steps(trainer) - progress.stage_starts[0])
@@ -110,7 +135,10 @@ class Freezing(Stages):
         """
         worthwhile = optim.runs_all_batches(trainer, "train") and not trainer.fast_dev_run
         if self.cache is True or (self.cache == "auto" and worthwhile):
-            return plan([self.cut(i) for i in stages], epochs, always=self.cache is True)
+            stores = plan([self.cut(i) for i in stages], epochs, always=self.cache is True)
+            if stages[0] == 0 and self.progress.stages[0].solved:
+                stores[0] = self.cut(0)  # for the next run, and whatever else reads vectors
+            return stores
         return [None] * len(stages)
 
     def on_train_epoch_start(self, trainer: Any, task: Any) -> None:

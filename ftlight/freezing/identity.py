@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from torch import Tensor
 
+from ftlight.data import sampling
 from ftlight.data.files import code
 from ftlight.data.module import DataModule
 from ftlight.freezing import store as files
@@ -25,6 +27,30 @@ from ftlight.training.fsdp import FSDP2
 # Most rows and tokens of a batch while filling. Not the run's: stores depend on the data alone.
 FILL_ROWS = 64
 FILL_TOKENS = 16384
+
+
+def batches(trainer: Any, table: Any, first: int = 0, step: int = 1) -> Iterator[dict[str, Any]]:
+    """Every ``step``-th batch of a table from number ``first``, in order of length, on the device.
+
+    Args:
+        trainer: the trainer, whose data module makes them.
+        table: an encoded split.
+        first: number of the first batch.
+        step: which of the following come.
+    """
+    lengths = np.asarray(table["length"])
+    plan: list[np.ndarray] = []
+    for rows in sampling.eval_batches(lengths, FILL_ROWS):
+        tokens = len(rows) * int(lengths[rows].max())
+        plan += np.array_split(rows, -(-tokens // FILL_TOKENS))
+    return load(trainer, table, plan[first::step])
+
+
+def load(trainer: Any, table: Any, plan: list[np.ndarray]) -> Iterator[dict[str, Any]]:
+    """Batches of a table with these rows, on the device."""
+    if plan:
+        loader = trainer.datamodule.loader(lambda epoch: plan, table)
+        yield from map(trainer.strategy.batch_to_device, loader)
 
 
 def obstacle(trainer: Any, task: Any) -> str:

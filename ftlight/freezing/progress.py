@@ -17,6 +17,7 @@ STATE = {
     "best": "best",
     "waited": "bad_validations",
     "ended": "ended",
+    "solved": "solved",
 }
 
 
@@ -39,6 +40,7 @@ class Progress:
         self.stage_starts = [step]
         self.per_epoch = 0  # optimizer steps
         self.total = 0  # optimizer steps from here on; 0 if nothing limits the run
+        self.solved = False  # whether the head of a solved stage has been
         self._reset_patience()
 
     def _reset_patience(self) -> None:
@@ -141,4 +143,4 @@ class Progress:
                 f" is {ours}; use the config of its run, or train anew without ckpt_path"
             )
         for key, attribute in STATE.items():
-            setattr(self, attribute, state[key])
+            setattr(self, attribute, state.get(key, False))

@@ -34,6 +34,7 @@ class Stage:
         lr_schedule: how the rate falls after warm-up.
         lr_over: the steps over which it rises and falls: those of the run or of the stage. Over a
             stage with patience it does not fall, since its end is not known.
+        solved: whether the head is solved instead of stepped: the stage has no steps.
     """
 
     train: tuple[str, ...]
@@ -47,6 +48,7 @@ class Stage:
     warmup: float = 0.0
     lr_schedule: Shape = "linear"
     lr_over: Over = "stage"  # also in checkpoints of 0.1, which do not say it
+    solved: bool = False
 
     def __str__(self) -> str:
         """The stage as YAML, without what is not set.
@@ -54,8 +56,13 @@ class Stage:
         >>> print(Stage(("head", "norm"), lr=1e-3))  # doctest: +NORMALIZE_WHITESPACE
         {train: [head, norm], lr: 0.001, layer_decay: 1, warmup: 0, lr_schedule: linear,
         lr_over: stage}
+        >>> print(Stage(("head",), solved=True))
+        {train: head}
         """
         options = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        del options["solved"]
+        if self.solved:
+            options = {}
         options["train"] = self.train[0] if len(self.train) == 1 else f"[{', '.join(self.train)}]"
         words = [
             f"{name}: {value:.3g}" if isinstance(value, float) else f"{name}: {value}"
@@ -73,6 +80,8 @@ class Stage:
         >>> Stage(("head",), fraction=0.2).length(per_epoch=10, total=100)
         20
         """
+        if self.solved:
+            return 0
         if self.epochs is not None:
             return max(1, round(self.epochs * per_epoch))
         return self.steps if self.fraction is None else math.floor(self.fraction * total + 1e-9)
@@ -135,6 +144,8 @@ def check_durations(
         UserError: nothing is left for the last stage, or the run's length is not known.
     """
     last = stages[-1]
+    if last.solved:
+        return
     if not total and last.lr_schedule != "constant":
         raise UserError(
             f"model.lr_schedule: {last.lr_schedule} needs trainer.max_epochs or max_steps;"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 
-from ftlight.freezing import unfreeze
+from ftlight.freezing import head, unfreeze
 from ftlight.freezing.cache import Cache, PrefixCache
 from ftlight.freezing.progress import Progress
-from ftlight.freezing.schedule import frozen_layers
+from ftlight.freezing.schedule import Stage, frozen_layers
 from ftlight.freezing.tap import reach
 from ftlight.models.layers import layer_groups, module_layers, norm_parameters
 from ftlight.models.modes import compiled, train_layers
@@ -21,6 +21,7 @@ from ftlight.run import former
 from ftlight.utils import format as fmt
 
 log = logging.getLogger(__name__)
+HeadFit = Literal["solve", "step"]
 
 
 class Stages(L.Callback):
@@ -44,12 +45,15 @@ class Stages(L.Callback):
         defaults: Mapping[str, Any],
         cache: Cache = "auto",
         cache_gb: float = 4.0,
+        head_fit: HeadFit = "solve",
     ) -> None:
         self.option = option
         self.lr = lr
         self.lr_given = lr_given
         self.defaults = dict(defaults)
         self.cache = cache
+        self.head_fit = head_fit
+        self.stepped = ""  # why a head that could be solved is stepped
         self.prefix_cache = PrefixCache(cache_gb)
         self.progress = Progress([], 0)
         self.stores: list[int | None] = []  # cut of the store that each stage reads
@@ -72,6 +76,7 @@ class Stages(L.Callback):
             UserError: a selector matches nothing.
         """
         self.eligible = {n for n, p in task.model.named_parameters() if p.requires_grad}
+        self.stepped = ""
         self.resolve(task)
 
     def resolve(self, task: Any) -> None:
@@ -82,19 +87,40 @@ class Stages(L.Callback):
         parameters = unfreeze.Parameters(
             self.layers, self.numel, norm_parameters(task.model), self.eligible
         )
-        stages, self.trainable_params = unfreeze.resolve(
-            self.option,
-            parameters,
-            self.defaults,
-            lr=self.lr,
-            lr_given=self.lr_given,
-            monitor=task.monitor,
-        )
+
+        def resolved(solves: bool) -> tuple[list[Stage], list[set[str]]]:
+            return unfreeze.resolve(
+                self.option,
+                parameters,
+                self.defaults,
+                lr=self.lr,
+                lr_given=self.lr_given,
+                monitor=task.monitor,
+                solves=solves,
+            )
+
+        stages, self.trainable_params = resolved(self.head_fit == "solve" and not self.stepped)
+        if stages[0].solved and (reason := self._why_stepped(task, len(stages))):
+            self.stepped = reason
+            stages, self.trainable_params = resolved(False)
         self.trainable_layers = [
             {layer for layer, names in self.layers.items() if not params.isdisjoint(names)}
             for params in self.trainable_params
         ]
         self.progress = Progress(stages, step=0)
+
+    def _why_stepped(self, task: Any, stages: int) -> str:
+        """Why a head is stepped though its stage could be solved, or nothing."""
+        if self.lr_given and stages == 1:
+            return "model.lr is given"
+        return head.refusal(task)
+
+    def step_head(self, reason: str) -> None:
+        """Gives the head a stage with steps after all."""
+        begun = self.progress.stage_starts[:1]
+        self.stepped = reason
+        self.resolve(self.task)
+        self.progress.stage_starts = begun
 
     def cut(self, stage: int) -> int:
         """How many frozen layers at the bottom of a stage can be skipped."""
@@ -116,6 +142,9 @@ class Stages(L.Callback):
         """
         if self.fitting:
             self._keep_options(former.saved(state))
+            began_stepped = not any(stage.get("solved") for stage in state["schedule"])
+            if self.progress.current.solved and began_stepped:  # by 0.1, or for want of a way
+                self.step_head("the run began so")
             self.progress.load_state_dict(state)
             self._apply()
 
@@ -152,6 +181,7 @@ class Stages(L.Callback):
         store = self.stores[self.stage]
         if self.progress.advance(trainer.global_step):
             self._enter(trainer, store)
+            log.info(self.line())
 
     def _enter(self, trainer: Any, store: int | None) -> None:
         """Has the model, and what depends on what trains, follow the stage.
@@ -171,7 +201,6 @@ class Stages(L.Callback):
             torch.compiler.reset()
         for stopping in trainer.early_stopping_callbacks:
             stopping.wait_count = 0
-        log.info(self.line())
 
     def line(self) -> str:
         """The stage in one line: when it starts, what trains, and the learning rate."""

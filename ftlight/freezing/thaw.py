@@ -90,7 +90,8 @@ class Thawing(Freezing):
             super().count(trainer)
             return
         if self.search.scores is None:
-            self.search.steps = auto.trial_steps(self.progress.per_epoch)
+            is_solved = self.progress.stages[0].solved
+            self.search.steps = 0 if is_solved else auto.trial_steps(self.progress.per_epoch)
         self._recount(trainer)
         self._plan_store(trainer)
 
@@ -168,6 +169,14 @@ class Thawing(Freezing):
                 "%s: %s (better with probability %.2f): %s",
                 *(depth, auto.line(compared, scores), compared.better, fate),
             )
+            self._end_with_head(trainer, self.search)
+
+    def _end_with_head(self, trainer: Any, search: Search) -> None:
+        """Ends the run if no depth is better than the solved head, and none is left to try."""
+        back = trainer.global_step - search.began if search.pending == "lost" else 0
+        following = search.next_depth(self._left(trainer, back), self.progress.per_epoch)
+        if following is None and search.best == 0 and self.progress.stages[0].solved:
+            trainer.should_stop = True
 
     # Going on
 
@@ -187,10 +196,11 @@ class Thawing(Freezing):
         self._recount(trainer)
         self._plan_store(trainer)
         self._enter(trainer, store)
-        self.kept = None
         if search.over:
             log.info(self._found(search))
-        else:
+        log.info(self.line())
+        self.kept = None
+        if not search.over:
             names, optimizer = self.trainable_params[self.stage], trainer.optimizers[0]
             self.kept = copies.take(self.task.model, names, optimizer)
 

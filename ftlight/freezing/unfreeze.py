@@ -20,11 +20,12 @@ PROBE_SHARE = 0.4
 THAW_SHARE = 0.5
 
 
-def read_unfreeze(option: Any) -> str | list[dict[str, Any]]:
+def read_unfreeze(option: Any, solves: bool = True) -> str | list[dict[str, Any]]:
     """Checks the form of ``unfreeze``.
 
     Args:
         option: a word, a stage as a mapping, or a list of stages.
+        solves: whether a head may be solved: ``{train: head}`` then needs no duration.
 
     Returns:
         The word, or the stages with ``train`` as a tuple of selectors.
@@ -45,7 +46,9 @@ def read_unfreeze(option: Any) -> str | list[dict[str, Any]]:
         )
     faults: list[str] = []
     for i, stage in enumerate(stages):
-        faults += _stage_faults(stage, f"model.unfreeze.{i}", is_last=i == len(stages) - 1)
+        faults += _stage_faults(
+            stage, f"model.unfreeze.{i}", endless=i == len(stages) - 1, solved=solves and i == 0
+        )
     shares = sum(s.get("fraction") or 0 for s in stages) if not faults else 0
     if shares >= 1 - 1e-9:
         faults.append(
@@ -61,8 +64,25 @@ def _as_list(train: Any) -> Any:
     return [train] if isinstance(train, str) else train
 
 
-def _stage_faults(stage: Any, where: str, is_last: bool) -> list[str]:
-    """What is wrong with the form of a stage."""
+def is_solved(stage: Mapping[str, Any]) -> bool:
+    """Whether a stage is the head and nothing else: with a duration or rate it is stepped.
+
+    >>> is_solved({"train": "head"}), is_solved({"train": "head", "epochs": 2})
+    (True, False)
+    """
+    given = {name: value for name, value in stage.items() if value is not None}
+    return given in ({"train": "head"}, {"train": ["head"]}, {"train": ("head",)})
+
+
+def _stage_faults(stage: Any, where: str, endless: bool, solved: bool) -> list[str]:
+    """What is wrong with the form of a stage.
+
+    Args:
+        stage: the stage as written.
+        where: its place, for errors.
+        endless: whether it is the last.
+        solved: whether it needs no duration if it is the head alone.
+    """
     if not isinstance(stage, Mapping):
         return [f"{where}: expected a stage such as {{train: last:2, epochs: 2}}, got {stage!r}"]
     known = ("train", *CHECKS)
@@ -76,7 +96,9 @@ def _stage_faults(stage: Any, where: str, is_last: bool) -> list[str]:
         value = stage.get(key)
         if value is not None and not _is_of(kind, value):
             faults.append(f"{where}.{key}: expected {expected}, got {value!r}")
-    return faults + _duration_faults(stage, where, is_last)
+    if solved and is_solved(stage):
+        return faults
+    return faults + _duration_faults(stage, where, endless)
 
 
 def _selector_faults(selectors: Any, where: str) -> list[str]:
@@ -136,8 +158,10 @@ def _is_of(kind: Any, value: Any) -> bool:
     return value in get_args(kind) if kind in (Shape, Over) else not ranges.fault(kind, value)
 
 
-def expand(word: str, layers: Sequence[str]) -> list[dict[str, Any]]:
+def expand(word: str, layers: Sequence[str], solves: bool = False) -> list[dict[str, Any]]:
     """The stages that a word stands for.
+
+    If the head is solved, which takes no steps, the others share what it would have taken.
 
     ``lp_ft`` is linear probing, then fine-tuning (Kumar et al. 2022, arXiv:2202.10054).
     ``gradual`` thaws from the top in at most four steps (Howard and Ruder 2018, arXiv:1801.06146).
@@ -147,6 +171,7 @@ def expand(word: str, layers: Sequence[str]) -> list[dict[str, Any]]:
     Args:
         word: as returned by :func:`read_unfreeze`.
         layers: names of the model's layers.
+        solves: whether the head is solved.
 
     Raises:
         UserError: the word is about the head, and the model has none of its own.
@@ -157,6 +182,8 @@ def expand(word: str, layers: Sequence[str]) -> list[dict[str, Any]]:
     last:1 0.16666666666666666
     last:2 0.16666666666666666
     all None
+    >>> expand("lp_ft", ["layer 0", "head"], solves=True)
+    [{'train': ('head',)}, {'train': ('all',)}]
     """
     tied = "head" not in layers
     if word in ("head", "lp_ft") and tied:
@@ -165,20 +192,39 @@ def expand(word: str, layers: Sequence[str]) -> list[dict[str, Any]]:
             " (it is tied to the embeddings); use last:1"
         )
     if word == "lp_ft":
-        return [{"train": ("head",), "fraction": PROBE_SHARE, "lr": HEAD_LR}, {"train": ("all",)}]
-    first: list[dict[str, Any]] = [] if tied else [{"train": ("head",), "lr": HEAD_LR}]
+        probe = {} if solves else {"fraction": PROBE_SHARE, "lr": HEAD_LR}
+        return [{"train": ("head",), **probe}, {"train": ("all",)}]
     if word == "auto":
+        rate = {} if solves else {"lr": HEAD_LR}
+        first = [] if tied else [{"train": ("head",), **rate}]
         return [*first, *({"train": (depth,)} for depth in depths(layers))]
     if word != "gradual":
         return [{"train": (word,)}]
     depth = num_layers(layers)
     quarter = max(1, -(-depth // 4))
     counts = [n for n in range(quarter, depth, quarter) if n > tied]
-    if tied:
-        first = [{"train": ("last:1",)}] if depth else []
-    thawed = [*first, *({"train": (f"last:{n}",)} for n in counts)]
+    thawed: list[dict[str, Any]] = [{"train": (f"last:{n}",)} for n in counts]
+    if tied and depth:
+        thawed.insert(0, {"train": ("last:1",)})
+    elif not tied and not solves:
+        thawed.insert(0, {"train": ("head",), "lr": HEAD_LR})
     share = THAW_SHARE / max(1, len(thawed))
-    return [*({**stage, "fraction": share} for stage in thawed), {"train": ("all",)}]
+    shared = [{**stage, "fraction": share} for stage in thawed]
+    solved = [{"train": ("head",)}] if solves and not tied else []
+    return [*solved, *shared, {"train": ("all",)}]
+
+
+def stepped(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Stages with a duration for a head that was to be solved: its share of what the others leave.
+
+    >>> stepped([{"train": ("head",)}, {"train": ("all",)}])
+    [{'train': ('head',), 'fraction': 0.4}, {'train': ('all',)}]
+    """
+    first, *others = stages
+    if not others or not is_solved(first):
+        return stages
+    left = 1 - sum(stage.get("fraction") or 0 for stage in others)
+    return [{**first, "fraction": PROBE_SHARE * left}, *others]
 
 
 class Parameters(NamedTuple):
@@ -205,6 +251,7 @@ def resolve(
     lr: float,
     lr_given: bool,
     monitor: str,
+    solves: bool = False,
 ) -> tuple[list[Stage], list[set[str]]]:
     """The stages of a schedule, and the names of the parameters that train in each.
 
@@ -218,6 +265,7 @@ def resolve(
         lr: learning rate of the whole model.
         lr_given: whether the user set ``lr``.
         monitor: value that patience watches, unless a stage sets another.
+        solves: whether the head is solved if it trains alone in the first stage.
 
     Raises:
         UserError: a selector matches nothing, or the model has no head of its own.
@@ -227,7 +275,10 @@ def resolve(
         if members := [name for name in names if name in parameters.eligible]:
             layers[layer] = members
     head = set(parameters.layers.get("head", ()))
-    written = option if isinstance(option, list) else expand(option, list(parameters.layers))
+    if isinstance(option, list):
+        written = option if solves else stepped(option)
+    else:
+        written = expand(option, list(parameters.layers), solves)
     stages, trainable_params = [], []
     for i, settings in enumerate(written):
         where = f"model.unfreeze.{i}.train" if isinstance(option, list) else "model.unfreeze"
@@ -243,6 +294,7 @@ def resolve(
         options |= own
         if options.get("patience") is not None:
             options.setdefault("monitor", monitor)
-        stages.append(Stage(**options))
+        solved = solves and i == 0 and is_solved(settings)
+        stages.append(Stage(**options, solved=solved))
         trainable_params.append(trainable)
     return stages, trainable_params

@@ -14,8 +14,11 @@ from torch.nn import functional as F
 
 from ftlight.data import labels
 from ftlight.data.module import DataModule
+from ftlight.freezing.head import Objective
+from ftlight.freezing.solve import Vectors
 from ftlight.metrics import classes, intervals
 from ftlight.models import scale
+from ftlight.models.losses import Loss
 from ftlight.models.scale import Scale
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.training.checkpoint import load
@@ -189,13 +192,34 @@ class Classification(Task):
         A squared error is in units of the training targets' variance. Class weights and label
         smoothing count in training only, so that every verb evaluates the same loss.
         """
-        weights, smoothing = (self.weights, self.label_smoothing) if self.training else (None, 0.0)
         if self.kind == "regression":
             return self._squared_error(logits, targets)
-        if self.kind == "single":
-            return F.cross_entropy(logits, targets, weight=weights, label_smoothing=smoothing)
-        smooth = targets * (1 - smoothing) + 0.5 * smoothing
-        return F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights)
+        weights, smoothing = (self.weights, self.label_smoothing) if self.training else (None, 0.0)
+        return Loss(self.kind, weights, smoothing).of(logits, targets)
+
+    def head_objective(self) -> Objective | str:
+        """The same loss of a linear head; of a regression that of standardised values."""
+        if self.scale is None:
+            return "the run began with raw targets"
+        return Objective(Loss(self.kind, self.weights, self.label_smoothing))
+
+    def head_vectors(self, batch: dict[str, Any], states: Tensor, used: Tensor | None) -> Vectors:
+        """Returns the vector of each row; of a layer that runs on tokens, that of the one used.
+
+        Raises:
+            ValueError: a row uses several.
+        """
+        rows, targets = torch.as_tensor(batch["index"]), batch["targets"]
+        if used is not None:
+            if not bool((used.sum(1) == 1).all()):
+                raise ValueError("its layer runs on tokens, several of which make a row's output")
+            states = states[used]
+        if len(states) != len(rows):
+            raise ValueError("its layer does not see one vector a row")
+        if self.kind == "regression" and self.scale is not None:
+            values = scale.exact(targets, batch.get("target_bits"))
+            targets = ((values - self.scale.mean) / self.scale.sd).float()
+        return Vectors(rows, states, targets)
 
     def _squared_error(self, values: Tensor, targets: Tensor) -> Tensor:
         if self.scale is None:  # as 0.1 did

@@ -182,3 +182,22 @@ def is_dry_run(trainer: L.Trainer) -> bool:
 def overfits(trainer: L.Trainer) -> bool:
     """Whether ``overfit_batches`` was asked for."""
     return bool(trainer.overfit_batches)  # type: ignore[attr-defined]
+
+
+def validate_now(trainer: L.Trainer) -> bool:
+    """Validates between two steps, as an epoch does at its end. Returns whether there is data."""
+    if not trainer.enable_validation:
+        return False
+    trainer.validating = True  # the loop that is running is found by this
+    first_iteration = trainer._logger_connector._first_loop_iter
+    trainer.fit_loop.epoch_loop.val_loop.run()
+    trainer.training = True
+    trainer._logger_connector._first_loop_iter = first_iteration
+    return True
+
+
+def begin_averages(trainer: L.Trainer) -> None:
+    """Begins averages of the weights, which are copied when a fit is set up, with those of now."""
+    for callback in callbacks_of(trainer, WeightAveraging):
+        if callback._average_model is not None:
+            callback._average_model.module.load_state_dict(trainer.lightning_module.state_dict())

@@ -9,6 +9,7 @@ import torch
 
 from ftlight.data import files, tokens
 from ftlight.data.module import DataModule
+from ftlight.freezing.head import Objective
 from ftlight.models import loading, scale
 from ftlight.models import saving as export
 from ftlight.models.modes import evaluating
@@ -116,6 +117,15 @@ class TextClassification(Classification):
         pairs = few_shot.contrastive(output.hidden_states[0], targets, 1 / SCALE)
         loss = self.loss(logits, targets) + self.contrastive * pairs
         return Step(loss, self.probabilities(logits), targets)
+
+    def head_objective(self) -> Objective | str:
+        """The loss of a linear head. One from the label names is pulled towards these."""
+        if self.contrastive:
+            return "the contrastive loss is not one of the head alone"
+        objective = super().head_objective()
+        if isinstance(objective, str):
+            return objective
+        return objective._replace(pulled=self.head_init == "labels")
 
     def describe(self) -> str:
         """Kind of labels, head, and what differs from the defaults."""

@@ -1,0 +1,177 @@
+"""Solves the head of a task before its first step: when it can be, and what that does to a run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import nn
+
+from ftlight.data.sampling import run_seed
+from ftlight.freezing import identity
+from ftlight.freezing import store as files
+from ftlight.freezing.cache import PrefixCache
+from ftlight.freezing.solve import Head, Solution, Vectors, solve
+from ftlight.freezing.vectors import linear_head, see, share, vectors
+from ftlight.models.losses import Loss
+from ftlight.models.modes import evaluating
+from ftlight.training import lightning_internals, optim
+from ftlight.utils.distributed import gather_objects
+from ftlight.utils.format import number
+
+log = logging.getLogger(__name__)
+T = TypeVar("T", Head, Vectors)
+CLOSE = 1e-2  # how well a loss from vectors must agree with the task's own, as a share of it
+
+
+class Objective(NamedTuple):
+    """What a linear head learns.
+
+    Attributes:
+        loss: mean loss as a function of its outputs.
+        pulled: whether the penalty pulls towards its weight at the start, instead of 0.
+    """
+
+    loss: Loss
+    pulled: bool = False
+
+
+# When
+
+
+def refusal(task: Any) -> str:
+    """Why the head of a task cannot be solved, or nothing."""
+    objective = task.head_objective()
+    if isinstance(objective, str):
+        return objective
+    for kind in type(task).__mro__:
+        if "head_objective" in vars(kind):
+            break
+        if own := [n for n in ("step", "loss", "training_step") if n in vars(kind)]:
+            return f"{kind.__name__} has a {own[0]} of its own"
+    layer = linear_head(task.model)
+    return layer if isinstance(layer, str) else ""
+
+
+def obstacle(trainer: Any, task: Any) -> str:
+    """Why the head cannot be solved in this run, or nothing."""
+    if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
+        return f"no process has all weights under {type(trainer.strategy).__name__}"
+    if lightning_internals.is_dry_run(trainer) or not optim.runs_all_batches(trainer, "train"):
+        return "an option leaves training batches out"
+    if trainer.min_epochs or trainer.min_steps:
+        return "trainer.min_epochs or min_steps asks for steps"
+    return identity.obstacle(trainer, task)
+
+
+# How
+
+
+def fit(trainer: Any, task: Any, cache: PrefixCache, cut: int | None) -> str:
+    """Solves the head, sets its weights, and validates. All processes must call this.
+
+    Args:
+        trainer: the trainer.
+        task: the task.
+        cache: cache of its frozen layers; left open for the validation.
+        cut: number of frozen layers to keep the output of, or None.
+
+    Returns:
+        Why it cannot be solved, or nothing.
+    """
+    begun = time.monotonic()
+    objective, layer = task.head_objective(), linear_head(task.model)
+    if cut is not None:
+        cache.begin(trainer, task, cut, "stage 1")
+    try:
+        _agree(trainer, _differs(trainer, task, layer, objective.loss))
+        splits = [s for s in ("train", "validation") if s in trainer.datamodule.sets]
+        held = {split: vectors(trainer, task, split, cache) for split in splits}
+    except ValueError as error:
+        return str(error)
+    found, reason = None, ""
+    if trainer.is_global_zero:  # sums depend on the number of threads
+        try:
+            found = _solved(layer, objective, held)
+        except ValueError as error:
+            reason = str(error)
+    found, reason = trainer.strategy.broadcast((found, reason))
+    if found is None:
+        return reason
+    _set(trainer, task, layer, found.head)
+    seconds = time.monotonic() - begun
+    validated = lightning_internals.validate_now(trainer)
+    score = trainer.callback_metrics.get(task.monitor) if validated else None
+    if trainer.is_global_zero:
+        log.info(line(found, len(held["train"].rows.unique()), seconds, task.monitor, score))
+    return ""
+
+
+def _agree(trainer: Any, reason: str) -> None:
+    """Raises the reason of the first process that has one."""
+    if first := next(filter(None, gather_objects(reason, trainer.world_size)), ""):
+        raise ValueError(first)
+
+
+def _differs(trainer: Any, task: Any, layer: nn.Linear, loss: Loss) -> str:
+    """How the loss from vectors differs from that of the task's own step, on a batch; or nothing.
+
+    It does if the head does more than one layer, or the task learns something else.
+    """
+    with files.preserve_rng():
+        batch = next(share(trainer, "train"), None)
+        if batch is None:
+            return ""
+        try:
+            seen = task.head_vectors(batch, *see(trainer, task, layer, batch))
+        except ValueError as error:
+            return str(error)
+        with evaluating(task), torch.no_grad(), trainer.precision_plugin.forward_context():
+            task.training = True  # class weights and label smoothing count; there is no dropout
+            own = float(task.step(batch).loss)
+            plain = float(loss.of(layer(seen.states).float(), seen.targets))
+    if abs(own - plain) <= CLOSE * max(abs(own), 1e-3):
+        return ""
+    return f"its loss is {number(own)} on a batch, that of its last layer alone {number(plain)}"
+
+
+def _solved(layer: nn.Linear, objective: Objective, held: Mapping[str, Vectors]) -> Solution:
+    """Solves on the head's own device, or on the CPU if that has no 64 bits."""
+    device = "cpu" if layer.weight.device.type == "mps" else layer.weight.device
+    start = Head(*(None if p is None else p.detach().float() for p in (layer.weight, layer.bias)))
+    if not objective.pulled:
+        start = Head(*(None if p is None else torch.zeros_like(p) for p in start))
+    train, start = _to(held["train"], device), _to(start, device)
+    validation = _to(held["validation"], device) if "validation" in held else None
+    found = solve(train, objective.loss, start, validation, seed=run_seed())
+    return found._replace(head=_to(found.head, "cpu"))
+
+
+def _to(tensors: T, device: Any) -> T:
+    return type(tensors)(*(None if t is None else t.to(device) for t in tensors))  # type: ignore
+
+
+@torch.no_grad()
+def _set(trainer: Any, task: Any, layer: nn.Linear, head: Head) -> None:
+    """Sets the weights of a layer, and of an average of the weights that starts with them."""
+    layer.weight.copy_(head.weight)
+    if layer.bias is not None:
+        layer.bias.copy_(head.bias)
+    lightning_internals.begin_averages(trainer)
+
+
+def line(found: Solution, rows: int, seconds: float, monitor: str, score: Any) -> str:
+    """What was solved, in one line.
+
+    >>> head = Head(torch.zeros(1, 1), None)
+    >>> line(Solution(head, 0.01, {0.01: 0.3}, 0), 8002, 2.13, "val/f1", torch.tensor(0.91))
+    'the head is solved on 8,002 rows in 2.1 s: penalty 0.01 by validation; val/f1 0.91'
+    """
+    by = f"{found.folds} folds" if found.folds else "validation"
+    tail = "" if score is None else f"; {monitor} {number(float(score))}"
+    solved = f"the head is solved on {rows:,} rows in {seconds:.1f} s"
+    return f"{solved}: penalty {found.penalty:.2g} by {by}{tail}"

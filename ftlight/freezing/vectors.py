@@ -1,0 +1,133 @@
+"""The vectors of a split: what a linear head sees of each row, from one pass of the frozen rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ftlight.freezing import store as files
+from ftlight.freezing import verify
+from ftlight.freezing.cache import PrefixCache
+from ftlight.freezing.identity import batches
+from ftlight.freezing.solve import Vectors
+from ftlight.models.layers import layer_of, module_layers
+from ftlight.models.modes import evaluating
+from ftlight.utils.distributed import gather_objects
+
+
+def linear_head(model: nn.Module) -> nn.Linear | str:
+    """The only layer of a model's head that has weights, or why there is no such layer."""
+    layers = module_layers(model)
+    own = [
+        (name, module)
+        for name, module in model.named_modules()
+        if layer_of(name, layers) == "head" and any(True for _ in module.parameters(recurse=False))
+    ]
+    if len(own) == 1 and type(own[0][1]) is nn.Linear:
+        return own[0][1]
+    if not own:
+        return "the model has no head of its own"
+    if len(own) > 1:
+        return f"its head has several layers ({', '.join(name for name, _ in own)})"
+    return f"its head is a {type(own[0][1]).__name__}"
+
+
+def vectors(trainer: Any, task: Any, split: str, cache: PrefixCache | None = None) -> Vectors:
+    """The vectors of a split, with their rows and targets, in the order of the rows.
+
+    All processes must call this; each runs a share of the batches, and gets all. The batches are
+    those of a store of activations: they depend on the data alone.
+
+    Args:
+        trainer: the trainer.
+        task: the task; its head is one linear layer.
+        split: train or validation.
+        cache: stored activations to begin from, if it has a store open.
+
+    Raises:
+        ValueError: there is no linear head, or its vectors are not those of rows; says why.
+    """
+    layer = linear_head(task.model)
+    if isinstance(layer, str):
+        raise ValueError(layer)
+    parts: list[Vectors] = []
+    fault = ""
+    try:
+        with files.preserve_rng():  # iterating over a loader draws a random number
+            for batch in share(trainer, split):
+                seen = see(trainer, task, layer, batch, split, cache)
+                parts.append(Vectors(*(t.cpu() for t in task.head_vectors(batch, *seen))))
+    except ValueError as error:
+        fault = str(error)
+    everyone = gather_objects((fault, parts), trainer.world_size)
+    if faults := [fault for fault, _ in everyone if fault]:
+        raise ValueError(faults[0])
+    found = [part for _, own in everyone for part in own]
+    joined = Vectors(*(torch.cat(column) for column in zip(*found, strict=True)))
+    order = joined.rows.argsort(stable=True)
+    return Vectors(*(column[order] for column in joined))
+
+
+def share(trainer: Any, split: str) -> Iterator[dict[str, Any]]:
+    """The batches of a split that this process runs."""
+    table = trainer.datamodule.sets[split]
+    return batches(trainer, table, trainer.global_rank, trainer.world_size)
+
+
+def see(
+    trainer: Any,
+    task: Any,
+    layer: nn.Linear,
+    batch: dict[str, Any],
+    split: str = "",
+    cache: PrefixCache | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """What a linear layer takes in of a batch, and which of it the loss depends on.
+
+    Args:
+        trainer: the trainer.
+        task: the task.
+        layer: the layer of its head.
+        batch: a batch with targets.
+        split: split of the batch.
+        cache: stored activations to begin from, if it has a store open.
+
+    Returns:
+        ``[rows, width]`` and None; or, if the layer runs on tokens, ``[rows, tokens, width]`` and
+        ``bool [rows, tokens]``.
+
+    Raises:
+        ValueError: the layer runs more than once, or stored activations are of other inputs.
+    """
+    taken: list[Tensor] = []
+    given: list[Tensor] = []
+
+    def swap(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        """Cuts the graph at the layer's output, so that the loss's slope there is known."""
+        taken.append(args[0].detach())
+        torch.set_grad_enabled(True)
+        given.append(output.detach().requires_grad_())
+        return given[-1]
+
+    hook = layer.register_forward_hook(swap)
+    try:
+        with evaluating(task), torch.no_grad(), trainer.precision_plugin.forward_context():
+            if cache is not None and cache.store is not None and cache.tap is not None:
+                states = cache.store.get(split, batch["index"], batch["inputs"])
+                if states is None:
+                    raise ValueError(verify.DIFFERS)
+                cache.tap.pending = states
+            loss = task.step(batch).loss
+    finally:
+        hook.remove()
+        if cache is not None:
+            cache.done()
+    if len(taken) != 1:
+        raise ValueError(f"its layer runs {len(taken)} times a batch")
+    if taken[0].ndim == 2:
+        return taken[0], None
+    (slope,) = torch.autograd.grad(loss, given[0])
+    return taken[0], (slope != 0).any(-1)
