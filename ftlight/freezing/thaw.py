@@ -117,11 +117,20 @@ class Thawing(Freezing):
         self.progress.stage_starts = start
         self._enter(trainer, store)
 
+    def _total(self, trainer: Any, back: int = 0) -> int:
+        """Optimizer steps of the whole run, without those taken back; 0 if nothing limits it.
+
+        Args:
+            trainer: the trainer.
+            back: steps that are about to be taken back.
+        """
+        in_vain = self.search.in_vain if self.search else 0
+        return optim.total_steps(trainer, in_vain + back)
+
     def _recount(self, trainer: Any) -> None:
         """Counts the steps of the run, without those that were taken back."""
-        start = self.progress.stage_starts[0]
-        total = optim.total_steps(trainer, self.search.in_vain if self.search else 0)
-        self.progress.total = self.task.total_steps = max(0, total - start)
+        total = self._total(trainer) - self.progress.stage_starts[0]
+        self.progress.total = self.task.total_steps = max(0, total)
 
     def _left(self, trainer: Any, back: int = 0) -> int | None:
         """Optimizer steps that the run has left; None if nothing limits it.
@@ -130,15 +139,17 @@ class Thawing(Freezing):
             trainer: the trainer.
             back: steps that are about to be taken back.
         """
-        assert self.search is not None
-        total = optim.total_steps(trainer, self.search.in_vain + back)
+        total = self._total(trainer, back)
         return max(0, total - trainer.global_step + back) if total else None
 
     def _plan_store(self, trainer: Any) -> None:
-        """Plans the store of this depth alone: which one follows is not known."""
+        """Plans the store of this depth alone: which one follows is not known.
+
+        It depends on where the stage began, not on where a run resumes within it.
+        """
         assert self.search is not None
-        steps = self.search.steps or self._left(trainer)
-        epochs = 1e6 if steps is None else steps / self.progress.per_epoch
+        steps = self.search.steps or max(0, self._total(trainer) - self.search.began)
+        epochs = steps / self.progress.per_epoch if self._total(trainer) else 1e6
         self.stores = [None] * len(self.progress.stages)
         self.stores[self.stage] = self.plan_stores(trainer, [self.stage], [epochs])[0]
 

@@ -1,0 +1,258 @@
+"""``unfreeze: auto`` while it trains: what is kept, what is taken back, stopped and resumed."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from conftest import each, make_bert, same, toy_rows, write_csv
+from torch import Tensor
+
+from ftlight import TextClassification, TextData, Trainer
+from ftlight.freezing import auto
+from ftlight.freezing import callback as freezing
+from ftlight.freezing.thaw import Thawing
+from ftlight.utils.errors import UserError
+
+pytestmark = pytest.mark.run
+STEPS = 3  # of a depth
+
+
+class Decided(TextClassification):
+    """Says of each stage whether it is better than what was best, as ``better`` has it."""
+
+    better = (0,)
+
+    def row_scores(self, result: Any, rows: Any) -> Tensor:
+        stage = freezing.of(self.trainer).stage
+        score = float(stage) if stage in self.better else -1.0
+        return torch.full((len(result.outputs),), score)
+
+
+@pytest.fixture(scope="session")
+def four(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A sentence encoder of four layers with dropout."""
+    return str(make_bert(tmp_path_factory.mktemp("four"), num_hidden_layers=4))
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows decide, after few steps."""
+    monkeypatch.setattr(auto, "LEAST_ROWS", 5)
+    monkeypatch.setattr(auto, "trial_steps", lambda per_epoch: STEPS)
+
+
+class Watch(L.Callback):
+    """Each step of the run: its number, its stage, the lowest rate, the weights before it."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int, float]] = []
+        self.weights: list[dict[str, Tensor]] = []
+
+    def on_before_optimizer_step(self, trainer: Any, task: Any, optimizer: Any) -> None:
+        rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
+        lowest = min(rate for rate in rates if rate)
+        self.steps.append((trainer.global_step, freezing.of(trainer).stage, lowest))
+        state = {name: value.detach().clone() for name, value in task.model.state_dict().items()}
+        self.weights.append(state)
+
+
+def run(
+    backbone: str,
+    folder: Path,
+    better: tuple[int, ...],
+    *callbacks: L.Callback,
+    resume: bool = False,
+    trainer: dict[str, Any] | None = None,
+    **model: Any,
+) -> tuple[Any, Any]:
+    """Trains 30 steps at most."""
+    write_csv(Path("toy.csv"), toy_rows(60))
+    L.seed_everything(0, verbose=False)
+    data = TextData(train="toy.csv", tokenizer=backbone, batch_size=8, validation_split=0.2)
+    kind = type("Decided", (Decided,), {"better": better, "__module__": __name__})
+    options = {"lr": 1e-3, "unfreeze": "auto", "head_fit": "step", **model}
+    task = kind(backbone, labels=data.labels, kind=data.kind, **options)
+    given = {"max_steps": 30, "accelerator": "cpu", "precision": "32-true", "patience": 0}
+    made = Trainer(
+        run=str(folder),
+        resume=resume,
+        enable_progress_bar=False,
+        callbacks=list(callbacks),
+        **{**given, **(trainer or {})},
+    )
+    made.fit(task, datamodule=data)
+    return task, made
+
+
+CASES = {
+    "first": (0, 1),
+    "second": (0, 2),
+    "all kept": (0, 1, 2, 3, 4, 5),
+    "none": (0,),
+    "between": (0, 1, 3),
+}
+
+
+def test_what_is_not_kept_leaves_no_trace(four: str, tmp_path: Path) -> None:
+    def check(name: str) -> None:
+        better, seen = CASES[name], Watch()
+        task, trainer = run(four, tmp_path / name, better, seen)
+        search = freezing.of(trainer).search
+        assert search is not None
+        assert search.over
+        assert search.best == max(s for s in better if s <= max(search.stage, 0))
+        assert trainer.global_step == 30
+        tried = [int(stage) for stage, *_ in search.compared]
+        lost = [stage for stage in tried if stage not in better]
+        assert search.in_vain == STEPS * len(lost)
+        assert len(seen.steps) == 30 + search.in_vain
+        for stage in lost:  # the next stage begins with the weights and the number of the step
+            first = next(i for i, (_, s, _) in enumerate(seen.steps) if s == stage)
+            after = first + STEPS
+            assert seen.steps[first][0] == seen.steps[after][0]
+            for key, value in seen.weights[first].items():
+                assert torch.equal(value, seen.weights[after][key]), (stage, key)
+        with_state = {
+            n for n, p in task.model.named_parameters() if trainer.optimizers[0].state.get(p)
+        }
+        assert with_state == freezing.of(trainer).trainable_params[search.best]
+
+    each(CASES, check)
+
+
+def test_the_rate_falls_once_over_the_kept_steps(four: str, tmp_path: Path) -> None:
+    seen = Watch()
+    _, trainer = run(four, tmp_path / "run", (0, 1), seen, trainer={"max_steps": 40})
+    schedule = freezing.of(trainer)
+    rate = schedule.progress.stages[1].lr
+    last = {step: lr / rate for step, stage, lr in seen.steps if stage == 1}
+    for step in range(20, 40):
+        assert last[step] == pytest.approx((40 - step) / (40 - 4))  # a tenth of the run rises
+    first = [lr / rate for _, stage, lr in seen.steps if stage == 1][:STEPS]
+    factors = (4 / 4, 36 / 36, 35 / 36)  # of the run at steps 3, 4 and 5; the layer is new
+    assert first == pytest.approx([f * rise / 4 for rise, f in enumerate(factors, 1)])
+
+
+def test_stopped_anywhere_and_resumed_it_ends_the_same(four: str, tmp_path: Path) -> None:
+    class Stop(L.Callback):
+        """Stops the run before its n-th batch."""
+
+        def __init__(self, batch: int) -> None:
+            self.batch = batch
+
+        def on_train_batch_start(self, trainer: Any, *rest: Any) -> None:
+            self.batch -= 1
+            if self.batch < 0:
+                raise RuntimeError("stopped")
+
+    whole, reference = run(four, tmp_path / "whole", CASES["between"], trainer={"save_every": 1})
+    search = freezing.of(reference).search
+    assert search is not None
+
+    def check(batch: int) -> None:
+        folder = tmp_path / f"stopped {batch}"
+        with pytest.raises(RuntimeError, match="stopped"):
+            run(four, folder, CASES["between"], Stop(batch), trainer={"save_every": 1})
+        again, trainer = run(four, folder, CASES["between"], resume=True, trainer={"save_every": 1})
+        same(whole, again)
+        assert freezing.of(trainer).search.state_dict() == search.state_dict()
+        assert (folder / "metrics.csv").read_text() == (
+            tmp_path / "whole" / "metrics.csv"
+        ).read_text()
+
+    each(range(2, 30 + search.in_vain, 3), check)
+
+
+def test_stopped_within_the_validation_that_decides(four: str, tmp_path: Path) -> None:
+    from resuming import SignalAt
+
+    from ftlight.training.signals import RunInterrupted
+
+    whole, reference = run(four, tmp_path / "whole", CASES["between"])
+
+    def check(step: int) -> None:
+        folder = tmp_path / f"stopped {step}"
+        with pytest.raises(RunInterrupted):
+            run(four, folder, CASES["between"], SignalAt(step, hook="on_validation_batch_start"))
+        again, trainer = run(four, folder, CASES["between"], resume=True)
+        same(whole, again)
+        assert np.array_equal(
+            freezing.of(trainer).search.scores, freezing.of(reference).search.scores
+        )
+
+    each([3, 6, 9, 12], check)
+
+
+def test_head_that_no_depth_betters_ends_the_run(four: str, tmp_path: Path) -> None:
+    seen = Watch()
+    task, trainer = run(four, tmp_path / "run", (0,), seen, head_fit="solve")
+    search = freezing.of(trainer).search
+    assert (search.best, search.in_vain) == (0, 2 * STEPS)
+    assert trainer.global_step == 0
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    for name, value in task.model.state_dict().items():
+        assert torch.equal(value, seen.weights[0][name]), name
+        assert torch.equal(value, last["state_dict"][f"model.{name}"]), name
+
+
+def test_too_little_to_decide_by_takes_another_schedule(
+    four: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def check(name: str, change: dict[str, Any], why: str) -> None:
+        with monkeypatch.context() as patch:
+            if name == "rows":
+                patch.setattr(auto, "LEAST_ROWS", 200)
+            caplog.clear()
+            _, trainer = run(four, tmp_path / name, (0,), **change)
+            assert why in caplog.text
+            schedule = freezing.of(trainer)
+            assert isinstance(schedule, Thawing)
+            assert schedule.search is None
+            assert schedule.progress.is_last
+            assert schedule.progress.current.train == ("all",)
+
+    each(
+        [
+            ("rows", {}, "12 validation rows decide nothing (at least 200); it is gradual instead"),
+            ("steps", {"trainer": {"max_steps": 8}}, "8 steps are too few to try depths for 3"),
+        ],
+        check,
+    )
+
+
+def test_what_cannot_be_searched_is_refused(four: str, tmp_path: Path) -> None:
+    from lightning.pytorch.callbacks import EMAWeightAveraging
+
+    class Silent(TextClassification):
+        def row_scores(self, result: Any, rows: Any) -> None:
+            return None
+
+    data = TextData(train="toy.csv", tokenizer=four, batch_size=8, validation_split=0.0)
+    write_csv(Path("toy.csv"), toy_rows(60))
+
+    def check(words: str, make: Any, held: float, *callbacks: L.Callback) -> None:
+        data = TextData(train="toy.csv", tokenizer=four, batch_size=8, validation_split=held)
+        task = make(four, labels=data.labels, unfreeze="auto")
+        trainer = Trainer(
+            run=str(tmp_path / words[:9]), max_steps=30, accelerator="cpu", callbacks=[*callbacks]
+        )
+        with pytest.raises(UserError, match=words):
+            trainer.fit(task, datamodule=data)
+
+    del data
+    each(
+        [
+            ("there is no validation data", TextClassification, 0.0),
+            ("Silent.row_scores", Silent, 0.2),
+            ("in an average of the weights", TextClassification, 0.2, EMAWeightAveraging()),
+        ],
+        check,
+    )
