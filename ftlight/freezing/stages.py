@@ -129,10 +129,13 @@ class Stages(L.Callback):
 
     # State
 
+    def options(self) -> dict[str, Any]:
+        """The options of the model that a run which goes on keeps if they are not given."""
+        return {"unfreeze": self.option, "lr_over": self.defaults.get("lr_over", "stage")}
+
     def state_dict(self) -> dict[str, Any]:
         """Where the run stands in its schedule, and the options that made that."""
-        options = {"unfreeze": self.option, "lr_over": self.defaults.get("lr_over", "stage")}
-        return {**self.progress.state_dict(), "options": options}
+        return {**self.progress.state_dict(), "options": self.options()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resumes in the stage of a checkpoint, and applies it before DDP sees the model.
@@ -150,15 +153,14 @@ class Stages(L.Callback):
 
     def _keep_options(self, saved: Mapping[str, Any]) -> None:
         """Takes the options that the user did not give from a checkpoint; says what changes."""
-        now = {"unfreeze": self.option, "lr_over": self.defaults.get("lr_over", "stage")}
-        kept = {k: v for k, v in saved.items() if k not in self.task.options_given and v != now[k]}
-        if not kept:
-            return
-        for name, value in kept.items():
-            log.info("model.%s: %s, as in the checkpoint", name, value)
-        self.option = kept.get("unfreeze", self.option)
-        self.defaults |= {k: v for k, v in kept.items() if k == "lr_over"}
-        self.resolve(self.task)
+        options = self.options()
+        for name in sorted(options.keys() - self.task.options_given.keys()):
+            if options[name] != saved[name]:
+                log.info("model.%s: %s, as in the checkpoint", name, saved[name])
+                options[name] = saved[name]
+        if options != self.options():
+            self.option, self.defaults["lr_over"] = options["unfreeze"], options["lr_over"]
+            self.resolve(self.task)
 
     # Applying
 

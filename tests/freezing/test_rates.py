@@ -60,7 +60,9 @@ def test_the_factor_is_that_of_the_run_and_what_is_thawed_rises_to_it() -> None:
                 length = lengths[1] if thaw == second else total - third
                 rise = min(10, int(np.ceil(length * warmup)))
                 wanted[thaw : thaw + rise] *= np.arange(1, rise + 1) / max(1, rise)
-            assert rates(stages, total, trained, first, depth) == pytest.approx(wanted, rel=1e-12)
+            assert rates(stages, total, trained, first, depth) == pytest.approx(
+                wanted.tolist(), rel=1e-12
+            )
 
     each(itertools.product([0.0, 0.1, 0.25], FORMS, [[20, 50], [4, 3], [60, 120]], [0, 500]), check)
 
@@ -120,7 +122,7 @@ def test_a_stage_may_fall_by_itself_within_a_run_that_falls_once() -> None:
     stages[1] = Stage(**{**vars(stages[1]), "lr_over": "stage", "warmup": 0.1})
     found, whole = rates(stages, 100, TOP), curve(100, 0, "linear")
     assert found[20:70] == [lr_at(stages[1], 0, step, 50) for step in range(50)]
-    assert found[70:] == pytest.approx(1e-4 * whole[70:])
+    assert found[70:] == pytest.approx((1e-4 * whole[70:]).tolist())
 
 
 def test_after_a_first_stage_without_steps_there_is_the_warm_up_alone() -> None:
@@ -128,7 +130,7 @@ def test_after_a_first_stage_without_steps_there_is_the_warm_up_alone() -> None:
     whole = 3e-4 * curve(100, 0.1, "linear")
     for trained in (HEAD, TOP):
         found = [lr_in_run(stages, [0, 0], trained, 0, step, 50, 100) for step in range(50)]
-        assert found == pytest.approx(whole[:50])
+        assert found == pytest.approx(whole[:50].tolist())
 
 
 def test_a_stage_without_steps_thaws_and_freezes_nothing() -> None:
