@@ -30,6 +30,8 @@ class Freezing(Stages):
         defaults: ``layer_decay``, ``warmup`` and ``lr_schedule`` of stages that do not set them.
         cache: whether to store activations of frozen layers: true, false, or auto if it saves time.
         cache_gb: the most that stored activations may take on the disk.
+        cache_draws: random draws of augmented rows that epochs with frozen layers take in turn; 0
+            if each epoch has its own.
     """
 
     def setup(self, trainer: Any, task: Any, stage: str) -> None:
@@ -51,6 +53,7 @@ class Freezing(Stages):
                 f"model.unfreeze: {type(strategy).__name__} takes one stage only, not {count};"
                 " use trainer.strategy: ddp, or a schedule of one stage"
             )
+        self._count_draws(trainer)
         self._apply()
 
     def on_fit_start(self, trainer: Any, task: Any) -> None:
@@ -92,7 +95,8 @@ class Freezing(Stages):
         worthwhile = optim.runs_all_batches(trainer, "train") and not quick
         if self.cache is True or (self.cache == "auto" and worthwhile):
             cuts = [self.cut(i) for i in range(len(progress.stages))]
-            self.stores = plan(cuts, progress.epochs(), always=self.cache is True)
+            always, draws = self.cache is True, max(1, self.draws)
+            self.stores = plan(cuts, progress.epochs(), always, draws)
         else:
             self.stores = [None] * len(progress.stages)
 
@@ -111,9 +115,14 @@ class Freezing(Stages):
         store = self.stores[self.stage]
         if store is not None:
             if self.entered != self.stage:
-                self.prefix_cache.begin(trainer, task, store, f"stage {self.stage + 1}")
+                name = f"stage {self.stage + 1}"
+                self.prefix_cache.begin(trainer, task, store, name, self.draws)
                 self.entered = self.stage
             self.prefix_cache.load(batch, "train", batch_idx == 0)
+
+    def on_train_epoch_end(self, trainer: Any, task: Any) -> None:
+        """Settles the draws of the next epoch, before a checkpoint of this place is made."""
+        self._set_draws(self._due_stage(trainer.global_step))
 
     def on_train_batch_end(self, trainer: Any, task: Any, *batch: Any) -> None:
         """Clears the tap."""

@@ -25,13 +25,20 @@ from ftlight.training.fsdp import FSDP2
 # Most rows and tokens of a batch while filling. Not the run's: stores depend on the data alone.
 FILL_ROWS = 64
 FILL_TOKENS = 16384
+FIXED = -1  # in place of the number of a draw: rows that are the same in every epoch
 
 
-def obstacle(trainer: Any, task: Any) -> str:
-    """Why this run cannot store activations, or nothing."""
+def obstacle(trainer: Any, task: Any, draws: int = 0) -> str:
+    """Why this run cannot store activations, or nothing.
+
+    Args:
+        trainer: the trainer.
+        task: the task.
+        draws: random draws of training rows that epochs take in turn; 0 if each has its own.
+    """
     if not isinstance(trainer.datamodule, DataModule):
         return "the data module is not one of ftlight's, so rows have no numbers"
-    if trainer.datamodule.varies:
+    if trainer.datamodule.varies and not draws:
         return verify.DIFFERS
     if compiled(task):
         return "the model is compiled"
@@ -54,7 +61,9 @@ def below(task: Any, tap: Tap) -> list[tuple[str, Tensor]]:
     return [(name, t) for name, t in tensors if layer_of(name, layers) not in above]
 
 
-def key(trainer: Any, task: Any, tap: Tap, tables: Mapping[str, Any], dtype: str) -> str:
+def key(
+    trainer: Any, task: Any, tap: Tap, tables: Mapping[str, Any], dtype: str, draw: int = FIXED
+) -> str:
     """A name from all that activations depend on; unique if a table has no fingerprint."""
     fingerprints = [getattr(table, "fingerprint", None) for table in tables.values()]
     strategy = trainer.strategy
@@ -83,4 +92,7 @@ def key(trainer: Any, task: Any, tap: Tap, tables: Mapping[str, Any], dtype: str
         task.kernels,
         code(kernels.attention_forward),
     ]
+    if draw != FIXED:
+        data = trainer.datamodule
+        parts += [f"draw {draw} of seed {data.seed}", data.augmentation]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 
+from ftlight.data.module import DataModule
 from ftlight.freezing import unfreeze
 from ftlight.freezing.cache import Cache, PrefixCache
 from ftlight.freezing.progress import Progress
@@ -17,7 +19,9 @@ from ftlight.freezing.schedule import frozen_layers
 from ftlight.freezing.tap import reach
 from ftlight.models.layers import layer_groups, module_layers, norm_parameters
 from ftlight.models.modes import compiled, train_layers
+from ftlight.training.lightning_internals import datamodule
 from ftlight.utils import format as fmt
+from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,8 @@ class Stages(L.Callback):
         trainable_params: names of the parameters that train in each stage.
         trainable_layers: names of the layers that train in each stage.
         eligible: parameters that may train at all.
+        draws: random draws of training rows that epochs with frozen layers take in turn; 0 if each
+            epoch has its own.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class Stages(L.Callback):
         defaults: Mapping[str, Any],
         cache: Cache = "auto",
         cache_gb: float = 4.0,
+        cache_draws: int = 0,
     ) -> None:
         self.option = option
         self.lr = lr
@@ -50,10 +57,13 @@ class Stages(L.Callback):
         self.defaults = dict(defaults)
         self.cache = cache
         self.prefix_cache = PrefixCache(cache_gb)
+        self.cache_draws = cache_draws
+        self.draws = 0
         self.progress = Progress([], 0)
         self.stores: list[int | None] = []  # cut of the store that each stage reads
         self.eligible: set[str] = set()
         self.task: Any = None
+        self.data: Any = None
         self.fitting = False
         self.entered: int | None = None  # the last stage that has run a batch
 
@@ -100,21 +110,58 @@ class Stages(L.Callback):
         frozen = frozen_layers(self.trainable_layers[stage], list(self.layers))
         return reach(self.task.model, frozen)
 
+    # Draws of rows. They depend on options and steps alone, never on whether they are stored:
+    # a run without room for them trains on the same rows.
+
+    def _count_draws(self, trainer: Any) -> None:
+        """Works out how many draws there are, and whether the first epoch takes them."""
+        data = self.data = datamodule(trainer)
+        repeats = isinstance(data, DataModule) and data.varies and bool(data.augmentation)
+        frozen = any(self.cut(stage) for stage in range(len(self.progress.stages)))
+        self.draws = self.cache_draws if repeats and frozen else 0
+        self._set_draws(self.stage)
+
+    def _set_draws(self, stage: int) -> None:
+        """Tells the data whether an epoch that begins in a stage takes draws in turn.
+
+        It does if layers at the bottom are frozen then. Once it has begun, processes that load
+        batches work ahead: a change of stage within it comes too late.
+        """
+        if isinstance(self.data, DataModule):
+            self.data.draws = self.draws if self.cut(stage) else 0
+
+    def _due_stage(self, step: int) -> int:
+        """Number of the stage that is due at a step, which is not entered yet."""
+        ahead = copy.deepcopy(self.progress)
+        ahead.advance(step)
+        return ahead.stage
+
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run stands in its schedule."""
-        return self.progress.state_dict()
+        """Where the run stands in its schedule, and the draws of its rows: of all, now."""
+        draws = [self.draws, getattr(self.data, "draws", 0)]
+        return {**self.progress.state_dict(), "draws": draws}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resumes in the stage of a checkpoint, and applies it before DDP sees the model.
 
         Raises:
-            UserError: the checkpoint belongs to another schedule; shows both.
+            UserError: the checkpoint belongs to another schedule, or number of draws; shows both.
         """
-        if self.fitting:
-            self.progress.load_state_dict(state)
-            self._apply()
+        if not self.fitting:
+            return
+        self.progress.load_state_dict(state)
+        draws, now = state.get("draws", (0, 0))  # 0.1 had none, and its runs go on without
+        if draws and self.draws not in (0, draws):
+            raise UserError(
+                f"model.cache_draws: the run began with {draws}, this is {self.draws}; resume with"
+                " it as it was, or train anew without ckpt_path"
+            )
+        if self.draws:
+            self.draws = draws
+            self.data.draws = now
+        self._apply()
 
     # Applying
 
