@@ -280,6 +280,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_bit(
             ("epoch", {}, 2 * STEPS + 1, 0),
             ("boundary", {}, 3 * STEPS, 0),
             ("thawed", {"unfreeze": thaw, "cache_draws": 1}, STEPS + 2, 0),
+            ("anew", {"unfreeze": thaw, "cache_draws": 1}, 2 * STEPS + 1, 0),
         ],
         check,
     )
