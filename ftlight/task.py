@@ -87,6 +87,7 @@ class Task(TrainingModule):
     primary_metric: str = "accuracy"
     monitor: str = "val/accuracy"
     mode: str = "max"
+    cache_draws = 0  # random draws of augmented rows that epochs with frozen layers take in turn
     score = renamed_property("score", "primary_metric")
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -266,6 +267,7 @@ class Task(TrainingModule):
             cache=self.cache,
             cache_gb=self.cache_gb,
             head_fit=self.head_fit,
+            cache_draws=self.cache_draws,
         )
 
     def configure_callbacks(self) -> list[L.Callback]:

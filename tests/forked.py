@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -107,3 +108,23 @@ def command(
         done = Done(process.exitcode, Path(log).read_text())
         Path(log).unlink()
         return done
+
+
+def group(nodes: int) -> list[dict[str, str]]:
+    """Environments of two processes that train together, on one machine or two."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": str(2 // nodes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "x",
+    }
+    ranks = []
+    for rank in range(2):
+        place = (rank, 0) if nodes == 2 else (0, rank)
+        own = {"RANK": str(rank), "GROUP_RANK": str(place[0]), "LOCAL_RANK": str(place[1])}
+        ranks.append({**shared, **own})
+    return ranks

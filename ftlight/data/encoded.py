@@ -45,13 +45,14 @@ class EncodedSplit:
 
 
 class Rows(Dataset[Any]):
-    """Batches of a split, each asked for by its epoch and row numbers.
+    """Batches of a split, each asked for by its draw and row numbers.
 
     Args:
         split: the encoded split.
         collate: makes a batch of columns and row numbers.
-        varies: whether rows differ from epoch to epoch; their columns then hold ``epoch``.
-        trains: whether batches are trained on; ``epoch`` is -1 in evaluation.
+        varies: whether rows differ from epoch to epoch; their columns then hold ``epoch``, the
+            number of the draw, and so does their batch, as ``draw``.
+        trains: whether batches are trained on; the draw is -1 in evaluation.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ class Rows(Dataset[Any]):
         self.split, self.collate, self.varies, self.trains = split, collate, varies, trains
 
     def __getitem__(self, batch: tuple[int, list[int]]) -> Any:
-        epoch, rows = batch
+        draw, rows = batch
         columns = self.split[rows]
-        if self.varies:
-            columns = {**columns, "epoch": [epoch if self.trains else -1] * len(rows)}
-        return self.collate(columns, rows)
+        if not self.varies:
+            return self.collate(columns, rows)
+        draw = draw if self.trains else -1
+        return {**self.collate({**columns, "epoch": [draw] * len(rows)}, rows), "draw": draw}

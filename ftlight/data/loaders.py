@@ -63,12 +63,15 @@ class Loaders(L.LightningDataModule):
         tokens_per_batch: most tokens of a training batch, or None.
         workers: processes that load batches.
         processes: for which batches are made: those at the start of the run; 0 before.
+        draws: random draws of training rows that epochs take in turn, as the freezing schedule
+            sets it between epochs; 0 if each epoch has its own.
         options_given: the options that the class was constructed with.
     """
 
     # Whether a row differs from epoch to epoch (augmentation, masking). Columns then hold
-    # ``epoch``, -1 in evaluation; random choices must be a function of ``seed``, epoch and row.
+    # ``epoch``, -1 in evaluation; random choices must be a function of ``seed``, that and row.
     varies: ClassVar[bool] = False
+    draws = 0
     # Options that may change when a run resumes, since no row, batch or order depends on them.
     may_change: ClassVar[frozenset[str]] = frozenset({"workers", "max_overlap", "log_text"})
     sets: dict[str, Any]
@@ -92,6 +95,14 @@ class Loaders(L.LightningDataModule):
     def seed(self) -> int:
         """Seed of the run."""
         return sampling.run_seed()
+
+    @property
+    def augmentation(self) -> str:
+        """What random changes of training rows depend on beside seed, draw and row, as text.
+
+        If it is not empty, an epoch may repeat the draw of an earlier one (:attr:`draws`).
+        """
+        return ""
 
     def _position(self) -> tuple[int, int]:
         """The epoch, and how many of its batches are done if a run resumes in the middle of it.
@@ -121,7 +132,7 @@ class Loaders(L.LightningDataModule):
         trainer = self.trainer
         return DataLoader(
             Rows(table, self.collate, self.varies, position is not None),
-            sampler=sampling.Batches(plan, position or (lambda: (0, 0))),
+            sampler=sampling.Batches(plan, position or (lambda: (0, 0)), lambda: self.draws),
             batch_size=None,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,

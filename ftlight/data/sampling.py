@@ -185,25 +185,43 @@ def shots(classes: Sequence[str], count: int, seed: int) -> np.ndarray:
     return np.sort(order[place < count])
 
 
+def draw_of(epoch: int, draws: int) -> int:
+    """Number of the random draw of its rows that an epoch takes.
+
+    Args:
+        epoch: number of the epoch, from 0.
+        draws: how many there are, which epochs take in turn; 0 if each epoch has its own.
+
+    >>> [draw_of(epoch, 2) for epoch in range(4)], draw_of(3, 0)
+    ([0, 1, 0, 1], 3)
+    """
+    return epoch % draws if draws else epoch
+
+
 class Batches(Sampler[tuple[int, list[int]]]):
-    """Gives epoch and rows of each batch to a ``DataLoader(batch_size=None)``.
+    """Gives draw and rows of each batch to a ``DataLoader(batch_size=None)``.
 
     Args:
         plan: epoch to batches, a pure function.
         position: gives the current epoch, and how many of its batches are done, at the start of an
             iteration.
+        draws: gives the number of draws that epochs take in turn, 0 if each has its own, at the
+            start of an iteration.
     """
 
     def __init__(
-        self, plan: Callable[[int], list[np.ndarray]], position: Callable[[], tuple[int, int]]
+        self,
+        plan: Callable[[int], list[np.ndarray]],
+        position: Callable[[], tuple[int, int]],
+        draws: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.plan, self.position = functools.lru_cache(1)(plan), position
+        self.plan, self.position, self.draws = functools.lru_cache(1)(plan), position, draws
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
-        """Yields the epoch and the row numbers of each batch."""
+        """Yields the draw and the row numbers of each batch."""
         epoch, done = self.position()
-        plan = self.plan(epoch)
-        return iter([(epoch, batch.tolist()) for batch in plan[done if done < len(plan) else 0 :]])
+        plan, draw = self.plan(epoch), draw_of(epoch, self.draws())
+        return iter([(draw, batch.tolist()) for batch in plan[done if done < len(plan) else 0 :]])
 
     def __len__(self) -> int:
         """Batches of the current epoch."""

@@ -36,6 +36,8 @@ class Freezing(Stages):
         cache: whether to store activations of frozen layers: true, false, or auto if it saves time.
         cache_gb: the most that stored activations may take on the disk.
         head_fit: whether a linear head that trains alone first is solved, or stepped.
+        cache_draws: random draws of augmented rows that epochs with frozen layers take in turn; 0
+            if each epoch has its own.
     """
 
     def setup(self, trainer: Any, task: Any, stage: str) -> None:
@@ -51,6 +53,7 @@ class Freezing(Stages):
         self.check(task)
         self.progress.stage_starts = [trainer.global_step]
         self._check_strategy(trainer.strategy)
+        self._count_draws(trainer)
         self._apply()
 
     def _check_strategy(self, strategy: Strategy) -> None:
@@ -108,7 +111,7 @@ class Freezing(Stages):
             UserError: the stages do not fit into the run, or its length is not known.
         """
         if self.progress.current.solved and not self.progress.solved:
-            if reason := head.obstacle(trainer, self.task):
+            if reason := head.obstacle(trainer, self.task, self.draws):
                 self.step_head(reason)
         progress, quick = self.progress, bool(trainer.fast_dev_run)
         progress.per_epoch = optim.steps_per_epoch(trainer)
@@ -135,7 +138,8 @@ class Freezing(Stages):
         """
         worthwhile = optim.runs_all_batches(trainer, "train") and not trainer.fast_dev_run
         if self.cache is True or (self.cache == "auto" and worthwhile):
-            stores = plan([self.cut(i) for i in stages], epochs, always=self.cache is True)
+            always, draws = self.cache is True, max(1, self.draws)
+            stores = plan([self.cut(i) for i in stages], epochs, always, draws)
             if stages[0] == 0 and self.progress.stages[0].solved:
                 stores[0] = self.cut(0)  # for the next run, and whatever else reads vectors
             return stores
@@ -155,7 +159,8 @@ class Freezing(Stages):
         store = self.stores[self.stage]
         if store is not None:
             if self.entered != self.stage:
-                self.prefix_cache.begin(trainer, task, store, f"stage {self.stage + 1}")
+                name = f"stage {self.stage + 1}"
+                self.prefix_cache.begin(trainer, task, store, name, self.draws)
                 self.entered = self.stage
             self.prefix_cache.load(batch, "train", batch_idx == 0)
 
@@ -163,6 +168,10 @@ class Freezing(Stages):
         """The learning rate of an optimizer group at a step; 0 if it is frozen."""
         trained = [group["layer"] in layers for layers in self.trainable_layers]
         return self.progress.lr(group["depth"], step, trained)
+
+    def on_train_epoch_end(self, trainer: Any, task: Any) -> None:
+        """Settles the draws of the next epoch, before a checkpoint of this place is made."""
+        self._set_draws(self._due_stage(trainer))
 
     def on_train_batch_end(self, trainer: Any, task: Any, *batch: Any) -> None:
         """Clears the tap."""

@@ -57,15 +57,21 @@ def refusal(task: Any) -> str:
     return layer if isinstance(layer, str) else ""
 
 
-def obstacle(trainer: Any, task: Any) -> str:
-    """Why the head cannot be solved in this run, or nothing."""
+def obstacle(trainer: Any, task: Any, draws: int = 0) -> str:
+    """Why the head cannot be solved in this run, or nothing.
+
+    Args:
+        trainer: the trainer.
+        task: the task.
+        draws: random draws of augmented rows, which are solved without; 0 if there are none.
+    """
     if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
         return f"no process has all weights under {type(trainer.strategy).__name__}"
     if lightning_internals.is_dry_run(trainer) or not optim.runs_all_batches(trainer, "train"):
         return "an option leaves training batches out"
     if trainer.min_epochs or trainer.min_steps:
         return "trainer.min_epochs or min_steps asks for steps"
-    return identity.obstacle(trainer, task)
+    return identity.obstacle(trainer, task, draws)
 
 
 # How

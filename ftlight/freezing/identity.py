@@ -27,9 +27,12 @@ from ftlight.training.fsdp import FSDP2
 # Most rows and tokens of a batch while filling. Not the run's: stores depend on the data alone.
 FILL_ROWS = 64
 FILL_TOKENS = 16384
+FIXED = -1  # in place of the number of a draw: rows that are the same in every epoch
 
 
-def batches(trainer: Any, table: Any, first: int = 0, step: int = 1) -> Iterator[dict[str, Any]]:
+def batches(
+    trainer: Any, table: Any, first: int = 0, step: int = 1, draw: int = FIXED
+) -> Iterator[dict[str, Any]]:
     """Every ``step``-th batch of a table from number ``first``, in order of length, on the device.
 
     Args:
@@ -37,27 +40,37 @@ def batches(trainer: Any, table: Any, first: int = 0, step: int = 1) -> Iterator
         table: an encoded split.
         first: number of the first batch.
         step: which of the following come.
+        draw: number of the random draw of the rows; FIXED for rows that are not changed.
     """
     lengths = np.asarray(table["length"])
     plan: list[np.ndarray] = []
     for rows in sampling.eval_batches(lengths, FILL_ROWS):
         tokens = len(rows) * int(lengths[rows].max())
         plan += np.array_split(rows, -(-tokens // FILL_TOKENS))
-    return load(trainer, table, plan[first::step])
+    return load(trainer, table, plan[first::step], draw)
 
 
-def load(trainer: Any, table: Any, plan: list[np.ndarray]) -> Iterator[dict[str, Any]]:
+def load(
+    trainer: Any, table: Any, plan: list[np.ndarray], draw: int = FIXED
+) -> Iterator[dict[str, Any]]:
     """Batches of a table with these rows, on the device."""
     if plan:
-        loader = trainer.datamodule.loader(lambda epoch: plan, table)
+        position = None if draw == FIXED else lambda: (draw, 0)
+        loader = trainer.datamodule.loader(lambda epoch: plan, table, position)
         yield from map(trainer.strategy.batch_to_device, loader)
 
 
-def obstacle(trainer: Any, task: Any) -> str:
-    """Why this run cannot store activations, or nothing."""
+def obstacle(trainer: Any, task: Any, draws: int = 0) -> str:
+    """Why this run cannot store activations, or nothing.
+
+    Args:
+        trainer: the trainer.
+        task: the task.
+        draws: random draws of training rows that epochs take in turn; 0 if each has its own.
+    """
     if not isinstance(trainer.datamodule, DataModule):
         return "the data module is not one of ftlight's, so rows have no numbers"
-    if trainer.datamodule.varies:
+    if trainer.datamodule.varies and not draws:
         return verify.DIFFERS
     if compiled(task):
         return "the model is compiled"
@@ -80,7 +93,9 @@ def below(task: Any, tap: Tap) -> list[tuple[str, Tensor]]:
     return [(name, t) for name, t in tensors if layer_of(name, layers) not in above]
 
 
-def key(trainer: Any, task: Any, tap: Tap, tables: Mapping[str, Any], dtype: str) -> str:
+def key(
+    trainer: Any, task: Any, tap: Tap, tables: Mapping[str, Any], dtype: str, draw: int = FIXED
+) -> str:
     """A name from all that activations depend on; unique if a table has no fingerprint."""
     fingerprints = [getattr(table, "fingerprint", None) for table in tables.values()]
     strategy = trainer.strategy
@@ -109,4 +124,7 @@ def key(trainer: Any, task: Any, tap: Tap, tables: Mapping[str, Any], dtype: str
         task.kernels,
         code(kernels.attention_forward),
     ]
+    if draw != FIXED:
+        data = trainer.datamodule
+        parts += [f"draw {draw} of seed {data.seed}", data.augmentation]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from ftlight.utils.atomic import remove_stale
@@ -22,22 +23,25 @@ def cache_dir() -> Path:
         raise ValueError("there is no home folder to keep it in; set FTLIGHT_CACHE") from None
 
 
-def evict(folder: Path, needed: int, limit: float) -> str:
+def evict(folder: Path, needed: int, limit: float, mine: Mapping[Path, int] | None = None) -> str:
     """Deletes the least recently used files until a new one fits.
 
     Args:
         folder: folder of the files.
         needed: bytes of the new file.
         limit: the most bytes of all files.
+        mine: files that this run reads, which stay, and their bytes.
 
     Returns:
         Why it does not fit, or nothing.
     """
+    mine = mine or {}
     folder.mkdir(parents=True, exist_ok=True)
     remove_stale(folder)
     size = f"{needed / 1e9:.2g} GB"
-    if needed > limit:
-        return f"it would take {size}; model.cache_gb allows {limit / 1e9:.2g}"
+    if needed + sum(mine.values()) > limit:
+        beside = f" beside {sum(mine.values()) / 1e9:.2g}" if mine else ""
+        return f"it would take {size}{beside}; model.cache_gb allows {limit / 1e9:.2g}"
     files = []
     for file in folder.glob("*.bin*"):
         with contextlib.suppress(FileNotFoundError):  # another run deletes, too
@@ -47,7 +51,7 @@ def evict(folder: Path, needed: int, limit: float) -> str:
     for _, bytes_, file in sorted(files, key=lambda entry: entry[:2]):
         if used + needed <= limit:
             break
-        if file.suffix == ".bin":  # not the part that another run is writing
+        if file.suffix == ".bin" and file not in mine:  # not the part that another run is writing
             with contextlib.suppress(OSError):  # another user's, in a folder that is shared
                 file.unlink(missing_ok=True)
                 used -= bytes_
@@ -62,19 +66,20 @@ def evict(folder: Path, needed: int, limit: float) -> str:
     return f"it would take {size}; {folder} has {free / 1e9:.2g} GB free"
 
 
-def reserve(part: Path, needed: int, limit: float) -> str:
+def reserve(part: Path, needed: int, limit: float, mine: Mapping[Path, int] | None = None) -> str:
     """Makes a file of its full size, so that the disk cannot fill up later.
 
     Args:
         part: the file.
         needed: its bytes.
         limit: the most bytes of all files in its folder.
+        mine: files in it that this run reads, which stay, and their bytes.
 
     Returns:
         Why it cannot be made, or nothing.
     """
     try:
-        reason = evict(part.parent, needed, limit)
+        reason = evict(part.parent, needed, limit, mine)
         if not reason:
             with part.open("wb") as file:
                 if hasattr(os, "posix_fallocate"):

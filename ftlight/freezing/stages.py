@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -10,6 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 
+from ftlight.data.module import DataModule
 from ftlight.freezing import head, unfreeze
 from ftlight.freezing.cache import Cache, PrefixCache
 from ftlight.freezing.progress import Progress
@@ -18,7 +20,9 @@ from ftlight.freezing.tap import reach
 from ftlight.models.layers import layer_groups, module_layers, norm_parameters
 from ftlight.models.modes import compiled, train_layers
 from ftlight.run import former
+from ftlight.training.lightning_internals import datamodule
 from ftlight.utils import format as fmt
+from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 HeadFit = Literal["solve", "step"]
@@ -34,6 +38,8 @@ class Stages(L.Callback):
         trainable_params: names of the parameters that train in each stage.
         trainable_layers: names of the layers that train in each stage.
         eligible: parameters that may train at all.
+        draws: random draws of training rows that epochs with frozen layers take in turn; 0 if each
+            epoch has its own.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class Stages(L.Callback):
         cache: Cache = "auto",
         cache_gb: float = 4.0,
         head_fit: HeadFit = "solve",
+        cache_draws: int = 0,
     ) -> None:
         self.option = option
         self.lr = lr
@@ -55,10 +62,13 @@ class Stages(L.Callback):
         self.head_fit = head_fit
         self.stepped = ""  # why a head that could be solved is stepped
         self.prefix_cache = PrefixCache(cache_gb)
+        self.cache_draws = cache_draws
+        self.draws = 0
         self.progress = Progress([], 0)
         self.stores: list[int | None] = []  # cut of the store that each stage reads
         self.eligible: set[str] = set()
         self.task: Any = None
+        self.data: Any = None
         self.fitting = False
         self.entered: int | None = None  # the last stage that has run a batch
 
@@ -127,29 +137,67 @@ class Stages(L.Callback):
         frozen = frozen_layers(self.trainable_layers[stage], list(self.layers))
         return reach(self.task.model, frozen)
 
+    # Draws of rows. They depend on options and steps alone, never on whether they are stored:
+    # a run without room for them trains on the same rows.
+
+    def _count_draws(self, trainer: Any) -> None:
+        """Works out how many draws there are, and whether the first epoch takes them."""
+        data = self.data = datamodule(trainer)
+        repeats = isinstance(data, DataModule) and data.varies and bool(data.augmentation)
+        frozen = any(self.cut(stage) for stage in range(len(self.progress.stages)))
+        self.draws = self.cache_draws if repeats and frozen else 0
+        self._set_draws(self.stage)
+
+    def _set_draws(self, stage: int) -> None:
+        """Tells the data whether an epoch that begins in a stage takes draws in turn.
+
+        It does if layers at the bottom are frozen then. Once it has begun, processes that load
+        batches work ahead: a change of stage within it comes too late.
+        """
+        if isinstance(self.data, DataModule):
+            self.data.draws = self.draws if self.cut(stage) else 0
+
+    def _due_stage(self, trainer: Any) -> int:
+        """Number of the stage that is due at the next step, which is not entered yet."""
+        ahead = copy.deepcopy(self.progress)
+        ahead.advance(trainer.global_step)
+        return ahead.stage
+
     # State
 
     def options(self) -> dict[str, Any]:
         """The options of the model that a run which goes on keeps if they are not given."""
-        return {"unfreeze": self.option, "lr_over": self.defaults.get("lr_over", "stage")}
+        over = self.defaults.get("lr_over", "stage")
+        return {"unfreeze": self.option, "lr_over": over, "head_fit": self.head_fit}
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run stands in its schedule, and the options that made that."""
-        return {**self.progress.state_dict(), "options": self.options()}
+        """Where the run stands in its schedule, the options behind that, the draws of its rows."""
+        draws = [self.draws, getattr(self.data, "draws", 0)]  # of all, and now
+        return {**self.progress.state_dict(), "options": self.options(), "draws": draws}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resumes in the stage of a checkpoint, and applies it before DDP sees the model.
 
         Raises:
-            UserError: the checkpoint belongs to another schedule; shows both.
+            UserError: the checkpoint belongs to another schedule, or number of draws; shows both.
         """
-        if self.fitting:
-            self._keep_options(former.saved(state))
-            began_stepped = not any(stage.get("solved") for stage in state["schedule"])
-            if self.progress.current.solved and began_stepped:  # by 0.1, or for want of a way
-                self.step_head("the run began so")
-            self.progress.load_state_dict(state)
-            self._apply()
+        if not self.fitting:
+            return
+        self._keep_options(former.saved(state))
+        began_stepped = not any(stage.get("solved") for stage in state["schedule"])
+        if self.progress.current.solved and began_stepped:  # by 0.1, or for want of a way
+            self.step_head("the run began so")
+        self.progress.load_state_dict(state)
+        draws, now = state.get("draws", (0, 0))  # 0.1 had none, and its runs go on without
+        if draws and self.draws not in (0, draws):
+            raise UserError(
+                f"model.cache_draws: the run began with {draws}, this is {self.draws}; resume with"
+                " it as it was, or train anew without ckpt_path"
+            )
+        if self.draws:
+            self.draws = draws
+            self.data.draws = now
+        self._apply()
 
     def _keep_options(self, saved: Mapping[str, Any]) -> None:
         """Takes the options that the user did not give from a checkpoint; says what changes."""
@@ -159,7 +207,8 @@ class Stages(L.Callback):
                 log.info("model.%s: %s, as in the checkpoint", name, saved[name])
                 options[name] = saved[name]
         if options != self.options():
-            self.option, self.defaults["lr_over"] = options["unfreeze"], options["lr_over"]
+            self.option, self.head_fit = options["unfreeze"], options["head_fit"]
+            self.defaults["lr_over"] = options["lr_over"]
             self.resolve(self.task)
 
     # Applying

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 from collections.abc import Mapping
@@ -184,7 +185,7 @@ class Thawing(Freezing):
 
     def _end_with_head(self, trainer: Any, search: Search) -> None:
         """Ends the run if no depth is better than the solved head, and none is left to try."""
-        back = trainer.global_step - search.began if search.pending == "lost" else 0
+        back = self._to_take_back(trainer)
         following = search.next_depth(self._left(trainer, back), self.progress.per_epoch)
         if following is None and search.best == 0 and self.progress.stages[0].solved:
             trainer.should_stop = True
@@ -215,6 +216,21 @@ class Thawing(Freezing):
             names, optimizer = self.trainable_params[self.stage], trainer.optimizers[0]
             self.kept = copies.take(self.task.model, names, optimizer)
 
+    def _due_stage(self, trainer: Any) -> int:
+        if self.search is None:
+            return super()._due_stage(trainer)
+        if not self.search.pending:
+            return self.stage
+        ahead, back = copy.copy(self.search), self._to_take_back(trainer)
+        step, left = trainer.global_step - back, self._left(trainer, back)
+        return ahead.advance(step, left, self.progress.per_epoch)
+
+    def _to_take_back(self, trainer: Any) -> int:
+        """Optimizer steps of a depth that was not kept."""
+        assert self.search is not None
+        is_lost = self.search.pending == "lost"
+        return trainer.global_step - self.search.began if is_lost else 0
+
     def _take_back(self, trainer: Any) -> None:
         """Takes back the steps of a depth that was not kept."""
         search = self.search
@@ -222,7 +238,7 @@ class Thawing(Freezing):
             return
         assert self.kept is not None
         copies.put_back(self.kept, self.task.model, trainer.optimizers[0])
-        steps = trainer.global_step - search.began
+        steps = self._to_take_back(trainer)
         lightning_internals.take_back_steps(trainer, steps)
         search.in_vain += steps
         search.pending, self.kept = "back", None

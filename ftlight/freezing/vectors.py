@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from ftlight.freezing import store as files
-from ftlight.freezing import verify
 from ftlight.freezing.cache import PrefixCache
 from ftlight.freezing.identity import batches
 from ftlight.freezing.solve import Vectors
@@ -115,11 +114,8 @@ def see(
     hook = layer.register_forward_hook(swap)
     try:
         with evaluating(task), torch.no_grad(), trainer.precision_plugin.forward_context():
-            if cache is not None and cache.store is not None and cache.tap is not None:
-                states = cache.store.get(split, batch["index"], batch["inputs"])
-                if states is None:
-                    raise ValueError(verify.DIFFERS)
-                cache.tap.pending = states
+            if cache is not None:
+                cache.feed(batch, split)
             loss = task.step(batch).loss
     finally:
         hook.remove()

@@ -62,7 +62,13 @@ def _data(trainer: L.Trainer, task: Task) -> list[tuple[str, str]]:
     sizes = ", ".join(f"{name} {len(table):,}" for name, table in data.sets.items())
     labels = f"; {len(task.labels)} labels" if task.labels else ""
     about = f"{sizes} rows{labels}; batches of {data.batch_size} rows"
-    return [("data", about), *(("", note) for note in data.notes)]
+    notes, draws = list(data.notes), callback.of(trainer).draws
+    if draws:
+        notes.append(
+            f"while lower layers are frozen, each training row has {draws} augmented forms,"
+            " one an epoch in turn (model.cache_draws)"
+        )
+    return [("data", about), *(("", note) for note in notes)]
 
 
 def _limits(trainer: L.Trainer, run: RunState) -> str:

@@ -42,6 +42,7 @@ from transformers import AutoTokenizer
 import ftlight
 from ftlight.data import tokens
 from ftlight.freezing import callback
+from ftlight.freezing.identity import FIXED
 from ftlight.models import loading
 
 TARGETS = {
@@ -130,9 +131,9 @@ class Lane(L.Callback):
         """Ends the step; fails if the cache is on in a variant without, or off in one with it."""
         self.steps.append(now() - self.begun)
         cached = callback.of(trainer).prefix_cache
-        if (cached.store is not None) != self.cache:
+        if bool(cached.stores) != self.cache:
             raise SystemExit(f"{task.schedule}: the cache is {'off' if self.cache else 'on'}")
-        self.file = cached.path if self.cache else Path()
+        self.file = cached.paths[FIXED] if self.cache else Path()
 
 
 def train(options: argparse.Namespace, folder: Path) -> dict[str, Lane]:

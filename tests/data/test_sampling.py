@@ -382,3 +382,14 @@ def test_batches_go_on_in_the_middle_of_an_epoch() -> None:
     )
     assert list(batches) == [(2, batch) for batch in whole[5:]]
     assert len(batches) == len(whole)  # of the epoch
+
+
+def test_epochs_take_draws_in_turn_and_keep_their_own_order() -> None:
+    def plan(number: int) -> list[np.ndarray]:
+        return sampling.train_batches(lengths(100), 8, seed=0, epoch=number)
+
+    for epoch in range(5):
+        for draws in (0, 1, 3):
+            batches = sampling.Batches(plan, lambda e=epoch: (e, 0), lambda d=draws: d)
+            draw = epoch % draws if draws else epoch
+            assert list(batches) == [(draw, rows) for rows in as_lists(plan(epoch))]

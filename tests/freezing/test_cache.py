@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -550,7 +551,7 @@ def test_a_store_that_one_process_gave_up_is_opened_anew_by_all() -> None:
         world_size = 1
 
     cached = PrefixCache(1.0)
-    cached.store = object()  # type: ignore[assignment]
+    cached.tap = SimpleNamespace(remove=lambda: None)  # type: ignore[assignment]
     cached.begin(Fake(), None, 1, "stage 2")
     assert asked == [True]
-    assert cached.store is None
+    assert cached.tap is None

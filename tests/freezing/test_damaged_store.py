@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 import torch
 from conftest import each, toy_rows, write_csv
 from damage import damaged, largest_file
-from forked import command
+from forked import command, group
 
 from ftlight import TextClassification, TextData, Trainer
 from ftlight.freezing import callback
@@ -59,7 +58,7 @@ class At(L.Callback):
 
     def on_train_batch_start(self, trainer: Any, task: Any, *batch: Any) -> None:
         if trainer.global_step == self.step:
-            assert callback.of(trainer).prefix_cache.store is not None
+            assert callback.of(trainer).prefix_cache.stores
             self.act()
 
 
@@ -168,26 +167,6 @@ def together(home: Path, backbone: str, run: str, *ranks: dict[str, str], **trai
 
     with ThreadPoolExecutor() as pool:
         return "".join(pool.map(start, range(len(ranks))))
-
-
-def group(nodes: int) -> list[dict[str, str]]:
-    """Environments of two processes that train together, on one machine or two."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": str(2 // nodes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "TORCHELASTIC_RUN_ID": "x",
-    }
-    ranks = []
-    for rank in range(2):
-        place = (rank, 0) if nodes == 2 else (0, rank)
-        own = {"RANK": str(rank), "GROUP_RANK": str(place[0]), "LOCAL_RANK": str(place[1])}
-        ranks.append({**shared, **own})
-    return ranks
 
 
 def last(folder: Path) -> dict[str, Any]:

@@ -108,3 +108,25 @@ def test_one_epoch_in_all_saves_nothing() -> None:
         assert plan(cuts, [1 / len(cuts)] * len(cuts), always=True) == cuts
 
     each([[1], [6], [6, 6], [3, 5, 4]], check)
+
+
+def test_plan_counts_a_pass_for_each_draw_that_is_taken() -> None:
+    """Against every assignment, as above; the layers that fill a store are run once a draw."""
+
+    def filling(cuts: Sequence[int], epochs: Sequence[Fraction], made: Sequence[int | None]) -> int:
+        more, ends = 0, [sum(epochs[:i], Fraction(0)) for i in range(len(epochs) + 1)]
+        for k, group in itertools.groupby(range(len(made)), key=lambda i: made[i]):
+            stages = list(group)
+            start, end = ends[stages[0]], ends[stages[-1] + 1]
+            taken = {e % 3 for e in range(200) if e < end and e + 1 > start}
+            more += (k or 0) * (max(1, len(taken)) - 1)
+        return more
+
+    saves = 0
+    for cuts, epochs in SCHEDULES[:100]:
+        every = itertools.product(*[[None, *range(1, c + 1)] for c in cuts])
+        costs = {m: cost(cuts, epochs, m) + filling(cuts, epochs, m) for m in every}
+        made = tuple(plan(cuts, [float(e) for e in epochs], draws=3))
+        assert costs[made] == min(costs.values())
+        saves += costs[made] < cost(cuts, epochs, [None] * len(cuts))
+    assert 20 < saves < 90

@@ -587,6 +587,16 @@ def test_what_another_run_writes_stays(tmp_path: Path) -> None:
     assert left(tmp_path) == ["a.bin.elsewhere.123.part"]
 
 
+def test_what_this_run_reads_stays(tmp_path: Path) -> None:
+    put(tmp_path, {"a.bin": 30, "b.bin": 30, "c.bin": 30})
+    mine = {tmp_path / "a.bin": 30, tmp_path / "gone.bin": 20}
+    assert room.evict(tmp_path, 50, 100, mine) == ""
+    assert left(tmp_path) == ["a.bin"]
+    assert "it would take 5.1e-08 GB beside 5e-08; model.cache_gb" in room.evict(
+        tmp_path, 51, 100, mine
+    )
+
+
 def test_what_a_kill_left_goes(tmp_path: Path) -> None:
     put(tmp_path, {"a.bin.elsewhere.123.part": 60}, hours=2)
     put(tmp_path, {"b.bin": 30})

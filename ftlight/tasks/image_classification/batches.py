@@ -16,6 +16,8 @@ from ftlight.tasks.image_classification import augment as augmenting
 from ftlight.tasks.image_classification import containers, decoding, preparing
 from ftlight.utils.errors import UserError, first_line
 
+Kept = tuple[str, str, int, int]  # container, name, draw and row; -1 for both if not augmented
+
 
 class ImageBatches(Labelled):
     """The part of :class:`ftlight.ImageData` that makes batches.
@@ -28,7 +30,7 @@ class ImageBatches(Labelled):
         white: value of 16-bit gray images that is white.
         max_pixels: most pixels of an image.
         choose_workers: whether the number of processes that load batches is not given.
-        kept: images as the model sees them, by container and name.
+        kept: images as the model sees them.
         room: bytes left for them.
     """
 
@@ -39,7 +41,7 @@ class ImageBatches(Labelled):
     white: int
     max_pixels: int
     choose_workers: bool
-    kept: dict[tuple[str, str], torch.Tensor]
+    kept: dict[Kept, torch.Tensor]
     room: int
 
     @property
@@ -74,14 +76,15 @@ class ImageBatches(Labelled):
             batch |= self.batch_targets(columns["target"])
         return batch
 
-    def _pixels(self, container: str, name: str, epoch: int, row: int) -> torch.Tensor:
+    def _pixels(self, container: str, name: str, draw: int, row: int) -> torch.Tensor:
         """An image as the model sees it, augmented in training, ``[channels, height, width]``.
 
         ``uint8`` before scaling, or ``float32`` after.
         """
-        fixed = epoch < 0 or self.augment == "none"
-        if fixed and (container, name) in self.kept:
-            return self.kept[container, name]
+        fixed = draw < 0 or self.augment == "none"
+        place = (container, name, -1, -1) if fixed else (container, name, draw, row)
+        if place in self.kept:
+            return self.kept[place]
         try:
             image, _ = decoding.decode(
                 containers.read(container, name, self.image), self.max_pixels, self.white
@@ -89,8 +92,11 @@ class ImageBatches(Labelled):
         except decoding.Bad as error:
             raise UserError(f"{container}/{name} cannot be used: {error}") from None
         if fixed:
-            return self._keep(container, name, preparing.pixels(self.processor, image))
-        rng = np.random.default_rng([self.seed, epoch, row])
+            # Cached or not, all images are rounded to whole numbers, so that they are the same.
+            pixels = preparing.pixels(self.processor, image)
+            packed = preparing.packed(self.processor, pixels)
+            return pixels if packed is None else self._keep(place, packed)
+        rng = np.random.default_rng([self.seed, draw, row])
         changed = augmenting.augment(
             image,
             self.augment,
@@ -100,20 +106,15 @@ class ImageBatches(Labelled):
             rng,
         )
         if preparing.scales(self.processor):
-            return torch.from_numpy(np.array(changed)).permute(2, 0, 1)
+            packed = torch.from_numpy(np.array(changed)).permute(2, 0, 1)
+            return self._keep(place, packed) if draw < self.draws else packed  # it comes again
         return preparing.pixels(self.processor, changed, do_resize=False, do_center_crop=False)
 
-    def _keep(self, container: str, name: str, pixels: torch.Tensor) -> torch.Tensor:
-        """Caches an image in whole numbers while a run trains, if there is room.
-
-        Cached or not, all images are rounded to whole numbers, so that they are the same.
-        """
-        packed = preparing.packed(self.processor, pixels)
-        if packed is None:
-            return pixels
+    def _keep(self, place: Kept, packed: torch.Tensor) -> torch.Tensor:
+        """Caches an image in whole numbers while a run trains, if there is room."""
         trains = self.trainer is not None and self.trainer.state.fn == "fit"
         if trains and not self.workers and self.room >= packed.numel():
-            self.kept[container, name] = packed
+            self.kept[place] = packed
             self.room -= packed.numel()
         return packed
 

@@ -17,7 +17,7 @@ from ftlight.data.module import Columns, EncodedSplit, Reader
 from ftlight.tasks.image_classification import augment as augmenting
 from ftlight.tasks.image_classification import containers, decoding, predicting, preparing
 from ftlight.tasks.image_classification import rows as image_rows
-from ftlight.tasks.image_classification.batches import ImageBatches
+from ftlight.tasks.image_classification.batches import ImageBatches, Kept
 from ftlight.tasks.image_classification.code_pages import names_of
 from ftlight.tasks.image_classification.embedded import embedded
 from ftlight.tasks.image_classification.folders import is_image
@@ -38,8 +38,7 @@ class ImageData(ImageBatches):
         image: Column of the image, or of its path.
         folder: Folder that the paths of a table are relative to. Default: the table's own.
         image_size: Height and width in pixels that the model sees. Default: the backbone's own.
-        augment: Random crops, flips and colour of training images: none, light or strong. With none
-            the output of frozen layers can be cached.
+        augment: Random crops, flips and colour of training images: none, light or strong.
         flip: What augmentation mirrors: horizontal, any (also turns by quarters, for images without
             an up) or none.
         white: Value of 16-bit gray images that is white; 4095 for cameras of 12 bits.
@@ -48,7 +47,8 @@ class ImageData(ImageBatches):
             reads its size; the result is cached.
         on_bad_image: What to do with images that cannot be read: error names them, skip leaves them
             out and counts them.
-        keep_gb: RAM in GB for caching decoded images when augmentation is off.
+        keep_gb: RAM in GB for caching prepared images that come again: those of validation, and of
+            training without augmentation or with model.cache_draws.
         workers: Processes that load batches. Default: none on a CPU, up to 8 for a GPU.
         base: Options of Labelled.
     """
@@ -81,7 +81,7 @@ class ImageData(ImageBatches):
         self.white, self.max_pixels = white, max_pixels
         self.full, self.skip = check == "full", on_bad_image == "skip"
         self.choose_workers = workers is None
-        self.kept: dict[tuple[str, str], torch.Tensor] = {}  # images as the model sees them
+        self.kept: dict[Kept, torch.Tensor] = {}  # images as the model sees them
         self.room = int(keep_gb * 1e9)  # bytes left for them
         self.reading: str | None = None
         self._find_splits()
@@ -197,6 +197,12 @@ class ImageData(ImageBatches):
         return super().read_predict(name) if rows is None else rows
 
     # Batches
+
+    @property
+    def augmentation(self) -> str:
+        """How training images are changed, and the code that does so."""
+        how = f"{self.augment} {self.flip} {files.code(augmenting.augment)}"
+        return how if self.varies else ""
 
     def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
         """Where the images are, and their labels as numbers."""

@@ -14,7 +14,7 @@ from ftlight.tasks.classification import Classification
 from ftlight.tasks.image_classification import preparing
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.utils import internals
-from ftlight.utils.ranges import Fraction
+from ftlight.utils.ranges import Count, Fraction
 
 CONVOLUTIONAL_LR = 5e-4  # learning rate of networks with batch normalisation
 DROPOUT = 0.2  # the most dropout before the head, unless the user sets it
@@ -36,6 +36,8 @@ class ImageClassification(Classification):
             updates them, for large data that differ from the pre-training's.
         dropout: Dropout before the head, if the architecture has one. Default: its own, at most
             0.2.
+        cache_draws: Augmented forms of each image, one an epoch in turn, while lower layers are
+            frozen, whose output is kept for each; 0 for new ones in every epoch.
         base: Options of Classification.
     """
 
@@ -47,10 +49,12 @@ class ImageClassification(Classification):
         *,
         batch_norm: Literal["frozen", "train"] = "frozen",
         dropout: Fraction | None = None,
+        cache_draws: Count = 4,
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
         self.batch_norm = batch_norm
+        self.cache_draws = cache_draws
         self.model = self.native("AutoModelForImageClassification")
         in_backbone = {id(m) for m in self.model.base_model.modules()}  # type: ignore[union-attr]
         for module in self.model.modules():

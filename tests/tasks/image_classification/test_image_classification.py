@@ -39,6 +39,16 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_zip(folder / "squares.zip", {"train": 36, "val": 12, "test": 12})
 
 
+def fitting() -> SimpleNamespace:
+    """As much of a trainer as a data module asks for while one fits."""
+    return SimpleNamespace(
+        state=SimpleNamespace(fn="fit"),
+        global_rank=0,
+        world_size=1,
+        strategy=L.Trainer(accelerator="cpu").strategy,
+    )
+
+
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}  # of splits
 
 
@@ -164,12 +174,7 @@ def test_images_are_decoded_once_where_they_stay_the_same(
         return decode(*arguments)
 
     monkeypatch.setattr(decoding, "decode", counted)
-    trainer = SimpleNamespace(
-        state=SimpleNamespace(fn="fit"),
-        global_rank=0,
-        world_size=1,
-        strategy=L.Trainer(accelerator="cpu").strategy,
-    )
+    trainer = fitting()
 
     def check(count: int) -> None:
         room = count * 3 * 32 * 32 / 1e9
@@ -339,6 +344,26 @@ def test_augmentation_is_a_function_of_seed_epoch_and_row(
     assert not any(torch.equal(made[0][0][i], made[0][1][i]) for i in range(36))
     monkeypatch.setenv("PL_GLOBAL_SEED", "6")
     assert not torch.equal(batches(data, 0)[0], made[0][0][0])
+
+
+def test_an_epoch_that_repeats_a_draw_has_its_images(
+    squares: str, resnet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit, whether they are prepared again or were kept in memory."""
+    data = ImageData(squares, tokenizer=resnet, batch_size=8)
+    data.setup("fit")
+    new = [batches(data, epoch) for epoch in range(4)]
+    data.draws = 2
+    decoded = []
+    decode = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda *all: decoded.append(1) or decode(*all))
+    for trainer in (None, fitting()):
+        data.trainer = trainer
+        drawn = [batches(data, epoch) for epoch in range(4)]
+        for epoch, images in enumerate(drawn):
+            assert all(torch.equal(images[i], new[epoch % 2][i]) for i in range(36))
+            assert not any(torch.equal(images[i], new[3 - epoch % 2][i]) for i in range(36))
+    assert len(decoded) == (4 + 2) * 36
 
 
 def test_evaluation_is_not_augmented(squares: str, resnet: str) -> None:
