@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # Options of the model as 0.1 had them: their defaults, or how it did what is now an option.
-MODEL = {"unfreeze": "all", "lr_over": "stage", "head_fit": "step", "cache_draws": 0}
+MODEL = {"unfreeze": "all", "lr_over": "stage", "head_fit": "step"}
 
 
 def recorded(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def recorded(options: Mapping[str, Any]) -> dict[str, Any]:
     A class of one's own that does not hand on the options of ``Task`` has none of them.
 
     >>> recorded({"nonfinite": "stop", "unfreeze": "head"})
-    {'unfreeze': 'head', 'lr_over': 'stage', 'head_fit': 'step', 'cache_draws': 0, 'nonfinite': 'stop'}
+    {'unfreeze': 'head', 'lr_over': 'stage', 'head_fit': 'step', 'nonfinite': 'stop'}
     """
     return {**(MODEL if "nonfinite" in options else {}), **options}
 

@@ -165,7 +165,7 @@ def test_what_is_no_schedule() -> None:
             (
                 "zzz",
                 [
-                    "no schedule zzz (one of: all, head, last:N, lp_ft, gradual, bias, norm);"
+                    "no schedule zzz (one of: all, head, last:N, lp_ft, gradual, auto, bias, norm);"
                     " or give a list of stages"
                 ],
             ),

@@ -507,7 +507,7 @@ def test_collected_gives_rows_in_order() -> None:
         for start in range(0, 10, batch_size):
             rows = order[start : start + batch_size].tolist()
             collected.update(outputs[rows].bfloat16().float().requires_grad_(), targets[rows], rows)
-        found_outputs, found_targets, found_rows = collected.compute()
+        found_outputs, found_targets, found_rows, _ = collected.compute()
         assert found_rows.tolist() == list(range(10))
         assert torch.equal(found_outputs, outputs.bfloat16().float())
         assert torch.equal(found_targets, targets)
@@ -539,7 +539,7 @@ def test_collected_keeps_rows_that_differ_in_length() -> None:
     collected = Collected()
     for rows in ([2, 0], [3, 1]):
         collected.update([parts[i] for i in rows], None, rows)
-    outputs, targets, rows = collected.compute()
+    outputs, targets, rows, _ = collected.compute()
     assert [o.tolist() for o in outputs] == [p.tolist() for p in parts]
     assert targets is None
     assert rows.tolist() == [0, 1, 2, 3]
@@ -548,7 +548,7 @@ def test_collected_keeps_rows_that_differ_in_length() -> None:
 def test_collected_keeps_the_axes_of_a_single_row() -> None:
     collected = Collected()
     collected.update(torch.ones(1, 1), torch.ones(1), [0])
-    outputs, targets, _ = collected.compute()
+    outputs, targets, _, _ = collected.compute()
     assert outputs.shape == (1, 1)
     assert targets.shape == (1,)
 
