@@ -153,7 +153,7 @@ def test_names_that_the_system_does_not_take(capsys: Any) -> None:
 def test_help_shows_ranges() -> None:
     text = " ".join(helps.show("fit", ["all"]).split())
     for words in (
-        "--model.warmup X Share of these steps in which the rate rises from 0; a layer that a stage thaws",
+        "--model.warmup X Share of these steps in which the rate rises from 0; a layer that",
         "--data.batch_size N Rows per batch on each device. At least 1. Default: 32.",
         "--trainer.max_steps N Stop after this many optimizer steps; -1 for no limit. At least",
         "--trainer.accumulate_grad_batches N Batches whose gradients are summed before a step. At",
