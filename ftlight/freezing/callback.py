@@ -76,23 +76,25 @@ class Freezing(Stages):
         if state_of(trainer) is None:
             self.count(trainer)
 
-    def solve(self, trainer: Any) -> None:
-        """Solves the head if the first stage asks for it: before the first batch, once counted.
-
-        If nothing else trains the run then stops.
-        """
+    def begin(self, trainer: Any) -> None:
+        """Checks that heads can be solved, and solves one that comes before the first batch."""
         progress = self.progress
-        if progress.current.solved and not progress.solved:
-            reason = head.fit(trainer, self.task, self.prefix_cache, self.stores[0])
-            progress.solved = not reason
-            if reason:
-                self.prefix_cache.end()
-                self.step_head(reason)
-                self.count(trainer)
-        if progress.current.solved and progress.solved and progress.is_last:
-            trainer.should_stop = True
-        if self.stepped and trainer.global_step == progress.stage_starts[0]:
+        fresh = trainer.global_step == progress.stage_starts[0] and not progress.solved
+        if progress.solves and fresh and (reason := head.find_fault(trainer, self.task)):
+            self.step_head(reason)
+            self.count(trainer)
+        if self.stepped and fresh:
             log.info("the head is stepped, not solved: %s", self.stepped)
+        self._solve(trainer)
+
+    def _solve(self, trainer: Any) -> None:
+        """Solves the head if the stage asks for it; if nothing else trains the run then stops."""
+        if self.progress.to_solve:
+            cut = self.stores[self.stage] if self.stage == 0 else None
+            head.fit(trainer, self.task, self.prefix_cache, cut, f"stage {self.stage + 1}")
+            self.progress.solved.append(self.stage)  # after the validation: a kill solves again
+        if self.progress.current.solved and self.progress.is_last:
+            trainer.should_stop = True
 
     def count(self, trainer: Any) -> None:
         """Counts steps and decides which stages read stored activations. Can be repeated.
@@ -100,8 +102,9 @@ class Freezing(Stages):
         Raises:
             UserError: the stages do not fit into the run, or its length is not known.
         """
-        if self.progress.current.solved and not self.progress.solved:
-            if reason := head.obstacle(trainer, self.task):
+        if self.progress.solves and trainer.global_step == self.progress.stage_starts[0]:
+            reason = "" if self.progress.solved else head.obstacle(trainer, self.task)
+            if reason:
                 self.step_head(reason)
         progress, quick = self.progress, bool(trainer.fast_dev_run)
         progress.per_epoch = optim.steps_per_epoch(trainer)
@@ -118,8 +121,9 @@ class Freezing(Stages):
         if self.cache is True or (self.cache == "auto" and worthwhile):
             cuts = [self.cut(i) for i in range(len(progress.stages))]
             self.stores = plan(cuts, progress.epochs(), always=self.cache is True)
-            if progress.stages[0].solved:
-                self.stores[0] = cuts[0]  # for the next run, and whatever else reads vectors
+            for i, stage in enumerate(progress.stages):
+                if stage.solved:  # the first store is for the next run, and who else reads vectors
+                    self.stores[i] = self.stores[i - 1] if i else cuts[0]
         else:
             self.stores = [None] * len(progress.stages)
 
@@ -132,6 +136,11 @@ class Freezing(Stages):
         """Changes the stage if due, sets the rates of this step, and feeds stored activations."""
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self._advance(trainer)
+            if self.progress.to_solve:
+                self._solve(trainer)
+                self._advance(trainer)
+            if self.progress.current.solved:
+                raise StopIteration  # the loop takes it for the end of the epoch
         for group in trainer.optimizers[0].param_groups:
             trains = group["layer"] in self.trainable_layers[self.stage]
             group["lr"] = self.progress.lr(group["depth"], trainer.global_step) if trains else 0.0

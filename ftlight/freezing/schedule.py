@@ -32,7 +32,7 @@ class Stage:
         warmup: share of the stage in which the rate rises.
         lr_schedule: how the rate falls after warm-up. A stage with patience keeps it constant,
             since its end is not known.
-        solved: whether the head is solved instead of stepped: the stage has no steps.
+        solved: whether the head is solved instead of stepped: the stage then has no steps.
     """
 
     train: tuple[str, ...]
