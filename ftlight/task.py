@@ -15,7 +15,7 @@ from ftlight.freezing import schedule
 from ftlight.freezing.cache import Cache
 from ftlight.freezing.callback import Freezing
 from ftlight.freezing.head import Objective
-from ftlight.freezing.solve import Vectors
+from ftlight.freezing.linear import Vectors
 from ftlight.freezing.stages import HeadFit
 from ftlight.freezing.thaw import Thawing
 from ftlight.freezing.unfreeze import read_unfreeze
@@ -295,7 +295,7 @@ class Task(TrainingModule):
                 f"{type(self).__name__}.configure_callbacks: add your callbacks to those of"
                 " super().configure_callbacks()"
             )
-        schedules[0].solve(self.trainer)
+        schedules[0].begin(self.trainer)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Collects a validation batch."""

@@ -86,23 +86,25 @@ class Freezing(Stages):
         if state_of(trainer) is None:
             self.count(trainer)
 
-    def solve(self, trainer: Any) -> None:
-        """Solves the head if the first stage asks for it: before the first batch, once counted.
-
-        If nothing else trains the run then stops.
-        """
+    def begin(self, trainer: Any) -> None:
+        """Checks that heads can be solved, and solves one that comes before the first batch."""
         progress = self.progress
-        if progress.current.solved and not progress.solved:
-            reason = head.fit(trainer, self.task, self.prefix_cache, self.stores[0])
-            progress.solved = not reason
-            if reason:
-                self.prefix_cache.end()
-                self.step_head(reason)
-                self.count(trainer)
-        if progress.current.solved and progress.solved and progress.is_last:
-            trainer.should_stop = True
-        if self.stepped and trainer.global_step == progress.stage_starts[0]:
+        fresh = trainer.global_step == progress.stage_starts[0] and not progress.solved
+        if progress.solves and fresh and (reason := head.find_fault(trainer, self.task)):
+            self.step_head(reason)
+            self.count(trainer)
+        if self.stepped and fresh:
             log.info("the head is stepped, not solved: %s", self.stepped)
+        self._solve(trainer)
+
+    def _solve(self, trainer: Any) -> None:
+        """Solves the head if the stage asks for it; if nothing else trains the run then stops."""
+        if self.progress.to_solve:
+            cut = self.stores[self.stage] if self.stage == 0 else None
+            head.fit(trainer, self.task, self.prefix_cache, cut, f"stage {self.stage + 1}")
+            self.progress.solved.append(self.stage)  # after the validation: a kill solves again
+        if self.progress.current.solved and self.progress.is_last:
+            trainer.should_stop = True
 
     def count(self, trainer: Any) -> None:
         """Counts steps and decides which stages read stored activations. Can be repeated.
@@ -110,8 +112,9 @@ class Freezing(Stages):
         Raises:
             UserError: the stages do not fit into the run, or its length is not known.
         """
-        if self.progress.current.solved and not self.progress.solved:
-            if reason := head.obstacle(trainer, self.task, self.draws):
+        if self.progress.solves and trainer.global_step == self.progress.stage_starts[0]:
+            reason = "" if self.progress.solved else head.obstacle(trainer, self.task, self.draws)
+            if reason:
                 self.step_head(reason)
         progress, quick = self.progress, bool(trainer.fast_dev_run)
         progress.per_epoch = optim.steps_per_epoch(trainer)
@@ -140,8 +143,10 @@ class Freezing(Stages):
         if self.cache is True or (self.cache == "auto" and worthwhile):
             always, draws = self.cache is True, max(1, self.draws)
             stores = plan([self.cut(i) for i in stages], epochs, always, draws)
-            if stages[0] == 0 and self.progress.stages[0].solved:
-                stores[0] = self.cut(0)  # for the next run, and whatever else reads vectors
+            for i, stage in enumerate(stages):
+                if self.progress.stages[stage].solved:
+                    # the first store is for the next run, and who else reads vectors
+                    stores[i] = stores[i - 1] if i else self.cut(stage)
             return stores
         return [None] * len(stages)
 
@@ -154,6 +159,11 @@ class Freezing(Stages):
         """Changes the stage if due, sets the rates of this step, and feeds stored activations."""
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self._advance(trainer)
+            if self.progress.to_solve:
+                self._solve(trainer)
+                self._advance(trainer)
+            if self.progress.current.solved:
+                raise StopIteration  # the loop takes it for the end of the epoch
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = self.lr_of(group, trainer.global_step)
         store = self.stores[self.stage]

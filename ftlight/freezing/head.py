@@ -15,17 +15,17 @@ from ftlight.data.sampling import run_seed
 from ftlight.freezing import identity
 from ftlight.freezing import store as files
 from ftlight.freezing.cache import PrefixCache
-from ftlight.freezing.solve import Head, Solution, Vectors, solve
+from ftlight.freezing.linear import Head, Vectors
+from ftlight.freezing.solve import Solution, solve
 from ftlight.freezing.vectors import linear_head, see, share, vectors
 from ftlight.models.losses import Loss
-from ftlight.models.modes import evaluating
 from ftlight.training import lightning_internals, optim
 from ftlight.utils.distributed import gather_objects
 from ftlight.utils.format import number
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", Head, Vectors)
-CLOSE = 1e-2  # how well a loss from vectors must agree with the task's own, as a share of it
+CLOSE = 1e-2  # how well two slopes must agree, as a share of them
 
 
 class Objective(NamedTuple):
@@ -74,83 +74,83 @@ def obstacle(trainer: Any, task: Any, draws: int = 0) -> str:
     return identity.obstacle(trainer, task, draws)
 
 
+def find_fault(trainer: Any, task: Any) -> str:
+    """Why the head cannot be solved, tried on a batch, or nothing. All processes must call this.
+
+    The slope of the task's own loss at the head's outputs must be that of the objective: it is
+    not if the head does more than one layer, or the task learns something else.
+    """
+    reason = ""
+    try:
+        with files.preserve_rng():
+            if (batch := next(share(trainer, "train"), None)) is not None:
+                reason = _differs(trainer, task, batch)
+    except ValueError as error:
+        reason = str(error)
+    return next(filter(None, gather_objects(reason, trainer.world_size)), "")
+
+
+def _differs(trainer: Any, task: Any, batch: dict[str, Any]) -> str:
+    layer = linear_head(task.model)
+    assert isinstance(layer, nn.Linear)
+    seen = see(trainer, task, layer, batch, trains=True)
+    (own,) = torch.autograd.grad(seen.loss, seen.outputs, retain_graph=True)
+    picked = task.head_vectors(batch, seen.outputs, seen.used())
+    loss = task.head_objective().loss.of(picked.states.float(), picked.targets)
+    (plain,) = torch.autograd.grad(loss, seen.outputs)
+    if float((own - plain).float().norm()) <= CLOSE * float(own.float().norm()):
+        return ""
+    return "its loss is not that of its last layer alone"
+
+
 # How
 
 
-def fit(trainer: Any, task: Any, cache: PrefixCache, cut: int | None) -> str:
+def fit(trainer: Any, task: Any, cache: PrefixCache, cut: int | None, stage: str) -> None:
     """Solves the head, sets its weights, and validates. All processes must call this.
+
+    If its vectors turn out not to be those of rows it stays as it is, and a line says so.
 
     Args:
         trainer: the trainer.
         task: the task.
         cache: cache of its frozen layers; left open for the validation.
-        cut: number of frozen layers to keep the output of, or None.
-
-    Returns:
-        Why it cannot be solved, or nothing.
+        cut: number of frozen layers to keep the output of; None if it has what there is.
+        stage: the stage in words, for the log.
     """
     begun = time.monotonic()
     objective, layer = task.head_objective(), linear_head(task.model)
+    assert isinstance(layer, nn.Linear)
     if cut is not None:
-        cache.begin(trainer, task, cut, "stage 1")
+        cache.begin(trainer, task, cut, stage)
+    found, reason = None, ""
     try:
-        _agree(trainer, _differs(trainer, task, layer, objective.loss))
         splits = [s for s in ("train", "validation") if s in trainer.datamodule.sets]
         held = {split: vectors(trainer, task, split, cache) for split in splits}
-    except ValueError as error:
-        return str(error)
-    found, reason = None, ""
-    if trainer.is_global_zero:  # sums depend on the number of threads
-        try:
+        if trainer.is_global_zero:  # sums depend on the number of threads
             found = _solved(layer, objective, held)
-        except ValueError as error:
-            reason = str(error)
+    except ValueError as error:
+        reason = str(error)
     found, reason = trainer.strategy.broadcast((found, reason))
     if found is None:
-        return reason
-    _set(trainer, task, layer, found.head)
+        log.info("%s: the head is not solved: %s", stage, reason)
+        return
+    _set(trainer, layer, found.head)
     seconds = time.monotonic() - begun
     validated = lightning_internals.validate_now(trainer)
     score = trainer.callback_metrics.get(task.monitor) if validated else None
     if trainer.is_global_zero:
-        log.info(line(found, len(held["train"].rows.unique()), seconds, task.monitor, score))
-    return ""
-
-
-def _agree(trainer: Any, reason: str) -> None:
-    """Raises the reason of the first process that has one."""
-    if first := next(filter(None, gather_objects(reason, trainer.world_size)), ""):
-        raise ValueError(first)
-
-
-def _differs(trainer: Any, task: Any, layer: nn.Linear, loss: Loss) -> str:
-    """How the loss from vectors differs from that of the task's own step, on a batch; or nothing.
-
-    It does if the head does more than one layer, or the task learns something else.
-    """
-    with files.preserve_rng():
-        batch = next(share(trainer, "train"), None)
-        if batch is None:
-            return ""
-        try:
-            seen = task.head_vectors(batch, *see(trainer, task, layer, batch))
-        except ValueError as error:
-            return str(error)
-        with evaluating(task), torch.no_grad(), trainer.precision_plugin.forward_context():
-            task.training = True  # class weights and label smoothing count; there is no dropout
-            own = float(task.step(batch).loss)
-            plain = float(loss.of(layer(seen.states).float(), seen.targets))
-    if abs(own - plain) <= CLOSE * max(abs(own), 1e-3):
-        return ""
-    return f"its loss is {number(own)} on a batch, that of its last layer alone {number(plain)}"
+        rows = len(set(held["train"].rows.tolist()))
+        log.info(line(found, rows, seconds, task.monitor, score))
 
 
 def _solved(layer: nn.Linear, objective: Objective, held: Mapping[str, Vectors]) -> Solution:
     """Solves on the head's own device, or on the CPU if that has no 64 bits."""
     device = "cpu" if layer.weight.device.type == "mps" else layer.weight.device
-    start = Head(*(None if p is None else p.detach().float() for p in (layer.weight, layer.bias)))
+    bias = None if layer.bias is None else layer.bias.detach().float()
+    start = Head(layer.weight.detach().float(), bias)
     if not objective.pulled:
-        start = Head(*(None if p is None else torch.zeros_like(p) for p in start))
+        start = Head(start.weight * 0, None if bias is None else bias * 0)
     train, start = _to(held["train"], device), _to(start, device)
     validation = _to(held["validation"], device) if "validation" in held else None
     found = solve(train, objective.loss, start, validation, seed=run_seed())
@@ -162,10 +162,10 @@ def _to(tensors: T, device: Any) -> T:
 
 
 @torch.no_grad()
-def _set(trainer: Any, task: Any, layer: nn.Linear, head: Head) -> None:
+def _set(trainer: Any, layer: nn.Linear, head: Head) -> None:
     """Sets the weights of a layer, and of an average of the weights that starts with them."""
     layer.weight.copy_(head.weight)
-    if layer.bias is not None:
+    if head.bias is not None:
         layer.bias.copy_(head.bias)
     lightning_internals.begin_averages(trainer)
 
@@ -174,10 +174,10 @@ def line(found: Solution, rows: int, seconds: float, monitor: str, score: Any) -
     """What was solved, in one line.
 
     >>> head = Head(torch.zeros(1, 1), None)
-    >>> line(Solution(head, 0.01, {0.01: 0.3}, 0), 8002, 2.13, "val/f1", torch.tensor(0.91))
+    >>> line(Solution(head, 0.01, 1.5, {0.01: 0.3}, 0), 8002, 2.13, "val/f1", torch.tensor(0.91))
     'the head is solved on 8,002 rows in 2.1 s: penalty 0.01 by validation; val/f1 0.91'
     """
-    by = f"{found.folds} folds" if found.folds else "validation"
+    by = f"{found.folds} of 5 folds" if found.folds else "validation"
     tail = "" if score is None else f"; {monitor} {number(float(score))}"
     solved = f"the head is solved on {rows:,} rows in {seconds:.1f} s"
     return f"{solved}: penalty {found.penalty:.2g} by {by}{tail}"

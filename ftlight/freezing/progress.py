@@ -40,7 +40,7 @@ class Progress:
         self.stage_starts = [step]
         self.per_epoch = 0  # optimizer steps
         self.total = 0  # optimizer steps from here on; 0 if nothing limits the run
-        self.solved = False  # whether the head of a solved stage has been
+        self.solved: list[int] = []  # stages in which the head has been solved
         self._reset_patience()
 
     def _reset_patience(self) -> None:
@@ -57,6 +57,29 @@ class Progress:
     def is_last(self) -> bool:
         """Whether the last stage is running."""
         return self.stage + 1 == len(self.stages)
+
+    @property
+    def only_solves(self) -> bool:
+        """Whether the run takes no steps."""
+        return all(stage.solved for stage in self.stages)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the run: fewer than its limits if the head is solved at the end."""
+        lengths = self.lengths()
+        if self.stages[-1].solved and None not in lengths:
+            return sum(filter(None, lengths))
+        return self.total
+
+    @property
+    def solves(self) -> bool:
+        """Whether the head is solved in any stage."""
+        return any(stage.solved for stage in self.stages)
+
+    @property
+    def to_solve(self) -> bool:
+        """Whether the head is to be solved now."""
+        return self.current.solved and self.stage not in self.solved
 
     def lengths(self) -> list[int | None]:
         """The most optimizer steps of each stage; None if only patience or the run ends it."""
@@ -89,7 +112,7 @@ class Progress:
     def advance(self, step: int) -> bool:
         """Moves to the stage that is due at an optimizer step. Returns whether it is another."""
         before = self.stage
-        while not self.is_last:
+        while not self.is_last and not self.to_solve:
             length = self.length()
             if not self.ended and (length is None or step - self.stage_starts[-1] < length):
                 break
@@ -143,4 +166,4 @@ class Progress:
                 f" is {ours}; use the config of its run, or train anew without ckpt_path"
             )
         for key, attribute in STATE.items():
-            setattr(self, attribute, state.get(key, False))
+            setattr(self, attribute, state[key] if key in state else [])

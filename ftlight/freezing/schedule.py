@@ -34,7 +34,7 @@ class Stage:
         lr_schedule: how the rate falls after warm-up.
         lr_over: the steps over which it rises and falls: those of the run or of the stage. Over a
             stage with patience it does not fall, since its end is not known.
-        solved: whether the head is solved instead of stepped: the stage has no steps.
+        solved: whether the head is solved instead of stepped: the stage then has no steps.
     """
 
     train: tuple[str, ...]

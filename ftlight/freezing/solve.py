@@ -1,53 +1,41 @@
 """The optimum of a linear head on fixed vectors: a convex problem, solved instead of stepped.
 
 Minimises ``loss(x W' + b) + penalty / 2 |W - W0|²``: logistic regression or ridge, pulled towards
-a start ``W0``. The penalty is the best of a path from strong to weak on rows held out.
-
-Vectors are centred, brought to a mean square of 1 by one factor, and turned to their principal
-axes. That changes the optimum only by the unit of the penalty, and on each axis the curvature has
-a bound (Böhning 1992, Ann. Inst. Stat. Math. 44), which preconditions L-BFGS.
+a start ``W0``. The penalty is the best of a path from strong to weak on rows held out, where each
+head may first be scaled: a strong penalty makes it shy, which one factor undoes. So what counts is
+what the head tells apart (refine, then calibrate: Berta et al. 2025, arXiv:2501.19195).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ftlight.models.losses import Kind, Loss
+from ftlight.freezing.linear import (
+    Head,
+    Vectors,
+    axes_of,
+    head_at,
+    minimise,
+    points_on,
+)
+from ftlight.models.losses import Loss
 
 # Strong to weak, for vectors with a mean square of 1.
-PENALTIES = tuple(10 ** (-n / 2) for n in range(-2, 15))
+PENALTIES = tuple(10 ** (-n / 2) for n in range(-4, 13))
 FOLDS = 5
+ENOUGH = 2000  # vectors held out in turn: with more rows not all parts are
 WORSE = 2  # penalties in a row without a lower loss that end the path
-TOLERANCE = 1e-5  # of the objective: what a step must gain
-STEPS = 200  # most steps of L-BFGS
-MEMORY = 10  # steps that it remembers
-# Bound on the second derivative of the loss by an output.
-CURVATURE: dict[Kind, float] = {"single": 0.5, "multi": 0.25, "regression": 2.0}
-
-
-class Vectors(NamedTuple):
-    """What a linear head sees, and what it should give.
-
-    Attributes:
-        rows: number of the row that each is of, ``int64 [vectors]``.
-        states: ``float [vectors, width]``.
-        targets: see :meth:`ftlight.models.losses.Loss.of`.
-    """
-
-    rows: Tensor
-    states: Tensor
-    targets: Tensor
-
-
-class Head(NamedTuple):
-    """A linear layer: ``weight [outputs, width]``, and ``bias [outputs]`` or None."""
-
-    weight: Tensor
-    bias: Tensor | None
+GAIN = 1e-4  # what counts as lower, in units of the loss
+TOLERANCE = 3e-4  # share of the objective that a step must gain
+ON_PATH = 3e-3  # the same before the penalty is known
+SCALES = (math.log(0.1), math.log(400))  # logarithms of the least and the largest factor
+PRECISION = 0.05  # of that logarithm
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Solution(NamedTuple):
@@ -56,12 +44,14 @@ class Solution(NamedTuple):
     Attributes:
         head: the head.
         penalty: the penalty that was chosen.
-        losses: mean loss on the rows held out, by the penalties that were tried.
-        folds: parts of train that were held out in turn; 0 if there were validation rows.
+        scale: the factor on the head that is best on the rows held out.
+        losses: mean loss on the rows held out with the best factor, by the penalties tried.
+        folds: parts of train, a fifth each, that were held out in turn; 0 if there was validation.
     """
 
     head: Head
     penalty: float
+    scale: float
     losses: dict[float, float]
     folds: int
 
@@ -75,18 +65,21 @@ def solve(
     seed: int = 0,
     penalties: Sequence[float] = PENALTIES,
     tolerance: float = TOLERANCE,
+    scales: bool = True,
 ) -> Solution:
     """Solves a head, with the penalty that has the lowest loss on rows held out.
 
     Args:
         train: vectors to learn.
-        loss: their mean loss; class weights and label smoothing do not count on rows held out.
+        loss: their mean loss, and that of those held out.
         start: what the penalty pulls the weight towards, 0 if nothing is known. The bias is free;
             a head without one stays so.
-        validation: vectors held out. Default: those of each of five parts of train in turn.
+        validation: vectors held out. Default: those of five parts of train in turn, or of as many
+            as hold 2,000.
         seed: decides which rows are in which part.
         penalties: those to try, from strong to weak.
         tolerance: share of the objective that a step must gain.
+        scales: whether the head is scaled; that of numbers never is.
 
     Raises:
         ValueError: train has a single row, and there is no validation.
@@ -98,34 +91,88 @@ def solve(
     >>> [round(value.item(), 3) for value in found]
     [2.0, 1.0]
     """
-    axes = _axes(train.states, centred=start.bias is not None)
-    points = _points(axes, train, start)
-    splits = [(points, _points(axes, validation, start))] if validation is not None else []
+    if not all(bool(v.states.isfinite().all()) for v in (train, validation) if v is not None):
+        raise ValueError("its vectors are not finite")
+    axes = axes_of(train.states, centred=start.bias is not None)
+    points = points_on(axes, train, start)
     if validation is None:
         parts = folds(train, seed, by_class=loss.kind == "single")
-        splits = [(points.take(parts != i), points.take(parts == i)) for i in parts.unique()]
-        if len(splits) < 2:
+        if not parts.any():
             raise ValueError("a single row cannot be divided")
-    curvature, plain = CURVATURE[loss.kind] * axes.spread, Loss(loss.kind)
-    moved = [start.weight.new_zeros(len(start.weight), points.axes.shape[1]) for _ in splits]
-    losses: dict[float, float] = {}
-    best, chosen = moved[0], penalties[0]
+        wanted = min(int(parts.max()) + 1, -(-ENOUGH * FOLDS // len(parts)))
+        splits = [(points.take(parts != i), points.take(parts == i)) for i in range(wanted)]
+    else:
+        splits = [(points, points_on(axes, validation, start))]
+    scales = scales and loss.kind != "regression"
+    targets = torch.cat([outer.targets for _, outer in splits])
+    moved = [points.still() for _ in splits]
+    tried: dict[float, Scaled] = {}
+    best, worse = moved[0], 0
     for penalty in penalties:
-        total = 0.0
+        outputs = []
         for i, (inner, outer) in enumerate(splits):
-            moved[i] = _minimise(
-                inner, loss, penalty * axes.penalised, curvature, moved[i], tolerance
-            )
-            total += float(plain.of(outer.outputs(moved[i]), outer.targets)) * len(outer.axes)
-        losses[penalty] = total / sum(len(outer.axes) for _, outer in splits)
-        chosen = min(losses, key=losses.__getitem__)
-        if chosen == penalty:
-            best = moved[0]
-        if len(losses) - 1 - list(losses).index(chosen) == WORSE:
+            moved[i] = minimise(inner, loss, axes, penalty, moved[i], ON_PATH)
+            outputs.append(outer.outputs(moved[i]))
+        least = min((found.loss for found in tried.values()), default=math.inf)
+        tried[penalty] = found = scaled(torch.cat(outputs), targets, loss, scales)
+        best = moved[0] if found.loss < least else best
+        learned = least < tried[penalties[0]].loss - GAIN  # the strongest are all alike
+        worse = worse + 1 if learned and found.loss > least - GAIN else 0
+        if worse == WORSE:
             break
-    if validation is None:
-        best = _minimise(points, loss, chosen * axes.penalised, curvature, moved[0], tolerance)
-    return Solution(_head(axes, best, start), chosen, losses, 0 if validation else len(splits))
+    chosen = min(tried, key=lambda penalty: tried[penalty].loss)
+    best = minimise(points, loss, axes, chosen, best, tolerance)
+    weight, bias = head_at(axes, best, start)
+    factor = tried[chosen].factor
+    head = Head(weight * factor, None if bias is None else bias * factor)
+    losses = {penalty: found.loss for penalty, found in tried.items()}
+    return Solution(head, chosen, factor, losses, 0 if validation is not None else len(splits))
+
+
+class Scaled(NamedTuple):
+    """The loss of outputs with the factor that is best on them."""
+
+    loss: float
+    factor: float
+
+
+def scaled(outputs: Tensor, targets: Tensor, loss: Loss, scales: bool = True) -> Scaled:
+    """The factor on outputs of rows held out that makes their loss least, and that loss.
+
+    A factor far from 1 is held against it as one row is, by half the square of its logarithm:
+    rows that are all right would else ask for an endless one.
+
+    Args:
+        outputs: those of a head, ``[rows, outputs]``.
+        targets: what they should be.
+        loss: their loss.
+        scales: whether the factor may differ from 1.
+
+    >>> shy, right = Tensor([[0.1, -0.1], [-0.1, 0.1]]), torch.tensor([0, 1])
+    >>> scaled(shy.repeat(20, 1), right.repeat(20), Loss("single")).factor > 10
+    True
+    """
+
+    def at(logarithm: float) -> float:
+        own = float(loss.of(outputs * math.exp(logarithm), targets))
+        return own + logarithm**2 / (2 * len(outputs))
+
+    if not scales:
+        return Scaled(at(0.0), 1.0)
+    # golden section: convex in the factor, so with a single minimum in its logarithm
+    low, high = SCALES
+    inner, outer = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    value_inner, value_outer = at(inner), at(outer)
+    while high - low > PRECISION:
+        if value_inner < value_outer:
+            high, outer, value_outer = outer, inner, value_inner
+            inner = high - GOLDEN * (high - low)
+            value_inner = at(inner)
+        else:
+            low, inner, value_inner = inner, outer, value_outer
+            outer = low + GOLDEN * (high - low)
+            value_outer = at(outer)
+    return Scaled(min(value_inner, value_outer), math.exp((low + high) / 2))
 
 
 def folds(vectors: Vectors, seed: int, by_class: bool) -> Tensor:
@@ -136,7 +183,7 @@ def folds(vectors: Vectors, seed: int, by_class: bool) -> Tensor:
         seed: shuffles the rows.
         by_class: whether each part has its share of each class, if a row has one vector.
     """
-    rows, of_vector = vectors.rows.unique(return_inverse=True)
+    rows, of_vector = torch.unique(vectors.rows, return_inverse=True)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(rows), generator=generator).to(rows.device)
     if by_class and len(rows) == len(vectors.rows):
@@ -146,140 +193,3 @@ def folds(vectors: Vectors, seed: int, by_class: bool) -> Tensor:
     part = torch.empty_like(order)
     part[order] = torch.arange(len(rows), device=rows.device) % FOLDS
     return part[of_vector]
-
-
-# The problem on principal axes
-
-
-class _Axes(NamedTuple):
-    """Principal axes: how vectors come to them, and what is known of them.
-
-    Attributes:
-        mean: what is taken off, ``[width]``.
-        turn: ``[width, axes]``, of length 1 / factor.
-        spread: mean square on each axis, with that of the constant 1 if there is a bias.
-        penalised: 1 for each axis, 0 for that constant.
-    """
-
-    mean: Tensor
-    turn: Tensor
-    spread: Tensor
-    penalised: Tensor
-
-
-class _Points(NamedTuple):
-    """Vectors on principal axes ``[vectors, axes]``, the start's outputs, and the targets."""
-
-    axes: Tensor
-    start: Tensor
-    targets: Tensor
-
-    def take(self, which: Tensor) -> _Points:
-        return _Points(self.axes[which], self.start[which], self.targets[which])
-
-    def outputs(self, moved: Tensor) -> Tensor:
-        """Outputs of a head that is ``moved [outputs, axes]`` away from its start."""
-        return torch.addmm(self.start, self.axes, moved.T)
-
-
-def _axes(states: Tensor, centred: bool) -> _Axes:
-    """The principal axes of vectors ``[vectors, width]``."""
-    states = states.float()
-    mean = states.mean(0, dtype=torch.float64).float()
-    mean = mean if centred else torch.zeros_like(mean)
-    moved = states - mean
-    factor = float(moved.double().square().sum(1).mean().sqrt()) or 1.0
-    if len(moved) < moved.shape[1]:  # no other directions matter
-        _, lengths, turn = torch.linalg.svd(moved.double() / factor, full_matrices=False)
-        spread, turn = lengths.square() / len(moved), turn.T
-    else:
-        spread, turn = torch.linalg.eigh((moved.T @ moved).double() / (len(moved) * factor**2))
-    known = spread > 1e-9 * spread.max().clamp(min=1e-9)
-    spread, turn = spread[known].float(), (turn[:, known] / factor).float()
-    ones = spread.new_ones(1 if centred else 0)
-    return _Axes(
-        mean, turn, torch.cat([spread, ones]), torch.cat([torch.ones_like(spread), 0 * ones])
-    )
-
-
-def _points(axes: _Axes, vectors: Vectors, start: Head) -> _Points:
-    states = vectors.states.float()
-    places = (states - axes.mean) @ axes.turn
-    if start.bias is not None:
-        places = torch.cat([places, places.new_ones(len(places), 1)], 1)
-    weight, bias = start
-    return _Points(places, torch.nn.functional.linear(states, weight, bias), vectors.targets)
-
-
-def _head(axes: _Axes, moved: Tensor, start: Head) -> Head:
-    """The head that is ``moved`` away from its start, for vectors as they came."""
-    width = axes.turn.shape[1]
-    change = moved[:, :width] @ axes.turn.T
-    if start.bias is None:
-        return Head(start.weight + change, None)
-    return Head(start.weight + change, start.bias + moved[:, width] - change @ axes.mean)
-
-
-def _minimise(
-    points: _Points,
-    loss: Loss,
-    penalty: Tensor,
-    curvature: Tensor,
-    at: Tensor,
-    tolerance: float,
-) -> Tensor:
-    """The minimum of the penalised loss, by L-BFGS (Nocedal 1980, Math. Comp. 35).
-
-    Args:
-        points: what to learn.
-        loss: their loss.
-        penalty: of each axis, ``[axes]``.
-        curvature: bound on that of the loss, ``[axes]``.
-        at: where to begin, ``[outputs, axes]``.
-        tolerance: share of the objective that a step must gain.
-    """
-
-    def evaluate(moved: Tensor) -> tuple[float, Tensor]:
-        outputs = points.outputs(moved).requires_grad_()
-        with torch.enable_grad():
-            value = loss.of(outputs, points.targets)
-        (slope,) = torch.autograd.grad(value, outputs)
-        size = 0.5 * float((moved.square() * penalty).sum())
-        return float(value.detach()) + size, slope.T @ points.axes + moved * penalty
-
-    inverse = 1 / (curvature + penalty)
-    pairs: list[tuple[Tensor, Tensor]] = []
-    value, slope = evaluate(at)
-    for _ in range(STEPS):
-        step = _direction(slope, pairs, inverse)
-        gain = -float((slope * step).sum())
-        if not gain > tolerance * abs(value):
-            break
-        rate = 1.0
-        while True:
-            there = at + rate * step
-            value_there, slope_there = evaluate(there)
-            if value_there <= value - 1e-4 * rate * gain or rate < 1e-6:
-                break
-            rate /= 2
-        if value_there > value:  # what is left is rounding
-            break
-        pairs = [*pairs[-MEMORY + 1 :], (there - at, slope_there - slope)]
-        at, value, slope = there, value_there, slope_there
-    return at
-
-
-def _direction(slope: Tensor, pairs: Sequence[tuple[Tensor, Tensor]], inverse: Tensor) -> Tensor:
-    """The direction of a step: minus the slope times the inverse curvature seen in ``pairs``."""
-    step, shares = -slope, []
-    for change, bend in reversed(pairs):
-        scale = 1 / float((change * bend).sum())
-        shares.append((scale, scale * float((change * step).sum())))
-        step = step - shares[-1][1] * bend
-    if pairs:
-        change, bend = pairs[-1]
-        inverse = inverse * (float((change * bend).sum()) / float((bend * bend * inverse).sum()))
-    step = step * inverse
-    for (change, bend), (scale, share) in zip(pairs, reversed(shares), strict=True):
-        step = step + (share - scale * float((bend * step).sum())) * change
-    return step

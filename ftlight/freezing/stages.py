@@ -110,7 +110,7 @@ class Stages(L.Callback):
             )
 
         stages, self.trainable_params = resolved(self.head_fit == "solve" and not self.stepped)
-        if stages[0].solved and (reason := self._why_stepped(task, len(stages))):
+        if any(s.solved for s in stages) and (reason := self._why_stepped(task, len(stages))):
             self.stepped = reason
             stages, self.trainable_params = resolved(False)
         self.trainable_layers = [
@@ -185,7 +185,7 @@ class Stages(L.Callback):
             return
         self._keep_options(former.saved(state))
         began_stepped = not any(stage.get("solved") for stage in state["schedule"])
-        if self.progress.current.solved and began_stepped:  # by 0.1, or for want of a way
+        if self.progress.solves and began_stepped:  # by 0.1, or for want of a way
             self.step_head("the run began so")
         self.progress.load_state_dict(state)
         draws, now = state.get("draws", (0, 0))  # 0.1 had none, and its runs go on without
@@ -257,8 +257,9 @@ class Stages(L.Callback):
         """The stage in one line: when it starts, what trains, and the learning rate."""
         stage, start = self.progress.current, self.progress.stage_starts[-1]
         training = sum(self.numel[name] for name in self.trainable_params[self.stage])
+        rate = "solved" if stage.solved else f"lr {fmt.rate(stage.lr)}"
         return (
             f"stage {self.stage + 1} of {len(self.progress.stages)} from step {start:,}:"
             f" {', '.join(stage.train)}; {fmt.count(training)} of"
-            f" {fmt.count(sum(self.numel.values()))} parameters train, lr {fmt.rate(stage.lr)}"
+            f" {fmt.count(sum(self.numel.values()))} parameters train, {rate}"
         )

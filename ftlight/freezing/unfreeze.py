@@ -46,9 +46,8 @@ def read_unfreeze(option: Any, solves: bool = True) -> str | list[dict[str, Any]
         )
     faults: list[str] = []
     for i, stage in enumerate(stages):
-        faults += _stage_faults(
-            stage, f"model.unfreeze.{i}", endless=i == len(stages) - 1, solved=solves and i == 0
-        )
+        place = f"model.unfreeze.{i}"
+        faults += _stage_faults(stage, place, is_last=i == len(stages) - 1, solves=solves)
     shares = sum(s.get("fraction") or 0 for s in stages) if not faults else 0
     if shares >= 1 - 1e-9:
         faults.append(
@@ -74,15 +73,8 @@ def is_solved(stage: Mapping[str, Any]) -> bool:
     return given in ({"train": "head"}, {"train": ["head"]}, {"train": ("head",)})
 
 
-def _stage_faults(stage: Any, where: str, endless: bool, solved: bool) -> list[str]:
-    """What is wrong with the form of a stage.
-
-    Args:
-        stage: the stage as written.
-        where: its place, for errors.
-        endless: whether it is the last.
-        solved: whether it needs no duration if it is the head alone.
-    """
+def _stage_faults(stage: Any, where: str, is_last: bool, solves: bool) -> list[str]:
+    """What is wrong with the form of a stage; a head that is solved needs no duration."""
     if not isinstance(stage, Mapping):
         return [f"{where}: expected a stage such as {{train: last:2, epochs: 2}}, got {stage!r}"]
     known = ("train", *CHECKS)
@@ -96,9 +88,9 @@ def _stage_faults(stage: Any, where: str, endless: bool, solved: bool) -> list[s
         value = stage.get(key)
         if value is not None and not _is_of(kind, value):
             faults.append(f"{where}.{key}: expected {expected}, got {value!r}")
-    if solved and is_solved(stage):
+    if solves and is_solved(stage):
         return faults
-    return faults + _duration_faults(stage, where, endless)
+    return faults + _duration_faults(stage, where, is_last)
 
 
 def _selector_faults(selectors: Any, where: str) -> list[str]:
@@ -215,16 +207,15 @@ def expand(word: str, layers: Sequence[str], solves: bool = False) -> list[dict[
 
 
 def stepped(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Stages with a duration for a head that was to be solved: its share of what the others leave.
+    """Stages with a duration for a head that was to be solved: its share of what others leave.
 
     >>> stepped([{"train": ("head",)}, {"train": ("all",)}])
     [{'train': ('head',), 'fraction': 0.4}, {'train': ('all',)}]
     """
-    first, *others = stages
-    if not others or not is_solved(first):
-        return stages
-    left = 1 - sum(stage.get("fraction") or 0 for stage in others)
-    return [{**first, "fraction": PROBE_SHARE * left}, *others]
+    left = 1 - sum(stage.get("fraction") or 0 for stage in stages)
+    short = [stage for stage in stages[:-1] if is_solved(stage)]
+    share = PROBE_SHARE * left / max(1, len(short))
+    return [{**stage, "fraction": share} if stage in short else stage for stage in stages]
 
 
 class Parameters(NamedTuple):
@@ -265,7 +256,7 @@ def resolve(
         lr: learning rate of the whole model.
         lr_given: whether the user set ``lr``.
         monitor: value that patience watches, unless a stage sets another.
-        solves: whether the head is solved if it trains alone in the first stage.
+        solves: whether a stage of the head alone is solved.
 
     Raises:
         UserError: a selector matches nothing, or the model has no head of its own.
@@ -294,7 +285,6 @@ def resolve(
         options |= own
         if options.get("patience") is not None:
             options.setdefault("monitor", monitor)
-        solved = solves and i == 0 and is_solved(settings)
-        stages.append(Stage(**options, solved=solved))
+        stages.append(Stage(**options, solved=solves and is_solved(settings)))
         trainable_params.append(trainable)
     return stages, trainable_params

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ftlight.freezing import store as files
 from ftlight.freezing.cache import PrefixCache
 from ftlight.freezing.identity import batches
-from ftlight.freezing.solve import Vectors
+from ftlight.freezing.linear import Vectors
 from ftlight.models.layers import layer_of, module_layers
 from ftlight.models.modes import evaluating
 from ftlight.utils.distributed import gather_objects
@@ -58,14 +58,15 @@ def vectors(trainer: Any, task: Any, split: str, cache: PrefixCache | None = Non
         with files.preserve_rng():  # iterating over a loader draws a random number
             for batch in share(trainer, split):
                 seen = see(trainer, task, layer, batch, split, cache)
-                parts.append(Vectors(*(t.cpu() for t in task.head_vectors(batch, *seen))))
+                found = task.head_vectors(batch, seen.states, seen.used())
+                parts.append(Vectors(*(column.cpu() for column in found)))
     except ValueError as error:
         fault = str(error)
     everyone = gather_objects((fault, parts), trainer.world_size)
     if faults := [fault for fault, _ in everyone if fault]:
         raise ValueError(faults[0])
-    found = [part for _, own in everyone for part in own]
-    joined = Vectors(*(torch.cat(column) for column in zip(*found, strict=True)))
+    all_parts = [part for _, own in everyone for part in own]
+    joined = Vectors(*(torch.cat(column) for column in zip(*all_parts, strict=True)))
     order = joined.rows.argsort(stable=True)
     return Vectors(*(column[order] for column in joined))
 
@@ -76,6 +77,27 @@ def share(trainer: Any, split: str) -> Iterator[dict[str, Any]]:
     return batches(trainer, table, trainer.global_rank, trainer.world_size)
 
 
+class Seen(NamedTuple):
+    """What a linear layer takes in and gives in a batch, and the loss that comes of it.
+
+    Attributes:
+        states: ``[rows, width]``, or ``[rows, tokens, width]`` if it runs on tokens.
+        outputs: the same with the outputs as width; the loss is a function of these alone.
+        loss: a scalar.
+    """
+
+    states: Tensor
+    outputs: Tensor
+    loss: Tensor
+
+    def used(self) -> Tensor | None:
+        """The tokens that the loss depends on, ``bool [rows, tokens]``; None without tokens."""
+        if self.states.ndim == 2:
+            return None
+        (slope,) = torch.autograd.grad(self.loss, self.outputs, retain_graph=True)
+        return (slope != 0).any(-1)
+
+
 def see(
     trainer: Any,
     task: Any,
@@ -83,8 +105,9 @@ def see(
     batch: dict[str, Any],
     split: str = "",
     cache: PrefixCache | None = None,
-) -> tuple[Tensor, Tensor | None]:
-    """What a linear layer takes in of a batch, and which of it the loss depends on.
+    trains: bool = False,
+) -> Seen:
+    """Runs a batch, and looks at a linear layer.
 
     Args:
         trainer: the trainer.
@@ -93,10 +116,7 @@ def see(
         batch: a batch with targets.
         split: split of the batch.
         cache: stored activations to begin from, if it has a store open.
-
-    Returns:
-        ``[rows, width]`` and None; or, if the layer runs on tokens, ``[rows, tokens, width]`` and
-        ``bool [rows, tokens]``.
+        trains: whether the loss is that of training; there is no dropout in any case.
 
     Raises:
         ValueError: the layer runs more than once, or stored activations are of other inputs.
@@ -107,7 +127,7 @@ def see(
     def swap(module: nn.Module, args: Any, output: Tensor) -> Tensor:
         """Cuts the graph at the layer's output, so that the loss's slope there is known."""
         taken.append(args[0].detach())
-        torch.set_grad_enabled(True)
+        torch.set_grad_enabled(True)  # until no_grad ends
         given.append(output.detach().requires_grad_())
         return given[-1]
 
@@ -116,6 +136,7 @@ def see(
         with evaluating(task), torch.no_grad(), trainer.precision_plugin.forward_context():
             if cache is not None:
                 cache.feed(batch, split)
+            task.training = trains
             loss = task.step(batch).loss
     finally:
         hook.remove()
@@ -123,7 +144,4 @@ def see(
             cache.done()
     if len(taken) != 1:
         raise ValueError(f"its layer runs {len(taken)} times a batch")
-    if taken[0].ndim == 2:
-        return taken[0], None
-    (slope,) = torch.autograd.grad(loss, given[0])
-    return taken[0], (slope != 0).any(-1)
+    return Seen(taken[0], given[0], loss)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ftlight.data import labels
 from ftlight.data.module import DataModule
 from ftlight.freezing.head import Objective
-from ftlight.freezing.solve import Vectors
+from ftlight.freezing.linear import Vectors
 from ftlight.metrics import classes, intervals
 from ftlight.models import scale
 from ftlight.models.losses import Loss

@@ -99,7 +99,8 @@ def _kept(trainer: L.Trainer, run: RunState) -> str:
     score = "not defined" if best.score is None else fmt.number(best.score)
     if best.epoch is None:
         return f"the weights of the best {best.monitor}, {score}"
-    return f"epoch {best.epoch}, step {best.step:,}: {best.monitor} {score}"
+    place = f"epoch {best.epoch}, step {best.step:,}" if best.step else "the head as solved, step 0"
+    return f"{place}: {best.monitor} {score}"
 
 
 def ended(trainer: L.Trainer, run: RunState) -> str:

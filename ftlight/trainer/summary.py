@@ -73,6 +73,8 @@ def _data(trainer: L.Trainer, task: Task) -> list[tuple[str, str]]:
 
 def _limits(trainer: L.Trainer, run: RunState) -> str:
     """What ends the run, in words."""
+    if callback.of(trainer).progress.only_solves:
+        return "no steps: the head is solved on all training rows at once"
     limits = []
     if (trainer.max_epochs or 0) > 0:
         steps = optim.steps_per_epoch(trainer)
@@ -105,11 +107,11 @@ def layers(schedule: Freezing, width: int = 36) -> tuple[list[str], list[list[st
     Returns:
         The header; a row for layers that are treated alike, top first; what the marks mean.
     """
-    total = schedule.progress.total
+    total = schedule.progress.steps
     epochs = total / schedule.progress.per_epoch if total else 0
     columns = ["layer", "parameters", _ruler(epochs, width), "stages", "lr", "decay", "cached in"]
     alike = _alike(schedule)
-    rows = [_cells(schedule, row, width) for row in alike]
+    rows = [_cells(schedule, row, total, width) for row in alike]
     used = [m for m in MARKS if any(m in row.marks for row in alike)]
     return columns, rows[::-1], "  ".join(f"{m} {MARKS[m]}" for m in used)
 
@@ -143,11 +145,15 @@ def _marks(schedule: Freezing, name: str, names: list[str]) -> str:
 def _rates_of(schedule: Freezing, name: str, depth: int) -> list[str]:
     """The learning rates of a layer, by the stages in which it trains."""
     stages = zip(schedule.progress.stages, schedule.trainable_layers, strict=True)
-    return [fmt.rate(s.lr * s.layer_decay**depth) for s, trained in stages if name in trained]
+    return [
+        "solved" if s.solved else fmt.rate(s.lr * s.layer_decay**depth)
+        for s, trained in stages
+        if name in trained
+    ]
 
 
-def _cells(schedule: Freezing, row: _Row, width: int) -> list[str]:
-    """A row of the table."""
+def _cells(schedule: Freezing, row: _Row, total: int, width: int) -> list[str]:
+    """A row of the table of a run with so many steps."""
     parameters = [n for name in row.names for n in schedule.layers[name]]
     ever_trained = set().union(*schedule.trainable_params)
     count = sum(schedule.numel[n] for n in parameters)
@@ -158,12 +164,7 @@ def _cells(schedule: Freezing, row: _Row, width: int) -> list[str]:
     return [
         _names(row.names),
         size,
-        _bar(
-            row.marks,
-            starts(schedule.progress.lengths(), schedule.progress.total),
-            schedule.progress.total,
-            width,
-        ),
+        _bar(row.marks, starts(schedule.progress.lengths(), total), total, width),
         _stages(row.marks, "█") or "never",
         _rates(row.rates),
         f"{schedule.task.weight_decay:g}",

@@ -97,7 +97,8 @@ class TrainingModule(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's mean training loss."""
         self.guard.settle(self.trainer, self.data)
-        self.log("train/loss", self.train_loss, sync_dist=True, batch_size=1)
+        if self.train_losses:  # none if the head was solved in place of the first batch
+            self.log("train/loss", self.train_loss, sync_dist=True, batch_size=1)
         self.train_losses = []
 
     def on_train_end(self) -> None:

@@ -84,7 +84,7 @@ class Report(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Prints the epoch's line."""
         values = trainer.callback_metrics  # on every process: it may sync what a user logs
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or not self.rows:
             return
         now = time.monotonic()
         shown = dict.fromkeys(["val/loss", pl_module.monitor, f"val/{pl_module.primary_metric}"])

@@ -120,8 +120,6 @@ class TextClassification(Classification):
 
     def head_objective(self) -> Objective | str:
         """The loss of a linear head. One from the label names is pulled towards these."""
-        if self.contrastive:
-            return "the contrastive loss is not one of the head alone"
         objective = super().head_objective()
         if isinstance(objective, str):
             return objective

@@ -11,10 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftlight.data.module import DataModule
+from ftlight.freezing.head import Objective
+from ftlight.freezing.linear import Vectors
 from ftlight.metrics import intervals
 from ftlight.metrics import spans as metrics
 from ftlight.metrics.classes import f1_of_rows
 from ftlight.models import saving as export
+from ftlight.models.losses import Loss
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.data import TokenData, tag_names
@@ -77,6 +80,17 @@ class TokenClassification(Task):
         losses = F.cross_entropy(logits, batch["targets"], reduction="none")
         loss = losses.where(has_piece, 0.0).sum() / max(count, 1)
         return Step(loss, outputs, list(torch.split(batch["targets"], words_per_row)), count)
+
+    def head_objective(self) -> Objective:
+        """Cross-entropy over words."""
+        return Objective(Loss("single"))
+
+    def head_vectors(self, batch: dict[str, Any], states: Tensor, used: Tensor | None) -> Vectors:
+        """Returns the vector of the first word piece of each word that has one."""
+        rows = torch.as_tensor(batch["index"]).repeat_interleave(torch.tensor(batch["words"]))
+        has_piece = batch["has_piece"]
+        seen = states[batch["window"], batch["place"]][has_piece]
+        return Vectors(rows[has_piece.cpu()], seen, batch["targets"][has_piece])
 
     def _spans(self, output: Tensor) -> list[spans.Span]:
         """Entities of a row, in words, from the tags ``output[:, 0]``."""
