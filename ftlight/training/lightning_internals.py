@@ -21,16 +21,62 @@ from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnect
 from torch import Tensor
 from torch.optim.swa_utils import get_swa_avg_fn
 
+from ftlight.training.checkpoint_shape import misshapen, restoring, unlike
+
 C = TypeVar("C", bound=Callback)
 S = TypeVar("S", bound=_SignalConnector)
 # Lightning's own saves inside the signal handler; there is no option for another.
 SignalConnector = _SignalConnector
+MOMENTS = {"exp_avg", "exp_avg_sq", "master"}  # of the size of their parameter, as AdamW has them
 
 
 class CheckpointConnector(_CheckpointConnector):
-    """Never resumes by itself: under SLURM Lightning takes any hpc_ckpt_N.ckpt that it finds."""
+    """Restores in a way that names a misshapen file, and never resumes by itself.
+
+    Under SLURM Lightning takes any hpc_ckpt_N.ckpt that it finds.
+    """
 
     _hpc_resume_path = None
+
+    def _restore_modules_and_callbacks(self, checkpoint_path: Any = None, *rest: Any) -> None:
+        with restoring(checkpoint_path):
+            super()._restore_modules_and_callbacks(checkpoint_path, *rest)
+
+    def restore_callbacks(self) -> None:
+        """Restores callbacks; the state of those that are not a user's own is compared first."""
+        states = self._loaded_checkpoint.get("callbacks") or {}
+        for callback in callbacks(self.trainer):
+            if type(callback).__module__.startswith(("ftlight.", "lightning.")):
+                key = callback.state_key
+                self._compare(states.get(key, {}), callback.state_dict(), f"callbacks.{key}")
+        super().restore_callbacks()
+
+    def restore_training_state(self) -> None:
+        """Restores loops and optimizers."""
+        with restoring(self._ckpt_path):
+            super().restore_training_state()
+
+    def restore_optimizers(self) -> None:
+        """Restores the optimizers, and compares their options and the sizes of their state."""
+        before = [_options(optimizer) for optimizer in self.trainer.optimizers]
+        super().restore_optimizers()
+        for optimizer, own in zip(self.trainer.optimizers, before, strict=True):
+            self._compare(_options(optimizer), own, "optimizer_states")
+            for parameter, state in optimizer.state.items():
+                for name in MOMENTS & state.keys():
+                    if state[name].shape != parameter.shape:
+                        raise ValueError(f"{name} of another size in optimizer_states")
+
+    def _compare(self, found: Any, own: Any, place: str) -> None:
+        fault = unlike(found, own, place)
+        if fault:
+            raise misshapen(self._ckpt_path, fault)
+
+
+def _options(optimizer: Any) -> list[dict[str, Any]]:
+    """The numbers that an optimizer has for each group of parameters."""
+    names = ("lr", "betas", "eps", "weight_decay")
+    return [{n: group[n] for n in names if n in group} for group in optimizer.param_groups]
 
 
 def set_connectors(trainer: L.Trainer, signals: S) -> S:
