@@ -89,6 +89,30 @@ def unlike(found: Any, own: Any, place: str) -> str:
     pairs: list[tuple[Any, Any, str]] = []
     if isinstance(own, Mapping):
         pairs = [(found[k], v, f"{place}.{k}") for k, v in own.items() if k in found]
-    elif isinstance(own, (list, tuple)) and len(own) == len(found):
-        pairs = [(a, b, f"{place}[{i}]") for i, (a, b) in enumerate(zip(found, own, strict=True))]
+    elif isinstance(own, (list, tuple)) and own:  # a longer one has more of the first kind
+        right = [*own, *[own[0]] * (len(found) - len(own))]
+        pairs = [
+            (a, b, f"{place}[{i}]") for i, (a, b) in enumerate(zip(found, right, strict=False))
+        ]
     return next(filter(None, (unlike(*pair) for pair in pairs)), "")
+
+
+def moments_fault(optimizer: Any) -> str:
+    """What is wrong with the state that an optimizer was given; empty if nothing is seen.
+
+    The means of gradients that Adam keeps must be there for all parameters that have any state, and
+    of the size of these. Other optimizers keep what they like.
+    """
+    if not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
+        return ""
+    for group in optimizer.param_groups:
+        means = ["exp_avg", "exp_avg_sq", *["max_exp_avg_sq"] * bool(group.get("amsgrad"))]
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            kept = [name for name in means if name in state]
+            if state and kept != means:
+                return "optimizer_states: a mean of gradients is missing"
+            for name in kept:
+                if state[name].shape != parameter.shape:
+                    return f"optimizer_states: {name} is of another size than its parameter"
+    return ""

@@ -21,13 +21,12 @@ from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnect
 from torch import Tensor
 from torch.optim.swa_utils import get_swa_avg_fn
 
-from ftlight.training.checkpoint_shape import misshapen, restoring, unlike
+from ftlight.training.checkpoint_shape import misshapen, moments_fault, restoring, unlike
 
 C = TypeVar("C", bound=Callback)
 S = TypeVar("S", bound=_SignalConnector)
 # Lightning's own saves inside the signal handler; there is no option for another.
 SignalConnector = _SignalConnector
-MOMENTS = {"exp_avg", "exp_avg_sq", "master"}  # of the size of their parameter, as AdamW has them
 
 
 class CheckpointConnector(_CheckpointConnector):
@@ -62,10 +61,8 @@ class CheckpointConnector(_CheckpointConnector):
         super().restore_optimizers()
         for optimizer, own in zip(self.trainer.optimizers, before, strict=True):
             self._compare(_options(optimizer), own, "optimizer_states")
-            for parameter, state in optimizer.state.items():
-                for name in MOMENTS & state.keys():
-                    if state[name].shape != parameter.shape:
-                        raise ValueError(f"{name} of another size in optimizer_states")
+            if why := moments_fault(optimizer):
+                raise misshapen(self._ckpt_path, why)
 
     def _compare(self, found: Any, own: Any, place: str) -> None:
         fault = unlike(found, own, place)
@@ -75,7 +72,7 @@ class CheckpointConnector(_CheckpointConnector):
 
 def _options(optimizer: Any) -> list[dict[str, Any]]:
     """The numbers that an optimizer has for each group of parameters."""
-    names = ("lr", "betas", "eps", "weight_decay")
+    names = ("lr", "betas", "eps", "weight_decay", "amsgrad", "maximize")
     return [{n: group[n] for n in names if n in group} for group in optimizer.param_groups]
 
 
