@@ -58,9 +58,16 @@ class CheckpointConnector(_CheckpointConnector):
     def restore_optimizers(self) -> None:
         """Restores the optimizers, and compares their options and the sizes of their state."""
         before = [_options(optimizer) for optimizer in self.trainer.optimizers]
+        states = len(self._loaded_checkpoint["optimizer_states"])
+        if states != len(before):  # Lightning restores as many as there are
+            raise misshapen(self._ckpt_path, f"optimizer_states are {states}, not {len(before)}")
         super().restore_optimizers()
         for optimizer, own in zip(self.trainer.optimizers, before, strict=True):
-            self._compare(_options(optimizer), own, "optimizer_states")
+            found = _options(optimizer)
+            self._compare(found, own, "optimizer_states")
+            for mine, theirs in zip(own, found, strict=True):
+                if lacks := mine.keys() - theirs.keys():
+                    raise misshapen(self._ckpt_path, f"optimizer_states lack {min(lacks)}")
             if why := moments_fault(optimizer):
                 raise misshapen(self._ckpt_path, why)
 
@@ -71,9 +78,12 @@ class CheckpointConnector(_CheckpointConnector):
 
 
 def _options(optimizer: Any) -> list[dict[str, Any]]:
-    """The numbers that an optimizer has for each group of parameters."""
-    names = ("lr", "betas", "eps", "weight_decay", "amsgrad", "maximize")
-    return [{n: group[n] for n in names if n in group} for group in optimizer.param_groups]
+    """The options that an optimizer has for each group of parameters, but where it computes."""
+    left_out = {"params", "fused", "foreach", "capturable"}
+    return [
+        {name: value for name, value in group.items() if name not in left_out}
+        for group in optimizer.param_groups
+    ]
 
 
 def set_connectors(trainer: L.Trainer, signals: S) -> S:
