@@ -232,7 +232,13 @@ def restore(trainer: L.Trainer, run: RunState, checkpoint: dict[str, Any]) -> No
 def _say_where(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
     state, step = checkpoint[KEY], f"{checkpoint['global_step']:,}"
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    if trainer.should_stop or 0 < (trainer.max_epochs or 0) <= epochs:
+    if 0 < optim.max_steps(trainer) < checkpoint["global_step"]:
+        log.info(
+            "nothing is left to train: the run has taken %s steps, trainer.max_steps is %d",
+            step,
+            optim.max_steps(trainer),
+        )
+    elif trainer.should_stop or 0 < (trainer.max_epochs or 0) <= epochs:
         log.info("nothing is left to train after step %s", step)
     else:
         log.info("resuming from step %s, epoch %d", step, epochs + 1)

@@ -7,6 +7,7 @@ expected in the pinned version.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 
 import lightning as L
 from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Timer, WeightAveraging
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
@@ -54,6 +56,11 @@ class CheckpointConnector(_CheckpointConnector):
         """Restores loops and optimizers."""
         with restoring(self._ckpt_path):
             super().restore_training_state()
+
+    def restore_loops(self) -> None:
+        """Restores the place in the run; one that has more epochs than are asked for is done."""
+        with contextlib.suppress(MisconfigurationException):
+            super().restore_loops()
 
     def restore_optimizers(self) -> None:
         """Restores the optimizers, and compares their options and the sizes of their state."""

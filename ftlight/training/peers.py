@@ -62,6 +62,7 @@ class Peers:
         self.hint: Callable[[], str] = str
         self.hide: Callable[[str], str] = str
         self.links: dict[int, socket.socket] = {}
+        self.said: dict[int, str] = {}  # why others have failed, by their rank
         self.done: set[int] = set()  # those that have said that their work is done
         self.children: dict[int, subprocess.Popen[Any]] = {}
         self.limit = threading.Timer(LIMIT, self._exit)
@@ -129,7 +130,9 @@ class Peers:
                 if said == BYE:
                     self.done.add(rank)
                     return
-                self.note(End(*said))
+                end = End(*said)
+                self.said[end.rank] = end.line
+                self._start(self.note, end)
         self.note(End(rank, 1, self._how(rank)))
 
     def _tell(self, message: object) -> None:
