@@ -613,7 +613,7 @@ def test_the_start_token_is_that_of_generation(
         config=SimpleNamespace(**config), generation_config=SimpleNamespace(**generation)
     )
     if start is None:
-        with pytest.raises(UserError, match="config.json of it names no decoder_start_token_id"):
+        with pytest.raises(UserError, match=r"config\.json of it names no decoder_start_token_id"):
             decoding.set_start(model, "it")
     else:
         decoding.set_start(model, "it")
