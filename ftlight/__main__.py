@@ -97,12 +97,12 @@ def _run(verb: str, argv: Sequence[str]) -> int:
     if not fault:
         return written
     fault = secrets.hide(fault, checks.hidden(argv, configs))
-    _fail(fault, status)
     if is_early and any(os.environ.get(name, "1") != "1" for name in GROUPS):
         from ftlight.training import group
 
-        group.fail_early(status, fault)  # the others would wait for this process
-    return status
+        if group.fail_early(status, fault):  # the others would wait for this process
+            return status
+    return _fail(fault, status)
 
 
 def _show(text: str) -> int:

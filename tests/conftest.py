@@ -169,6 +169,20 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
+def drops(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny BERT of three layers with dropout."""
+    return str(make_bert(tmp_path_factory.mktemp("drops"), num_hidden_layers=3))
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Files with 24 rows to train on, 13 to validate and 9 to test."""
+    folder, made = tmp_path_factory.mktemp("rows"), toy_rows(46)
+    parts = {"train": made[:24], "validation": made[24:37], "test": made[37:]}
+    return {name: write_csv(folder / f"{name}.csv", part) for name, part in parts.items()}
+
+
+@pytest.fixture(scope="session")
 def plain_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny BERT that is no sentence encoder: it gets its native head."""
     return str(make_bert(tmp_path_factory.mktemp("plain"), sentence_encoder=False))

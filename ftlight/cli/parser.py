@@ -30,6 +30,7 @@ from ftlight.trainer.trainer import Trainer
 from ftlight.training import group, memory
 from ftlight.utils import secrets
 from ftlight.utils.errors import UserError, WriteError, holds_code, user_error
+from ftlight.utils.internals import let_errors_be_empty
 
 
 class CLI(LightningCLI):
@@ -40,6 +41,7 @@ class CLI(LightningCLI):
     datamodule: DataModule
 
     def __init__(self, args: list[str]) -> None:
+        let_errors_be_empty()
         super().__init__(
             Task,
             DataModule,
@@ -174,7 +176,8 @@ def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) ->
     if isinstance(error, (UserError, ValueError)):
         # jsonargparse wraps what a constructor raises
         fault = user_error(error)
-        return checks.placed(str(fault), places, words.options) if fault else ""
+        if fault:
+            return checks.placed(str(fault), places, words.options)
     if isinstance(error, OSError) and _is_full(error):
         return f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on"
     lost = lost_worker(error)

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from ftlight.models import folder_check
 from ftlight.models.places import PACKAGED, folder_of, locate
-from ftlight.utils.errors import UserError, did_you_mean, first_line, holds_code, join_limited
+from ftlight.utils.errors import (
+    UserError,
+    did_you_mean,
+    first_line,
+    holds_code,
+    join_limited,
+    shortened,
+)
 
 LONGEST = 200  # characters that are shown of what a library says
 
@@ -74,7 +81,7 @@ def said(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if not isinstance(error, (OSError, ValueError)):
         text = f"{type(error).__name__}: {text}"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return shortened(text, LONGEST)
 
 
 def unreachable(name: str, error: BaseException) -> UserError:

@@ -16,6 +16,7 @@ from ftlight.models.places import file_in, folder_of, read_json
 from ftlight.models.places import locate as locate
 from ftlight.utils.errors import UserError
 
+LARGEST = 10_000_000  # number of a token: real vocabularies have a million at most
 TRIED = "one é 1 ☃"  # needs the token for unknown pieces in most vocabularies
 
 
@@ -53,6 +54,9 @@ def load_tokenizer(name: str) -> Any:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         if tokenizer.is_fast:
             tokenizer.backend_tokenizer.encode(TRIED)  # fails if the vocabulary lacks a token
+            largest = max(tokenizer.get_vocab().values(), default=0)
+            if largest > LARGEST:  # to write it down would take minutes: libraries fill the gaps
+                raise ValueError(f"token number {largest:,} is beyond any vocabulary")
     if tokenizer.pad_token is None:
         raise UserError(
             f"model.backbone: the tokenizer of {name} has no pad, end-of-text or unknown token;"

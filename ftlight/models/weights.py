@@ -14,11 +14,11 @@ from ftlight.models.load_errors import guarded
 from ftlight.models.loading import TRIED, load_config, load_tokenizer, locate, outline
 from ftlight.models.places import folder_of
 from ftlight.utils.errors import UserError, join_limited
+from ftlight.utils.finite import not_finite
 
 log = logging.getLogger(__name__)
 # Parts below the head that a backbone need not have: a new one trains with the head.
 NEW_PARTS = {"pooler", "crossattention"}
-FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def load(
@@ -157,22 +157,18 @@ def _check_loaded(name: str, model: Any, info: dict[str, Any]) -> None:
         log.info("%s has no %s; a new one trains with the head", name, join_limited(new))
 
 
-@torch.no_grad()
 def _check_finite(name: str, model: nn.Module) -> None:
     """Refuses weights that are not numbers: everything that the model computes would be none.
 
     Raises:
         UserError: a tensor holds nan or infinity.
     """
-    for key, weight in model.named_parameters():
-        # a sum is many times as fast as a look at each number, but may overflow
-        if weight.dtype in FLOATS and not weight.sum().isfinite() and not weight.isfinite().all():
-            folder = folder_of(name)
-            where = folder_check.weights_in(folder) if folder else f"the weights of {name}"
-            raise UserError(
-                f"model.backbone: {where}: {key} holds values that are not finite;"
-                f" {folder_check.WAY}"
-            )
+    if key := not_finite(model.named_parameters()):
+        folder = folder_of(name)
+        where = folder_check.weights_in(folder) if folder else f"the weights of {name}"
+        raise UserError(
+            f"model.backbone: {where}: {key} holds values that are not finite; {folder_check.WAY}"
+        )
 
 
 def _parts(config: Any) -> set[str]:

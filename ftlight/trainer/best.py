@@ -144,9 +144,10 @@ class Best(Checkpoint):
         if why:
             log.warning("%s: %s; the next validation makes it anew", path, why)
             return
-        self.score, self.best_model_path = state["score"], str(path)
+        score, self.best_model_path = state["score"], str(path)
+        self.score = None if score is None else float(score)
         # checkpoints of 0.1 have the score alone: an equal one does not replace it
-        self.loss = state.get("loss", -math.inf)
+        self.loss = float(state.get("loss", -math.inf))
         self.epoch, self.step = state.get("epoch"), state.get("step")
         self.shown = [(name, value) for name, value in state.get("shown", [])]
         self.outcomes = state.get("outcomes", {})

@@ -18,10 +18,12 @@ from ftlight.task import Task
 from ftlight.trainer import outcomes, overlap
 from ftlight.trainer.best import Best
 from ftlight.trainer.parts import data_of
-from ftlight.trainer.saving import flush, missing, note_end
+from ftlight.trainer.saving import flush, missing, note_end, save
 from ftlight.trainer.scores import show
+from ftlight.training.checkpoint import fault
 from ftlight.training.lightning_internals import callbacks_of
 from ftlight.utils import format as fmt
+from ftlight.utils.distributed import first_decides
 from ftlight.utils.errors import WriteError
 
 
@@ -39,6 +41,7 @@ def conclude(trainer: L.Trainer, run: RunState, task: Task, data: Any) -> None:
     Raises:
         WriteError: not all that belongs to the run is on the disk; on the first process.
     """
+    _keep_some(trainer, run)
     flush(trainer, run)
     if run.test and isinstance(data, DataModule) and data.has("test"):
         best = run.best_path
@@ -51,16 +54,27 @@ def conclude(trainer: L.Trainer, run: RunState, task: Task, data: Any) -> None:
         _close(trainer, run, task)
 
 
+def _keep_some(trainer: L.Trainer, run: RunState) -> None:
+    """Keeps the weights as they are if no best ones were, and nothing was left to train."""
+    best = run.best_path
+    if best is None or run.is_unwritten(best):
+        return
+    if any(c.best_model_path for c in callbacks_of(trainer, Best)):
+        return
+    if first_decides(trainer, lambda: bool(fault(best))):
+        save(trainer, run, best, weights_only=True, keep=True)
+
+
 def _close(trainer: L.Trainer, run: RunState, task: Task) -> None:
     for best in callbacks_of(trainer, Best):
         outcomes.write(run, best.outcomes, data_of(trainer))
     scores = {c.monitor: c.score for c in callbacks_of(trainer, Best) if c.score is not None}
     note_end(run, epochs=trainer.current_epoch, steps=trainer.global_step, best=scores)
     screen.table(closing(trainer, run, task))
-    fault = missing(run)
-    loggers.finish(trainer.loggers, WriteError.status if fault else 0)
-    if fault:
-        raise WriteError(fault)
+    lacks = missing(run)
+    loggers.finish(trainer.loggers, WriteError.status if lacks else 0)
+    if lacks:
+        raise WriteError(lacks)
 
 
 def closing(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, str]]:
@@ -95,7 +109,8 @@ def _kept(trainer: L.Trainer, run: RunState) -> str:
         return ""
     best = next(iter(callbacks_of(trainer, Best)), None)
     if best is None or not best.best_model_path:
-        return "the weights at the end: nothing was validated (data.validation)"
+        hint = "nothing was validated (data.validation)" if best is None else "before a validation"
+        return f"the weights at the end: {hint}"
     score = "not defined" if best.score is None else fmt.number(best.score)
     if best.epoch is None:
         return f"the weights of the best {best.monitor}, {score}"

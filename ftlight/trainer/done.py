@@ -14,8 +14,9 @@ from ftlight.run import folder as runs
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer import same_rows
-from ftlight.trainer.resume_state import KEY, peek
+from ftlight.trainer.resume_state import part, peek
 from ftlight.training.checkpoint import LAST
+from ftlight.training.checkpoint_shape import restoring
 from ftlight.utils.arguments import defaults
 from ftlight.utils.atomic import read_json
 
@@ -29,11 +30,14 @@ def is_done(trainer: L.Trainer, run: RunState, task: Task, data: Any) -> bool:
     unsaid = _defaults(trainer, task, data)
     if not asks_the_same(runs.read_config(run.home), run.config, unsaid):
         return False
-    state = peek(run.checkpoints / LAST).get(KEY, {})
+    path = run.checkpoints / LAST
+    state = part(peek(path), path)
     if "rows" in state:  # config.yaml may have been changed by hand
         mine = data if isinstance(data, DataModule) else None
         asked, default = same_rows.asked(trainer, mine), defaults(type(data))
-        if same_rows.changes(state["rows"], asked, default) or _asks_more(state, trainer, run):
+        with restoring(path):
+            changed = same_rows.changes(state["rows"], asked, default)
+        if changed or _asks_more(state, trainer, run):
             return False
     log.info(
         "%s is done; nothing is left to do"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from ftlight.task import Task
 from ftlight.trainer import same_rows
 from ftlight.training import checkpoint as checkpoint_files
 from ftlight.training import lightning_internals, optim
+from ftlight.training.checkpoint_shape import misshapen, restoring, unlike
 from ftlight.training.lightning_internals import callbacks_of, datamodule
 from ftlight.utils.arguments import defaults
 from ftlight.utils.atomic import read_json
@@ -26,6 +28,18 @@ from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 KEY = "ftlight"  # of our part of a checkpoint
+# An example of that part: others are of the same kinds. Null is possible for what is null here.
+EXAMPLE: dict[str, Any] = {
+    "rows": {"trainer": {}, "data": {}, "files": {}, "made_with": {}, "splits": {}, "module": ""},
+    "losses": [],
+    "stepped": 0,
+    "validating": False,
+    "metrics": 0,
+    "max_epochs": None,
+    "processes": 0,
+    "ended": None,
+    "left": 0,
+}
 
 
 def newest(run: RunState, given: str | None) -> str | None:
@@ -61,9 +75,10 @@ def settle_rows(trainer: L.Trainer, run: RunState, data: DataModule | None) -> d
     if path is None:
         return now
     checkpoint, home = peek(Path(path)), Path(path).absolute().parent.parent
-    was = checkpoint.get(KEY, {}).get("rows") or same_rows.recorded(home)
-    in_place, whole = run.resume and run.owns(path), _ends_an_epoch(checkpoint)
-    lines = same_rows.changes(was, now, defaults(type(data)), runs.short(home))
+    was = part(checkpoint, path).get("rows") or same_rows.recorded(home)
+    with restoring(path):
+        in_place, whole = run.resume and run.owns(path), _ends_an_epoch(checkpoint)
+        lines = same_rows.changes(was, now, defaults(type(data)), runs.short(home))
     if not in_place:  # a new run is measured on what its own config names
         lines = [line for line in lines if not line.startswith("data.test ")]
     if not in_place and whole:
@@ -89,17 +104,47 @@ def _way_out(line: str, path: str, in_place: bool, whole: bool) -> str:
 
 
 def peek(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds beside weights, which are not read; empty if it is no intact file."""
+    """What a checkpoint holds beside weights; empty if it is no intact file."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        stat = path.stat()
+        return _peek(path, stat.st_mtime_ns, stat.st_size)
     except Exception:  # missing, a folder of shards, damaged: whatever reads it says so
         return {}
 
 
+@functools.lru_cache(1)
+def _peek(path: Path, changed: int, size: int) -> dict[str, Any]:
+    # mapped, so that weights are not read
+    found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return {name: found[name] for name in (KEY, "loops") if name in found}
+
+
+def part(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+    """Our part of a checkpoint; empty if it has none.
+
+    Raises:
+        UserError: it is of another shape.
+    """
+    state = checkpoint.get(KEY, {})
+    fault = unlike(state, EXAMPLE, KEY)
+    if fault:
+        raise misshapen(path, fault)
+    losses, ended = state.get("losses", []), state.get("ended")
+    if not all(isinstance(tensor, torch.Tensor) and tensor.ndim == 1 for tensor in losses):
+        raise misshapen(path, f"{KEY}.losses are not tensors")
+    with restoring(path):
+        if ended is not None:
+            epochs, steps, patience, durations = ended
+            for value in (epochs, steps, *patience, *durations):
+                int(value or 0)
+        int(state.get("max_epochs") or 0)
+    return dict(state)
+
+
 def rows_of(home: Path) -> dict[str, Any]:
     """What decided the rows of a run, as its last checkpoint holds it, or its folder tells."""
-    state = peek(home / "checkpoints" / checkpoint_files.LAST).get(KEY, {})
-    return state.get("rows") or same_rows.recorded(home)
+    path = home / "checkpoints" / checkpoint_files.LAST
+    return part(peek(path), path).get("rows") or same_rows.recorded(home)
 
 
 def _ends_an_epoch(checkpoint: Mapping[str, Any]) -> bool:
@@ -163,7 +208,14 @@ def restore(trainer: L.Trainer, run: RunState, checkpoint: dict[str, Any]) -> No
     Raises:
         UserError: no run can resume from where the checkpoint was made.
     """
-    state = checkpoint[KEY]
+    path = str(run.ckpt_path)
+    state = part(checkpoint, path)
+    if lacks := EXAMPLE.keys() - {"rows"} - state.keys():  # 0.1 wrote no rows
+        raise misshapen(path, f"it lacks {KEY}.{min(lacks)}")
+    for name, own in (("loops", {"fit_loop": trainer.fit_loop.state_dict()}), ("global_step", 0)):
+        fault = unlike(checkpoint[name], own, name)
+        if fault:
+            raise misshapen(path, fault)
     _check_place(trainer, checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"])
     if run.auto_epochs and state["max_epochs"]:
         trainer.fit_loop.max_epochs = state["max_epochs"]
@@ -180,7 +232,13 @@ def restore(trainer: L.Trainer, run: RunState, checkpoint: dict[str, Any]) -> No
 def _say_where(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
     state, step = checkpoint[KEY], f"{checkpoint['global_step']:,}"
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    if trainer.should_stop or 0 < (trainer.max_epochs or 0) <= epochs:
+    if 0 < optim.max_steps(trainer) < checkpoint["global_step"]:
+        log.info(
+            "nothing is left to train: the run has taken %s steps, trainer.max_steps is %d",
+            step,
+            optim.max_steps(trainer),
+        )
+    elif trainer.should_stop or 0 < (trainer.max_epochs or 0) <= epochs:
         log.info("nothing is left to train after step %s", step)
     else:
         log.info("resuming from step %s, epoch %d", step, epochs + 1)

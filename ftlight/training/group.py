@@ -64,18 +64,32 @@ def join_early() -> Peers | None:
     return join(environment.global_rank(), environment.world_size(), host, port)
 
 
-def fail_early(status: int, line: str) -> None:
+def fail_early(status: int, line: str) -> bool:
     """Tells the other processes that this one has failed before it could work with them.
 
     Args:
         status: its exit status.
-        line: what it has said.
+        line: what is wrong.
+
+    Returns:
+        Whether the first process says the same.
     """
     peers = join_early()
     if peers is None or peers.told is not None:
-        return
+        return False
     peers.tell(status, line, ends=False)
     _linger(peers)
+    return _is_repeated(peers)
+
+
+def _is_repeated(peers: Peers) -> bool:
+    """Whether the first process has failed in the same way, and so says it for all."""
+    if peers.rank == 0:
+        return False
+    until = time.monotonic() + UNSAID
+    while 0 not in peers.said and time.monotonic() < until:
+        time.sleep(0.05)
+    return peers.told is not None and peers.said.get(0) == peers.told.line
 
 
 def _linger(peers: Peers) -> None:
@@ -150,6 +164,8 @@ def _leave(peers: Peers, error: BaseException) -> None:
     for child in peers.children.values():
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(GRACE + 1)
+    if not follows and peers.told is not None and _is_repeated(peers):
+        raise SystemExit(peers.told.status) from error
     if follows and peers.end is not None:
         if peers.speaks:
             print(f"ftlight: error: {peers.words(peers.end)}", file=sys.stderr)

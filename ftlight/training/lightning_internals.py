@@ -7,6 +7,7 @@ expected in the pinned version.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -14,12 +15,15 @@ from typing import Any, TypeVar
 
 import lightning as L
 from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Timer, WeightAveraging
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from torch import Tensor
 from torch.optim.swa_utils import get_swa_avg_fn
+
+from ftlight.training.checkpoint_shape import misshapen, moments_fault, restoring, unlike
 
 C = TypeVar("C", bound=Callback)
 S = TypeVar("S", bound=_SignalConnector)
@@ -28,9 +32,65 @@ SignalConnector = _SignalConnector
 
 
 class CheckpointConnector(_CheckpointConnector):
-    """Never resumes by itself: under SLURM Lightning takes any hpc_ckpt_N.ckpt that it finds."""
+    """Restores in a way that names a misshapen file, and never resumes by itself.
+
+    Under SLURM Lightning takes any hpc_ckpt_N.ckpt that it finds.
+    """
 
     _hpc_resume_path = None
+
+    def _restore_modules_and_callbacks(self, checkpoint_path: Any = None, *rest: Any) -> None:
+        with restoring(checkpoint_path):
+            super()._restore_modules_and_callbacks(checkpoint_path, *rest)
+
+    def restore_callbacks(self) -> None:
+        """Restores callbacks; the state of those that are not a user's own is compared first."""
+        states = self._loaded_checkpoint.get("callbacks") or {}
+        for callback in callbacks(self.trainer):
+            if type(callback).__module__.startswith(("ftlight.", "lightning.")):
+                key = callback.state_key
+                self._compare(states.get(key, {}), callback.state_dict(), f"callbacks.{key}")
+        super().restore_callbacks()
+
+    def restore_training_state(self) -> None:
+        """Restores loops and optimizers."""
+        with restoring(self._ckpt_path):
+            super().restore_training_state()
+
+    def restore_loops(self) -> None:
+        """Restores the place in the run; one that has more epochs than are asked for is done."""
+        with contextlib.suppress(MisconfigurationException):
+            super().restore_loops()
+
+    def restore_optimizers(self) -> None:
+        """Restores the optimizers, and compares their options and the sizes of their state."""
+        before = [_options(optimizer) for optimizer in self.trainer.optimizers]
+        states = len(self._loaded_checkpoint["optimizer_states"])
+        if states != len(before):  # Lightning restores as many as there are
+            raise misshapen(self._ckpt_path, f"optimizer_states are {states}, not {len(before)}")
+        super().restore_optimizers()
+        for optimizer, own in zip(self.trainer.optimizers, before, strict=True):
+            found = _options(optimizer)
+            self._compare(found, own, "optimizer_states")
+            for mine, theirs in zip(own, found, strict=True):
+                if lacks := mine.keys() - theirs.keys():
+                    raise misshapen(self._ckpt_path, f"optimizer_states lack {min(lacks)}")
+            if why := moments_fault(optimizer):
+                raise misshapen(self._ckpt_path, why)
+
+    def _compare(self, found: Any, own: Any, place: str) -> None:
+        fault = unlike(found, own, place)
+        if fault:
+            raise misshapen(self._ckpt_path, fault)
+
+
+def _options(optimizer: Any) -> list[dict[str, Any]]:
+    """The options that an optimizer has for each group of parameters, but where it computes."""
+    left_out = {"params", "fused", "foreach", "capturable"}
+    return [
+        {name: value for name, value in group.items() if name not in left_out}
+        for group in optimizer.param_groups
+    ]
 
 
 def set_connectors(trainer: L.Trainer, signals: S) -> S:

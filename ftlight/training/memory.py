@@ -27,10 +27,12 @@ TRAINING = (
 
 
 def is_lack(error: BaseException) -> bool:
-    """Whether an error says that no memory is left."""
+    """Whether an error, or the one that it was raised from, says that no memory is left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS):
+        return True
+    return error.__cause__ is not None and is_lack(error.__cause__)
 
 
 def size(batch: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ftlight.utils.distributed import gather_objects
 from ftlight.utils.errors import UserError, join_limited
+from ftlight.utils.finite import not_finite
 
 log = logging.getLogger(__name__)
 Mode = Literal["stop", "skip"]
@@ -147,10 +148,9 @@ def check_weights(trainer: L.Trainer) -> None:
         UserError: some are not.
     """
     # of weights divided among processes each checks its own part
-    parts = [getattr(p, "to_local", p.detach)() for p in trainer.lightning_module.parameters()]
-    checked = [part.isfinite().all() for part in parts if part.is_floating_point()]
-    is_finite = bool(torch.stack(checked).all())
-    if not trainer.strategy.reduce_boolean_decision(is_finite, all=True):
+    named = trainer.lightning_module.named_parameters()
+    parts = ((name, getattr(p, "to_local", p.detach)()) for name, p in named)
+    if not trainer.strategy.reduce_boolean_decision(not not_finite(parts), all=True):
         raise UserError(
             f"step {trainer.global_step}: the weights are no longer finite, and are not saved;"
             " lower model.lr or model.weight_decay"

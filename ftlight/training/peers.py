@@ -9,7 +9,6 @@ have some seconds to end by themselves; after that they are ended, whatever they
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import os
 import secrets
@@ -22,12 +21,11 @@ from typing import Any, NamedTuple
 
 import torch.distributed as dist
 
+from ftlight.training import arrival
 from ftlight.training.lightning_internals import LAUNCHER
 
 GRACE = 10.0  # seconds for a process to end by itself after another one has
 LIMIT = 15.0  # seconds for a process that failed to clean up, such as to finish an upload
-# Key in torch's store of port and password of the first process; torchrun may start all again.
-KEY = f"ftlight/peers/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
 BYE = "bye"
 
 
@@ -64,6 +62,7 @@ class Peers:
         self.hint: Callable[[], str] = str
         self.hide: Callable[[str], str] = str
         self.links: dict[int, socket.socket] = {}
+        self.said: dict[int, str] = {}  # why others have failed, by their rank
         self.done: set[int] = set()  # those that have said that their work is done
         self.children: dict[int, subprocess.Popen[Any]] = {}
         self.limit = threading.Timer(LIMIT, self._exit)
@@ -84,12 +83,19 @@ class Peers:
 
     def _serve(self) -> None:
         password = secrets.token_hex(8)
-        # torch makes its own later, and shares this one as long as it is kept
-        self.store = self._store(is_master=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True")
+        is_master = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        self.store = arrival.open_store(self.host, self.port, is_master)
         with socket.create_server(("", 0), backlog=self.world) as server:
-            self.store.set(KEY, f"{server.getsockname()[1]} {password}")
+            self.store.set(arrival.KEY, f"{server.getsockname()[1]} {password}")
+            self._start(self._await_all)
             while True:
                 self._start(self._welcome, server.accept()[0], password)
+
+    def _await_all(self) -> None:
+        time.sleep(arrival.WAIT)
+        absent = arrival.missing(self.store, self.world)
+        if absent and not dist.is_initialized():  # which torch is once all are there
+            self.note(End(absent[0], 1, arrival.never_came(self.host, self.port)))
 
     def _welcome(self, link: socket.socket, password: str) -> None:
         lines = link.makefile("r", encoding="utf-8")
@@ -98,30 +104,14 @@ class Peers:
             self._listen(int(rank), link, lines)
 
     def _dial(self) -> None:
-        while True:
-            if self._is_orphan():
-                self.note(End(0, 1, "it was killed, or has failed at its start"))
-            with contextlib.suppress(OSError):  # torch would say on the screen that it waits
-                socket.create_connection((self.host, self.port), timeout=5).close()
-                break
-            time.sleep(0.2)
-        store = self._store(is_master=False)
-        while not store.check([KEY]):
-            time.sleep(0.2)
-        port, password = store.get(KEY).decode().split()
-        link = socket.create_connection((self.host, int(port)), timeout=60)
+        try:
+            port, password = arrival.find_first(self.host, self.port, self.rank, self._is_orphan)
+        except arrival.Absent as absent:
+            self.note(End(0, 1, str(absent)))
+            return
+        link = socket.create_connection((self.host, port), timeout=60)
         link.sendall(f"{password} {self.rank}\n".encode())
         self._listen(0, link, link.makefile("r", encoding="utf-8"))
-
-    def _store(self, is_master: bool) -> Any:
-        return dist.TCPStore(  # type: ignore[attr-defined]  # it is documented
-            self.host,
-            self.port,
-            is_master=is_master,
-            timeout=datetime.timedelta(seconds=60),
-            wait_for_workers=False,
-            multi_tenant=is_master,
-        )
 
     def _listen(self, rank: int, link: socket.socket, lines: Any) -> None:
         """Reads what a process says, until it is gone."""
@@ -140,7 +130,9 @@ class Peers:
                 if said == BYE:
                     self.done.add(rank)
                     return
-                self.note(End(*said))
+                end = End(*said)
+                self.said[end.rank] = end.line
+                self._start(self.note, end)
         self.note(End(rank, 1, self._how(rank)))
 
     def _tell(self, message: object) -> None:

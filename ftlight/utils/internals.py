@@ -8,6 +8,7 @@ that lower floors need.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -75,3 +76,22 @@ def actions_of(parser: Any) -> list[Any]:
 def type_of(action: Any) -> Any:
     """The type of an argument of jsonargparse; empty if it has none."""
     return getattr(action, "_typehint", "")
+
+
+def let_errors_be_empty() -> None:
+    """Lets jsonargparse pass on an error without a message, such as MemoryError or a bare assert.
+
+    Its own function for the lines of a message takes the first of none: an IndexError hides the
+    error that a class raised while it was made.
+    """
+    from jsonargparse import _typehints
+
+    indent = _typehints.indent_text  # type: ignore[attr-defined]
+    if not hasattr(indent, "copes"):
+
+        @functools.wraps(indent)
+        def coping(text: str, first_line: bool = True) -> str:
+            return indent(text or "it has no message", first_line)
+
+        coping.copes = True  # type: ignore[attr-defined]
+        _typehints.indent_text = coping  # type: ignore[attr-defined]

@@ -152,6 +152,20 @@ def test_a_broken_file_of_a_run_is_named_in_one_line(fit: Run, capsys: Any) -> N
     each(BROKEN, check)
 
 
+def in_last(value: Any, *keys: Any) -> tuple[Change, str]:
+    """Another value in last.ckpt, which is an intact file otherwise; the line that names it."""
+
+    def change(run: Path) -> None:
+        found = inside = torch.load(run / LAST, weights_only=True)
+        for key in keys[:-1]:
+            inside = inside[key]
+        inside[keys[-1]] = value
+        torch.save(found, run / LAST)
+
+    return change, f"IT/{LAST} is not a checkpoint as ftlight writes it.*--ckpt_path FILE"
+
+
+BATCHES = ("loops", "fit_loop", "epoch_loop.batch_progress", "current", "completed")
 RESUMED: dict[str, tuple[Change, str]] = {
     "run.json that is null": (write("run.json", "null"), "IT/run.json: expected an object"),
     "digests that are none": (
@@ -160,6 +174,25 @@ RESUMED: dict[str, tuple[Change, str]] = {
     ),
     "config.yaml that is no YAML": (write("config.yaml", "{"), "IT/config.yaml:1: not valid YAML"),
     "a checkpoint of something else": (saved(LAST, {}), f"IT/{LAST} is no checkpoint of a run"),
+    "a number for our part": in_last(7, "ftlight"),
+    "an empty part of ours": in_last({}, "ftlight"),
+    "an end of one value": in_last([1], "ftlight", "ended"),
+    "a text for the rows": in_last("text", "ftlight", "rows"),
+    "a text for the seed of the rows": in_last("text", "ftlight", "rows", "trainer"),
+    "numbers for the losses": in_last([1], "ftlight", "losses"),
+    "a number for the loops": in_last(7, "loops"),
+    "a text for a count of batches": in_last("text", *BATCHES),
+    "less than no batches": in_last(-1, *BATCHES),
+    "a list of callbacks": in_last([], "callbacks"),
+    "a text for the stage": in_last("text", "callbacks", "Freezing", "stage"),
+    "a text among the beginnings of stages": in_last(["text"], "callbacks", "Freezing", "begins"),
+    "a text for the best score": in_last("text", "callbacks", "Best", "score"),
+    "no state of the optimizer": in_last([], "optimizer_states"),
+    "a text for a learning rate": in_last("text", "optimizer_states", 0, "param_groups", 0, "lr"),
+    "a mean of gradients of another size": in_last(
+        torch.zeros(1), "optimizer_states", 0, "state", 0, "exp_avg"
+    ),
+    "a text for the batch size": in_last("text", "TextData"),
 }
 
 

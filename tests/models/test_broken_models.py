@@ -81,10 +81,10 @@ def without_shard(folder: Path) -> None:
     sorted(folder.glob("model-0*.safetensors"))[1].unlink()
 
 
-def large_number(folder: Path) -> None:
+def large_number(folder: Path, number: int = 10**6) -> None:
     """A vocabulary with a token beyond the embeddings, though there are no more tokens."""
     content = json.loads((folder / "tokenizer.json").read_text())
-    content["model"]["vocab"]["parcel"] = 10**6
+    content["model"]["vocab"]["parcel"] = number
     (folder / "tokenizer.json").write_text(json.dumps(content))
 
 
@@ -165,6 +165,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
     ),
     "a tokenizer without a word for others": (without_unknown, "the tokenizer in IT cannot"),
     "a token beyond the embeddings": (large_number, "tokenizer of IT has 1000001 tokens"),
+    "a token beyond all": (
+        lambda folder: large_number(folder, 10**9),
+        "tokenizer in IT cannot be loaded .token number 1,000,000,000 is beyond",
+    ),
     "pooling cut off": (write("1_Pooling/config.json", '{"poo'), "IT/1_Pooling/config.json: not"),
     "pooling that is a list": (write("1_Pooling/config.json", "[]"), "IT/1_Pooling/.*got a list"),
     "a pooling that is no word": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 import torch
 from conftest import Run, each, toy_rows, write_csv
+from resuming import SignalAt, run
 
 from ftlight.__main__ import main
+from ftlight.training.signals import RunInterrupted
 
 pytestmark = pytest.mark.run
 FLAT = ["--model.lr", "1e-7", "--model.lr_schedule", "constant", "--model.warmup", "0"]
@@ -194,3 +197,30 @@ def test_train_that_is_gone_or_changed_is_named(fit: Run, tmp_path: Path, capsys
 def test_a_fit_measures_rows_of_train_in_its_test_too(fit: Run, toy: str, capsys: Any) -> None:
     fit("--data.test", toy)
     assert "60 rows are in train too" in line(capsys.readouterr().out, "in train")
+
+
+def test_a_run_with_more_steps_than_are_asked_for_is_done(
+    bert: str, rows: dict[str, str], tmp_path: Path, caplog: Any
+) -> None:
+    """Before its first validation there are no best weights: those at the end are kept."""
+
+    def check(stop: int, asked: dict[str, int], says: str) -> None:
+        folder = tmp_path / f"{stop}-{min(asked)}"
+        with pytest.raises(RunInterrupted):
+            run(bert, rows, folder, {"trainer": {"save_every": 1, "max_epochs": 3}}, SignalAt(stop))
+        caplog.clear()
+        trainer = run(bert, rows, folder, {"trainer": {"save_every": 1, **asked}}, resume=True)
+        assert trainer.global_step == stop
+        assert says in caplog.text
+        assert (folder / "test_metrics.json").is_file()
+        assert json.loads((folder / "run.json").read_text())["status"] == "done"
+
+    with caplog.at_level(logging.INFO):
+        each(
+            [
+                (2, {"max_steps": 1}, "the run has taken 2 steps, trainer.max_steps is 1"),
+                (5, {"max_steps": 2}, "the run has taken 5 steps, trainer.max_steps is 2"),
+                (7, {"max_epochs": 1}, "nothing is left to train after step 7"),
+            ],
+            check,
+        )

@@ -15,7 +15,7 @@ from typing import Any
 
 import lightning as L
 import pytest
-from conftest import Run, each, make_bert, toy_rows, write_csv
+from conftest import Run, each
 from forked import command
 from resuming import SignalAt, differences, everything, run
 
@@ -30,20 +30,6 @@ pytestmark = pytest.mark.run
 # at steps 2, 4 and 6, with validations at 3 and 6; there is no previous.ckpt to give up before 4
 HOW: dict[str, Any] = {"model": {"cache": False}, "trainer": {"save_every": 2}}
 STOP: dict[str, Any] = {**HOW, "trainer": {"save_every": 2, "unsaved": "stop"}}
-
-
-@pytest.fixture(scope="module")
-def drops(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A BERT with dropout."""
-    return str(make_bert(tmp_path_factory.mktemp("drops")))
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """24 rows to train on, 13 to validate and 9 to test."""
-    folder, made = tmp_path_factory.mktemp("rows"), toy_rows(46)
-    parts = {"train": made[:24], "validation": made[24:37], "test": made[37:]}
-    return {name: write_csv(folder / f"{name}.csv", part) for name, part in parts.items()}
 
 
 @pytest.fixture(scope="module")

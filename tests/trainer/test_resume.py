@@ -32,19 +32,10 @@ THAW = [{"train": "head", "steps": 2}, {"train": "last:1", "steps": 2}, {"train"
 
 @pytest.fixture(scope="module")
 def drops(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A BERT of three layers with dropout."""
+    """A BERT of three layers with dropout and its native head."""
     return str(
         make_bert(tmp_path_factory.mktemp("drops"), sentence_encoder=False, num_hidden_layers=3)
     )
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """24 rows to train on, 13 to validate and 9 to test."""
-    folder = tmp_path_factory.mktemp("rows")
-    made = toy_rows(46)
-    parts = {"train": made[:24], "validation": made[24:37], "test": made[37:]}
-    return {name: write_csv(folder / f"{name}.csv", part) for name, part in parts.items()}
 
 
 HOWS: dict[str, dict[str, Any]] = {

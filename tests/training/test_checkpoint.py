@@ -18,7 +18,6 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from conftest import make_bert, toy_rows, write_csv
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from resuming import SignalAt, differences, everything, run
 
@@ -32,20 +31,6 @@ PLAIN: dict[str, Any] = {
     "model": {"unfreeze": "gradual", "cache": False},
     "trainer": {"save_every": 1},
 }
-
-
-@pytest.fixture(scope="module")
-def drops(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A BERT of three layers with dropout."""
-    return str(make_bert(tmp_path_factory.mktemp("drops"), num_hidden_layers=3))
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """24 rows to train on, 13 to validate and 9 to test."""
-    folder, made = tmp_path_factory.mktemp("rows"), toy_rows(46)
-    parts = {"train": made[:24], "validation": made[24:37], "test": made[37:]}
-    return {name: write_csv(folder / f"{name}.csv", part) for name, part in parts.items()}
 
 
 @pytest.fixture(scope="module")

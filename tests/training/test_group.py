@@ -117,6 +117,53 @@ def test_a_process_that_fails_before_all_others_are_there_tells_them(home: Path)
     assert "rank 0 of 2 has ended: data.train: missing.csv" in ended[1].stdout
 
 
+def test_what_is_wrong_in_all_processes_is_said_once(home: Path) -> None:
+    words = ["fit", "-c", "X.yaml", "--run", "both", "--data.train", "missing.csv"]
+    first, other = two(home, [words, words])
+    assert [first.returncode, other.returncode] == [2, 2]
+    assert "error: data.train: missing.csv" in first.stdout
+    assert "missing.csv" not in other.stdout
+    words = ["fit", "-c", "X.yaml", "--run", "whole", "--resume", "auto", "--seed", "5"]
+    first, other = two(home, [words, words])  # here they agree on it, later
+    assert [first.returncode, other.returncode] == [2, 2]
+    assert "error: seed_everything (--seed): whole began with 0, this is 5" in first.stdout
+    assert "error" not in other.stdout
+
+
+def test_a_process_that_never_comes_is_named(home: Path) -> None:
+    """As one that was killed at its start, or whose node is cut off: torch waits half an hour."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = f"""
+import sys, time
+from ftlight.training import arrival, peers
+arrival.WAIT, peers.GRACE = 3, 1
+rank = int(sys.argv[1])
+one = peers.Peers(rank, 3, "127.0.0.1", {port})
+one.inside = True
+time.sleep(240)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for ranks, code_, line in (
+        ([0, 1], 1, "rank 2 of 3 has ended: it did not come within 0.05 minutes"),
+        ([1], 1, "rank 0 of 3 has ended: it did not come within 0.05 minutes"),
+    ):
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, str(rank)],
+                env=environment,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in ranks
+        ]
+        ends = [process.communicate(timeout=240)[1] for process in started]
+        assert [process.returncode for process in started] == [code_] * len(ranks)
+        assert line in "".join(ends)
+        assert "".join(ends).count("has ended") == 1
+
+
 def test_a_process_that_loads_batches_is_killed(home: Path) -> None:
     wound = {"place": "training", "kind": "loader", "rank": 0, "mark": str(home / "loader.mark")}
     given = json.dumps([{"class_path": "wounds.Wound", "init_args": wound}])

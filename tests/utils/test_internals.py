@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datasets
+import pytest
 import torch
 from jsonargparse import ArgumentParser
 from torch import nn
@@ -113,3 +114,13 @@ def test_the_arguments_of_a_parser() -> None:
     actions = {a.dest: a for a in internals.actions_of(parser)}
     assert internals.type_of(actions["made.size"]) is int
     assert internals.type_of(actions["help"]) == ""
+
+
+def test_an_error_without_a_message_is_not_hidden() -> None:
+    from jsonargparse import _typehints
+
+    internals.let_errors_be_empty()
+    with pytest.raises(ValueError, match="it has no message") as raised:
+        _typehints.raise_union_unexpected_value([int], "x", [MemoryError()])
+    assert isinstance(raised.value.__cause__, MemoryError)
+    assert _typehints.indent_text("a\nb", first_line=False) == "a\n  b"

@@ -12,6 +12,7 @@ from ftlight.data import tokens
 from ftlight.models import loading
 from ftlight.tasks.generation import truncate_at_eos
 from ftlight.tasks.seq2seq.data import Seq2SeqData
+from ftlight.utils.errors import UserError
 
 # What a backbone must or must not generate, whatever the task.
 KEPT_OPTIONS = ("bad_words_ids", "suppress_tokens", "forced_eos_token_id")
@@ -55,6 +56,30 @@ def generation_config(model: Any, backbone: str, generates: dict[str, Any]) -> A
         if value is not None:
             options[name] = value
     return GenerationConfig(**{**options, **generates, "do_sample": False, "use_cache": True})
+
+
+def set_start(model: Any, backbone: str) -> None:
+    """Sets the token that the decoder starts with in the config of a model that names none there.
+
+    transformers reads both files to generate, but only config.json to train.
+
+    Args:
+        model: An encoder-decoder with its generation_config.
+        backbone: Hub id or folder, for the message.
+
+    Raises:
+        UserError: no file names one.
+    """
+    for name in ("decoder_start_token_id", "bos_token_id"):
+        for config in (model.config, model.generation_config):
+            start = getattr(config, name, None)
+            if isinstance(start, int):
+                model.config.decoder_start_token_id = start
+                return
+    raise UserError(
+        f"model.backbone: config.json of {backbone} names no decoder_start_token_id, the token that"
+        " a target starts with"
+    )
 
 
 def begin_with_language(config: Any, data: Any) -> None:

@@ -95,6 +95,7 @@ class Seq2Seq(Task):
         }
         model: Any = self.model
         model.generation_config = decoding.generation_config(model, backbone, self.generates)
+        decoding.set_start(model, backbone)
 
     def default_lr(self, backbone: str) -> float:
         """The base's rate; higher for T5, whose weights are large, and for new cross-attention."""
@@ -158,9 +159,8 @@ class Seq2Seq(Task):
     def _labels(self, batch: dict[str, Any]) -> Tensor:
         """The targets, without a first token that only repeats the decoder's start token."""
         labels: Tensor = batch["labels"]
-        start = getattr(self.model.config, "decoder_start_token_id", None)
-        repeats = isinstance(start, int) and bool((labels[:, 0] == start).all())
-        return labels[:, 1:] if repeats else labels
+        start: Any = self.model.config.decoder_start_token_id  # type: ignore[union-attr]
+        return labels[:, 1:] if bool((labels[:, 0] == start).all()) else labels
 
     def step(self, batch: dict[str, Any]) -> Step:
         """Returns the mean loss over target tokens; the output of a row is its own mean loss."""

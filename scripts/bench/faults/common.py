@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import faulthandler
 import hashlib
 import importlib
 import json
@@ -109,6 +110,7 @@ def start(
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    faulthandler.register(signal.SIGUSR1)  # for what hangs; it stands in the log
     sys.argv, code = ["ftlight", *words], 1
     try:
         from ftlight.__main__ import main

@@ -9,8 +9,9 @@ off, empty, a web page, a pointer of Git LFS, flipped bits, other JSON, other va
 mutations.py) and runs a verb on it: predict, test, validate, export and fit --resume on a run, fit
 on a model. Memory and time of each are bounded.
 
-Good is exit status 2 with a line that says what is wrong, or that the verb works all the same: a
-file that it does not read, a value that may be another. Harm is a traceback, any other status, a
+Good is exit status 2 with a line that says what is wrong, 74 with one that says what could not be
+written, or that the verb works all the same: a file that it does not read, a value that may be
+another. Harm is a traceback, any other status, a
 crash, more than --seconds, or a run that works with weights that are not finite.
 """
 
@@ -40,6 +41,8 @@ import mutations
 import toys
 
 VERBS = ("predict", "test", "validate", "export", "resume")
+EXIT_UNSAVED = 74
+GOOD = ("named", "refused", "unsaved", "used")
 MEMORY = 6 << 30  # bytes that a process may take beside what all have
 PRELOADED = (
     *("ftlight.trainer.export", "ftlight.models.saving", "peft", "pyarrow.parquet"),
@@ -244,6 +247,8 @@ def outcome(trial: Trial, code: int | None) -> tuple[str, str]:
         return "status", "0, with weights that are not finite"
     if code == 0:
         return "used", ""
+    if code == EXIT_UNSAVED and said:  # something cannot be written there
+        return "unsaved", said[0]
     if code != 2 or not said:
         return "status", f"{code}: {text.strip()[-300:]}"
     short = trial.file.relative_to(trial.folder)
@@ -275,18 +280,20 @@ def run(
             code = os.waitstatus_to_exitcode(status) if done else None
             results.append((trial, *outcome(trial, code)))
             del running[number]
+            if results[-1][1] not in GOOD:  # at once: the whole may take hours
+                print(f"  HARM {trial.name}: {trial.what}: {results[-1][1:]}", flush=True)
             if not keep:
                 shutil.rmtree(trial.folder.parent)
-            if len(results) % 500 == 0:
-                print(f"  {len(results):,} of {len(names):,}", flush=True)
+            if len(results) % 100 == 0:
+                kinds = collections.Counter(kind for _, kind, _ in results)
+                print(f"  {len(results):,} of {len(names):,}: {dict(kinds)}", flush=True)
         time.sleep(0.005)
     return results
 
 
 def report(results: list[tuple[Trial, str, str]], said_by_all: bool) -> int:
     """Prints a table by place, and each distinct harm. Returns how many came to harm."""
-    good = ("named", "refused", "used")
-    columns = [*good, "traceback", "status", "hang"]
+    columns = [*GOOD, "traceback", "status", "hang"]
     table: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     files = collections.defaultdict(set)
     harm: dict[tuple[str, str], list[Trial]] = collections.defaultdict(list)
@@ -295,7 +302,7 @@ def report(results: list[tuple[Trial, str, str]], said_by_all: bool) -> int:
         for row in (place, "all"):
             table[row][kind] += 1
             files[row].add(f"{place}:{rest.rpartition('#')[0]}")
-        if kind not in good or said_by_all:
+        if kind not in GOOD or said_by_all:
             short = re.sub(r"0x[0-9a-f]+|/\S*/tmp\w*", "…", text)
             harm[kind, re.sub(r"\d+", "N", short)].append(trial)
     print(f"{'place':16}{'files':>7}{'trials':>8}" + "".join(f"{c:>10}" for c in columns))
@@ -308,7 +315,7 @@ def report(results: list[tuple[Trial, str, str]], said_by_all: bool) -> int:
         said = next(text for trial, _, text in results if trial is example)
         print(f"\n{kind}, {len(trials)} times: {said}")
         print(f"  {example.what}; --case '{example.name}' ({' '.join(example.words[:1])})")
-    return sum(table["all"][c] for c in columns if c not in good)
+    return sum(table["all"][c] for c in columns if c not in GOOD)
 
 
 def main() -> None:

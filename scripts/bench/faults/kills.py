@@ -9,7 +9,8 @@ auto`` is killed with signal 9 after a random time and started again, five times
 left to end. Times are uniform over what is left of the length of the undisturbed training, so that
 they fall into start, filling the cache, steps, validations, saves and the test. Every other kill
 waits for a save to begin instead and comes within 20 ms of that. Of two processes either both are
-killed, or one: the other must then end by itself. TMPDIR is on another file system.
+killed, or one: the other must then end by itself, once they are connected. TMPDIR is on another
+file system.
 
 Of every run: SHA-256 of weights and optimizer at the end, the rows of each step, metrics.csv, the
 files of the test, the status; after every kill: whether there is a checkpoint that can be read,
@@ -109,7 +110,8 @@ class Trial:
         self.options = drawn(draw)
         config = common.config(task, devices=processes, **self.options)
         self.config.write_text(json.dumps(config))
-        self.kills = self.saving = self.broken = self.hangs = 0
+        self.linked = home / f"{name}.linked"
+        self.kills = self.saving = self.broken = self.hangs = self.early = 0
 
     def start(self, folder: Path) -> list[int]:
         """Starts the processes that train, or go on with, the run in a folder."""
@@ -120,7 +122,20 @@ class Trial:
             "FTLIGHT_CACHE": str(caches / "activations"),
             "HF_DATASETS_CACHE": str(caches / "tables"),
         }
-        return common.start_group(words, log, self.processes, **places)
+        self.linked.unlink(missing_ok=True)
+        return common.start_group(words, log, self.processes, self._note_link, **places)
+
+    def _note_link(self) -> None:
+        """Makes a process write a file as soon as it hears the other one."""
+        from ftlight.training.peers import Peers
+
+        listen = Peers._listen
+
+        def noted(*arguments: Any) -> None:
+            self.linked.touch()
+            listen(*arguments)
+
+        Peers._listen = noted  # type: ignore[method-assign]
 
     def undisturbed(self) -> tuple[dict[str, Any], float]:
         """What the run leaves if nothing happens, and its seconds."""
@@ -154,18 +169,26 @@ class Trial:
 
     def _kill(self, numbers: list[int], folder: Path) -> None:
         """Kills all processes, or one; then waits for the others."""
-        before = (folder / "run.json").exists()
-        alone = len(numbers) > 1 and self.draw.random() < 0.5
+        alone, linked = len(numbers) > 1 and self.draw.random() < 0.5, self.linked.exists()
         for number in [self.draw.choice(numbers)] if alone else numbers:
             with contextlib.suppress(ProcessLookupError):  # it had ended just now
                 os.kill(number, signal.SIGKILL)
         self.kills += 1
-        until = time.monotonic() + HANG
-        if common.wait_group(numbers, lambda: time.monotonic() > until) is None:
-            self.hangs += 1
-            print(f"{folder}: hung; the run had {'begun' if before else 'not begun'}", flush=True)
+        if alone and not linked:  # only their launcher can see that; otherwise it takes minutes
+            self.early += 1
             for number in numbers:
                 common.kill(number)
+        until = time.monotonic() + HANG
+        if common.wait_group(numbers, lambda: time.monotonic() > until) is not None:
+            return
+        self.hangs += 1
+        print(f"{folder}: hung", flush=True)
+        for number in numbers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGUSR1)  # its stacks go to its log
+        time.sleep(1)
+        for number in numbers:
+            common.kill(number)
 
 
 def main() -> None:
@@ -206,7 +229,7 @@ def run_all(options: argparse.Namespace, home: Path, temporary: Path) -> bool:
         kills, runs = kills + trial.kills, runs + 1
         total = totals.setdefault(f"{task}, {processes}", Counter())
         total.update(runs=1, same=not differ, kills=trial.kills, saving=trial.saving)
-        total.update(unreadable=trial.broken, hung=trial.hangs)
+        total.update(unreadable=trial.broken, hung=trial.hangs, early=trial.early)
         what = "the same" if not differ else f"other {', '.join(differ)}"
         drawn_ = ", ".join(f"{name} {value}" for name, value in trial.options.items())
         print(
@@ -219,14 +242,15 @@ def run_all(options: argparse.Namespace, home: Path, temporary: Path) -> bool:
 
 def table(totals: dict[str, Counter[str]], left: int) -> bool:
     """Prints what became of the runs. Returns whether one came to harm."""
-    columns = ("runs", "same", "kills", "saving", "unreadable", "hung")
+    columns = ("runs", "same", "kills", "saving", "unreadable", "hung", "early")
     everything = sum(totals.values(), Counter())
     print(f"\n{'task, processes':26}{''.join(f'{name:>12}' for name in columns)}")
     for name, total in [*sorted(totals.items()), ("all", everything)]:
         print(f"{name:26}{''.join(f'{total[column]:>12}' for column in columns)}")
     print(
         "same: runs that left the same in everything; saving: kills while a checkpoint was being"
-        " written\n"
+        " written; early: one of two was killed before they were connected, and the other with"
+        " it, as a launcher would\n"
         f"kills that left a checkpoint unreadable: {everything['unreadable']};"
         f" parts of files left: {left}; processes that hung: {everything['hung']}"
     )

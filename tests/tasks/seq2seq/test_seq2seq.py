@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -594,3 +595,26 @@ def test_only_the_sample_is_written_while_training(
 def test_adapters(made: dict[str, str], tmp_path: Path) -> None:
     run = fit(made["bert"], tmp_path, "--model.peft", "lora")
     assert main(["export", str(run)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "start"),
+    [
+        ({"decoder_start_token_id": 4, "bos_token_id": 2}, {"decoder_start_token_id": 5}, 4),
+        ({"bos_token_id": 2}, {"decoder_start_token_id": 5}, 5),
+        ({"decoder_start_token_id": {"a": 1}}, {"bos_token_id": 2}, 2),
+        ({"decoder_start_token_id": None}, {}, None),
+    ],
+)
+def test_the_start_token_is_that_of_generation(
+    config: dict[str, Any], generation: dict[str, Any], start: int | None
+) -> None:
+    model = SimpleNamespace(
+        config=SimpleNamespace(**config), generation_config=SimpleNamespace(**generation)
+    )
+    if start is None:
+        with pytest.raises(UserError, match=r"config\.json of it names no decoder_start_token_id"):
+            decoding.set_start(model, "it")
+    else:
+        decoding.set_start(model, "it")
+        assert model.config.decoder_start_token_id == start
