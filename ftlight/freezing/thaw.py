@@ -294,7 +294,7 @@ class Thawing(Freezing):
 
     def state_dict(self) -> dict[str, Any]:
         """Where the search stands, and the copy that may have to come back."""
-        search = None if self.search is None else self.search.state_dict()
+        search = {} if self.search is None else self.search.state_dict()
         return {**super().state_dict(), "search": search, "kept": self.kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -303,7 +303,7 @@ class Thawing(Freezing):
         Raises:
             UserError: the checkpoint belongs to another schedule; shows both.
         """
-        if self.fitting and state.get("search") is not None:
+        if self.fitting and state.get("search"):
             self.search, self.kept = Search.from_state(state["search"]), state["kept"]
         elif self.fitting:
             self.option, self.search = OTHERWISE, None

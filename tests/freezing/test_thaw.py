@@ -218,6 +218,9 @@ def test_too_little_to_decide_by_takes_another_schedule(
             assert schedule.search is None
             assert schedule.progress.is_last
             assert schedule.progress.current.train == ("all",)
+            steps = {"max_steps": trainer.global_step + 2}
+            _, trainer = run(four, tmp_path / name, (0,), resume=True, trainer=steps)
+            assert trainer.global_step == steps["max_steps"]
 
     each(
         [
