@@ -153,7 +153,7 @@ def test_rows_are_new_in_each_epoch_unless_lower_layers_are_frozen(
         assert line in capsys.readouterr().out
 
     new, by_stage = [0, 1, 2, 3, 4], [{"train": "head", "epochs": 3}, {"train": "all"}]
-    back = [{"train": "all", "epochs": 3}, {"train": "head"}]
+    back = [{"train": "all", "epochs": 3}, {"train": "head", "lr": 0.01}]
     each(
         [
             ({"unfreeze": "all"}, new, "stages"),

@@ -19,7 +19,7 @@ from ftlight.utils.errors import UserError
 
 pytestmark = pytest.mark.run
 LP_FT = ("--model.unfreeze", "lp_ft")
-STAGE = ("--model.lr_over", "stage")
+STAGE = ("--model.lr_over", "stage", "--model.head_fit", "step")
 
 
 def model_of(folder: Path) -> dict[str, Any]:
@@ -30,14 +30,15 @@ def model_of(folder: Path) -> dict[str, Any]:
 def as_0_1_left_it(folder: Path) -> None:
     """Takes what 0.1 did not know out of the config and checkpoints of a run over each stage."""
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    del config["model"]["init_args"]["lr_over"]
+    for name in ("lr_over", "head_fit"):
+        del config["model"]["init_args"][name]
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     for path in (folder / "checkpoints").glob("*.ckpt"):
         state = torch.load(path, weights_only=True)
         if schedule := state.get("callbacks", {}).get("Freezing"):
             del schedule["options"]
             for stage in schedule["schedule"]:
-                del stage["lr_over"]
+                del stage["lr_over"], stage["solved"]
             torch.save(state, path)
 
 
@@ -116,18 +117,26 @@ def test_a_run_of_0_1_that_is_done_stays_done(fit: Run, capsys: pytest.CaptureFi
 
 
 OWN = """
+import os
 from ftlight import TextClassification
 
 class Own(TextClassification):
     def __init__(self, backbone: str, labels: list[str] = (), lr_schedule: str = "linear",
                  unfreeze: str = "lp_ft") -> None:
-        super().__init__(backbone, labels=labels, lr_schedule=lr_schedule, unfreeze=unfreeze)
+        options = {"head_fit": "step"} if "STEPS" in os.environ else {}  # as 0.1 did
+        options = {**options, "lr_schedule": lr_schedule, "unfreeze": unfreeze}
+        super().__init__(backbone, labels=labels, **options)
 """
 
 
 def test_a_run_of_0_1_with_a_task_that_names_all_its_options_goes_on(
-    toy: str, bert: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy: str,
+    bert: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("STEPS", "1")
     (tmp_path / "own_options.py").write_text(OWN)
     config = {
         "model": {"task": "own_options.Own", "backbone": bert},
@@ -141,7 +150,9 @@ def test_a_run_of_0_1_with_a_task_that_names_all_its_options_goes_on(
     schedule.pop("options")
     for stage in schedule["schedule"]:
         assert stage.pop("lr_over") == "run"
+        assert not stage.pop("solved")
     torch.save(state, "run/checkpoints/last.ckpt")
+    monkeypatch.delenv("STEPS")
     capsys.readouterr()
     assert main(["fit", "--resume", "run", "--trainer.max_epochs", "2"]) == 0
     assert rates_of(Path("run")) == {"stage"}
