@@ -41,6 +41,11 @@ class Thawing(Freezing):
     search: Search | None = None
     kept: copies.Copy | None = None
 
+    @property
+    def state_key(self) -> str:
+        """The key in checkpoints: that of any schedule, so that another one's is refused."""
+        return "Freezing"
+
     def setup(self, trainer: Any, task: Any, stage: str) -> None:
         """Begins a search.
 
@@ -305,7 +310,7 @@ class Thawing(Freezing):
         """
         if self.fitting and state.get("search"):
             self.search, self.kept = Search.from_state(state["search"]), state["kept"]
-        elif self.fitting:
+        elif self.fitting and "search" in state:
             self.option, self.search = OTHERWISE, None
             self.resolve(self.task)
         super().load_state_dict(state)

@@ -116,7 +116,11 @@ def peek(path: Path) -> dict[str, Any]:
 def _peek(path: Path, changed: int, size: int) -> dict[str, Any]:
     # mapped, so that weights are not read
     found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    return {name: found[name] for name in (KEY, "loops") if name in found}
+    kept = {name: found[name] for name in (KEY, "loops") if name in found}
+    schedule = found.get("callbacks", {}).get("Freezing")
+    if isinstance(schedule, Mapping):  # without the weights that it may have to take back
+        kept["callbacks"] = {"Freezing": {"options": schedule.get("options", {})}}
+    return kept
 
 
 def part(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
