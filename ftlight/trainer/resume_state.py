@@ -130,7 +130,7 @@ def part(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
         UserError: it is of another shape.
     """
     state = checkpoint.get(KEY, {})
-    fault = unlike(state, EXAMPLE, KEY)
+    fault = unlike(state, EXAMPLE, KEY, sound=True)
     if fault:
         raise misshapen(path, fault)
     losses, ended = state.get("losses", []), state.get("ended")
@@ -217,7 +217,7 @@ def restore(trainer: L.Trainer, run: RunState, checkpoint: dict[str, Any]) -> No
     if lacks := EXAMPLE.keys() - {"rows"} - state.keys():  # 0.1 wrote no rows
         raise misshapen(path, f"it lacks {KEY}.{min(lacks)}")
     for name, own in (("loops", {"fit_loop": trainer.fit_loop.state_dict()}), ("global_step", 0)):
-        fault = unlike(checkpoint[name], own, name)
+        fault = unlike(checkpoint[name], own, name, sound=True)
         if fault:
             raise misshapen(path, fault)
     _check_place(trainer, checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"])

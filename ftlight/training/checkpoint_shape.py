@@ -51,13 +51,15 @@ def misshapen(path: str | Path | None, why: str) -> UserError:
     )
 
 
-def unlike(found: Any, own: Any, place: str) -> str:
+def unlike(found: Any, own: Any, place: str, sound: bool = False) -> str:
     """Where a value is of another kind than one that is known to be right.
 
     Args:
         found: the value; a mapping may lack keys, and have others.
         own: the right one. None is like anything, and so is what has another class than these.
         place: name of the value, for the result.
+        sound: whether numbers must also be finite if the right ones are, and whole ones not below
+            0, as counts are. Callbacks count as they like: early stopping from -1.
 
     Returns:
         The first difference; empty if there is none.
@@ -82,9 +84,9 @@ def unlike(found: Any, own: Any, place: str) -> str:
     is_other = is_other or (isinstance(found, bool) and not isinstance(own, bool))
     if is_other:
         return f"{place} is {type(found).__name__} instead of {type(own).__name__}"
-    if isinstance(own, int) and own >= 0 > found:
+    if sound and isinstance(own, int) and own >= 0 > found:
         return f"{place} is {found}"
-    if isinstance(own, float) and not math.isfinite(found) and math.isfinite(own):
+    if sound and isinstance(own, float) and not math.isfinite(found) and math.isfinite(own):
         return f"{place} is {found}"
     pairs: list[tuple[Any, Any, str]] = []
     if isinstance(own, Mapping):
@@ -94,7 +96,7 @@ def unlike(found: Any, own: Any, place: str) -> str:
         pairs = [
             (a, b, f"{place}[{i}]") for i, (a, b) in enumerate(zip(found, right, strict=False))
         ]
-    return next(filter(None, (unlike(*pair) for pair in pairs)), "")
+    return next(filter(None, (unlike(*pair, sound) for pair in pairs)), "")
 
 
 def moments_fault(optimizer: Any) -> str:

@@ -71,15 +71,15 @@ class CheckpointConnector(_CheckpointConnector):
         super().restore_optimizers()
         for optimizer, own in zip(self.trainer.optimizers, before, strict=True):
             found = _options(optimizer)
-            self._compare(found, own, "optimizer_states")
+            self._compare(found, own, "optimizer_states", sound=True)
             for mine, theirs in zip(own, found, strict=True):
                 if lacks := mine.keys() - theirs.keys():
                     raise misshapen(self._ckpt_path, f"optimizer_states lack {min(lacks)}")
             if why := moments_fault(optimizer):
                 raise misshapen(self._ckpt_path, why)
 
-    def _compare(self, found: Any, own: Any, place: str) -> None:
-        fault = unlike(found, own, place)
+    def _compare(self, found: Any, own: Any, place: str, sound: bool = False) -> None:
+        fault = unlike(found, own, place, sound)
         if fault:
             raise misshapen(self._ckpt_path, fault)
 
