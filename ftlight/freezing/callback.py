@@ -88,14 +88,17 @@ class Freezing(Stages):
 
     def begin(self, trainer: Any) -> None:
         """Checks that heads can be solved, and solves one that comes before the first batch."""
-        progress = self.progress
-        fresh = trainer.global_step == progress.stage_starts[0] and not progress.solved
-        if progress.solves and fresh and (reason := head.find_fault(trainer, self.task)):
+        fresh = self._is_fresh(trainer)
+        if fresh and self.progress.solves and (reason := head.find_fault(trainer, self.task)):
             self.step_head(reason)
             self.count(trainer)
-        if self.stepped and fresh:
+        if fresh and self.stepped:
             log.info("the head is stepped, not solved: %s", self.stepped)
         self._solve(trainer)
+
+    def _is_fresh(self, trainer: Any) -> bool:
+        """Whether the schedule has just begun."""
+        return trainer.global_step == self.progress.stage_starts[0] and not self.progress.solved
 
     def _solve(self, trainer: Any) -> None:
         """Solves the head if the stage asks for it; if nothing else trains the run then stops."""
@@ -112,9 +115,9 @@ class Freezing(Stages):
         Raises:
             UserError: the stages do not fit into the run, or its length is not known.
         """
-        if self.progress.solves and trainer.global_step == self.progress.stage_starts[0]:
-            reason = "" if self.progress.solved else head.obstacle(trainer, self.task, self.draws)
-            if reason:
+        if self.progress.solves and self._is_fresh(trainer):
+            later = any(stage.solved for stage in self.progress.stages[1:])
+            if reason := head.obstacle(trainer, self.task, later, self.draws):
                 self.step_head(reason)
         progress, quick = self.progress, bool(trainer.fast_dev_run)
         progress.per_epoch = optim.steps_per_epoch(trainer)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import nn
 
@@ -20,6 +21,7 @@ from ftlight.freezing.solve import Solution, solve
 from ftlight.freezing.vectors import linear_head, see, share, vectors
 from ftlight.models.losses import Loss
 from ftlight.training import lightning_internals, optim
+from ftlight.training.lightning_internals import callbacks_of
 from ftlight.utils.distributed import gather_objects
 from ftlight.utils.format import number
 
@@ -57,14 +59,17 @@ def refusal(task: Any) -> str:
     return layer if isinstance(layer, str) else ""
 
 
-def obstacle(trainer: Any, task: Any, draws: int = 0) -> str:
+def obstacle(trainer: Any, task: Any, later: bool, draws: int = 0) -> str:
     """Why the head cannot be solved in this run, or nothing.
 
     Args:
         trainer: the trainer.
         task: the task.
+        later: whether it is to be solved after other stages.
         draws: random draws of augmented rows, which are solved without; 0 if there are none.
     """
+    if later and callbacks_of(trainer, WeightAveraging):
+        return "the weights are averaged, and their vectors would be of others"
     if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
         return f"no process has all weights under {type(trainer.strategy).__name__}"
     if lightning_internals.is_dry_run(trainer) or not optim.runs_all_batches(trainer, "train"):

@@ -276,7 +276,8 @@ def run(
     L.seed_everything(0, verbose=False)
     rows = data(train=train, tokenizer=backbone, batch_size=8)
     extra = model.pop("callbacks", [])
-    made = task(backbone, labels=rows.labels, **{"lr": 1e-3, "weight_decay": 0.0, **model})
+    how = {"lr": 1e-3, "weight_decay": 0.0, "head_fit": "step", **model}
+    made = task(backbone, labels=rows.labels, **how)
     trainer = Trainer(
         max_epochs=4,
         accelerator="cpu",

@@ -74,7 +74,8 @@ def run(
 ) -> tuple[TextClassification, Any]:
     L.seed_everything(0, verbose=False)
     data = TextData(train=train, tokenizer=backbone, batch_size=8, validation_split=0.2)
-    task = TextClassification(backbone, labels=data.labels, kind=data.kind, **{"lr": 1e-3, **model})
+    how = {"lr": 1e-3, "head_fit": "step", **model}
+    task = TextClassification(backbone, labels=data.labels, kind=data.kind, **how)
     options = {
         "max_epochs": epochs,
         "accelerator": "cpu",
