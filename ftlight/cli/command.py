@@ -16,6 +16,7 @@ from ftlight.utils.paths import user_path
 from ftlight.utils.yaml_file import UNUSABLE, parse
 
 PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy", "precision")
+ATTACHED = {"callbacks", "logger", "plugins", "profiler"}  # to a command, rather than to a run
 CLASSES = {  # options that name a class, with the section they belong to
     f"{section}{key}": section
     for section, word in (("model", "task"), ("data", "module"))
@@ -98,9 +99,12 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
         _begin_with(words.run, words)
     _check_words(words, verb)
     merged, places = config.merge(words.configs)
-    if not verb.takes_run and (resumed := _resumed(words, merged["trainer"])) is not None:
+    asked = merged["trainer"]
+    if not verb.takes_run and (resumed := _resumed(words, asked)) is not None:
         _begin_with(resumed, words)  # an option that is not given stays as it was
         merged, places = config.merge(words.configs)
+        for name in ATTACHED - asked.keys():
+            merged["trainer"].pop(name, None)
     for option, value in words.options.items():
         if value[:1] in ("{", "["):
             parse(value, f"--{option}")

@@ -51,7 +51,9 @@ def rates_of(folder: Path) -> set[str]:
 def test_a_config_that_leaves_an_option_out_resumes_with_the_recorded_one(
     fit: Run, bert: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = fit(*LP_FT, "--model.lr_schedule", "cosine", "--seed", "3", "--data.max_length", "40")
+    more = ["--trainer.callbacks", '[{"class_path": "LearningRateMonitor"}]', "--seed", "3"]
+    folder = fit(*LP_FT, "--model.lr_schedule", "cosine", "--data.max_length", "40", *more)
+    assert "LearningRateMonitor" in (folder / "config.yaml").read_text()
     config = {
         "model": {"task": "TextClassification", "backbone": bert},
         "data": {"train": "toy.csv", "batch_size": 8},
@@ -65,6 +67,7 @@ def test_a_config_that_leaves_an_option_out_resumes_with_the_recorded_one(
     assert "it was cosine" not in said
     kept = model_of(folder)
     assert (kept["unfreeze"], kept["lr_schedule"]) == ("lp_ft", "cosine")
+    assert "LearningRateMonitor" not in (folder / "config.yaml").read_text()
     words = ["fit", "-c", "X.yaml", "--model.lr_schedule", "linear", "--trainer.max_epochs", "3"]
     assert main(words) == 2
     assert "the checkpoint belongs to another schedule" in capsys.readouterr().err
