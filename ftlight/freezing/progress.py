@@ -165,5 +165,6 @@ class Progress:
                 f"model.unfreeze: the checkpoint belongs to another schedule, {theirs}; this run's"
                 f" is {ours}; use the config of its run, or train anew without ckpt_path"
             )
+        state = {"solved": [], **state}  # 0.1 solved none
         for key, attribute in STATE.items():
-            setattr(self, attribute, state[key] if key in state else [])
+            setattr(self, attribute, state[key])
