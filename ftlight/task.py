@@ -71,7 +71,8 @@ class Task(TrainingModule):
             alike.
         pretrained: Start from the pre-trained weights; false starts from random ones, for
             comparison.
-        unfreeze: What trains: all, head, last:N, lp_ft, gradual, bias or norm; or a list of stages.
+        unfreeze: What trains: all, head, last:N, lp_ft, gradual, bias or norm; auto for as deep as
+            validation says pays; or a list of stages.
         head_fit: How a linear head that trains alone at first is fitted: solve finds its optimum
             on kept features at once, step trains it with the optimizer.
         cache: Run frozen layers once and keep their output: true, false, or auto if it saves time.
