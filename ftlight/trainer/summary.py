@@ -8,8 +8,10 @@ from typing import NamedTuple
 import lightning as L
 
 from ftlight.freezing import callback
+from ftlight.freezing.auto import Search, trial_steps
 from ftlight.freezing.callback import Freezing
 from ftlight.freezing.schedule import starts
+from ftlight.freezing.thaw import Thawing
 from ftlight.models.layers import num_layers
 from ftlight.run.state import RunState
 from ftlight.task import Task
@@ -107,13 +109,29 @@ def layers(schedule: Freezing, width: int = 36) -> tuple[list[str], list[list[st
     Returns:
         The header; a row for layers that are treated alike, top first; what the marks mean.
     """
+    search = schedule.search if isinstance(schedule, Thawing) else None
+    if search is not None:
+        width = 0  # which stages come, and when, is not known
     total = schedule.progress.steps
     epochs = total / schedule.progress.per_epoch if total else 0
     columns = ["layer", "parameters", _ruler(epochs, width), "stages", "lr", "decay", "cached in"]
     alike = _alike(schedule)
     rows = [_cells(schedule, row, total, width) for row in alike]
+    if search is not None:
+        return columns, rows[::-1], tries(search, schedule.progress.per_epoch)
     used = [m for m in MARKS if any(m in row.marks for row in alike)]
     return columns, rows[::-1], "  ".join(f"{m} {MARKS[m]}" for m in used)
+
+
+def tries(search: Search, per_epoch: float) -> str:
+    """What ``unfreeze: auto`` is about to do, in a line.
+
+    >>> tries(Search(6), per_epoch=250)
+    'stages 2 to 6 are tried in turn, for 125 steps each, and kept if validation is sure'
+    """
+    steps = trial_steps(per_epoch)
+    stages = f"stages 2 to {search.count} are tried in turn, for {steps:,} steps each"
+    return f"{stages}, and kept if validation is sure"
 
 
 def _alike(schedule: Freezing) -> list[_Row]:
