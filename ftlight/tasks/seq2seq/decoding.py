@@ -51,10 +51,10 @@ def generation_config(model: Any, backbone: str, generates: dict[str, Any]) -> A
     own |= loading.read_file(backbone, "generation_config.json", GENERATION)
     options = {k: own[k] for k in KEPT_OPTIONS if own.get(k) is not None}
     for name in TOKEN_IDS:
-        value = getattr(model.config, name, None)
-        value = own.get(name) if value is None else value
-        if value is not None:
-            options[name] = value
+        for value in (getattr(model.config, name, None), own.get(name)):
+            if isinstance(value, (int, list)):
+                options[name] = value
+                break
     return GenerationConfig(**{**options, **generates, "do_sample": False, "use_cache": True})
 
 
