@@ -144,9 +144,7 @@ def check_durations(
         UserError: nothing is left for the last stage, or the run's length is not known.
     """
     last = stages[-1]
-    if last.solved:
-        return
-    if not total and last.lr_schedule != "constant":
+    if not total and last.lr_schedule != "constant" and not last.solved:
         raise UserError(
             f"model.lr_schedule: {last.lr_schedule} needs trainer.max_epochs or max_steps;"
             " or set it to constant"

@@ -250,7 +250,10 @@ def validate_now(trainer: L.Trainer) -> bool:
         return False
     trainer.validating = True  # the loop that is running is found by this
     first_iteration = trainer._logger_connector._first_loop_iter
+    stepped = batches_that_stepped(trainer)
+    set_batches_that_stepped(trainer, trainer.global_step)  # after a resume it is not right yet
     trainer.fit_loop.epoch_loop.val_loop.run()
+    set_batches_that_stepped(trainer, stepped)
     trainer.training = True
     trainer._logger_connector._first_loop_iter = first_iteration
     return True
