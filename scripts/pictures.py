@@ -63,12 +63,14 @@ def sizes() -> dict[str, int]:
 
 
 def stages(word: str, numel: dict[str, int]) -> tuple[list[Stage], list[set[str]]]:
-    """The stages of a word, and the layers that train in each."""
+    """The stages of a word that take steps, and the layers that train in each."""
     layers = {name: [name] for name in numel}  # a parameter for each layer
     parameters = unfreeze.Parameters(layers, numel, set(), set(numel))
     defaults = {"warmup": WARMUP, "lr_over": "run"}
     given = {"lr": WIDTH_RATE, "lr_given": False, "monitor": "val/f1"}
-    return unfreeze.resolve(word, parameters, defaults, **given)
+    plan, trained = unfreeze.resolve(word, parameters, defaults, **given, solves=True)
+    stepped = [i for i, stage in enumerate(plan) if not stage.solved]
+    return [plan[i] for i in stepped], [trained[i] for i in stepped]
 
 
 def spans(plan: list[Stage]) -> list[tuple[int, int]]:
@@ -135,7 +137,7 @@ def draw_schedule() -> str:
     numel = sizes()
     plan, trained = stages(SHOWN, numel)
     bottom = TOP + len(numel) * (ROW + GAP)
-    parts = [words(20, 32, f"unfreeze: {SHOWN}", kind="title")]
+    parts = [words(20, 32, f"unfreeze: {SHOWN}, once the head is solved", kind="title")]
     for row, name in enumerate(reversed(numel)):
         top = TOP + row * (ROW + GAP)
         parts.append(box("frozen", LEFT, top, WIDE, ROW))

@@ -92,9 +92,9 @@ class Freezing(Stages):
         if fresh and self.progress.solves and (reason := head.find_fault(trainer, self.task)):
             self.step_head(reason)
             self.count(trainer)
+        self._solve(trainer)
         if fresh and self.stepped:
             log.info("the head is stepped, not solved: %s", self.stepped)
-        self._solve(trainer)
 
     def _is_fresh(self, trainer: Any) -> bool:
         """Whether the schedule has just begun."""
@@ -104,7 +104,14 @@ class Freezing(Stages):
         """Solves the head if the stage asks for it; if nothing else trains the run then stops."""
         if self.progress.to_solve:
             cut = self.stores[self.stage] if self.stage == 0 else None
-            head.fit(trainer, self.task, self.prefix_cache, cut, f"stage {self.stage + 1}")
+            stage = f"stage {self.stage + 1}"
+            reason = head.fit(trainer, self.task, self.prefix_cache, cut, stage)
+            if reason and self.stage == 0:
+                self.step_head(reason)
+                self.count(trainer)
+                return
+            if reason:
+                log.info("%s: the head stays as it is: %s", stage, reason)
             self.progress.solved.append(self.stage)  # after the validation: a kill solves again
         if self.progress.current.solved and self.progress.is_last:
             trainer.should_stop = True

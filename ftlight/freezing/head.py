@@ -111,10 +111,8 @@ def _differs(trainer: Any, task: Any, batch: dict[str, Any]) -> str:
 # How
 
 
-def fit(trainer: Any, task: Any, cache: PrefixCache, cut: int | None, stage: str) -> None:
+def fit(trainer: Any, task: Any, cache: PrefixCache, cut: int | None, stage: str) -> str:
     """Solves the head, sets its weights, and validates. All processes must call this.
-
-    If its vectors turn out not to be those of rows it stays as it is, and a line says so.
 
     Args:
         trainer: the trainer.
@@ -122,6 +120,9 @@ def fit(trainer: Any, task: Any, cache: PrefixCache, cut: int | None, stage: str
         cache: cache of its frozen layers; left open for the validation.
         cut: number of frozen layers to keep the output of; None if it has what there is.
         stage: the stage in words, for the log.
+
+    Returns:
+        Why it could not be solved, or nothing.
     """
     begun = time.monotonic()
     objective, layer = task.head_objective(), linear_head(task.model)
@@ -138,8 +139,7 @@ def fit(trainer: Any, task: Any, cache: PrefixCache, cut: int | None, stage: str
         reason = str(error)
     found, reason = trainer.strategy.broadcast((found, reason))
     if found is None:
-        log.info("%s: the head is not solved: %s", stage, reason)
-        return
+        return reason
     _set(trainer, layer, found.head)
     seconds = time.monotonic() - begun
     validated = lightning_internals.validate_now(trainer)
@@ -147,6 +147,7 @@ def fit(trainer: Any, task: Any, cache: PrefixCache, cut: int | None, stage: str
     if trainer.is_global_zero:
         rows = len(set(held["train"].rows.tolist()))
         log.info(line(found, rows, seconds, task.monitor, score))
+    return ""
 
 
 def _solved(layer: nn.Linear, objective: Objective, held: Mapping[str, Vectors]) -> Solution:

@@ -53,13 +53,16 @@ def vectors(trainer: Any, task: Any, split: str, cache: PrefixCache | None = Non
     if isinstance(layer, str):
         raise ValueError(layer)
     parts: list[Vectors] = []
-    fault = ""
+    fault, room = "", int(task.cache_gb * 1e9 / trainer.world_size)
     try:
         with files.preserve_rng():  # iterating over a loader draws a random number
             for batch in share(trainer, split):
                 seen = see(trainer, task, layer, batch, split, cache)
                 found = task.head_vectors(batch, seen.states, seen.used())
                 parts.append(Vectors(*(column.cpu() for column in found)))
+                room -= 4 * found.states.numel()
+                if room < 0:
+                    raise ValueError("its vectors take more memory than model.cache_gb allows")
     except ValueError as error:
         fault = str(error)
     everyone = gather_objects((fault, parts), trainer.world_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 from collections.abc import Mapping
@@ -120,7 +121,7 @@ def _peek(path: Path, changed: int, size: int) -> dict[str, Any]:
     schedule = found.get("callbacks", {}).get("Freezing")
     if isinstance(schedule, Mapping):  # without the weights that it may have to take back
         kept["callbacks"] = {"Freezing": {"options": schedule.get("options", {})}}
-    return kept
+    return copy.deepcopy(kept)  # nothing of the file stays mapped
 
 
 def part(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any]:

@@ -48,8 +48,9 @@ class CheckpointConnector(_CheckpointConnector):
         states = self._loaded_checkpoint.get("callbacks") or {}
         for callback in callbacks(self.trainer):
             if type(callback).__module__.startswith(("ftlight.", "lightning.")):
-                key = callback.state_key
-                self._compare(states.get(key, {}), callback.state_dict(), f"callbacks.{key}")
+                key, own = callback.state_key, dict(callback.state_dict())
+                own.pop("options", None)  # a schedule is text or a list: it is compared as a whole
+                self._compare(states.get(key, {}), own, f"callbacks.{key}")
         super().restore_callbacks()
 
     def restore_training_state(self) -> None:

@@ -31,7 +31,9 @@ def values(folder: Path, name: str) -> list[float]:
 def kept(folder: Path) -> dict[str, Any]:
     """What last.ckpt says of the best weights."""
     file = folder / "checkpoints" / "last.ckpt"
-    return torch.load(file, weights_only=True)["callbacks"]["Best"]
+    best = torch.load(file, weights_only=True)["callbacks"]["Best"]
+    outcomes = {name: values.tolist() for name, values in best["outcomes"].items()}
+    return {**best, "outcomes": outcomes}
 
 
 def line(text: str, name: str) -> str:

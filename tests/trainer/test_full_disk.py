@@ -83,12 +83,13 @@ def fill_before(disk: Path, monkeypatch: pytest.MonkeyPatch) -> Fill:
 
 # which file, for which time, with how many pages left; what is missing at the end
 LATE = ["best.ckpt", "last.ckpt", "test_metrics.json"]
+LAST = ["outcomes-validation.npz", "run.json"]
 LATER = [
-    ("metrics.csv", 1, 0, ["metrics.csv", *LATE, "run.json"]),
+    ("metrics.csv", 1, 0, ["metrics.csv", *LATE, *LAST]),
     ("best.ckpt", 1, 3, LATE),
     ("last.ckpt", 2, 40, ["last.ckpt"]),
-    ("test_metrics.json", 1, 0, ["test_metrics.json", "test_predictions.csv", "run.json"]),
-    ("test_predictions.csv", 1, 0, ["test_predictions.csv", "run.json"]),
+    ("test_metrics.json", 1, 0, ["test_metrics.json", "test_predictions.csv", *LAST]),
+    ("test_predictions.csv", 1, 0, ["test_predictions.csv", *LAST]),
 ]
 
 

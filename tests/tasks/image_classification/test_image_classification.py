@@ -560,3 +560,15 @@ def test_images_scaled_together_are_what_the_processor_makes_of_each(resnet: str
     alone = [preparing.pixels(processor, Image.fromarray(n), **uncut) for n in noise]
     together = preparing.unpacked(processor, torch.from_numpy(noise).permute(0, 3, 1, 2))
     assert torch.allclose(together, torch.stack(alone), atol=1e-5)
+
+
+@pytest.mark.run
+def test_a_head_on_frozen_images_is_solved_if_these_stay_the_same(
+    squares: str, resnet: str, tmp_path: Path, capsys: Any
+) -> None:
+    head = ("--model.unfreeze", "head")
+    fit(squares, resnet, tmp_path / "same", *head, "--data.augment", "none")
+    assert "the head is solved on 36 rows" in capsys.readouterr().out
+    fit(squares, resnet, tmp_path / "drawn", *head, epochs=1)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "the head is stepped, not solved: inputs differ between epochs" in out

@@ -492,7 +492,7 @@ def test_predicts_files_with_and_without_tags(
 
 
 @pytest.mark.run
-def test_a_decoder_and_frozen_layers(llama: str, tmp_path: Path) -> None:
+def test_a_decoder_and_frozen_layers(llama: str, tmp_path: Path, capsys: Any) -> None:
     """Also rows of several windows: the output of frozen layers may be kept for whole rows only."""
     train = conll(tmp_path / "a.conll", 20, 90)
     command = (
@@ -501,6 +501,10 @@ def test_a_decoder_and_frozen_layers(llama: str, tmp_path: Path) -> None:
         "--run r --test false"
     )
     assert main(command.split()) == 0
+    assert "the head is solved on 18 rows" in capsys.readouterr().out
+    scores = Path("r/metrics.csv").read_text().splitlines()
+    (f1,) = [float(line.split(",")[3]) for line in scores if line.startswith("0,0,val/f1,")]
+    assert f1 > 0.5
 
 
 @pytest.mark.run
