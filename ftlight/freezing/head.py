@@ -20,6 +20,7 @@ from ftlight.freezing.linear import Head, Vectors
 from ftlight.freezing.solve import Solution, solve
 from ftlight.freezing.vectors import linear_head, see, share, vectors
 from ftlight.models.losses import Loss
+from ftlight.run.state import state_of
 from ftlight.training import lightning_internals, optim
 from ftlight.training.lightning_internals import callbacks_of
 from ftlight.utils.distributed import gather_objects
@@ -142,7 +143,7 @@ def fit(trainer: Any, task: Any, cache: PrefixCache, cut: int | None, stage: str
         return reason
     _set(trainer, layer, found.head)
     seconds = time.monotonic() - begun
-    validated = lightning_internals.validate_now(trainer)
+    validated = _validate(trainer)
     score = trainer.callback_metrics.get(task.monitor) if validated else None
     if trainer.is_global_zero:
         rows = len(set(held["train"].rows.tolist()))
@@ -165,6 +166,18 @@ def _solved(layer: nn.Linear, objective: Objective, held: Mapping[str, Vectors])
 
 def _to(tensors: T, device: Any) -> T:
     return type(tensors)(*(None if t is None else t.to(device) for t in tensors))  # type: ignore
+
+
+def _validate(trainer: Any) -> bool:
+    """Validates between two steps: stopped there, a run solves again. Returns whether it can."""
+    run = state_of(trainer)
+    if run is None:
+        return lightning_internals.validate_now(trainer)
+    run.between_steps = True
+    try:
+        return lightning_internals.validate_now(trainer)
+    finally:
+        run.between_steps = False
 
 
 @torch.no_grad()

@@ -62,6 +62,7 @@ class RunState:
         rows: what decides the rows and their order, as :func:`ftlight.trainer.same_rows.facts` has
             it.
         fitting: whether ``fit`` runs, with its validations and its test.
+        between_steps: whether a validation comes between two steps, not after a batch.
         obey: saves and stops if a signal asks for it; for long work between two steps.
         unwritten: what should be on the disk and is not, by its path in the folder, and why.
         waiting: checkpoints that wait in memory for room: their bytes, on the first process.
@@ -86,6 +87,7 @@ class RunState:
     ckpt_path: str | None = None
     rows: dict[str, Any] = dataclasses.field(default_factory=dict)
     fitting: bool = False
+    between_steps: bool = False
     obey: Callable[[Any], None] | None = None
     unwritten: dict[str, str] = dataclasses.field(default_factory=dict)
     waiting: dict[Path, bytes] = dataclasses.field(default_factory=dict)

@@ -134,7 +134,7 @@ class Last(Checkpoint):
         signum = self._signal_of_any(trainer)
         if signum and not _within_step(trainer):
             if not trainer.should_stop:
-                self.broken_off = True
+                self.broken_off = not self.run.between_steps
                 self.save(trainer)
             self._stop(trainer, signum)
 

@@ -177,7 +177,7 @@ def collect(trainer: L.Trainer, run: RunState, task: Task, ended: bool) -> dict[
         "rows": run.rows,
         "losses": gather_objects(losses, trainer.world_size),
         "stepped": lightning_internals.batches_that_stepped(trainer),
-        "validating": trainer.validating,
+        "validating": trainer.validating and not run.between_steps,
         "metrics": runs.length(run.folder),
         "max_epochs": trainer.max_epochs if run.auto_epochs else None,
         "processes": trainer.world_size,
