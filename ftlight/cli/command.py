@@ -16,7 +16,9 @@ from ftlight.utils.paths import user_path
 from ftlight.utils.yaml_file import UNUSABLE, parse
 
 PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy", "precision")
-ATTACHED = {"callbacks", "logger", "plugins", "profiler"}  # to a command, rather than to a run
+# To a command and its machine, rather than to a run.
+ATTACHED = {"callbacks", "logger", "plugins", "profiler"}
+ATTACHED |= {"accelerator", "devices", "num_nodes", "strategy"}
 CLASSES = {  # options that name a class, with the section they belong to
     f"{section}{key}": section
     for section, word in (("model", "task"), ("data", "module"))

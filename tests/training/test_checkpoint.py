@@ -28,7 +28,7 @@ from ftlight.utils import atomic
 from ftlight.utils.errors import UserError
 
 PLAIN: dict[str, Any] = {
-    "model": {"unfreeze": "gradual", "cache": False},
+    "model": {"unfreeze": "gradual", "cache": False, "head_fit": "step"},
     "trainer": {"save_every": 1},
 }
 
