@@ -239,6 +239,14 @@ def toy(tmp_path: Path) -> str:
     return write_csv(tmp_path / "toy.csv", toy_rows(60))
 
 
+@pytest.fixture(scope="session")
+def resnet(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny ResNet."""
+    from tiny.image_classification import make_resnet
+
+    return make_resnet(tmp_path_factory.mktemp("resnet"))
+
+
 Run = Callable[..., Path]
 
 

@@ -208,9 +208,14 @@ class Freezing(Stages):
         """Clears the tap."""
         self.prefix_cache.done()
 
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing else will train: early stopping counts from then on."""
+        return self.progress.is_last
+
     def _pause_early_stopping(self, trainer: Any) -> None:
-        """Keeps early stopping from counting before the last stage."""
-        if not self.progress.is_last:
+        """Keeps early stopping from counting before what trains is final."""
+        if not self.is_final:
             for stopping in trainer.early_stopping_callbacks:
                 stopping.wait_count = -1  # the next validation makes it 0 at most
 

@@ -20,7 +20,7 @@ from ftlight.freezing.tap import Tap
 from ftlight.models.modes import evaluating
 from ftlight.run.state import state_of
 from ftlight.utils.atomic import part_of
-from ftlight.utils.distributed import gather_objects
+from ftlight.utils.distributed import first_reason, gather_objects
 from ftlight.utils.errors import first_line
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Filling:
 
     def _agree(self, reason: str) -> str:
         """The reason of the first process that has one, so that all do the same."""
-        return next(filter(None, gather_objects(reason, self.trainer.world_size)), "")
+        return first_reason(reason, self.trainer.world_size)
 
     def _open(self, cut: int) -> str:
         """Sets the tap, and what is to be stored of a row. Returns why it cannot, or nothing."""

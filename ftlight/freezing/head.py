@@ -23,7 +23,7 @@ from ftlight.models.losses import Loss
 from ftlight.run.state import state_of
 from ftlight.training import lightning_internals, optim
 from ftlight.training.lightning_internals import callbacks_of
-from ftlight.utils.distributed import gather_objects
+from ftlight.utils.distributed import first_reason
 from ftlight.utils.format import number
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def find_fault(trainer: Any, task: Any) -> str:
                 reason = _differs(trainer, task, batch)
     except ValueError as error:
         reason = str(error)
-    return next(filter(None, gather_objects(reason, trainer.world_size)), "")
+    return first_reason(reason, trainer.world_size)
 
 
 def _differs(trainer: Any, task: Any, batch: dict[str, Any]) -> str:

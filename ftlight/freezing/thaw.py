@@ -252,13 +252,10 @@ class Thawing(Freezing):
         """Takes back what was not kept, if the run ends with it."""
         self._take_back(trainer)
 
-    def _pause_early_stopping(self, trainer: Any) -> None:
-        """Keeps early stopping from counting before the depth is found."""
-        if self.search is None:
-            super()._pause_early_stopping(trainer)
-        elif not self.search.over:
-            for stopping in trainer.early_stopping_callbacks:
-                stopping.wait_count = -1
+    @property
+    def is_final(self) -> bool:
+        """Whether the depth is found."""
+        return super().is_final if self.search is None else self.search.over
 
     def lr_of(self, group: Mapping[str, Any], step: int) -> float:
         """The learning rate of an optimizer group: warm-up, and that of new layers, is 10 steps."""

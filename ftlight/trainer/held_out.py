@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from ftlight.data.module import DataModule
 from ftlight.freezing.auto import LEAST_ROWS
 from ftlight.run.state import RunState
@@ -36,4 +34,3 @@ def widen(run: RunState, task: Task, data: Any) -> None:
     data.hold_out(WIDER)
     if run.config:
         run.config["data"]["init_args"]["validation_split"] = WIDER
-        run.config_yaml = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)

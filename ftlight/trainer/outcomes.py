@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ftlight.data.module import DataModule
 from ftlight.run.state import RunState
-from ftlight.utils.atomic import atomic_write, writing
-from ftlight.utils.errors import WriteError
+from ftlight.trainer.results import noting
+from ftlight.utils.atomic import atomic_write
 
 NAME = "outcomes-validation.npz"
 
@@ -33,10 +33,5 @@ def write(run: RunState, outcomes: dict[str, Tensor], data: Any) -> None:
         keys = data.duplicate_keys(data.load_split("validation"))
         if keys is not None:
             arrays["keys"] = np.array([keys[row].encode() for row in outcomes["rows"].tolist()])
-    path = run.home / NAME
-    run.note(path, "")
-    try:
-        with writing(path), atomic_write(path) as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    except WriteError as error:
-        run.note(path, str(error))
+    with noting(run, run.home / NAME) as path, atomic_write(path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

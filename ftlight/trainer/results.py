@@ -42,15 +42,15 @@ def write_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
             log.info("neither %s nor this folder can be written: results are only shown", place)
             return
         log.info("%s cannot be written: the files of the test are in %s", place, runs.short(home))
-    with _noting(run, home / f"{stem}_metrics.json") as path:
+    with noting(run, home / f"{stem}_metrics.json") as path:
         write_json(path, _metrics(result, mixed))
     if data is not None and result.outputs is not None and result.numbers is not None:
-        with _noting(run, home / f"{stem}_predictions.csv") as path:
+        with noting(run, home / f"{stem}_predictions.csv") as path:
             _write_predictions(trainer, path, task, data, result)
 
 
 @contextlib.contextmanager
-def _noting(run: RunState, path: Path) -> Iterator[Path]:
+def noting(run: RunState, path: Path) -> Iterator[Path]:
     """Notes that a file could not be written, for the end of a fit.
 
     Raises:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import yaml
 from lightning.pytorch.callbacks import Callback
 
 from ftlight.freezing import callback
@@ -130,8 +131,9 @@ class RunFolder(Callback):
                 facts = _resumed(begun, facts)
             # without a checkpoint it begins anew, with the data and the seed of now
             write_json(run.home / "run.json", {**begun, **facts})
-            if run.config_yaml:
-                for line in runs.write_config(run.home, run.config_yaml):
+            if run.config:
+                text = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
+                for line in runs.write_config(run.home, text):
                     log.info("%s", line)
             if not run.goes_on:
                 # of a run that ended before it had a checkpoint

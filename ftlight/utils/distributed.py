@@ -27,6 +27,16 @@ def gather_objects(value: T, processes: int) -> list[T]:
     return everyone
 
 
+def first_reason(reason: str, processes: int) -> str:
+    """The reason of the first process that has one, so that all do the same; empty if none has.
+
+    Args:
+        reason: that of this process, or nothing.
+        processes: number of processes.
+    """
+    return next(filter(None, gather_objects(reason, processes)), "")
+
+
 def reduce(
     values: list[float], how: Literal["min", "max"], device: torch.device, processes: int
 ) -> list[float]:

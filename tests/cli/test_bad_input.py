@@ -19,7 +19,7 @@ import pytest
 import torch
 from conftest import each, make_bert, save_tokenizer, toy_rows, write_csv
 from PIL import Image
-from tiny.image_classification import make_resnet, square
+from tiny.image_classification import square
 
 from ftlight import TextClassification, TextData
 from ftlight.__main__ import main
@@ -41,11 +41,6 @@ class Models(NamedTuple):
     bert: str
     resnet: str
     capsys: Any
-
-
-@pytest.fixture(scope="session")
-def resnet(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return make_resnet(tmp_path_factory.mktemp("resnet"))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import torch
 from conftest import each
 from forked import command, group
 from resuming import SignalAt, differences, everything
-from tiny.image_classification import make_resnet, write_zip
+from tiny.image_classification import write_zip
 from transformers import ViTConfig, ViTForImageClassification
 
 from ftlight import ImageClassification, ImageData, Trainer
@@ -36,11 +36,6 @@ STEPS = ROWS // BATCH  # of an epoch
 def images(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("images")
     return write_zip(folder / "squares.zip", {"train": ROWS, "val": 9, "test": 9})
-
-
-@pytest.fixture(scope="module")
-def resnet(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return make_resnet(tmp_path_factory.mktemp("resnet"))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 import torch
 from conftest import each, same, write_csv
 from PIL import Image
-from tiny.image_classification import make_resnet, square, write_zip
+from tiny.image_classification import square, write_zip
 
 import ftlight
 from ftlight.__main__ import main
@@ -26,11 +26,6 @@ from ftlight.tasks.image_classification import decoding, embedded, preparing
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.tasks.image_classification.task import ImageClassification
 from ftlight.utils.errors import UserError
-
-
-@pytest.fixture(scope="session")
-def resnet(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return make_resnet(tmp_path_factory.mktemp("resnet"))
 
 
 @pytest.fixture(scope="session")
