@@ -565,5 +565,7 @@ def test_a_head_on_frozen_images_is_solved_if_these_stay_the_same(
     fit(squares, resnet, tmp_path / "same", *head, "--data.augment", "none")
     assert "the head is solved on 36 rows" in capsys.readouterr().out
     fit(squares, resnet, tmp_path / "drawn", *head, epochs=1)
+    assert "the head is solved on 36 rows" in capsys.readouterr().out  # as they are, not augmented
+    fit(squares, resnet, tmp_path / "new", *head, "--model.cache_draws", "0", epochs=1)
     out = " ".join(capsys.readouterr().out.split())
     assert "the head is stepped, not solved: inputs differ between epochs" in out
