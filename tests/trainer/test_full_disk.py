@@ -86,7 +86,7 @@ LATE = ["best.ckpt", "last.ckpt", "test_metrics.json"]
 LAST = ["outcomes-validation.npz", "run.json"]
 LATER = [
     ("metrics.csv", 1, 0, ["metrics.csv", *LATE, *LAST]),
-    ("best.ckpt", 1, 3, LATE),
+    ("best.ckpt", 1, 12, LATE),
     ("last.ckpt", 2, 40, ["last.ckpt"]),
     ("test_metrics.json", 1, 0, ["test_metrics.json", "test_predictions.csv", *LAST]),
     ("test_predictions.csv", 1, 0, ["test_predictions.csv", *LAST]),
@@ -146,7 +146,7 @@ def test_stop_stops_at_once_and_goes_on_the_same(
         run(drops, rows, folder, STOP, resume=True)
         assert differences(whole, everything(folder)) == []
 
-    each([("best.ckpt", 1, 3, 3), ("last.ckpt", 2, 9, 4), ("metrics.csv", 1, 0, 2)], check)
+    each([("best.ckpt", 1, 12, 3), ("last.ckpt", 2, 12, 4), ("metrics.csv", 1, 0, 2)], check)
 
 
 def test_the_best_weights_wait_for_room_and_last_for_them(
@@ -163,7 +163,7 @@ def test_the_best_weights_wait_for_room_and_last_for_them(
                 (disk / "filler").unlink()
 
     for name, averaged in (("plain", {}), ("averaged", {"ema": True})):
-        fill_before("best.ckpt", 1, 4096 * 3)
+        fill_before("best.ckpt", 1, 4096 * 12)
         run(drops, rows, disk / name, {**HOW, **averaged}, MakeRoom())
         assert "the new one is kept in memory until then" in capsys.readouterr().out
         fill_before("", 0, 0)
