@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from ftlight.data.module import DataModule
 from ftlight.freezing import auto, copies
 from ftlight.freezing.auto import Search
 from ftlight.freezing.callback import Freezing
-from ftlight.freezing.rates import MOST_RAMP, lr_in_run
+from ftlight.freezing.rates import lr_in_search
 from ftlight.metrics.statistics import Comparison
 from ftlight.training import lightning_internals, optim
 from ftlight.training.fsdp import FSDP2
@@ -66,7 +65,7 @@ class Thawing(Freezing):
                 )
         super().setup(trainer, task, stage)
         if stage == "fit":
-            self.search = Search(len(self.progress.stages))
+            self.search = Search(len(self.progress.stages), began=trainer.global_step)
 
     def on_train_start(self, trainer: Any, task: Any) -> None:
         """Validates at the end of each depth, beside when the options say so."""
@@ -258,18 +257,14 @@ class Thawing(Freezing):
         return super().is_final if self.search is None else self.search.over
 
     def lr_of(self, group: Mapping[str, Any], step: int) -> float:
-        """The learning rate of an optimizer group: warm-up, and that of new layers, is 10 steps."""
+        """The learning rate of an optimizer group at a step; 0 if it is frozen."""
         if self.search is None:
             return super().lr_of(group, step)
-        both, total = (self.search.best, self.stage), self.progress.total
-        stage = self.progress.current
-        if total:
-            least = (MOST_RAMP - 0.5) / total  # a share that is rounded up to 10 steps
-            stage = dataclasses.replace(stage, warmup=min(stage.warmup, least))
-        starts = [self.progress.stage_starts[0], self.progress.stage_starts[-1]]
-        trained = [group["layer"] in self.trainable_layers[i] for i in both]
-        length = total or self.progress.per_epoch
-        return lr_in_run([stage, stage], starts, trained, group["depth"], step, length, total)
+        if group["layer"] not in self.trainable_layers[self.stage]:
+            return 0.0
+        first, start, total = self.progress.stage_starts[0], self.search.began, self.progress.total
+        since = (step - first, step - start, self.search.steps, total)
+        return lr_in_search(self.progress.current, group["depth"], *since)
 
     # Words
 

@@ -1,33 +1,36 @@
-r"""Freezing schedules side by side: a grid of schedules, data sets and seeds, a whole run each.
+r"""Freezing schedules side by side: a grid of data sets, schedules and seeds.
 
-    OMP_WAIT_POLICY=PASSIVE python scripts/bench/schedules.py --out runs/schedules \
-        --data banking77=banking77/train.csv,banking77/test.csv,text,category,5 \
-        --data sst2=sst2/train.csv.gz,sst2/validation.csv.gz,text,label,3 --rows sst2=8000
+    OMP_WAIT_POLICY=PASSIVE python scripts/bench/schedules.py --data DATA --models MODELS \
+        --out runs/schedules --seeds 0 1 2
 
-A cell is `python -m ftlight fit` for a fixed number of epochs with the defaults, and with an empty
-cache of activations. Nothing is held out and nothing stops early, so the weights at the end are
-tested, and no rows choose anything: the validation file of a benchmark can stand for a test whose
-labels are not public. Cells go seed by seed, through all data sets and schedules, so that an
-interrupted grid covers everything once. A finished cell is a line of OUT/cells.csv and is not run
-again; one that fails is said, skipped for its other seeds, and tried anew by the next start.
-OUT/runs keeps the runs without their checkpoints.
+DATA holds the folders banking77/, sst2/ and so on, MODELS the folder mobilenet_v2/. A cell is
+`fit`, then `test` of the checkpoint that validation chose, with the defaults but for --rows, --steps
+and no early stopping, and with an empty cache of activations. Training rows are the first of a
+seeded shuffle (of a file with its own validation rows: those too); test rows at most --test-rows.
 
-Seconds are those of the whole process (the first one on a data set also tokenizes it: hence
-medians), peak memory is the largest resident size, with what is mapped of kept activations; the
-trainable share is that of the stage in which most trains.
+Cells go seed by seed, set by set, the schedules of a set in turn in one process that has its
+imports, so that their times compare; who begins moves on with the seed. Seconds are those of `fit`:
+reading, loading, training, validations, checkpoints. A finished cell is a line of OUT/cells.jsonl
+and is not run again. Two starts may work side by side, each on its own --sets, with --threads 1.
+
+--schedule NAME=YAML adds a schedule; --table prints what is there and runs nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import gzip
+import io
 import itertools
 import json
+import logging
+import math
 import os
 import random
+import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -36,244 +39,241 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
 
-import lightning as L
-
-from ftlight.freezing import callback
-
 SCHEDULES = {
-    word: ["--model.unfreeze", word] for word in ("all", "head", "last:2", "lp_ft", "gradual")
+    "all": "all",
+    "no embeddings": "[{train: [all, -embeddings]}]",
+    "head": "head",
+    "last:2": "last:2",
+    "lp_ft": "lp_ft",
+    "gradual": "gradual",
+    "gradual, half": "[{train: head}, {train: last:1, fraction: 0.2}, {train: last:3}]",
+    "bottom at 50 %": "[{train: all, fraction: 0.5}, {train: last:3}]",
+    "bottom at 75 %": "[{train: all, fraction: 0.75}, {train: last:3}]",
+    "auto": "auto",
 }
-SCHEDULES |= {"layer_decay 0.9": ["--model.layer_decay", "0.9"], "lora": ["--model.peft", "lora"]}
-KEY = ("schedule", "data", "seed", "backbone", "epochs", "rows")
-FOUND = ("accuracy", "low", "high", "seconds", "share", "peak_mib")
+TEXT = "sentence-transformers/all-MiniLM-L6-v2"
 Cell = dict[str, Any]
 
 
-class Data(NamedTuple):
-    """A data set: files, columns, epochs, and how many training rows to use (0: all)."""
+class Set(NamedTuple):
+    """A data set: its files, the score to compare, columns, and further options of ``fit``."""
 
-    name: str
     train: str
     test: str
-    text: str
-    label: str
-    epochs: str
-    rows: int
+    metric: str = "accuracy"
+    columns: tuple[str, ...] = ("text", "label")
+    validation: str = ""
+    task: str = "TextClassification"
+    options: tuple[str, ...] = ()
 
 
-class Share(L.Callback):
-    """Notes the largest share of parameters that train together, in share.json of the run."""
+PAIR = ("text_a", "label", "text_b")
+IMAGES = ("--data.batch_size", "16", "--data.augment", "none")
+SETS = {
+    "banking77": Set("banking77/train.csv", "banking77/test.csv", columns=("text", "category")),
+    "sst2": Set("sst2/train.csv.gz", "sst2/validation.csv.gz"),
+    "mrpc": Set("mrpc/train.csv", "mrpc/test.csv", columns=PAIR),
+    "ag_news": Set("ag_news/train.csv", "ag_news/test.csv"),
+    "goemotions": Set(
+        "goemotions/train.csv.gz", "goemotions/test.csv.gz", "f1", columns=("text", "labels")
+    ),
+    "stsb": Set("stsb/train.csv", "stsb/validation.csv", "spearman", ("text_a", "score", "text_b")),
+    "wnut17": Set(
+        *("wnut17/train.conll", "wnut17/test.conll", "f1"),
+        validation="wnut17/validation.conll",
+        task="TokenClassification",
+    ),
+    "trashnet": Set(
+        *("trashnet/trashnet.zip", ""), task="ImageClassification", options=IMAGES
+    ),
+}
 
-    def __init__(self) -> None:
-        self.stage, self.largest = -1, 0.0
 
-    def on_train_batch_end(self, trainer: Any, task: Any, *rest: Any) -> None:
-        """Counts at the first step of a stage."""
-        stage = callback.of(trainer).stage
-        if stage != self.stage:
-            sizes = [(p.numel(), p.requires_grad) for p in task.model.parameters()]
-            self.largest = max(
-                self.largest, sum(n for n, trains in sizes if trains) / sum(n for n, _ in sizes)
-            )
-            self.stage = stage
+def sample(source: Path, rows: int, seed: int, target: Path, label: str) -> Path:
+    """Writes so many rows of a table, or sentences of a CoNLL file, in a seeded order.
 
-    def on_train_end(self, trainer: Any, task: Any) -> None:
-        """Writes the share."""
-        (trainer.folder / "share.json").write_text(json.dumps(self.largest))
+    The first rows with each label come first, so that none is missing.
+    """
+    opening = gzip.open if source.suffix == ".gz" else open
+    with opening(source, "rt", newline="", encoding="utf-8") as file:
+        if source.suffix == ".conll":
+            sentences = [s for s in re.split(r"\n\s*\n", file.read().replace("\r", "")) if s]
+            random.Random(seed).shuffle(sentences)
+            target.write_text("\n\n".join(sentences[:rows]) + "\n", encoding="utf-8")
+            return target
+        head, *lines = csv.reader(file)
+    random.Random(seed).shuffle(lines)
+    if label:
+        at, seen, first, others = head.index(label), set[str](), [], []
+        for line in lines:
+            labels = set(line[at].split("|"))
+            (others if labels <= seen else first).append(line)
+            seen |= labels
+        lines = [*first, *others]
+    with target.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([head, *lines[:rows]])
+    return target
 
 
-def fit(options: Sequence[str], run: Path) -> Cell:
-    """Trains and tests in its own process with an empty cache; deletes the checkpoints.
+def words(given: argparse.Namespace, name: str, rows: int, folder: Path) -> list[str]:
+    """The options of a set, with its files of so many rows."""
+    about = SETS[name]
+    backbone = str(given.models / "mobilenet_v2") if about.task[0] == "I" else TEXT
+    made = ["--model", about.task, "--model.backbone", backbone, *about.options]
+    if about.task == "ImageClassification":
+        return [*made, "--data.train", str(given.data / about.train)]
+    for split, count in (("train", rows), ("validation", rows // 3), ("test", given.test_rows)):
+        if file := getattr(about, split):
+            target = folder / f"{name}-{split}-{count}{Path(file.removesuffix('.gz')).suffix}"
+            label = "" if about.metric == "spearman" else about.columns[1]
+            made += [f"--data.{split}", str(sample(given.data / file, count, 0, target, label))]
+    columns = zip(("text", "label", "text_pair"), about.columns, strict=False)
+    if about.task == "TextClassification":
+        made += [word for key, column in columns for word in (f"--data.{key}", column)]
+    return made
+
+
+def call(*arguments: str) -> str:
+    """Runs a command in this process. Returns what it printed.
 
     Raises:
-        RuntimeError: the process failed; with the last line that it printed.
+        RuntimeError: it failed.
     """
-    shutil.rmtree(run, ignore_errors=True)  # of a cell that was interrupted
-    command = [sys.executable, "-m", "ftlight", "fit", "--run", str(run), *options]
-    command += ["--trainer.callbacks", '[{"class_path": "schedules.Share"}]']
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
-    with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryFile() as printed:
-        begun = time.perf_counter()
-        environment = {**os.environ, "PYTHONPATH": path, "FTLIGHT_CACHE": cache}
-        process = subprocess.Popen(
-            command, env=environment, stdout=printed, stderr=subprocess.STDOUT
+    from ftlight.__main__ import main
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        status = main(list(arguments))
+    for logger in ("ftlight", "lightning.pytorch"):
+        logging.getLogger(logger).handlers.clear()
+    if status:
+        raise RuntimeError(f"{' '.join(arguments)}: status {status}: {said.getvalue()[-2000:]}")
+    return said.getvalue()
+
+
+def best(run: Path, metric: str) -> float:
+    """The highest validation score of a run; nan if there is none."""
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["name"] == f"val/{metric}"]
+    return max((float(row["value"]) for row in rows), default=math.nan)
+
+
+def measure(given: argparse.Namespace, options: list[str], schedule: str, about: Cell) -> Cell:
+    """Trains and tests a cell."""
+    metric = SETS[about["set"]].metric
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["FTLIGHT_CACHE"] = f"{home}/cache"
+        run = Path(home) / "run"
+        began, cpu = time.perf_counter(), time.process_time()
+        said = call(
+            *("fit", *options, "--model.unfreeze", schedule, "--seed", str(about["seed"])),
+            *("--trainer.max_steps", str(about["steps"]), "--trainer.patience", "0"),
+            *("--trainer.enable_progress_bar", "false", "--test", "false", "--run", str(run)),
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            printed.seek(0)
-            raise RuntimeError(
-                [
-                    f"exit status {process.returncode}",
-                    *printed.read().decode().strip().splitlines(),
-                ][-1]
-            )
-    scores, share = (
-        json.loads((run / f"{name}.json").read_text()) for name in ("test_metrics", "share")
-    )
-    shutil.rmtree(run / "checkpoints", ignore_errors=True)
-    measured = (scores[f"test/accuracy{end}"] for end in ("", "_low", "_high"))
-    peak = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return dict(zip(FOUND, (*measured, round(seconds, 1), share, round(peak)), strict=True))
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+        call("test", str(run))
+        scores = json.loads((run / "test_metrics.json").read_text())
+        return {
+            "score": scores[f"test/{metric}"],
+            "validation": best(run, metric),
+            "seconds": round(seconds, 2),
+            "cpu": round(cpu, 2),
+            "said": [line for line in said.splitlines() if "ompared" in line or "auto" in line or "points on" in line],
+        }
 
 
-def subset(data: Data, out: Path) -> str:
-    """The training file, or one of the first rows of a seeded shuffle of it."""
-    if not data.rows:
-        return data.train
-    opening = gzip.open if data.train.endswith(".gz") else open
-    with opening(data.train, "rt", newline="", encoding="utf-8") as file:
-        head, *rows = csv.reader(file)
-    random.Random(0).shuffle(rows)
-    made = out / f"{data.name}-{data.rows}.csv"
-    with made.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([head, *rows[: data.rows]])
-    return str(made)
+def cells_of(file: Path) -> list[Cell]:
+    """The finished cells."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def run_grid(given: argparse.Namespace, schedules: dict[str, str]) -> None:
+    """Runs the cells that are not in the file yet."""
+    file = given.out / "cells.jsonl"
+    folder = given.out / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed, entry in itertools.product(given.seeds, given.sets):
+        name, _, limit = entry.partition("=")
+        rows = int(limit or given.rows)
+        options = [*words(given, name, rows, folder), *given.options]
+        names = list(schedules)
+        for schedule in [*names[seed % len(names) :], *names[: seed % len(names)]]:
+            about = {"set": name, "rows": rows, "schedule": schedule, "seed": seed}
+            about |= {"unfreeze": schedules[schedule], "steps": given.steps}
+            about |= {"options": given.options}
+            if any(about.items() <= cell.items() for cell in cells_of(file)):
+                continue
+            cell = about | measure(given, options, schedules[schedule], about)
+            with file.open("a", encoding="utf-8") as out:
+                out.write(json.dumps(cell) + "\n")
+            told = "{set} {rows}, {schedule}, seed {seed}: {validation:.4f} on validation"
+            print((told + ", {score:.4f}, {seconds:.0f} s").format(**cell), flush=True)
+
+
+def table(cells: Sequence[Cell]) -> str:
+    """Mean test scores in points and their spread, by set, and time as a share of that of `all`."""
+    found: dict[tuple[str, str], dict[int, Cell]] = {}
+    for cell in cells:
+        rows = cell["rows"]
+        key = (f"{cell['set']} {rows:,}", cell["schedule"])
+        found.setdefault(key, {})[cell["seed"]] = cell
+    sets, schedules = ([*dict.fromkeys(key[i] for key in found)] for i in (0, 1))
+    lines = ["| schedule | " + " | ".join(sets) + " | mean less `all` | time |"]
+    lines += ["|---" * (len(sets) + 3) + "|"]
+    for schedule in schedules:
+        row, gains, spent = [schedule], [], []
+        for name in sets:
+            mine, full = found.get((name, schedule), {}), found.get((name, "all"), {})
+            both = mine.keys() & full.keys()
+            if not mine:
+                row.append("")
+                continue
+            scores = [100 * cell["score"] for cell in mine.values()]
+            ratio = f", {median(mine[s]['seconds'] / full[s]['seconds'] for s in both):.2f} ×"
+            spread = f" ({min(scores):.1f} to {max(scores):.1f})" if len(scores) > 1 else ""
+            row.append(f"{mean(scores):.1f}{spread}{ratio if both else ''}")
+            if both:
+                gains.append(100 * mean(mine[s]["score"] - full[s]["score"] for s in both))
+                spent += [(mine[s]["seconds"], full[s]["seconds"]) for s in both]
+        total = sum(mine for mine, _ in spent) / sum(full for _, full in spent) if spent else 0
+        row += [f"{mean(gains):+.2f}", f"{total:.2f} ×"] if spent else ["", ""]
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
 
 
 def parse() -> argparse.Namespace:
-    """The command line, with ``data`` as a list of :class:`Data`."""
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--data",
-        required=True,
-        action="append",
-        help="NAME=train.csv,test.csv,text column,label column,epochs",
-    )
-    parser.add_argument(
-        "--rows", default=[], action="append", help="NAME=N: train on N random rows of a data set"
-    )
-    parser.add_argument(
-        "--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="hub id or folder"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        choices=SCHEDULES,
-        default=list(SCHEDULES),
-        help="schedules (all of them)",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/schedules"), help="folder of cells.csv and runs"
-    )
-    options = parser.parse_args()
-    rows, given = (
-        dict(g.partition("=")[::2] for g in each) for each in (options.rows, options.data)
-    )
-    if wrong := [name for name, rest in given.items() if rest.count(",") != 4] + [
-        name for name in rows if name not in given
-    ]:
-        parser.error(
-            f"{wrong[0]}: expected --data {wrong[0]}=train.csv,test.csv,text column,label "
-            "column,epochs"
-        )
-    options.data = [
-        Data(name, *rest.split(","), int(rows.get(name, 0))) for name, rest in given.items()
-    ]
-    return options
-
-
-def words(options: argparse.Namespace, data: Data, seed: int) -> list[str]:
-    """The options of a cell, all but the schedule's."""
-    given = {"model": "TextClassification", "model.backbone": options.backbone, "seed": seed}
-    given |= {f"data.{k}": getattr(data, k) for k in ("train", "test", "text", "label")} | {
-        "data.validation_split": 0
-    }
-    given |= {"trainer.max_epochs": data.epochs, "trainer.patience": 0}
-    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
-
-
-def run_grid(options: argparse.Namespace) -> list[Cell]:
-    """Runs the cells that are not in the file yet; returns all that are asked for."""
-    file, failed, cells = options.out / "cells.csv", set[tuple[str, str]](), list[Cell]()
-    if not file.exists():
-        file.write_text(",".join((*KEY, *FOUND)) + "\n")
-    with file.open(newline="") as lines:
-        known = {
-            tuple(row[k] for k in KEY): {**row, **{k: float(row[k]) for k in FOUND}}
-            for row in csv.DictReader(lines)
-        }
-    taken = [data._replace(train=subset(data, options.out)) for data in options.data]
-    for seed, data, schedule in itertools.product(options.seeds, taken, options.only):
-        about = (schedule, data.name, str(seed), options.backbone, data.epochs, str(data.rows))
-        if about not in known and (schedule, data.name) not in failed:
-            run = (
-                options.out
-                / "runs"
-                / f"{data.name}-{schedule}-{seed}".replace(" ", "-").replace(":", "-")
-            )
-            try:
-                known[about] = dict(zip(KEY, about, strict=True)) | fit(
-                    [*words(options, data, seed), *SCHEDULES[schedule]], run
-                )
-            except RuntimeError as error:
-                failed.add((schedule, data.name))
-                print(f"{data.name}, {schedule}: skipped, it failed: {error}", flush=True)
-                continue
-            with file.open("a", newline="") as lines:
-                csv.writer(lines).writerow(known[about].values())
-            print(
-                "{data}, {schedule}, seed {seed}: {accuracy:.4f} in {seconds:.0f} s".format(
-                    **known[about]
-                ),
-                flush=True,
-            )
-        cells += [known[about]] if about in known else []
-    return cells
-
-
-def markdown(cells: Sequence[Cell]) -> str:
-    """The table of mean accuracy and median seconds, and the schedules that are below `all`."""
-    scores: dict[tuple[str, str], list[float]] = {}
-    for cell in cells:
-        scores.setdefault((cell["schedule"], cell["data"]), []).append(cell["accuracy"])
-    best = {name: max(mean(v) for (_, n), v in scores.items() if n == name) for _, name in scores}
-    lines = [
-        "| schedule |" + "".join(f" {n} | seconds |" for n in best) + " trainable | peak MiB |",
-        "|---" * (2 * len(best) + 3) + "|",
-    ]
-    for schedule in dict.fromkeys(c["schedule"] for c in cells):
-        mine, row = [c for c in cells if c["schedule"] == schedule], f"| {schedule} |"
-        for name in best:
-            found = scores.get((schedule, name))
-            mark = "**" if found and mean(found) == best[name] else ""
-            row += (
-                f" {mark}{mean(found):.4f}{mark} ({min(found):.4f} to {max(found):.4f}) |"
-                if found
-                else " |"
-            )
-            row += (
-                f" {median(c['seconds'] for c in mine if c['data'] == name):.0f} |"
-                if found
-                else " |"
-            )
-        lines.append(
-            row + f" {max(c['share'] for c in mine):.2%} | {max(c['peak_mib'] for c in mine):.0f} |"
-        )
-    full = {name: scores[schedule, name] for schedule, name in scores if schedule == "all"}
-    low = [
-        f"{s} on {n}"
-        for (s, n), v in scores.items()
-        if n in full and mean(v) < mean(full[n]) - (max(full[n]) - min(full[n]))
-    ]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "below `all` by more than its spread (largest less smallest): "
-            f"{', '.join(low) or 'none'}",
-        ]
-    )
+    parser.add_argument("--data", type=Path, default=Path("."), help="folder of the data sets")
+    parser.add_argument("--models", type=Path, default=Path("."), help="folder of mobilenet_v2")
+    parser.add_argument("--out", type=Path, default=Path("runs/schedules"), help="of cells.jsonl")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), help="NAME, or NAME=ROWS")
+    parser.add_argument("--only", nargs="+", default=list(SCHEDULES), help="schedules")
+    parser.add_argument("--schedule", action="append", default=[], help="NAME=YAML, one more")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the runs")
+    parser.add_argument("--rows", type=int, default=3000, help="of training, at most")
+    parser.add_argument("--test-rows", type=int, default=3000, help="at most")
+    parser.add_argument("--steps", type=int, default=300, help="of a run")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch")
+    parser.add_argument("--table", action="store_true", help="print the table and run nothing")
+    parser.add_argument("options", nargs="*", help="further options of fit, behind --")
+    return parser.parse_args()
 
 
 def main() -> None:
-    options = parse()
-    (options.out / "runs").mkdir(parents=True, exist_ok=True)
-    print("\n" + markdown(run_grid(options)))
+    given = parse()
+    schedules = {name: SCHEDULES[name] for name in given.only if name in SCHEDULES}
+    schedules |= dict(entry.split("=", 1) for entry in given.schedule)
+    if not given.table:
+        import torch
+
+        torch.set_num_threads(given.threads)
+        run_grid(given, schedules)
+    cells = cells_of(given.out / "cells.jsonl")
+    print("\n" + table([cell for cell in cells if cell["schedule"] in schedules]))
 
 
 if __name__ == "__main__":

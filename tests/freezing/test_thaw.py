@@ -126,17 +126,19 @@ def test_what_is_not_kept_leaves_no_trace(four: str, tmp_path: Path) -> None:
     each(CASES, check)
 
 
-def test_the_rate_falls_once_over_the_kept_steps(four: str, tmp_path: Path) -> None:
+def test_the_rate_falls_once_over_the_kept_steps_and_within_each_trial(
+    four: str, tmp_path: Path
+) -> None:
     seen = Watch()
     _, trainer = run(four, tmp_path / "run", (0, 1), seen, trainer={"max_steps": 40})
     schedule = freezing.of(trainer)
     rate = schedule.progress.stages[1].lr
     last = {step: lr / rate for step, stage, lr in seen.steps if stage == 1}
     for step in range(20, 40):
-        assert last[step] == pytest.approx((40 - step) / (40 - 4))  # a tenth of the run rises
+        assert last[step] == pytest.approx((40 - step) / 40)
     first = [lr / rate for _, stage, lr in seen.steps if stage == 1][:STEPS]
-    factors = (4 / 4, 36 / 36, 35 / 36)  # of the run at steps 3, 4 and 5; the layer is new
-    assert first == pytest.approx([f * rise / 4 for rise, f in enumerate(factors, 1)])
+    factors = (37 / 40, 36 / 40, 35 / 40)  # of the run at steps 3, 4 and 5
+    assert first == pytest.approx([f * left / 2 for f, left in zip(factors, (2, 2, 1), strict=True)])
 
 
 def test_stopped_anywhere_and_resumed_it_ends_the_same(four: str, tmp_path: Path) -> None:
