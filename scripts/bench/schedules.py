@@ -4,8 +4,8 @@ r"""Freezing schedules side by side: a grid of data sets, schedules and seeds.
         --out runs/schedules --seeds 0 1 2
 
 DATA holds the folders banking77/, sst2/ and so on, MODELS the folder mobilenet_v2/. A cell is
-`fit`, then `test` of the checkpoint that validation chose, with the defaults but for --rows, --steps
-and no early stopping, and with an empty cache of activations. Training rows are the first of a
+`fit`, then `test` of the checkpoint that validation chose, with the defaults but for --rows,
+--steps and no early stopping, and with an empty cache of activations. Training rows are the first of a
 seeded shuffle (of a file with its own validation rows: those too); test rows at most --test-rows.
 
 Cells go seed by seed, set by set, the schedules of a set in turn in one process that has its
@@ -26,12 +26,9 @@ import io
 import itertools
 import json
 import logging
-import math
 import os
 import random
 import re
-import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -83,9 +80,7 @@ SETS = {
         validation="wnut17/validation.conll",
         task="TokenClassification",
     ),
-    "trashnet": Set(
-        *("trashnet/trashnet.zip", ""), task="ImageClassification", options=IMAGES
-    ),
+    "trashnet": Set(*("trashnet/trashnet.zip", ""), task="ImageClassification", options=IMAGES),
 }
 
 
@@ -151,11 +146,11 @@ def call(*arguments: str) -> str:
     return said.getvalue()
 
 
-def best(run: Path, metric: str) -> float:
-    """The highest validation score of a run; nan if there is none."""
+def validations(run: Path, metric: str) -> list[float]:
+    """The validation scores of a run, in order."""
     with (run / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["name"] == f"val/{metric}"]
-    return max((float(row["value"]) for row in rows), default=math.nan)
+    return [float(row["value"]) for row in rows]
 
 
 def measure(given: argparse.Namespace, options: list[str], schedule: str, about: Cell) -> Cell:
@@ -175,10 +170,10 @@ def measure(given: argparse.Namespace, options: list[str], schedule: str, about:
         scores = json.loads((run / "test_metrics.json").read_text())
         return {
             "score": scores[f"test/{metric}"],
-            "validation": best(run, metric),
+            "validation": validations(run, metric),
             "seconds": round(seconds, 2),
             "cpu": round(cpu, 2),
-            "said": [line for line in said.splitlines() if "ompared" in line or "auto" in line or "points on" in line],
+            "said": [line for line in said.splitlines() if "kept" in line or "auto:" in line],
         }
 
 
@@ -207,8 +202,11 @@ def run_grid(given: argparse.Namespace, schedules: dict[str, str]) -> None:
             cell = about | measure(given, options, schedules[schedule], about)
             with file.open("a", encoding="utf-8") as out:
                 out.write(json.dumps(cell) + "\n")
-            told = "{set} {rows}, {schedule}, seed {seed}: {validation:.4f} on validation"
-            print((told + ", {score:.4f}, {seconds:.0f} s").format(**cell), flush=True)
+            told = "{set} {rows}, {schedule}, seed {seed}: {score:.4f} in {seconds:.0f} s".format(
+                **cell
+            )
+            found = [round(score, 4) for score in cell["validation"]]
+            print(f"{told}; on validation {found[0]} … {max(found)} … {found[-1]}", flush=True)
 
 
 def table(cells: Sequence[Cell]) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from ftlight import TextClassification, TextData, Trainer
 from ftlight.freezing import auto
 from ftlight.freezing import callback as freezing
 from ftlight.freezing.thaw import Thawing
+from ftlight.training import checkpoint
 from ftlight.utils.errors import UserError
 
 pytestmark = pytest.mark.run
@@ -138,7 +143,9 @@ def test_the_rate_falls_once_over_the_kept_steps_and_within_each_trial(
         assert last[step] == pytest.approx((40 - step) / 40)
     first = [lr / rate for _, stage, lr in seen.steps if stage == 1][:STEPS]
     factors = (37 / 40, 36 / 40, 35 / 40)  # of the run at steps 3, 4 and 5
-    assert first == pytest.approx([f * left / 2 for f, left in zip(factors, (2, 2, 1), strict=True)])
+    assert first == pytest.approx(
+        [f * left / 2 for f, left in zip(factors, (2, 2, 1), strict=True)]
+    )
 
 
 def test_stopped_anywhere_and_resumed_it_ends_the_same(four: str, tmp_path: Path) -> None:
@@ -261,3 +268,75 @@ def test_what_cannot_be_searched_is_refused(four: str, tmp_path: Path) -> None:
         ],
         check,
     )
+
+
+TWO = """
+import json, sys, torch, lightning as L
+from ftlight import TextClassification, TextData, Trainer
+from ftlight.freezing import auto, callback as freezing
+auto.LEAST_ROWS, auto.trial_steps = 5, lambda per_epoch: 4
+class Scored(TextClassification):
+    def row_scores(self, result, rows):
+        good = torch.log_softmax(result.outputs.double(), 1)[range(len(rows)), result.targets]
+        stage = freezing.of(self.trainer).stage
+        return good + (9 * stage if stage in BETTER else -9)
+class Check(L.Callback):
+    def on_train_batch_end(self, trainer, task, *rest):
+        mine = torch.cat([p.detach().flatten() for p in task.parameters()])
+        everyone = task.all_gather(mine).reshape(-1, len(mine))
+        assert (everyone == everyone[0]).all(), freezing.of(trainer).stage
+if __name__ == "__main__":
+    backbone, train, folder, processes, better = sys.argv[1:6]
+    BETTER, n = json.loads(better), int(processes)
+    L.seed_everything(0, verbose=False)
+    data = TextData(train=train, tokenizer=backbone, batch_size=8 // n, validation_split=0.25)
+    options = {"unfreeze": "auto", "pooling": "native", "lr": 1e-4}
+    task = Scored(backbone, labels=data.labels, **options)
+    trainer = Trainer(
+        max_steps=40, accelerator="cpu", devices=n, strategy="ddp" if n > 1 else "auto",
+        precision="32-true", run=folder, callbacks=[Check()], enable_progress_bar=False, patience=0,
+    )
+    trainer.fit(task, datamodule=data)
+"""
+
+
+@pytest.mark.processes
+def test_two_processes_decide_as_one(still: str, tmp_path: Path) -> None:
+    """No depth is better, all are, some are; the stores are filled together."""
+    rows = toy_rows(79)  # one process has a row fewer
+    names = ("good", "bad", "late")
+    rows = [(text, names[i // 3 % 3] if i % 3 else label) for i, (text, label) in enumerate(rows)]
+    train = write_csv(tmp_path / "train.csv", rows)  # which no head fits: gradients are no noise
+    (tmp_path / "two.py").write_text(TWO)
+
+    def fit(processes: int, better: list[int]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        folder = tmp_path / f"{processes} {better}"
+        words = [still, train, str(folder), str(processes), json.dumps(better)]
+        set_by = ("MASTER_", "PL_", "LOCAL_", "NODE_", "WORLD_")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(set_by)}
+        clean["FTLIGHT_CACHE"] = f"{folder} cache"
+        done = subprocess.run(
+            [sys.executable, "two.py", *words],
+            env=clean,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+        kept = checkpoint.load(folder / "checkpoints" / "last.ckpt")
+        return kept["callbacks"]["Freezing"]["search"], kept["state_dict"]
+
+    def check(better: list[int], in_vain: int) -> None:
+        (one, weights), (two, others) = fit(1, better), fit(2, better)
+        for key in ("stage", "began", "best", "misses", "in_vain", "over"):
+            assert one[key] == two[key], key
+
+        assert np.allclose(one["compared"][0], two["compared"][0], atol=1e-3)
+        assert [c[0] for c in one["compared"]] == [c[0] for c in two["compared"]]
+        for name, value in weights.items():
+            assert torch.allclose(value, others[name], atol=1e-3), name
+
+        assert one["best"] == max(better)
+        assert one["in_vain"] == in_vain
+
+    each([([0], 8), ([0, 1, 2, 3, 4, 5], 0), ([0, 2], 12)], check)

@@ -35,14 +35,14 @@ def write_zip(path: Path, sizes: dict[str, int]) -> str:
     return str(path)
 
 
-def make_resnet(folder: Path, labels: int = 7) -> str:
+def make_resnet(folder: Path, labels: int = 7, wide: bool = False) -> str:
     """Writes a ResNet of a few thousand parameters, trained for another number of labels."""
     from transformers import ResNetConfig, ResNetForImageClassification
 
     torch.manual_seed(0)
     config = ResNetConfig(
-        embedding_size=8,
-        hidden_sizes=[8, 8, 12, 12, 16],
+        embedding_size=16 if wide else 8,
+        hidden_sizes=[16] * 5 if wide else [8, 8, 12, 12, 16],
         depths=[1] * 5,
         layer_type="basic",
         num_labels=labels,
