@@ -130,7 +130,7 @@ class Progress:
             trained: whether the layer trains, by stage.
         """
         length = self.length() or self.per_epoch
-        starts, total = self.stage_starts, self.total
+        starts, total = self.stage_starts, self.steps
         return lr_in_run(self.stages, starts, trained, depth, step, length, total)
 
     def validated(self, value: float, lower: bool) -> bool:

@@ -157,3 +157,9 @@ def test_a_long_stage_ramps_for_ten_steps_and_no_warm_up_for_none() -> None:
         stages = plan([400, 300], warmup=warmup, lr_schedule="constant")
         found = rates(stages, 1000, TOP)
         assert sum(0 < rate < 3e-4 for rate in found[400:700]) == max(0, rise - 1)
+
+
+def test_a_run_that_ends_with_a_solved_head_cools_before_it() -> None:
+    stages = [Stage(("last:2",), steps=20, lr=1.0, lr_over="run"), Stage(("head",), solved=True)]
+    found = rates(stages, 100, [True, False])
+    assert found[:20] == pytest.approx([(20 - step) / 20 for step in range(20)])
