@@ -143,6 +143,21 @@ class Search:
         self.steps = 0 if following is None else trial_steps(per_epoch)
         return self.stage
 
+    def found(self, best: str) -> str:
+        """What the search found, in one line.
+
+        Args:
+            best: name of the best depth.
+        """
+        tried = f"chosen among {len(self.compared) + 1} depths"
+        deeper = [compared for compared in self.compared if compared[0] > self.best]
+        if not deeper:
+            return f"the rest trains {best} ({tried})"
+        _, gain, half, better, rows = max(deeper, key=lambda compared: compared[1])
+        assert self.scores is not None
+        gained = line(Comparison(gain, half, better, int(rows)), self.scores)
+        return f"stops at {best}: deeper gave {gained} ({tried})"
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps, as plain values."""
         state = dataclasses.asdict(self)

@@ -14,7 +14,6 @@ from ftlight.freezing import auto, copies
 from ftlight.freezing.auto import Search
 from ftlight.freezing.callback import Freezing
 from ftlight.freezing.rates import lr_in_search
-from ftlight.metrics.statistics import Comparison
 from ftlight.training import lightning_internals, optim
 from ftlight.training.fsdp import FSDP2
 from ftlight.training.lightning_internals import callbacks_of
@@ -213,7 +212,8 @@ class Thawing(Freezing):
         self._plan_store(trainer)
         self._enter(trainer, store)
         if search.over:
-            log.info(self._found(search))
+            best = ", ".join(self.progress.stages[search.best].train)
+            log.info("model.unfreeze: auto: %s", search.found(best))
         log.info(self.line())
         self.kept = None
         if not search.over:
@@ -273,19 +273,6 @@ class Thawing(Freezing):
         if self.search is None or self.search.over or not self.search.steps:
             return super().line()
         return f"{super().line()}; compared after {self.search.steps:,} steps"
-
-    def _found(self, search: Search) -> str:
-        """What the search found, in one line."""
-        name = ", ".join(self.progress.stages[search.best].train)
-        deeper = [c for c in search.compared if c[0] > search.best]
-        tried = f"chosen among {len(search.compared) + 1} depths"
-        if not deeper:
-            return f"model.unfreeze: auto: the rest trains {name} ({tried})"
-        best = max(deeper, key=lambda compared: compared[1])
-        compared = Comparison(best[1], best[2], best[3], int(best[4]))
-        assert search.scores is not None
-        gain = auto.line(compared, search.scores)
-        return f"model.unfreeze: auto: stops at {name}: deeper gave {gain} ({tried})"
 
     # State
 
