@@ -84,7 +84,8 @@ class Seq2Seq(Task):
         self.bleu_tokenize = bleu_tokenize
         self.pair = is_encoder_decoder(loading.load_config(backbone))
         if self.pair:
-            self.model = self.load("AutoModelForSeq2SeqLM")
+            # generate() goes by this word of config.json, all else by the architecture
+            self.model = self.load("AutoModelForSeq2SeqLM", is_encoder_decoder=True)
         else:
             self.model = self.prepare(encoder_decoder_from_encoder(backbone, self.pretrained))
         self.generates = {

@@ -597,6 +597,21 @@ def test_adapters(made: dict[str, str], tmp_path: Path) -> None:
     assert main(["export", str(run)]) == 0
 
 
+def test_an_encoder_decoder_writes_whatever_its_config_says_it_is(
+    made: dict[str, str], tmp_path: Path
+) -> None:
+    wrong = Path(shutil.copytree(made["bart"], tmp_path / "wrong"))
+    config = json.loads((wrong / "config.json").read_text())
+    (wrong / "config.json").write_text(json.dumps({**config, "is_encoder_decoder": False}))
+    data = data_of(made["bart"], orders(10))
+    right, same = (task_of(place, data).eval() for place in (made["bart"], str(wrong)))
+    batch = batch_of(data)
+    for ours, theirs in zip(
+        right.evaluate(batch).outputs, same.evaluate(batch).outputs, strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
 @pytest.mark.parametrize(
     ("config", "generation", "start"),
     [
