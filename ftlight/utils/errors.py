@@ -53,8 +53,13 @@ def holds_code(path: object) -> UserError:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its class name if it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of an error's message, or its class name if it has none.
+
+    >>> first_line(ValueError("one\\ntwo")), first_line(KeyError()), first_line(MemoryError())
+    ('one', 'KeyError', 'not enough memory')
+    """
+    name = "not enough memory" if isinstance(error, MemoryError) else type(error).__name__
+    return (str(error).strip() or name).splitlines()[0]
 
 
 def shortened(text: str, most: int = 60) -> str:

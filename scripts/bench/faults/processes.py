@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import common
+import torch
 import wounds
 
 HANG = 30.0
@@ -220,6 +221,7 @@ def main() -> None:
     asked = about.parse_args()
     home = Path(tempfile.mkdtemp(dir=asked.home))
     common.prepare(home)
+    torch.set_num_threads(1)  # as Lightning has it for several processes: sums depend on it
     (home / "whole.json").write_text(json.dumps(options(home, None)))
     words = ["fit", "-c", str(home / "whole.json"), "--run", str(home / "whole")]
     codes = common.wait_group(common.start_group(words, home / "whole.log", 2))
