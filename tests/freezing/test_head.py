@@ -116,8 +116,12 @@ def test_what_follows_begins_at_once_from_the_solved_head(
 
     each(
         [
-            ("lp_ft", [0, 0], "auto"),
-            ("gradual", [0, 0, 8], True),
+            ([{"train": "head"}, {"train": "all"}], [0, 0], "auto"),
+            (
+                [{"train": "head"}, {"train": "last:1", "steps": 8}, {"train": "all"}],
+                [0, 0, 8],
+                True,
+            ),
             ([{"train": "head"}, {"train": "last:1"}], [0, 0], False),
         ],
         check,
@@ -341,14 +345,15 @@ def test_a_run_that_is_stopped_while_solving_solves_again(
         run(bert, rows, folder, how, resume=True)
         assert differences(everything(whole), everything(folder)) == []
 
+    both = [{"train": "head"}, {"train": "all"}]
     middle = [{"train": "last:1", "steps": 3}, {"train": "head"}, {"train": "all"}]
     each(
         [
             ("head", "vectors"),
             ("head", "_solved"),
             ("head", "validation"),
-            ("lp_ft", "_solved"),
-            ("lp_ft", "validation"),
+            (both, "_solved"),
+            (both, "validation"),
             (middle, "_solved"),
         ],
         check,
@@ -359,7 +364,7 @@ def test_a_run_that_is_stopped_while_solving_solves_again(
 def test_a_run_that_is_stopped_after_solving_does_not_solve_again(
     bert: str, rows: dict[str, str], tmp_path: Path, capsys: Any
 ) -> None:
-    how = {"model": {"unfreeze": "lp_ft"}}
+    how = {"model": {"unfreeze": [{"train": "head"}, {"train": "all"}]}}
     run(bert, rows, tmp_path / "whole", how)
     with pytest.raises(RunInterrupted):
         run(bert, rows, tmp_path / "r", how, SignalAt(5))
@@ -374,7 +379,8 @@ def test_a_run_whose_head_was_stepped_goes_on_so(
     bert: str, rows: dict[str, str], tmp_path: Path, capsys: Any
 ) -> None:
     """A checkpoint of 0.1 has stages without a word about solving."""
-    how = {"model": {"unfreeze": "lp_ft", "head_fit": "step"}}
+    option = {"unfreeze": "head", "lr": None}
+    how = {"model": {**option, "head_fit": "step"}}
     run(bert, rows, tmp_path / "whole", how)
     for step in (3, 9):
         with pytest.raises(RunInterrupted):
@@ -387,7 +393,7 @@ def test_a_run_whose_head_was_stepped_goes_on_so(
             del stage["solved"]
         assert not checkpoint.write_packed(checkpoint.pack(state), path)
         capsys.readouterr()
-        run(bert, rows, tmp_path / f"r{step}", {"model": {"unfreeze": "lp_ft"}}, resume=True)
+        run(bert, rows, tmp_path / f"r{step}", {"model": option}, resume=True)
         assert not solved(capsys.readouterr().out)
         assert differences(everything(tmp_path / "whole"), everything(tmp_path / f"r{step}")) == []
 

@@ -45,7 +45,7 @@ LINES = {  # what the screen must say of each kind
     "wrong": "toy.csv:7: no label",
     "memory": "not enough memory",
     "disk": "No space left on device",
-    "loader": "a process that loads batches was killed",
+    "loader": "a process that loads batches was killed|DataLoader worker .* is killed by signal",
     "exit": r"rank \d of 2 has ended",
 }
 
