@@ -129,10 +129,12 @@ class Loaders(L.LightningDataModule):
             table: the split.
             position: epoch and batches done, in training.
         """
-        trainer = self.trainer
+        trainer: Any = self.trainer
+        overfits = trainer is not None and trainer.overfit_batches
+        kind = sampling.SameBatches if overfits else sampling.Batches
         return DataLoader(
             Rows(table, self.collate, self.varies, position is not None),
-            sampler=sampling.Batches(plan, position or (lambda: (0, 0)), lambda: self.draws),
+            sampler=kind(plan, position or (lambda: (0, 0)), lambda: self.draws),
             batch_size=None,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,

@@ -240,7 +240,8 @@ class DataModule(Splits):
         """
         fresh = stage == "fit" and "train" not in self.sets
         for split in SPLITS[stage]:
-            if split not in self.sets and (self.has(split) or stage != "fit"):
+            needed = split == "train" or stage != "fit"
+            if split not in self.sets and (needed or self.has(split)):
                 self.sets[split] = self.encode(self.load_split(split), split)
                 size, processes = len(self.sets[split]), self._ranks().get("world", 1)
                 if size < processes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from torch.utils.data import Sampler
+from torch.utils.data import Sampler, SequentialSampler
 
 from ftlight.utils.errors import UserError
 
@@ -226,3 +227,13 @@ class Batches(Sampler[tuple[int, list[int]]]):
     def __len__(self) -> int:
         """Batches of the current epoch."""
         return len(self.plan(self.position()[0]))
+
+
+class SameBatches(Batches, SequentialSampler):  # type: ignore[misc]
+    """Gives the batches of the first epoch in each, for ``overfit_batches``.
+
+    Lightning replaces a sampler that is not torch's sequential one then.
+    """
+
+    def __init__(self, plan: Callable[[int], list[np.ndarray]], *rest: Any) -> None:
+        Batches.__init__(self, lambda epoch: plan(0), *rest)

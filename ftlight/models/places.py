@@ -40,7 +40,18 @@ def locate(name: str) -> str:
         if path.parent.is_dir():
             folders = [p.name for p in path.parent.iterdir() if p.is_dir()]
         raise UserError(f"model.backbone: no folder {name}{did_you_mean(path.name, folders)}")
+    _check_id(name)
     return name
+
+
+def _check_id(name: str) -> None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        try_to_load_from_cache(name, "config.json")  # looks at the name first
+    except HFValidationError as error:
+        raise UserError(f"model.backbone: {name} is no folder and no hub id: {error}") from error
 
 
 def _packaged(name: str) -> Path | None:

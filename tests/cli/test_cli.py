@@ -445,6 +445,8 @@ def test_a_wrong_option(bert: str, toy: str, capsys: Any) -> None:
                 "data.validation_split: 1.5 is out of range; it must be from 0 to below 1",
             ),
             (["--model.backbone", "./none"], "model.backbone: no folder ./none"),
+            (["--model.backbone", "a b"], "model.backbone: a b is no folder and no hub id"),
+            (["--model.backbone=-1e-300"], "model.backbone: -1e-300 is no folder and no hub id"),
             (
                 ["--model.backbone", "sentence-transformers/all-MiniLM-L6-v3"],
                 'did you mean "sentence-transformers/all-MiniLM-L6-v2"?',

@@ -15,8 +15,9 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from conftest import Run, same, still_bert, toy_rows, write_csv
+from conftest import Run, each, same, still_bert, toy_rows, write_csv
 
+import ftlight
 from ftlight import TextClassification, TextData, Trainer, load
 from ftlight.__main__ import main
 from ftlight.utils.errors import UserError
@@ -554,3 +555,37 @@ def test_two_processes_measure_as_one(bert: str, tmp_path: Path) -> None:
     assert texts == [42, 42]
     for name, value in scores[0].items():
         assert scores[1][name] == pytest.approx(value, abs=2e-4), name
+
+
+@pytest.mark.run
+def test_overfit_batches_trains_on_the_same_ones(bert: str, toy: str, tmp_path: Path) -> None:
+    seen: list[list[int]] = []
+
+    class Seen(L.Callback):
+        def on_train_batch_start(self, trainer: Any, task: Any, batch: Any, number: int) -> None:
+            seen.append(batch["index"])
+
+    data = TextData(train=toy, tokenizer=bert, batch_size=4)
+    task = TextClassification(bert, labels=data.labels)
+    Trainer(run=str(tmp_path / "run"), overfit_batches=2, max_epochs=3, callbacks=[Seen()]).fit(
+        task, datamodule=data
+    )
+    assert len(seen) == 6
+    assert seen[:2] == seen[2:4] == seen[4:]
+    assert seen[0] != seen[1]
+
+
+def test_training_needs_training_data(bert: str, toy: str, tmp_path: Path) -> None:
+    pairs = write_csv(tmp_path / "pairs.csv", [("a", "b"), ("c", "d")], ("source", "target"))
+
+    def check(kind: Any, file: str, options: dict[str, Any]) -> None:
+        data = kind(validation=file, tokenizer=bert, **options)
+        with pytest.raises(UserError, match=r"^no train data: give data\.train: FILE$"):
+            data.setup("fit")
+
+    cases = [
+        (ftlight.Seq2SeqData, pairs, {}),
+        (ftlight.RetrievalData, pairs, {"query": "source", "positive": "target"}),
+        (ftlight.MaskedData, toy, {}),
+    ]
+    each(cases, check)
