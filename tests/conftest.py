@@ -54,8 +54,11 @@ def each(cases: Iterable[Any], check: Callable[..., None]) -> None:
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test runs in a folder of its own."""
+    """Every test runs in a folder of its own, and in fp32 on every processor."""
+    from ftlight.utils import internals
+
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(internals, "cpu_has_bfloat16", lambda: False)
 
 
 @pytest.fixture(scope="session", autouse=True)
