@@ -54,11 +54,18 @@ def each(cases: Iterable[Any], check: Callable[..., None]) -> None:
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test runs in a folder of its own, and in fp32 on every processor."""
+    """Every test runs in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fp32() -> Iterator[None]:
+    """Tests compute in fp32 on every processor."""
     from ftlight.utils import internals
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(internals, "cpu_has_bfloat16", lambda: False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(internals, "cpu_has_bfloat16", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -129,8 +129,8 @@ class Loaders(L.LightningDataModule):
             table: the split.
             position: epoch and batches done, in training.
         """
-        trainer: Any = self.trainer
-        overfits = trainer is not None and trainer.overfit_batches
+        trainer = self.trainer
+        overfits = getattr(trainer, "overfit_batches", 0)
         kind = sampling.SameBatches if overfits else sampling.Batches
         return DataLoader(
             Rows(table, self.collate, self.varies, position is not None),
