@@ -14,22 +14,23 @@ LAYERS = re.compile(r"(^|_)(layers?|n_layers?|depths?|blocks|experts)$")
 SHARE = re.compile(r"(^|_)(drop(out|path|_path)?|[a-z]*pdrop)(_(prob|rate|p))?$")
 
 
-def fault(config: Mapping[str, Any], usual: Mapping[str, Any] | None = None) -> str:
+def fault(config: Mapping[str, Any], kind: type | None = None) -> str:
     """What is wrong with the numbers of layers and the dropout of a config; empty if nothing is.
 
     Args:
         config: the config.
-        usual: the defaults of its kind: a number may not be null where that is one.
+        kind: its class, whose attributes are the defaults: null may not stand for a number.
 
     >>> fault({"num_hidden_layers": 12}), fault({"text_config": {"n_layer": 10**9}})
     ('', 'text_config.n_layer: 1000000000 is more than 10,000')
     >>> fault({"hidden_dropout_prob": 10.0})
     'hidden_dropout_prob: 10.0 is not between 0 and 1'
-    >>> fault({"attention_dropout": None}, {"attention_dropout": 0.0})
+    >>> kind = type("Kind", (), {"attention_dropout": 0.0, "classifier_dropout": None})
+    >>> fault({"classifier_dropout": None, "attention_dropout": None}, kind)
     'attention_dropout: null is not between 0 and 1'
     """
-    for key, value in (usual or {}).items():
-        if SHARE.search(key) and value is not None and config.get(key, 0) is None:
+    for key, value in config.items():
+        if value is None and SHARE.search(key) and getattr(kind, key, None) is not None:
             return f"{key}: null is not between 0 and 1"
     for key, value in _numbers(config):
         if LAYERS.search(key) and value > MOST_LAYERS:

@@ -32,7 +32,7 @@ def load_config(name: str) -> Any:
     what = f"the config.json in {name} cannot be used"
     with guarded(name, what, folder_check.CONFIG):
         config = AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
-        wrong = config_check.fault(config.to_dict(), type(config)().to_dict())
+        wrong = config_check.fault(config.to_dict(), type(config))
     if wrong:
         raise UserError(f"model.backbone: {what} ({wrong})")
     return config

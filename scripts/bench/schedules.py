@@ -229,10 +229,11 @@ def table(cells: Sequence[Cell]) -> str:
                 row.append("")
                 continue
             scores = [100 * cell["score"] for cell in mine.values()]
-            ratio = f", {median(mine[s]['seconds'] / full[s]['seconds'] for s in both):.2f} ×"
             spread = f" ({min(scores):.1f} to {max(scores):.1f})" if len(scores) > 1 else ""
-            row.append(f"{mean(scores):.1f}{spread}{ratio if both else ''}")
+            row.append(f"{mean(scores):.1f}{spread}")
             if both:
+                ratios = [mine[s]["seconds"] / full[s]["seconds"] for s in both]
+                row[-1] += f", {median(ratios):.2f} ×"
                 gains.append(100 * mean(mine[s]["score"] - full[s]["score"] for s in both))
                 spent += [(mine[s]["seconds"], full[s]["seconds"]) for s in both]
         total = sum(mine for mine, _ in spent) / sum(full for _, full in spent) if spent else 0
