@@ -1,7 +1,8 @@
 """``unfreeze: auto``: how deep to thaw, decided by validation, as plain values.
 
 Each depth trains for a while from the best weights so far; a paired bootstrap of the validation
-rows then decides whether they are kept.
+rows then decides whether they are kept. The first depth starts from a head with a few steps: one
+that is solved is the best head alone, and a bad start (scripts/bench/README.md).
 """
 
 from __future__ import annotations
@@ -48,10 +49,11 @@ def trial_steps(per_epoch: float) -> int:
 
 @dataclasses.dataclass
 class Search:
-    """Where the search for a depth stands. Stage 0 is the head; stage ``i`` is depth ``i``.
+    """Where the search for a depth stands: the head's stages, then one for each depth.
 
     Attributes:
         count: number of stages.
+        start: stage of the stepped head; before it the head is solved.
         stage: the stage that trains.
         began: optimizer step, of those kept, at which it began.
         steps: optimizer steps that it gets; 0 if it trains to the end of the run, and before any.
@@ -66,6 +68,7 @@ class Search:
     """
 
     count: int
+    start: int = 0
     stage: int = 0
     began: int = 0
     steps: int = 0
@@ -93,13 +96,13 @@ class Search:
         return self.began + self.steps
 
     def judge(self, scores: np.ndarray) -> Comparison | None:
-        """Decides on the stage by its validation. Returns the comparison; None for the first.
+        """Decides on the stage by its validation. Returns the comparison; None for a head.
 
         Args:
             scores: score of each validation row, ``float [rows]``.
         """
-        if self.scores is None:
-            self.scores, self.pending = scores, "kept"
+        if self.scores is None or self.stage <= self.start:
+            self.scores, self.best, self.pending = scores, self.stage, "kept"
             return None
         compared = paired_bootstrap(scores, self.scores)
         self.compared.append([self.stage, *compared])
@@ -129,13 +132,13 @@ class Search:
             left: as for :meth:`next_depth`.
             per_epoch: optimizer steps of an epoch.
 
-        >>> search = Search(3, steps=50, scores=np.zeros(9))
+        >>> search = Search(4, stage=1, steps=50, scores=np.zeros(9))
         >>> search.judge(np.ones(9)).better, search.advance(50, left=500, per_epoch=10)
-        (1.0, 1)
+        (1.0, 2)
         >>> search.judge(np.ones(9)).better, search.advance(50, left=500, per_epoch=10)
-        (0.5, 2)
+        (0.5, 3)
         >>> search.judge(np.ones(9)).better, search.advance(50, left=500, per_epoch=10)
-        (0.5, 0)
+        (0.5, 1)
         """
         following = self.next_depth(left, per_epoch)
         self.pending, self.over, self.began = "", following is None, step

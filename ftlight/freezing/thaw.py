@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from ftlight.data.module import DataModule
 from ftlight.freezing import auto, copies
 from ftlight.freezing.auto import Search
 from ftlight.freezing.callback import Freezing
-from ftlight.freezing.rates import lr_in_search
+from ftlight.freezing.rates import MOST_RAMP, lr_in_search
 from ftlight.training import lightning_internals, optim
 from ftlight.training.fsdp import FSDP2
 from ftlight.training.lightning_internals import callbacks_of
@@ -26,18 +27,21 @@ OTHERWISE = "gradual"  # the schedule if there is too little to decide by
 class Thawing(Freezing):
     """Thaws as deep as validation is sure that it pays (``unfreeze: auto``).
 
-    The head comes first, then one depth after the other, each from the best weights so far. A
-    validation after half an epoch decides: weights that are not surely better are taken back, with
-    the state of the optimizer and the count of steps. The rest of the run trains at the best depth.
-    The search is part of a checkpoint, with the copy of what may have to come back.
+    The head comes first, solved and validated, then stepped from where it began; then one depth
+    after the other, each from the best weights so far. A validation after half an epoch decides:
+    weights that are not surely better are taken back, with the state of the optimizer and the count
+    of steps. The rest of the run trains at the best depth; if there is none, the run ends with the
+    solved head. The search is part of a checkpoint, with the copies of what may have to come back.
 
     Attributes:
         search: where the search stands; None if another schedule is run instead.
-        kept: weights and optimizer state from before the depth that is being tried.
+        kept: weights and optimizer state from before the stage that is being tried.
+        solved: the solved head.
     """
 
     search: Search | None = None
     kept: copies.Copy | None = None
+    solved: copies.Copy | None = None
 
     @property
     def state_key(self) -> str:
@@ -51,7 +55,7 @@ class Thawing(Freezing):
             UserError: the weights are divided among processes, or averaged.
         """
         if stage == "fit":
-            self.option, self.search, self.kept = "auto", None, None
+            self.option, self.search, self.kept, self.solved = "auto", None, None, None
             if isinstance(trainer.strategy, FSDP2):
                 raise UserError(
                     "model.unfreeze: auto cannot take back weights that fsdp2 divides among"
@@ -94,10 +98,25 @@ class Thawing(Freezing):
             super().count(trainer)
             return
         if self.search.scores is None:
-            is_solved = self.progress.stages[0].solved
+            is_solved, self.search.count = self.progress.solves, len(self.progress.stages)
+            self.search.start = int(is_solved)
             self.search.steps = 0 if is_solved else auto.trial_steps(self.progress.per_epoch)
         self._recount(trainer)
         self._plan_store(trainer)
+
+    def _solve(self, trainer: Any) -> None:
+        """Keeps the head as it was before it is solved."""
+        if self.search is not None and self.progress.to_solve:
+            if self.kept is not None:  # a validation was stopped, and it is solved again
+                copies.put_back(self.kept, self.task.model, trainer.optimizers[0])
+            self.kept = self._copy(trainer)
+        super()._solve(trainer)
+
+    def _copy(self, trainer: Any) -> copies.Copy:
+        """A copy of what the stage trains."""
+        return copies.take(
+            self.task.model, self.trainable_params[self.stage], trainer.optimizers[0]
+        )
 
     def _too_little(self, trainer: Any) -> str:
         """Why nothing could be decided, or nothing."""
@@ -187,10 +206,11 @@ class Thawing(Freezing):
             self._end_with_head(trainer, self.search)
 
     def _end_with_head(self, trainer: Any, search: Search) -> None:
-        """Ends the run if no depth is better than the solved head, and none is left to try."""
+        """Ends the run if no depth is better than the head, and none is left to try."""
         back = self._to_take_back(trainer)
         following = search.next_depth(self._left(trainer, back), self.progress.per_epoch)
-        if following is None and search.best == 0 and self.progress.stages[0].solved:
+        if following is None and search.best <= search.start and self.progress.solves:
+            log.info("model.unfreeze: auto: the solved head: no depth is surely better")
             trainer.should_stop = True
 
     # Going on
@@ -205,6 +225,9 @@ class Thawing(Freezing):
     def _move(self, trainer: Any, search: Search) -> None:
         """Begins the next depth, or goes on with the best one."""
         store, left = self.stores[self.stage], self._left(trainer)
+        was_solved = self.stage < search.start
+        if was_solved:
+            self.solved = self._copy(trainer)
         self.progress.stage = search.advance(trainer.global_step, left, self.progress.per_epoch)
         self.progress.stage_starts = [self.progress.stage_starts[0], trainer.global_step]
         self.entered = None  # the same stage may go on with a store
@@ -215,10 +238,10 @@ class Thawing(Freezing):
             best = ", ".join(self.progress.stages[search.best].train)
             log.info("model.unfreeze: auto: %s", search.found(best))
         log.info(self.line())
-        self.kept = None
-        if not search.over:
-            names, optimizer = self.trainable_params[self.stage], trainer.optimizers[0]
-            self.kept = copies.take(self.task.model, names, optimizer)
+        if was_solved and not search.over:
+            assert self.kept is not None
+            copies.put_back(self.kept, self.task.model, trainer.optimizers[0])
+        self.kept = None if search.over else self._copy(trainer)
 
     def _due_stage(self, trainer: Any) -> int:
         if self.search is None:
@@ -248,8 +271,13 @@ class Thawing(Freezing):
         search.pending, self.kept = "back", None
 
     def on_train_end(self, trainer: Any, task: Any) -> None:
-        """Takes back what was not kept, if the run ends with it."""
+        """Takes back what was not kept, if the run ends with it; without a depth, to the head."""
         self._take_back(trainer)
+        search = self.search
+        if search is None or self.solved is None or search.best > search.start:
+            return
+        if self.stage <= search.start or search.pending == "back":
+            copies.put_back(self.solved, task.model, trainer.optimizers[0])
 
     @property
     def is_final(self) -> bool:
@@ -262,9 +290,10 @@ class Thawing(Freezing):
             return super().lr_of(group, step)
         if group["layer"] not in self.trainable_layers[self.stage]:
             return 0.0
-        first, start, total = self.progress.stage_starts[0], self.search.began, self.progress.total
-        since = (step - first, step - start, self.search.steps, total)
-        return lr_in_search(self.progress.current, group["depth"], *since)
+        stage, total = self.progress.current, self.progress.total
+        rise = min(MOST_RAMP, math.ceil((self.search.steps or total) * stage.warmup))
+        since = (step - self.progress.stage_starts[0], step - self.search.began)
+        return lr_in_search(stage, group["depth"], *since, rise, total)
 
     # Words
 
@@ -279,7 +308,8 @@ class Thawing(Freezing):
     def state_dict(self) -> dict[str, Any]:
         """Where the search stands, and the copy that may have to come back."""
         search = {} if self.search is None else self.search.state_dict()
-        return {**super().state_dict(), "search": search, "kept": self.kept}
+        copied = {"kept": self.kept, "solved_head": self.solved}
+        return {**super().state_dict(), "search": search, **copied}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resumes a search, or the schedule that was run instead of one.
@@ -289,6 +319,7 @@ class Thawing(Freezing):
         """
         if self.fitting and state.get("search"):
             self.search, self.kept = Search.from_state(state["search"]), state["kept"]
+            self.solved = state.get("solved_head")
         elif self.fitting and "search" in state:
             self.option, self.search = OTHERWISE, None
             self.resolve(self.task)

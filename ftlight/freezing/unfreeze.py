@@ -158,7 +158,8 @@ def expand(word: str, layers: Sequence[str], solves: bool = False) -> list[dict[
 
     ``lp_ft`` is linear probing, then fine-tuning (Kumar et al. 2022, arXiv:2202.10054).
     ``gradual`` thaws from the top in at most four steps (Howard and Ruder 2018, arXiv:1801.06146).
-    ``auto`` is the head and the depths to try (:mod:`ftlight.freezing.auto`).
+    ``auto`` is the head, solved and then stepped, and the depths to try
+    (:mod:`ftlight.freezing.auto`).
     ``bias`` is BitFit (Ben Zaken et al. 2022, arXiv:2106.10199).
 
     Args:
@@ -176,7 +177,7 @@ def expand(word: str, layers: Sequence[str], solves: bool = False) -> list[dict[
     last:2 0.16666666666666666
     all None
     >>> expand("auto", ["layer 0", "head"], solves=True)
-    [{'train': ('head',)}, {'train': ('last:1',)}]
+    [{'train': ('head',)}, {'train': ('head',), 'lr': 0.01}, {'train': ('last:1',)}]
     """
     tied = "head" not in layers
     if word in ("head", "lp_ft") and tied:
@@ -188,8 +189,9 @@ def expand(word: str, layers: Sequence[str], solves: bool = False) -> list[dict[
         probe = {"train": ("head",), "fraction": PROBE_SHARE, "lr": HEAD_LR}
         return [probe, {"train": ("all",)}]
     if word == "auto":
-        rate = {} if solves else {"lr": HEAD_LR}
-        first = [] if tied else [{"train": ("head",), **rate}]
+        first: list[dict[str, Any]] = [] if tied else [{"train": ("head",), "lr": HEAD_LR}]
+        if solves and first:
+            first.insert(0, {"train": ("head",)})
         return [*first, *({"train": (depth,)} for depth in depths(layers))]
     if word != "gradual":
         return [{"train": (word,)}]

@@ -130,7 +130,9 @@ def tries(search: Search, per_epoch: float) -> str:
     'stages 2 to 6 are tried in turn, for 125 steps each, and kept if validation is sure'
     """
     steps = trial_steps(per_epoch)
-    stages = f"stages 2 to {search.count} are tried in turn, for {steps:,} steps each"
+    stages = (
+        f"stages {search.start + 2} to {search.count} are tried in turn, for {steps:,} steps each"
+    )
     return f"{stages}, and kept if validation is sure"
 
 

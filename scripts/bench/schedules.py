@@ -11,8 +11,9 @@ of a seeded shuffle (of a file with its own validation rows: those too); test ro
 
 Cells go seed by seed, set by set, the schedules of a set in turn in one process that has its
 imports, so that their times compare; who begins moves on with the seed. Seconds are those of `fit`:
-reading, loading, training, validations, checkpoints. A finished cell is a line of OUT/cells.jsonl
-and is not run again. Two starts may work side by side, each on its own --sets, with --threads 1.
+reading, loading, training, validations, checkpoints. The table takes those of the CPU, which other
+work on the machine changes less. A finished cell is a line of OUT/cells.jsonl and is not run again.
+Two starts may work side by side, each on its own --sets, with --threads 1.
 
 --schedule NAME=YAML adds a schedule; --table prints what is there and runs nothing.
 """
@@ -211,7 +212,7 @@ def run_grid(given: argparse.Namespace, schedules: dict[str, str]) -> None:
 
 
 def table(cells: Sequence[Cell]) -> str:
-    """Mean test scores in points and their spread, by set, and time as a share of that of `all`."""
+    """Mean test scores in points and their spread by set, and CPU time as a share of `all`."""
     found: dict[tuple[str, str], dict[int, Cell]] = {}
     for cell in cells:
         rows = cell["rows"]
@@ -232,10 +233,10 @@ def table(cells: Sequence[Cell]) -> str:
             spread = f" ({min(scores):.1f} to {max(scores):.1f})" if len(scores) > 1 else ""
             row.append(f"{mean(scores):.1f}{spread}")
             if both:
-                ratios = [mine[s]["seconds"] / full[s]["seconds"] for s in both]
+                ratios = [mine[s]["cpu"] / full[s]["cpu"] for s in both]
                 row[-1] += f", {median(ratios):.2f} ×"
                 gains.append(100 * mean(mine[s]["score"] - full[s]["score"] for s in both))
-                spent += [(mine[s]["seconds"], full[s]["seconds"]) for s in both]
+                spent += [(mine[s]["cpu"], full[s]["cpu"]) for s in both]
         total = sum(mine for mine, _ in spent) / sum(full for _, full in spent) if spent else 0
         row += [f"{mean(gains):+.2f}", f"{total:.2f} ×"] if spent else ["", ""]
         lines.append("| " + " | ".join(row) + " |")

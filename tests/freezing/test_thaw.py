@@ -131,9 +131,7 @@ def test_what_is_not_kept_leaves_no_trace(four: str, tmp_path: Path) -> None:
     each(CASES, check)
 
 
-def test_the_rate_falls_once_over_the_kept_steps_and_within_each_trial(
-    four: str, tmp_path: Path
-) -> None:
+def test_the_rate_falls_once_over_the_kept_steps(four: str, tmp_path: Path) -> None:
     seen = Watch()
     _, trainer = run(four, tmp_path / "run", (0, 1), seen, trainer={"max_steps": 40})
     schedule = freezing.of(trainer)
@@ -142,10 +140,7 @@ def test_the_rate_falls_once_over_the_kept_steps_and_within_each_trial(
     for step in range(20, 40):
         assert last[step] == pytest.approx((40 - step) / 40)
     first = [lr / rate for _, stage, lr in seen.steps if stage == 1][:STEPS]
-    factors = (37 / 40, 36 / 40, 35 / 40)  # of the run at steps 3, 4 and 5
-    assert first == pytest.approx(
-        [f * left / 2 for f, left in zip(factors, (2, 2, 1), strict=True)]
-    )
+    assert first == pytest.approx([37 / 40, 36 / 40, 35 / 40])  # at steps 3, 4 and 5
 
 
 def test_stopped_anywhere_and_resumed_it_ends_the_same(four: str, tmp_path: Path) -> None:
@@ -200,14 +195,37 @@ def test_stopped_within_the_validation_that_decides(four: str, tmp_path: Path) -
 
 def test_head_that_no_depth_betters_ends_the_run(four: str, tmp_path: Path) -> None:
     seen = Watch()
-    task, trainer = run(four, tmp_path / "run", (0,), seen, head_fit="solve")
-    search = freezing.of(trainer).search
-    assert (search.best, search.in_vain) == (0, 2 * STEPS)
-    assert trainer.global_step == 0
+    task, trainer = run(four, tmp_path / "run", (0, 1), seen, head_fit="solve")
+    schedule = freezing.of(trainer)
+    assert (schedule.search.start, schedule.search.best) == (1, 1)
+    assert (schedule.search.in_vain, trainer.global_step) == (2 * STEPS, STEPS)
+    solved = schedule.solved["weights"]
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     for name, value in task.model.state_dict().items():
-        assert torch.equal(value, seen.weights[0][name]), name
+        assert torch.equal(value, solved.get(name, seen.weights[0][name])), name
         assert torch.equal(value, last["state_dict"][f"model.{name}"]), name
+    for name, value in solved.items():
+        assert not torch.equal(value, seen.weights[0][name]), name
+
+
+def test_depths_start_from_a_head_with_few_steps(four: str, tmp_path: Path) -> None:
+    from resuming import SignalAt
+
+    from ftlight.training.signals import RunInterrupted
+
+    seen, fresh = Watch(), Watch()
+    whole, trainer = run(four, tmp_path / "run", (0, 1, 2), seen, head_fit="solve")
+    assert freezing.of(trainer).search.best == 2
+    assert [stage for _, stage, _ in seen.steps[:STEPS]] == [1] * STEPS
+    run(four, tmp_path / "other", (0,), fresh, head_fit="step", trainer={"max_steps": 9})
+    for name, value in fresh.weights[0].items():
+        assert torch.equal(value, seen.weights[0][name]), name
+    # stopped within the validation of the solved head it is solved again, from where it began
+    signal = SignalAt(0, hook="on_validation_batch_start")
+    with pytest.raises(RunInterrupted):
+        run(four, tmp_path / "stopped", (0, 1, 2), signal, head_fit="solve")
+    again, _ = run(four, tmp_path / "stopped", (0, 1, 2), resume=True, head_fit="solve")
+    same(whole, again)
 
 
 def test_too_little_to_decide_by_takes_another_schedule(
@@ -339,4 +357,4 @@ def test_two_processes_decide_as_one(still: str, tmp_path: Path) -> None:
         assert one["best"] == max(better)
         assert one["in_vain"] == in_vain
 
-    each([([0], 8), ([0, 1, 2, 3, 4, 5], 0), ([0, 2], 12)], check)
+    each([([0, 1], 8), ([0, 1, 2, 3, 4, 5, 6], 0), ([0, 1, 3], 12)], check)
