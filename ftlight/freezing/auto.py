@@ -1,8 +1,9 @@
 """``unfreeze: auto``: how deep to thaw, decided by validation, as plain values.
 
-Each depth trains for a while from the best weights so far; a paired bootstrap of the validation
-rows then decides whether they are kept. The first depth starts from a head with a few steps: one
-that is solved is the best head alone, and a bad start (scripts/bench/README.md).
+Each depth trains for a while from the best weights so far, beside as many steps of the best depth
+so far from the same weights: more steps alone make almost anything better. A paired bootstrap of
+the validation rows decides which of the two goes on. The first depth starts from a head with a few
+steps: one that is solved is the best head alone, and a bad start (scripts/bench/README.md).
 """
 
 from __future__ import annotations
@@ -55,14 +56,16 @@ class Search:
         count: number of stages.
         start: stage of the stepped head; before it the head is solved.
         stage: the stage that trains.
+        is_control: whether it is the best so far, for the next depth to be compared with.
+        depth: the deepest stage that was tried.
         began: optimizer step, of those kept, at which it began.
         steps: optimizer steps that it gets; 0 if it trains to the end of the run, and before any.
         best: the stage with the best weights so far.
         scores: score of each validation row with those weights; none before the first validation.
-        pending: what the last validation decided and is still to be acted on: kept, or lost; back
-            if its steps are taken back already.
+        pending: what the last validation decided and is still to be acted on: kept, lost, or
+            control; back if the weights of before are there already.
         misses: depths in a row that were not kept.
-        in_vain: optimizer steps that were not kept.
+        in_vain: optimizer steps that were not kept: those of one of the two that are compared.
         over: whether the depth is found.
         compared: the stages tried, each with gain, half its interval, probability and rows.
     """
@@ -70,6 +73,8 @@ class Search:
     count: int
     start: int = 0
     stage: int = 0
+    is_control: bool = False
+    depth: int = 0
     began: int = 0
     steps: int = 0
     best: int = 0
@@ -96,13 +101,14 @@ class Search:
         return self.began + self.steps
 
     def judge(self, scores: np.ndarray) -> Comparison | None:
-        """Decides on the stage by its validation. Returns the comparison; None for a head.
+        """Decides on the stage by its validation. Returns the comparison of a depth, or None.
 
         Args:
             scores: score of each validation row, ``float [rows]``.
         """
-        if self.scores is None or self.stage <= self.start:
-            self.scores, self.best, self.pending = scores, self.stage, "kept"
+        if self.scores is None or self.stage <= self.best or self.stage <= self.start:
+            self.pending = "control" if self.is_control else "kept"
+            self.scores, self.best = scores, self.stage
             return None
         compared = paired_bootstrap(scores, self.scores)
         self.compared.append([self.stage, *compared])
@@ -113,36 +119,48 @@ class Search:
         return compared
 
     def next_depth(self, left: int | None, per_epoch: float) -> int | None:
-        """The stage to try next; None if the search is over.
+        """The depth to try next; None if the search is over.
 
         Args:
             left: optimizer steps that the run has left; None if nothing limits it.
             per_epoch: optimizer steps of an epoch.
         """
-        is_last = self.stage + 1 == self.count
+        following = max(self.stage, self.depth) + 1
         # what is left after a trial must be worth deciding on
         has_room = left is None or left >= 2 * trial_steps(per_epoch)
-        return None if is_last or self.misses == MISSES or not has_room else self.stage + 1
+        over = following == self.count or self.misses == MISSES or not has_room
+        return None if over else following
 
     def advance(self, step: int, left: int | None, per_epoch: float) -> int:
-        """Goes on to the next depth, or to the best for the rest of the run. Returns the stage.
+        """Goes on: to a depth after its control, to the next control, or to the best for the rest.
 
         Args:
             step: optimizer steps so far, without those that were taken back.
             left: as for :meth:`next_depth`.
             per_epoch: optimizer steps of an epoch.
 
-        >>> search = Search(4, stage=1, steps=50, scores=np.zeros(9))
-        >>> search.judge(np.ones(9)).better, search.advance(50, left=500, per_epoch=10)
-        (1.0, 2)
-        >>> search.judge(np.ones(9)).better, search.advance(50, left=500, per_epoch=10)
-        (0.5, 3)
-        >>> search.judge(np.ones(9)).better, search.advance(50, left=500, per_epoch=10)
-        (0.5, 1)
+        Returns:
+            The stage.
+
+        >>> search = Search(3, steps=50)
+        >>> for right in (0, 1, 2, 1, 1):  # the head, its control and a depth, twice
+        ...     found = search.judge(np.full(9, right))
+        ...     print(found and found.better, search.advance(50, left=500, per_epoch=10))
+        None 0
+        None 1
+        1.0 1
+        None 2
+        0.5 1
         """
-        following = self.next_depth(left, per_epoch)
+        following: int | None = self.depth
+        if self.pending == "control":
+            self.is_control, self.stage = False, self.depth
+        else:
+            following, is_solved = self.next_depth(left, per_epoch), self.stage < self.start
+            self.is_control = following is not None and not is_solved
+            self.depth = self.depth if following is None else following
+            self.stage = self.depth if is_solved and following else self.best
         self.pending, self.over, self.began = "", following is None, step
-        self.stage = self.best if following is None else following
         self.steps = 0 if following is None else trial_steps(per_epoch)
         return self.stage
 

@@ -27,20 +27,22 @@ OTHERWISE = "gradual"  # the schedule if there is too little to decide by
 class Thawing(Freezing):
     """Thaws as deep as validation is sure that it pays (``unfreeze: auto``).
 
-    The head comes first, solved and validated, then stepped from where it began; then one depth
-    after the other, each from the best weights so far. A validation after half an epoch decides:
-    weights that are not surely better are taken back, with the state of the optimizer and the count
-    of steps. The rest of the run trains at the best depth; if there is none, the run ends with the
-    solved head. The search is part of a checkpoint, with the copies of what may have to come back.
+    The head comes first, solved and validated, then stepped from where it began. Then the best
+    depth so far trains for half an epoch, and from the same weights the next one; a validation
+    decides which of the two goes on, with its optimizer state. The rest of the run trains at the
+    best depth; if there is none, the run ends with the solved head. The search is part of a
+    checkpoint, with the copies of what may have to come back.
 
     Attributes:
         search: where the search stands; None if another schedule is run instead.
-        kept: weights and optimizer state from before the stage that is being tried.
+        kept: weights and optimizer state from before the stage that trains.
+        control: those after as many steps of the best depth so far as the next one takes.
         solved: the solved head.
     """
 
     search: Search | None = None
     kept: copies.Copy | None = None
+    control: copies.Copy | None = None
     solved: copies.Copy | None = None
 
     @property
@@ -55,7 +57,8 @@ class Thawing(Freezing):
             UserError: the weights are divided among processes, or averaged.
         """
         if stage == "fit":
-            self.option, self.search, self.kept, self.solved = "auto", None, None, None
+            self.option, self.search = "auto", None
+            self.kept = self.control = self.solved = None
             if isinstance(trainer.strategy, FSDP2):
                 raise UserError(
                     "model.unfreeze: auto cannot take back weights that fsdp2 divides among"
@@ -219,7 +222,9 @@ class Thawing(Freezing):
         if self.search is None:
             super()._advance(trainer)
         elif self.search.pending:
-            self._take_back(trainer)
+            if self.search.pending == "control":
+                self._end_control(trainer, self.search)
+            self._put_back(trainer)
             self._move(trainer, self.search)
 
     def _move(self, trainer: Any, search: Search) -> None:
@@ -237,11 +242,14 @@ class Thawing(Freezing):
         if search.over:
             best = ", ".join(self.progress.stages[search.best].train)
             log.info("model.unfreeze: auto: %s", search.found(best))
-        log.info(self.line())
+        if not search.is_control:
+            log.info(self.line())
         if was_solved and not search.over:
             assert self.kept is not None
             copies.put_back(self.kept, self.task.model, trainer.optimizers[0])
         self.kept = None if search.over else self._copy(trainer)
+        if search.is_control or search.over:
+            self.control = None
 
     def _due_stage(self, trainer: Any) -> int:
         if self.search is None:
@@ -253,26 +261,34 @@ class Thawing(Freezing):
         return ahead.advance(step, left, self.progress.per_epoch)
 
     def _to_take_back(self, trainer: Any) -> int:
-        """Optimizer steps of a depth that was not kept."""
+        """Optimizer steps of a control that has ended."""
         assert self.search is not None
-        is_lost = self.search.pending == "lost"
-        return trainer.global_step - self.search.began if is_lost else 0
+        is_control = self.search.pending == "control"
+        return trainer.global_step - self.search.began if is_control else 0
 
-    def _take_back(self, trainer: Any) -> None:
-        """Takes back the steps of a depth that was not kept."""
-        search = self.search
-        if search is None or search.pending != "lost":
-            return
+    def _end_control(self, trainer: Any, search: Search) -> None:
+        """Copies what the control has reached, and goes back to where it began."""
         assert self.kept is not None
+        self.control = self._copy(trainer)
         copies.put_back(self.kept, self.task.model, trainer.optimizers[0])
         steps = self._to_take_back(trainer)
         lightning_internals.take_back_steps(trainer, steps)
         search.in_vain += steps
-        search.pending, self.kept = "back", None
+
+    def _put_back(self, trainer: Any) -> None:
+        """Puts the control in the place of a depth that was not better."""
+        search = self.search
+        if search is None or search.pending != "lost":
+            return
+        assert self.kept is not None
+        assert self.control is not None
+        for copied in (self.kept, self.control):  # layers below, then those that both train
+            copies.put_back(copied, self.task.model, trainer.optimizers[0])
+        search.pending, self.kept, self.control = "back", None, None
 
     def on_train_end(self, trainer: Any, task: Any) -> None:
-        """Takes back what was not kept, if the run ends with it; without a depth, to the head."""
-        self._take_back(trainer)
+        """Puts back what was not kept, if the run ends with it; without a depth, the head."""
+        self._put_back(trainer)
         search = self.search
         if search is None or self.solved is None or search.best > search.start:
             return
@@ -308,7 +324,7 @@ class Thawing(Freezing):
     def state_dict(self) -> dict[str, Any]:
         """Where the search stands, and the copy that may have to come back."""
         search = {} if self.search is None else self.search.state_dict()
-        copied = {"kept": self.kept, "solved_head": self.solved}
+        copied = {"kept": self.kept, "control": self.control, "solved_head": self.solved}
         return {**super().state_dict(), "search": search, **copied}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -319,7 +335,7 @@ class Thawing(Freezing):
         """
         if self.fitting and state.get("search"):
             self.search, self.kept = Search.from_state(state["search"]), state["kept"]
-            self.solved = state.get("solved_head")
+            self.control, self.solved = state.get("control"), state.get("solved_head")
         elif self.fitting and "search" in state:
             self.option, self.search = OTHERWISE, None
             self.resolve(self.task)

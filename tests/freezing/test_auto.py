@@ -19,18 +19,20 @@ BERT = ["embeddings", *(f"layer {i}" for i in range(12)), "post", "head"]
 
 def follow(gains: list[float], count: int, left: int = 10_000, per_epoch: int = 200) -> Search:
     """A search in which each depth changes this share of 1,000 rows for the better."""
-    search, step, best = Search(count), 0, 0.0
-    search.judge(rows(0.0))
+    search, step, best = Search(count, scores=rows(0.0)), 0, 0.0
     search.advance(0, left, per_epoch)
     for gain in gains:
         assert not search.over
+        assert search.judge(rows(best)) is None  # the control
+        assert search.pending == "control"
+        search.advance(step, left, per_epoch)
         assert not search.is_due(step + search.steps - 1)
         assert search.is_due(step + search.steps)
         found = search.judge(rows(best + gain))
         assert found is not None
         assert not search.is_due(step + search.steps)  # it is decided
-        if search.pending == "kept":
-            best, step, left = best + gain, step + search.steps, left - search.steps
+        best += gain if search.pending == "kept" else 0
+        step, left = step + search.steps, left - search.steps
         search.advance(step, left, per_epoch)
     return search
 
@@ -56,7 +58,7 @@ def test_two_depths_in_a_row_without_a_gain_end_the_search() -> None:
 
 
 def test_a_depth_that_is_not_surely_better_is_not_kept() -> None:
-    search = Search(3, stage=1, steps=50, scores=rows(0.0))
+    search = Search(3, stage=1, depth=1, steps=50, scores=rows(0.0))
     swapped = rows(0.0)
     swapped[:30], swapped[-31:] = 0, 1  # 30 rows lost, 31 won
     found = search.judge(swapped)

@@ -53,11 +53,21 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Watch(L.Callback):
-    """Each step of the run: its number, its stage, the lowest rate, the weights before it."""
+    """Each step of the run: its number, its stage, the lowest rate, the weights before it.
+
+    Of each control the weights that it reached.
+    """
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, int, float]] = []
         self.weights: list[dict[str, Tensor]] = []
+        self.controls: list[dict[str, Tensor]] = []
+
+    def on_validation_end(self, trainer: Any, task: Any) -> None:
+        search = freezing.of(trainer).search
+        if search and search.pending == "control":
+            state = task.model.state_dict().items()
+            self.controls.append({name: value.detach().clone() for name, value in state})
 
     def on_before_optimizer_step(self, trainer: Any, task: Any, optimizer: Any) -> None:
         rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
@@ -114,15 +124,19 @@ def test_what_is_not_kept_leaves_no_trace(four: str, tmp_path: Path) -> None:
         assert search.best == max(s for s in better if s <= max(search.stage, 0))
         assert trainer.global_step == 30
         tried = [int(stage) for stage, *_ in search.compared]
-        lost = [stage for stage in tried if stage not in better]
-        assert search.in_vain == STEPS * len(lost)
+        assert search.in_vain == STEPS * len(tried)
         assert len(seen.steps) == 30 + search.in_vain
-        for stage in lost:  # the next stage begins with the weights and the number of the step
-            first = next(i for i, (_, s, _) in enumerate(seen.steps) if s == stage)
-            after = first + STEPS
-            assert seen.steps[first][0] == seen.steps[after][0]
-            for key, value in seen.weights[first].items():
-                assert torch.equal(value, seen.weights[after][key]), (stage, key)
+        assert len(seen.controls) == len(tried)
+        for stage, control in zip(tried, seen.controls, strict=True):
+            # what is tried begins as its control did; what follows goes on with the better one
+            first = min(i for i, (_, s, _) in enumerate(seen.steps) if s == stage)
+            before, after = first - STEPS, first + STEPS
+            assert seen.steps[first][0] == seen.steps[before][0]
+            assert seen.steps[after][0] == seen.steps[first][0] + STEPS
+            for key, value in seen.weights[after].items():
+                assert torch.equal(seen.weights[first][key], seen.weights[before][key]), key
+                if stage not in better:
+                    assert torch.equal(value, control[key]), (stage, key)
         with_state = {
             n for n, p in task.model.named_parameters() if trainer.optimizers[0].state.get(p)
         }
@@ -141,6 +155,7 @@ def test_the_rate_falls_once_over_the_kept_steps(four: str, tmp_path: Path) -> N
         assert last[step] == pytest.approx((40 - step) / 40)
     first = [lr / rate for _, stage, lr in seen.steps if stage == 1][:STEPS]
     assert first == pytest.approx([37 / 40, 36 / 40, 35 / 40])  # at steps 3, 4 and 5
+    assert [step for step, stage, _ in seen.steps if stage == 0] == [0, 1, 2, 3, 4, 5]
 
 
 def test_stopped_anywhere_and_resumed_it_ends_the_same(four: str, tmp_path: Path) -> None:
@@ -198,7 +213,7 @@ def test_head_that_no_depth_betters_ends_the_run(four: str, tmp_path: Path) -> N
     task, trainer = run(four, tmp_path / "run", (0, 1), seen, head_fit="solve")
     schedule = freezing.of(trainer)
     assert (schedule.search.start, schedule.search.best) == (1, 1)
-    assert (schedule.search.in_vain, trainer.global_step) == (2 * STEPS, STEPS)
+    assert (schedule.search.in_vain, trainer.global_step) == (2 * STEPS, 3 * STEPS)
     solved = schedule.solved["weights"]
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     for name, value in task.model.state_dict().items():
@@ -357,4 +372,4 @@ def test_two_processes_decide_as_one(still: str, tmp_path: Path) -> None:
         assert one["best"] == max(better)
         assert one["in_vain"] == in_vain
 
-    each([([0, 1], 8), ([0, 1, 2, 3, 4, 5, 6], 0), ([0, 1, 3], 12)], check)
+    each([([0, 1], 8), ([0, 1, 2, 3, 4, 5, 6], 20), ([0, 1, 3], 16)], check)
