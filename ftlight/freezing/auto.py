@@ -2,8 +2,9 @@
 
 Each depth trains for a while from the best weights so far, beside as many steps of the best depth
 so far from the same weights: more steps alone make almost anything better. A paired bootstrap of
-the validation rows decides which of the two goes on. The first depth starts from a head with a few
-steps: one that is solved is the best head alone, and a bad start (scripts/bench/README.md).
+the validation rows decides which of the two goes on. The first depth that is kept has only to
+better the head that it starts from: a head with few steps, since one that is solved is the best
+head alone, and a bad start (scripts/bench/README.md).
 """
 
 from __future__ import annotations
@@ -143,10 +144,9 @@ class Search:
             The stage.
 
         >>> search = Search(3, steps=50)
-        >>> for right in (0, 1, 2, 1, 1):  # the head, its control and a depth, twice
+        >>> for right in (0, 1, 1, 1):  # the head, a depth, its control, and the next one
         ...     found = search.judge(np.full(9, right))
         ...     print(found and found.better, search.advance(50, left=500, per_epoch=10))
-        None 0
         None 1
         1.0 1
         None 2
@@ -156,10 +156,10 @@ class Search:
         if self.pending == "control":
             self.is_control, self.stage = False, self.depth
         else:
-            following, is_solved = self.next_depth(left, per_epoch), self.stage < self.start
-            self.is_control = following is not None and not is_solved
+            following = self.next_depth(left, per_epoch)
+            self.is_control = following is not None and self.best > self.start
             self.depth = self.depth if following is None else following
-            self.stage = self.depth if is_solved and following else self.best
+            self.stage = self.best if self.is_control or following is None else self.depth
         self.pending, self.over, self.began = "", following is None, step
         self.steps = 0 if following is None else trial_steps(per_epoch)
         return self.stage

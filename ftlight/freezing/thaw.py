@@ -223,7 +223,8 @@ class Thawing(Freezing):
             super()._advance(trainer)
         elif self.search.pending:
             if self.search.pending == "control":
-                self._end_control(trainer, self.search)
+                self.control = self._copy(trainer)
+                self._take_back(trainer, self.search)
             self._put_back(trainer)
             self._move(trainer, self.search)
 
@@ -261,29 +262,28 @@ class Thawing(Freezing):
         return ahead.advance(step, left, self.progress.per_epoch)
 
     def _to_take_back(self, trainer: Any) -> int:
-        """Optimizer steps of a control that has ended."""
+        """Optimizer steps of a control that has ended, or of a lost depth that had none."""
         assert self.search is not None
-        is_control = self.search.pending == "control"
-        return trainer.global_step - self.search.began if is_control else 0
+        lost = self.search.pending == "lost" and self.control is None
+        is_due = lost or self.search.pending == "control"
+        return trainer.global_step - self.search.began if is_due else 0
 
-    def _end_control(self, trainer: Any, search: Search) -> None:
-        """Copies what the control has reached, and goes back to where it began."""
+    def _take_back(self, trainer: Any, search: Search) -> None:
+        """Takes back the steps of the stage."""
         assert self.kept is not None
-        self.control = self._copy(trainer)
         copies.put_back(self.kept, self.task.model, trainer.optimizers[0])
         steps = self._to_take_back(trainer)
         lightning_internals.take_back_steps(trainer, steps)
         search.in_vain += steps
 
     def _put_back(self, trainer: Any) -> None:
-        """Puts the control in the place of a depth that was not better."""
+        """Puts what was better in the place of a depth that is not kept."""
         search = self.search
         if search is None or search.pending != "lost":
             return
-        assert self.kept is not None
-        assert self.control is not None
-        for copied in (self.kept, self.control):  # layers below, then those that both train
-            copies.put_back(copied, self.task.model, trainer.optimizers[0])
+        self._take_back(trainer, search)
+        if self.control is not None:  # which had as many steps
+            copies.put_back(self.control, self.task.model, trainer.optimizers[0])
         search.pending, self.kept, self.control = "back", None, None
 
     def on_train_end(self, trainer: Any, task: Any) -> None:
