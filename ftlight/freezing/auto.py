@@ -69,6 +69,7 @@ class Search:
         in_vain: optimizer steps that were not kept: those of one of the two that are compared.
         over: whether the depth is found.
         compared: the stages tried, each with gain, half its interval, probability and rows.
+        stored: numbers of frozen layers whose output is stored.
     """
 
     count: int
@@ -85,6 +86,7 @@ class Search:
     in_vain: int = 0
     over: bool = False
     compared: list[list[float]] = dataclasses.field(default_factory=list)
+    stored: list[int] = dataclasses.field(default_factory=list)
 
     def is_due(self, step: int) -> bool:
         """Whether a validation must decide now.

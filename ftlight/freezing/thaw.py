@@ -169,15 +169,20 @@ class Thawing(Freezing):
         return max(0, total - trainer.global_step + back) if total else None
 
     def _plan_store(self, trainer: Any) -> None:
-        """Plans the store of this depth alone: which one follows is not known.
+        """Plans the store of this depth alone, for all steps that it may get: what follows is open.
 
-        It depends on where the stage began, not on where a run resumes within it.
+        A depth that has a store goes on reading it. Nothing depends on where a run resumes.
         """
-        assert self.search is not None
-        steps = self.search.steps or max(0, self._total(trainer) - self.search.began)
-        epochs = steps / self.progress.per_epoch if self._total(trainer) else 1e6
-        self.stores = [None] * len(self.progress.stages)
-        self.stores[self.stage] = self.plan_stores(trainer, [self.stage], [epochs])[0]
+        search = self.search
+        assert search is not None
+        self.stores, cut = [None] * len(self.progress.stages), self.cut(self.stage)
+        if cut not in search.stored:
+            total = self._total(trainer)
+            epochs = max(0, total - search.began) / self.progress.per_epoch if total else 1e6
+            if self.plan_stores(trainer, [self.stage], [epochs])[0] is None:
+                return
+            search.stored.append(cut)
+        self.stores[self.stage] = cut
 
     # Deciding
 
