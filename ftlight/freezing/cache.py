@@ -30,6 +30,7 @@ class PrefixCache(Filling):
         self.draws = 0
         self.stores: dict[int, ActivationStore] = {}
         self.paths: dict[int, Path] = {}
+        self.named: set[Path] = set()
         self.waiting: set[int] = set()  # draws of which this stage has not seen a batch
         self.checked: set[tuple[str, int]] = set()  # split and draw whose first batch was compared
         self.off: set[str] = set()  # splits that run all layers from now on

@@ -59,6 +59,7 @@ class Filling:
         tap: where activations are captured; None if nothing is stored.
         stores: open stores, by draw or FIXED.
         paths: their files.
+        named: files that a line was about: it is said once where they came from.
     """
 
     limit: float
@@ -69,6 +70,7 @@ class Filling:
     tap: Tap | None
     stores: dict[int, ActivationStore]
     paths: dict[int, Path]
+    named: set[Path]
 
     def _agree(self, reason: str) -> str:
         """The reason of the first process that has one, so that all do the same."""
@@ -137,7 +139,8 @@ class Filling:
         faults = [f for f in gather_objects(own, self.trainer.world_size) if f]
         if store is not None and not faults:
             self._take(place, store)
-            self._log_source(place, "kept from an earlier run")
+            if place.path not in self.named:
+                self._log_source(place, "kept from an earlier run")
         for fault in [f for f in faults if f != files.MISSING][:1]:
             log.info("%s; it is made again", fault)
         with contextlib.suppress(OSError):
@@ -208,6 +211,7 @@ class Filling:
 
     def _log_source(self, place: Place, source: str) -> None:
         assert self.tap is not None
+        self.named.add(place.path)
         what = "the backbone" if self.tap.at_head else f"the lowest {self.tap.cut} layers"
         rows, size = f"{place.layout.rows:,}", f"{place.layout.bytes / 1e6:,.0f} MB"
         line = "%s: the output of %s for %s rows is %s (%s in %s)"
