@@ -57,7 +57,6 @@ class Search:
         count: number of stages.
         start: stage of the stepped head; before it the head is solved.
         stage: the stage that trains.
-        is_control: whether it is the best so far, for the next depth to be compared with.
         depth: the deepest stage that was tried.
         began: optimizer step, of those kept, at which it began.
         steps: optimizer steps that it gets; 0 if it trains to the end of the run, and before any.
@@ -75,7 +74,6 @@ class Search:
     count: int
     start: int = 0
     stage: int = 0
-    is_control: bool = False
     depth: int = 0
     began: int = 0
     steps: int = 0
@@ -99,6 +97,11 @@ class Search:
         return self.scores is None if not self.steps else step >= self.end
 
     @property
+    def is_control(self) -> bool:
+        """Whether the best depth trains only for the next one to be compared with."""
+        return self.start < self.stage == self.best and not self.over
+
+    @property
     def end(self) -> int:
         """The optimizer step at which the stage is compared."""
         return self.began + self.steps
@@ -109,7 +112,7 @@ class Search:
         Args:
             scores: score of each validation row, ``float [rows]``.
         """
-        if self.scores is None or self.stage <= self.best or self.stage <= self.start:
+        if self.scores is None or self.stage <= max(self.best, self.start):
             self.pending = "control" if self.is_control else "kept"
             self.scores, self.best = scores, self.stage
             return None
@@ -154,14 +157,11 @@ class Search:
         None 2
         0.5 1
         """
-        following: int | None = self.depth
-        if self.pending == "control":
-            self.is_control, self.stage = False, self.depth
-        else:
-            following = self.next_depth(left, per_epoch)
-            self.is_control = following is not None and self.best > self.start
-            self.depth = self.depth if following is None else following
-            self.stage = self.best if self.is_control or following is None else self.depth
+        is_after_control = self.pending == "control"
+        following = self.depth if is_after_control else self.next_depth(left, per_epoch)
+        has_control = self.best > self.start and not is_after_control
+        self.stage = self.best if following is None or has_control else following
+        self.depth = following or self.depth
         self.pending, self.over, self.began = "", following is None, step
         self.steps = 0 if following is None else trial_steps(per_epoch)
         return self.stage

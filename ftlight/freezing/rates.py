@@ -90,7 +90,7 @@ def lr_in_run(
     return stage.lr * stage.layer_decay**depth * factor
 
 
-def lr_in_search(stage: Stage, depth: int, step: int, here: int, rise: int, total: int) -> float:
+def lr_in_search(stage: Stage, depth: int, step: int, here: int, length: int, total: int) -> float:
     """Learning rate of a layer that trains while a depth is searched for, or after that.
 
     It falls once over the run, whatever is tried: a depth is compared at the rate that the run has
@@ -100,15 +100,17 @@ def lr_in_search(stage: Stage, depth: int, step: int, here: int, rise: int, tota
         stage: the stage.
         depth: number of layers above this one.
         step: optimizer steps since the run began.
-        here: optimizer steps since the stage began.
-        rise: optimizer steps in which the stage rises to its rate.
+        here: optimizer steps since the stage began; it rises over the warm-up's share of it, in 10
+            steps at most.
+        length: optimizer steps of the stage.
         total: optimizer steps of the run; 0 if nothing limits it.
 
-    >>> stage = Stage(("last:2",), lr=1.0)
-    >>> [lr_in_search(stage, 0, 50 + here, here, rise=2, total=100) for here in (0, 1, 2)]
+    >>> stage = Stage(("last:2",), lr=1.0, warmup=0.1)
+    >>> [lr_in_search(stage, 0, 50 + here, here, length=20, total=100) for here in (0, 1, 2)]
     [0.25, 0.49, 0.48]
     """
     factor = lr_factor(step, total, 0.0, stage.lr_schedule) if total else 1.0
+    rise = min(MOST_RAMP, math.ceil(length * stage.warmup))
     if here < rise:
         factor *= (here + 1) / rise
     return stage.lr * stage.layer_decay**depth * factor

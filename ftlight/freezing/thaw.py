@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from ftlight.data.module import DataModule
 from ftlight.freezing import auto, copies
 from ftlight.freezing.auto import Search
 from ftlight.freezing.callback import Freezing
-from ftlight.freezing.rates import MOST_RAMP, lr_in_search
+from ftlight.freezing.rates import lr_in_search
 from ftlight.training import lightning_internals, optim
 from ftlight.training.fsdp import FSDP2
 from ftlight.training.lightning_internals import callbacks_of
@@ -311,10 +310,10 @@ class Thawing(Freezing):
             return super().lr_of(group, step)
         if group["layer"] not in self.trainable_layers[self.stage]:
             return 0.0
-        stage, total = self.progress.current, self.progress.total
-        rise = min(MOST_RAMP, math.ceil((self.search.steps or total) * stage.warmup))
         since = (step - self.progress.stage_starts[0], step - self.search.began)
-        return lr_in_search(stage, group["depth"], *since, rise, total)
+        total = self.progress.total
+        length = self.search.steps or total
+        return lr_in_search(self.progress.current, group["depth"], *since, length, total)
 
     # Words
 
@@ -327,7 +326,7 @@ class Thawing(Freezing):
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the search stands, and the copy that may have to come back."""
+        """Where the search stands, and the copies that may have to come back."""
         search = {} if self.search is None else self.search.state_dict()
         copied = {"kept": self.kept, "control": self.control, "solved_head": self.solved}
         return {**super().state_dict(), "search": search, **copied}
