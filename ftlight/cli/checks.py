@@ -13,12 +13,14 @@ from ftlight.cli import config, values
 from ftlight.cli.options import Option
 from ftlight.cli.verbs import VERBS
 from ftlight.data import files
+from ftlight.run import former
 from ftlight.utils import ranges, secrets
 from ftlight.utils.errors import UserError, did_you_mean
 from ftlight.utils.yaml_file import read_yaml
 
 SEED = f"bool | Annotated[int, {ranges.SEED}] | None"  # Lightning's, without what numpy refuses
 SPLITS = {
+    "check": ("train", "validation", "test"),
     "fit": ("train", "validation", "test"),
     "validate": ("validation",),
     "test": ("test",),
@@ -45,6 +47,8 @@ def names(verb: str, given: Iterable[str], sections: Mapping[str, Sequence[Optio
         base = ".".join(option.split(".")[:2])  # trainer.logger.save_dir is of trainer.logger
         if option in plain or base in inside or ("." in option and table.model and not sections):
             continue
+        if sections and (gone := former.GONE.get(option.removeprefix("data."))):
+            raise UserError(f"--{option} is gone: {gone}")
         own = [name.rpartition(".")[2] for name in (*plain, *inside)]
         alias = config.foreign(option.rpartition(".")[2], own) if table.model else ""
         inner = [name for name in inside if name.endswith(f".{option}")]  # --lr is --model.lr

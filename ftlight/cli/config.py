@@ -10,7 +10,7 @@ from typing import Any
 
 from ftlight.cli.classes import describe, task_names
 from ftlight.cli.options import Option
-from ftlight.run import records
+from ftlight.run import former, records
 from ftlight.run.folder import as_recorded_now
 from ftlight.utils.errors import UserError, did_you_mean, join_limited, unknown
 from ftlight.utils.paths import user_path
@@ -215,6 +215,8 @@ def options_of(expanded: Mapping[str, Any]) -> dict[str, Sequence[Option]]:
 
 def _unknown_option(section: str, key: str, known: Mapping[str, Iterable[str]], owner: str) -> str:
     """The error of an option that its section does not have."""
+    if section == "data" and key in former.GONE:
+        return f"data.{key} is gone: {former.GONE[key]}"
     wrong = f"{section}.{key} is not an option of {owner}"
     elsewhere = [s for s, names in known.items() if s != section and key in names]
     if elsewhere and key not in FOREIGN:

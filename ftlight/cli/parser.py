@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import pickle
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from ftlight.cli.classes import find_class, public
 from ftlight.data.loaders import lost_worker
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
-from ftlight.run import former
+from ftlight.run import former, records
 from ftlight.task import Task
 from ftlight.trainer import overlap
 from ftlight.trainer.predictor import Predictor
@@ -99,7 +98,7 @@ class CLI(LightningCLI):
             weights_only=True,
         )
         if self.trainer.is_global_zero:
-            if self.trainer.folder is not None:
+            if self.trainer.folder is not None and stage == "val":
                 overlap.find(self.model, self.datamodule, self.trainer.run, stage)
             screen.table(show(self.model, stage))
 
@@ -126,29 +125,57 @@ def run_verb(words: command.Words, resolved: Mapping[str, Any], places: Mapping[
                 find_class(resolved[section]["class_path"], place)
             if words.verb == "fit" and "ckpt_path" in words.own:
                 _keep_options(words, resolved)
-            cli = _build(words, resolved)
-            verbs.load(words.verb).run(words, cli)
+            made = (_data if verbs.VERBS[words.verb].only_data else _build)(words, resolved)
+            verbs.load(words.verb).run(words, made)
     except Exception as error:
         fault = _fault(error, words, places)
         if not fault:
             raise
-        if _is_full(error) or isinstance(user_error(error), WriteError):
-            raise WriteError(fault) from error
+        known = WriteError(fault) if _is_full(error) else user_error(error)
+        if known is not None and known.status != UserError.status:
+            raise type(known)(fault) from error
         return fault
     if lost := screen.output.gap():
         raise WriteError(f"standard output: {lost}; some of it is lost")
     return ""
 
 
+def _data(words: command.Words, resolved: Mapping[str, Any]) -> DataModule:
+    """Makes the data module alone; that of a run as it kept it."""
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_lightning_class_args(DataModule, "data", subclass_mode=True)
+    section = resolved["data"]
+    tokenizer = words.options.get("model.backbone", resolved["model"]["init_args"].get("backbone"))
+    options = {"tokenizer": tokenizer, **section["init_args"]}
+    asked = json.dumps({**section, "init_args": options}, ensure_ascii=False)
+    read = parser.parse_args([f"--data={asked}", *_given(words, "data")])
+    return _as_kept(words, parser.instantiate_classes(read).data)
+
+
+def _as_kept(words: command.Words, data: DataModule) -> DataModule:
+    """A data module with what the run that is used keeps of it."""
+    if words.run is not None:
+        data.load_state(words.run)
+        data.dropped = records.facts(words.run).get("dropped", ())
+    return data
+
+
+def _given(words: command.Words, *sections: str) -> list[str]:
+    """Options of the command line, as the parser reads them."""
+    given = []
+    for key, value in words.options.items():
+        section, _, option = key.partition(".")
+        if section in sections or not sections:
+            inside = f"{section}.init_args.{option}" if section in ("model", "data") else key
+            given.append(f"--{inside}={value}")
+    return given
+
+
 def _build(words: command.Words, resolved: Mapping[str, Any]) -> CLI:
     """Makes trainer, model and data; those of a run as it kept them."""
-    options = []
-    for key, value in words.options.items():
-        inside = re.sub(r"^(model|data)\.", r"\1.init_args.", key)
-        options.append(f"--{inside}={value}")
-    cli = CLI(["--config", json.dumps(resolved, ensure_ascii=False), *options])
-    if words.run is not None:
-        cli.datamodule.load_state(words.run)
+    config = json.dumps(resolved, ensure_ascii=False)
+    cli = CLI(["--config", config, *_given(words)])
+    _as_kept(words, cli.datamodule)
     return cli
 
 

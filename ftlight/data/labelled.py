@@ -226,6 +226,18 @@ class Labelled(DataModule):
         """Labels of the rows if each has a single one."""
         return tables.column(table, "label") if self.given_kind == "single" else None
 
+    def row_labels(self, table: datasets.Dataset) -> list[list[str]] | None:
+        """The classes of each row; None in a regression."""
+        if self.kind == "regression":
+            return None
+        return [labels.members(text, self.kind) for text in tables.column(table, "label")]
+
+    def row_values(self, table: datasets.Dataset) -> list[float] | None:
+        """The number of each row in a regression."""
+        if self.kind != "regression":
+            return None
+        return [float(text) for text in tables.column(table, "label")]
+
     def duplicate_labels(self, table: datasets.Dataset) -> Sequence[str] | None:
         """Labels of the rows; numbers are left empty, since they may differ for the same input."""
         return [""] * len(table) if self.kind == "regression" else tables.column(table, "label")

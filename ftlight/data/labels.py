@@ -60,7 +60,7 @@ def collect(counts: Mapping[str, int], kind: Kind, place: str) -> tuple[list[str
         place: file and column, for errors.
 
     Returns:
-        The labels, and notes of those that look alike or are rare.
+        The labels, and notes of those that look alike.
 
     Raises:
         UserError: there is a single class.
@@ -97,16 +97,14 @@ def _alike(labels: Sequence[str], rows: Mapping[str, int]) -> list[str]:
 
 
 def _doubtful(labels: Sequence[str], rows: Mapping[str, int], numbers: bool) -> list[str]:
-    """Notes of labels that may stand for none, that are rare, or that may be numbers."""
+    """Notes of labels that may stand for none, or that may be numbers."""
     notes = []
     missing = [label for label in labels if MISSING.fullmatch(label)]
     if missing:
         listed = join_limited(f"{label!r} ({rows[label]:,} rows)" for label in missing)
         notes.append(f"label {listed} may stand for a missing one; here it is a class")
-    rare = [label for label in labels if rows[label] < RARE]
-    if rare:
-        notes.append(f"{len(rare)} labels have fewer than {RARE} rows ({join_limited(rare, 3)})")
-    if numbers and len(labels) > 20 and len(rare) * 2 > len(labels):
+    rare = sum(rows[label] < RARE for label in labels)
+    if numbers and len(labels) > 20 and rare * 2 > len(labels):
         notes.append("these labels are numbers, most of them rare: if so, data.kind: regression")
     return notes
 

@@ -73,7 +73,7 @@ class Loaders(L.LightningDataModule):
     varies: ClassVar[bool] = False
     draws = 0
     # Options that may change when a run resumes, since no row, batch or order depends on them.
-    may_change: ClassVar[frozenset[str]] = frozenset({"workers", "max_overlap", "log_text"})
+    may_change: ClassVar[frozenset[str]] = frozenset({"workers", "check", "groups", "log_text"})
     sets: dict[str, Any]
     batch_size: int
     tokens_per_batch: int | None

@@ -10,16 +10,16 @@ import datasets
 from torch import nn
 
 from ftlight.data import files, tokens
+from ftlight.data.audited import Audited
 from ftlight.data.cells import with_nested
 from ftlight.data.encoded import EncodedSplit as EncodedSplit
 from ftlight.data.splits import Reader as Reader
-from ftlight.data.splits import Splits
 from ftlight.data.tables import Columns as Columns
 from ftlight.models import padding
 from ftlight.models.loading import load_tokenizer
 from ftlight.models.weights import check_tokenizer
 from ftlight.utils.errors import UserError
-from ftlight.utils.ranges import Count, Fraction, PositiveInt, Processes, Share, check_ranges
+from ftlight.utils.ranges import Count, Fraction, PositiveInt, Processes, check_ranges
 from ftlight.utils.renamed import keep_old_names, old_attribute
 
 SPLITS = {
@@ -39,11 +39,12 @@ OLD_NAMES = {
 }
 
 
-class DataModule(Splits):
+class DataModule(Audited):
     """Reads the splits of a data set once, keeps them memory-mapped, and makes batches of them.
 
     A subclass gives :meth:`reader`, :meth:`encode`, :meth:`encode_rows` and :meth:`collate`; for
-    rows that occur twice also :meth:`duplicate_keys` and :meth:`duplicate_labels`.
+    an audit also :meth:`row_texts` (or :meth:`duplicate_keys`), :meth:`row_labels` and
+    :meth:`duplicate_labels`.
 
     Args:
         train: Training data: CSV, TSV, JSONL or Parquet (or .gz), or a hub data set
@@ -53,8 +54,13 @@ class DataModule(Splits):
         validation_split: Share of train to hold out if there are no validation data; 0 for none.
         test_split: Share of train to hold out if there are no test data.
         split_seed: Seed for the shares held out and the shots.
-        max_overlap: Largest share of a validation or test file (of 100 rows or more) that may also
-            be in train; more is an error.
+        check: Audit of the data before training: fast finds leaks, repeats, wrong or odd labels,
+            shortcuts and personal data by the texts alone; off trains without it.
+        on_leak: What to do with rows of train that are in validation or test too, the same or
+            nearly: keep says how many, drop takes them out of train, stop is an error. A file with
+            over 90 % of its rows in train is always an error.
+        groups: Columns that tell which group a row belongs to, such as gender or region: an audit
+            says if labels fall to one of them far more often.
         shots: Rows of each class to train on, drawn from train by split_seed; nothing is then held
             out for validation.
         batch_size: Rows per batch on each device.
@@ -93,7 +99,9 @@ class DataModule(Splits):
         validation_split: Fraction = 0.1,
         test_split: Fraction = 0.0,
         split_seed: Count = 0,
-        max_overlap: Share = 0.9,
+        check: Literal["fast", "off"] = "fast",
+        on_leak: Literal["keep", "drop", "stop"] = "keep",
+        groups: list[str] | None = None,
         shots: PositiveInt | None = None,
         batch_size: PositiveInt = 32,
         tokens_per_batch: PositiveInt | None = None,
@@ -113,7 +121,9 @@ class DataModule(Splits):
             "validation": 0.0 if validation else validation_split,
             "test": 0.0 if test else test_split,
         }
-        self.split_seed, self.max_overlap, self.shots = split_seed, max_overlap, shots
+        self.split_seed, self.shots = split_seed, shots
+        self.check, self.on_leak, self.dropped = check, on_leak, ()
+        self.group_columns = tuple(groups or ())
         self.batch_size, self.tokens_per_batch, self.workers = batch_size, tokens_per_batch, workers
         self.encoding, self.quotes, self.header = encoding, quotes, tuple(header or ())
         self.tokenizer_name, self.log_text = tokenizer, log_text
@@ -231,14 +241,16 @@ class DataModule(Splits):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a loading process needs: how to collate, but neither the trainer nor the tables."""
-        return {**self.__dict__, "trainer": None, "sets": {}, "_raw": {}, "_predict": []}
+        state = {**self.__dict__, "trainer": None, "sets": {}, "_raw": {}, "_predict": []}
+        return {name: value for name, value in state.items() if name != "audited"}
 
     def setup(self, stage: str) -> None:
         """Reads, checks and encodes the splits of a stage.
 
         ``fit`` includes the test, so that its faults show before training.
         """
-        fresh = stage == "fit" and "train" not in self.sets
+        if stage == "fit" and "train" not in self.sets:
+            self._audit()
         for split in SPLITS[stage]:
             needed = split == "train" or stage != "fit"
             if split not in self.sets and (needed or self.has(split)):
@@ -249,8 +261,6 @@ class DataModule(Splits):
                         f"data.{split} has {size} rows, fewer than the {processes} processes;"
                         " lower trainer.devices"
                     )
-        if fresh:
-            self._find_duplicates()
 
     def set_predict(self, rows: Sequence[files.Row], place: str = "rows") -> None:
         """Takes the rows to predict; they need the input columns, not the label.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import datasets
+import numpy as np
 
 from ftlight.data import duplicates, files, hub, sampling, tables
 from ftlight.data.delimited import Quotes
@@ -34,7 +35,7 @@ class Splits(Loaders):
         header: names of the columns of CSV and TSV without a header.
         notes: lines about the data, for the screen.
         digests: what identifies the content of each split that was read.
-        max_overlap: largest share of validation or test that may also be in train.
+        dropped: numbers of rows that are taken out of train.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = files.SUFFIXES  # of the files that the class reads
@@ -42,7 +43,7 @@ class Splits(Loaders):
     shares: dict[str, float]
     split_seed: int
     shots: int | None
-    max_overlap: float
+    dropped: Sequence[int]
     encoding: str
     quotes: Quotes
     header: tuple[str, ...]
@@ -66,9 +67,25 @@ class Splits(Loaders):
         """The group of each row: a group is held out as a whole; None without groups."""
         return None
 
+    def row_texts(self, table: datasets.Dataset) -> Sequence[Sequence[str]] | None:
+        """The texts of each row's input, a sequence a part such as question and context.
+
+        Rows that are nearly the same in each part are found by them; None if inputs are no texts.
+        """
+        return None
+
+    def row_labels(self, table: datasets.Dataset) -> Sequence[Sequence[str]] | None:
+        """The classes of each row; None without classes."""
+        return None
+
+    def row_values(self, table: datasets.Dataset) -> Sequence[float] | None:
+        """The number that is learned of each row; None if it is none."""
+        return None
+
     def duplicate_keys(self, table: datasets.Dataset) -> Sequence[str] | None:
         """A key of each row's input, to find rows that occur twice; "" equals no other."""
-        return None
+        parts = self.row_texts(table)
+        return None if parts is None else list(map(duplicates.key, *parts))
 
     def duplicate_labels(self, table: datasets.Dataset) -> Sequence[Any] | None:
         """A value of each row on which rows with the same input should agree; None if none."""
@@ -123,6 +140,8 @@ class Splits(Loaders):
         if split == "train":
             self._hold_out()
             self._draw_shots()
+            if self.dropped:
+                self._drop()
         return self._raw[split]
 
     def hold_out(self, share: float) -> None:
@@ -214,14 +233,16 @@ class Splits(Loaders):
         mark = datasets.fingerprint.Hasher.hash([internals.fingerprint_of(table), code, *key])
         return tables.cached_table(mark, lambda: map(function, tables.batches(table)))
 
-    def _find_duplicates(self) -> None:
-        inputs: dict[str, duplicates.Inputs] = {}
-        for split in ("train", "validation", "test"):
-            if split not in self.sets:
-                continue
-            table = self.load_split(split)
-            keys = self.duplicate_keys(table)
-            if keys is not None:
-                labels = self.duplicate_labels(table)
-                inputs[split] = duplicates.Inputs(keys, labels, table, self.files[split])
-        self.notes += duplicates.survey(inputs, self.max_overlap)
+    def _drop(self) -> None:
+        """Takes the rows out of train that are to be dropped.
+
+        Raises:
+            UserError: none is left.
+        """
+        kept = np.setdiff1d(np.arange(len(self._raw["train"])), self.dropped)
+        if not len(kept):
+            raise UserError(
+                "all rows of data.train are in validation or test too: data.on_leak: drop leaves"
+                " none"
+            )
+        self._raw["train"] = self._raw["train"].select(kept)

@@ -159,10 +159,11 @@ def as_recorded_now(
     """
     config = dict(config)
     data, known = _mapping(config.get("data")), known or {}
-    options = _mapping(data.get("init_args"))
+    options = {k: v for k, v in _mapping(data.get("init_args")).items() if k not in former.GONE}
     if "kind" in known and "form" not in known and options.get("kind", "auto") == "auto":
         joined = {"label_separator": "|"} if known["kind"] == "multi" else {}
-        options = {**options, "kind": known["kind"], **joined}
+        options |= {"kind": known["kind"], **joined}
+    if "init_args" in data:
         config["data"] = {**data, "init_args": options}
     model = _mapping(config.get("model"))
     if "init_args" in model:

@@ -1,4 +1,4 @@
-"""Options that a run which goes on keeps as it had them, though their defaults have changed."""
+"""Options of earlier versions: what a run that goes on keeps of them, and which are gone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from typing import Any
 
 # Options of the model as 0.1 had them: their defaults, or how it did what is now an option.
 MODEL = {"unfreeze": "all", "lr_over": "stage", "head_fit": "step"}
+
+# Options of the data that are gone, with what does their work now.
+GONE = {
+    "max_overlap": "a validation or test file with over 90 % of its rows in train is an error;"
+    " set data.check: off to train all the same"
+}
 
 
 def recorded(options: Mapping[str, Any]) -> dict[str, Any]:

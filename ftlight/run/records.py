@@ -20,6 +20,7 @@ RUN: Shape = {
     "resumed": [dict],
     "best": dict,
     "wandb": dict,
+    "dropped": [int],
 }
 FORM: dict[str, Shape] = {
     "name": {"word", "joined", "list", "vector"},

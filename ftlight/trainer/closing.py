@@ -15,7 +15,7 @@ from ftlight.run import folder as runs
 from ftlight.run import loggers
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import outcomes, overlap
+from ftlight.trainer import outcomes
 from ftlight.trainer.best import Best
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.saving import flush, missing, note_end, save
@@ -67,7 +67,8 @@ def _keep_some(trainer: L.Trainer, run: RunState) -> None:
 
 def _close(trainer: L.Trainer, run: RunState, task: Task) -> None:
     for best in callbacks_of(trainer, Best):
-        outcomes.write(run, best.outcomes, data_of(trainer))
+        file = run.home / "outcomes-validation.npz"
+        outcomes.write(run, file, best.outcomes, data_of(trainer))
     scores = {c.monitor: c.score for c in callbacks_of(trainer, Best) if c.score is not None}
     note_end(run, epochs=trainer.current_epoch, steps=trainer.global_step, best=scores)
     screen.table(closing(trainer, run, task))
@@ -81,8 +82,6 @@ def closing(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, st
     """Rows of the table at the end: scores of the weights that were kept, files, next commands."""
     tested = "test" in task.evidence
     place, data = runs.short(run.home), data_of(trainer)
-    if tested and data is not None:
-        overlap.find(task, data, run, "test")
     files = ", test_metrics.json, test_predictions.csv" if tested else ""
     example = '--text "…"' if data is None else data.example
     return [

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import numpy as np
+
 from ftlight.data.module import DataModule
+from ftlight.data.near import REPEATS
 from ftlight.metrics.collected import Rows
 from ftlight.run.state import RunState
 from ftlight.task import SPLIT, Task
@@ -16,9 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def find(task: Task, data: DataModule, run: RunState, stage: str) -> None:
-    """Counts the rows of an evaluation that are in train too, and measures the others alone.
+    """Counts the rows of an evaluation with a twin in train, and measures the others alone.
 
-    Both are noted in the task's evidence. Nothing is if the class has no keys of its rows, or if
+    A twin is the same row, or nearly (:mod:`ftlight.data.near`). Both are noted in the task's
+    evidence; nothing is if the data are not audited, if the class has no keys of its rows, or if
     train is not what it was, which is said in a line.
 
     Args:
@@ -30,28 +34,27 @@ def find(task: Task, data: DataModule, run: RunState, stage: str) -> None:
     result, split = task.evidence[stage], SPLIT.get(stage, stage)
     assert result.numbers is not None
     assert result.outputs is not None
-    keys = data.duplicate_keys(data.load_split(split))
-    known = _train_keys(data, run) if keys is not None else None
-    if keys is None or not known:
+    twins = _twins(data, run, split)
+    if twins is None:
         return
     numbers = result.numbers.tolist()
-    new = [i for i, number in enumerate(numbers) if keys[number] not in known]
+    has_twin = twins[numbers] >= REPEATS
+    new = np.flatnonzero(~has_twin).tolist()
     unseen = None
     if 0 < len(new) < len(numbers):
         targets = None if result.targets is None else _select(result.targets, new)
         rows = data.rows(split, [numbers[i] for i in new])
         unseen = task.compute_metrics(_select(result.outputs, new), targets, rows)
-    seen = len(numbers) - len(new)
-    task.evidence[stage] = result._replace(in_train=seen, unseen=unseen)
+    task.evidence[stage] = result._replace(in_train=int(has_twin.sum()), unseen=unseen)
 
 
-def _train_keys(data: DataModule, run: RunState) -> set[str] | None:
-    """Keys of the rows that were trained on; None if they cannot be read as they were."""
+def _twins(data: DataModule, run: RunState, split: str) -> np.ndarray | None:
+    """How like the nearest row that was trained on each row is; None if that cannot be told."""
     name = data.files["train"]
-    if name is None:
+    if name is None or data.check == "off":
         return None
     try:
-        keys = data.duplicate_keys(data.load_split("train"))
+        twins = data.audited.twins.get(split)
     except UserError as error:
         log.info("rows that were trained on are not looked for: %s", error)
         return None
@@ -59,7 +62,7 @@ def _train_keys(data: DataModule, run: RunState) -> set[str] | None:
     if then is not None and then != data.digests.get("train"):
         log.info("rows that were trained on are not looked for: %s has changed since", name)
         return None
-    return None if keys is None else set(keys) - {""}
+    return twins
 
 
 def _select(values: Rows, rows: Sequence[int]) -> Rows:

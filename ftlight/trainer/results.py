@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from ftlight.run import loggers, outputs
 from ftlight.run.predictions import write_predictions
 from ftlight.run.state import RunState
 from ftlight.task import EvaluationResult, Task
-from ftlight.trainer.parts import data_of
-from ftlight.utils.atomic import read_json, write_json, writing
-from ftlight.utils.errors import WriteError
+from ftlight.trainer import outcomes
+from ftlight.trainer.parts import data_of, noting
+from ftlight.utils.atomic import read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -43,27 +42,11 @@ def write_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
             return
         log.info("%s cannot be written: the files of the test are in %s", place, runs.short(home))
     with noting(run, home / f"{stem}_metrics.json") as path:
-        write_json(path, _metrics(result, mixed))
+        write_json(path, _metrics(result, mixed, task.primary_metric))
+    outcomes.write(run, home / f"outcomes-{stem}.npz", task.row_outcomes("test"), data, "test")
     if data is not None and result.outputs is not None and result.numbers is not None:
         with noting(run, home / f"{stem}_predictions.csv") as path:
             _write_predictions(trainer, path, task, data, result)
-
-
-@contextlib.contextmanager
-def noting(run: RunState, path: Path) -> Iterator[Path]:
-    """Notes that a file could not be written, for the end of a fit.
-
-    Raises:
-        WriteError: it could not, and this is no fit.
-    """
-    run.note(path, "")
-    try:
-        with writing(path):
-            yield path
-    except WriteError as error:
-        if not run.fitting:
-            raise
-        run.note(path, str(error))
 
 
 def _stem(
@@ -82,13 +65,19 @@ def _stem(
     return "-".join(parts)
 
 
-def _metrics(result: EvaluationResult, mixed: Mapping[str, Any]) -> dict[str, Any]:
+def _metrics(result: EvaluationResult, mixed: Mapping[str, Any], main: str) -> dict[str, Any]:
     metrics: dict[str, Any] = {f"test/{name}": value for name, value in result.values.items()}
     for name, (low, high) in result.intervals.items():
         metrics |= {f"test/{name}_low": low, f"test/{name}_high": high}
     for name, facts in result.about.items():
         metrics |= {f"test/{name}_{fact}": value for fact, value in facts.items()}
     metrics["test/rows"] = result.rows
+    metrics["test/rows_in_train"] = result.in_train
+    if result.unseen is not None:
+        name = f"test/{main}_unseen"
+        metrics[name] = result.unseen.values[main]
+        if main in result.unseen.intervals:
+            metrics[f"{name}_low"], metrics[f"{name}_high"] = result.unseen.intervals[main]
     return {**metrics, "wise": dict(mixed)} if mixed else metrics
 
 

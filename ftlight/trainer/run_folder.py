@@ -14,6 +14,7 @@ import lightning as L
 import yaml
 from lightning.pytorch.callbacks import Callback
 
+from ftlight.data import findings
 from ftlight.freezing import callback
 from ftlight.models import loading
 from ftlight.run import console as screen
@@ -22,7 +23,7 @@ from ftlight.run import loggers, outputs
 from ftlight.run.provenance import provenance
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import resume_state, same_rows, summary
+from ftlight.trainer import overlap, resume_state, same_rows, summary
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.results import write_test
 from ftlight.trainer.resume import Last
@@ -145,6 +146,8 @@ class RunFolder(Callback):
                     (made / "backbone").mkdir()
                     loading.save_description(task.backbone, made / "backbone")
                     data.save_state(made)
+                    if data.check == "fast":
+                        findings.write(made / "findings.jsonl", data.audited.findings)
         return begun.get("wandb", {}).get("id")
 
     def _facts(self, trainer: L.Trainer, task: Task) -> dict[str, Any]:
@@ -152,6 +155,8 @@ class RunFolder(Callback):
         seed, data = os.environ.get("PL_GLOBAL_SEED"), data_of(trainer)
         digests = data.digests if data is not None else {}
         facts = {**provenance(int(seed) if seed else None, digests), "backbone": task.backbone}
+        if data is not None and data.dropped:
+            facts["dropped"] = list(data.dropped)
         if self.run.ckpt_path is not None:
             facts["began_from"] = str(Path(self.run.ckpt_path).absolute())
         return facts
@@ -208,6 +213,9 @@ class RunFolder(Callback):
         """Writes the test's metrics and predictions."""
         assert isinstance(pl_module, Task)
         if trainer.is_global_zero and self.run.folder is not None:
+            data = data_of(trainer)
+            if data is not None:
+                overlap.find(pl_module, data, self.run, "test")
             write_test(trainer, self.run, pl_module)
             result = pl_module.evidence["test"]
             loggers.confusion(trainer.loggers, "test", result.confusion, pl_module.labels)

@@ -42,7 +42,7 @@ def _seen(result: EvaluationResult, main: str) -> str:
     """What rows that were trained on do to a score."""
     if result.unseen is None:
         return f"all {result.rows:,} rows are in train too: this is no score on new rows"
-    count = f"{result.in_train:,} of {result.rows:,} rows are in train too"
+    count = f"{result.in_train:,} of {result.rows:,} rows, the same or nearly"
     return f"{count}; of the others {main} {_value(result.unseen, main, main)}"
 
 

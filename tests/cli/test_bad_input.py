@@ -331,7 +331,7 @@ TABLE: dict[str, tuple[Case, str]] = {
         command("text,label\n" + "a,good\n" * 20),
         r"holds a single class \(good\); there is nothing to learn",
     ),
-    "a tiny class": (text(AB + "x,c\n"), r"1 labels have fewer than 3 rows \(c\)"),
+    "a tiny class": (text(AB + "x,c\n"), r"train: 3 of 3 labels have fewer than 10 rows \(c 1, "),
     "the rows measured are of one class": (scores([1, 1, 1]), r"^f1 0.3333, auroc n/a$"),
     "a class is absent from the rows measured": (scores([0, 1, 1, 0]), r"^f1 0.6667, auroc n/a$"),
     # tables
@@ -429,7 +429,7 @@ TABLE: dict[str, tuple[Case, str]] = {
     # rows that stand twice
     "rows that repeat": (
         text(AB + "text 0,a\n Text  0,a\n"),
-        r"^train: 2 of 10 rows repeat another$",
+        r"^train: 2 of 10 rows repeat another \(lines 10, 11\)$",
     ),
     "rows that repeat with another label": (
         text(AB + "text 0,b\n"),
@@ -438,7 +438,7 @@ TABLE: dict[str, tuple[Case, str]] = {
     ),
     "numbers that differ for the same text": (
         text("text,label\nx,0.5\nx,1.5\ny,2.5\n"),
-        r"train: 1 of 3 rows repeat another$",
+        r"train: 1 of 3 rows repeat another \(line 3\)$",
     ),
     "rows of train in validation and test": (
         splits(
@@ -446,13 +446,14 @@ TABLE: dict[str, tuple[Case, str]] = {
             validation=[*MANY[:3], ("new", "a"), ("new", "b")],
             test=[("TEXT 4", "a"), ("new", "b")],
         ),
-        r"validation: 3 of 5 rows are in train too\ntest: 1 of 2 rows are in train too\ntest: 1 "
-        r"of 2 rows are in validation too$",
+        r"validation: 3 of 5 rows are in train too \(lines 2, 3, 4\); to take such rows out of "
+        r"train set data.on_leak: drop\ntest: 1 of 2 rows are in train too \(line 2\)\ntest: 1 of "
+        r"2 rows are in validation too \(line 3\)$",
     ),
     "all rows of the test in train": (
         splits(MANY, test=MANY[:110]),
-        r"^error: test.csv: 110 of 110 rows of test are in train too, .*; give other rows, or "
-        r"set data.max_overlap: 1$",
+        r"^error: test.csv: test: 110 of 110 rows are in train too \(.*\); scores would say "
+        r"nothing of new data; give other rows, or set data.check: off to train all the same$",
     ),
     "all rows of the test in train, of which a share is held out": (
         text(
@@ -460,15 +461,15 @@ TABLE: dict[str, tuple[Case, str]] = {
             validation_split=0.3,
             test="bad.csv",
         ),
-        r"^error: bad.csv: 120 of 120 rows of test are in train too",
+        r"^error: bad.csv: test: 120 of 120 rows are in train too",
     ),
     "all rows of the test in train, which is allowed": (
         text(
             "text,label\n" + "".join(f"{t},{label}\n" for t, label in MANY),
             test="bad.csv",
-            max_overlap=1,
+            check="off",
         ),
-        r"^test: 120 of 120 rows are in train too$",
+        r"^kind of task: single, by column label \(data.kind\)$",
     ),
     "a few rows, all in train": (
         splits(MANY, test=MANY[:20]),
@@ -478,15 +479,15 @@ TABLE: dict[str, tuple[Case, str]] = {
         text("text,label\n" + "same,a\nother,b\n" * 60, validation_split=0.5),
         r"validation: \d+ of \d+ rows are in train too",
     ),
-    "a share of overlap that is none": (
-        text(AB, max_overlap=2),
-        r"^error: data.max_overlap: 2.* is out of range",
+    "leaks that are dropped without being looked for": (
+        text(AB, check="off", on_leak="drop"),
+        r"^error: data.on_leak: drop needs data.check: fast$",
     ),
-    "sources of train in test": (sources, r"^test: 1 of 2 rows are in train too$"),
+    "sources of train in test": (sources, r"^test: 1 of 2 rows are in train too \(line \d+\); "),
     "images that repeat, with another class": (
         pictures({"set/b/again.jpg": square(0)[1]}),
-        r"train: 1 of 4 rows repeat another\n.*have a different label \(for example a/0.jpg and "
-        r"b/again.jpg\)",
+        r"train: 1 rows repeat another and have a different label \(for example a/0.jpg and "
+        r"b/again.jpg\)\n(.*\n)*train: 1 of 4 rows repeat another \(b/again.jpg\)$",
     ),
     # images
     "an image of no bytes": (

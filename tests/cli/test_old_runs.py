@@ -75,7 +75,7 @@ def differences(wanted: Any, found: Any, where: str = "") -> list[str]:
 
 def _without_new_metrics(wanted: Any, found: Any) -> Any:
     """Metrics by name, or lines of metrics.csv (epoch, step, name, value), that are wanted."""
-    if isinstance(wanted, dict) and all(isinstance(value, float) for value in wanted.values()):
+    if isinstance(wanted, dict) and all(isinstance(v, int | float) for v in wanted.values()):
         return {name: value for name, value in found.items() if name in wanted}
     if isinstance(wanted, list) and wanted and isinstance(wanted[0], list) and len(wanted[0]) > 2:
         names = {line[2] for line in wanted}

@@ -153,17 +153,10 @@ def test_single_class() -> None:
     each([({"spam": 12}, "spam"), ({}, "none")], check)
 
 
-def test_rare_labels_have_a_note() -> None:
-    assert collect({"a": 3, "b": 4}) == (["a", "b"], [])
-    assert collect({"a": 2, "b": 4, "c": 1})[1] == ["2 labels have fewer than 3 rows (a, c)"]
-    notes = collect({**dict.fromkeys("abcdefg", 1), "z": 40})[1]
-    assert notes == ["7 labels have fewer than 3 rows (a, b, c and 4 more)"]
-
-
 def test_multi_counts_members() -> None:
     names, notes = collect(Counter({"b|a": 2, "a": 1, "c|": 1, "|": 5}), "multi")
     assert names == ["a", "b", "c"]
-    assert notes == ["2 labels have fewer than 3 rows (b, c)"]
+    assert notes == []
 
 
 def test_multi_with_one_label_is_something_to_learn() -> None:

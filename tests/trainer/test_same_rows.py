@@ -266,7 +266,7 @@ def test_what_decides_the_rows_is_refused_in_a_line(here: Path, capsys: Any) -> 
 
     def check(words: str, line: str) -> None:
         capsys.readouterr()
-        assert main(["fit", "--resume", "r", "--data.max_overlap", "1", *words.split()]) == 2
+        assert main(["fit", "--resume", "r", "--data.check", "off", *words.split()]) == 2
         lines = capsys.readouterr().err.splitlines()
         assert len([text for text in lines if line in text]) == 1, lines
         assert all("; " in text for text in lines)
@@ -277,7 +277,7 @@ def test_what_decides_the_rows_is_refused_in_a_line(here: Path, capsys: Any) -> 
 
 
 ALLOWED = [  # what leaves the rows alone, and other words for the same
-    "--trainer.max_epochs 2 --trainer.patience 9 --trainer.save_every 3 --data.max_overlap 0.5",
+    "--trainer.max_epochs 2 --trainer.patience 9 --trainer.save_every 3 --data.check off",
     "--trainer.val_check_interval 0.5 --trainer.log_every_n_steps 1 --model.nonfinite skip",
     "--data.test null --trainer.gradient_clip_val 0.5 --model.weight_decay 0.1",
     "--data.train there/moved.csv --data.max_length 64 --data.labels [bad,good,late]",
@@ -363,7 +363,7 @@ def test_a_new_run_from_a_checkpoint_may_have_other_rows_at_the_end_of_an_epoch(
     here: Path, capsys: Any
 ) -> None:
     new = ["fit", "-c", "X.yaml", "--ckpt_path", "r/checkpoints/last.ckpt", "--run"]
-    words = "--data.split_seed 1 --data.test other.csv --data.max_overlap 1".split()
+    words = "--data.split_seed 1 --data.test other.csv --data.check off".split()
     words += ["--data.batch_size", "6"]
     assert main([*new, "within", *words]) == 2
     assert (

@@ -50,6 +50,8 @@ class Verb(NamedTuple):
         model: whether it works on one model. Its file then has ``run(words, cli)``: names, values
             and files are checked before it is imported, and trainer, model and data are made before
             it is called. The file of any other has ``run(words)``, which returns what to print.
+        only_data: whether the file has ``run(words, data)`` instead: neither trainer nor model is
+            made.
     """
 
     takes: str
@@ -57,6 +59,7 @@ class Verb(NamedTuple):
     example: str
     arguments: Sequence[Argument]
     model: bool = True
+    only_data: bool = False
 
     @property
     def takes_run(self) -> bool:
@@ -106,6 +109,19 @@ VERBS = {
             Argument("--task T", "Task to write the YAML for. Default: found from the data."),
         ],
         model=False,
+    ),
+    "check": Verb(
+        "-c X.yaml | RUN",
+        "Audits data before training: leaks, repeats, labels, shortcuts, personal data.",
+        "check -c tickets.yaml",
+        [
+            CONFIG,
+            RUN,
+            Argument(
+                "--out F.jsonl", "File to write: each finding as JSON, with the lines of its rows."
+            ),
+        ],
+        only_data=True,
     ),
     "fit": Verb(
         "-c X.yaml",

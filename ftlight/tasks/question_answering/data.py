@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import numpy as np
 
-from ftlight.data import duplicates, files, tables, tokens
+from ftlight.data import files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.tasks.question_answering import placement, readers
 from ftlight.tasks.question_answering import windows as contexts
@@ -104,10 +104,9 @@ class QAData(DataModule):
         numbers: dict[str, int] = {}
         return [str(numbers.setdefault(text, len(numbers))) for text in table[self.context][:]]
 
-    def duplicate_keys(self, table: datasets.Dataset) -> list[str]:
-        """A key of each row's question and context."""
-        texts = zip(table[self.question], table[self.context], strict=True)
-        return [duplicates.key(*pair) for pair in texts]
+    def row_texts(self, table: datasets.Dataset) -> list[list[str]]:
+        """The question and the context of each row."""
+        return [table[self.question][:], table[self.context][:]]
 
     def _windows(self, rows: Columns) -> Columns:
         made = contexts.windows(

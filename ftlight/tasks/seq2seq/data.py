@@ -8,7 +8,7 @@ from typing import Any
 
 import datasets
 
-from ftlight.data import duplicates, files, tables, tokens
+from ftlight.data import files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.run import records
 from ftlight.tasks.seq2seq.readers import gather, read_pairs
@@ -99,9 +99,9 @@ class Seq2SeqData(DataModule):
         """Sources: the same one is not in train and in what is held out."""
         return tables.column(table, "source")
 
-    def duplicate_keys(self, table: datasets.Dataset) -> list[str]:
-        """A key of each row's source."""
-        return [duplicates.key(text) for text in table["source"]]
+    def row_texts(self, table: datasets.Dataset) -> list[list[str]]:
+        """The source of each row."""
+        return [table["source"][:]]
 
     def load_split(self, split: str) -> datasets.Dataset:
         """The rows of a split: one per reference in train, else one per source."""

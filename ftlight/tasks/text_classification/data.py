@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import datasets
 
-from ftlight.data import duplicates, files, tables, tokens
+from ftlight.data import files, tables, tokens
 from ftlight.data.label_columns import row_label
 from ftlight.data.labelled import Labelled, without
 from ftlight.data.module import Columns, EncodedSplit, Reader
@@ -127,10 +127,10 @@ class TextData(Labelled):
             empty += [i for i, text in enumerate(tables.column(table, name)) if not text.strip()]
         return sorted(set(empty))
 
-    def duplicate_keys(self, table: datasets.Dataset) -> list[str]:
-        """A key of each row's texts."""
-        texts = zip(tables.column(table, "text"), tables.column(table, "pair"), strict=True)
-        return [duplicates.key(*pair) for pair in texts]
+    def row_texts(self, table: datasets.Dataset) -> list[list[str]]:
+        """The text of each row, or the two texts of a pair."""
+        names = ["text", "pair"] if self.text_pair else ["text"]
+        return [tables.column(table, name) for name in names]
 
     # Tokens
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import datasets
 
-from ftlight.data import duplicates, files, labels, tables, tokens
+from ftlight.data import files, labels, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.tasks.token_classification import (
     conll,
@@ -181,9 +181,9 @@ class TokenData(DataModule):
             )
         return stride
 
-    def duplicate_keys(self, table: datasets.Dataset) -> list[str]:
-        """A key of each row's text."""
-        return [duplicates.key(text) for text in table["text"]]
+    def row_texts(self, table: datasets.Dataset) -> list[list[str]]:
+        """The text of each row."""
+        return [table["text"][:]]
 
     def duplicate_labels(self, table: datasets.Dataset) -> list[str]:
         """The entities of each row."""
