@@ -116,4 +116,4 @@ def _real(gaps: Sequence[Gap], tests: int) -> list[Gap]:
         if gap.p * (tests - rank) > ALARM:
             break
         kept.append(gap)
-    return sorted(kept, key=lambda gap: -abs(gap.inside - gap.outside))
+    return sorted(kept, key=lambda gap: (-abs(gap.inside - gap.outside), -gap.inside))
