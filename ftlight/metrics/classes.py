@@ -1,4 +1,4 @@
-"""Scores of classification and regression, in float64.
+"""Scores of classification, in float64.
 
 torchmetrics computes these in float32, leaves absent classes out of macro averages, and returns 0
 for an undefined AUROC. Here absent classes count, and what is undefined is nan. The tests compare
@@ -7,12 +7,9 @@ with scikit-learn and with torchmetrics' values per class.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional import pearson_corrcoef, spearman_corrcoef
 
 from ftlight.metrics.calibration import calibration_error
 from ftlight.metrics.intervals import CELLS, NAN, UNIT, around, bootstrap
@@ -155,67 +152,6 @@ def f1_of_rows(right: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
     return torch.where(both > 0, 2 * right.double() / both.clamp(min=1), 1.0)
 
 
-def regression(values: Tensor, target: Tensor) -> dict[str, float]:
-    """Coefficient of determination, correlations, mean absolute and root mean squared error.
-
-    r2 is the share of the targets' variance that is explained: 1 is perfect, 0 as good as their
-    mean. Unlike a correlation it sees whether predictions are of the right size.
-
-    Args:
-        values: predictions ``[rows]``.
-        target: true values ``[rows]``.
-
-    Returns:
-        Values by name; r2 of constant targets and a correlation with a constant are nan.
-    """
-    values, target = values.double(), target.double()
-    constant, flat = (len(x) < 2 or bool(x.min() == x.max()) for x in (target, values))
-    squares, spread = (values - target).square(), (target - target.mean()).square()
-    defined = not (constant or flat)
-    return {
-        "r2": NAN if constant else (1 - squares.sum() / spread.sum()).item(),
-        "pearson": pearson_corrcoef(values, target).item() if defined else NAN,
-        "spearman": spearman_corrcoef(values, target).item() if defined else NAN,
-        "mae": (values - target).abs().mean().item(),
-        "rmse": squares.mean().sqrt().item(),
-    }
-
-
-def bootstrap_regression(
-    values: Tensor, target: Tensor, draws: int = 1000
-) -> dict[str, tuple[float, float]]:
-    """95 % intervals of r2 and of Pearson's correlation, by name.
-
-    The correlation's is no Fisher (1915): that covered .79 of samples with heavy tails.
-    """
-    values, target = values.double(), target.double()
-    # centred, so that the sums of squares stay small
-    y, x = target - target.mean(), values - values.mean()
-    ones, squares = torch.ones_like(y), (values - target).square()
-    parts = torch.stack([ones, x, y, x * x, y * y, x * y, squares], 1)
-    return {
-        "r2": bootstrap(parts, _r2_of, draws, (-math.inf, 1.0)),
-        "pearson": bootstrap(parts, _pearson_of, draws, (-1.0, 1.0)),
-    }
-
-
-def _moments(sums: Tensor) -> tuple[float, float, float]:
-    """Sums of squares of x and y about their means, nan if there is no spread, and of products."""
-    rows, x, y, xx, yy, xy, _ = sums.tolist()
-    of_x, of_y = xx - x * x / rows, yy - y * y / rows
-    of_x, of_y = (v if v > 1e-12 * w else NAN for v, w in ((of_x, xx), (of_y, yy)))
-    return of_x, of_y, xy - x * y / rows
-
-
-def _r2_of(sums: Tensor) -> float:
-    return 1 - float(sums[-1]) / _moments(sums)[1]
-
-
-def _pearson_of(sums: Tensor) -> float:
-    of_x, of_y, products = _moments(sums)
-    return products / math.sqrt(of_x * of_y)
-
-
 def bootstrap_f1(probabilities: Tensor, target: Tensor, draws: int = 1000) -> tuple[float, float]:
     """95 % interval of the micro F1 of a task with several labels per row."""
     predicted, actual = (probabilities >= 0.5).double(), target.double()
@@ -224,31 +160,36 @@ def bootstrap_f1(probabilities: Tensor, target: Tensor, draws: int = 1000) -> tu
 
 
 def bootstrap_macro_f1(confusion: Tensor, draws: int = 1000) -> tuple[float, float]:
-    """95 % interval of the macro F1 of a task with one label per row.
-
-    Resamples of the rows are multinomial draws of the confusion matrix, whose other cells stay
-    empty: their number is that of the rows at most, not the square of the classes.
+    """95 % interval of the macro F1 of a task with one label per row; nan for no rows.
 
     Args:
         confusion: rows by class, ``int [actual, predicted]``.
         draws: number of resamples.
     """
-    actual, predicted = confusion.nonzero(as_tuple=True)
-    counts, rows, classes = (
-        confusion[actual, predicted].double(),
-        int(confusion.sum()),
-        len(confusion),
-    )
+    hit, predicted, actual = confusion.diag(), confusion.sum(0), confusion.sum(1)
+    score = _ratio(2 * hit.double(), (predicted + actual).double()).mean().item()
+    rows = int(confusion.sum())
     if not rows:
         return NAN, NAN
-    score = _macro_f1(counts[None], actual, predicted, classes)
+    return around(score, resample_macro_f1(confusion, draws), rows, UNIT)
+
+
+def resample_macro_f1(confusion: Tensor, draws: int) -> Tensor:
+    """Macro F1 of resamples of the rows of a confusion matrix ``double [draws]``.
+
+    They are multinomial draws of its cells that have rows: no more than there are rows, however
+    many classes.
+    """
+    actual, predicted = confusion.nonzero(as_tuple=True)
+    counts, classes = confusion[actual, predicted].double().numpy(), len(confusion)
     random, at_once = np.random.default_rng(0), max(1, CELLS // max(classes, len(counts)))
     scores = []
     for start in range(0, draws, at_once):
         size = min(at_once, draws - start)
-        drawn = torch.from_numpy(random.multinomial(rows, counts.numpy() / rows, size))
-        scores.append(_macro_f1(drawn.double(), actual, predicted, classes))
-    return around(score.item(), torch.cat(scores), rows, UNIT)
+        drawn = random.multinomial(int(counts.sum()), counts / counts.sum(), size)
+        cells = torch.from_numpy(drawn).double()
+        scores.append(_macro_f1(cells, actual, predicted, classes))
+    return torch.cat(scores)
 
 
 def _macro_f1(cells: Tensor, actual: Tensor, predicted: Tensor, classes: int) -> Tensor:

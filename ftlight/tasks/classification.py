@@ -16,7 +16,7 @@ from ftlight.data import labels
 from ftlight.data.module import DataModule
 from ftlight.freezing.head import Objective
 from ftlight.freezing.linear import Vectors
-from ftlight.metrics import classes, intervals
+from ftlight.metrics import classes, intervals, regression
 from ftlight.models import scale
 from ftlight.models.losses import Loss
 from ftlight.models.scale import Scale
@@ -233,8 +233,8 @@ class Classification(Task):
         """Computes all metrics of the kind, with intervals of the primary ones."""
         count = len(targets)
         if self.kind == "regression":
-            values = classes.regression(outputs, targets)
-            ends = classes.bootstrap_regression(outputs, targets)
+            values = regression.scores(outputs, targets)
+            ends = regression.bootstrap_ends(outputs, targets)
             return EvaluationResult(values, count, ends, notes=_no_better(values, targets))
         if self.kind == "multi":
             interval = {"f1_micro": classes.bootstrap_f1(outputs, targets)}

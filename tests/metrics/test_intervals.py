@@ -12,7 +12,7 @@ from conftest import each
 from scipy import stats
 
 from ftlight.metrics import classes as metrics
-from ftlight.metrics import intervals, texts
+from ftlight.metrics import intervals, regression, texts
 from ftlight.metrics.intervals import UNIT, around, bootstrap
 
 
@@ -215,11 +215,11 @@ def test_intervals_of_a_regression() -> None:
     random = np.random.default_rng(0)
     x = torch.from_numpy(random.normal(1e6, 1, 300))
     y = x + torch.from_numpy(random.normal(size=300))
-    found, values = metrics.bootstrap_regression(x, y), metrics.regression(x, y)
+    found, values = regression.bootstrap_ends(x, y), regression.scores(x, y)
     by_fisher = stats.pearsonr(x.numpy(), y.numpy()).confidence_interval(0.95)
     assert found["pearson"] == pytest.approx(by_fisher, abs=0.02)
     assert found["r2"][0] < values["r2"] < found["r2"][1]
-    constant = metrics.bootstrap_regression(x, torch.ones(300))
+    constant = regression.bootstrap_ends(x, torch.ones(300))
     assert all(math.isnan(end) for ends in constant.values() for end in ends)
 
 
@@ -277,6 +277,6 @@ def test_a_correlation_with_heavy_tails_is_covered() -> None:
         x, noise = random.normal(size=(2, 100)) * scale
         y = 0.6 * x + 0.8 * noise
         pair = torch.from_numpy(x), torch.from_numpy(y)
-        return metrics.bootstrap_regression(*pair, 60)["pearson"]
+        return regression.bootstrap_ends(*pair, 60)["pearson"]
 
     assert 0.88 <= coverage(interval, 0.6) <= 0.99

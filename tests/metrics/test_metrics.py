@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 from torchmetrics.functional import classification as tm
 
 from ftlight.metrics import classes as metrics
+from ftlight.metrics import regression
 from ftlight.metrics.collected import Collected
 
 SEEDS = range(3)
@@ -303,7 +304,7 @@ def test_regression() -> None:
         rng = np.random.default_rng([seed, rows])
         target = (3 * rng.normal(size=rows)).round(digits)
         values = (target + rng.normal(size=rows)).round(digits)
-        found = metrics.regression(torch.from_numpy(values), torch.from_numpy(target))
+        found = regression.scores(torch.from_numpy(values), torch.from_numpy(target))
         assert close(found["pearson"], stats.pearsonr(values, target).statistic, 1e-6)
         assert close(found["spearman"], stats.spearmanr(values, target).statistic, 1e-6)
         assert close(found["mae"], float(sk.mean_absolute_error(target, values)))
@@ -320,7 +321,7 @@ def test_regression_of_floats() -> None:
         rng = np.random.default_rng(0)
         target = torch.from_numpy(rng.normal(size=100) + offset)
         values = (target + torch.from_numpy(rng.normal(size=100))).float()
-        found = metrics.regression(values, target)
+        found = regression.scores(values, target)
         assert close(found["pearson"], stats.pearsonr(values.double(), target).statistic, 1e-6)
         assert close(found["rmse"], float((values.double() - target).square().mean().sqrt()))
 
@@ -332,7 +333,7 @@ def test_correlation_with_a_constant_is_undefined() -> None:
         varied = torch.arange(rows).double()
         fixed = torch.full((rows,), constant, dtype=torch.double)
         for values, target in ((varied, fixed), (fixed, varied), (fixed, fixed)):
-            found = metrics.regression(values, target)
+            found = regression.scores(values, target)
             assert math.isnan(found["pearson"])
             assert math.isnan(found["spearman"])
             assert found["mae"] == pytest.approx((values - target).abs().mean().item())
@@ -348,7 +349,7 @@ def test_correlation_with_a_constant_is_undefined() -> None:
 
 
 def test_regression_of_one_row() -> None:
-    found = metrics.regression(torch.tensor([1.0]), torch.tensor([3.0]))
+    found = regression.scores(torch.tensor([1.0]), torch.tensor([3.0]))
     assert math.isnan(found["pearson"])
     assert (found["mae"], found["rmse"]) == (2, 2)
 
@@ -356,7 +357,7 @@ def test_regression_of_one_row() -> None:
 def test_perfect_correlation() -> None:
     def check(sign: int) -> None:
         target = torch.arange(20).double()
-        found = metrics.regression(sign * target**3, target)
+        found = regression.scores(sign * target**3, target)
         assert found["spearman"] == pytest.approx(sign, abs=1e-6)
         assert abs(found["pearson"]) <= 1
 
