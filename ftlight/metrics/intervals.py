@@ -101,14 +101,15 @@ def around(
     Returns:
         Lower and upper end, nan if nothing is known of them.
     """
-    (low, high), resampled = bounds, resampled[resampled.isfinite()]
+    resampled = resampled[resampled.isfinite()]
     if not math.isfinite(score) or not len(resampled):
         return NAN, NAN
     # sums round: a BLEU of 100.00000000000004
-    score, resampled = min(max(score, low), high), resampled.clamp(low, high)
-    error = (resampled - score).square().mean().sqrt().item() * _widening(rows)
-    if error <= 1e-9 * max(1.0, abs(score)) or score in bounds:
-        return _without_spread(score, rows, bounds)
+    low, high = min(bounds[0], score), max(bounds[1], score)
+    distance = resampled.clamp(low, high) - score
+    error = distance.square().mean().sqrt().item() * _widening(rows)
+    if error <= 1e-9 * max(1.0, abs(score)) or score in (low, high):
+        return _without_spread(score, rows, (low, high))
     if not math.isfinite(high - low):
         return max(low, score - Z * error), min(high, score + Z * error)
     share, error = (score - low) / (high - low), error / (high - low)

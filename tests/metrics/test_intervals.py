@@ -106,6 +106,13 @@ def test_an_interval_stays_in_its_bounds_and_holds_its_score() -> None:
                 assert bounds[0] <= low <= values.mean() <= high <= bounds[1]
 
 
+def test_a_score_that_rounding_takes_past_its_bound() -> None:
+    score = 100.00000000000004
+    low, high = around(score, torch.full((9,), score), 20, (0.0, 100.0))
+    assert low == pytest.approx(100 * intervals.wilson(1, 20)[0])
+    assert high == score
+
+
 def test_around_counts_the_bias_of_resamples() -> None:
     random = torch.Generator().manual_seed(0)
     noise = torch.randn(2000, generator=random, dtype=torch.double) * 0.01
