@@ -33,9 +33,9 @@ class Ordinal(Task):
 
     def compute_metrics(self, outputs, targets, rows):
         off = (outputs.gt(0.5).sum(1) - targets).abs().double()
-        ends = bootstrap(
-            torch.stack([off, torch.ones_like(off)], 1), lambda sums: float(sums[0] / sums[1])
-        )
+        counted = torch.stack([off, torch.ones_like(off)], 1)
+        bounds = 0, len(self.labels) - 1
+        ends = bootstrap(counted, lambda sums: float(sums[0] / sums[1]), bounds=bounds)
         return EvaluationResult(
             {"mae": off.mean().item(), "accuracy": (off == 0).double().mean().item()},
             len(off),

@@ -1,4 +1,4 @@
-"""Scores of classification and regression, in float64.
+"""Scores of classification, in float64.
 
 torchmetrics computes these in float32, leaves absent classes out of macro averages, and returns 0
 for an undefined AUROC. Here absent classes count, and what is undefined is nan. The tests compare
@@ -7,11 +7,12 @@ with scikit-learn and with torchmetrics' values per class.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional import pearson_corrcoef, spearman_corrcoef
 
-from ftlight.metrics.intervals import NAN, bootstrap
+from ftlight.metrics.calibration import calibration_error
+from ftlight.metrics.intervals import CELLS, NAN, UNIT, around, bootstrap
 
 
 def _ratio(part: Tensor, total: Tensor) -> Tensor:
@@ -68,22 +69,6 @@ def macro_auroc(probabilities: Tensor, members: Tensor) -> float:
     """
     classes = probabilities.shape[1]
     return sum(auroc(probabilities[:, c], members[:, c]) for c in range(classes)) / classes
-
-
-def calibration_error(confidence: Tensor, right: Tensor, bins: int = 15) -> float:
-    """Expected calibration error: mean gap between confidence and accuracy in equal bins.
-
-    The definition is that of Naeini et al. (2015).
-
-    Args:
-        confidence: probability of the predicted class ``[rows]``.
-        right: whether the prediction is correct ``[rows]``.
-        bins: number of bins.
-    """
-    index = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    difference = right.double() - confidence.double()
-    gap = torch.zeros(bins, dtype=torch.double).index_add_(0, index, difference)
-    return (gap.abs().sum() / len(right)).item()
 
 
 def in_top(probabilities: Tensor, target: Tensor, k: int) -> float:
@@ -167,49 +152,58 @@ def f1_of_rows(right: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
     return torch.where(both > 0, 2 * right.double() / both.clamp(min=1), 1.0)
 
 
-def regression(values: Tensor, target: Tensor) -> dict[str, float]:
-    """Coefficient of determination, correlations, mean absolute and root mean squared error.
-
-    r2 is the share of the targets' variance that is explained: 1 is perfect, 0 as good as their
-    mean. Unlike a correlation it sees whether predictions are of the right size.
-
-    Args:
-        values: predictions ``[rows]``.
-        target: true values ``[rows]``.
-
-    Returns:
-        Values by name; r2 of constant targets and a correlation with a constant are nan.
-    """
-    values, target = values.double(), target.double()
-    constant, flat = (len(x) < 2 or bool(x.min() == x.max()) for x in (target, values))
-    squares, spread = (values - target).square(), (target - target.mean()).square()
-    defined = not (constant or flat)
-    return {
-        "r2": NAN if constant else (1 - squares.sum() / spread.sum()).item(),
-        "pearson": pearson_corrcoef(values, target).item() if defined else NAN,
-        "spearman": spearman_corrcoef(values, target).item() if defined else NAN,
-        "mae": (values - target).abs().mean().item(),
-        "rmse": squares.mean().sqrt().item(),
-    }
-
-
-def bootstrap_r2(values: Tensor, target: Tensor, draws: int = 1000) -> tuple[float, float]:
-    """95 % interval of r2."""
-    target = target.double()
-    centred = target - target.mean()  # keeps the sums of squares small
-    squares = (values.double() - target).square()
-    parts = torch.stack([squares, centred, centred.square(), torch.ones_like(centred)], 1)
-
-    def statistic(sums: Tensor) -> float:
-        error, total, total_squares, rows = sums.tolist()
-        spread = total_squares - total**2 / rows
-        return 1 - error / spread if spread > 1e-12 * total_squares else NAN
-
-    return bootstrap(parts, statistic, draws)
-
-
 def bootstrap_f1(probabilities: Tensor, target: Tensor, draws: int = 1000) -> tuple[float, float]:
     """95 % interval of the micro F1 of a task with several labels per row."""
     predicted, actual = (probabilities >= 0.5).double(), target.double()
     parts = torch.stack([2 * (predicted * actual).sum(1), predicted.sum(1) + actual.sum(1)], 1)
-    return bootstrap(parts, lambda sums: float(sums[0] / sums[1].clamp(min=1)), draws)
+    return bootstrap(parts, lambda sums: float(sums[0] / sums[1].clamp(min=1)), draws, UNIT)
+
+
+def bootstrap_macro_f1(confusion: Tensor, draws: int = 1000) -> tuple[float, float]:
+    """95 % interval of the macro F1 of a task with one label per row; nan for no rows.
+
+    Args:
+        confusion: rows by class, ``int [actual, predicted]``.
+        draws: number of resamples.
+    """
+    hit, predicted, actual = confusion.diag(), confusion.sum(0), confusion.sum(1)
+    score = _ratio(2 * hit.double(), (predicted + actual).double()).mean().item()
+    rows = int(confusion.sum())
+    if not rows:
+        return NAN, NAN
+    return around(score, resample_macro_f1(confusion, draws), rows, UNIT)
+
+
+def resample_macro_f1(confusion: Tensor, draws: int) -> Tensor:
+    """Macro F1 of resamples of the rows of a confusion matrix ``double [draws]``.
+
+    They are multinomial draws of its cells that have rows: no more than there are rows, however
+    many classes.
+    """
+    actual, predicted = confusion.nonzero(as_tuple=True)
+    counts, classes = confusion[actual, predicted].double().numpy(), len(confusion)
+    random, at_once = np.random.default_rng(0), max(1, CELLS // max(classes, len(counts)))
+    scores = []
+    for start in range(0, draws, at_once):
+        size = min(at_once, draws - start)
+        drawn = random.multinomial(int(counts.sum()), counts / counts.sum(), size)
+        cells = torch.from_numpy(drawn).double()
+        scores.append(_macro_f1(cells, actual, predicted, classes))
+    return torch.cat(scores)
+
+
+def _macro_f1(cells: Tensor, actual: Tensor, predicted: Tensor, classes: int) -> Tensor:
+    """Macro F1 ``[draws]`` from the rows ``[draws, cells]`` in cells of a confusion matrix."""
+    zeros, right = cells.new_zeros(len(cells), classes), actual == predicted
+    hit = zeros.index_add(1, actual[right], cells[:, right])
+    both = zeros.index_add(1, actual, cells).index_add(1, predicted, cells)
+    return _ratio(2 * hit, both).mean(1)
+
+
+def rare_classes(confusion: Tensor, least: int = 10) -> Tensor:
+    """Numbers of the classes with fewer rows than ``least``: too few to trust a macro average.
+
+    >>> rare_classes(torch.tensor([[9, 3], [2, 7]])).tolist()
+    [1]
+    """
+    return torch.nonzero(confusion.sum(1) < least).flatten()

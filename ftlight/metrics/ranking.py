@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ftlight.metrics.intervals import NAN, bootstrap
+from ftlight.metrics.intervals import NAN, UNIT, bootstrap
 
 RECALL_AT = 1, 5, 10, 100
 NDCG_AT = 5, 10, 100
@@ -84,19 +84,19 @@ def ranking(ranked: Sequence[Tensor]) -> tuple[dict[str, float], dict[str, tuple
         "mrr": [1 / int(r.min()) for r in asked],
     }
     values = {name: _mean(column) for name, column in columns.items()}
-    return values, {name: _interval(columns[name]) for name in WITH_INTERVAL}
+    return values, {name: _interval(columns[name], UNIT) for name in WITH_INTERVAL}
 
 
 def gain(ranked: Sequence[Tensor], other: Sequence[Tensor]) -> tuple[float, tuple[float, float]]:
     """Gain in NDCG@10 over another ranking of the same queries, with its paired 95 % interval."""
     above = [ndcg(a, 10) - ndcg(b, 10) for a, b in zip(ranked, other, strict=True) if len(a)]
-    return _mean(above), _interval(above)
+    return _mean(above), _interval(above, (-1.0, 1.0))
 
 
 def _mean(column: list[float]) -> float:
     return sum(column) / len(column) if column else NAN
 
 
-def _interval(column: list[float]) -> tuple[float, float]:
+def _interval(column: list[float], bounds: tuple[float, float]) -> tuple[float, float]:
     parts = torch.tensor([[value, 1.0] for value in column], dtype=torch.double).reshape(-1, 2)
-    return bootstrap(parts, lambda sums: float(sums[0] / sums[1]))
+    return bootstrap(parts, lambda sums: float(sums[0] / sums[1]), bounds=bounds)

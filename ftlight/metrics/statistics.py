@@ -1,7 +1,9 @@
-"""Whether one model is better than another on the same rows."""
+"""Whether one model is better than another on the same rows, and what several tests say."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +58,61 @@ def paired_bootstrap(
     # equal draws speak for neither
     better = float(np.mean(means > 0) + np.mean(means == 0) / 2)
     return Comparison(float(differences.mean()), float(high - low) / 2, better, count)
+
+
+def mcnemar(new: np.ndarray, old: np.ndarray) -> float:
+    """Tests whether two models are right equally often: the mid-p value of McNemar's (1947) test.
+
+    Only rows that one of them has right count; if both are as good, either has half of these. The
+    p-value is exact, but for half the probability of what was seen, without which the test would
+    find too little (Fagerland, Lydersen and Laake 2013).
+
+    Args:
+        new: whether each row is right by the new model, ``bool [rows]``.
+        old: the same by the old model, in the same order of rows.
+
+    Returns:
+        Two-sided p-value; 1.0 if they differ in no row.
+
+    Raises:
+        ValueError: there are no rows, not as many of both, or a value is neither 0 nor 1.
+
+    >>> won, lost, both = [1, 0], [0, 1], [1, 1]
+    >>> new, old = np.array([won] * 7 + [lost] + [both] * 13).T
+    >>> round(mcnemar(new, old), 4)
+    0.0391
+    """
+    new, old = np.asarray(new), np.asarray(old)
+    if not len(new) or new.shape != old.shape or not np.isin([new, old], [0, 1]).all():
+        raise ValueError("right or wrong of at least one row is needed, of as many by both models")
+    differ = int((new != old).sum())
+    fewer = min(int((new > old).sum()), int((new < old).sum()))
+    # logarithms of k!, so that binomial coefficients of many rows do not overflow
+    factorials = np.concatenate([[0.0], np.log(np.arange(1, differ + 1)).cumsum()])
+    k = np.arange(fewer + 1)
+    logs = factorials[differ] - factorials[k] - factorials[differ - k] - differ * math.log(2)
+    chances = np.exp(logs)
+    return float(min(1.0, 2 * chances.sum() - chances[-1]))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusts p-values of several tests for their number (Holm 1979), in the given order.
+
+    Those below 0.05 are then all true but in 5 % of such families of tests.
+
+    Raises:
+        ValueError: one is not between 0 and 1.
+
+    >>> holm([0.01, 0.04, 0.03, 0.005])
+    [0.03, 0.06, 0.06, 0.02]
+    """
+    if not all(0 <= p <= 1 for p in p_values):
+        raise ValueError("p-values must lie between 0 and 1")
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for i, number in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - i) * p_values[number]))
+        adjusted[number] = highest
+    return adjusted
 
 
 def _resampled_means(values: np.ndarray, draws: int, seed: int) -> np.ndarray:

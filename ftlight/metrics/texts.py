@@ -16,11 +16,11 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from ftlight.metrics.intervals import NAN, bootstrap
 from ftlight.metrics.subsequences import lcs_length, lcs_places
 from ftlight.metrics.words import Tokenizer, bleu_tokenizer, words
 from ftlight.utils.errors import UserError, unknown
 
-NAN = float("nan")
 ORDER = 4  # BLEU's longest n-grams, in words
 KINDS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
@@ -36,6 +36,20 @@ def perplexity(loss: float, tokens: float) -> float:
     (1.0, 2.0)
     """
     return math.exp(min(loss / tokens, 700)) if tokens else NAN  # exp overflows at 710
+
+
+def bootstrap_perplexity(parts: Tensor) -> tuple[float, float]:
+    """95 % interval of the perplexity, from that of the mean loss, whose ends are less askew.
+
+    Args:
+        parts: sum of the losses and number of tokens of each row ``[rows, 2]``.
+    """
+
+    def mean(sums: Tensor) -> float:
+        return float(sums[0] / sums[1]) if sums[1] else NAN
+
+    low, high = bootstrap(parts, mean, bounds=(0.0, math.inf))
+    return perplexity(low, 1), perplexity(high, 1)
 
 
 # BLEU and chrF

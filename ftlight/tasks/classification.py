@@ -16,7 +16,7 @@ from ftlight.data import labels
 from ftlight.data.module import DataModule
 from ftlight.freezing.head import Objective
 from ftlight.freezing.linear import Vectors
-from ftlight.metrics import classes, intervals
+from ftlight.metrics import classes, intervals, regression
 from ftlight.models import scale
 from ftlight.models.losses import Loss
 from ftlight.models.scale import Scale
@@ -230,21 +230,21 @@ class Classification(Task):
     def compute_metrics(
         self, outputs: Tensor, targets: Tensor, rows: Sequence[Mapping[str, Any]]
     ) -> EvaluationResult:
-        """Computes all metrics of the kind, with the interval of the primary one."""
+        """Computes all metrics of the kind, with intervals of the primary ones."""
         count = len(targets)
         if self.kind == "regression":
-            values = classes.regression(outputs, targets)
-            ends = {
-                "r2": classes.bootstrap_r2(outputs, targets),
-                "pearson": intervals.fisher(values["pearson"], count),
-            }
+            values = regression.scores(outputs, targets)
+            ends = regression.bootstrap_ends(outputs, targets)
             return EvaluationResult(values, count, ends, notes=_no_better(values, targets))
         if self.kind == "multi":
             interval = {"f1_micro": classes.bootstrap_f1(outputs, targets)}
             return EvaluationResult(classes.multi_label(outputs, targets), count, interval)
         values, confusion = classes.single_label(outputs, targets)
-        interval = {"accuracy": intervals.wilson(values["accuracy"], count)}
-        return EvaluationResult(values, count, interval, confusion)
+        ends = {
+            "accuracy": intervals.wilson(values["accuracy"], count),
+            "f1": classes.bootstrap_macro_f1(confusion),
+        }
+        return EvaluationResult(values, count, ends, confusion, notes=_few_rows(confusion))
 
     def row_scores(self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """Right or wrong; the F1 of several labels; the negative squared error of a number."""
@@ -280,6 +280,17 @@ class Classification(Task):
         """Writes labels.json beside an export: kind, and labels in the order of the logits."""
         text = json.dumps({"kind": self.kind, "labels": self.labels}, indent=1)
         (folder / "labels.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _few_rows(confusion: Tensor) -> list[str]:
+    """A line if classes have too few rows for the interval of their mean F1."""
+    rare = len(classes.rare_classes(confusion))
+    if not rare:
+        return []
+    return [
+        f"the interval of f1 is not to be trusted: {rare:,} of {len(confusion):,} classes have"
+        " fewer than 10 rows"
+    ]
 
 
 def _no_better(values: Mapping[str, float], targets: Tensor) -> list[str]:

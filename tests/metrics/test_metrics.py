@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from torchmetrics.functional import classification as tm
 
 from ftlight.metrics import classes as metrics
-from ftlight.metrics import intervals
+from ftlight.metrics import regression
 from ftlight.metrics.collected import Collected
 
 SEEDS = range(3)
@@ -304,7 +304,7 @@ def test_regression() -> None:
         rng = np.random.default_rng([seed, rows])
         target = (3 * rng.normal(size=rows)).round(digits)
         values = (target + rng.normal(size=rows)).round(digits)
-        found = metrics.regression(torch.from_numpy(values), torch.from_numpy(target))
+        found = regression.scores(torch.from_numpy(values), torch.from_numpy(target))
         assert close(found["pearson"], stats.pearsonr(values, target).statistic, 1e-6)
         assert close(found["spearman"], stats.spearmanr(values, target).statistic, 1e-6)
         assert close(found["mae"], float(sk.mean_absolute_error(target, values)))
@@ -321,7 +321,7 @@ def test_regression_of_floats() -> None:
         rng = np.random.default_rng(0)
         target = torch.from_numpy(rng.normal(size=100) + offset)
         values = (target + torch.from_numpy(rng.normal(size=100))).float()
-        found = metrics.regression(values, target)
+        found = regression.scores(values, target)
         assert close(found["pearson"], stats.pearsonr(values.double(), target).statistic, 1e-6)
         assert close(found["rmse"], float((values.double() - target).square().mean().sqrt()))
 
@@ -333,7 +333,7 @@ def test_correlation_with_a_constant_is_undefined() -> None:
         varied = torch.arange(rows).double()
         fixed = torch.full((rows,), constant, dtype=torch.double)
         for values, target in ((varied, fixed), (fixed, varied), (fixed, fixed)):
-            found = metrics.regression(values, target)
+            found = regression.scores(values, target)
             assert math.isnan(found["pearson"])
             assert math.isnan(found["spearman"])
             assert found["mae"] == pytest.approx((values - target).abs().mean().item())
@@ -349,7 +349,7 @@ def test_correlation_with_a_constant_is_undefined() -> None:
 
 
 def test_regression_of_one_row() -> None:
-    found = metrics.regression(torch.tensor([1.0]), torch.tensor([3.0]))
+    found = regression.scores(torch.tensor([1.0]), torch.tensor([3.0]))
     assert math.isnan(found["pearson"])
     assert (found["mae"], found["rmse"]) == (2, 2)
 
@@ -357,7 +357,7 @@ def test_regression_of_one_row() -> None:
 def test_perfect_correlation() -> None:
     def check(sign: int) -> None:
         target = torch.arange(20).double()
-        found = metrics.regression(sign * target**3, target)
+        found = regression.scores(sign * target**3, target)
         assert found["spearman"] == pytest.approx(sign, abs=1e-6)
         assert abs(found["pearson"]) <= 1
 
@@ -400,99 +400,6 @@ def test_calibration_error_of_scores() -> None:
     confidence, predicted = probabilities.max(1)
     expected = metrics.calibration_error(confidence, predicted == target)
     assert metrics.single_label(probabilities, target)[0]["calibration_error"] == expected > 0
-
-
-# Intervals
-
-
-def test_wilson_of_a_known_case() -> None:
-    low, high = intervals.wilson(0.9, 30)
-    assert (round(low, 4), round(high, 4)) == (0.7438, 0.9654)
-
-
-def test_wilson() -> None:
-    def check(rows: int, share: float) -> None:
-        right = round(share * rows)
-        expected = stats.binomtest(right, rows).proportion_ci(method="wilson")
-        low, high = intervals.wilson(right / rows, rows)
-        assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-6)
-        assert 0 <= low <= right / rows + 1e-12
-        assert right / rows - 1e-12 <= high <= 1
-
-    each([(rows, share) for rows in [1, 5, 30, 1000] for share in [0, 0.2, 0.5, 0.8, 1]], check)
-
-
-def test_wilson_at_the_bounds() -> None:
-    def check(rows: int) -> None:
-        low, high = intervals.wilson(0.0, rows)
-        assert low == pytest.approx(0, abs=1e-12)
-        assert 0 < high < 1
-        low, high = intervals.wilson(1.0, rows)
-        assert high == pytest.approx(1, abs=1e-12)
-        assert 0 < low < 1
-
-    each([1, 10, 500], check)
-
-
-def test_fisher() -> None:
-    def check(seed: int, rows: int) -> None:
-        rng = np.random.default_rng(seed)
-        x = rng.normal(size=rows)
-        result = stats.pearsonr(x, x + rng.normal(size=rows))
-        expected = result.confidence_interval(0.95)
-        assert intervals.fisher(float(result.statistic), rows) == pytest.approx(
-            (expected.low, expected.high), abs=1e-5
-        )
-
-    each([(seed, rows) for seed in SEEDS for rows in [4, 20, 300]], check)
-
-
-def test_fisher_where_it_is_undefined() -> None:
-    def check(correlation: float, rows: int) -> None:
-        assert all(math.isnan(x) for x in intervals.fisher(correlation, rows))
-
-    each([(0.5, 3), (0.5, 0), (1.0, 50), (-1.0, 50)], check)
-
-
-def test_fisher_of_nothing_defined() -> None:
-    assert all(math.isnan(x) for x in intervals.fisher(float("nan"), 50))
-
-
-def test_bootstrap_f1() -> None:
-    def check(seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        target = torch.from_numpy(rng.random((120, 4)) < 0.3).float()
-        probabilities = torch.from_numpy(rng.random((120, 4))) * 0.6 + 0.3 * target
-        torch.manual_seed(seed)
-        low, high = metrics.bootstrap_f1(probabilities, target, 200)
-        point = metrics.multi_label(probabilities, target)["f1_micro"]
-        assert 0 <= low < point < high <= 1
-        assert high - low < 0.25
-        state = torch.get_rng_state()
-        assert (low, high) == metrics.bootstrap_f1(probabilities, target, 200)
-        assert bool(
-            (state == torch.get_rng_state()).all()
-        )  # the run's random numbers stay as they were
-
-    each(range(3), check)
-
-
-def test_bootstrap_f1_narrows_with_rows() -> None:
-    rng = np.random.default_rng(0)
-    target = torch.from_numpy(rng.random((2000, 2)) < 0.5).float()
-    probabilities = torch.where(torch.from_numpy(rng.random((2000, 2))) < 0.8, target, 1 - target)
-    few, many = (
-        np.diff(metrics.bootstrap_f1(probabilities[:n], target[:n], 200)).item()
-        for n in (100, 2000)
-    )
-    assert many < few / 3
-
-
-def test_bootstrap_f1_at_the_bounds() -> None:
-    target = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    assert metrics.bootstrap_f1(target, target, 50) == (1, 1)
-    assert metrics.bootstrap_f1(1 - target, target, 50) == (0, 0)
-    assert metrics.bootstrap_f1(torch.zeros(3, 2), torch.zeros(3, 2), 50) == (0, 0)
 
 
 # Gathering
@@ -557,24 +464,6 @@ def test_collected_keeps_the_axes_of_a_single_row() -> None:
 def test_collected_refuses_nothing() -> None:
     with pytest.raises(RuntimeError, match="saw no rows"):
         Collected().compute()
-
-
-def test_bootstrap_of_a_mean_agrees_with_scipy() -> None:
-    values = torch.from_numpy(np.random.default_rng(0).normal(size=400))
-    low, high = intervals.bootstrap(
-        torch.stack([values, torch.ones(400)], 1), lambda sums: float(sums[0] / sums[1]), 4000
-    )
-    drawn = stats.bootstrap(
-        (values.numpy(),), np.mean, n_resamples=4000, method="percentile", rng=1
-    ).confidence_interval
-    assert (low, high) == pytest.approx((drawn.low, drawn.high), abs=0.01)
-
-
-def test_bootstrap_of_what_is_undefined() -> None:
-    assert all(math.isnan(x) for x in intervals.bootstrap(torch.zeros(0, 2), lambda sums: 1.0))
-    assert all(
-        math.isnan(x) for x in intervals.bootstrap(torch.zeros(3, 2), lambda sums: float("nan"))
-    )
 
 
 def test_in_top_agrees_with_scikit_learn() -> None:

@@ -292,6 +292,7 @@ def test_a_run_leaves_its_record(fit: Run, tmp_path: Path) -> None:
         < scores["test/accuracy"] + 1e-9
         <= scores["test/accuracy_high"] + 1e-9
     )
+    assert scores["test/f1_low"] <= scores["test/f1"] <= scores["test/f1_high"]
 
 
 def test_other_verbs_leave_the_record_alone(fit: Run, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ftlight.data.module import DataModule
 from ftlight.metrics import texts
-from ftlight.metrics.intervals import bootstrap
 from ftlight.models.modes import evaluating
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks import generation
@@ -216,7 +215,7 @@ class CausalLM(Task):
                 values["bleu"] = texts.bleu(predictions, references, tokenize)
                 about = {"bleu": {"tokenize": tokenize}}
             values["rougeL"] = texts.rouge(predictions, references, ("rougeL",))["rougeL"]
-        interval = {"perplexity": bootstrap(facts, perplexity)}
+        interval = {"perplexity": texts.bootstrap_perplexity(facts[:, :2])}
         return EvaluationResult(values, len(outputs), interval, about=about)
 
     def row_scores(self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]) -> Tensor:

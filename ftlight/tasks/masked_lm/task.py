@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftlight.data.module import DataModule
-from ftlight.metrics import intervals, texts
+from ftlight.metrics import texts
 from ftlight.models import loading, saving
 from ftlight.models.padding import runs_unpadded
 from ftlight.models.pooling import trained_pooling
@@ -95,11 +95,7 @@ class MaskedLM(Task):
             "perplexity": texts.perplexity(loss, count),
             "accuracy": right / count if count else math.nan,
         }
-
-        def perplexity(sums: Tensor) -> float:
-            return texts.perplexity(float(sums[0]), float(sums[2]))
-
-        interval = intervals.bootstrap(parts, perplexity)
+        interval = texts.bootstrap_perplexity(parts[:, [0, 2]])
         return EvaluationResult(values, len(rows), {"perplexity": interval})
 
     def row_scores(self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]) -> Tensor:

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ftlight.data.module import DataModule
 from ftlight.metrics import answers
-from ftlight.metrics.intervals import bootstrap, wilson
+from ftlight.metrics.intervals import UNIT, bootstrap, wilson
 from ftlight.models import saving as export
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.question_answering import windows as contexts
@@ -173,7 +173,7 @@ class QuestionAnswering(Task):
             values["no_answer_accuracy"] = scores[~answerable, 0].mean().item()
             values["best_f1"] = best
         pairs = torch.stack([scores[:, 1], torch.ones(len(scores))], 1)
-        interval = bootstrap(pairs, lambda sums: float(sums[0] / sums[1]))
+        interval = bootstrap(pairs, lambda sums: float(sums[0] / sums[1]), bounds=UNIT)
         ends = {"f1": interval, "exact": wilson(exact, len(rows))}
         return EvaluationResult(values, len(rows), ends)
 

@@ -40,7 +40,7 @@ def compare(
     if math.isnan(values["bleu"]):
         return values, (math.nan, math.nan)
     parts = texts.bleu_parts(predictions, references, tokenize)
-    return values, bootstrap(parts, texts.bleu_of)
+    return values, bootstrap(parts, texts.bleu_of, bounds=(0.0, 100.0))
 
 
 def notes(references: Sequence[Sequence[str]], tokenize: Tokenizer) -> list[str]:

@@ -113,7 +113,7 @@ class TokenClassification(Task):
         words = sum(map(len, targets))
         values = metrics.scores(table, self.labels)
         values["token_accuracy"] = right / words if words else float("nan")
-        interval = {"f1": intervals.bootstrap(table.sum(1), metrics.f1)}
+        interval = {"f1": intervals.bootstrap(table.sum(1), metrics.f1, bounds=intervals.UNIT)}
         return EvaluationResult(values, len(rows), interval)
 
     def _counts(self, outputs: Sequence[Tensor], rows: Sequence[Mapping[str, Any]]) -> Tensor:
