@@ -15,7 +15,7 @@ FLOORS = [
     {"data", "training"},
     {"freezing"},
     {"task"},
-    {"tasks", "trainer"},
+    {"tasks", "trainer", "evidence"},
     {"cli"},
     {"__main__"},
 ]

@@ -125,8 +125,7 @@ def run_verb(words: command.Words, resolved: Mapping[str, Any], places: Mapping[
                 find_class(resolved[section]["class_path"], place)
             if words.verb == "fit" and "ckpt_path" in words.own:
                 _keep_options(words, resolved)
-            made = (_data if verbs.VERBS[words.verb].only_data else _build)(words, resolved)
-            verbs.load(words.verb).run(words, made)
+            verbs.load(words.verb).run(words, _made(words, resolved))
     except Exception as error:
         fault = _fault(error, words, places)
         if not fault:
@@ -138,6 +137,16 @@ def run_verb(words: command.Words, resolved: Mapping[str, Any], places: Mapping[
     if lost := screen.output.gap():
         raise WriteError(f"standard output: {lost}; some of it is lost")
     return ""
+
+
+def _made(words: command.Words, resolved: Mapping[str, Any]) -> CLI | DataModule:
+    """What the file of a verb works with."""
+    if not verbs.VERBS[words.verb].only_data:
+        return _build(words, resolved)
+    if words.own.get("full") != "true":
+        return _data(words, resolved)
+    alone = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    return _build(words, {**resolved, "trainer": {**resolved["trainer"], **alone}})
 
 
 def _data(words: command.Words, resolved: Mapping[str, Any]) -> DataModule:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import datasets
 
@@ -61,10 +61,8 @@ class Audited(Splits):
 
     def _audit_rows(self, split: str, table: datasets.Dataset) -> findings.Rows:
         """The rows of a split as an audit sees them."""
-        place = "image" if "image" in table.column_names else "line"
-        numbers = range(1, len(table) + 1)
         return findings.Rows(
-            tables.column(table, place) if place in table.column_names else numbers,
+            self.places(split),
             self.files[split],
             self.row_texts(table),
             self.duplicate_keys(table),
@@ -73,6 +71,14 @@ class Audited(Splits):
             self.row_values(table),
             self.group_values(split) if split == "train" else {},
         )
+
+    def places(self, split: str) -> Sequence[Any]:
+        """Where each row of a split was read: its line, or the name of its image."""
+        table = self.load_split(split)
+        for name in ("image", "line"):
+            if name in table.column_names:
+                return tables.column(table, name)
+        return range(1, len(table) + 1)
 
     def group_values(self, split: str) -> dict[str, list[str]]:
         """The group of each row of a split in each column of data.groups; empty if unknown.

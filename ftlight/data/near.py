@@ -73,34 +73,51 @@ def find(
     index = np.ones(len(codes))
     for texts in parts:
         kept = np.flatnonzero(index >= least)
-        index[kept] = np.minimum(index[kept], jaccard(texts, first[kept], second[kept]))
+        shared = overlap(texts, first[kept], second[kept]).jaccard
+        index[kept] = np.minimum(index[kept], shared)
     kept = np.flatnonzero(index >= least)
     return Pairs(first[kept], second[kept], index[kept])
 
 
-def jaccard(texts: Sequence[str], first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The Jaccard index of pairs of texts ``float64 [pairs]``; 1 if both are empty.
+class Overlap(NamedTuple):
+    """What pairs of texts have in common.
+
+    Attributes:
+        jaccard: grams of both, as a share of those of either ``float64 [pairs]``.
+        within: grams of both, as a share of those of the text with fewer ``float64 [pairs]``.
+    """
+
+    jaccard: np.ndarray
+    within: np.ndarray
+
+
+def overlap(
+    texts: Sequence[str], first: np.ndarray, second: np.ndarray, gram: int = GRAM
+) -> Overlap:
+    """What pairs of texts have in common; all of it if both are empty.
 
     Args:
         texts: the texts.
         first: number of one text of each pair ``int64 [pairs]``.
         second: number of the other ``int64 [pairs]``.
+        gram: characters of a gram.
 
-    >>> jaccard(["abcde", "ABCDE!", "xyz"], np.array([0, 0]), np.array([1, 2]))
+    >>> overlap(["abcde", "ABCDE!", "xyz"], np.array([0, 0]), np.array([1, 2])).jaccard
     array([1., 0.])
     """
-    found = []
+    found = [Overlap(np.zeros(0), np.zeros(0))]
     for start in range(0, len(first), PAIRS):
         part = slice(start, start + PAIRS)
         rows, places = np.unique(np.stack([first[part], second[part]]), return_inverse=True)
-        grams, sizes = _grams([texts[row] for row in rows])
+        grams, sizes = _grams([texts[row] for row in rows], gram)
         owner = np.repeat(np.arange(len(rows), dtype=np.uint64), sizes)
         sets = np.unique(owner << np.uint64(32) | grams)  # each gram of a text once
         sizes = np.bincount((sets >> np.uint64(32)).astype(int), minlength=len(rows))
         one, other = places.reshape(2, -1)
-        shared = _shared(sets, sizes, one, other)
-        found.append(shared / (sizes[one] + sizes[other] - shared))
-    return np.concatenate(found) if found else np.zeros(0)
+        both = _shared(sets, sizes, one, other)
+        shorter = np.minimum(sizes[one], sizes[other])
+        found.append(Overlap(both / (sizes[one] + sizes[other] - both), both / shorter))
+    return Overlap(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def shingles(text: str) -> set[int]:
@@ -127,25 +144,25 @@ def _shared(sets: np.ndarray, sizes: np.ndarray, one: np.ndarray, other: np.ndar
     return np.bincount((twice >> np.uint64(32)).astype(int), minlength=len(one))
 
 
-def _grams(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _grams(texts: Sequence[str], size: int = GRAM) -> tuple[np.ndarray, np.ndarray]:
     """Hashes of the grams of all texts ``uint32``, one text after another, and how many each has.
 
     A text is padded by blanks, so that also one of a single character has a gram.
     """
-    padded = [f" {plain(text):{GRAM - 2}} " for text in texts]
+    padded = [f" {plain(text):{size - 2}} " for text in texts]
     letters = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32)
     lengths = np.array([len(text) for text in padded])
-    hashes = np.zeros(len(letters) - GRAM + 1, np.uint32)
-    for shift in range(GRAM):
+    hashes = np.zeros(len(letters) - size + 1, np.uint32)
+    for shift in range(size):
         hashes = hashes * np.uint32(0x9E3779B1) + letters[shift : shift + len(hashes)]
     hashes ^= hashes >> np.uint32(15)
     hashes *= np.uint32(0x85EBCA6B)
     hashes ^= hashes >> np.uint32(13)
     inside = np.ones(len(letters), bool)  # grams that reach into the next text are left out
     ends = np.cumsum(lengths)
-    for shift in range(1, GRAM):
+    for shift in range(1, size):
         inside[ends - shift] = False
-    return hashes[inside[: len(hashes)]], lengths - GRAM + 1
+    return hashes[inside[: len(hashes)]], lengths - size + 1
 
 
 def _band_keys(texts: Sequence[str]) -> np.ndarray:

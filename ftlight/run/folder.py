@@ -159,7 +159,7 @@ def as_recorded_now(
     """
     config = dict(config)
     data, known = _mapping(config.get("data")), known or {}
-    options = {k: v for k, v in _mapping(data.get("init_args")).items() if k not in former.GONE}
+    options = former.data(_mapping(data.get("init_args")))
     if "kind" in known and "form" not in known and options.get("kind", "auto") == "auto":
         joined = {"label_separator": "|"} if known["kind"] == "multi" else {}
         options |= {"kind": known["kind"], **joined}

@@ -15,6 +15,18 @@ GONE = {
 }
 
 
+def data(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The data's options in a config.yaml, under their names of now, without those that are gone.
+
+    >>> data({"check": "header", "max_overlap": 0.9})
+    {'image_check': 'header'}
+    """
+    kept = {name: value for name, value in options.items() if name not in GONE}
+    if kept.get("check") in ("full", "header"):
+        kept["image_check"] = kept.pop("check")
+    return kept
+
+
 def recorded(options: Mapping[str, Any]) -> dict[str, Any]:
     """The model's options in a config.yaml, with those that the version which wrote it lacked.
 

@@ -38,7 +38,7 @@ def test_the_index_is_that_of_the_sets_of_grams() -> None:
     texts.append("\uff21\uff22\uff23  abc")  # wide letters
     pairs = list(itertools.combinations(range(len(texts)), 2))
     first, second = np.array(pairs).T
-    found = near.jaccard(texts, first, second)
+    found = near.overlap(texts, first, second).jaccard
     expected = [true_index(texts[i], texts[j]) for i, j in pairs]
     assert found == pytest.approx(np.array(expected))
 

@@ -50,8 +50,8 @@ class Verb(NamedTuple):
         model: whether it works on one model. Its file then has ``run(words, cli)``: names, values
             and files are checked before it is imported, and trainer, model and data are made before
             it is called. The file of any other has ``run(words)``, which returns what to print.
-        only_data: whether the file has ``run(words, data)`` instead: neither trainer nor model is
-            made.
+        only_data: whether neither trainer nor model is made without ``--full``: the file then has
+            ``run(words, data)``.
     """
 
     takes: str
@@ -117,6 +117,10 @@ VERBS = {
         [
             CONFIG,
             RUN,
+            Argument(
+                "--full",
+                "Also run the model once over all rows: wrong labels, strangers, drift, twins.",
+            ),
             Argument(
                 "--out F.jsonl", "File to write: each finding as JSON, with the lines of its rows."
             ),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ftlight.cli.command import Words
+from ftlight.cli.parser import CLI
 from ftlight.data import findings
-from ftlight.data.findings import LEVELS
+from ftlight.data.findings import LEVELS, Finding
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
 from ftlight.run import outputs
@@ -20,8 +21,12 @@ class Unsound(UserError):
     status = 1
 
 
-def run(words: Words, data: DataModule) -> None:
+def run(words: Words, made: DataModule | CLI) -> None:
     """Prints what an audit found, the gravest first, and writes it with all lines to a file.
+
+    Args:
+        words: the command line.
+        made: the data module; with ``--full`` the command line's trainer and model, too.
 
     Raises:
         Unsound: a finding says stop.
@@ -30,20 +35,33 @@ def run(words: Words, data: DataModule) -> None:
     out = words.own.get("out")
     if out is not None:
         outputs.check(Path(out))
+    data = made.datamodule if isinstance(made, CLI) else made
     data.check = "fast"
     found = data.audited.findings
+    stops = dict.fromkeys(finding.kind for finding in found if finding.level == "stop")
+    notes: list[str] = []
+    if not stops:
+        data.setup("fit")  # reads labels and lengths: what is wrong with them is an error
+        notes = [note for note in data.notes if note not in findings.notes(found)]
+    if isinstance(made, CLI):
+        found = findings.ordered([*found, *_full(words, made)])
     if out is not None:
         with writing(Path(out)):
             findings.write(Path(out), found)
-    for level in LEVELS:
-        screen.table(_rows(level, findings.notes(found, level)))
-    stops = dict.fromkeys(finding.kind for finding in found if finding.level == "stop")
+    _show(found, notes)
     if stops:
         raise Unsound(f"no model should be trained on these data: {join_limited(stops)}")
-    data.setup("fit")  # reads labels and lengths: what is wrong with them is an error
-    others = [note for note in data.notes if note not in findings.notes(found)]
-    screen.table(_rows("read", others))
 
 
-def _rows(word: str, lines: list[str]) -> list[tuple[str, str]]:
-    return [(word if i == 0 else "", line) for i, line in enumerate(lines)]
+def _full(words: Words, cli: CLI) -> list[Finding]:
+    from ftlight.evidence.audit import full
+
+    if "ckpt_path" in words.own:  # of a run
+        cli.model.load_weights(words.own["ckpt_path"])
+    return full(cli.trainer, cli.model, cli.datamodule)
+
+
+def _show(found: list[Finding], notes: list[str]) -> None:
+    rows = [(level, findings.notes(found, level)) for level in LEVELS]
+    for word, lines in [*rows, ("read", notes)]:
+        screen.table([(word if i == 0 else "", line) for i, line in enumerate(lines)])

@@ -43,8 +43,8 @@ class ImageData(ImageBatches):
             an up) or none.
         white: Value of 16-bit gray images that is white; 4095 for cameras of 12 bits.
         max_pixels: Most pixels of an image, checked before it is decoded.
-        check: How images are checked before training: full decodes every one once, header only
-            reads its size; the result is cached.
+        image_check: How images are checked before training: full decodes every one once, header
+            only reads its size; the result is cached.
         on_bad_image: What to do with images that cannot be read: error names them, skip leaves them
             out and counts them.
         keep_gb: RAM in GB for caching prepared images that come again: those of validation, and of
@@ -68,7 +68,7 @@ class ImageData(ImageBatches):
         flip: augmenting.Flip = "horizontal",
         white: Annotated[int, Range(least=1, most=65535)] = 65535,
         max_pixels: Annotated[int, Range(least=1, most=decoding.PIXELS)] = 80_000_000,
-        check: Literal["full", "header"] = "full",
+        image_check: Literal["full", "header"] = "full",
         on_bad_image: Literal["error", "skip"] = "error",
         keep_gb: Gigabytes = 1.0,
         workers: Processes | None = None,
@@ -79,7 +79,7 @@ class ImageData(ImageBatches):
         self.augment, self.flip = augment, flip
         self.varies = augment != "none"  # type: ignore[misc]
         self.white, self.max_pixels = white, max_pixels
-        self.full, self.skip = check == "full", on_bad_image == "skip"
+        self.full, self.skip = image_check == "full", on_bad_image == "skip"
         self.choose_workers = workers is None
         self.kept: dict[Kept, torch.Tensor] = {}  # images as the model sees them
         self.room = int(keep_gb * 1e9)  # bytes left for them

@@ -245,7 +245,7 @@ def test_a_header_alone_does_not_see_what_is_cut_off_but_training_names_it(
 ) -> None:
     place = spoiled(squares, tmp_path)
     (place / "red" / "empty.png").unlink()
-    data = ImageData(str(place), tokenizer=resnet, check="header", validation_split=0.0)
+    data = ImageData(str(place), tokenizer=resnet, image_check="header", validation_split=0.0)
     data.setup("fit")
     with pytest.raises(UserError, match=r"red/cut.jpg cannot be used: it is cut off"):
         list(data.train_dataloader())

@@ -1,0 +1,1 @@
+"""Evidence of whether data are sound and training was worth it."""

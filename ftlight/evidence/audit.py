@@ -1,0 +1,149 @@
+"""The full audit: what a frozen pass of the model adds to what texts and tables alone tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch.nn.functional import normalize
+
+from ftlight.data.duplicates import place
+from ftlight.data.findings import Finding, count_of
+from ftlight.data.labelled import Labelled
+from ftlight.data.module import DataModule
+from ftlight.data.near import CLOSE
+from ftlight.evidence import labels, neighbours, pictures, twins
+from ftlight.evidence.drift import drift
+from ftlight.evidence.vectors import Read, Rows
+from ftlight.task import Task
+from ftlight.utils.errors import UserError, shortened
+
+
+def full(trainer: Any, task: Task, data: DataModule) -> list[Finding]:
+    """Audits the splits of a data module by the vectors of their rows.
+
+    Args:
+        trainer: a trainer of one process.
+        task: the task.
+        data: its data module, set up for training.
+
+    Raises:
+        UserError: the model gives no vector of a row.
+    """
+    try:
+        reader = Rows(trainer, task, data)
+        read = {split: reader.read(split) for split in data.sets if split != "predict"}
+        reader.close()
+    except ValueError as error:
+        raise UserError(f"--full needs a vector of each row: {error}") from None
+    return [
+        *_labels(data, read["train"]),
+        *_twins(data, read),
+        *_drift(read),
+        *_strangers(data, read),
+    ]
+
+
+def _labels(data: DataModule, train: Read) -> Iterator[Finding]:
+    """Labels of train that are likely wrong."""
+    if not isinstance(data, Labelled):
+        return
+    numbers = data.sets["train"].targets
+    targets = data.targets(numbers)
+    try:
+        found = labels.doubt(train.vectors, targets, data.kind, len(data.labels), data.split_seed)
+    except ValueError:
+        return  # too few rows to hold any out
+    doubted = found.doubted.tolist()
+    if not doubted:
+        return
+    places = data.places("train")
+    yield Finding(
+        *("look", "label", "train"),
+        f"the labels of {count_of(found.wrong, len(targets))} are likely wrong",
+        *(found.wrong, [places[row] for row in doubted]),
+        _doubted(data, doubted[0], int(found.likely[doubted[0]])),
+        "--out lists all in doubt, the most doubtful first: correct them or leave them out",
+    )
+
+
+def _doubted(data: DataModule, row: int, likely: int) -> str:
+    """A row with its label, and the likely one."""
+    names, shown = data.labels, str(data.rows("train", [row])[0]["label"])
+    instead = f", likely {names[likely]!r}" if names and likely >= 0 else ""
+    return f"{_row(data, 'train', row)}: {shown!r}{instead}"
+
+
+def _row(data: DataModule, split: str, row: int) -> str:
+    """Where a row was read, and how it begins."""
+    parts = data.row_texts(data.load_split(split))
+    text = f" {shortened(parts[0][row])!r}" if parts else ""
+    return f"{place(data.places(split)[row])}{text}"
+
+
+def _twins(data: DataModule, read: Mapping[str, Read]) -> Iterator[Finding]:
+    """Rows of validation and test that are like one of train, which the fast audit did not see."""
+    train = read["train"]
+    for split, own in read.items():
+        if split == "train":
+            continue
+        known = data.audited.twins.get(split)
+        pairs = _pairs(data, split, train, own)
+        found = sorted(row for row in pairs if known is None or known[row] < CLOSE)
+        if found:
+            row = found[0]
+            yield Finding(
+                *("look", "twin", split),
+                f"{count_of(len(found), len(own.vectors))} more are like one of train",
+                *(len(found), [data.places(split)[row] for row in found]),
+                f"{_row(data, split, row)} and {_row(data, 'train', pairs[row])} of train",
+            )
+
+
+def _pairs(data: DataModule, split: str, train: Read, own: Read) -> dict[int, int]:
+    """Rows of a split with their twin in train."""
+    if own.marks is not None and train.marks is not None:
+        return dict(reversed(pictures.twins(own.marks, train.marks)))
+    tables = data.load_split(split), data.load_split("train")
+    mine, others = (data.row_texts(table) for table in tables)
+    if mine is None or others is None:
+        return {}
+    near = neighbours.nearest(normalize(own.vectors), normalize(train.vectors), neighbours.TWINS)
+    return twins.find(mine, others, near.rows.numpy(), near.cosines.numpy())
+
+
+def _drift(read: Mapping[str, Read]) -> Iterator[Finding]:
+    """Splits that are of another kind than train."""
+    for split, own in read.items():
+        if split == "train":
+            continue
+        try:
+            found = drift(read["train"].vectors, own.vectors)
+        except ValueError:
+            continue
+        chance = f"by chance 0.5 ± {1.96 * found.error:.3f}"
+        message = f"a head tells its rows from those of train with an area of {found.area:.3f}"
+        yield Finding(
+            *("look" if found.alarms else "know", "drift", split),
+            f"{message} ({chance}, {found.rows:,} rows of each)",
+            len(own.vectors),
+            option="see what differs: other labels, sources or times" if found.alarms else "",
+        )
+
+
+def _strangers(data: DataModule, read: Mapping[str, Read]) -> Iterator[Finding]:
+    """Rows that are unlike all others of train."""
+    train = normalize(read["train"].vectors)
+    if len(train) <= neighbours.STRANGER:
+        return
+    for split, own in read.items():
+        others = None if split == "train" else train
+        familiar = neighbours.familiarity(normalize(own.vectors), others)
+        found = neighbours.strangers(familiar).tolist()
+        if found:
+            yield Finding(
+                *("look", "stranger", split),
+                f"{count_of(len(found), len(own.vectors))} are unlike all others of train",
+                *(len(found), [data.places(split)[row] for row in found]),
+                _row(data, split, found[0]),
+            )

@@ -1,0 +1,120 @@
+"""One vector a row, for each split: what the backbone makes of it, from one frozen pass."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ftlight.data.module import DataModule
+from ftlight.evidence import pictures
+from ftlight.freezing import identity
+from ftlight.freezing import store as files
+from ftlight.freezing.cache import PrefixCache
+from ftlight.freezing.tap import Tap
+from ftlight.models.layers import layer_groups, num_layers
+from ftlight.models.modes import evaluating
+from ftlight.task import Task
+
+MOST = 4096  # numbers of a row that are kept as they are; of more, places are averaged
+
+
+class Read(NamedTuple):
+    """What a pass saw of a split, in the order of its rows.
+
+    Attributes:
+        vectors: ``float [rows, width]``.
+        marks: of images, see :func:`ftlight.evidence.pictures.marks`; None of other rows.
+    """
+
+    vectors: Tensor
+    marks: Tensor | None
+
+
+class Rows:
+    """Reads the vectors of rows with the backbone of a task.
+
+    Those of train and validation come from a store of activations if there can be one, which a fit
+    of the head alone then finds filled.
+
+    Args:
+        trainer: a trainer of one process; says device and precision.
+        task: the task.
+        data: its data module, set up for training.
+    """
+
+    def __init__(self, trainer: Any, task: Task, data: DataModule) -> None:
+        strategy, precision = trainer.strategy, trainer.precision_plugin
+        self.task = precision.convert_module(task.eval().to(strategy.root_device))
+        task.datamodule = data
+        data.check_model(task.model)
+        self.run = SimpleNamespace(  # what a pass needs of a trainer
+            datamodule=data,
+            strategy=strategy,
+            precision_plugin=precision,
+            precision=trainer.precision,
+            **dict.fromkeys(("global_rank", "local_rank", "node_rank"), 0),
+            **dict.fromkeys(("world_size", "num_nodes"), 1),
+        )
+        layers = num_layers(layer_groups(task.model))
+        self.cache = PrefixCache(task.cache_gb)
+        if task.cache is not False:
+            self.cache.begin(self.run, self.task, layers, "check")
+        self.tap = self.cache.tap or Tap(task.model, layers)
+
+    def read(self, split: str) -> Read:
+        """Reads a split.
+
+        Raises:
+            ValueError: the backbone gives no vector of a row; says why.
+        """
+        table = self.run.datamodule.sets[split]
+        found: list[Tensor] = []
+        marks: list[Tensor] = []
+        order: list[int] = []
+        with files.preserve_rng():
+            for batch in identity.batches(self.run, table):
+                order += batch["index"]
+                found.append(_one_each(self._states(batch, split), batch).float().cpu())
+                if "pixel_values" in batch["inputs"]:
+                    marks.append(pictures.marks(batch["inputs"]["pixel_values"].cpu()))
+        rows = torch.tensor(order).argsort()
+        return Read(torch.cat(found)[rows], torch.cat(marks)[rows] if marks else None)
+
+    def _states(self, batch: dict[str, Any], split: str) -> Tensor:
+        """What the backbone gives for a batch ``[rows, …]``: as stored, or from a pass now."""
+        try:
+            self.cache.feed(batch, split)
+            if self.tap.pending is not None:
+                return self.tap.pending
+        finally:
+            self.tap.pending = None
+        context = self.run.precision_plugin.forward_context()
+        with evaluating(self.task), torch.no_grad(), context:
+            run = self.task.step if "targets" in batch else self.task.evaluate
+            return self.tap.capture(lambda: run(batch), len(batch["index"]))
+
+    def close(self) -> None:
+        """Leaves the model as it was."""
+        self.tap.remove()
+        self.cache.end()
+
+
+def _one_each(states: Tensor, batch: dict[str, Any]) -> Tensor:
+    """One vector a row ``[rows, width]``: the mean over its tokens, or over the places of an image.
+
+    Args:
+        states: ``[rows, width]``, ``[rows, tokens, width]`` or ``[rows, channels, height, width]``.
+        batch: the batch.
+    """
+    mask = files.mask_of(batch["inputs"])
+    if states.ndim == 3 and mask is not None and states.shape[1] == mask.shape[1]:
+        weights = mask.to(states)[..., None]
+        return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+    if states.ndim == 4:
+        return states.flatten(2).mean(2)
+    if states.ndim == 3 and states[0].numel() > MOST:
+        return states.mean(1)
+    return states.flatten(1)
