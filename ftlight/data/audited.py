@@ -131,6 +131,8 @@ class Audited(Splits):
             self.dropped = found.leaked.tolist()
             rows = len(self._raw["train"])
             self._drop()
+            for twins in found.twins.values():
+                twins[twins >= near.REPEATS] = 0  # theirs are gone, and no others repeat them
             self.notes.append(
                 f"train: {findings.count_of(len(self.dropped), rows)} taken out, since they are in"
                 " validation or test too (data.on_leak)"
