@@ -143,7 +143,7 @@ def _made(words: command.Words, resolved: Mapping[str, Any]) -> CLI | DataModule
     """What the file of a verb works with."""
     if not verbs.VERBS[words.verb].only_data:
         return _build(words, resolved)
-    if words.own.get("full") != "true":
+    if words.own.get("full") != "true" and not words.alone:
         return _data(words, resolved)
     alone = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
     return _build(words, {**resolved, "trainer": {**resolved["trainer"], **alone}})

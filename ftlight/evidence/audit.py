@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch.nn.functional import normalize
 
 from ftlight.data.duplicates import place
-from ftlight.data.findings import Finding, count_of
+from ftlight.data.files import LINE
+from ftlight.data.findings import Finding, Level, count_of, ordered
 from ftlight.data.labelled import Labelled
 from ftlight.data.module import DataModule
 from ftlight.data.near import CLOSE
@@ -17,6 +18,8 @@ from ftlight.evidence.drift import drift
 from ftlight.evidence.vectors import Read, Rows
 from ftlight.task import Task
 from ftlight.utils.errors import UserError, shortened
+
+UNUSUAL = 0.01  # share of train's own rows that are less familiar
 
 
 def full(trainer: Any, task: Task, data: DataModule) -> list[Finding]:
@@ -30,18 +33,50 @@ def full(trainer: Any, task: Task, data: DataModule) -> list[Finding]:
     Raises:
         UserError: the model gives no vector of a row.
     """
-    try:
-        reader = Rows(trainer, task, data)
-        read = {split: reader.read(split) for split in data.sets if split != "predict"}
-        reader.close()
-    except ValueError as error:
-        raise UserError(f"--full needs a vector of each row: {error}") from None
+    read = _read(trainer, task, data, [split for split in data.sets if split != "predict"])
     return [
         *_labels(data, read["train"]),
         *_twins(data, read),
         *_drift(read),
         *_strangers(data, read),
     ]
+
+
+def compare(trainer: Any, task: Task, data: DataModule) -> list[Finding]:
+    """Compares rows to predict with those of train.
+
+    Args:
+        trainer: a trainer of one process.
+        task: the task, with the weights of a run.
+        data: its data module, with rows to predict.
+
+    Raises:
+        UserError: the model gives no vector of a row.
+    """
+    read = _read(trainer, task, data, ["train", "predict"])
+    new, train = (normalize(read[split].vectors) for split in ("predict", "train"))
+    usual = neighbours.familiarity(train).quantile(UNUSUAL)
+    familiar = neighbours.familiarity(new, train)
+    strange = familiar.argsort(stable=True)[: int((familiar < usual).sum())].tolist()
+    lines = [row.get(LINE, 0) for row in data.rows("predict", strange)]
+    share = len(strange) / len(new)
+    message = (
+        f"{share:.1%} of {len(new):,} rows look unlike anything in training,"
+        f" of train's own {UNUSUAL:.0%}"
+    )
+    level: Level = "look" if share > 2 * UNUSUAL else "know"
+    drifts = [finding._replace(split="new") for finding in _drift(read)]
+    return ordered([Finding(level, "stranger", "new", message, len(strange), lines), *drifts])
+
+
+def _read(trainer: Any, task: Task, data: DataModule, splits: Sequence[str]) -> dict[str, Read]:
+    try:
+        reader = Rows(trainer, task, data)
+        read = {split: reader.read(split) for split in splits}
+        reader.close()
+    except ValueError as error:
+        raise UserError(f"the model gives no vector of a row: {error}") from None
+    return read
 
 
 def _labels(data: DataModule, train: Read) -> Iterator[Finding]:

@@ -131,6 +131,33 @@ def test_full_runs_the_model_once_and_a_fit_of_the_head_finds_that(
     assert main(["fit", *words, "--model.unfreeze", "head", "--run", "r"]) == 0
     assert "kept from an earlier run" in capsys.readouterr().out
     assert main(["check", "r", "--full"]) == 0
+    texts = [(text, "") for text, _ in toy_rows(20)]
+    write_csv(tmp_path / "new.csv", [*texts, ("zz qq zz qq zz", "")])
+    capsys.readouterr()
+    assert main(["check", "r", "new.csv", "--out", "new.jsonl"]) == 0
+    assert "rows look unlike anything in training, of train's own 1%" in capsys.readouterr().out
+    assert {"stranger", "drift"} == {kind for kind, _ in findings(Path("new.jsonl"))}
+    assert main(["check", "r", "empty.csv"]) == 2
+    assert "empty.csv: no such file" in capsys.readouterr().err
+
+
+def test_a_chat_is_known_by_what_it_asks(tmp_path: Path, capsys: Any) -> None:
+    def chat(asked: str, said: str) -> dict[str, Any]:
+        turns = [("system", "You are kind. " * 9), ("user", asked), ("assistant", said)]
+        return {"messages": [{"role": role, "content": text} for role, text in turns]}
+
+    rows = [chat(f"{text} {label}", label) for text, label in toy_rows(30)]
+    files = {"train": rows[:25], "test": [chat(rows[3]["messages"][1]["content"], "?"), *rows[25:]]}
+    words = []
+    for split, content in files.items():
+        path = tmp_path / f"{split}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in content))
+        words += [f"--data.{split}", str(path)]
+    model = make_llama(tmp_path / "llama")
+    assert main(["check", "--model", "CausalLM", "--model.backbone", str(model), *words]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "test: 1 of 6 rows are in train too (line 1)" in shown
+    assert "close" not in shown
 
 
 def test_full_of_a_model_that_answers_questions(bert: str, tmp_path: Path, capsys: Any) -> None:

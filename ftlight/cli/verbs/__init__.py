@@ -111,12 +111,16 @@ VERBS = {
         model=False,
     ),
     "check": Verb(
-        "-c X.yaml | RUN",
+        "-c X.yaml | RUN [FILE]",
         "Audits data before training: leaks, repeats, labels, shortcuts, personal data.",
         "check -c tickets.yaml",
         [
             CONFIG,
             RUN,
+            Argument(
+                "FILE",
+                "New data, without labels: what in them is unlike all that the run was trained on.",
+            ),
             Argument(
                 "--full",
                 "Also run the model once over all rows: wrong labels, strangers, drift, twins.",

@@ -36,6 +36,11 @@ def run(words: Words, made: DataModule | CLI) -> None:
     if out is not None:
         outputs.check(Path(out))
     data = made.datamodule if isinstance(made, CLI) else made
+    if isinstance(made, CLI) and words.alone:
+        found = _new(words, made, words.alone[0])
+        _write(out, found)
+        _show(found, [])
+        return
     data.check = "fast"
     found = data.audited.findings
     stops = dict.fromkeys(finding.kind for finding in found if finding.level == "stop")
@@ -45,9 +50,7 @@ def run(words: Words, made: DataModule | CLI) -> None:
         notes = [note for note in data.notes if note not in findings.notes(found)]
     if isinstance(made, CLI):
         found = findings.ordered([*found, *_full(words, made)])
-    if out is not None:
-        with writing(Path(out)):
-            findings.write(Path(out), found)
+    _write(out, found)
     _show(found, notes)
     if stops:
         raise Unsound(f"no model should be trained on these data: {join_limited(stops)}")
@@ -56,9 +59,29 @@ def run(words: Words, made: DataModule | CLI) -> None:
 def _full(words: Words, cli: CLI) -> list[Finding]:
     from ftlight.evidence.audit import full
 
-    if "ckpt_path" in words.own:  # of a run
+    if words.run is not None:
         cli.model.load_weights(words.own["ckpt_path"])
     return full(cli.trainer, cli.model, cli.datamodule)
+
+
+def _new(words: Words, cli: CLI, file: str) -> list[Finding]:
+    """What an audit finds in new data, beside what the run was trained on."""
+    from ftlight.evidence.audit import compare
+
+    rows = cli.datamodule.read_predict(file)
+    if not rows:
+        raise UserError(f"{file} has a header but no rows")
+    cli.model.load_weights(words.own["ckpt_path"])
+    cli.datamodule.check = "off"
+    cli.datamodule.setup("fit")
+    cli.datamodule.set_predict(rows, file)
+    return compare(cli.trainer, cli.model, cli.datamodule)
+
+
+def _write(out: str | None, found: list[Finding]) -> None:
+    if out is not None:
+        with writing(Path(out)):
+            findings.write(Path(out), found)
 
 
 def _show(found: list[Finding], notes: list[str]) -> None:

@@ -161,6 +161,15 @@ class ChatData(DataModule):
         self.notes += notes.bad_notes(split, bad)
         return table
 
+    def row_texts(self, table: datasets.Dataset) -> list[list[str]]:
+        """What a chat asks: its turns before the last reply, without the system's; or the text."""
+        texts = []
+        for row in table["messages"][:]:
+            turns = [m for m in chat.load(row) if m.role not in ("system", chat.TOOLS)]
+            asked = turns[:-1] if len(turns) > 1 and turns[-1].role == "assistant" else turns
+            texts.append("\n".join(turn.content for turn in asked))
+        return [texts]
+
     def _said(
         self, table: datasets.Dataset, split: str, name: str
     ) -> tuple[datasets.Dataset, list[str]]:

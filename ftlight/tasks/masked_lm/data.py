@@ -105,6 +105,10 @@ class MaskedData(DataModule):
         """The document of each window."""
         return [str(n) for n in table["document"]]
 
+    def row_texts(self, table: datasets.Dataset) -> list[list[str]]:
+        """The text of each window."""
+        return [table["text"][:]]
+
     def read_predict(self, name: str) -> list[files.Row]:
         """Documents of a text file, or rows of a table."""
         source = self.source_at(name)

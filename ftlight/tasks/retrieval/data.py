@@ -160,6 +160,10 @@ class RetrievalData(ItemData):
             self.digests["train"] = self.digests[split]
         return table
 
+    def row_texts(self, table: datasets.Dataset) -> list[list[str]] | None:
+        """The query of each row; users have rows in every split."""
+        return None if self.user else [table["query"][:]]
+
     # Batches
 
     def setup(self, stage: str) -> None:
