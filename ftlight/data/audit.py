@@ -180,12 +180,12 @@ def _personal(splits: Mapping[str, Rows]) -> Iterator[Finding]:
 
 
 def _empty(splits: Mapping[str, Rows]) -> Iterator[Finding]:
-    """Rows without an input."""
+    """Rows without an input; a reader says so too, and what to do."""
     for name, rows in splits.items():
         found = [row for row, key in enumerate(rows.keys or ()) if not key]
         if found:
             message = f"{count_of(len(found), len(rows.places))} are empty"
-            yield Finding("look", "empty", name, message, len(found), rows.lines(found))
+            yield Finding("know", "empty", name, message, len(found), rows.lines(found))
 
 
 def _sizes(splits: Mapping[str, Rows]) -> Iterator[Finding]:

@@ -126,7 +126,8 @@ class Audited(Splits):
         for finding in found.findings:
             if finding.level == "stop":
                 raise UserError(f"{self.files[finding.split]}: {finding.line}")
-        self.notes += findings.notes(found.findings)
+        asked_for = "few" if self.shots else ""  # few rows of each class
+        self.notes += findings.notes(f for f in found.findings if f.kind != asked_for)
         if self.on_leak == "drop" and len(found.leaked):
             self.dropped = found.leaked.tolist()
             rows = len(self._raw["train"])

@@ -94,7 +94,7 @@ def _labels(data: DataModule, train: Read) -> Iterator[Finding]:
         return
     places = data.places("train")
     yield Finding(
-        *("look", "label", "train"),
+        *("look" if found.wrong else "know", "label", "train"),
         f"the labels of {count_of(found.wrong, len(targets))} are likely wrong",
         *(found.wrong, [places[row] for row in doubted]),
         _doubted(data, doubted[0], int(found.likely[doubted[0]])),

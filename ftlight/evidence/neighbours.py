@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+MOST = 50_000  # others that rows are compared with; evenly spread ones of more
 BLOCK = 1024  # rows whose products with all others are held at once
 STRANGER = 10  # neighbours whose mean cosine tells how familiar a row is
 TWINS = 5  # neighbours that are compared letter by letter
@@ -28,22 +29,27 @@ class Nearest(NamedTuple):
 def nearest(vectors: Tensor, others: Tensor | None, count: int) -> Nearest:
     """Finds the nearest of the others; of the same rows, each but itself, if there are none.
 
+    Of more than 50,000 others, as many are compared.
+
     Args:
         vectors: of length 1, ``[rows, width]``.
         others: of length 1, ``[others, width]``.
         count: number of neighbours; fewer are found of fewer others.
     """
     pool = vectors if others is None else others
-    count = min(count, len(pool) - (others is None))
+    spread = torch.linspace(0, len(pool) - 1, min(len(pool), MOST), dtype=torch.double)
+    numbers = spread.round().long()
+    chosen = pool[numbers]
+    count = min(count, len(chosen) - (others is None))
     cosines, rows = [], []
     for start in range(0, len(vectors), BLOCK):
-        products = vectors[start : start + BLOCK] @ pool.T
+        products = vectors[start : start + BLOCK] @ chosen.T
         if others is None:
-            own = torch.arange(len(products))
-            products[own, own + start] = -2.0
+            own = torch.arange(start, start + len(products))
+            products[own[:, None] == numbers] = -2.0
         found = products.topk(count, dim=1)
         cosines.append(found.values)
-        rows.append(found.indices)
+        rows.append(numbers[found.indices])
     return Nearest(torch.cat(cosines), torch.cat(rows))
 
 

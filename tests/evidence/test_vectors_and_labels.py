@@ -94,6 +94,14 @@ def test_neighbours_are_those_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -
     own = neighbours.nearest(one, None, 3)
     assert not (own.rows == torch.arange(40)[:, None]).any()
     assert neighbours.nearest(one[:3], None, 10).rows.shape == (3, 2)
+    monkeypatch.setattr(neighbours, "MOST", 10)
+    few = neighbours.nearest(one, None, 3)
+    assert len(set(few.rows.flatten().tolist())) <= 10
+    assert not (few.rows == torch.arange(40)[:, None]).any()
+    picked = one[few.rows]
+    assert few.cosines.numpy() == pytest.approx(
+        (picked @ one[:, :, None])[..., 0].numpy(), abs=1e-6
+    )
 
 
 def test_strangers_are_far_from_all_others() -> None:
