@@ -202,7 +202,7 @@ def _keys_of(
         texts = [" ".join(texts[row] for texts in parts) for row in chunk.tolist()]
         found = []
         for band, keys in enumerate(_band_keys(texts)):
-            kept = slice(None) if wanted is None else np.isin(keys, wanted[band])
+            kept = slice(None) if wanted is None else _is_in(keys, wanted[band])
             found.append((keys[kept], chunk[kept]))
         return found
 
@@ -228,6 +228,12 @@ def _candidates(parts: Sequence[Sequence[str]], asked: np.ndarray | None) -> np.
         pairs = _neighbours(keys[order], rows[order], is_asked, count)
         found = _distinct(np.concatenate([found, pairs]))
     return found
+
+
+def _is_in(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Whether each value is among the known ones, which are sorted and at least one."""
+    places = np.searchsorted(known, values)
+    return known[np.minimum(places, len(known) - 1)] == values
 
 
 def _distinct(values: np.ndarray) -> np.ndarray:

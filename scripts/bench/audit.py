@@ -205,6 +205,7 @@ def full(planted: Planted) -> dict[str, float]:
     doubted = [line for line in _lines(found, "label", "train") if line not in skipped]
     hits = [line in planted.flipped for line in doubted]
     result = {f"labels: right among the first {n}": mean(hits[:n]) for n in (100, 200)}
+    result["labels: found among the first 400"] = sum(hits[:400]) / len(planted.flipped)
     result["labels: found"] = sum(hits) / len(planted.flipped)
     result["labels: said to be wrong"] = len(doubted)
     strange = _lines(found, "stranger", "train")
