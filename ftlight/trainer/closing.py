@@ -15,7 +15,7 @@ from ftlight.run import folder as runs
 from ftlight.run import loggers
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import outcomes
+from ftlight.trainer import calibrating, outcomes
 from ftlight.trainer.best import Best
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.saving import flush, missing, note_end, save
@@ -69,6 +69,7 @@ def _close(trainer: L.Trainer, run: RunState, task: Task) -> None:
     for best in callbacks_of(trainer, Best):
         file = run.home / "outcomes-validation.npz"
         outcomes.write(run, file, best.outcomes, data_of(trainer))
+    calibrating.write(run)
     scores = {c.monitor: c.score for c in callbacks_of(trainer, Best) if c.score is not None}
     note_end(run, epochs=trainer.current_epoch, steps=trainer.global_step, best=scores)
     screen.table(closing(trainer, run, task))

@@ -78,6 +78,7 @@ def _metrics(result: EvaluationResult, mixed: Mapping[str, Any], main: str) -> d
         metrics[name] = result.unseen.values[main]
         if main in result.unseen.intervals:
             metrics[f"{name}_low"], metrics[f"{name}_high"] = result.unseen.intervals[main]
+    metrics |= result.facts
     return {**metrics, "wise": dict(mixed)} if mixed else metrics
 
 
