@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ftlight.metrics.calibration import (
+    Z_ONE_SIDED,
     calibration_error,
     calibration_floor,
     conformal_quantile,
@@ -17,6 +18,7 @@ from ftlight.metrics.calibration import (
     selective_threshold,
     true_class_scores,
 )
+from ftlight.metrics.intervals import wilson
 from ftlight.utils.format import number
 
 LEAST = 100  # rows to fit a temperature on: its standard error is about 0.15 with them
@@ -160,6 +162,14 @@ class Calibration(NamedTuple):
         if not len(self.confidence):
             return None
         return selective_threshold(self.confidence, self.right, goal)
+
+    def most(self) -> float:
+        """The highest goal within reach: the greatest lower bound that any threshold has."""
+        tried, inverse = torch.unique(self.confidence, return_inverse=True)
+        counts = torch.bincount(inverse, minlength=len(tried)).flip(0).cumsum(0).tolist()
+        hits = torch.bincount(inverse, self.right.double(), len(tried)).flip(0).cumsum(0).tolist()
+        pairs = zip(hits, counts, strict=True)
+        return max(wilson(hit / count, count, Z_ONE_SIDED)[0] for hit, count in pairs)
 
     def quantile(self, coverage: float) -> float:
         """The misfit that a share of new rows keep to; inf if the rows are too few.
