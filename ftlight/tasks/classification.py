@@ -152,6 +152,23 @@ class Classification(Task):
         self.scale = Scale(rest, 1.0)
         return rest
 
+    def fold_temperature(self, inputs: Mapping[str, Tensor]) -> str:
+        """Puts the temperature into the weights: the model itself then gives calibrated logits.
+
+        Args:
+            inputs: what the model takes, to try it on.
+
+        Returns:
+            A line for whoever loads the model if its head takes no temperature; else nothing.
+        """
+        calibration = self.calibration
+        if calibration is None or calibration.temperature == 1.0:
+            return ""
+        if not scale.fold_temperature(self.model, calibration.temperature, self.outputs, inputs):
+            return f"\n# divide logits by {calibration.temperature!r} for calibrated scores"
+        self.calibration = calibration._replace(temperature=1.0)
+        return ""
+
     def _balanced(self, targets: Sequence[Any]) -> Tensor:
         """Weight of each label, ``float [labels]``: of its positives if a row has several."""
         flat = np.concatenate([np.atleast_1d(t) for t in targets]).astype(int)

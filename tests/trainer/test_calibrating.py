@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import ftlight
 from ftlight.__main__ import main
 from ftlight.metrics import sureness
 from ftlight.metrics.calibration import HeldOut, calibration_error, fit_temperature
+from ftlight.models.scale import fold_temperature
 from ftlight.task import EvaluationResult
 from ftlight.trainer import calibrating
 
@@ -39,7 +41,9 @@ def noisy(fit: Run, tmp_path: Path) -> Path:
     return noisy_run(fit, tmp_path, 150)
 
 
-def noisy_run(fit: Run, folder: Path, validation: int, epochs: int = 8, name: str = "run") -> Path:
+def noisy_run(
+    fit: Run, folder: Path, validation: int, epochs: int = 8, name: str = "run", **more: Any
+) -> Path:
     files = {
         name: write_csv(folder / f"{name}.csv", noisy_rows(rows, seed))
         for seed, (name, rows) in enumerate(
@@ -47,9 +51,8 @@ def noisy_run(fit: Run, folder: Path, validation: int, epochs: int = 8, name: st
         )
     }
     options = ["--data.validation", files["validation"], "--data.test", files["test"]]
-    return fit(
-        *options, *SURE, "--model.warmup", "0", train=files["train"], epochs=epochs, name=name
-    )
+    options += [*SURE, "--model.warmup", "0"]
+    return fit(*options, train=files["train"], epochs=epochs, name=name, **more)
 
 
 def line(text: str, name: str) -> str:
@@ -148,6 +151,61 @@ def test_few_rows_fit_no_temperature(fit: Run, tmp_path: Path, capsys: Any) -> N
     said = " ".join(line(capsys.readouterr().out, "calibrated").split())
     assert "temperature 1: 40 validation rows are too few to fit it" in said
     assert kept["error"] == kept["error_before"]
+
+
+def exported_scores(folder: Path, texts: list[str], is_native: bool) -> torch.Tensor:
+    """Probabilities ``[rows, labels]`` by a stock library."""
+    if is_native:
+        from transformers import pipeline
+
+        found = pipeline("text-classification", str(folder), top_k=None)(texts)
+        by_label = [{item["label"]: item["score"] for item in row} for row in found]
+        return torch.tensor([[row[label] for label in sorted(LABELS)] for row in by_label])
+    from sentence_transformers import SentenceTransformer
+
+    logits = SentenceTransformer(str(folder), device="cpu").encode(texts)
+    return torch.from_numpy(logits).softmax(1)
+
+
+@pytest.mark.run
+@pytest.mark.parametrize("kind", ["pooled", "native", "decoder"])
+def test_an_export_has_the_temperature_in_its_weights(
+    kind: str, fit: Run, tmp_path: Path, bert: str, plain_bert: str, llama: str
+) -> None:
+    backbone = {"pooled": bert, "native": plain_bert, "decoder": llama}[kind]
+    folder = noisy_run(fit, tmp_path, 120, backbone=backbone)
+    texts = [text for text, _ in noisy_rows(20, seed=5)]
+    model = ftlight.load(str(folder))
+    answers = model.predict(texts)
+    assert model.task.calibration is not None
+    assert model.task.calibration.temperature != 1.0
+    wanted = torch.tensor([[a["probabilities"][n] for n in sorted(LABELS)] for a in answers])
+    assert main(["export", str(folder)]) == 0
+    found = exported_scores(folder / "export", texts, kind != "pooled")
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+    card = (folder / "export" / "README.md").read_text()
+    assert f"a temperature {model.task.calibration.temperature:.4g}, fitted on 120" in card
+    out = tmp_path / "again"
+    out.mkdir()
+    model.task.export(out, model.data)
+    assert model.predict(texts)[0]["score"] == pytest.approx(answers[0]["score"], abs=1e-6)
+    assert main(["export", str(folder), "--wise", "0.5", "--out", "mix"]) == 0
+    assert "scores of a mix are not calibrated" in Path("mix/README.md").read_text()
+
+
+def test_a_head_that_does_more_takes_no_temperature() -> None:
+    class Bounded(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = torch.nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> SimpleNamespace:
+            return SimpleNamespace(logits=self.head(x).tanh())
+
+    model = Bounded()
+    before = [p.clone() for p in model.parameters()]
+    assert not fold_temperature(model, 2.0, 3, {"x": torch.ones(1, 4)})
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
 # Pure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,7 +95,7 @@ class ImageClassification(Classification):
         """Writes a transformers folder with its image processor."""
         assert isinstance(data, ImageData)
         self.write_labels(folder)
-        rest = self.fold_scale()
+        rest, heat = self.fold_scale(), self.fold_temperature(_probe(data.processor))
         self.model.save_pretrained(folder)  # type: ignore[operator]
         data.processor.save_pretrained(folder)
         how = (
@@ -103,7 +104,14 @@ class ImageClassification(Classification):
         )
         if preparing.channels(data.processor) == 1:  # the pipeline gives RGB
             how = GRAY
+        how += heat
         return f"{how}\n# add {rest!r} to each score: the head has no bias" if rest else how
+
+
+def _probe(processor: Any) -> dict[str, Tensor]:
+    """An image as a model takes it, to try the model on."""
+    shape = (1, preparing.channels(processor), *preparing.shape(processor))
+    return {"pixel_values": torch.linspace(-1, 1, math.prod(shape)).reshape(shape)}
 
 
 def _is_thin(module: nn.Module) -> bool:
