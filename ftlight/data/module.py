@@ -60,7 +60,7 @@ class DataModule(Audited):
             nearly: keep says how many, drop takes them out of train, stop is an error. A file with
             over 90 % of its rows in train is always an error.
         groups: Columns that tell which group a row belongs to, such as gender or region: an audit
-            says if labels fall to one of them far more often.
+            says if labels fall to one of them far more often, a test how good it is on each.
         shots: Rows of each class to train on, drawn from train by split_seed; nothing is then held
             out for validation.
         batch_size: Rows per batch on each device.

@@ -23,7 +23,7 @@ from ftlight.run import loggers, outputs
 from ftlight.run.provenance import provenance
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import calibrating, overlap, resume_state, same_rows, summary
+from ftlight.trainer import by_group, calibrating, overlap, resume_state, same_rows, summary
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.results import write_test
 from ftlight.trainer.resume import Last
@@ -216,6 +216,7 @@ class RunFolder(Callback):
             data = data_of(trainer)
             if data is not None:
                 overlap.find(pl_module, data, self.run, "test")
+                by_group.find(pl_module, data)
             calibrating.measure(pl_module, bool(self.run.wise) and trainer.ckpt_path is None)
             write_test(trainer, self.run, pl_module)
             result = pl_module.evidence["test"]
