@@ -14,6 +14,7 @@ from ftlight.data.audited import Audited
 from ftlight.data.cells import with_nested
 from ftlight.data.encoded import EncodedSplit as EncodedSplit
 from ftlight.data.splits import Reader as Reader
+from ftlight.data.swaps import Exchanged
 from ftlight.data.tables import Columns as Columns
 from ftlight.models import padding
 from ftlight.models.loading import load_tokenizer
@@ -167,6 +168,15 @@ class DataModule(Audited):
     def example(self) -> str:
         """What can follow ``predict RUN``, for the screen."""
         return '--text "…"' if len(self.columns) == 1 else "FILE"
+
+    def exchanged(self, split: str, rows: Sequence[int]) -> Exchanged | None:
+        """Rows of a split with words exchanged that should change no answer; None if none should.
+
+        Args:
+            split: the split.
+            rows: numbers of the rows to look at.
+        """
+        return None
 
     def read_predict(self, name: str) -> list[files.Row]:
         """The rows of a file to predict."""

@@ -23,7 +23,15 @@ from ftlight.run import loggers, outputs
 from ftlight.run.provenance import provenance
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import by_group, calibrating, overlap, resume_state, same_rows, summary
+from ftlight.trainer import (
+    by_group,
+    by_swap,
+    calibrating,
+    overlap,
+    resume_state,
+    same_rows,
+    summary,
+)
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.results import write_test
 from ftlight.trainer.resume import Last
@@ -210,10 +218,12 @@ class RunFolder(Callback):
         loggers.confusion(trainer.loggers, "val", result.confusion, pl_module.labels)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes the test's metrics and predictions."""
+        """Looks closer at the test, and writes its metrics and predictions."""
         assert isinstance(pl_module, Task)
+        data = data_of(trainer)
+        if data is not None and self.run.folder is not None:
+            by_swap.find(trainer, pl_module, data)
         if trainer.is_global_zero and self.run.folder is not None:
-            data = data_of(trainer)
             if data is not None:
                 overlap.find(pl_module, data, self.run, "test")
                 by_group.find(pl_module, data)
