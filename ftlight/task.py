@@ -213,9 +213,9 @@ class Task(TrainingModule):
         """
         return None
 
-    def fit_temperature(self, outputs: Any, targets: Any) -> float:
-        """The temperature that makes the probabilities of an evaluation true; 1.0 if none does."""
-        return 1.0
+    def fit_temperature(self, outputs: Any, targets: Any) -> float | None:
+        """The temperature that makes the probabilities of an evaluation true; None if none can."""
+        return None
 
     def refusal(self, option: str) -> str:
         """Why ``predict`` cannot do what an option asks; empty if it can.

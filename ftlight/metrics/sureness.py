@@ -36,14 +36,16 @@ class Sureness(NamedTuple):
         right: whether the whole answer is right ``bool [rows]``; empty with the other.
         misfits: how badly each row fits its truth ``[rows]``, for sets and ranges; empty if the
             task has none.
-        parts: confidence and correctness of what the calibration error is a mean over: rows, or
-            each label of each row.
+        parts: confidence and correctness of what the calibration error is a mean over: rows, each
+            label of each row, or words.
+        unit: what is answered, in plural: rows, or the spans in them, which then stand for rows.
     """
 
     confidence: Tensor = NONE
     right: Tensor = NONE
     misfits: Tensor = NONE
     parts: tuple[Tensor, Tensor] = (NONE, NONE)
+    unit: str = "rows"
 
     @property
     def error(self) -> float | None:
@@ -71,7 +73,7 @@ def of_classes(probabilities: Tensor, targets: Tensor) -> Sureness:
 
 
 def of_labels(probabilities: Tensor, targets: Tensor) -> Sureness:
-    """How sure a classification with several labels per row is: of a row, of its least sure label.
+    """How sure a classification with several labels per row is: as sure as of its least sure one.
 
     Args:
         probabilities: ``[rows, labels]``; those of 0.5 or more are predicted.
@@ -112,14 +114,12 @@ def at_temperature(probabilities: Tensor, temperature: float, several: bool) -> 
 
 
 def temperature_of(probabilities: Tensor, targets: Tensor) -> float:
-    """The temperature of least loss; 1.0 for fewer than 100 rows.
+    """The temperature of least loss.
 
     Args:
         probabilities: ``[rows, classes]``.
         targets: as :func:`ftlight.metrics.calibration.fit_temperature` takes them.
     """
-    if len(targets) < LEAST:
-        return 1.0
     return fit_temperature(logits_of(probabilities, targets.ndim == 2), targets)
 
 
@@ -127,18 +127,17 @@ class Calibration(NamedTuple):
     """What validation says of the probabilities, or the numbers, that weights give.
 
     Attributes:
-        temperature: what logits are divided by.
+        temperature: what logits are divided by; 1.0 if there are fewer than 100 rows, None if the
+            task fits none.
         rows: validation rows that it was fitted on.
         apart: whether other rows chose the epoch.
         error_before: calibration error of these rows with a temperature of 1; None if undefined.
         error: the same with the temperature.
         floor: the calibration error that chance alone gives.
-        confidence: as :class:`Sureness` has it, with the temperature.
-        right: the same.
-        misfits: the same.
+        confidence: as :class:`Sureness` has it, and so the rest, with the temperature.
     """
 
-    temperature: float
+    temperature: float | None
     rows: int
     apart: bool
     error_before: float | None
@@ -147,6 +146,12 @@ class Calibration(NamedTuple):
     confidence: Tensor
     right: Tensor
     misfits: Tensor
+    unit: str = "rows"
+
+    @property
+    def heat(self) -> float:
+        """What logits are divided by."""
+        return self.temperature or 1.0
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Self:
@@ -165,6 +170,8 @@ class Calibration(NamedTuple):
 
     def most(self) -> float:
         """The highest goal within reach: the greatest lower bound that any threshold has."""
+        if not len(self.confidence):
+            return 0.0
         tried, inverse = torch.unique(self.confidence, return_inverse=True)
         counts = torch.bincount(inverse, minlength=len(tried)).flip(0).cumsum(0).tolist()
         hits = torch.bincount(inverse, self.right.double(), len(tried)).flip(0).cumsum(0).tolist()
@@ -210,15 +217,18 @@ class Calibration(NamedTuple):
         ece = "" if error is None else f"ECE {number(error)} (chance {number(floor)}), "
         threshold = self.threshold(GOAL)
         if threshold is None:
-            answered = f"{GOAL:.0%} right is not reachable with {self.rows:,} rows"
+            count = f"{len(self.confidence):,} {self.unit}"
+            answered = f"{GOAL:.0%} right is not reachable with {count}"
         else:
             share = share_of(self.confidence if of is None else of.confidence, threshold)
-            answered = f"{share:.0%} of rows answered at {GOAL:.0%}"
+            answered = f"{share:.0%} of {self.unit} answered at {GOAL:.0%}"
         return f"{ece}{self._fitted()}; {answered}".replace("%", " %")
 
     def _fitted(self) -> str:
         """The temperature, and which rows gave it."""
         rows = f"{self.rows:,}"
+        if self.temperature is None:
+            return f"no temperature, by {rows} validation rows"
         if self.rows < LEAST:
             return f"temperature 1: {rows} validation rows are too few to fit it"
         where = f"{rows} validation rows" if self.apart else f"the {rows} rows that chose the epoch"

@@ -152,23 +152,6 @@ class Classification(Task):
         self.scale = Scale(rest, 1.0)
         return rest
 
-    def fold_temperature(self, inputs: Mapping[str, Tensor]) -> str:
-        """Puts the temperature into the weights: the model itself then gives calibrated logits.
-
-        Args:
-            inputs: what the model takes, to try it on.
-
-        Returns:
-            A line for whoever loads the model if its head takes no temperature; else nothing.
-        """
-        calibration = self.calibration
-        if calibration is None or calibration.temperature == 1.0:
-            return ""
-        if not scale.fold_temperature(self.model, calibration.temperature, self.outputs, inputs):
-            return f"\n# divide logits by {calibration.temperature!r} for calibrated scores"
-        self.calibration = calibration._replace(temperature=1.0)
-        return ""
-
     def _balanced(self, targets: Sequence[Any]) -> Tensor:
         """Weight of each label, ``float [labels]``: of its positives if a row has several."""
         flat = np.concatenate([np.atleast_1d(t) for t in targets]).astype(int)
@@ -206,8 +189,8 @@ class Classification(Task):
         """Returns probabilities ``[rows, labels]``, as calibrated; values ``[rows]`` unchanged."""
         if self.kind == "regression":
             return logits.detach()
-        if self.calibration is not None and self.calibration.temperature != 1.0:
-            logits = logits / self.calibration.temperature
+        if self.calibration is not None and self.calibration.heat != 1.0:
+            logits = logits / self.calibration.heat
         return logits.detach().softmax(-1) if self.kind == "single" else logits.detach().sigmoid()
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -295,9 +278,9 @@ class Classification(Task):
         outputs = sureness.at_temperature(outputs, temperature, several)
         return (sureness.of_labels if several else sureness.of_classes)(outputs, targets)
 
-    def fit_temperature(self, outputs: Tensor, targets: Tensor) -> float:
-        """The temperature of least loss; 1.0 for numbers."""
-        return 1.0 if self.kind == "regression" else sureness.temperature_of(outputs, targets)
+    def fit_temperature(self, outputs: Tensor, targets: Tensor) -> float | None:
+        """The temperature of least loss; None for numbers."""
+        return None if self.kind == "regression" else sureness.temperature_of(outputs, targets)
 
     def refusal(self, option: str) -> str:
         """Numbers are not right or wrong, and several labels have no sets."""

@@ -9,7 +9,7 @@ import torch
 
 from ftlight.metrics.calibration import HeldOut, held_out
 from ftlight.metrics.collected import select
-from ftlight.metrics.sureness import Calibration, Sureness
+from ftlight.metrics.sureness import LEAST, Calibration, Sureness
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer.parts import noting
@@ -64,13 +64,24 @@ def fit(task: Task, held: HeldOut) -> Calibration | None:
     targets = None if result.targets is None else select(result.targets, chosen)
     rows = task.rows_of("val", result.numbers[held.rows].tolist())
     temperature = task.fit_temperature(outputs, targets)
+    if temperature is not None and len(chosen) < LEAST:
+        temperature = 1.0
     before = task.weigh(outputs, targets, rows)
-    after = task.weigh(outputs, targets, rows, temperature)
+    after = task.weigh(outputs, targets, rows, temperature or 1.0)
     if before is None or after is None or not _is_finite(after):
         return None
-    errors = before.error, after.error, after.floor
-    sure = after.confidence, after.right, after.misfits
-    return Calibration(temperature, len(chosen), held.apart, *errors, *sure)
+    return Calibration(
+        temperature,
+        len(chosen),
+        held.apart,
+        before.error,
+        after.error,
+        after.floor,
+        after.confidence,
+        after.right,
+        after.misfits,
+        after.unit,
+    )
 
 
 def of_checkpoint(path: Path) -> Calibration | None:
@@ -102,8 +113,8 @@ def measure(task: Task, mixed: bool) -> None:
     if found is None or not _is_finite(found):
         return
     values, shown = dict(result.values), list(result.shown)
-    if found.floor is not None and "calibration_error" in values:
-        values["calibration_floor"] = found.floor
+    if found.error is not None and found.floor is not None:
+        values = {"calibration_error": found.error, **values, "calibration_floor": found.floor}
     if task.calibration is not None and (line := task.calibration.line(found)):
         shown.append(("calibrated", line))
     elif mixed:
@@ -113,4 +124,5 @@ def measure(task: Task, mixed: bool) -> None:
 
 def _is_finite(found: Sureness) -> bool:
     """Whether all numbers are finite; those of weights that are not are worth nothing."""
-    return bool(found.confidence.isfinite().all() and found.misfits.isfinite().all())
+    numbers = found.confidence, found.misfits, found.parts[0]
+    return all(bool(values.isfinite().all()) for values in numbers)

@@ -70,11 +70,11 @@ def _heat(task: Task, calibration: Calibration | None) -> str:
         task: the task as exported.
         calibration: its calibration before.
     """
-    if calibration is None or calibration.temperature == 1.0:
+    if calibration is None or calibration.heat == 1.0:
         return ""
     assert task.calibration is not None
-    temperature = f"temperature {calibration.temperature:.4g}"
-    if task.calibration.temperature == 1.0:
+    temperature = f"temperature {calibration.heat:.4g}"
+    if task.calibration.heat == 1.0:
         rows = f"fitted on {calibration.rows:,} validation rows"
         return (
             f" Scores are calibrated: a {temperature}, {rows}, is in the weights of the last layer."

@@ -53,8 +53,8 @@ def settle(
         if threshold is None:
             most = math.floor(known.most() * 1000) / 1000
             raise UserError(
-                f"{place}: not reachable with {known.rows:,} validation rows;"
-                f" they bear up to {most:g}, more rows more"
+                f"{place}: not reachable with {len(known.confidence):,} validation {known.unit};"
+                f" they bear up to {most:g}, more {known.unit} more"
             )
     if coverage is not None:
         place = f"{dashes}coverage {coverage:g}"
@@ -94,13 +94,15 @@ def mark(answers: list[dict[str, Any]], promise: Promise) -> None:
 
     Args:
         answers: predictions of rows, which are changed: ``unsure``, and a ``prediction`` of None
-            if it is true; ``set``, labels from the most probable on; ``low`` and ``high``.
+            if it is true; ``unsure`` of each item of a list; ``set``, labels from the most
+            probable on; ``low`` and ``high``.
         promise: what to keep.
     """
     threshold, quantile = promise
     for answer in answers:
         if threshold is not None:
-            answer["unsure"] = answer["score"] < threshold - ROUNDING
+            for item in items([answer]):
+                item["unsure"] = item["score"] < threshold - ROUNDING
         if quantile is not None and "probabilities" in answer:
             answer["set"] = _set(answer["probabilities"], quantile)
         elif quantile is not None:
@@ -108,6 +110,15 @@ def mark(answers: list[dict[str, Any]], promise: Promise) -> None:
             answer |= {"low": middle - quantile, "high": middle + quantile}
         if answer.get("unsure"):
             answer["prediction"] = None
+
+
+def items(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is answered: rows, or the spans that are found in them."""
+    found: list[dict[str, Any]] = []
+    for answer in answers:
+        spans = answer["prediction"]
+        found += spans if isinstance(spans, list) else [answer]
+    return found
 
 
 def _set(by_label: dict[str, float], quantile: float) -> list[str]:

@@ -118,7 +118,7 @@ def test_a_share_of_the_answers_is_right_and_sets_hold_the_truth(
     capsys.readouterr()
     assert main(["predict", str(folder), file, "--out", "p.jsonl", *asked]) == 0
     found = [json.loads(line) for line in Path("p.jsonl").read_text().splitlines()]
-    assert f"; {sum(row['unsure'] for row in found)} of them unsure" in capsys.readouterr().out
+    assert f"; {sum(row['unsure'] for row in found)} of 400 unsure" in capsys.readouterr().out
     pairs = list(zip(found, (label for _, label in new), strict=True))
     answered = [row["prediction"] == label for row, label in pairs if not row["unsure"]]
     assert 100 < len(answered) < 400
@@ -141,6 +141,15 @@ def test_a_share_of_the_answers_is_right_and_sets_hold_the_truth(
     assert "--at_least x: expected a share between 0 and 1" in capsys.readouterr().err
     assert main(["predict", str(folder), file, "--at_least", "0.9", "--ckpt_path", "last"]) == 2
     assert "these weights have no calibration" in capsys.readouterr().err
+
+
+def test_spans_are_marked_one_by_one() -> None:
+    found = [{"type": "A", "score": 0.9}, {"type": "B", "score": 0.3}]
+    answers = [{"prediction": found, "score": 0.1}, {"prediction": [], "score": 1.0}]
+    unsure.mark(answers, unsure.Promise(0.5))
+    assert [span["unsure"] for span in found] == [False, True]
+    assert "unsure" not in answers[0]
+    assert unsure.items(answers) == found
 
 
 @pytest.mark.run

@@ -41,7 +41,9 @@ def run(words: Words, cli: CLI) -> None:
     count = write_predictions(path, rows, ordered, with_all)
     said = f"{count:,} predictions in {short(path)}"
     if promise.threshold is not None:
-        said += f"; {sum(answer['unsure'] for answer in ordered):,} of them unsure"
+        items = unsure.items(ordered)
+        kind = " spans" if any(isinstance(a["prediction"], list) for a in ordered) else ""
+        said += f"; {sum(item['unsure'] for item in items):,} of {len(items):,}{kind} unsure"
     screen.console.print(said)
 
 
@@ -149,5 +151,8 @@ def _print(row: files.Row, answer: Mapping[str, Any], with_all: bool) -> None:
 
 def _line(item: Any) -> str:
     """An item of a list in words: its values."""
-    cells = item.values() if isinstance(item, dict) else [item]
+    cells = [item]
+    if isinstance(item, dict):
+        cells = [value for key, value in item.items() if key != "unsure"]
+        cells += ["unsure"] if item.get("unsure") else []
     return "  ".join(number(v) if isinstance(v, float) else str(v) for v in cells)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ftlight.data.module import DataModule
 from ftlight.models.modes import evaluating
+from ftlight.tasks import temperature
 from ftlight.tasks.classification import Classification
 from ftlight.tasks.image_classification import preparing
 from ftlight.tasks.image_classification.data import ImageData
@@ -95,7 +96,7 @@ class ImageClassification(Classification):
         """Writes a transformers folder with its image processor."""
         assert isinstance(data, ImageData)
         self.write_labels(folder)
-        rest, heat = self.fold_scale(), self.fold_temperature(_probe(data.processor))
+        rest, heat = self.fold_scale(), temperature.fold(self, self.outputs, _probe(data.processor))
         self.model.save_pretrained(folder)  # type: ignore[operator]
         data.processor.save_pretrained(folder)
         how = (

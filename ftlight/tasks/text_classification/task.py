@@ -16,6 +16,7 @@ from ftlight.models import saving as export
 from ftlight.models.modes import evaluating
 from ftlight.models.pooling import Pooled, Pooling, trained_pooling
 from ftlight.task import Step
+from ftlight.tasks import temperature
 from ftlight.tasks.classification import Classification
 from ftlight.tasks.text_classification import few_shot
 from ftlight.tasks.text_classification.data import TextData
@@ -140,7 +141,7 @@ class TextClassification(Classification):
         """Writes a transformers folder (native head) or a sentence-transformers folder (pooled)."""
         assert isinstance(data, TextData)
         self.write_labels(folder)
-        rest, heat = self.fold_scale(), self.fold_temperature(_probe(data))
+        rest, heat = self.fold_scale(), temperature.fold(self, self.outputs, _probe(data))
         pooled = self.model if isinstance(self.model, Pooled) else None
         if rest:
             pooled = _with_bias(self.model, rest, data)
