@@ -223,7 +223,7 @@ class Task(TrainingModule):
         Args:
             option: at_least or coverage.
         """
-        return f"the answers of a {type(self).__name__} are not right or wrong"
+        return f"{type(self).__name__} does not tell right answers from wrong ones"
 
     def postprocess(self, outputs: Any, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Turns outputs into what a person reads.

@@ -63,13 +63,14 @@ def fit(task: Task, held: HeldOut) -> Calibration | None:
     outputs = select(result.outputs, chosen)
     targets = None if result.targets is None else select(result.targets, chosen)
     rows = task.rows_of("val", result.numbers[held.rows].tolist())
+    before = task.weigh(outputs, targets, rows)
+    if before is None or not _is_finite(before):
+        return None
     temperature = task.fit_temperature(outputs, targets)
     if temperature is not None and len(chosen) < LEAST:
         temperature = 1.0
-    before = task.weigh(outputs, targets, rows)
     after = task.weigh(outputs, targets, rows, temperature or 1.0)
-    if before is None or after is None or not _is_finite(after):
-        return None
+    assert after is not None
     return Calibration(
         temperature,
         len(chosen),

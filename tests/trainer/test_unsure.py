@@ -78,7 +78,7 @@ def test_what_cannot_be_promised_is_said_in_one_line() -> None:
         ],
         check,
     )
-    with pytest.raises(UserError, match="answers of a Task are not right or wrong"):
+    with pytest.raises(UserError, match="Task does not tell right answers from wrong ones"):
         unsure.settle(Task.__new__(Task), known(), 0.9, None)
 
 
