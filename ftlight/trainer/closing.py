@@ -112,6 +112,8 @@ def _kept(trainer: L.Trainer, run: RunState) -> str:
         hint = "nothing was validated (data.validation)" if best is None else "before a validation"
         return f"the weights at the end: {hint}"
     score = "not defined" if best.score is None else fmt.number(best.score)
+    if best.chosen != best.score:
+        score += f" ({fmt.number(best.chosen)} on the half that chooses)"
     if best.epoch is None:
         return f"the weights of the best {best.monitor}, {score}"
     place = f"epoch {best.epoch}, step {best.step:,}" if best.step else "the head as solved, step 0"

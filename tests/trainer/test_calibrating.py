@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +18,12 @@ from torch.nn import functional as F
 import ftlight
 from ftlight.__main__ import main
 from ftlight.metrics import sureness
-from ftlight.metrics.calibration import HeldOut, calibration_error, fit_temperature
+from ftlight.metrics.calibration import (
+    HeldOut,
+    calibration_error,
+    fit_temperature,
+    held_out,
+)
 from ftlight.models.scale import fold_temperature
 from ftlight.task import EvaluationResult
 from ftlight.trainer import calibrating
@@ -123,13 +130,38 @@ def test_from_1000_rows_on_half_of_them_choose_and_half_calibrate(
     folder = noisy_run(fit, tmp_path, 1000)
     kept = json.loads((folder / "calibration.json").read_text())
     assert (kept["rows"], kept["apart"]) == (500, True)
-    assert "fitted on 500 validation rows" in " ".join(capsys.readouterr().out.split())
+    out = " ".join(capsys.readouterr().out.split())
+    assert "fitted on 500 validation rows" in out
+    assert " on the half that chooses)" in out
     state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
     held = set(calibrating.held_out(1000).rows.tolist())
     outcomes = state["Best"]["outcomes"]["scores"]
     choosing = [i for i in range(1000) if i not in held]
     assert state["Best"]["chosen"] != state["Best"]["score"]
     assert outcomes[choosing].mean() == pytest.approx(state["Best"]["chosen"], abs=0.1)
+
+
+@pytest.mark.processes
+def test_two_processes_fit_what_the_rows_of_both_say(bert: str, tmp_path: Path) -> None:
+    options = ["--model", "TextClassification", "--model.backbone", bert, "--model.lr", "0.01"]
+    for seed, (name, rows) in enumerate({"train": 120, "validation": 1001}.items()):
+        file = write_csv(tmp_path / f"{name}.csv", noisy_rows(rows, seed))
+        options += [f"--data.{name}", file]
+    options += ["--trainer.max_epochs", "3", "--trainer.accelerator", "cpu", "--data.check", "off"]
+    command = [sys.executable, "-m", "ftlight", "fit", *options, "--trainer.devices", "2"]
+    command += ["--run", "run", "--trainer.precision", "32-true"]  # as predictions are
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    kept = json.loads(Path("run/calibration.json").read_text())
+    assert (kept["rows"], kept["apart"]) == (500, True)
+    model = ftlight.load("run")
+    model.task.calibration = None
+    held = [noisy_rows(1001, 1)[i] for i in held_out(1001).rows.tolist()]
+    answers = model.predict([text for text, _ in held])
+    plain = torch.tensor([[a["probabilities"][n] for n in sorted(LABELS)] for a in answers])
+    targets = torch.tensor([sorted(LABELS).index(label) for _, label in held])
+    assert kept["temperature"] != 1.0
+    assert kept["temperature"] == pytest.approx(fit_temperature(plain.log(), targets), rel=1e-3)
 
 
 @pytest.mark.run
