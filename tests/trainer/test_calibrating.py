@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Run, each, write_csv
+from tiny import image_classification
 from torch.nn import functional as F
 
 import ftlight
@@ -223,6 +225,57 @@ def test_an_export_has_the_temperature_in_its_weights(
     assert model.predict(texts)[0]["score"] == pytest.approx(answers[0]["score"], abs=1e-6)
     assert main(["export", str(folder), "--wise", "0.5", "--out", "mix"]) == 0
     assert "scores of a mix are not calibrated" in Path("mix/README.md").read_text()
+
+
+def plant(folder: Path, temperature: float) -> None:
+    """Gives the best weights of a run a calibration."""
+    file, none = folder / "checkpoints" / "best.ckpt", torch.zeros(0)
+    checkpoint = torch.load(file, weights_only=True)
+    errors = 0.2, 0.1, 0.05
+    found = sureness.Calibration(temperature, 120, False, *errors, none, none, none)
+    torch.save({**checkpoint, "calibration": found._asdict()}, file)
+
+
+@pytest.mark.run
+def test_an_export_of_images_has_the_temperature_in_its_weights(tmp_path: Path) -> None:
+    from transformers import pipeline
+
+    words = ["--run", "run", "--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
+    fit = image_classification.fit(tmp_path)
+    assert main(["fit", "--model", "ImageClassification", *fit, *words]) == 0
+    image = tmp_path / "square.jpg"
+    image.write_bytes(image_classification.square(3)[1])
+    before = ftlight.load("run").predict([str(image)])[0]
+    plant(Path("run"), 3.0)
+    after = ftlight.load("run").predict([str(image)])[0]
+    assert after["prediction"] == before["prediction"]
+    assert after["score"] < before["score"]
+    assert main(["export", "run"]) == 0
+    found = pipeline("image-classification", "run/export")(str(image))
+    assert found[0]["score"] == pytest.approx(after["score"], abs=1e-5)
+
+
+@pytest.mark.run
+def test_several_labels_have_one_temperature(fit: Run, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    rows = [
+        (f"{a} {b} {i}", f"{a}|{b}") for i, (a, b) in enumerate(itertools.product(LABELS, LABELS))
+    ]
+    folder = fit(train=write_csv(tmp_path / "m.csv", rows * 8), epochs=2)
+    kept = json.loads((folder / "calibration.json").read_text())
+    assert "at_least" in kept
+    assert "coverage" not in kept
+    texts = [text for text, _ in rows]
+    before = ftlight.load(str(folder)).predict(texts)
+    plant(folder, 3.0)
+    after = ftlight.load(str(folder)).predict(texts)
+    assert [a["prediction"] for a in after] == [a["prediction"] for a in before]
+    assert all(a["score"] <= b["score"] for a, b in zip(after, before, strict=True))
+    assert main(["export", str(folder)]) == 0
+    logits = SentenceTransformer(str(folder / "export"), device="cpu").encode(texts)
+    wanted = torch.tensor([list(a["probabilities"].values()) for a in after])
+    torch.testing.assert_close(torch.from_numpy(logits).sigmoid(), wanted, rtol=0, atol=1e-5)
 
 
 def test_a_head_that_does_more_takes_no_temperature() -> None:
