@@ -226,23 +226,29 @@ class Calibration(NamedTuple):
 
     def _fitted(self) -> str:
         """The temperature, and which rows gave it."""
-        rows = f"{self.rows:,}"
         if self.temperature is None:
-            return f"no temperature, by {rows} validation rows"
+            return f"no temperature, by {self._where}"
         if self.rows < LEAST:
-            return f"temperature 1: {rows} validation rows are too few to fit it"
-        where = f"{rows} validation rows" if self.apart else f"the {rows} rows that chose the epoch"
-        return f"temperature {self.temperature:.3g} fitted on {where}"
+            return f"temperature 1: {self.rows:,} validation rows are too few to fit it"
+        return f"temperature {self.temperature:.3g} fitted on {self._where}"
+
+    @property
+    def _where(self) -> str:
+        """The rows it was fitted on."""
+        rows = f"{self.rows:,}"
+        return f"{rows} validation rows" if self.apart else f"the {rows} rows that chose the epoch"
 
     def _range(self, of: Sureness | None) -> str:
         half = self.quantile(COVERAGE)
         if not math.isfinite(half):
             return ""
         held = "" if of is None else f", {(of.misfits <= half).double().mean():.0%} of these"
-        text = f"± {number(half)} holds {COVERAGE:.0%} of values{held}, by {self.rows:,} validation"
-        return f"{text} rows".replace("%", " %")
+        text = f"± {number(half)} holds {COVERAGE:.0%} of values{held}, by {self._where}"
+        return text.replace("%", " %")
 
 
 def share_of(confidence: Tensor, threshold: float) -> float:
-    """Share of rows that are answered with a threshold."""
+    """Share of rows that are answered with a threshold; 0 if there are none."""
+    if not len(confidence):
+        return 0.0
     return (confidence >= threshold - ROUNDING).double().mean().item()

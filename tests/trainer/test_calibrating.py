@@ -322,6 +322,16 @@ def test_a_row_of_several_labels_is_right_if_all_are() -> None:
     assert len(found.misfits) == 0
 
 
+def test_a_test_in_which_nothing_is_found_is_said_to_have_no_answers() -> None:
+    sure, right = torch.full((200,), 0.99), torch.ones(200, dtype=torch.bool)
+    found = sureness.Calibration(
+        1.2, 200, True, 0.2, 0.1, 0.1, sure, right, torch.zeros(0), "spans"
+    )
+    words = sureness.Sureness(parts=(sure, right), unit="spans")
+    assert "; 0 % of spans answered at 98 %" in found.line(words)
+    assert "; 100 % of spans answered at 98 %" in found.line()
+
+
 def test_weights_that_are_not_finite_have_no_calibration() -> None:
     class Broken(ftlight.TextClassification):
         def __init__(self) -> None:

@@ -166,7 +166,7 @@ def test_ranges_hold_numbers(fit: Run, tmp_path: Path, capsys: Any) -> None:
     folder = fit(*options, "--model.lr", "0.02", train=files[0], epochs=4)
     out = " ".join(capsys.readouterr().out.split())
     assert "holds 95 % of values" in out
-    assert "of these, by 200 validation rows" in out
+    assert "of these, by the 200 rows that chose the epoch" in out
     answers = ftlight.load(str(folder)).predict([t for t, _ in values[320:]], coverage=0.9)
     held = [
         a["low"] <= float(v) <= a["high"] for a, (_, v) in zip(answers, values[320:], strict=True)
