@@ -22,6 +22,7 @@ from ftlight.freezing.unfreeze import read_unfreeze
 from ftlight.metrics.evaluation import Evaluation
 from ftlight.metrics.evaluation import EvaluationResult as EvaluationResult
 from ftlight.metrics.evaluation import Step as Step
+from ftlight.metrics.sureness import Calibration, Sureness
 from ftlight.models import adapters, kernels, loading, weights
 from ftlight.training import memory, optim
 from ftlight.training.checkpoint import load
@@ -137,6 +138,7 @@ class Task(TrainingModule):
         self.guard = Guard(nonfinite)
         self.total_steps = 0
         self.evidence: dict[str, EvaluationResult] = {}  # by stage: val, test
+        self.calibration: Calibration | None = None  # of the weights it holds, if there is one
         self._evaluations = nn.ModuleDict({"val": Evaluation(), "test": Evaluation()})
 
     def load(self, auto: str = "AutoModel", **config: Any) -> nn.Module:
@@ -190,6 +192,38 @@ class Task(TrainingModule):
             ``float [rows]``, in the order of the rows, more is better; None if it is not known.
         """
         return None if result.row_losses is None else -result.row_losses
+
+    def weigh(
+        self,
+        outputs: Any,
+        targets: Any,
+        rows: Sequence[Mapping[str, Any]],
+        temperature: float = 1.0,
+    ) -> Sureness | None:
+        """How sure the answer to each row is, and whether it is right.
+
+        Args:
+            outputs: those of the steps, in the order of the rows, on the CPU.
+            targets: those of the steps, or None.
+            rows: the rows as read.
+            temperature: what the logits behind the outputs are to be divided by.
+
+        Returns:
+            None if answers are neither right nor wrong, nor numbers.
+        """
+        return None
+
+    def fit_temperature(self, outputs: Any, targets: Any) -> float | None:
+        """The temperature that makes the probabilities of an evaluation true; None if none can."""
+        return None
+
+    def refusal(self, option: str) -> str:
+        """Why ``predict`` cannot do what an option asks; empty if it can.
+
+        Args:
+            option: at_least or coverage.
+        """
+        return f"{type(self).__name__} does not tell right answers from wrong ones"
 
     def postprocess(self, outputs: Any, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Turns outputs into what a person reads.
@@ -296,7 +330,12 @@ class Task(TrainingModule):
                 f"{type(self).__name__}.configure_callbacks: add your callbacks to those of"
                 " super().configure_callbacks()"
             )
+        self.calibration = None  # of the weights before
         schedules[0].begin(self.trainer)
+
+    def on_validation_start(self) -> None:
+        """Validates plain probabilities: temperatures are fitted on these rows."""
+        self.calibration = None
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Collects a validation batch."""
@@ -320,13 +359,13 @@ class Task(TrainingModule):
         """Predicts a batch. Returns the numbers of its rows with their predictions."""
         numbers = batch["index"]
         outputs = self.evaluate(batch).outputs
-        predictions = self.postprocess(outputs, self._rows("predict", numbers))
+        predictions = self.postprocess(outputs, self.rows_of("predict", numbers))
         return list(zip(numbers, predictions, strict=True))
 
-    def _rows(self, split: str, numbers: Sequence[int]) -> Sequence[Mapping[str, Any]]:
-        """Rows as read; empty ones if the data module is not ftlight's."""
+    def rows_of(self, split: str, numbers: Sequence[int]) -> Sequence[Mapping[str, Any]]:
+        """Rows of a split or stage as read; empty ones if the data module is not ftlight's."""
         if isinstance(self.data, DataModule):
-            return self.data.rows(split, numbers)
+            return self.data.rows(SPLIT.get(split, split), numbers)
         return [{}] * len(numbers)
 
     def _collect(self, stage: str, batch: dict[str, Any]) -> None:
@@ -342,7 +381,7 @@ class Task(TrainingModule):
         outputs, targets, numbers, row_losses = collected
         split = SPLIT.get(stage, stage)
         self.check_all_seen(stage, getattr(self.data, "sets", {}).get(split), len(numbers))
-        rows = self._rows(split, numbers.tolist())
+        rows = self.rows_of(stage, numbers.tolist())
         result = self.compute_metrics(outputs, targets, rows)
         values = {"loss": loss, **result.values}
         of_rows = {"outputs": outputs, "targets": targets, "numbers": numbers}
@@ -363,9 +402,21 @@ class Task(TrainingModule):
         """
         result = self.evidence[stage]
         assert result.numbers is not None
-        rows = self._rows(SPLIT.get(stage, stage), result.numbers.tolist())
+        rows = self.rows_of(stage, result.numbers.tolist())
         scores = self.row_scores(result, rows)
         return {} if scores is None else {"rows": result.numbers, "scores": scores.double()}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the calibration of the weights."""
+        super().on_save_checkpoint(checkpoint)
+        if self.calibration is not None:
+            checkpoint["calibration"] = self.calibration._asdict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the calibration that belongs to the weights."""
+        super().on_load_checkpoint(checkpoint)
+        state = checkpoint.get("calibration")
+        self.calibration = None if state is None else Calibration.of_state(state)
 
     def merge_adapters(self) -> None:
         """Merges adapters into the weights they adapt: the model is then an ordinary one."""

@@ -93,6 +93,8 @@ def make_data(folder: Path) -> None:
         write_csv(folder / "tickets" / f"{split}.csv", rows, ("message", "intent"))
         stars = [(text, str(1 + "bad late good".split().index(word))) for text, word in rows]
         write_csv(folder / "reviews" / f"{split}.csv", stars, ("review", "stars"))
+    regions = [(*row, ("north", "south")[i % 2]) for i, row in enumerate(toy_rows(60))]
+    write_csv(folder / "tickets" / "regions.csv", regions, ("message", "intent", "region"))
     write_csv(folder / "new.csv", toy_rows(9), ("message", "intent"))
     write_csv(
         folder / "broken.csv", [("where is it", "late"), ("good card", "")], ("message", "intent")

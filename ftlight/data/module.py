@@ -14,6 +14,7 @@ from ftlight.data.audited import Audited
 from ftlight.data.cells import with_nested
 from ftlight.data.encoded import EncodedSplit as EncodedSplit
 from ftlight.data.splits import Reader as Reader
+from ftlight.data.swaps import Exchanged
 from ftlight.data.tables import Columns as Columns
 from ftlight.models import padding
 from ftlight.models.loading import load_tokenizer
@@ -60,7 +61,7 @@ class DataModule(Audited):
             nearly: keep says how many, drop takes them out of train, stop is an error. A file with
             over 90 % of its rows in train is always an error.
         groups: Columns that tell which group a row belongs to, such as gender or region: an audit
-            says if labels fall to one of them far more often.
+            says if labels fall to one of them far more often, a test how good it is on each.
         shots: Rows of each class to train on, drawn from train by split_seed; nothing is then held
             out for validation.
         batch_size: Rows per batch on each device.
@@ -167,6 +168,15 @@ class DataModule(Audited):
     def example(self) -> str:
         """What can follow ``predict RUN``, for the screen."""
         return '--text "…"' if len(self.columns) == 1 else "FILE"
+
+    def exchanged(self, split: str, rows: Sequence[int]) -> Exchanged | None:
+        """Rows of a split with words exchanged that should change no answer; None if none should.
+
+        Args:
+            split: the split.
+            rows: numbers of the rows to look at.
+        """
+        return None
 
     def read_predict(self, name: str) -> list[files.Row]:
         """The rows of a file to predict."""

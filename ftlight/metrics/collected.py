@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,11 @@ from torchmetrics import Metric
 
 Rows = Tensor | list[Tensor]
 """A tensor ``[rows, …]``, or one tensor per row if they differ in length."""
+
+
+def select(values: Rows, rows: Sequence[int]) -> Rows:
+    """Outputs or targets of some of the rows, in their order."""
+    return [values[i] for i in rows] if isinstance(values, list) else values[list(rows)]
 
 
 class Gathered:

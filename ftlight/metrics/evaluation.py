@@ -48,6 +48,8 @@ class EvaluationResult(NamedTuple):
         unseen: the same of the other rows; None if there are none, or all are others.
         about: metric to what its value depends on, by name: ``{"bleu": {"tokenize": "zh"}}``.
         notes: what a person should know of it, a line each.
+        facts: what else belongs into the test's JSON, by name.
+        shown: further rows of the table on the screen: name and value.
     """
 
     values: dict[str, float]
@@ -62,6 +64,8 @@ class EvaluationResult(NamedTuple):
     unseen: EvaluationResult | None = None
     about: Mapping[str, Mapping[str, str]] = {}
     notes: Sequence[str] = ()
+    facts: Mapping[str, Any] = {}
+    shown: Sequence[tuple[str, str]] = ()
 
 
 class Evaluation(nn.Module):

@@ -6,7 +6,7 @@ about the learning rate in a step, however far away the target is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,13 +65,18 @@ def exact(targets: Tensor, as_bits: Tensor | None) -> Tensor:
 # Folding it into a model
 
 
-def output_layers(model: nn.Module) -> list[nn.Linear]:
-    """The linear layers of the head that give one number; several if a model averages two heads."""
+def output_layers(model: nn.Module, outputs: int = 1) -> list[nn.Linear]:
+    """The linear layers of the head that give the outputs; several if a model averages two heads.
+
+    Args:
+        model: the model.
+        outputs: how many numbers it gives per row.
+    """
     layers = module_layers(model)
     single = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module.out_features == 1
+        if isinstance(module, nn.Linear) and module.out_features == outputs
     ]
     in_head = [module for name, module in single if layer_of(name, layers) == "head"]
     return in_head or [module for _, module in single[-1:]]
@@ -108,6 +113,37 @@ def fold(model: nn.Module, scale: Scale) -> float:
         return 0.0
     norm.bias.copy_(kept)
     return scale.mean
+
+
+@torch.no_grad()
+def fold_temperature(
+    model: Any, temperature: float, outputs: int, inputs: Mapping[str, Tensor]
+) -> bool:
+    """Divides the last layer by a temperature: the model itself then gives calibrated logits.
+
+    Args:
+        model: the model.
+        temperature: what its logits are to be divided by.
+        outputs: how many logits it gives per row.
+        inputs: what the model takes, to try it on.
+
+    Returns:
+        Whether it did: it is undone if the logits are not these, as of a head that does more.
+    """
+    heads = output_layers(model, outputs)
+    kept = [parameter.clone() for head in heads for parameter in head.parameters()]
+    with evaluating(model):
+        wanted = model(**inputs).logits / temperature
+        for head in heads:
+            for parameter in head.parameters():
+                parameter.div_(temperature)
+        found = model(**inputs).logits
+    if heads and torch.allclose(found, wanted, rtol=1e-4, atol=CLOSE * float(wanted.abs().max())):
+        return True
+    for head in heads:
+        for parameter in head.parameters():
+            parameter.copy_(kept.pop(0))
+    return False
 
 
 def _last_norm(model: nn.Module, width: int) -> Any:

@@ -16,7 +16,8 @@ from ftlight.data import labels
 from ftlight.data.module import DataModule
 from ftlight.freezing.head import Objective
 from ftlight.freezing.linear import Vectors
-from ftlight.metrics import classes, intervals, regression
+from ftlight.metrics import classes, intervals, regression, sureness
+from ftlight.metrics.sureness import Sureness
 from ftlight.models import scale
 from ftlight.models.losses import Loss
 from ftlight.models.scale import Scale
@@ -30,6 +31,10 @@ PRIMARY = {"single": "accuracy", "multi": "f1_micro", "regression": "r2"}
 MONITOR = {"single": "val/f1", "multi": "val/f1_micro", "regression": "val/r2"}
 OLD_MONITOR = "val/pearson"  # of a regression by 0.1, which did not standardise targets
 SCALE = "target_scale"  # key of a checkpoint
+REFUSED = {
+    ("regression", "at_least"): "a number is not right or wrong; --coverage gives a range",
+    ("multi", "coverage"): "several labels a row have no sets; --at_least leaves unsure rows out",
+}
 PROBLEM_TYPES = {
     "single": "single_label_classification",
     "multi": "multi_label_classification",
@@ -181,9 +186,11 @@ class Classification(Task):
         return Step(loss, self.probabilities(logits), targets)
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Returns probabilities ``[rows, labels]``; values ``[rows]`` unchanged."""
+        """Returns probabilities ``[rows, labels]``, as calibrated; values ``[rows]`` unchanged."""
         if self.kind == "regression":
             return logits.detach()
+        if self.calibration is not None and self.calibration.heat != 1.0:
+            logits = logits / self.calibration.heat
         return logits.detach().softmax(-1) if self.kind == "single" else logits.detach().sigmoid()
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -256,6 +263,28 @@ class Classification(Task):
         if self.kind == "multi":
             return classes.row_f1(outputs, targets)
         return -(outputs.double() - targets.double()).square()
+
+    def weigh(
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        rows: Sequence[Mapping[str, Any]],
+        temperature: float = 1.0,
+    ) -> Sureness:
+        """How sure each row is; a number is not right or wrong, but off by some misfit."""
+        if self.kind == "regression":
+            return Sureness(misfits=(outputs.double() - targets.double()).abs())
+        several = self.kind == "multi"
+        outputs = sureness.at_temperature(outputs, temperature, several)
+        return (sureness.of_labels if several else sureness.of_classes)(outputs, targets)
+
+    def fit_temperature(self, outputs: Tensor, targets: Tensor) -> float | None:
+        """The temperature of least loss; None for numbers."""
+        return None if self.kind == "regression" else sureness.temperature_of(outputs, targets)
+
+    def refusal(self, option: str) -> str:
+        """Numbers are not right or wrong, and several labels have no sets."""
+        return REFUSED.get((self.kind, option), "")
 
     def postprocess(
         self, outputs: Tensor, rows: Sequence[Mapping[str, Any]]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ftlight.run.state import RunState
 from ftlight.task import Task
+from ftlight.trainer import calibrating
 from ftlight.trainer.saving import save
 from ftlight.trainer.scores import show
 from ftlight.training import checkpoint as files
@@ -64,6 +65,7 @@ class Best(Checkpoint):
 
     Attributes:
         score: score of the weights that are kept; None if it is not defined.
+        chosen: the same on the rows that choose: all, or those that do not calibrate.
         loss: their validation loss.
         epoch: the epoch, from 1, in which they were measured; None if that is not known.
         step: the optimizer step at which they were measured.
@@ -76,6 +78,7 @@ class Best(Checkpoint):
         self.monitor = monitor
         self.sign = -1.0 if mode == "min" else 1.0
         self.score: float | None = None
+        self.chosen: float | None = None
         self.loss = math.nan
         self.epoch: int | None = None
         self.step: int | None = None
@@ -96,17 +99,24 @@ class Best(Checkpoint):
             return
         assert isinstance(pl_module, Task)
         value, loss = self._value(trainer), float(trainer.callback_metrics.get(LOSS, math.nan))
-        old = math.nan if self.score is None else self.score
-        wanted = not self.best_model_path or is_better((value, loss), (old, self.loss), self.sign)
+        held, chosen = calibrating.hold_out(pl_module, self.monitor, value)
+        old = math.nan if self.chosen is None else self.chosen
+        wanted = not self.best_model_path or is_better((chosen, loss), (old, self.loss), self.sign)
         wanted = trainer.strategy.reduce_boolean_decision(wanted, all=False)
         if wanted:
+            measured = "val" in pl_module.evidence
+            calibration = calibrating.fit(pl_module, held) if measured else None
+            pl_module.calibration = calibration
             # what cannot be written waits in memory, and last.ckpt for it
             save(trainer, self.run, path, weights_only=True, keep=True)
+            pl_module.calibration = None  # training goes on with other weights
             self.best_model_path = str(path)
             self.score, self.loss = None if math.isnan(value) else value, loss
+            self.chosen = None if math.isnan(chosen) else chosen
             self.epoch, self.step = trainer.current_epoch + 1, trainer.global_step
-            measured = "val" in pl_module.evidence
             self.shown = show(pl_module, "val") if measured else []
+            if calibration is not None and (line := calibration.line()):
+                self.shown.append(("calibrated", line))
             self.outcomes = pl_module.row_outcomes("val") if measured else {}
 
     def _value(self, trainer: L.Trainer) -> float:
@@ -123,6 +133,7 @@ class Best(Checkpoint):
         """The best score, with what is known of it, and the file of its weights."""
         return {
             "score": self.score,
+            "chosen": self.chosen,
             "loss": self.loss,
             "epoch": self.epoch,
             "step": self.step,
@@ -146,6 +157,8 @@ class Best(Checkpoint):
             return
         score, self.best_model_path = state["score"], str(path)
         self.score = None if score is None else float(score)
+        chosen = state.get("chosen", score)
+        self.chosen = None if chosen is None else float(chosen)
         # checkpoints of 0.1 have the score alone: an equal one does not replace it
         self.loss = float(state.get("loss", -math.inf))
         self.epoch, self.step = state.get("epoch"), state.get("step")

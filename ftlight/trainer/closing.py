@@ -15,7 +15,7 @@ from ftlight.run import folder as runs
 from ftlight.run import loggers
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import outcomes
+from ftlight.trainer import calibrating, outcomes
 from ftlight.trainer.best import Best
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.saving import flush, missing, note_end, save
@@ -69,6 +69,7 @@ def _close(trainer: L.Trainer, run: RunState, task: Task) -> None:
     for best in callbacks_of(trainer, Best):
         file = run.home / "outcomes-validation.npz"
         outcomes.write(run, file, best.outcomes, data_of(trainer))
+    calibrating.write(run)
     scores = {c.monitor: c.score for c in callbacks_of(trainer, Best) if c.score is not None}
     note_end(run, epochs=trainer.current_epoch, steps=trainer.global_step, best=scores)
     screen.table(closing(trainer, run, task))
@@ -111,6 +112,8 @@ def _kept(trainer: L.Trainer, run: RunState) -> str:
         hint = "nothing was validated (data.validation)" if best is None else "before a validation"
         return f"the weights at the end: {hint}"
     score = "not defined" if best.score is None else fmt.number(best.score)
+    if best.chosen != best.score:
+        score += f" ({fmt.number(best.chosen)} on the half that chooses)"
     if best.epoch is None:
         return f"the weights of the best {best.monitor}, {score}"
     place = f"epoch {best.epoch}, step {best.step:,}" if best.step else "the head as solved, step 0"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ftlight.data.module import DataModule
+from ftlight.metrics.sureness import Calibration
 from ftlight.models.padding import runs_unpadded
 from ftlight.run import outputs, records
 from ftlight.run.state import RunState
@@ -53,12 +54,32 @@ def _write(run: RunState, task: Task, data: DataModule, folder: Path, mixed: boo
     if mixed and scores.get("wise", {}).get("share") != run.wise["share"]:
         scores = {}  # of another mix
     data.check_model(task.cpu().eval().model)
+    calibration = task.calibration
     how = task.export(folder, data)
     if runs_unpadded(task.model):
         how = f"# one row at a time: {type(task.model).__name__} does not ignore padding\n{how}"
     facts = read_json(run.home / "run.json")
-    text = card(facts, task, how, scores, run.wise.get("share"))
+    text = card(facts, task, how, scores, run.wise.get("share"), _heat(task, calibration))
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _heat(task: Task, calibration: Calibration | None) -> str:
+    """What became of the temperature of the weights, as a sentence.
+
+    Args:
+        task: the task as exported.
+        calibration: its calibration before.
+    """
+    if calibration is None or calibration.heat == 1.0:
+        return ""
+    assert task.calibration is not None
+    temperature = f"temperature {calibration.heat:.4g}"
+    if task.calibration.heat == 1.0:
+        rows = f"fitted on {calibration.rows:,} validation rows"
+        return (
+            f" Scores are calibrated: a {temperature}, {rows}, is in the weights of the last layer."
+        )
+    return f" The head takes no temperature: scores are not calibrated ({temperature} below)."
 
 
 def card(
@@ -67,6 +88,7 @@ def card(
     how: str,
     scores: Mapping[str, Any],
     share: float | None = None,
+    heat: str = "",
 ) -> str:
     """A model card: what the model is, how it was made, measured and is loaded.
 
@@ -76,6 +98,7 @@ def card(
         how: lines of Python that load the folder.
         scores: what test_metrics.json holds; empty if there was no test.
         share: share of the fine-tuned weights if they were mixed with the pre-trained ones.
+        heat: a sentence on its temperature; empty if it has none.
     """
     imports = re.findall(r"^(?:from|import) (\w+)", how, re.M)
     library = next(iter(imports), "transformers").replace("_", "-")
@@ -85,8 +108,9 @@ def card(
     if share is not None:
         made += (
             f" The backbone's weights are {share:g} fine-tuned and {1 - share:g} pre-trained"
-            " (WiSE-FT)."
+            " (WiSE-FT); scores of a mix are not calibrated."
         )
+    made += heat
     return (
         f"---\nlibrary_name: {library}\nbase_model: {run.get('backbone')}\n---\n"
         f"# {type(task).__name__} on {run.get('backbone')}\n\n"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 import numpy as np
 
 from ftlight.data.module import DataModule
 from ftlight.data.near import REPEATS
-from ftlight.metrics.collected import Rows
+from ftlight.metrics.collected import select
 from ftlight.run.state import RunState
 from ftlight.task import SPLIT, Task
 from ftlight.utils.atomic import read_json
@@ -42,9 +41,9 @@ def find(task: Task, data: DataModule, run: RunState, stage: str) -> None:
     new = np.flatnonzero(~has_twin).tolist()
     unseen = None
     if 0 < len(new) < len(numbers):
-        targets = None if result.targets is None else _select(result.targets, new)
+        targets = None if result.targets is None else select(result.targets, new)
         rows = data.rows(split, [numbers[i] for i in new])
-        unseen = task.compute_metrics(_select(result.outputs, new), targets, rows)
+        unseen = task.compute_metrics(select(result.outputs, new), targets, rows)
     task.evidence[stage] = result._replace(in_train=int(has_twin.sum()), unseen=unseen)
 
 
@@ -63,7 +62,3 @@ def _twins(data: DataModule, run: RunState, split: str) -> np.ndarray | None:
         log.info("rows that were trained on are not looked for: %s has changed since", name)
         return None
     return twins
-
-
-def _select(values: Rows, rows: Sequence[int]) -> Rows:
-    return [values[i] for i in rows] if isinstance(values, list) else values[list(rows)]

@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.precision import Precision
 
 from ftlight.data.module import DataModule
 from ftlight.task import Task
+from ftlight.trainer import unsure
 
 
 class Predictor:
@@ -29,19 +30,28 @@ class Predictor:
         task.datamodule = data
         data.check_model(task.model)
 
-    def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def predict(
+        self,
+        rows: Sequence[str | Mapping[str, Any]],
+        at_least: float | None = None,
+        coverage: float | None = None,
+    ) -> list[dict[str, Any]]:
         """Predicts rows, in batches of similar length.
 
         Args:
             rows: texts, or mappings with the input columns of training.
+            at_least: share of the answered rows that are to be right; the others are unsure.
+            coverage: share of rows whose set of labels, or range of numbers, is to hold the truth.
 
         Returns:
             For each row, in order: ``prediction``, ``score`` and what else the task gives, such as
-            ``probabilities`` by label.
+            ``probabilities`` by label. With ``at_least`` also ``unsure``, and a ``prediction`` of
+            None if it is true; with ``coverage`` a ``set``, or ``low`` and ``high``.
 
         Raises:
-            UserError: an input column is missing.
+            UserError: an input column is missing, or the run cannot promise what is asked.
         """
+        promise = unsure.settle(self.task, self.task.calibration, at_least, coverage)
         if not rows:
             return []
         first = self.data.columns[0]
@@ -52,4 +62,6 @@ class Predictor:
                 batch = self.precision.convert_input(move_data_to_device(batch, self.task.device))
                 with self.precision.predict_step_context():
                     predictions.update(self.task.predict_step(batch))
-        return [predictions[i] for i in range(len(rows))]
+        answers = [predictions[i] for i in range(len(rows))]
+        unsure.mark(answers, promise)
+        return answers

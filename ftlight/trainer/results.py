@@ -15,11 +15,32 @@ from ftlight.run import loggers, outputs
 from ftlight.run.predictions import write_predictions
 from ftlight.run.state import RunState
 from ftlight.task import EvaluationResult, Task
-from ftlight.trainer import outcomes
+from ftlight.trainer import by_group, by_swap, calibrating, outcomes, overlap
 from ftlight.trainer.parts import data_of, noting
 from ftlight.utils.atomic import read_json, write_json
 
 log = logging.getLogger(__name__)
+
+
+def finish_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
+    """Looks closer at a test, and writes what it found; all processes must call this.
+
+    Args:
+        trainer: the trainer, in its test.
+        run: the run whose weights were measured.
+        task: the task, with its evaluation.
+    """
+    data = data_of(trainer)
+    if data is not None:
+        by_swap.find(trainer, task, data)
+    if not trainer.is_global_zero:
+        return
+    if data is not None:
+        overlap.find(task, data, run, "test")
+        by_group.find(task, data)
+    calibrating.measure(task, mixed=bool(run.wise) and trainer.ckpt_path is None)
+    write_test(trainer, run, task)
+    loggers.confusion(trainer.loggers, "test", task.evidence["test"].confusion, task.labels)
 
 
 def write_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
@@ -78,6 +99,7 @@ def _metrics(result: EvaluationResult, mixed: Mapping[str, Any], main: str) -> d
         metrics[name] = result.unseen.values[main]
         if main in result.unseen.intervals:
             metrics[f"{name}_low"], metrics[f"{name}_high"] = result.unseen.intervals[main]
+    metrics |= result.facts
     return {**metrics, "wise": dict(mixed)} if mixed else metrics
 
 

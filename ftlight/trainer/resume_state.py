@@ -117,7 +117,7 @@ def peek(path: Path) -> dict[str, Any]:
 def _peek(path: Path, changed: int, size: int) -> dict[str, Any]:
     # mapped, so that weights are not read
     found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    kept = {name: found[name] for name in (KEY, "loops") if name in found}
+    kept = {name: found[name] for name in (KEY, "loops", "calibration") if name in found}
     schedule = found.get("callbacks", {}).get("Freezing")
     if isinstance(schedule, Mapping):  # without the weights that it may have to take back
         kept["callbacks"] = {"Freezing": {"options": schedule.get("options", {})}}

@@ -23,9 +23,8 @@ from ftlight.run import loggers, outputs
 from ftlight.run.provenance import provenance
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import overlap, resume_state, same_rows, summary
+from ftlight.trainer import results, resume_state, same_rows, summary
 from ftlight.trainer.parts import data_of
-from ftlight.trainer.results import write_test
 from ftlight.trainer.resume import Last
 from ftlight.training import optim
 from ftlight.training.lightning_internals import callbacks_of
@@ -210,15 +209,10 @@ class RunFolder(Callback):
         loggers.confusion(trainer.loggers, "val", result.confusion, pl_module.labels)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes the test's metrics and predictions."""
+        """Looks closer at the test, and writes what it found."""
         assert isinstance(pl_module, Task)
-        if trainer.is_global_zero and self.run.folder is not None:
-            data = data_of(trainer)
-            if data is not None:
-                overlap.find(pl_module, data, self.run, "test")
-            write_test(trainer, self.run, pl_module)
-            result = pl_module.evidence["test"]
-            loggers.confusion(trainer.loggers, "test", result.confusion, pl_module.labels)
+        if self.run.folder is not None:
+            results.finish_test(trainer, self.run, pl_module)
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException

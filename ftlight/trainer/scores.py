@@ -23,7 +23,7 @@ def show(task: Task, stage: str) -> list[tuple[str, str]]:
             rows.append(("confused", "; ".join(worst)))
     if result.in_train:
         rows.append(("in train", _seen(result, main)))
-    return [*rows, *(("", note) for note in result.notes)]
+    return [*rows, *result.shown, *(("", note) for note in result.notes)]
 
 
 def _value(result: EvaluationResult, name: str, main: str) -> str:

@@ -73,6 +73,7 @@ def ends(task: Task, checkpoint: str) -> tuple[dict[str, Tensor], dict[str, Tens
     if task.peft is not None:
         start = plain_names(start, task.fixed)
     task.load_weights(checkpoint)
+    task.calibration = None  # a mix has other probabilities
     task.merge_adapters()
     head = {f"model.{name}" for name in layer_groups(task.model).get("head", ())}
     end = {name: value.detach().clone() for name, value in task.state_dict().items()}

@@ -84,12 +84,13 @@ def fill_before(disk: Path, monkeypatch: pytest.MonkeyPatch) -> Fill:
 # which file, for which time, with how many pages left; what is missing at the end
 LATE = ["best.ckpt", "last.ckpt", "test_metrics.json"]
 LAST = ["outcomes-validation.npz", "run.json"]
+TESTED = ["test_predictions.csv", "calibration.json", *LAST]  # best.ckpt has a calibration
 LATER = [
     ("metrics.csv", 1, 0, ["metrics.csv", *LATE, *LAST]),
     ("best.ckpt", 1, 12, LATE),
     ("last.ckpt", 2, 40, ["last.ckpt"]),
-    ("test_metrics.json", 1, 0, ["test_metrics.json", "test_predictions.csv", *LAST]),
-    ("test_predictions.csv", 1, 0, ["test_predictions.csv", *LAST]),
+    ("test_metrics.json", 1, 0, ["test_metrics.json", "outcomes-test.npz", *TESTED]),
+    ("test_predictions.csv", 1, 0, TESTED),
 ]
 
 
@@ -120,7 +121,7 @@ def test_only_the_test_is_left_to_do_if_only_it_is_missing(
     disk: Path, fill_before: Fill, drops: str, rows: dict[str, str], capsys: Any
 ) -> None:
     fill_before("test_metrics.json", 1, 0)
-    with pytest.raises(WriteError, match=r"not on the disk: test_metrics\.json, test_pred"):
+    with pytest.raises(WriteError, match=r"not on the disk: test_metrics\.json, outcomes-test"):
         run(drops, rows, disk / "run", HOW)
     last = disk / "run" / "checkpoints" / "last.ckpt"
     before = last.stat().st_mtime_ns

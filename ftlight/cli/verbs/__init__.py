@@ -203,6 +203,16 @@ VERBS = {
                 "written.",
             ),
             Argument("--probabilities", "Add the probability of every label."),
+            Argument(
+                "--at_least P",
+                "Answer only rows so sure that a share P of the answers is right, such as 0.98, by "
+                "the validation rows; the others are unsure.",
+            ),
+            Argument(
+                "--coverage P",
+                "Add to each row the set of labels, or the range of numbers, that holds the truth "
+                "in a share P of rows.",
+            ),
             CHECKPOINT,
             SEED,
             Argument(

@@ -15,6 +15,7 @@ from ftlight.run import console as screen
 from ftlight.run import outputs
 from ftlight.run.folder import short
 from ftlight.run.predictions import write_predictions
+from ftlight.trainer import calibrating, unsure
 from ftlight.utils.distributed import gather_objects
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import number
@@ -24,19 +25,46 @@ def run(words: Words, cli: CLI) -> None:
     """Predicts, and writes the answers to a file or prints them."""
     file, text, out = _source(words), words.own.get("text"), words.own.get("out", "")
     path = _path(words, file, out)
+    promise = _promise(words, cli)
     rows = _rows_of_file(file, cli.datamodule) if file else _rows_of_text(text, cli.datamodule)
     cli.datamodule.set_predict(rows, file or "input")
     answers = _predict(cli, words.own["ckpt_path"])
     if not cli.trainer.is_global_zero:
         return
     ordered = [answers[i] for i in range(len(rows))]
+    unsure.mark(ordered, promise)
     with_all = words.own.get("probabilities") == "true"
     if path is None:
         for row, answer in zip(rows, ordered, strict=True):
             _print(row, answer, with_all)
         return
     count = write_predictions(path, rows, ordered, with_all)
-    screen.console.print(f"{count:,} predictions in {short(path)}")
+    said = f"{count:,} predictions in {short(path)}"
+    if promise.threshold is not None:
+        items = unsure.items(ordered)
+        kind = " spans" if any(isinstance(a["prediction"], list) for a in ordered) else ""
+        said += f"; {sum(item['unsure'] for item in items):,} of {len(items):,}{kind} unsure"
+    screen.console.print(said)
+
+
+def _promise(words: Words, cli: CLI) -> unsure.Promise:
+    """What predictions are to keep, by ``--at_least`` and ``--coverage``.
+
+    Raises:
+        UserError: the run cannot promise it.
+    """
+    at_least, coverage = (_share(words, option) for option in ("at_least", "coverage"))
+    known = calibrating.of_checkpoint(Path(words.own["ckpt_path"]))
+    return unsure.settle(cli.model, known, at_least, coverage, "--")
+
+
+def _share(words: Words, option: str) -> float | None:
+    value = words.own.get(option)
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        hint = "expected a share between 0 and 1, such as 0.95"
+        raise UserError(f"--{option} {value}: {hint}") from None
 
 
 def _source(words: Words) -> str:
@@ -109,14 +137,22 @@ def _print(row: files.Row, answer: Mapping[str, Any], with_all: bool) -> None:
     else:
         best = sorted(answer.get("probabilities", {}).items(), key=lambda item: -item[1])
         shown = [f"{label} {share:.2f}" for label, share in (best if with_all else best[:3])]
-        lines.append(f"{prediction}  ({', '.join(shown) or number(answer['score'])})")
+        lead = "unsure" if answer.get("unsure") else prediction
+        lines.append(f"{lead}  ({', '.join(shown) or number(answer['score'])})")
+    if "low" in answer:
+        lines.append(f"{number(answer['low'])} to {number(answer['high'])}")
+    if "set" in answer:
+        lines.append(f"one of: {', '.join(answer['set'])}")
     screen.console.print("\n  ".join(lines))
     for key, value in answer.items():
-        if key not in ("prediction", "score", "probabilities") and isinstance(value, list):
+        if key not in ("prediction", "score", "probabilities", "set") and isinstance(value, list):
             screen.console.print("\n".join(f"    {_line(item)}" for item in value))
 
 
 def _line(item: Any) -> str:
     """An item of a list in words: its values."""
-    cells = item.values() if isinstance(item, dict) else [item]
+    cells = [item]
+    if isinstance(item, dict):
+        cells = [value for key, value in item.items() if key != "unsure"]
+        cells += ["unsure"] if item.get("unsure") else []
     return "  ".join(number(v) if isinstance(v, float) else str(v) for v in cells)

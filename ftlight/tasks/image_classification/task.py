@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from ftlight.data.module import DataModule
 from ftlight.models.modes import evaluating
+from ftlight.tasks import temperature
 from ftlight.tasks.classification import Classification
 from ftlight.tasks.image_classification import preparing
 from ftlight.tasks.image_classification.data import ImageData
@@ -94,7 +96,7 @@ class ImageClassification(Classification):
         """Writes a transformers folder with its image processor."""
         assert isinstance(data, ImageData)
         self.write_labels(folder)
-        rest = self.fold_scale()
+        rest, heat = self.fold_scale(), temperature.fold(self, self.outputs, _probe(data.processor))
         self.model.save_pretrained(folder)  # type: ignore[operator]
         data.processor.save_pretrained(folder)
         how = (
@@ -103,7 +105,14 @@ class ImageClassification(Classification):
         )
         if preparing.channels(data.processor) == 1:  # the pipeline gives RGB
             how = GRAY
+        how += heat
         return f"{how}\n# add {rest!r} to each score: the head has no bias" if rest else how
+
+
+def _probe(processor: Any) -> dict[str, Tensor]:
+    """An image as a model takes it, to try the model on."""
+    shape = (1, preparing.channels(processor), *preparing.shape(processor))
+    return {"pixel_values": torch.linspace(-1, 1, math.prod(shape)).reshape(shape)}
 
 
 def _is_thin(module: nn.Module) -> bool:

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from ftlight.data.module import DataModule
 from ftlight.metrics import answers
 from ftlight.metrics.intervals import UNIT, bootstrap, wilson
+from ftlight.metrics.sureness import Sureness
 from ftlight.models import saving as export
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.question_answering import windows as contexts
@@ -182,6 +183,28 @@ class QuestionAnswering(Task):
         outputs = result.outputs
         assert isinstance(outputs, Tensor)
         return self._scores(_odds(outputs), self._answered(outputs, rows), rows)[:, 1]
+
+    def weigh(
+        self,
+        outputs: Tensor,
+        targets: Any,
+        rows: Sequence[Mapping[str, Any]],
+        temperature: float = 1.0,
+    ) -> Sureness:
+        """How sure each answer is, and whether it is an exact match."""
+        v2 = not all(row["answers"] for row in rows)
+        found = self.postprocess(outputs, rows)
+        confidence = torch.tensor([answer["score"] for answer in found], dtype=torch.double)
+        exact = [
+            answers.scores(answer["prediction"], row["answers"], v2)[0] == 1
+            for answer, row in zip(found, rows, strict=True)
+        ]
+        right = torch.tensor(exact)
+        return Sureness(confidence, right, parts=(confidence, right))
+
+    def refusal(self, option: str) -> str:
+        """Answers have no sets."""
+        return "" if option == "at_least" else "answers have no sets; --at_least tells unsure ones"
 
     def _answered(self, outputs: Tensor, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """Exact match and F1 of each row's best span, ``double [rows, 2]``."""

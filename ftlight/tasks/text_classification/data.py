@@ -8,10 +8,12 @@ from typing import Any, Literal
 import datasets
 
 from ftlight.data import files, tables, tokens
+from ftlight.data import swaps as swaps_
 from ftlight.data.label_columns import row_label
 from ftlight.data.labelled import Labelled, without
 from ftlight.data.module import Columns, EncodedSplit, Reader
 from ftlight.data.sources import Source
+from ftlight.data.swaps import Exchanged
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.ranges import Length
@@ -58,8 +60,12 @@ class TextData(Labelled):
         max_length: Most tokens of a text; longer ones are cut. Default: what the backbone takes.
         on_empty_text: What to do with rows without a text: keep trains on them and counts them,
             skip leaves them out.
+        swaps: Pairs of words that should change no answer, such as [[he, she], [Anna, Fatima]]:
+            after a test, rows that hold one are predicted again with the words exchanged.
         base: Options of Labelled.
     """
+
+    may_change = Labelled.may_change | {"swaps"}
 
     def __init__(
         self,
@@ -69,11 +75,13 @@ class TextData(Labelled):
         text_pair: str | None = None,
         max_length: Length | None = None,
         on_empty_text: Literal["keep", "skip"] = "keep",
+        swaps: list[list[str]] | None = None,
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
         self.text = (text,) if isinstance(text, str) else tuple(text)
         self.text_pair, self.given_length, self.on_empty_text = text_pair, max_length, on_empty_text
+        self.swaps = swaps_.check(swaps or ())
 
     # Rows
 
@@ -140,6 +148,8 @@ class TextData(Labelled):
 
     def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
         """Tokenizes a split, cached by data, tokenizer and length; adds labels as numbers."""
+        if self.swaps and self.kind != "single":
+            raise UserError(f"data.swaps needs one label a row; these data are {self.kind}")
         targets = self.numbers(table, split)
         encoded = self.map_cached(
             table,
@@ -163,6 +173,20 @@ class TextData(Labelled):
         if self.text_pair:
             texts["pair"] = [files.cell(row, self.text_pair, place) for row in rows]
         return EncodedSplit(tables.mapped(self._tokenize, texts))
+
+    def exchanged(self, split: str, rows: Sequence[int]) -> Exchanged | None:
+        """Rows that hold a word of data.swaps, with the words of all texts exchanged."""
+        if not self.swaps:
+            return None
+        table = self.load_split(split).select(list(rows))
+        names = ["text", "pair"] if self.text_pair else ["text"]
+        texts = list(zip(*(tables.column(table, name) for name in names), strict=True))
+        new = [tuple(swaps_.exchange(text, self.swaps) for text in row) for row in texts]
+        held = [i for i, row in enumerate(texts) if row != new[i]]
+        columns = {name: [new[i][part] for i in held] for part, name in enumerate(names)}
+        encoded = EncodedSplit(tables.mapped(self._tokenize, columns) if held else {})
+        before, after = ([" | ".join(side[i]) for i in held] for side in (texts, new))
+        return Exchanged([rows[i] for i in held], before, after, encoded)
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
         """A batch: ``inputs`` (``int64 [rows, tokens]``), ``index``, and ``targets`` if known."""

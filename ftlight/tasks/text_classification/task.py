@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from ftlight.data import files, tokens
 from ftlight.data.module import DataModule
@@ -15,6 +16,7 @@ from ftlight.models import saving as export
 from ftlight.models.modes import evaluating
 from ftlight.models.pooling import Pooled, Pooling, trained_pooling
 from ftlight.task import Step
+from ftlight.tasks import temperature
 from ftlight.tasks.classification import Classification
 from ftlight.tasks.text_classification import few_shot
 from ftlight.tasks.text_classification.data import TextData
@@ -139,7 +141,7 @@ class TextClassification(Classification):
         """Writes a transformers folder (native head) or a sentence-transformers folder (pooled)."""
         assert isinstance(data, TextData)
         self.write_labels(folder)
-        rest = self.fold_scale()
+        rest, heat = self.fold_scale(), temperature.fold(self, self.outputs, _probe(data))
         pooled = self.model if isinstance(self.model, Pooled) else None
         if rest:
             pooled = _with_bias(self.model, rest, data)
@@ -150,14 +152,21 @@ class TextClassification(Classification):
                 result, about = "values", "[rows, 1], in the units of the targets"
             return (
                 "from sentence_transformers import SentenceTransformer\n"
-                f"{result} = SentenceTransformer(FOLDER).encode(texts)  # {about}"
+                f"{result} = SentenceTransformer(FOLDER).encode(texts)  # {about}{heat}"
             )
         export.transformers(self.model, data.tokenizer, data.max_length, folder)
         how = (
             "from transformers import pipeline\n"
-            'pipeline("text-classification", FOLDER)(texts, truncation=True)'
+            f'pipeline("text-classification", FOLDER)(texts, truncation=True){heat}'
         )
         return f"{how}\n# add {rest!r} to each score: the head has no bias" if rest else how
+
+
+def _probe(data: TextData) -> dict[str, Tensor]:
+    """Inputs of a model to try it on."""
+    rows = [{files.LINE: 1, **dict.fromkeys(data.columns, "a text of a few words")}]
+    inputs: dict[str, Tensor] = data.collate(data.encode_rows(rows, "")[[0]], [0])["inputs"]
+    return inputs
 
 
 @torch.no_grad()
@@ -171,8 +180,7 @@ def _with_bias(model: Any, bias: float, data: TextData) -> Pooled | None:
     pooled = Pooled(model.base_model, "last", 1)
     pooled.head.weight.copy_(scale.output_layers(model)[0].weight)
     pooled.head.bias.fill_(0.0)
-    rows = [{files.LINE: 1, **dict.fromkeys(data.columns, "a text of a few words")}]
-    inputs = data.collate(data.encode_rows(rows, "")[[0]], [0])["inputs"]
+    inputs = _probe(data)
     with evaluating(model), evaluating(pooled):
         native, own = model(**inputs).logits, pooled(**inputs).logits
     if not torch.allclose(native, own, rtol=1e-4, atol=1e-6 * abs(bias)):

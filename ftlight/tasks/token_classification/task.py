@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from torch.nn import functional as F
 from ftlight.data.module import DataModule
 from ftlight.freezing.head import Objective
 from ftlight.freezing.linear import Vectors
-from ftlight.metrics import intervals
+from ftlight.metrics import calibration, intervals
 from ftlight.metrics import spans as metrics
 from ftlight.metrics.classes import f1_of_rows
+from ftlight.metrics.sureness import Sureness
 from ftlight.models import saving as export
 from ftlight.models.losses import Loss
 from ftlight.task import EvaluationResult, Step, Task
+from ftlight.tasks import temperature as temperatures
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.data import TokenData, tag_names
 from ftlight.utils.errors import UserError, join_limited
@@ -66,13 +68,19 @@ class TokenClassification(Task):
     def step(self, batch: dict[str, Any]) -> Step:
         """Returns the loss over words, and each word's tag and probability, ``[words, 2]`` per row.
 
-        A word without a word piece counts as outside, with probability 1, and has no loss.
+        A word without a word piece counts as outside, with probability 1, and has no loss. Where
+        targets are known, the logits follow, ``[words, 2 + tags]``, for a temperature; 0 for such a
+        word.
         """
         logits = self(batch["inputs"])[batch["window"], batch["place"]]  # [words, tags]
         has_piece, words_per_row = batch["has_piece"], batch["words"]
-        probabilities, tags = logits.detach().softmax(-1).max(-1)
+        heat = 1.0 if self.calibration is None else self.calibration.heat
+        scaled = logits.detach() / heat
+        probabilities, tags = scaled.softmax(-1).max(-1)
         tags = tags.where(has_piece, OUTSIDE).to(probabilities.dtype)
         predicted = torch.stack([tags, probabilities.where(has_piece, 1.0)], -1)
+        if "targets" in batch and not self.training:
+            predicted = torch.cat([predicted, scaled.where(has_piece[:, None], 0.0)], -1)
         outputs = list(torch.split(predicted, words_per_row))
         if "targets" not in batch:
             return Step(None, outputs)
@@ -106,7 +114,7 @@ class TokenClassification(Task):
 
         All gold entities count, also those in words that the model never saw.
         """
-        outputs = [row.reshape(-1, 2) for row in outputs]  # a row may have no word
+        outputs = self._shaped(outputs)
         table = self._counts(outputs, rows)
         pairs = zip(outputs, targets, strict=True)
         right = sum(int((row[:, 0] == target).sum()) for row, target in pairs)
@@ -116,6 +124,42 @@ class TokenClassification(Task):
         interval = {"f1": intervals.bootstrap(table.sum(1), metrics.f1, bounds=intervals.UNIT)}
         return EvaluationResult(values, len(rows), interval)
 
+    def _shaped(self, outputs: Iterable[Tensor]) -> list[Tensor]:
+        """Outputs ``[words, 2 + tags]``: no row may have a word."""
+        return [row if row.ndim == 2 else row.reshape(0, 2 + len(self.tags)) for row in outputs]
+
+    def weigh(
+        self,
+        outputs: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        rows: Sequence[Mapping[str, Any]],
+        temperature: float = 1.0,
+    ) -> Sureness:
+        """How sure each span is, and whether type, start and end are right; and each word."""
+        outputs = self._shaped(outputs)
+        confidence, right, of_words, hits = [], [], [], []
+        for output, target, row in zip(outputs, targets, rows, strict=True):
+            has_piece, tags = output[:, 2:].any(1), output[:, 0].long()
+            shares = (output[:, 2:] / temperature).softmax(1).amax(1).where(has_piece, 1.0)
+            gold = {(s["type"], s["start"], s["end"]) for s in row["__gold"]}
+            for span in self._spans(output):
+                confidence.append(_mean(shares[span[1] : span[2]].tolist()))
+                right.append(span in gold)
+            of_words.append(shares[has_piece])
+            hits.append((tags == target)[has_piece])
+        sure = torch.tensor(confidence, dtype=torch.double)
+        parts = torch.cat(of_words), torch.cat(hits)
+        return Sureness(sure, torch.tensor(right, dtype=torch.bool), parts=parts, unit="spans")
+
+    def fit_temperature(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> float:
+        """The temperature of least loss over words; those without a piece have no say in it."""
+        logits = torch.cat([row[:, 2:] for row in self._shaped(outputs)])
+        return calibration.fit_temperature(logits, torch.cat(list(targets))) if len(logits) else 1.0
+
+    def refusal(self, option: str) -> str:
+        """Spans have no sets."""
+        return "" if option == "at_least" else "spans have no sets; --at_least tells unsure ones"
+
     def _counts(self, outputs: Sequence[Tensor], rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """Correct, predicted and actual spans, ``double [rows, types, 3]``."""
         gold = [[(s["type"], s["start"], s["end"]) for s in row["__gold"]] for row in rows]
@@ -124,8 +168,7 @@ class TokenClassification(Task):
     def row_scores(self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """F1 of the spans of each row; 1 if it has none, and none was found."""
         assert result.outputs is not None
-        outputs = [row.reshape(-1, 2) for row in result.outputs]
-        return f1_of_rows(*self._counts(outputs, rows).sum(1).unbind(1))
+        return f1_of_rows(*self._counts(self._shaped(result.outputs), rows).sum(1).unbind(1))
 
     def postprocess(
         self, outputs: Sequence[Tensor], rows: Sequence[Mapping[str, Any]]
@@ -146,7 +189,7 @@ class TokenClassification(Task):
             entities = []
             for kind, first, after in self._spans(output):
                 start, end = words[first][0], words[after - 1][1]
-                score = round(sum(probabilities[first:after]) / (after - first), 4)
+                score = _mean(probabilities[first:after])
                 entity = {"type": kind, "text": text[start:end], "start": start, "end": end}
                 entities.append({**entity, "score": score})
             decoded.append({"prediction": entities, "score": min(probabilities, default=1.0)})
@@ -159,9 +202,17 @@ class TokenClassification(Task):
     def export(self, folder: Path, data: DataModule) -> str:
         """Writes a transformers folder for its token-classification pipeline."""
         assert isinstance(data, TokenData)
+        made = data.tokenizer("a text of a few words", return_tensors="pt")
+        inputs = {name: made[name] for name in ("input_ids", "attention_mask")}
+        heat = temperatures.fold(self, len(self.tags), inputs)
         export.transformers(self.model, data.tokenizer, data.max_length, folder)
         return (
             "from transformers import pipeline\n"
             'find = pipeline("token-classification", FOLDER, aggregation_strategy="first")\n'
-            "find(text)  # if texts exceed the model's length: pipeline(…, stride=64)"
+            f"find(text)  # if texts exceed the model's length: pipeline(…, stride=64){heat}"
         )
+
+
+def _mean(probabilities: Sequence[float]) -> float:
+    """The score of an entity from those of its words."""
+    return round(sum(probabilities) / len(probabilities), 4)
