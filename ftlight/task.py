@@ -139,6 +139,7 @@ class Task(TrainingModule):
         self.total_steps = 0
         self.evidence: dict[str, EvaluationResult] = {}  # by stage: val, test
         self.calibration: Calibration | None = None  # of the weights it holds, if there is one
+        self.solved_on: Tensor | None = None  # vectors of train that its head was solved on
         self._evaluations = nn.ModuleDict({"val": Evaluation(), "test": Evaluation()})
 
     def load(self, auto: str = "AutoModel", **config: Any) -> nn.Module:

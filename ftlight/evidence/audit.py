@@ -15,11 +15,10 @@ from ftlight.data.module import DataModule
 from ftlight.data.near import CLOSE
 from ftlight.evidence import labels, neighbours, pictures, twins
 from ftlight.evidence.drift import drift
+from ftlight.evidence.familiar import UNUSUAL
 from ftlight.evidence.vectors import Read, Rows
 from ftlight.task import Task
 from ftlight.utils.errors import UserError, shortened
-
-UNUSUAL = 0.01  # share of train's own rows that are less familiar
 
 
 def full(trainer: Any, task: Task, data: DataModule) -> list[Finding]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from torch import nn
+from torch import Tensor, nn
 
 from ftlight.data.sampling import run_seed
 from ftlight.freezing import identity
@@ -142,6 +142,7 @@ def fit(trainer: Any, task: Any, cache: PrefixCache, cut: int | None, stage: str
     if found is None:
         return reason
     _set(trainer, layer, found.head)
+    task.solved_on = _one_each(held["train"])
     seconds = time.monotonic() - begun
     validated = _validate(trainer)
     score = trainer.callback_metrics.get(task.monitor) if validated else None
@@ -149,6 +150,11 @@ def fit(trainer: Any, task: Any, cache: PrefixCache, cut: int | None, stage: str
         rows = len(set(held["train"].rows.tolist()))
         log.info(line(found, rows, seconds, task.monitor, score))
     return ""
+
+
+def _one_each(train: Vectors) -> Tensor | None:
+    """The vectors of rows ``[rows, width]``; None if rows have several."""
+    return train.states if len(torch.unique(train.rows)) == len(train.rows) else None
 
 
 def _solved(layer: nn.Linear, objective: Objective, held: Mapping[str, Vectors]) -> Solution:

@@ -138,6 +138,8 @@ def test_full_runs_the_model_once_and_a_fit_of_the_head_finds_that(
     assert main(["check", "r", "new.csv", "--out", "new.jsonl"]) == 0
     assert "rows look unlike anything in training, of train's own 1%" in capsys.readouterr().out
     assert {"stranger", "drift"} == {kind for kind, _ in findings(Path("new.jsonl"))}
+    assert main(["predict", "r", "new.csv"]) == 0
+    assert "of rows look unlike anything in training (1 % of its own do)" in capsys.readouterr().out
     assert main(["check", "r", "empty.csv"]) == 2
     assert "empty.csv: no such file" in capsys.readouterr().err
 

@@ -11,6 +11,7 @@ from ftlight.cli.command import Words
 from ftlight.cli.parser import CLI
 from ftlight.data import files
 from ftlight.data.module import DataModule
+from ftlight.evidence import familiar
 from ftlight.run import console as screen
 from ftlight.run import outputs
 from ftlight.run.folder import short
@@ -28,7 +29,9 @@ def run(words: Words, cli: CLI) -> None:
     promise = _promise(words, cli)
     rows = _rows_of_file(file, cli.datamodule) if file else _rows_of_text(text, cli.datamodule)
     cli.datamodule.set_predict(rows, file or "input")
+    seen = _familiar(words, cli)
     answers = _predict(cli, words.own["ckpt_path"])
+    unlike = _unlike(cli, seen)
     if not cli.trainer.is_global_zero:
         return
     ordered = [answers[i] for i in range(len(rows))]
@@ -45,6 +48,26 @@ def run(words: Words, cli: CLI) -> None:
         kind = " spans" if any(isinstance(a["prediction"], list) for a in ordered) else ""
         said += f"; {sum(item['unsure'] for item in items):,} of {len(items):,}{kind} unsure"
     screen.console.print(said)
+    if unlike:
+        screen.console.print(unlike)
+
+
+def _familiar(words: Words, cli: CLI) -> familiar.Familiar | None:
+    """What looks at the rows while they are predicted, if the run kept what it takes."""
+    kept = Path(str(words.run)) / familiar.NAME
+    if not kept.is_file():
+        return None
+    seen = familiar.Familiar(kept)
+    cli.trainer.callbacks.append(seen)  # type: ignore[attr-defined]
+    return seen
+
+
+def _unlike(cli: CLI, seen: familiar.Familiar | None) -> str:
+    """What a prediction ends with, by the rows of all processes."""
+    if seen is None:
+        return ""
+    counts = gather_objects((seen.rows, seen.strange), cli.trainer.world_size)
+    return familiar.line(sum(rows for rows, _ in counts), sum(odd for _, odd in counts))
 
 
 def _promise(words: Words, cli: CLI) -> unsure.Promise:

@@ -1,0 +1,91 @@
+"""How familiar new rows look, beside what a run was trained on: told while they are predicted."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from ftlight.evidence import neighbours
+from ftlight.freezing.vectors import linear_head
+from ftlight.task import Task
+from ftlight.utils.atomic import atomic_write
+
+log = logging.getLogger(__name__)
+NAME = "familiar.npz"
+MOST = 2000  # rows of train that are kept
+UNUSUAL = 0.01  # share of train's own rows that are less familiar
+
+
+def keep(task: Task, folder: Path) -> None:
+    """Keeps in a run what its head was solved on, up to 2,000 rows, if nothing else was trained.
+
+    Args:
+        task: the task, trained.
+        folder: folder of the run.
+    """
+    states = task.solved_on
+    if states is None or task.schedule != "head" or len(states) <= neighbours.STRANGER:
+        return
+    chosen = np.linspace(0, len(states) - 1, min(len(states), MOST)).astype(int)
+    vectors = normalize(states[torch.from_numpy(chosen)].float())
+    usual = neighbours.familiarity(vectors).quantile(UNUSUAL)
+    try:
+        with atomic_write(folder / NAME) as file:
+            arrays: Any = {"vectors": vectors.half().numpy(), "usual": usual.numpy()}
+            np.savez(file, **arrays)
+    except OSError as error:
+        log.info("how familiar new rows look will not be told: %s", error.strerror)
+
+
+class Familiar(L.Callback):
+    """Counts the rows of a prediction that look unlike all that a run was trained on.
+
+    Args:
+        path: the file that :func:`keep` wrote.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with np.load(path) as kept:
+            self.train = torch.from_numpy(kept["vectors"]).float()
+            self.usual = float(kept["usual"])
+        self.rows = self.strange = 0
+        self.handle: Any = None
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Looks at what the head takes in."""
+        assert isinstance(pl_module, Task)
+        layer = linear_head(pl_module.model)
+        if isinstance(layer, nn.Linear):
+            self.handle = layer.register_forward_pre_hook(self._count)
+
+    def _count(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Counts rows, if each has one vector as in training."""
+        states = inputs[0]
+        if states.ndim == 2 and states.shape[1] == self.train.shape[1]:
+            familiar = neighbours.familiarity(normalize(states.float().cpu()), self.train)
+            self.rows += len(states)
+            self.strange += int((familiar < self.usual).sum())
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Looks no longer."""
+        if self.handle is not None:
+            self.handle.remove()
+
+
+def line(rows: int, strange: int) -> str:
+    """What a prediction ends with; empty if nothing was seen.
+
+    >>> line(200, 6)
+    '3 % of rows look unlike anything in training (1 % of its own do)'
+    """
+    if not rows:
+        return ""
+    share, own = f"{100 * strange / rows:.2g} %", f"{100 * UNUSUAL:g} %"
+    return f"{share} of rows look unlike anything in training ({own} of its own do)"
