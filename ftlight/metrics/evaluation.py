@@ -44,7 +44,9 @@ class EvaluationResult(NamedTuple):
         targets: targets of the rows in order; None if metrics read them from the rows.
         numbers: which rows: all of them, unless an option limits the batches.
         row_losses: losses of the rows in order, if the steps gave them.
-        in_train: how many of the rows are in train too, if that was looked for.
+        twins: how like the nearest row of train each row is ``double [rows]``: 1 if it is the same;
+            None if that was not looked for.
+        in_train: how many of the rows are in train too, the same or nearly; None likewise.
         unseen: the same of the other rows; None if there are none, or all are others.
         about: metric to what its value depends on, by name: ``{"bleu": {"tokenize": "zh"}}``.
         notes: what a person should know of it, a line each.
@@ -60,7 +62,8 @@ class EvaluationResult(NamedTuple):
     targets: Rows | None = None
     numbers: Tensor | None = None
     row_losses: Tensor | None = None
-    in_train: int = 0
+    twins: Tensor | None = None
+    in_train: int | None = None
     unseen: EvaluationResult | None = None
     about: Mapping[str, Mapping[str, str]] = {}
     notes: Sequence[str] = ()

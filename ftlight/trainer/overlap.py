@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import torch
 
 from ftlight.data.module import DataModule
 from ftlight.data.near import REPEATS
 from ftlight.metrics.collected import select
 from ftlight.run.state import RunState
 from ftlight.task import SPLIT, Task
+from ftlight.trainer import outcomes
 from ftlight.utils.atomic import read_json
 from ftlight.utils.errors import UserError
 
@@ -33,18 +35,28 @@ def find(task: Task, data: DataModule, run: RunState, stage: str) -> None:
     result, split = task.evidence[stage], SPLIT.get(stage, stage)
     assert result.numbers is not None
     assert result.outputs is not None
-    twins = _twins(data, run, split)
+    twins = _noted(data, run) if stage == "test" and data.check != "off" else None
+    twins = _twins(data, run, split) if twins is None else twins
     if twins is None:
         return
     numbers = result.numbers.tolist()
-    has_twin = twins[numbers] >= REPEATS
+    of_rows = twins[numbers]
+    has_twin = of_rows >= REPEATS
     new = np.flatnonzero(~has_twin).tolist()
     unseen = None
     if 0 < len(new) < len(numbers):
         targets = None if result.targets is None else select(result.targets, new)
         rows = data.rows(split, [numbers[i] for i in new])
         unseen = task.compute_metrics(select(result.outputs, new), targets, rows)
-    task.evidence[stage] = result._replace(in_train=int(has_twin.sum()), unseen=unseen)
+    task.evidence[stage] = result._replace(
+        twins=torch.from_numpy(of_rows), in_train=int(has_twin.sum()), unseen=unseen
+    )
+
+
+def _noted(data: DataModule, run: RunState) -> np.ndarray | None:
+    """What the test of a run noted of these rows: train may be gone since, or changed."""
+    keys = data.duplicate_keys(data.load_split("test"))
+    return None if keys is None else outcomes.twins(run.home / "outcomes-test.npz", keys)
 
 
 def _twins(data: DataModule, run: RunState, split: str) -> np.ndarray | None:

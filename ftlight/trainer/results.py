@@ -64,7 +64,10 @@ def write_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
         log.info("%s cannot be written: the files of the test are in %s", place, runs.short(home))
     with noting(run, home / f"{stem}_metrics.json") as path:
         write_json(path, _metrics(result, mixed, task.primary_metric))
-    outcomes.write(run, home / f"outcomes-{stem}.npz", task.row_outcomes("test"), data, "test")
+    found = task.row_outcomes("test")
+    if found and result.twins is not None:
+        found["twins"] = result.twins
+    outcomes.write(run, home / f"outcomes-{stem}.npz", found, data, "test")
     if data is not None and result.outputs is not None and result.numbers is not None:
         with noting(run, home / f"{stem}_predictions.csv") as path:
             _write_predictions(trainer, path, task, data, result)
@@ -93,7 +96,8 @@ def _metrics(result: EvaluationResult, mixed: Mapping[str, Any], main: str) -> d
     for name, facts in result.about.items():
         metrics |= {f"test/{name}_{fact}": value for fact, value in facts.items()}
     metrics["test/rows"] = result.rows
-    metrics["test/rows_in_train"] = result.in_train
+    if result.in_train is not None:
+        metrics["test/rows_in_train"] = result.in_train
     if result.unseen is not None:
         name = f"test/{main}_unseen"
         metrics[name] = result.unseen.values[main]
