@@ -48,7 +48,7 @@ class Finding(NamedTuple):
     Attributes:
         level: stop if scores would mean nothing, look if something should be decided, else know.
         kind: what it is, in a word.
-        split: the split that it is about.
+        split: the split that it is about, if it is about one.
         message: what it is, in a sentence without the split.
         rows: number of rows that it is about.
         lines: their places, as far as they are known.
@@ -77,7 +77,8 @@ class Finding(NamedTuple):
             is_line = isinstance(self.lines[0], int)
             word = "" if not is_line else "line " if len(self.lines) == 1 else "lines "
             where = word + join_limited(self.lines, SHOWN)
-        what = f"{self.split}: {self.message}" + (f" ({where})" if where else "")
+        split = f"{self.split}: " if self.split else ""
+        what = f"{split}{self.message}" + (f" ({where})" if where else "")
         return f"{what}; {self.option}" if self.option else what
 
 
@@ -95,6 +96,17 @@ def notes(findings: Iterable[Finding], level: Level = "look") -> list[str]:
             lines.append((finding._replace(option="") if is_told else finding).line)
             told.add(finding.option)
     return lines
+
+
+def remarks(lines: Iterable[str], findings: Sequence[Finding]) -> list[Finding]:
+    """What readers remarked, as findings; lines of the findings themselves are left out.
+
+    Args:
+        lines: notes about the data.
+        findings: what an audit found.
+    """
+    told = set(notes(findings))
+    return [Finding("know", "read", "", line, 0) for line in lines if line not in told]
 
 
 def to_json(finding: Finding) -> str:

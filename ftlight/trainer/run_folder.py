@@ -15,6 +15,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback
 
 from ftlight.data import findings
+from ftlight.data.module import DataModule
 from ftlight.freezing import callback
 from ftlight.models import loading
 from ftlight.run import console as screen
@@ -140,13 +141,7 @@ class RunFolder(Callback):
                 (run.home / "metrics.csv").unlink(missing_ok=True)
             if data is not None:
                 with atomic_files(run.home, "data") as made:
-                    kind = {} if data.kind is None else {"kind": data.kind}
-                    write_json(made / "labels.json", {**kind, "labels": task.labels})
-                    (made / "backbone").mkdir()
-                    loading.save_description(task.backbone, made / "backbone")
-                    data.save_state(made)
-                    if data.check == "fast":
-                        findings.write(made / "findings.jsonl", data.audited.findings)
+                    _describe(task, data, made)
         return begun.get("wandb", {}).get("id")
 
     def _facts(self, trainer: L.Trainer, task: Task) -> dict[str, Any]:
@@ -230,6 +225,19 @@ class RunFolder(Callback):
         elif isinstance(exception, UserError):
             code = exception.status
         loggers.finish(trainer.loggers, code, preempted=code == EXIT_REQUEUE)
+
+
+def _describe(task: Task, data: DataModule, folder: Path) -> None:
+    """Writes what later verbs need of task and data, and what an audit found."""
+    kind = {} if data.kind is None else {"kind": data.kind}
+    write_json(folder / "labels.json", {**kind, "labels": task.labels})
+    (folder / "backbone").mkdir()
+    loading.save_description(task.backbone, folder / "backbone")
+    data.save_state(folder)
+    if data.check == "fast":
+        found = data.audited.findings
+        remarks = findings.remarks(data.notes, found)
+        findings.write(folder / "findings.jsonl", [*found, *remarks])
 
 
 def _resumed(begun: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:

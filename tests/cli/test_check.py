@@ -43,6 +43,7 @@ def test_findings_are_shown_and_written_with_all_lines(
     assert found["leak", "test"]["lines"] == [2, 3]
     assert found["conflict", "train"]["level"] == "look"
     assert found["size", "train"]["rows"] == 46
+    assert "train held out" in found["read", ""]["message"]
     assert list(Path().glob("runs")) == []
 
 

@@ -44,14 +44,13 @@ def run(words: Words, made: DataModule | CLI) -> None:
     data.check = "fast"
     found = data.audited.findings
     stops = dict.fromkeys(finding.kind for finding in found if finding.level == "stop")
-    notes: list[str] = []
     if not stops:
         data.setup("fit")  # reads labels and lengths: what is wrong with them is an error
-        notes = [note for note in data.notes if note not in findings.notes(found)]
+    remarks = findings.remarks(data.notes, found)
     if isinstance(made, CLI):
         found = findings.ordered([*found, *_full(words, made)])
-    _write(out, found)
-    _show(found, notes)
+    _write(out, [*found, *remarks])
+    _show(found, remarks)
     if stops:
         raise Unsound(f"no model should be trained on these data: {join_limited(stops)}")
 
@@ -84,7 +83,7 @@ def _write(out: str | None, found: list[Finding]) -> None:
             findings.write(Path(out), found)
 
 
-def _show(found: list[Finding], notes: list[str]) -> None:
+def _show(found: list[Finding], remarks: list[Finding]) -> None:
     rows = [(level, findings.notes(found, level)) for level in LEVELS]
-    for word, lines in [*rows, ("read", notes)]:
+    for word, lines in [*rows, ("read", [remark.line for remark in remarks])]:
         screen.table([(word if i == 0 else "", line) for i, line in enumerate(lines)])
