@@ -108,7 +108,7 @@ def _shortcuts(splits: Mapping[str, Rows]) -> Iterator[Finding]:
 
 
 def _groups(splits: Mapping[str, Rows]) -> Iterator[Finding]:
-    """Labels that fall to one group far more often than to others, and groups in two splits."""
+    """Labels, or numbers, of one group of train that are far from those of the others."""
     rows = splits.get("train")
     if rows is None:
         return

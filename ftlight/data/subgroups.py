@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-ROWS = 30  # of a group, at least, and as many of the others
+from ftlight.metrics.groups import LEAST
+from ftlight.metrics.statistics import holm, two_sided
+
 RATIO = 0.8  # of the shares of a label: the four-fifths rule of the US EEOC (1978)
 APART, TIMES = 0.1, 2  # difference of the shares, at least; or, of rare labels, their ratio
 SPREAD = 0.5  # difference of means of numbers, in standard deviations (a medium effect, Cohen 1988)
@@ -58,14 +60,14 @@ def of_labels(groups: Sequence[str], labels: Sequence[Sequence[str]]) -> list[Ga
     gaps = []
     for group, rows in sizes.items():
         others = len(groups) - rows
-        if not group or min(rows, others) < ROWS:
+        if not group or min(rows, others) < LEAST:
             continue
         for label, total in totals.items():
             inside = together[group, label]
             shares = inside / rows, (total - inside) / others
             pooled = total / len(groups)
             error = math.sqrt(pooled * (1 - pooled) * (1 / rows + 1 / others))
-            p = _two_sided((shares[0] - shares[1]) / error) if error else 1.0
+            p = two_sided((shares[0] - shares[1]) / error) if error else 1.0
             gaps.append(Gap(group, label, rows, *shares, p))
 
     def is_wide(gap: Gap) -> bool:
@@ -89,19 +91,15 @@ def of_values(groups: Sequence[str], values: Sequence[float]) -> list[Gap]:
     gaps = []
     for group, rows in Counter(groups).items():
         inside, outside = numbers[names == group], numbers[names != group]
-        if not group or min(len(inside), len(outside)) < ROWS:
+        if not group or min(len(inside), len(outside)) < LEAST:
             continue
         error = math.sqrt(inside.var(ddof=1) / len(inside) + outside.var(ddof=1) / len(outside))
         difference = float(inside.mean() - outside.mean())
-        p = _two_sided(difference / error) if error else 1.0
+        p = two_sided(difference / error) if error else 1.0
         gaps.append(Gap(group, "", rows, float(inside.mean()), float(outside.mean()), p))
     apart = SPREAD * numbers.std()
     wide = [gap for gap in gaps if abs(gap.inside - gap.outside) >= apart > 0]
     return _real(wide, len(gaps))
-
-
-def _two_sided(z: float) -> float:
-    return math.erfc(abs(z) / math.sqrt(2))
 
 
 def _real(gaps: Sequence[Gap], tests: int) -> list[Gap]:
@@ -111,9 +109,7 @@ def _real(gaps: Sequence[Gap], tests: int) -> list[Gap]:
         gaps: those that are wide enough to matter.
         tests: how many were looked at.
     """
-    kept = []
-    for rank, gap in enumerate(sorted(gaps, key=lambda gap: gap.p)):
-        if gap.p * (tests - rank) > ALARM:
-            break
-        kept.append(gap)
+    others = [1.0] * (tests - len(gaps))
+    adjusted = holm([*(gap.p for gap in gaps), *others])
+    kept = [gap for gap, p in zip(gaps, adjusted, strict=False) if p <= ALARM]
     return sorted(kept, key=lambda gap: (-abs(gap.inside - gap.outside), -gap.inside))

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ftlight.metrics.statistics import two_sided
+
 LEAST = 30  # rows of a group, and of the rest
 
 
@@ -47,7 +49,7 @@ def p_values(groups: Sequence[str], scores: np.ndarray, names: Sequence[str]) ->
             continue
         error = spread * math.sqrt(1 / rows + 1 / others)
         difference = float(scores[inside].mean() - scores[~inside].mean())
-        found[name] = math.erfc(abs(difference / error) / math.sqrt(2)) if error else 1.0
+        found[name] = two_sided(difference / error) if error else 1.0
     return found
 
 

@@ -115,6 +115,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def two_sided(z: float) -> float:
+    """The two-sided p-value of a z-score.
+
+    >>> round(two_sided(1.959964), 4)
+    0.05
+    """
+    return math.erfc(abs(z) / math.sqrt(2))
+
+
 def _resampled_means(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
     """Means of resamples of values, ``float [draws]``."""
     random, count = np.random.default_rng(seed), len(values)

@@ -55,8 +55,11 @@ def find(task: Task, data: DataModule, run: RunState, stage: str) -> None:
 
 def _noted(data: DataModule, run: RunState) -> np.ndarray | None:
     """What the test of a run noted of these rows: train may be gone since, or changed."""
+    path = run.home / "outcomes-test.npz"
+    if not path.is_file():  # as in a fit: keys of all rows would be made for nothing
+        return None
     keys = data.duplicate_keys(data.load_split("test"))
-    return None if keys is None else outcomes.twins(run.home / "outcomes-test.npz", keys)
+    return None if keys is None else outcomes.twins(path, keys)
 
 
 def _twins(data: DataModule, run: RunState, split: str) -> np.ndarray | None:
