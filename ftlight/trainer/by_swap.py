@@ -45,7 +45,8 @@ def find(trainer: L.Trainer, task: Task, data: DataModule) -> None:
         place = {row: i for i, row in enumerate(result.numbers.tolist())}
         outputs = select(result.outputs, [place[row] for row in exchanged.rows])
         before = task.postprocess(outputs, data.rows("test", exchanged.rows))
-        facts = compare(exchanged, before, _predict(trainer, task, data, exchanged))
+        after = _predict(trainer, task, data, exchanged)
+        facts = compare(exchanged, before, after, getattr(task, "kind", "single"))
         shown = line(facts)
     task.evidence["test"] = result._replace(
         facts={**result.facts, "swaps": facts}, shown=[*result.shown, ("swaps", shown)]
@@ -73,7 +74,10 @@ def _predict(
 
 
 def compare(
-    exchanged: Exchanged, before: list[dict[str, Any]], after: list[dict[str, Any]]
+    exchanged: Exchanged,
+    before: list[dict[str, Any]],
+    after: list[dict[str, Any]],
+    kind: str = "single",
 ) -> dict[str, Any]:
     """What exchanging words does to answers.
 
@@ -81,48 +85,62 @@ def compare(
         exchanged: the rows, one at least.
         before: their answers.
         after: the same with words exchanged.
+        kind: single, multi or regression.
 
     Returns:
-        ``rows``, ``changed`` (rows with another answer), their ``share`` with its interval ``low``
-        to ``high``, ``mean_change`` of the probability of the first answer, upwards or downwards,
-        and an ``example``: the row whose probability changes most, of those that changed if any.
+        ``rows``; ``mean_change``, upwards or downwards, of the probability of the first answer, of
+        the label that changes most of several, or of the number; ``changed`` (rows with another
+        answer), their ``share`` with its interval ``low`` to ``high``, except for numbers; and an
+        ``example``: the row that changes most, of those with another answer if any.
     """
-    moves, changed = [], []
-    for old, new in zip(before, after, strict=True):
-        answer = old["prediction"]
-        moves.append(abs(old["probabilities"][answer] - new["probabilities"][answer]))
-        changed.append(answer != new["prediction"])
+    pairs = list(zip(before, after, strict=True))
+    moves = [_change(old, new, kind) for old, new in pairs]
+    changed = [old["prediction"] != new["prediction"] for old, new in pairs]
+    if kind == "regression":
+        changed = [False] * len(pairs)
     rows, count = len(moves), sum(changed)
-    low, high = wilson(count / rows, rows)
     most = max(range(rows), key=lambda i: (changed[i], moves[i]))
-    example = {
+    facts: dict[str, Any] = {"rows": rows, "mean_change": sum(moves) / rows}
+    facts["example"] = {
         "text": exchanged.before[most],
         "exchanged": exchanged.after[most],
         "answer": before[most]["prediction"],
         "answer_exchanged": after[most]["prediction"],
         "change": moves[most],
     }
-    return {
-        "rows": rows,
-        "changed": count,
-        "share": count / rows,
-        "low": low,
-        "high": high,
-        "mean_change": sum(moves) / rows,
-        "example": example,
-    }
+    if kind != "regression":
+        low, high = wilson(count / rows, rows)
+        facts |= {"changed": count, "share": count / rows, "low": low, "high": high}
+    return facts
+
+
+def _change(old: dict[str, Any], new: dict[str, Any], kind: str) -> float:
+    """How far an answer moves, as :func:`compare` says."""
+    if kind == "regression":
+        return float(abs(old["prediction"] - new["prediction"]))
+    names = [old["prediction"]] if kind == "single" else list(old["probabilities"])
+    shifts = (old["probabilities"][name] - new["probabilities"][name] for name in names)
+    return float(max(map(abs, shifts)))
 
 
 def line(facts: dict[str, Any]) -> str:
     """What the screen says of it."""
     example = facts["example"]
     texts = " → ".join(repr(shortened(example[key])) for key in ("text", "exchanged"))
-    answers = f"{example['answer']} → {example['answer_exchanged']}"
-    if not facts["changed"]:
-        answers = f"still {example['answer']}"
+    old, new = (_shown(example[key]) for key in ("answer", "answer_exchanged"))
+    rows, mean = f"{facts['rows']:,} rows", number(facts["mean_change"])
+    if "share" not in facts:
+        return f"{rows} change by {mean} on average; for example {texts}: {old} → {new}"
+    answers = f"{old} → {new}" if facts["changed"] else f"still {old}"
     share, low, high = (f"{100 * facts[key]:.1f}" for key in ("share", "low", "high"))
     return (
-        f"{facts['changed']:,} of {facts['rows']:,} rows change their answer with words exchanged"
+        f"{facts['changed']:,} of {rows} change their answer with words exchanged"
         f" ({share} %, 95 % interval {low} to {high}); its probability changes by"
-        f" {number(facts['mean_change'])} on average; for example {texts}: {answers}"
+        f" {mean} on average; for example {texts}: {answers}"
     )
+
+
+def _shown(answer: str | float) -> str:
+    if isinstance(answer, str):
+        return answer or "no label"
+    return number(answer)

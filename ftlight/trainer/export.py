@@ -79,7 +79,7 @@ def _heat(task: Task, calibration: Calibration | None) -> str:
         return (
             f" Scores are calibrated: a {temperature}, {rows}, is in the weights of the last layer."
         )
-    return f" The head takes no temperature: scores are not calibrated ({temperature} below)."
+    return f" The lines below calibrate scores ({temperature}); the weights alone do not."
 
 
 def card(

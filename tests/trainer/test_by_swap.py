@@ -76,15 +76,44 @@ def test_a_model_that_goes_by_the_word_is_found_out(fit: Run, tmp_path: Path, ca
     assert facts["changed"] == sum(changed)
 
 
+def test_several_labels_and_numbers_change_too() -> None:
+    texts = ["he x", "he y"]
+    exchanged = Exchanged([0, 1], texts, ["s" + t for t in texts], EncodedSplit({}))
+
+    def labels(prediction: str, a: float, b: float) -> dict[str, Any]:
+        return {"prediction": prediction, "probabilities": {"a": a, "b": b}}
+
+    before, after = [labels("a|b", 0.9, 0.6), labels("", 0.2, 0.1)], [labels("a", 0.8, 0.2)] * 2
+    found = by_swap.compare(exchanged, before, after, "multi")
+    assert (found["changed"], found["mean_change"]) == (2, pytest.approx((0.4 + 0.6) / 2))
+    assert by_swap.line(found).endswith("'he y' → 'she y': no label → a")
+    numbers = [{"prediction": value, "score": value} for value in (1.0, 2.0, 1.5, -2.0)]
+    found = by_swap.compare(exchanged, numbers[:2], numbers[2:], "regression")
+    assert found["mean_change"] == pytest.approx((0.5 + 4) / 2)
+    assert by_swap.line(found) == (
+        "2 rows change by 2.25 on average; for example 'he y' → 'she y': 2 → -2"
+    )
+
+
 @pytest.mark.run
-def test_swaps_are_refused_where_rows_have_no_single_label(
+def test_numbers_and_several_labels_are_predicted_with_words_exchanged(
     bert: str, tmp_path: Path, capsys: Any
 ) -> None:
-    file = write_csv(tmp_path / "n.csv", [(t, f"{i}.5") for i, (t, _) in enumerate(toy_rows(30))])
-    words = ["--model.backbone", bert, "--data.train", file, "--data.swaps", "[[he, she]]"]
-    assert main(["fit", "--model", "TextClassification", *words]) == 2
-    assert "data.swaps needs one label a row; these data are regression" in capsys.readouterr().err
-    words[-1] = "[[he]]"
+    for kind, label in (("numbers", "{}.5"), ("several", "a|{}")):
+        rows = [(f"he {t}", label.format(i % 3)) for i, (t, _) in enumerate(toy_rows(30))]
+        file = write_csv(tmp_path / f"{kind}.csv", rows)
+        words = ["--model.backbone", bert, "--data.train", file, "--data.test", file, "--run", kind]
+        words += ["--data.swaps", "[[he, she]]", "--trainer.max_steps", "1", "--data.check", "off"]
+        assert main(["fit", "--model", "TextClassification", *words]) == 0
+        assert "30 rows change" in " ".join(capsys.readouterr().out.split()).replace("of 30", "30")
+        found = json.loads(Path(kind, "test_metrics.json").read_text())["swaps"]
+        assert found["rows"] == 30
+        assert ("share" in found) == (kind == "several")
+
+
+def test_a_swap_is_a_pair(tmp_path: Path, capsys: Any) -> None:
+    file = write_csv(tmp_path / "n.csv", toy_rows(30))
+    words = ["--model.backbone", "x", "--data.train", file, "--data.swaps", "[[he]]"]
     assert main(["fit", "--model", "TextClassification", *words]) == 2
     assert "['he'] is no pair of two different words" in capsys.readouterr().err
 

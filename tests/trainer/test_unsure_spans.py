@@ -101,8 +101,8 @@ def test_answers_are_told_that_match(tmp_path: Path, capsys: Any) -> None:
     assert main(words) == 0
     out = " ".join(capsys.readouterr().out.split())
     kept = json.loads(Path("run/calibration.json").read_text())
-    assert kept["temperature"] is None
-    assert "no temperature, by" in out
+    assert kept["temperature"] == 1.0
+    assert "validation rows are too few to fit it" in out
     predict = question_answering.predict(tmp_path)
     assert main(["predict", "run", *predict, "--at_least", "0.9999"]) == 2
     assert "--at_least 0.9999: not reachable with" in capsys.readouterr().err

@@ -18,43 +18,15 @@ from ftlight.metrics.intervals import UNIT, bootstrap, wilson
 from ftlight.metrics.sureness import Sureness
 from ftlight.models import saving as export
 from ftlight.task import EvaluationResult, Step, Task
+from ftlight.tasks.question_answering import card
 from ftlight.tasks.question_answering import windows as contexts
 from ftlight.tasks.question_answering.data import QAData
 from ftlight.training.lightning_internals import trainer_of
 from ftlight.utils.ranges import PositiveInt
 
 AT_ONCE = 8  # windows run together if a batch has fewer rows
-LOADS = """\
-from transformers import AutoModelForQuestionAnswering, AutoTokenizer
-import torch
-
-tokenizer = AutoTokenizer.from_pretrained(FOLDER)
-model = AutoModelForQuestionAnswering.from_pretrained(FOLDER).eval()
-cut = {{"truncation": "only_second", "max_length": {limit}, "stride": {overlap}, "padding": True}}
-windows = tokenizer(
-    question, context, **cut,
-    return_overflowing_tokens=True, return_offsets_mapping=True, return_tensors="pt",
-)
-places, _ = windows.pop("offset_mapping"), windows.pop("overflow_to_sample_mapping")
-parts = [windows.sequence_ids(i) for i in range(len(places))]
-inside = torch.tensor([[part == 1 for part in window] for window in parts])
-none = {null}
-with torch.no_grad():
-    out = model(**windows)
-outside = ~(inside | none)
-start = out.start_logits.masked_fill(outside, -torch.inf).log_softmax(1)
-end = out.end_logits.masked_fill(outside, -torch.inf).log_softmax(1)
-spans = start[:, :, None] + end[:, None, :]
-spans = spans.masked_fill(~(inside[:, :, None] & inside[:, None, :]), -torch.inf)
-short = torch.ones_like(spans[0], dtype=torch.bool).triu().tril({most} - 1)
-spans = spans.masked_fill(~short, -torch.inf)
-window, first, last = torch.unravel_index(spans.argmax(), spans.shape)
-# the probability of the answer is spans.max().exp()
-answer = context[places[window, first, 0] : places[window, last, 1]].strip()"""
-NO_ANSWER = """
-null = (start + end)[none].min() - spans.max()
-if null > model.config.no_answer_threshold:
-    answer = \"\""""
+UNHEATED = contexts.TEMPERATURES.index(1.0)
+SPAN = 4  # outputs before those of each temperature
 
 
 class QuestionAnswering(Task):
@@ -136,19 +108,24 @@ class QuestionAnswering(Task):
     def step(self, batch: dict[str, Any]) -> Step:
         """Returns the loss and the best span of each row.
 
-        The loss is a mean over windows in training, and over rows in evaluation.
+        The loss is a mean over windows in training, and over rows in evaluation. In evaluation the
+        outputs end in the loss of the row at each temperature that may be fitted.
         """
         start, end = self(batch)
         outputs = contexts.best_spans(start.detach(), end.detach(), batch, self.max_answer_length)
         if "start_positions" not in batch:
             return Step(None, outputs)
-        start_loss = F.nll_loss(start, batch["start_positions"], reduction="none")
-        end_loss = F.nll_loss(end, batch["end_positions"], reduction="none")
-        losses = (start_loss + end_loss) / 2
+        positions = batch["start_positions"], batch["end_positions"]
         if self.training:
-            return Step(losses.mean(), outputs, weight=len(losses))
-        counts = torch.bincount(batch["sample_mapping"])
-        return Step((losses / counts[batch["sample_mapping"]]).sum() / len(counts), outputs)
+            start_loss = F.nll_loss(start, positions[0], reduction="none")
+            end_loss = F.nll_loss(end, positions[1], reduction="none")
+            return Step(((start_loss + end_loss) / 2).mean(), outputs, weight=len(start))
+        losses = contexts.at_temperatures(start, positions[0])
+        losses = (losses + contexts.at_temperatures(end, positions[1])) / -2
+        row = batch["sample_mapping"]
+        means = losses.new_zeros(len(outputs), losses.shape[1]).index_add_(0, row, losses)
+        means /= torch.bincount(row)[:, None]
+        return Step(means[:, UNHEATED].mean(), torch.cat([outputs, means.detach()], 1))
 
     def compute_metrics(
         self, outputs: Tensor, targets: Any, rows: Sequence[Mapping[str, Any]]
@@ -193,7 +170,7 @@ class QuestionAnswering(Task):
     ) -> Sureness:
         """How sure each answer is, and whether it is an exact match."""
         v2 = not all(row["answers"] for row in rows)
-        found = self.postprocess(outputs, rows)
+        found = self._answers(outputs, rows, temperature * self._heat)
         confidence = torch.tensor([answer["score"] for answer in found], dtype=torch.double)
         exact = [
             answers.scores(answer["prediction"], row["answers"], v2)[0] == 1
@@ -201,6 +178,20 @@ class QuestionAnswering(Task):
         ]
         right = torch.tensor(exact)
         return Sureness(confidence, right, parts=(confidence, right))
+
+    def fit_temperature(self, outputs: Tensor, targets: Any) -> float:
+        """The temperature of least loss over positions, of those in TEMPERATURES.
+
+        1.0 if that is the first or the last: the loss falls further, as it does if all are right.
+        """
+        first = SPAN + len(contexts.TEMPERATURES)
+        best = int(outputs[:, first:].double().mean(0).argmin())
+        is_end = best in (0, len(contexts.TEMPERATURES) - 1)
+        return 1.0 if is_end else contexts.TEMPERATURES[best]
+
+    @property
+    def _heat(self) -> float:
+        return 1.0 if self.calibration is None else self.calibration.heat
 
     def refusal(self, option: str) -> str:
         """Answers have no sets."""
@@ -237,16 +228,27 @@ class QuestionAnswering(Task):
         If "no answer" is possible, ``no_answer`` is its probability (0.5 at the threshold); above
         it the prediction is empty, without a place.
         """
+        return self._answers(outputs, rows, self._heat)
+
+    def _answers(
+        self, outputs: Tensor, rows: Sequence[Mapping[str, Any]], temperature: float
+    ) -> list[dict[str, Any]]:
+        """The same with the scores of a temperature, which changes no prediction."""
+        hot = SPAN + min(
+            range(len(contexts.TEMPERATURES)),
+            key=lambda i: abs(math.log(contexts.TEMPERATURES[i] / temperature)),
+        )
         decoded = []
-        for row, (begin, end, span, null) in zip(rows, outputs.tolist(), strict=True):
+        for row, output in zip(rows, outputs.tolist(), strict=True):
+            begin, end, span, null = output[:SPAN]
             text, start, stop = contexts.text_of(row[self.data.context], int(begin), int(end))
-            answer: dict[str, Any] = {"prediction": text, "score": math.exp(span)}
+            answer: dict[str, Any] = {"prediction": text, "score": math.exp(output[hot])}
             answer |= {"start": start, "end": stop}
             if self.threshold < math.inf:
-                odds = torch.tensor(null - span - self.threshold, dtype=torch.double)
-                no_answer = odds.sigmoid().item()
+                odds = (null - span - self.threshold) / temperature
+                no_answer = torch.tensor(odds, dtype=torch.double).sigmoid().item()
                 answer["no_answer"] = no_answer
-                if null - span > self.threshold:
+                if odds > 0:
                     answer |= {"prediction": "", "score": no_answer, "start": None, "end": None}
             decoded.append(answer)
         return decoded
@@ -259,17 +261,10 @@ class QuestionAnswering(Task):
         """Writes a transformers folder; its config holds the threshold, if there is one."""
         assert isinstance(data, QAData)
         model: Any = self.model
-        null = 'windows["attention_mask"].cumsum(1) == 1'  # the first token
-        if data.tokenizer.cls_token_id is not None:
-            null = 'windows["input_ids"] == tokenizer.cls_token_id'
-        lines = LOADS.format(
-            limit=data.max_length, overlap=data.overlap, most=self.max_answer_length, null=null
-        )
         if self.threshold < math.inf:
             model.config.no_answer_threshold = self.threshold
-            lines += NO_ANSWER
         export.transformers(model, data.tokenizer, data.max_length, folder)
-        return lines
+        return card.loads(data, self.max_answer_length, self.threshold < math.inf, self._heat)
 
 
 def _odds(outputs: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from ftlight.data import tokens
 
 LOWEST = -1e6  # log-probability of the impossible
+# What logits may be divided by; a fit is uncertain by more than such a step.
+TEMPERATURES = tuple(2 ** (step / 4) for step in range(-12, 13))
 
 
 def shorten(tokenizer: Any, texts: Sequence[str], most: int) -> tuple[list[str], list[bool]]:
@@ -175,10 +177,12 @@ def best_spans(start: Tensor, end: Tensor, batch: Mapping[str, Tensor], most: in
         most: The most tokens of a span.
 
     Returns:
-        ``[rows, 4]``: first character, exclusive last character, log-probability of the span in its
-        window, and that of no answer in the window where it is least likely.
+        ``[rows, 4 + temperatures]``: first character, exclusive last character, log-probability of
+        the span in its window, that of no answer in the window where it is least likely; and that
+        of the span at each of :data:`TEMPERATURES`, which do not choose it.
     """
     windows, length = start.shape
+    possible = start, end
     rows = int(batch["sample_mapping"].max()) + 1
     most = min(most, length)
     each = torch.arange(windows, device=start.device)
@@ -195,6 +199,20 @@ def best_spans(start: Tensor, end: Tensor, batch: Mapping[str, Tensor], most: in
     score, window = of_row.max(1)
     none = start.new_full((rows, windows), torch.inf)
     none[batch["sample_mapping"], each] = no_answer
-    begin = batch["begin"][window, first[window]]
-    stop = batch["end"][window, last[window]]
-    return torch.stack([begin.float(), stop.float(), score, none.amin(1)], 1)
+    first, last = first[window], last[window]
+    begin, stop = batch["begin"][window, first], batch["end"][window, last]
+    chosen = possible[0][window], possible[1][window]
+    hot = at_temperatures(chosen[0], first) + at_temperatures(chosen[1], last)
+    return torch.cat([torch.stack([begin, stop, score, none.amin(1)], 1), hot], 1)
+
+
+def at_temperatures(scores: Tensor, position: Tensor) -> Tensor:
+    """Log-probability of a token at each of :data:`TEMPERATURES`, ``[windows, temperatures]``.
+
+    Args:
+        scores: Logits or log-probabilities of the tokens, ``[windows, tokens]``.
+        position: The token of each window, ``int64 [windows]``.
+    """
+    at = position[:, None]
+    each = [(scores / t).log_softmax(1).gather(1, at) for t in TEMPERATURES]
+    return torch.cat(each, 1)

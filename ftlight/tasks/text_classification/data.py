@@ -148,8 +148,6 @@ class TextData(Labelled):
 
     def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
         """Tokenizes a split, cached by data, tokenizer and length; adds labels as numbers."""
-        if self.swaps and self.kind != "single":
-            raise UserError(f"data.swaps needs one label a row; these data are {self.kind}")
         targets = self.numbers(table, split)
         encoded = self.map_cached(
             table,

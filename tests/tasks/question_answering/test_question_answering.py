@@ -25,6 +25,7 @@ from tiny.question_answering import squad as write_squad
 import ftlight
 from ftlight.__main__ import main
 from ftlight.data.sources import Source
+from ftlight.metrics.sureness import Calibration
 from ftlight.models.loading import load_tokenizer
 from ftlight.tasks.question_answering import placement
 from ftlight.tasks.question_answering import readers as squad
@@ -428,7 +429,10 @@ def test_best_spans_are_the_best_of_all(tokenizers: dict[str, Any]) -> None:
         start = torch.randn(shape, generator=generator).log_softmax(1)
         end = torch.randn(shape, generator=generator).log_softmax(1)
         expected = torch.tensor(slow_spans(start, end, batch, most))
-        torch.testing.assert_close(contexts.best_spans(start, end, batch, most), expected)
+        found = contexts.best_spans(start, end, batch, most)
+        torch.testing.assert_close(found[:, :4], expected)
+        at_one = found[:, 4 + contexts.TEMPERATURES.index(1.0)]
+        torch.testing.assert_close(at_one, expected[:, 2])
 
     each(itertools.product(tokenizers, [1, 3, 30, 500]), check)
 
@@ -709,6 +713,38 @@ def test_only_validation_finds_a_threshold(plain_bert: str) -> None:
     each([(False, 1.5), (True, 0.5)], check)
 
 
+def test_a_temperature_makes_answers_less_sure_and_no_other_ones(plain_bert: str) -> None:
+    """Planted: positions drawn from logits that are then made too large."""
+    task, generator = QuestionAnswering(plain_bert), torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3000, 6, generator=generator) * 2
+    drawn = [torch.multinomial(x.softmax(1), 1, generator=generator)[:, 0] for x in logits]
+    ends = zip(logits * 2.4, drawn, strict=True)
+    losses = -sum(contexts.at_temperatures(scores, at) for scores, at in ends)
+    outputs = torch.cat([torch.zeros(3000, 4 + len(contexts.TEMPERATURES)), losses], 1)
+    assert task.fit_temperature(outputs, None) == 2**1.25  # the step next to 2.4
+    sure = torch.cat([torch.zeros(3000, 4 + len(contexts.TEMPERATURES)), losses.flip(1) * 0], 1)
+    assert task.fit_temperature(sure, None) == 1.0
+
+
+@pytest.mark.run
+def test_the_exported_folder_has_the_temperature_in_its_lines(run: Path, tmp_path: Path) -> None:
+    predictor = ftlight.load(str(run))
+    rows = [{"question": "how", "context": c} for c in ("red 5 blue", "money is lost")]
+    plain = predictor.predict(rows)
+    nothing = torch.zeros(0)
+    predictor.task.calibration = Calibration(
+        2**1.25, 200, False, 0.2, 0.1, 0.1, nothing, nothing, nothing
+    )
+    soft = predictor.predict(rows)
+    for before, after in zip(plain, soft, strict=True):
+        assert after["prediction"] == before["prediction"]
+        assert after["score"] < before["score"]
+    lines = predictor.task.export(tmp_path / "out", predictor.data)
+    for row, answer in zip(rows, soft, strict=True):
+        found = loaded(tmp_path / "out", lines, row["question"], row["context"])
+        assert found == (answer["prediction"], pytest.approx(answer["score"], rel=1e-3))
+
+
 @pytest.mark.run
 def test_predict_reads_squad_without_answers_and_tables(
     run: Path, tmp_path: Path, capsys: Any
@@ -735,7 +771,7 @@ def loaded(folder: Path, lines: str, question: str, context: str) -> tuple[str, 
     """The answer of the lines in the model card."""
     space: dict[str, Any] = {"FOLDER": str(folder), "question": question, "context": context}
     exec(lines, space)
-    return space["answer"], float(space["spans"].max().exp())
+    return space["answer"], float(space["probability"])
 
 
 @pytest.mark.run
@@ -751,10 +787,8 @@ def test_the_exported_folder_gives_the_same_answers(run: Path, tmp_path: Path) -
     answers = ftlight.load(str(run)).predict([{"question": "how", "context": c} for c in contexts_])
     assert {bool(a["prediction"]) for a in answers} == {True, False}
     for context, answer in zip(contexts_, answers, strict=True):
-        prediction, score = loaded(tmp_path / "out", lines, "how", context)
-        assert prediction == answer["prediction"]
-        if prediction:
-            assert score == pytest.approx(answer["score"], rel=1e-3)
+        found = loaded(tmp_path / "out", lines, "how", context)
+        assert found == (answer["prediction"], pytest.approx(answer["score"], rel=1e-3))
 
 
 @pytest.mark.run
