@@ -273,6 +273,14 @@ class Task(TrainingModule):
     def begin_from(self, path: str) -> None:
         """Takes from the checkpoint that training begins from what callbacks must know before."""
 
+    @property
+    def output_names(self) -> Sequence[str]:
+        """What each output of the last layer stands for; empty if that is not a label."""
+        return self.labels
+
+    def take_state(self, other: Task) -> None:
+        """Takes what the weights of another task need beside them; they are copied already."""
+
     def describe(self) -> str:
         """What a person should know of the head, for the table at the start."""
         return ""

@@ -96,6 +96,8 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
     verb = VERBS[words.verb]
     if "resume" in words.own:
         _resume(words)
+    if "from" in words.own:
+        _from(words)
     if verb.takes_run and words.alone:
         words.run = run.find(words.alone.pop(0))
         _begin_with(words.run, words)
@@ -119,6 +121,8 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
     elif not verb.takes_run:
         name = _name(words.configs[-1]) if words.configs else merged["model"][0]
         words.options.setdefault("trainer.name", name)
+    if "from" in words.own:
+        _know_labels(merged, words)
     checks.secrets_again(merged, places, words.options)
     checks.checkpoint(words.own.get("ckpt_path"))
     expanded = config.expand(merged, places)
@@ -179,6 +183,28 @@ def _resume(words: Words) -> None:
             "--resume RUN resumes it in its own folder; leave --run out, "
             "or give --run DIR --resume auto"
         )
+
+
+def _from(words: Words) -> None:
+    """Finds the run of ``--from RUN``, whose config holds if no other is given.
+
+    Raises:
+        UserError: there is no such run, or a checkpoint is given too.
+    """
+    folder = run.find(words.own["from"])
+    words.own["from"] = str(folder)
+    if "ckpt_path" in words.own:
+        raise UserError("--from takes the weights of a run, --ckpt_path its whole state: give one")
+    if not (words.configs or words.classes):
+        _begin_with(folder, words)
+
+
+def _know_labels(merged: Mapping[str, Any], words: Words) -> None:
+    """Puts the labels of that run before those of train."""
+    given = {*merged["data"][1], *(key.removeprefix("data.") for key in words.options)}
+    known = records.labels(Path(words.own["from"])).get("labels")
+    if known and not given & {"labels", "known_labels"}:
+        merged["data"][1]["known_labels"] = known
 
 
 def _resumed(words: Words, trainer: Mapping[str, Any]) -> Path | None:

@@ -58,9 +58,7 @@ class CLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Links what the data tell the model, and the model the data."""
-        parser.link_arguments("data.labels", "model.init_args.labels", apply_on="instantiate")
-        parser.link_arguments("data.kind", "model.init_args.kind", apply_on="instantiate")
-        parser.link_arguments("model.init_args.backbone", "data.init_args.tokenizer")
+        _link(parser)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Makes the trainer.
@@ -101,6 +99,12 @@ class CLI(LightningCLI):
             if self.trainer.folder is not None and stage == "val":
                 overlap.find(self.model, self.datamodule, self.trainer.run, stage)
             screen.table(show(self.model, stage))
+
+
+def _link(parser: LightningArgumentParser) -> None:
+    parser.link_arguments("data.labels", "model.init_args.labels", apply_on="instantiate")
+    parser.link_arguments("data.kind", "model.init_args.kind", apply_on="instantiate")
+    parser.link_arguments("model.init_args.backbone", "data.init_args.tokenizer")
 
 
 def run_verb(words: command.Words, resolved: Mapping[str, Any], places: Mapping[str, str]) -> str:
@@ -235,6 +239,24 @@ def _is_of_lightning(error: Exception) -> bool:
         frame = frame.tb_next
     module = frame.tb_frame.f_globals.get("__name__", "") if frame is not None else ""
     return type(error) in (ValueError, TypeError) and str(module).startswith("lightning.")
+
+
+def trained(path: str) -> Task:
+    """The task of a run with its best weights; no trainer is made, whose devices are taken.
+
+    Raises:
+        UserError: there is no such run, or it has no checkpoint.
+    """
+    words = command.Words("predict", [path])
+    resolved, _ = command.resolve(words)
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_lightning_class_args(DataModule, "data", subclass_mode=True)
+    parser.add_lightning_class_args(Task, "model", subclass_mode=True)
+    _link(parser)
+    asked = [f"--{key}={json.dumps(resolved[key])}" for key in ("data", "model")]
+    task = cast(Task, parser.instantiate_classes(parser.parse_args(asked)).model)
+    task.load_weights(words.own["ckpt_path"])
+    return task
 
 
 def load(path: str, precision: str = "32-true") -> Predictor:

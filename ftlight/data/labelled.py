@@ -220,7 +220,7 @@ class Labelled(DataModule):
         place = f"{self.files['train']}: {self.label_place}"
         names, notes = labels.collect(counts, self.kind, place)
         self.notes += notes
-        return names
+        return list(dict.fromkeys([*self.known_labels, *names]))
 
     def classes(self, table: datasets.Dataset) -> Sequence[str] | None:
         """Labels of the rows if each has a single one."""

@@ -74,6 +74,7 @@ class DataModule(Audited):
             auto reads them as text if that alone gives every line the same fields.
         header: Names of the columns of CSV and TSV files that have no header line.
         labels: Labels in order. Default: those in train.
+        known_labels: Labels that come first, those of another run; other ones in train follow.
         tokenizer: Hub id or folder of the tokenizer (or image processor). Default: the backbone's.
         log_text: Whether rows of the data may go to W&B, in a table of test predictions.
     """
@@ -111,6 +112,7 @@ class DataModule(Audited):
         quotes: files.Quotes = "auto",
         header: list[str] | None = None,
         labels: list[str | int | float] | None = None,
+        known_labels: list[str] | None = None,
         tokenizer: str = "",
         log_text: bool = False,
     ) -> None:
@@ -129,6 +131,7 @@ class DataModule(Audited):
         self.encoding, self.quotes, self.header = encoding, quotes, tuple(header or ())
         self.tokenizer_name, self.log_text = tokenizer, log_text
         self.given_labels = [str(label) for label in labels] if labels else None
+        self.known_labels = known_labels or []
         self.notes: list[str] = []
         self.digests: dict[str, str] = {}
         self.processes = 0  # for which batches are made: those at the start of the run

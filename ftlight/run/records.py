@@ -17,6 +17,7 @@ RUN: Shape = {
     "python_path": [str],
     "backbone": str,
     "began_from": (str, None),
+    "from": str,
     "resumed": [dict],
     "best": dict,
     "wandb": dict,

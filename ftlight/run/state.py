@@ -58,6 +58,8 @@ class RunState:
         folder: folder of the run, once it is known.
         lock: open file that keeps the folder for this process.
         ckpt_path: checkpoint that training starts from, or None.
+        source: run whose weights training starts with, or None.
+        taken: what was taken of its weights, in words.
         rows: what decides the rows and their order, as :func:`ftlight.trainer.same_rows.facts` has
             it.
         fitting: whether ``fit`` runs, with its validations and its test.
@@ -83,6 +85,8 @@ class RunState:
     folder: Path | None = None
     lock: IO[str] | None = None
     ckpt_path: str | None = None
+    source: str | None = None
+    taken: str = ""
     rows: dict[str, Any] = dataclasses.field(default_factory=dict)
     fitting: bool = False
     between_steps: bool = False

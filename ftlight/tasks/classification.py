@@ -77,6 +77,7 @@ class Classification(Task):
         self.outputs = len(self.labels) or 1
         self.scale: Scale | None = Scale()  # of the targets; None if a run of 0.1 learned raw ones
         self.variance = 1.0  # of the training targets, for a run of 0.1
+        self.keeps_scale = False  # that of another run, which its weights are for
         self.weights: Tensor | None
         # They come from the training rows, so no checkpoint holds them.
         self.register_buffer("weights", None, persistent=False)
@@ -109,10 +110,18 @@ class Classification(Task):
 
     def _fit_scale(self, targets: Sequence[float]) -> None:
         """Takes the targets' scale, and starts the output at their mean in a new run."""
+        if self.keeps_scale:
+            return
         self.scale, self.variance = scale.scale_of(targets), float(np.var(targets)) or 1.0
         for output in scale.output_layers(self.model):
             if output.bias is not None and not self.total_steps:
                 nn.init.zeros_(output.bias)
+
+    def take_state(self, other: Task) -> None:
+        """Takes the scale of a regression, which its weights give values in."""
+        if self.kind == "regression" and isinstance(other, Classification):
+            self.scale, self.variance = other.scale, other.variance
+            self.keeps_scale = True
 
     def describe_kind(self) -> str:
         """Kind of labels; of a regression also what its targets are standardised by."""

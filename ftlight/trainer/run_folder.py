@@ -153,6 +153,8 @@ class RunFolder(Callback):
             facts["dropped"] = list(data.dropped)
         if self.run.ckpt_path is not None:
             facts["began_from"] = str(Path(self.run.ckpt_path).absolute())
+        if self.run.source is not None:
+            facts["from"] = self.run.source
         return facts
 
     def _check_shares(self, trainer: L.Trainer, stage: str) -> None:

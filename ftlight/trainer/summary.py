@@ -42,6 +42,7 @@ def opening(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, st
     return [
         *_data(trainer, task),
         ("model", "; ".join(filter(None, model))),
+        *([("from", f"{run.source}: {run.taken}")] if run.taken else []),
         ("rates", "; ".join(rates)),
         ("run", "; ".join(plan)),
         ("", str(run.folder)),

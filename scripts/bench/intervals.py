@@ -9,8 +9,8 @@ is what others do: the 2.5th and 97.5th percentiles of the same resamples; for a
 approximation, and for Pearson's correlation Fisher's transformation.
 
 Then come false alarms of the paired tests for models that are as good, and what calibration
-promises, on 200 resplits (--splits) of logits of a known model, or of your own: --logits FILE.npz
-with `logits` [rows, classes] and `targets` [rows].
+promises, on 200 resplits (--splits) of logits of a known model, or of a run of yours on a table
+that it has not seen: --run RUN TABLE. --sets 0 leaves out what is simulated.
 
 One thread, a few minutes; needs sacrebleu (`pip install ftlight[generation]`).
 """
@@ -279,6 +279,23 @@ def known_model() -> tuple[Tensor, Tensor]:
     return 2.5 * logits, drawn.argmax(1)
 
 
+def of_run(folder: str, table: str) -> tuple[Tensor, Tensor]:
+    """Logits of a run for the rows of a table, up to a constant a row, and their classes."""
+    import ftlight
+    from ftlight.data import files
+    from ftlight.data.labelled import Labelled
+
+    predictor = ftlight.load(folder)
+    predictor.task.calibration = None
+    data = predictor.data
+    assert isinstance(data, Labelled)
+    rows, labels = list(files.read(files.check(table))), predictor.task.labels
+    answers = predictor.predict(rows)
+    shares = [[answer["probabilities"][label] for label in labels] for answer in answers]
+    targets = [labels.index(str(row[data.label])) for row in rows]
+    return torch.tensor(shares).double().clamp(min=1e-300).log(), torch.tensor(targets)
+
+
 def promises(logits: Tensor, targets: Tensor, splits: int) -> Iterator[str]:
     """What is fitted on some rows, and holds on the others."""
     fitted = min(FITTED, len(targets) // 2)
@@ -326,19 +343,14 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=1000, help="test sets of each row")
     parser.add_argument("--draws", type=int, default=200, help="resamples of each test set")
     parser.add_argument("--splits", type=int, default=200, help="resplits of the logits")
-    parser.add_argument("--logits", help="FILE.npz with logits and targets")
+    parser.add_argument("--run", nargs=2, help="of one label a row, and a table with labels")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    logits, targets = known_model()
-    if options.logits:
-        with np.load(options.logits) as file:
-            logits = torch.from_numpy(file["logits"]).double()
-            targets = torch.from_numpy(file["targets"]).long()
-    tables = [
-        coverage(options.sets, options.draws),
-        false_alarms(options.sets, options.draws),
-        promises(logits, targets, options.splits),
-    ]
+    logits, targets = of_run(*options.run) if options.run else known_model()
+    tables = [promises(logits, targets, options.splits)]
+    if options.sets:
+        simulated = [coverage, false_alarms]
+        tables = [*(table(options.sets, options.draws) for table in simulated), *tables]
     for table in tables:
         for line in table:
             print(line, flush=True)

@@ -160,6 +160,11 @@ VERBS = {
                 "not exist, as a job that is queued again needs.",
             ),
             Argument(
+                "--from RUN",
+                "Start with the weights of another run, its head by the names of labels: new "
+                "labels get new rows. Without -c its config holds too.",
+            ),
+            Argument(
                 "--ckpt_path FILE",
                 "Start a new run from a checkpoint with its optimizer and progress, such as "
                 "OTHER_RUN/checkpoints/last.ckpt.",

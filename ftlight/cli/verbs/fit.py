@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from ftlight.cli.command import Words
-from ftlight.cli.parser import CLI
+from ftlight.cli.parser import CLI, trained
 from ftlight.evidence import familiar
+from ftlight.trainer import resume_state, transfer
 
 
 def run(words: Words, cli: CLI) -> None:
     """Trains; the run folder keeps the whole config."""
     cli.trainer.run.config = cli.record()
+    state, source = cli.trainer.run, words.own.get("from")
+    if source and not (state.resume and resume_state.newest(state, None)):
+        state.source = source
+        state.taken = transfer.take(cli.model, trained(source), source)
     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=words.own.get("ckpt_path"))
     if cli.trainer.is_global_zero and cli.trainer.folder is not None:
         familiar.keep(cli.model, cli.trainer.folder)

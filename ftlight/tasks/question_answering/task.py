@@ -61,6 +61,11 @@ class QuestionAnswering(Task):
             always_answered = all(self.data.load_split("train")["answers"][:])
             self.threshold = math.inf if always_answered else 0.0
 
+    def take_state(self, other: Task) -> None:
+        """Takes the threshold."""
+        if isinstance(other, QuestionAnswering):
+            self.threshold = other.threshold
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Stores the threshold."""
         super().on_save_checkpoint(checkpoint)

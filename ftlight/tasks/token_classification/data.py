@@ -109,7 +109,7 @@ class TokenData(DataModule):
         if rare:
             names = join_limited(rare, 3)
             self.notes.append(f"{len(rare)} types have fewer than {labels.RARE} entities ({names})")
-        return sorted(counts)
+        return list(dict.fromkeys([*self.known_labels, *sorted(counts)]))
 
     # Rows
 

@@ -57,6 +57,11 @@ class TokenClassification(Task):
             label2id={tag: i for i, tag in enumerate(self.tags)},
         )
 
+    @property
+    def output_names(self) -> Sequence[str]:
+        """The tags."""
+        return self.tags
+
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Returns logits ``[windows, tokens, tags]``.
 
