@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +13,17 @@ from typing import Any
 from ftlight.cli import config, values
 from ftlight.cli.options import Option
 from ftlight.cli.verbs import VERBS
-from ftlight.data import files
+from ftlight.data import files, remarks
+from ftlight.models import load_errors
+from ftlight.models import places as backbones
 from ftlight.run import former
 from ftlight.utils import ranges, secrets
 from ftlight.utils.errors import UserError, did_you_mean
-from ftlight.utils.yaml_file import read_yaml
+from ftlight.utils.yaml_file import parse, read_yaml
 
 SEED = f"bool | Annotated[int, {ranges.SEED}] | None"  # Lightning's, without what numpy refuses
+# Options of the data that name columns of a table.
+COLUMNS = ("text", "text_pair", "label", "source", "target", "user", "item", "time", "groups")
 SPLITS = {
     "check": ("train", "validation", "test"),
     "fit": ("train", "validation", "test"),
@@ -80,7 +85,8 @@ def plain_values(
     """
     seed = given.get("seed_everything", expanded.get("seed_everything"))
     wrong = values.fault(SEED, seed)
-    faults = [f"seed_everything: {wrong}"] if wrong else []
+    name = "--seed" if "seed_everything" in given else "seed_everything"
+    faults = [f"{name}: {wrong}"] if wrong else []
     for section, options in sections.items():
         config_values = expanded[section]
         present = dict(config_values if section == "trainer" else config_values["init_args"])
@@ -159,6 +165,51 @@ def splits(
                 files.there(name, f"data.{split}")
     except UserError as error:
         raise UserError(placed(str(error), places, given)) from None
+
+
+def backbone(given: Mapping[str, str], model: Mapping[str, Any], places: Mapping[str, str]) -> None:
+    """Checks that the backbone is there, before what would load it is imported.
+
+    Raises:
+        UserError: it looks like a folder and is none, or no hub may be asked for it.
+    """
+    name = given.get("model.backbone", model["init_args"].get("backbone"))
+    if not (isinstance(name, str) and name and model["class_path"].startswith("ftlight.")):
+        return
+    try:
+        if os.environ.get("HF_HUB_OFFLINE") == "1" and backbones.folder_of(name) is None:
+            raise load_errors.unreachable(name, OSError())
+        backbones.locate(name)
+    except UserError as error:
+        raise UserError(placed(str(error), places, given)) from None
+
+
+def columns(given: Mapping[str, str], data: Mapping[str, Any], places: Mapping[str, str]) -> None:
+    """Checks that a table has the columns which are named, by its first row.
+
+    A file that cannot be read is left to its reader, which says why.
+
+    Raises:
+        UserError: one is missing; names those there are and the nearest.
+    """
+    options = {**data["init_args"], **{k.partition(".")[2]: v for k, v in given.items()}}
+    file, named = options.get("train"), list[str]()
+    for option in COLUMNS:
+        value = options.get(option)
+        if isinstance(value, str) and value.startswith("["):
+            value = parse(value, f"--data.{option}")[0]
+        named += value if isinstance(value, list) else [value] if value else []
+    if not (isinstance(file, str) and data["class_path"].startswith("ftlight.")):
+        return
+    if options.get("header") or options.get("encoding") or not named:
+        return
+    row: files.Row = {}
+    with contextlib.suppress(UserError, OSError), remarks.collected():
+        # JSON that is no lines is read whole
+        if Path(file).is_file() and files.suffix(Path(file)) in {*files.SUFFIXES} - {".json"}:
+            row = next(iter(files.read(Path(file), columns=named)), {})
+    if row:
+        files.need(row, named, file)
 
 
 def placed(message: str, places: Mapping[str, str], given: Iterable[str] = ()) -> str:

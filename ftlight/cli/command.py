@@ -62,6 +62,8 @@ class Words:
                 value = "true"
             elif not equals:
                 if not rest:
+                    if "." not in name and name not in ("-c", "--config"):
+                        checks.names(verb, [name.lstrip("-")], {})
                     raise UserError(f"{word} needs a value")
                 value = rest.pop(0)
             if is_flag and value not in ("true", "false"):
@@ -116,6 +118,9 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
         words.options[option] = config.anchor(section, key, value, Path())
     for section, name in words.classes.items():
         merged[section] = (name, merged[section][1])
+        # a config may name another class
+        places = {k: v for k, v in places.items() if CLASSES.get(k) != section}
+        places[section] = f"--{section}"
     if words.run is not None:
         _use_run(words.run, merged, words)
     elif not verb.takes_run:
@@ -133,6 +138,9 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
         checks.data_file(words.alone[0])
     if not ("trainer.resume" in words.options or "resume" in expanded["trainer"]):
         checks.splits(words.verb, words.options, expanded["data"], places)  # one done reads none
+        if words.run is None:
+            checks.backbone(words.options, expanded["model"], places)
+            checks.columns(words.options, expanded["data"], places)
     return expanded, places
 
 

@@ -13,6 +13,7 @@ from ftlight.data import personal, shortcuts, subgroups
 from ftlight.data.duplicates import Alike
 from ftlight.data.findings import Finding, Rows, count_of, from_json, ordered, to_json
 from ftlight.utils.errors import join_limited, shortened
+from ftlight.utils.format import counted
 
 FEW = 10  # rows of a class; fewer teach little
 
@@ -191,7 +192,7 @@ def _empty(splits: Mapping[str, Rows]) -> Iterator[Finding]:
 def _sizes(splits: Mapping[str, Rows]) -> Iterator[Finding]:
     """How many rows there are, and how long."""
     for name, rows in splits.items():
-        about = f"{len(rows.places):,} rows"
+        about = f"{counted(len(rows.places), 'row')}"
         if rows.parts is not None and len(rows.places):
             sizes = np.array([len(text) for text in _joined(rows)])
             low, middle, high = np.quantile(sizes, [0, 0.5, 1]).astype(int).tolist()

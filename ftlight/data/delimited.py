@@ -13,6 +13,7 @@ from ftlight.data.cells import LINE, Row
 from ftlight.data.encoding import open_text, special_bytes
 from ftlight.data.remarks import remark
 from ftlight.utils.errors import UserError, join_limited
+from ftlight.utils.format import counted
 
 Quotes = Literal["auto", "csv", "none"]
 """Whether quotation marks enclose fields (csv) or are text (none); auto tells by the file."""
@@ -122,15 +123,21 @@ def _against_quotes(path: Path, encoding: str, skipped: int, delimiter: str) -> 
 
 
 def _rows(rows: Any, path: Path, skipped: int, quotes: Quotes, header: list[str]) -> Iterator[Row]:
-    """Yields the rows after the header, if it is not given, each with its first line."""
+    """Yields the rows after the header, if it is not given, each with its first line.
+
+    A row of delimiters alone is left out, as an empty line is.
+    """
     nameless: list[int] = []
     filled: list[int] = []  # lines that hold something in a column without a name
+    blank: list[int] = []  # those of rows that hold nothing, as spreadsheets leave at their end
     line = skipped + 1
     try:
         for row in rows:
             if row and not header:
                 header = [name.strip("\ufeff").strip() for name in row]
                 nameless = _nameless(header, path, line)
+            elif len(row) > 1 and not any(map(str.strip, row)):
+                blank.append(line)
             elif row:
                 if len(row) != len(header):
                     raise _ragged(row, header, f"{path}:{line}", quotes)
@@ -146,10 +153,13 @@ def _rows(rows: Any, path: Path, skipped: int, quotes: Quotes, header: list[str]
             f"{path}:{line}: a quote that opens here is not closed ({error}); double a quote"
             " inside quotes, or set data.quotes: none if quotation marks are text"
         ) from None
+    if blank:
+        rows_are = counted(len(blank), "row", "are")
+        remark(f"{path.name}: {rows_are} blank and left out (first in line {blank[0]})")
     if filled:
         remark(
             f"{path.name}: {len(nameless)} columns without a name in the header are left out;"
-            f" {len(filled):,} lines hold something there (first {filled[0]})"
+            f" {counted(len(filled), 'line', 'hold')} something there (first {filled[0]})"
         )
 
 

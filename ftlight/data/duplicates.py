@@ -13,6 +13,7 @@ import numpy as np
 from ftlight.data import near
 from ftlight.data.findings import Finding, Rows, count_of
 from ftlight.utils.errors import shortened
+from ftlight.utils.format import counted
 
 LEAST = 100  # rows of a file; in smaller ones an overlap with train may be a try-out or chance
 OVERLAP = 0.9  # share of such a file in train that ends a run
@@ -210,7 +211,7 @@ class Alike:
             _, differing = repeated(self.keys[name], rows.answers)
             found = [row for _, row in differing]
             if found:
-                message = f"{len(found):,} rows repeat another and have a different label"
+                message = f"{counted(len(found), 'row', 'repeat')} another with a different label"
                 example = " and ".join(place(rows.places[i]) for i in differing[0])
                 yield Finding(
                     *("look", "conflict", name, message, len(found), rows.lines(found), example)
@@ -218,7 +219,8 @@ class Alike:
             nearly = self._near_conflicts(name) if rows.labels is not None else {}
             nearly = {row: twin for row, twin in nearly.items() if row not in set(found)}
             if nearly:
-                message = f"{len(nearly):,} rows nearly repeat another and have a different label"
+                rows_repeat = counted(len(nearly), "row", "repeat")
+                message = f"{rows_repeat} another nearly, with a different label"
                 twin, row = next((twin, row) for row, twin in nearly.items())
                 example = self._pair(name, twin, name, row)
                 lines = rows.lines(sorted(nearly))
@@ -244,13 +246,15 @@ class Alike:
                 yield Finding("look", "repeats", name, message, len(same), rows.lines(same))
             pairs, taken = self.between(name, name), set(same)
             is_like = pairs.likeness >= near.REPEATS
-            found, of = set(pairs.second[is_like].tolist()), " rows"
+            found, of = set(pairs.second[is_like].tolist()), ""
             if name == "train" and len(self.drawn):
                 both = np.concatenate([pairs.first[is_like], pairs.second[is_like]])
                 found, of = set(np.intersect1d(both, self.drawn)), f" of {SAMPLE:,} rows drawn"
             numbers = sorted(found - taken)
             if numbers:
-                message = f"{len(numbers):,}{of} nearly repeat another"
+                message = f"{counted(len(numbers), 'row', 'repeat')} another nearly"
+                if of:
+                    message = f"{len(numbers):,}{of} nearly repeat another"
                 yield Finding(
                     *("know", "near repeats", name, message, len(numbers), rows.lines(numbers))
                 )

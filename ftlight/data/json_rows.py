@@ -13,6 +13,7 @@ from ftlight.data.cells import LINE, Row
 from ftlight.data.encoding import open_text
 from ftlight.data.remarks import remark
 from ftlight.utils.errors import UserError
+from ftlight.utils.format import counted
 
 
 class _Decoder(json.JSONDecoder):
@@ -68,8 +69,8 @@ def read(path: Path, encoding: str, columns: Sequence[str] = ()) -> Iterator[Row
             yield from _of_text("".join(file), columns, path, halves)
     if halves:
         remark(
-            f"{path.name}: half of a surrogate pair is replaced by U+FFFD in {len(halves):,} rows"
-            f" (first in line {halves[0]})"
+            f"{path.name}: half of a surrogate pair is replaced by U+FFFD in"
+            f" {counted(len(halves), 'row')} (first in line {halves[0]})"
         )
 
 

@@ -11,6 +11,7 @@ from ftlight.data import numerals, spelling
 from ftlight.data.label_forms import SEPARATOR as SEPARATOR
 from ftlight.data.numerals import is_number as is_number
 from ftlight.utils.errors import UserError, join_limited
+from ftlight.utils.format import counted
 
 Kind = Literal["single", "multi", "regression"]
 RARE = 3  # rows below which a label is reported
@@ -101,7 +102,7 @@ def _doubtful(labels: Sequence[str], rows: Mapping[str, int], numbers: bool) -> 
     notes = []
     missing = [label for label in labels if MISSING.fullmatch(label)]
     if missing:
-        listed = join_limited(f"{label!r} ({rows[label]:,} rows)" for label in missing)
+        listed = join_limited(f"{label!r} ({counted(rows[label], 'row')})" for label in missing)
         notes.append(f"label {listed} may stand for a missing one; here it is a class")
     rare = sum(rows[label] < RARE for label in labels)
     if numbers and len(labels) > 20 and rare * 2 > len(labels):

@@ -187,7 +187,7 @@ class RunFolder(Callback):
         schedule.count(trainer)
         if trainer.is_global_zero:
             screen.table(summary.opening(trainer, self.run, pl_module))
-            screen.grid(*summary.layers(schedule), wraps="lr")
+            screen.grid(*summary.layers(schedule, screen.console.width), wraps="lr")
 
     def on_train_batch_end(self, trainer: L.Trainer, *rest: Any) -> None:
         """Stops the run at max_steps: Lightning validates before a stop, but not at max_steps."""

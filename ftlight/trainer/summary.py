@@ -19,6 +19,8 @@ from ftlight.trainer.parts import data_of
 from ftlight.training import optim
 from ftlight.utils import format as fmt
 
+GAP = 2  # between columns
+LEAST, MOST = 8, 36  # characters of the picture
 MARKS = {"█": "trains", "░": "frozen", "▒": "frozen, run once and kept"}
 
 
@@ -100,28 +102,34 @@ class _Row(NamedTuple):
     rates: list[list[str]]
 
 
-def layers(schedule: Freezing, width: int = 36) -> tuple[list[str], list[list[str]], str]:
+def layers(schedule: Freezing, screen: int) -> tuple[list[str], list[list[str]], str]:
     """The schedule as a table.
 
     Args:
         schedule: the schedule of a run that has begun.
-        width: characters of the picture.
+        screen: characters of a line, which the picture takes what the numbers leave of.
 
     Returns:
         The header; a row for layers that are treated alike, top first; what the marks mean.
     """
     search = schedule.search if isinstance(schedule, Thawing) else None
-    if search is not None:
-        width = 0  # which stages come, and when, is not known
     total = schedule.progress.steps
     epochs = total / schedule.progress.per_epoch if total else 0
-    columns = ["layer", "parameters", _ruler(epochs, width), "stages", "lr", "decay", "cached in"]
-    alike = _alike(schedule)
-    rows = [_cells(schedule, row, total, width) for row in alike]
-    if search is not None:
-        return columns, rows[::-1], tries(search, schedule.progress.per_epoch)
+    alike = _alike(schedule)[::-1]
+    columns = ["layer", "parameters", "stages", "lr", "cached in"]
+    rows = [_cells(schedule, row) for row in alike]
+    if all(row[-1] == "-" for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    if search is not None:  # which stages come, and when, is not known
+        return columns, rows, tries(search, schedule.progress.per_epoch)
+    width = screen - sum(GAP + max(map(len, c)) for c in zip(columns, *rows, strict=True)) - GAP
+    if width >= LEAST:
+        width, begins = min(MOST, width), starts(schedule.progress.lengths(), total)
+        columns.insert(2, _ruler(epochs, width))
+        for cells, row in zip(rows, alike, strict=True):
+            cells.insert(2, _bar(row.marks, begins, total, width))
     used = [m for m in MARKS if any(m in row.marks for row in alike)]
-    return columns, rows[::-1], "  ".join(f"{m} {MARKS[m]}" for m in used)
+    return columns, rows, "  ".join(f"{m} {MARKS[m]}" for m in used)
 
 
 def tries(search: Search, per_epoch: float) -> str:
@@ -173,8 +181,8 @@ def _rates_of(schedule: Freezing, name: str, depth: int) -> list[str]:
     ]
 
 
-def _cells(schedule: Freezing, row: _Row, total: int, width: int) -> list[str]:
-    """A row of the table of a run with so many steps."""
+def _cells(schedule: Freezing, row: _Row) -> list[str]:
+    """A row of the table, without its picture."""
     parameters = [n for name in row.names for n in schedule.layers[name]]
     ever_trained = set().union(*schedule.trainable_params)
     count = sum(schedule.numel[n] for n in parameters)
@@ -185,10 +193,8 @@ def _cells(schedule: Freezing, row: _Row, total: int, width: int) -> list[str]:
     return [
         _names(row.names),
         size,
-        _bar(row.marks, starts(schedule.progress.lengths(), total), total, width),
         _stages(row.marks, "█") or "never",
         _rates(row.rates),
-        f"{schedule.task.weight_decay:g}",
         _stages(row.marks, "▒") or "-",
     ]
 

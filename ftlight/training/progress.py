@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ftlight.run.console import console
 from ftlight.training import optim
 from ftlight.utils.format import clock, number
+
+AROUND = 56  # characters of a line of progress beside its bar
 
 
 class Report(L.Callback):
@@ -33,7 +35,7 @@ class Report(L.Callback):
     def _start_bar(self, trainer: L.Trainer) -> None:
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
+            BarColumn(bar_width=max(5, min(40, console.width - AROUND))),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]}"),
             TextColumn("{task.fields[rate]} rows/s"),
@@ -91,12 +93,13 @@ class Report(L.Callback):
         parts = [f"train/loss {number(float(pl_module.train_loss))}"]
         parts += [f"{name} {number(float(values[name]))}" for name in shown if name in values]
         rate = self.rows / max(1e-9, now - self.epoch_begun - self.paused)
-        line = f"epoch {_epoch(trainer)}  {'  '.join(parts)}  {rate:.0f} rows/s"
+        parts = [f"epoch {_epoch(trainer)}", *parts, f"{rate:.0f} rows/s"]
         total = optim.total_steps(trainer)
         if total:
             seconds_per_step = (now - self.begun) / max(1, trainer.global_step - self.first_step)
-            line += f"  {clock(seconds_per_step * max(0, total - trainer.global_step))} left"
-        console.print(line)
+            left = clock(seconds_per_step * max(0, total - trainer.global_step))
+            parts.append(f"{left} left")
+        console.print(side_by_side(parts, console.width))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Takes the bar away."""
@@ -112,6 +115,21 @@ class Report(L.Callback):
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+def side_by_side(parts: Sequence[str], width: int) -> str:
+    """Parts of a line with two spaces between them; what a screen has no room for goes below.
+
+    >>> print(side_by_side(["epoch 1/5", "train/loss 0.5", "val/loss 0.25"], 30))
+    epoch 1/5  train/loss 0.5
+      val/loss 0.25
+    """
+    lines = [""]
+    for part in parts:
+        if lines[-1] and len(lines[-1]) + 2 + len(part) > width:
+            lines.append("")
+        lines[-1] += f"  {part}" if lines[-1] or len(lines) > 1 else part
+    return "\n".join(lines)
 
 
 def _epoch(trainer: L.Trainer) -> str:

@@ -22,6 +22,18 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def counted(many: int, noun: str, verb: str = "") -> str:
+    """A number of things, and what they do, in the singular or the plural.
+
+    >>> counted(1, "row", "repeat"), counted(1200, "row"), counted(1, "file", "are")
+    ('1 row repeats', '1,200 rows', '1 file is')
+    """
+    one = {"": "", "are": " is", "have": " has"}.get(verb, f" {verb}s")
+    if many == 1:
+        return f"1 {noun}{one}"
+    return f"{many:,} {noun}s" + (f" {verb}" if verb else "")
+
+
 def rate(value: float) -> str:
     """Formats a learning rate.
 

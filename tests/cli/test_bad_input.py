@@ -433,7 +433,7 @@ TABLE: dict[str, tuple[Case, str]] = {
     ),
     "rows that repeat with another label": (
         text(AB + "text 0,b\n"),
-        r"train: 1 rows repeat another and have a different label \(for example line 2 and line "
+        r"train: 1 row repeats another with a different label \(for example line 2 and line "
         r"10\)",
     ),
     "numbers that differ for the same text": (
@@ -486,7 +486,7 @@ TABLE: dict[str, tuple[Case, str]] = {
     "sources of train in test": (sources, r"^test: 1 of 2 rows are in train too \(line \d+\); "),
     "images that repeat, with another class": (
         pictures({"set/b/again.jpg": square(0)[1]}),
-        r"train: 1 rows repeat another and have a different label \(for example a/0.jpg and "
+        r"train: 1 row repeats another with a different label \(for example a/0.jpg and "
         r"b/again.jpg\)\n(.*\n)*train: 1 of 4 rows repeat another \(b/again.jpg\)$",
     ),
     # images

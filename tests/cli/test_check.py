@@ -37,7 +37,7 @@ def test_findings_are_shown_and_written_with_all_lines(
     assert main(["check", *words, "--out", str(out)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "test: 2 of 13 rows are in train too (lines 2, 3)" in shown
-    assert "train: 1 rows repeat another and have a different label" in shown
+    assert "train: 1 row repeats another with a different label" in shown
     assert "no validation data given" in shown
     found = findings(out)
     assert found["leak", "test"]["lines"] == [2, 3]

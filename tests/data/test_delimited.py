@@ -91,7 +91,7 @@ def test_several_columns_without_a_name_are_left_out_and_what_they_hold_is_count
     assert [row["text"] for row in rows] == ["a", "b", "c"]
     assert remarks == [
         "a.csv: 2 columns without a name in the header are left out;"
-        " 1 lines hold something there (first 3)"
+        " 1 line holds something there (first 3)"
     ]
     assert read("b.csv", "label,text,,\nx,a,,\n")[1] == []
     assert read("c.csv", ",text\n0,a\n")[0] == [{"": "0", "text": "a", files.LINE: 2}]
@@ -151,3 +151,9 @@ def test_remarks_go_to_the_log_if_nobody_collects_them(caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO, logger="ftlight"):
         assert len(list(files.read(Path("a.tsv")))) == 5
     assert "a.tsv: quotation marks are read as text" in caplog.text
+
+
+def test_rows_of_delimiters_alone_are_blank() -> None:
+    rows, remarks = read("a.csv", 'text,label\nhi,a\n,\n" ",""\nho,b\n,,,\n\n')
+    assert [row[files.LINE] for row in rows] == [2, 5]
+    assert remarks == ["a.csv: 3 rows are blank and left out (first in line 3)"]

@@ -19,7 +19,7 @@ from ftlight.run.predictions import write_predictions
 from ftlight.trainer import calibrating, unsure
 from ftlight.utils.distributed import gather_objects
 from ftlight.utils.errors import UserError
-from ftlight.utils.format import number
+from ftlight.utils.format import counted, number
 
 
 def run(words: Words, cli: CLI) -> None:
@@ -42,7 +42,7 @@ def run(words: Words, cli: CLI) -> None:
             _print(row, answer, with_all)
         return
     count = write_predictions(path, rows, ordered, with_all)
-    said = f"{count:,} predictions in {short(path)}"
+    said = f"{counted(count, 'prediction')} in {short(path)}"
     if promise.threshold is not None:
         items = unsure.items(ordered)
         kind = " spans" if any(isinstance(a["prediction"], list) for a in ordered) else ""

@@ -12,6 +12,7 @@ import datasets
 from ftlight.tasks.causal_lm import chat_template, template_source
 from ftlight.tasks.causal_lm import messages as chat
 from ftlight.utils.errors import join_limited
+from ftlight.utils.format import counted
 
 
 def format_note(kind: str, template: chat_template.Template, ends: Sequence[int]) -> str:
@@ -31,12 +32,12 @@ def sample_notes(
     pieces = sum(encoded["pieces"][:])
     if pieces > len(table):
         turns = "" if table["format"][0] == "text" else ", at turns"
-        yield f"{split}: {len(table):,} rows are cut into {pieces:,} samples{turns}"
+        yield f"{split}: {counted(len(table), 'row', 'are')} cut into {pieces:,} samples{turns}"
     lost = [count for count in encoded["lost"][:] if count]
     if lost:
         share = sum(lost) / (sum(lost) + sum(encoded["length"][:]))
         yield (
-            f"{split}: {len(lost)} turns are longer than {limit} tokens and cut"
+            f"{split}: {counted(len(lost), 'turn', 'are')} longer than {limit} tokens and cut"
             f" ({share:.1%} of all tokens lost)"
         )
 
@@ -52,8 +53,8 @@ def chat_notes(split: str, chats: Sequence[str], tokenizer: Any) -> Iterator[str
             marked += [token for token in special if token in text][:1]
     if marked:
         yield (
-            f"{split}: {len(marked)} rows hold the text of a special token such as {marked[0]},"
-            " which the model reads as one"
+            f"{split}: {counted(len(marked), 'row', 'hold')} the text of a special token such as"
+            f" {marked[0]}, which the model reads as one"
         )
     ends = Counter(chat.load(text)[-1].role for text in chats)
     for role, what in {"user": "a message of the user", "tool": "the result of a tool"}.items():
@@ -71,7 +72,7 @@ def unused_notes(split: str, keys: Iterable[str], what: str) -> Iterator[str]:
     """
     counts = Counter(key for text in keys if text != "[]" for key in json.loads(text))
     if counts:
-        named = [f"{key} ({count:,} rows)" for key, count in counts.items()]
+        named = [f"{key} ({counted(count, 'row')})" for key, count in counts.items()]
         yield f"{split}: {what} not used: {join_limited(named, 20)}"
 
 
@@ -79,5 +80,6 @@ def bad_notes(split: str, faults: Sequence[str]) -> Iterator[str]:
     """Yields how many rows are left out because they are no chats, and why the first is."""
     if faults:
         yield (
-            f"{split}: {len(faults):,} rows are left out (data.on_bad_chat); the first: {faults[0]}"
+            f"{split}: {counted(len(faults), 'row', 'are')} left out (data.on_bad_chat);"
+            f" the first: {faults[0]}"
         )

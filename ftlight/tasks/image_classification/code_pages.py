@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from ftlight.utils.format import counted
+
 UTF_8 = 0x800  # the flag of an entry whose name is in UTF-8
 UNICODE_NAME = 0x7075  # the extra field of one whose name is there in UTF-8
 LEAST = 0.2  # share of frequent characters from which on a code page is believed
@@ -75,12 +77,13 @@ def names_of(entries: Sequence[zipfile.ZipInfo], place: str) -> tuple[list[str],
     remark = ""
     if page and page not in ("utf-8", "cp850"):
         first = next(names[i] for i in raw)
-        remark = f"{place}: {len(raw):,} names are read in {page}, such as {first}"
+        remark = f"{place}: {counted(len(raw), 'name', 'are')} read in {page}, such as {first}"
     elif raw and not page:
         first = names[next(iter(raw))]
         remark = (
-            f"{place}: {len(raw):,} names are in a code page that cannot be told, such as"
-            f" {first!r}; make the zip with names in UTF-8, or unpack it and give the folder"
+            f"{place}: {counted(len(raw), 'name', 'are')} in a code page that cannot be told,"
+            f" such as {first!r}; make the zip with names in UTF-8, or unpack it and give"
+            " the folder"
         )
     return [name.replace("\\", "/") for name in names], remark
 

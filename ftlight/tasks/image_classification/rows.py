@@ -20,6 +20,7 @@ from ftlight.tasks.image_classification.folders import SPLITS, by_class
 from ftlight.tasks.image_classification.tables import Entry, from_table, path_tables
 from ftlight.tasks.image_classification.trees import Folder, Zip, images
 from ftlight.utils.errors import UserError, join_limited
+from ftlight.utils.format import counted
 
 CHUNK = 512  # images opened together
 # Columns that no person reads.
@@ -108,7 +109,7 @@ def _from_tree(tree: Folder | Zip, split: str, columns: Columns) -> Iterator[Ent
 def left_out(place: str, names: Sequence[str], images: Sequence[str]) -> str:
     """A line about the files that are no images, or nothing."""
     rest = sorted(set(names) - set(images))
-    few = f"{len(rest):,} files are no images and left out, such as"
+    few = f"{counted(len(rest), 'file', 'are')} left out, no image by name, such as"
     return f"{place}: {few} {rest[0]}" if rest else ""
 
 
@@ -120,8 +121,8 @@ def _remark_left_out(
         remark(line)
     if other:
         remark(
-            f"{place}: {len(other):,} images are in folders that are no split and left out,"
-            f" such as {other[0][0]}"
+            f"{place}: {counted(len(other), 'image', 'are')} in folders that are no split"
+            f" and left out, such as {other[0][0]}"
         )
 
 

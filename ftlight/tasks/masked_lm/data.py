@@ -15,6 +15,7 @@ from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.tasks.masked_lm import masking
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
+from ftlight.utils.format import counted
 from ftlight.utils.ranges import Length, Proportion
 
 UNKNOWN = -1  # target of a token that is masked in the data already
@@ -123,7 +124,7 @@ class MaskedData(DataModule):
         count = len(set(documents))
         if len(documents) > count:
             self.notes.append(
-                f"{split}: {count:,} documents read in {len(documents)} windows"
+                f"{split}: {counted(count, 'document')} read in {len(documents)} windows"
                 f" of at most {self.max_length} tokens, nothing is cut"
             )
         encoded = self.map_cached(

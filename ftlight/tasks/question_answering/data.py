@@ -15,6 +15,7 @@ from ftlight.tasks.question_answering import placement, readers
 from ftlight.tasks.question_answering import windows as contexts
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
+from ftlight.utils.format import counted
 from ftlight.utils.ranges import Length, NonNegative
 
 
@@ -168,7 +169,7 @@ class QAData(DataModule):
                 self.notes.append(f"{split}: {count:,} of {len(table):,} questions {what}")
         if skipped := sum(table["__skipped"][:]):
             self.notes.append(
-                f"{split}: {skipped:,} questions are left out:"
+                f"{split}: {counted(skipped, 'question', 'are')} left out:"
                 " their answer is not in the context (data.missing)"
             )
 

@@ -16,6 +16,7 @@ from ftlight.tasks.seq2seq.truecase import is_uncased, truecased
 from ftlight.utils import internals
 from ftlight.utils.atomic import write_json
 from ftlight.utils.errors import UserError
+from ftlight.utils.format import counted
 from ftlight.utils.ranges import Length
 
 
@@ -193,7 +194,7 @@ class Seq2SeqData(DataModule):
         self.notes += tokens.cut_notes(split, "targets", targets, self.max_target_length)
         empty = sum(not text.strip() for text in table["source"][:])
         if empty:
-            self.notes.append(f"{split}: {empty} rows have no source")
+            self.notes.append(f"{split}: {counted(empty, 'row', 'have')} no source")
         if split == "train":
             self.longest = max(targets)
             self._choose_truecase(table)

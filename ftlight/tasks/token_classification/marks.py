@@ -14,15 +14,16 @@ from ftlight.data import files
 from ftlight.data.remarks import remark
 from ftlight.tasks.token_classification.layout import Layout
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
+from ftlight.utils.format import counted
 
-NOT_ACCEPTED = "rows left out: their answer is reject or ignore, not accept (Prodigy)"
-CANCELLED = "rows left out: cancelled in Label Studio"
-UNANNOTATED = "rows left out: not annotated yet in Label Studio"
+NOT_ACCEPTED = "left out: their answer is reject or ignore, not accept (Prodigy)"
+CANCELLED = "left out: cancelled in Label Studio"
+UNANNOTATED = "left out: not annotated yet in Label Studio"
 SEVERAL = (
-    "rows have several annotations: the one marked as ground truth is taken, else the first that"
+    "with several annotations: the one marked as ground truth is taken, else the first that"
     " was not cancelled"
 )
-RELATIONS = "rows have relations between entities, which are not used"
+RELATIONS = "with relations between entities, which are not used"
 # Columns of Prodigy and Label Studio's JSON-MIN, which leave out the spans of a row that has none.
 EXPORTED = ("_input_hash", "_task_hash", "annotation_id", "annotator")
 START = ("start", "start_offset", "begin")
@@ -66,10 +67,10 @@ def accepted(rows: Iterable[files.Row], layout: Layout, name: str) -> Iterator[f
             empty = False
             yield gold
     if empty and facts:
-        told = ", ".join(f"{count:,} {fact}" for fact, count in facts.items())
+        told = ", ".join(f"{counted(count, 'row')} {fact}" for fact, count in facts.items())
         raise UserError(f"{name} has no row to learn from: {told}")
     for fact, count in facts.items():
-        remark(f"{Path(name).name}: {count:,} {fact}")
+        remark(f"{Path(name).name}: {counted(count, 'row')} {fact}")
 
 
 def _gold(row: files.Row, layout: Layout) -> tuple[files.Row | None, list[str]]:

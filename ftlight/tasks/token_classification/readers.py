@@ -14,6 +14,7 @@ from ftlight.tasks.token_classification import conll, marks, offsets, spelling
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.layout import Layout
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
+from ftlight.utils.format import counted
 
 SUFFIXES = (*conll.SUFFIXES, ".jsonl", ".json", ".parquet")
 
@@ -50,7 +51,7 @@ def read_rows(source: Source, layout: Layout, code: str, digest: str) -> Iterato
     if empty:
         raise UserError(f"{source.name} holds no sentences")
     for fact, count in facts.items():
-        remark(f"{Path(source.name).name}: {count:,} {fact}")
+        remark(f"{Path(source.name).name}: {counted(count, 'row')} {fact}")
 
 
 def _gold_rows(source: Source, layout: Layout) -> Iterator[files.Row]:
@@ -86,7 +87,7 @@ def _read_row(
         tags = [habits.tags.get(tag, tag) for tag in written]
         if tags != written:
             old, new = next(iter(habits.tags.items()))
-            facts[f"rows have tags such as {old}, which are read as {new}"] += 1
+            facts[f"with tags such as {old}, which are read as {new}"] += 1
         aligned = spans.Aligned(spans.find(tags), 0, 0)
         given = [(kind, words[a][0], words[b - 1][1]) for kind, a, b in aligned.spans]
     else:
@@ -94,7 +95,7 @@ def _read_row(
         unit = offsets.unit_of_row(found, text, habits.unit)
         moved = offsets.in_characters(found, text, unit)
         if moved != found:
-            facts[f"rows have spans counted in {unit}, and are read so"] += 1
+            facts[f"with spans counted in {unit}, and read so"] += 1
         given = [_checked(*pair, text, place) for pair in zip(found, moved, strict=True)]
         aligned = spans.align(given, words)
     return {

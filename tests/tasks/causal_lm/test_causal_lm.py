@@ -150,8 +150,8 @@ def test_notes_say_format_template_and_what_was_cut(chatter: str, tmp_path: Path
         "chats as prompt, the tokenizer's own chat template; replies end with </s>, <|im_end|>; "
         "at most 100 tokens, rows are padded"
     ) in notes
-    assert "train: 1 turns are longer than 100 tokens and cut" in notes
-    assert "train: 1 rows hold the text of a special token" in notes
+    assert "train: 1 turn is longer than 100 tokens and cut" in notes
+    assert "train: 1 row holds the text of a special token" in notes
 
 
 # Packing

@@ -550,7 +550,7 @@ def test_a_chat_that_the_template_cannot_say_is_an_error_or_left_out(tmp_path: P
         chats(rows, own)
     data = chats(rows, own, on_bad_chat="skip")
     assert data.load_split("train")["line"][:] == [1, 3]
-    assert any("train: 1 rows are left out" in note for note in data.notes)
+    assert any("train: 1 row is left out" in note for note in data.notes)
     assert len(chats(rows, own, template="plain").sets["train"]) == 3
     with pytest.raises(UserError, match=r"c\.jsonl: no chat is left; the first: c\.jsonl:1: "):
         chats(rows[1:2], own, on_bad_chat="skip")

@@ -56,7 +56,7 @@ def test_images_are_told_by_suffix_or_first_bytes(tmp_path: Path) -> None:
         with collected() as remarks:
             found = list(entries(place, "train", containers.Columns()))
         assert {e.name: e.label for e in found} == {name: name[:3] for name in good}
-        left_out = f"{place}: 5 files are no images and left out, such as cat/BMW"
+        left_out = f"{place}: 5 files are left out, no image by name, such as cat/BMW"
         assert remarks == [left_out]
         with collected() as remarks:
             rows = predicting.rows_of(place, containers.Columns())
@@ -71,7 +71,7 @@ def test_images_beside_the_splits_are_counted(tmp_path: Path) -> None:
         with collected() as remarks:
             assert len(list(entries(place, "train", containers.Columns()))) == 2
         assert remarks == [
-            f"{place}: 1 images are in folders that are no split and left out, such as sample/s.jpg"
+            f"{place}: 1 image is in folders that are no split and left out, such as sample/s.jpg"
         ]
 
 

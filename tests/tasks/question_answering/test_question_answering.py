@@ -575,7 +575,7 @@ def test_notes_say_what_was_guessed_cut_and_left_out(plain_bert: str, tmp_path: 
     notes = "\n".join(data.notes)
     assert "validation: 1 of 4 questions have an answer that occurs several times" in notes
     assert "validation: 1 of 4 questions have a wrong answer_start" in notes
-    assert "validation: 1 questions are left out" in notes
+    assert "validation: 1 question is left out" in notes
     assert "validation: 1 of 4 questions have no answer" in notes
     assert "validation: 1 of 4 questions are longer than half of 22 tokens and cut" in notes
     assert (

@@ -115,12 +115,12 @@ def test_what_the_annotator_refused_is_not_gold(tmp_path: Path) -> None:
     cases: list[tuple[list[dict[str, Any]], str]] = [
         ([answers[1], answers[0], ignored, ignored], "3 rows left out: their answer is reject or"),
         ([task(skipped), task(good), task(skipped)], "2 rows left out: cancelled in Label Studio"),
-        ([task(), task(good)], "1 rows left out: not annotated yet"),
+        ([task(), task(good)], "1 row left out: not annotated yet"),
         ([task(skipped, good)], ""),
-        ([task(good, bad)], "1 rows have several annotations"),
-        ([task(bad, {**good, "ground_truth": True})], "1 rows have several annotations"),
+        ([task(good, bad)], "1 row with several annotations"),
+        ([task(bad, {**good, "ground_truth": True})], "1 row with several annotations"),
         ([{"text": TEXT, "label": TRIPLES, "was_cancelled": True}, task(good)], "cancelled"),
-        ([{"text": TEXT, "entities": OFFSETS, "relations": [{"id": 1}]}], "1 rows have relations"),
+        ([{"text": TEXT, "entities": OFFSETS, "relations": [{"id": 1}]}], "1 row with relations"),
     ]
 
     def check(rows: list[dict[str, Any]], words: str) -> None:
@@ -163,7 +163,7 @@ def test_offsets_in_other_units_are_found_and_read(tmp_path: Path) -> None:
         cities = ("Zürich", "Rome", "Zürich", "Zürich")
         assert found == [*[[("PER", "Anna"), ("LOC", city)] for city in cities], [("PER", "Anna")]]
         rows_moved = {"characters": 0, "UTF-16 units": 2, "UTF-8 bytes": 3}[unit]
-        said = f"x.jsonl: {rows_moved} rows have spans counted in {unit}, and are read so"
+        said = f"x.jsonl: {rows_moved} rows with spans counted in {unit}, and read so"
         assert remarks == ([said] if rows_moved else [])
 
     each([(unit, copied) for unit in offsets.UNITS for copied in (False, True)], check)
@@ -232,7 +232,7 @@ def test_tags_in_other_forms_are_read_as_their_types(tmp_path: Path) -> None:
         path.write_text("\n".join(lines))
         found, remarks = read(path)
         assert found == [[("LOC", "New York")], [("PER", "Anna")]]
-        said = f"x.conll: 2 rows have tags such as {example}, which are read as "
+        said = f"x.conll: 2 rows with tags such as {example}, which are read as "
         assert len(remarks) == bool(example)
         assert all(line.startswith(said) for line in remarks)
         rows = [{"tokens": ["in", "New", "York"], "tags": ["O", "B LOC", "I LOC"]}]

@@ -1,0 +1,72 @@
+"""Mistakes that are found before torch is imported, and say what was typed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WITHOUT_TORCH = """\
+import sys
+
+class Refuses:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "transformers", "datasets"):
+            raise AssertionError(f"{name} is imported")
+
+sys.meta_path.insert(0, Refuses())
+from ftlight.__main__ import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+CONFIG = "model: {task: TextClassification, backbone: %s}\ndata: {train: a.csv, text: text}\n"
+
+
+def said(*words: str) -> str:
+    """What a command writes that must not import torch."""
+    command = [sys.executable, "-c", WITHOUT_TORCH, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr[-2000:]
+    return done.stderr
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    """A config whose backbone is a folder that is there, and its data."""
+    Path("a.csv").write_text("text,label\nhello,a\nworld,b\n")
+    (tmp_path / "bert").mkdir()
+    Path("x.yaml").write_text(CONFIG % (tmp_path / "bert"))
+    return "x.yaml"
+
+
+def test_a_flag_that_does_not_exist_needs_no_value(config: str) -> None:
+    assert "--onnx is not an option of fit" in said("fit", "-c", config, "--onnx")
+    assert "--run needs a value" in said("fit", "-c", config, "--run")
+    assert "--model.lr needs a value" in said("fit", "-c", config, "--model.lr")
+
+
+def test_a_seed_is_called_what_it_was_typed_as(config: str) -> None:
+    assert "error: --seed: expected" in said("fit", "-c", config, "--seed", "0,1")
+
+
+def test_a_task_of_the_command_line_is_not_blamed_on_the_file(config: str) -> None:
+    assert "error: --model: no class Foo" in said("fit", "-c", config, "--model", "Foo")
+    Path("y.yaml").write_text(CONFIG.replace("TextClassification", "Foo") % "x")
+    assert "y.yaml:1: no class Foo" in said("fit", "-c", "y.yaml")
+
+
+def test_a_backbone_that_is_missing_is_found_first(config: str) -> None:
+    words = ["fit", "-c", config, "--model.backbone"]
+    assert "no folder /nowhere/at/all" in said(*words, "/nowhere/at/all")
+    assert "a/b is not a folder, and cannot be loaded from the hub" in said(*words, "a/b")
+    Path("z.yaml").write_text(CONFIG % "/nowhere/at/all")
+    assert "z.yaml:1: model.backbone: no folder" in said("fit", "-c", "z.yaml")
+
+
+def test_a_column_that_is_missing_is_found_first(config: str) -> None:
+    found = said("fit", "-c", config, "--data.text", "txet")
+    assert 'a.csv: no column txet; did you mean "text"? (columns: text, label)' in found
+    assert "no column region" in said("fit", "-c", config, "--data.groups", "[region]")
+    assert "no column intent" in said("check", "-c", config, "--data.label", "intent")
