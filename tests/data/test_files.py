@@ -70,7 +70,10 @@ def test_option_stands_in_front() -> None:
 def test_folder_lists_its_files() -> None:
     Path("folder").mkdir()
     put("folder/only.csv", "text\n")
-    assert fault_of_check("folder") == "folder is a folder; name one of its files (only.csv)"
+    assert fault_of_check("folder") == (
+        "folder is a folder; name one of its files (only.csv),"
+        " or a folder of documents (.txt, .md, .docx, .pdf)"
+    )
 
 
 def test_empty_file() -> None:

@@ -18,8 +18,9 @@ from conftest import each, write_csv
 from PIL import Image
 from tiny.image_classification import make_resnet, square
 
+from ftlight.data import folders
 from ftlight.tasks.image_classification import augment as augmenting
-from ftlight.tasks.image_classification import containers, decoding, folders, preparing, tables
+from ftlight.tasks.image_classification import containers, decoding, preparing, tables
 from ftlight.tasks.image_classification import rows as image_rows
 from ftlight.utils.errors import UserError
 
