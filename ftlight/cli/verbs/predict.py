@@ -41,7 +41,8 @@ def run(words: Words, cli: CLI) -> None:
         for row, answer in zip(rows, ordered, strict=True):
             _print(row, answer, with_all)
         return
-    count = write_predictions(path, rows, ordered, with_all)
+    text = cli.model.predictions_text(path.suffix.lower(), rows, ordered)
+    count = write_predictions(path, rows, ordered, with_all, text)
     said = f"{count:,} predictions in {short(path)}"
     if promise.threshold is not None:
         items = unsure.items(ordered)
