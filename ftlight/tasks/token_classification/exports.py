@@ -117,17 +117,22 @@ def _sentence(item: Predicted) -> str:
 # Tools for annotation
 
 
-def _doccano(item: Predicted, layout: Layout) -> dict[str, Any]:
-    """A line of doccano's JSONL; a column that would be read as something else gets an underscore.
+def _others(row: Mapping[str, Any], text: str, layout: Layout) -> dict[str, Any]:
+    """The columns of a row beside its text.
 
-    Offsets are characters (code points), as doccano counts.
+    One by which readers would find other words or entities than those predicted gets an underscore.
     """
     read = {"text", "prediction", "score", layout.tokens, *layout.tags, *layout.spans, *marks.READ}
-    others = {
+    return {
         f"{name}_" if name in read else name: value
-        for name, value in _columns(item.row).items()
-        if (name, value) != ("text", item.text)
+        for name, value in _columns(row).items()
+        if (name, value) != ("text", text)
     }
+
+
+def _doccano(item: Predicted, layout: Layout) -> dict[str, Any]:
+    """A line of doccano's JSONL. Offsets are characters (code points), as doccano counts."""
+    others = _others(item.row, item.text, layout)
     label = [[entity["start"], entity["end"], entity["type"]] for entity in item.sure]
     return {"text": item.text, "label": label, **others, **item.answer}
 
@@ -137,8 +142,7 @@ def _task(item: Predicted, number: int, layout: Layout) -> dict[str, Any]:
 
     Offsets are code points, as Label Studio counts since its version 1.4.
     """
-    row = _columns(marks.plain(item.row, layout))
-    others = {name: value for name, value in row.items() if name not in ("text", layout.text)}
+    others = _others(marks.plain(item.row, layout), item.text, layout)
     results = [
         {
             "id": f"{number}-{place}",
