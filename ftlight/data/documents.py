@@ -1,4 +1,4 @@
-"""Folders of documents as rows: text, Markdown, Word and PDF files, each of them a row."""
+"""Documents as rows: the text, Markdown, Word and PDF files of a folder, or one of them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ftlight.data.remarks import remark
 from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.paths import place
 
-PLAIN = (".txt", ".md")
-SUFFIXES = (*PLAIN, ".docx", ".pdf")
+ALONE = (".md", ".docx", ".pdf")  # of files that are documents by themselves, too
+SUFFIXES = (".txt", *ALONE)
 HIDDEN = (".", "~$", "__MACOSX")  # of systems; "~$" of Word, for a document that is open
 MOST = 2**26  # bytes of a file, and of its text
 NAMED = 20  # documents named in a line
@@ -43,8 +43,18 @@ class Unreadable(Exception):
     """A document that has no text to give; says why."""
 
 
+def is_place(path: Path) -> bool:
+    """Whether a path is read as documents: a folder, or a file that is a document by itself."""
+    return path.is_dir() or path.suffix.lower() in ALONE
+
+
 def names(folder: Path) -> tuple[list[str], list[str]]:
-    """Paths of the documents below a folder, and of its other files, each sorted."""
+    """Paths of the documents below a folder, and of its other files, each sorted.
+
+    Of a document by itself its name alone.
+    """
+    if not folder.is_dir():
+        return [folder.name], []
     found: list[str] = []
     others: list[str] = []
     for name in sorted(walk(folder)):
@@ -61,10 +71,10 @@ def splits(folder: Path) -> list[str]:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of the names and contents of the documents below a folder."""
-    whole = hashlib.sha256()
+    """SHA-256 of the names and contents of the documents below a folder, or of one by itself."""
+    whole, root = hashlib.sha256(), _root(folder)
     for name in names(folder)[0]:
-        with (folder / name).open("rb") as file:
+        with (root / name).open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         whole.update(f"{name}\0{content}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()
@@ -83,7 +93,7 @@ def read(
     out, with a line that says what and why, and so are files that are no documents.
 
     Args:
-        folder: the folder.
+        folder: the folder, or a document by itself.
         encoding: encoding of text files; one with a byte order mark is read as that says.
         split: train, validation or test; all documents if empty.
         columns: names of the columns.
@@ -91,7 +101,7 @@ def read(
 
     Yields:
         ``file``, the path below the folder, and the text; the label, if each document lies in a
-        folder of a class. Under :data:`LINE` the path, too.
+        folder of a class. Under :data:`LINE` the path, too; 1 for a document by itself.
 
     Raises:
         UserError: there is no document that can be read, or one lacks a label that is wanted.
@@ -108,13 +118,18 @@ def read(
             f" table with columns {join_limited(wanted)}"
         )
     faults: dict[str, list[str]] = {}
-    texts = _texts(folder, [name for name, _ in chosen], encoding, faults)
+    many = folder.is_dir()
+    texts = _texts(_root(folder), [name for name, _ in chosen], encoding, faults)
     for (name, label), text in zip(chosen, texts, strict=True):
         if text is not None:
             labelled = {columns.label: label} if alone is None else {}
-            yield {"file": name, **labelled, columns.text: text, LINE: name}
+            yield {"file": name, **labelled, columns.text: text, LINE: name if many else 1}
     _report(folder, faults, len(chosen))
     _report_others(folder, others)
+
+
+def _root(folder: Path) -> Path:
+    return folder if folder.is_dir() else folder.parent
 
 
 def _of_split(found: Sequence[str], split: str) -> list[tuple[str, str]]:

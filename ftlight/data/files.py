@@ -63,7 +63,7 @@ def there(name: str, option: str = "") -> Path:
 
 
 def check(name: str, option: str = "", suffixes: Sequence[str] = SUFFIXES) -> Path:
-    """Checks that a data file, or a folder of documents, exists and is of a format that is read.
+    """Checks that a data file, document or folder of documents exists and can be read by format.
 
     Args:
         name: the file.
@@ -83,6 +83,8 @@ def check(name: str, option: str = "", suffixes: Sequence[str] = SUFFIXES) -> Pa
         names = join_limited(p.name for p in path.iterdir())
         known = ", ".join(documents.SUFFIXES)
         fault = f" is a folder; name one of its files ({names}), or a folder of documents ({known})"
+    elif documents.is_place(path):
+        fault = "" if path.stat().st_size else " is empty"
     elif kind in (".xlsx", ".xls", ".ods"):
         fault = " is a spreadsheet; save it as CSV (UTF-8) and name that file"
     elif kind not in suffixes or path.name.lower().endswith(".parquet.gz"):
@@ -182,7 +184,7 @@ def read(
     CSV values stay strings, also "NA", "null" and "01"; only an empty cell is missing.
 
     Args:
-        path: the file, or a folder of documents (see :mod:`ftlight.data.documents`).
+        path: the file, document or folder of documents (see :mod:`ftlight.data.documents`).
         encoding: encoding of a text file.
         quotes: how quotation marks are read in CSV and TSV.
         columns: columns that are wanted; dotted ones, such as translation.en, are taken out of
@@ -197,7 +199,7 @@ def read(
         UserError: something cannot be read; names file and line.
     """
     kind = suffix(path)
-    if path.is_dir():
+    if documents.is_place(path):
         rows = documents.read(path, encoding)
     elif kind in (".csv", ".tsv"):
         rows = delimited.read(path, encoding, quotes, header, tabs=kind == ".tsv")

@@ -48,6 +48,11 @@ class Source:
         return not self.on_hub and user_path(self.name).is_dir()
 
     @property
+    def holds_documents(self) -> bool:
+        """Whether it is a folder of documents, or one document."""
+        return not self.on_hub and documents.is_place(user_path(self.name))
+
+    @property
     def path(self) -> Path:
         """The file or folder.
 
@@ -59,15 +64,15 @@ class Source:
 
     @property
     def suffix(self) -> str:
-        """Suffix of the file, without ``.gz``; empty for a folder or a hub data set."""
-        return "" if self.on_hub or self.is_folder else files.suffix(self.path)
+        """Suffix of the file, without ``.gz``; empty for documents or a hub data set."""
+        return "" if self.on_hub or self.holds_documents else files.suffix(self.path)
 
     def digest(self) -> str:
         """Identifies the content: SHA-256 of the file or documents, or fingerprints of the data."""
         if self.on_hub:
             splits = hub.load_hub(self.name).values()
             return "-".join(internals.fingerprint_of(split) for split in splits)
-        return documents.digest(self.path) if self.is_folder else files.sha256(self.path)
+        return documents.digest(self.path) if self.holds_documents else files.sha256(self.path)
 
     def read(
         self, columns: Sequence[str] = (), optional: Sequence[str] = ()
@@ -78,7 +83,7 @@ class Source:
             columns: columns that rows should have.
             optional: further ones that may be dotted.
         """
-        if self.is_folder:
+        if self.holds_documents:
             rows = documents.read(self.path, self.encoding, self.split, self.document, columns)
         else:
             rows = files.read(self.path, self.encoding, self.quotes, columns, self.header)

@@ -329,3 +329,18 @@ def test_each_task_takes_documents_to_predict_in_its_own_column() -> None:
     data = QAData()
     with pytest.raises(UserError, match=r"docs: no column question \(columns: file, text\)"):
         data.encode_rows(data.read_predict("docs"), "docs")
+
+
+def test_a_document_by_itself() -> None:
+    path = papers.docx(put("a.docx"), "one")
+    data = TextData()
+    (row,) = data.read_predict(str(path))
+    assert row == {"file": "a.docx", "text": "one\n", files.LINE: 1}
+    assert data.source_at(str(path)).digest() == Source(str(path)).digest()
+    with pytest.raises(UserError, match=r"no Word file \(File is not a zip file\)"):
+        data.read_predict(str(put("b.docx")))
+    with pytest.raises(UserError, match=r"c.md is empty"):
+        data.read_predict(str(put("c.md", "")))
+    # it may be a document, or lines
+    with pytest.raises(UserError, match=r"d.txt: format .txt is not known"):
+        data.read_predict(str(put("d.txt")))

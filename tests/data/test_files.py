@@ -61,7 +61,7 @@ def test_missing_file_with_nothing_like_it() -> None:
 def test_option_stands_in_front() -> None:
     put("empty.csv", "")
     Path("folder").mkdir()
-    for name in ("missing.csv", "empty.csv", "folder", "x.xlsx", "x.docx"):
+    for name in ("missing.csv", "empty.csv", "folder", "x.xlsx", "x.odt"):
         if name.startswith("x."):
             put(name, "x")
         assert fault_of_check(name, "data.validation").startswith(f"data.validation: {name}")

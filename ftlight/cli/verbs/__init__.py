@@ -192,8 +192,8 @@ VERBS = {
             RUN,
             Argument(
                 "FILE",
-                "Data as in training, without labels: a table with the input columns, a folder of "
-                "documents or images, …; "
+                "Data as in training, without labels: a table with the input columns, documents "
+                "or images and folders of them, …; "
                 "or - for one text per line of standard input.",
             ),
             Argument('--text "…"', "One text, in place of FILE."),
