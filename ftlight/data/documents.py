@@ -74,8 +74,11 @@ def digest(folder: Path) -> str:
     """SHA-256 of the names and contents of the documents below a folder, or of one by itself."""
     whole, root = hashlib.sha256(), _root(folder)
     for name in names(folder)[0]:
-        with (root / name).open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with (root / name).open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            content = "cannot be opened"
         whole.update(f"{name}\0{content}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()
 

@@ -14,6 +14,9 @@ BLOCK = 2**16  # bytes that are parsed at once
 SMALL = 2**24  # bytes up to which any ratio of compression will do
 # Ends of these elements are breaks in the text; the start of others is.
 ENDS = {"p": "\n"}
+# Elements without text of their own: properties of paragraphs list the stops of tabs, and what
+# older readers fall back to is there a second time.
+HIDDEN = ("pPr", "Fallback")
 STARTS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\u2011"}
 
 
@@ -52,11 +55,11 @@ class _Words:
     def __init__(self) -> None:
         self.parts: list[str] = []
         self.is_text = False
-        self.hidden = 0  # elements open whose content is there a second time
+        self.hidden = 0  # elements open that are hidden, or lie in one
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         space, _, tag = name.rpartition(" ")
-        self.hidden += tag == "Fallback" or self.hidden > 0
+        self.hidden += tag in HIDDEN or self.hidden > 0
         self.is_text = tag == "t" and not self.hidden and "wordprocessingml" in space
         if not self.hidden and "wordprocessingml" in space:
             self.parts.append(STARTS.get(tag, ""))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ftlight.data import delimited, documents, docx, json_rows, pdf
+from ftlight.data import delimited, documents, docx, json_rows, pdf, pdf_child
 from ftlight.data.cells import LINE as LINE
 from ftlight.data.cells import Row as Row
 from ftlight.data.cells import as_text as as_text
@@ -212,7 +212,7 @@ def read(
 
 def code_of_readers() -> str:
     """Digest of the code that reads files."""
-    own = documents.read, docx.text, pdf.Reader, walk
+    own = documents.read, docx.text, pdf.Reader, pdf_child.main, walk
     return code(read, delimited.read, json_rows.read, open_text, cell, *own)
 
 

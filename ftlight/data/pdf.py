@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,8 @@ from typing import Any
 
 from ftlight.utils.errors import UserError
 
-SECONDS = 60  # for one file
+SECONDS = 60  # of a processor, for one file
+PATIENCE = 300  # seconds of a clock: those that wait for something, or where no processor's count
 BYTES = 2**31  # of address space, the interpreter's own included
 CHILD = Path(__file__).with_name("pdf_child.py")
 
@@ -73,7 +75,7 @@ class Reader:
             ended.set()
             child.kill()
 
-        late = threading.Timer(SECONDS, end)
+        late = threading.Timer(PATIENCE, end)
         late.start()
         try:
             with contextlib.suppress(BrokenPipeError):  # then there is no answer either
@@ -85,9 +87,12 @@ class Reader:
         if line.endswith("\n"):
             answer: dict[str, str] = json.loads(line)
             return answer
+        status = child.wait()
         if ended.is_set():
-            return {"fault": f"it took more than {SECONDS:g} s"}
-        return {"fault": f"pypdf ended on it (status {child.wait()})"}
+            return {"fault": f"it took more than {PATIENCE:g} s"}
+        if status == -getattr(signal, "SIGXCPU", 0):
+            return {"fault": f"it took more than {SECONDS:g} s of a processor"}
+        return {"fault": f"pypdf ended on it (status {status})"}
 
     def _end(self) -> None:
         """Ends the child, if there is one."""

@@ -14,7 +14,7 @@ def main(seconds: float, size: int, most: int) -> None:
     """Answers until standard input ends.
 
     Args:
-        seconds: seconds of CPU time for a file: the parent ends it by the clock, if it is there.
+        seconds: seconds of a processor for a file, after which the system ends this process.
         size: bytes of address space.
         most: most characters of a text.
     """
@@ -39,7 +39,7 @@ def _limit(seconds: float, size: int) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     used = usage.ru_utime + usage.ru_stime
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 2, hard))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 1, hard))
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 

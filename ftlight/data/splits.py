@@ -17,6 +17,7 @@ from ftlight.data.sources import Source
 from ftlight.data.tables import Columns
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
+from ftlight.utils.paths import user_path
 
 HELD_OUT = "of train held out (data."
 Reader = tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]
@@ -127,7 +128,7 @@ class Splits(Loaders):
         train = self.files["train"]
         if not train or not self.source_of("train").is_folder:
             return
-        for split in documents.splits(self.source_of("train").path):
+        for split in documents.splits(user_path(train)):
             if not self.files[split]:
                 self.files[split], self.shares[split] = train, 0.0
                 self.notes.append(f"{split}: found in {train}")

@@ -108,4 +108,4 @@ def test_from_doccano_over_a_folder_of_documents_to_label_studio(
     capsys.readouterr()
     again = f"fit --model TokenClassification --data.train answers.json --run again {tiny}"
     assert main([*again.split(), "--data.validation", "export.jsonl"]) == 0
-    assert "rows have predictions of Label Studio and no annotations" in capsys.readouterr().out
+    assert "with predictions of Label Studio and no annotations" in capsys.readouterr().out

@@ -132,7 +132,7 @@ def test_a_folder_in_which_nothing_can_be_read_is_an_error() -> None:
 
 def test_what_a_word_file_shows_is_its_text() -> None:
     body = (
-        "<w:p><w:r><w:t>one</w:t><w:tab/><w:t>two</w:t><w:br/><w:t>three</w:t></w:r>"
+        "<w:p><w:pPr><w:tabs><w:tab/></w:tabs></w:pPr><w:r><w:t>one</w:t><w:tab/><w:t>two</w:t><w:br/><w:t>three</w:t></w:r>"
         "<w:del><w:r><w:delText>deleted</w:delText></w:r></w:del>"
         "<w:r><w:instrText>PAGE</w:instrText></w:r></w:p>"
         "<w:tbl><w:tr><w:tc><w:p><w:r><w:t>cell</w:t></w:r></w:p></w:tc></w:tr></w:tbl>"
@@ -205,12 +205,14 @@ def test_pdfs_are_read_page_by_page() -> None:
 
 
 CHILD = """
-import os, sys
+import os, sys, threading
 from ftlight.data import pdf_child
 def text(path, most):
     if "loop" in path:
         while True:
             pass
+    if "wait" in path:
+        threading.Event().wait()
     if "fill" in path:
         return "x" * 10**12
     if "crash" in path:
@@ -225,7 +227,7 @@ pdf_child.main(float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
 def test_a_pdf_that_never_ends_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("child.py").write_text(CHILD)
     monkeypatch.setattr(pdf, "CHILD", Path("child.py").resolve())
-    monkeypatch.setattr(pdf, "SECONDS", 5)
+    monkeypatch.setattr(pdf, "SECONDS", 1)
     for name in ("a", "crash", "fill", "loop", "z"):
         put(f"{name}.pdf")
     found, remarks = read()
@@ -233,8 +235,13 @@ def test_a_pdf_that_never_ends_costs_only_itself(monkeypatch: pytest.MonkeyPatch
     assert remarks == [
         "docs: 1 of 5 documents left out (crash.pdf): pypdf ended on it (status 3)",
         "docs: 1 of 5 documents left out (fill.pdf): it takes more than 2 GB of memory",
-        "docs: 1 of 5 documents left out (loop.pdf): it took more than 5 s",
+        "docs: 1 of 5 documents left out (loop.pdf): it took more than 1 s of a processor",
     ]
+    for path in Path("docs").iterdir():
+        path.rename(path.with_name("wait.pdf"))
+    put("a.txt")
+    monkeypatch.setattr(pdf, "PATIENCE", 1)
+    assert read()[1] == ["docs: 1 of 2 documents left out (wait.pdf): it took more than 1 s"]
 
 
 def test_without_pypdf_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

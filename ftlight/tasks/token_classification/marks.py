@@ -22,7 +22,7 @@ SEVERAL = (
     "rows have several annotations: the one marked as ground truth is taken, else the first that"
     " was not cancelled"
 )
-PREDICTED = "rows have predictions of Label Studio and no annotations: these are read as entities"
+PREDICTED = "rows with predictions of Label Studio and no annotations, which are read as entities"
 RELATIONS = "rows have relations between entities, which are not used"
 # Columns of Prodigy and Label Studio's JSON-MIN, which leave out the spans of a row that has none.
 EXPORTED = ("_input_hash", "_task_hash", "annotation_id", "annotator")

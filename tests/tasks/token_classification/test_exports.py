@@ -64,13 +64,14 @@ def expected(item: exports.Predicted) -> list[dict[str, Any]]:
 
 
 def test_tools_and_our_readers_find_the_same_spans() -> None:
-    def check(suffix: str, said: list[str]) -> None:
+    def check(suffix: str, said: str) -> None:
         rows, remarks = read(write(suffix, FOUND))
         assert [row["text"] for row in rows] == [item.text for item in FOUND]
         assert [row["spans"] for row in rows] == [expected(item) for item in FOUND]
-        assert remarks == said
+        assert said in "".join(remarks)
+        assert len(remarks) == bool(said)
 
-    each([(".jsonl", []), (".json", [f"out.json: 2 {marks.PREDICTED}"])], check)
+    each([(".jsonl", ""), (".json", marks.PREDICTED)], check)
 
 
 def test_a_line_of_doccano_holds_the_prediction_too() -> None:
