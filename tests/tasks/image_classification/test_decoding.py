@@ -315,6 +315,7 @@ def test_classes_are_folders() -> None:
             {"train": ["cat"], "test": ["dog"], "other": ["s"]},
         ),
         (["train/1.jpg", "test/2.jpg", "plane/3.jpg"], {"": ["train", "test", "plane"]}),
+        (["train/1.jpg", "test/2.jpg"], {"train": [""], "test": [""]}),
         (["test/cat/1.jpg", "test/dog/2.jpg"], {"test": ["cat", "dog"]}),
         (["1.jpg", "cat/2.jpg"], {"": ["", "cat"]}),
         ([], {}),
