@@ -226,6 +226,21 @@ class Task(TrainingModule):
         """
         return f"{type(self).__name__} does not tell right answers from wrong ones"
 
+    def predictions_text(
+        self,
+        suffix: str,
+        rows: Sequence[Mapping[str, Any]],
+        answers: Sequence[Mapping[str, Any]],
+    ) -> str | None:
+        """A file of predictions in a form of the task's own; None for a table of the rows.
+
+        Args:
+            suffix: suffix of the file, lower case.
+            rows: rows as given to predict.
+            answers: what :meth:`postprocess` made of each.
+        """
+        return None
+
     def postprocess(self, outputs: Any, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Turns outputs into what a person reads.
 

@@ -20,6 +20,7 @@ VULNERABLE = {  # the last version with a vulnerability that reaches us
     "pyarrow": "23.0.0",
     "pillow": "12.2.0",
     "datasets": "3.6.0",
+    "pypdf": "6.6.1",
 }
 
 

@@ -112,6 +112,12 @@ def make_data(folder: Path) -> None:
     (folder / "photo.jpg").write_bytes(square(1)[1])
     (folder / "notes.txt").write_text("\n".join(text for text, _ in toy_rows(60)), encoding="utf-8")
     make_films(folder)
+    for number, (text, word) in enumerate(toy_rows(30)):
+        document = folder / "letters" / word / f"{number}.txt"
+        document.parent.mkdir(parents=True, exist_ok=True)
+        document.write_text(text, encoding="utf-8")
+    (folder / "inbox").mkdir()
+    (folder / "inbox" / "new.md").write_text("# a small parcel\n\nis late", encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ftlight.utils.errors import UserError, unknown
+from ftlight.utils.paths import place
 
 Row = dict[str, Any]
 LINE = "__line__"
-"""Key under which every row holds its line in the file (in Parquet its number)."""
+"""Key under which every row holds its line in the file (in Parquet its number, of a folder of
+documents the path of its file)."""
 
 
 def with_nested(rows: Iterator[Row], columns: Sequence[str]) -> Iterator[Row]:
@@ -53,12 +55,12 @@ def need(row: Mapping[str, Any], columns: Iterable[str], path: str) -> None:
         if column not in row:
             # only in JSON lines may each row have other columns
             own_line = Path(path.removesuffix(".gz")).suffix.lower() in (".jsonl", ".json")
-            place = f"{path}:{row[LINE]}" if own_line and LINE in row else path
+            where = place(path, row[LINE]) if own_line and LINE in row else path
             known = names(row)
             root = column.partition(".")[0]
             if root != column and isinstance(row.get(root), Mapping):
                 known = [f"{root}.{field}" for field in row[root]]
-            raise UserError(unknown(f"{place}: no column", column, known, "columns"))
+            raise UserError(unknown(f"{where}: no column", column, known, "columns"))
 
 
 def names(row: Iterable[str]) -> list[str]:
@@ -66,18 +68,21 @@ def names(row: Iterable[str]) -> list[str]:
     return [column for column in row if column != LINE]
 
 
-def as_text(value: Any, path: str, line: int, column: str) -> str:
+def as_text(value: Any, path: str, line: int | str, column: str) -> str:
     """A value as text: numbers as written, missing ones (also NaN, Parquet's word for it) empty.
 
     Raises:
         UserError: the value is a list or an object.
     """
+    return text_at(value, place(path, line), column)
+
+
+def text_at(value: Any, where: str, column: str) -> str:
+    """A value as text, see :func:`as_text`; ``where`` is its file and line."""
     if value is None or value != value:
         return ""
     if isinstance(value, (list, dict, bytes)):
-        raise UserError(
-            f"{path}:{line}: column {column} holds {type(value).__name__}, expected text"
-        )
+        raise UserError(f"{where}: column {column} holds {type(value).__name__}, expected text")
     return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
@@ -94,13 +99,13 @@ def filled(row: Row, column: str, path: str) -> str:
     """
     text = cell(row, column, path)
     if not text.strip():
-        raise empty_cell(column, f"{path}:{row[LINE]}")
+        raise empty_cell(column, place(path, row[LINE]))
     return text
 
 
-def empty_cell(column: str, place: str) -> UserError:
-    """The error of a cell that must hold something; ``place`` is its file and line."""
-    return UserError(f"{place}: column {column} is empty; fill it in or take the row out")
+def empty_cell(column: str, where: str) -> UserError:
+    """The error of a cell that must hold something; ``where`` is its file and line."""
+    return UserError(f"{where}: column {column} is empty; fill it in or take the row out")
 
 
 def joined(row: Row, columns: Iterable[str], path: str) -> str:

@@ -59,6 +59,13 @@ def open_text(path: Path, encoding: str) -> Iterator[Iterator[str]]:
         raise UserError(f"{path}: the gzip file is damaged ({error})") from None
 
 
+def encoding_of(path: Path) -> str:
+    """The encoding that a byte order mark at the start of a file tells; empty if there is none."""
+    with path.open("rb") as raw:
+        start = raw.read(4)
+    return next((name for mark, name in MARKS.items() if start.startswith(mark)), "")
+
+
 @functools.lru_cache(8)
 def _searched(path: Path, changed: int) -> frozenset[bytes]:
     found = set()

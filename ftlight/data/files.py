@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ftlight.data import delimited, json_rows
+from ftlight.data import delimited, documents, docx, json_rows, pdf, pdf_child
 from ftlight.data.cells import LINE as LINE
 from ftlight.data.cells import Row as Row
 from ftlight.data.cells import as_text as as_text
@@ -17,10 +17,14 @@ from ftlight.data.cells import filled as filled
 from ftlight.data.cells import joined as joined
 from ftlight.data.cells import names as names
 from ftlight.data.cells import need as need
+from ftlight.data.cells import text_at as text_at
 from ftlight.data.cells import with_nested
 from ftlight.data.delimited import Quotes as Quotes
 from ftlight.data.encoding import open_text
+from ftlight.data.folders import walk
 from ftlight.utils.errors import UserError, did_you_mean, first_line, join_limited
+from ftlight.utils.paths import place as place
+from ftlight.utils.paths import places as places
 from ftlight.utils.paths import user_path
 
 Unit = Literal["line", "paragraph"]
@@ -59,7 +63,7 @@ def there(name: str, option: str = "") -> Path:
 
 
 def check(name: str, option: str = "", suffixes: Sequence[str] = SUFFIXES) -> Path:
-    """Checks that a data file exists and is of a format that can be read.
+    """Checks that a data file, document or folder of documents exists and can be read by format.
 
     Args:
         name: the file.
@@ -68,14 +72,19 @@ def check(name: str, option: str = "", suffixes: Sequence[str] = SUFFIXES) -> Pa
 
     Raises:
         UserError: it is missing (names the nearest in its folder), empty, a folder or of another
-            format.
+            format, or a folder without documents.
     """
     path = there(name, option)
     kind = suffix(path)
     fault = ""
     if path.is_dir():
+        if documents.names(path)[0]:
+            return path
         names = join_limited(p.name for p in path.iterdir())
-        fault = f" is a folder; name one of its files ({names})"
+        known = ", ".join(documents.SUFFIXES)
+        fault = f" is a folder; name one of its files ({names}), or a folder of documents ({known})"
+    elif documents.is_place(path):
+        fault = "" if path.stat().st_size else " is empty"
     elif kind in (".xlsx", ".xls", ".ods"):
         fault = " is a spreadsheet; save it as CSV (UTF-8) and name that file"
     elif kind not in suffixes or path.name.lower().endswith(".parquet.gz"):
@@ -170,12 +179,12 @@ def read(
     columns: Sequence[str] = (),
     header: Sequence[str] = (),
 ) -> Iterator[Row]:
-    """Yields the rows of a CSV, TSV, JSONL, JSON or Parquet file as they are.
+    """Yields the rows of a CSV, TSV, JSONL, JSON or Parquet file, or of a folder, as they are.
 
     CSV values stay strings, also "NA", "null" and "01"; only an empty cell is missing.
 
     Args:
-        path: the file.
+        path: the file, document or folder of documents (see :mod:`ftlight.data.documents`).
         encoding: encoding of a text file.
         quotes: how quotation marks are read in CSV and TSV.
         columns: columns that are wanted; dotted ones, such as translation.en, are taken out of
@@ -183,13 +192,16 @@ def read(
         header: names of the columns of a CSV or TSV file without a header.
 
     Yields:
-        Column to value, and under :data:`LINE` the line in the file (in Parquet the row's number).
+        Column to value, and under :data:`LINE` the line in the file (in Parquet the row's number,
+        in a folder the document's path).
 
     Raises:
         UserError: something cannot be read; names file and line.
     """
     kind = suffix(path)
-    if kind in (".csv", ".tsv"):
+    if documents.is_place(path):
+        rows = documents.read(path, encoding)
+    elif kind in (".csv", ".tsv"):
         rows = delimited.read(path, encoding, quotes, header, tabs=kind == ".tsv")
     elif kind == ".parquet":
         rows = _read_parquet(path)
@@ -200,7 +212,8 @@ def read(
 
 def code_of_readers() -> str:
     """Digest of the code that reads files."""
-    return code(read, delimited.read, json_rows.read, open_text, cell)
+    own = documents.read, docx.text, pdf.Reader, pdf_child.main, walk
+    return code(read, delimited.read, json_rows.read, open_text, cell, *own)
 
 
 def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
@@ -214,12 +227,12 @@ def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]
             yield number, line.rstrip("\r\n")
 
 
-def documents(lines: Iterable[tuple[int, str]], unit: Unit) -> Iterator[tuple[int, str]]:
+def divided(lines: Iterable[tuple[int, str]], unit: Unit) -> Iterator[tuple[int, str]]:
     r"""Yields the documents of plain text, each with its first line's number.
 
     A document is a line, or a paragraph: the lines between blank ones.
 
-    >>> list(documents([(1, "a"), (2, "b"), (3, " "), (4, "c")], "paragraph"))
+    >>> list(divided([(1, "a"), (2, "b"), (3, " "), (4, "c")], "paragraph"))
     [(1, 'a\nb'), (4, 'c')]
     """
     document: list[str] = []

@@ -40,6 +40,7 @@ ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")  # perhaps one
 IN_A_ROW = {
     *("messages", "conversations", "conversation", "history", "tools", "entities", "spans"),
     *("label", "labels", "answers", "annotations", "result", "tokens", "tags", "paragraphs"),
+    *("prediction", "predictions"),
 }
 
 

@@ -9,7 +9,7 @@ from ftlight.data import files, label_forms, labels
 from ftlight.utils.errors import UserError
 
 
-def label_text(value: Any, place: str, line: int, column: str) -> str:
+def label_text(value: Any, place: str, line: int | str, column: str) -> str:
     """A label as text; empty if it is missing.
 
     A list of labels (JSONL, Parquet) is joined with ``|`` and ends with one, so that it stays a
@@ -37,8 +37,8 @@ def row_label(row: files.Row, label: str | tuple[str, ...], place: str) -> str:
             return ""
         if not label_forms.BIT.fullmatch(cell):
             raise UserError(
-                f"{place}:{line}: column {column} holds {cell!r}, expected 0 or 1: data.label names"
-                " several columns, each of a label that a row has or not"
+                f"{files.place(place, line)}: column {column} holds {cell!r}, expected 0 or 1:"
+                " data.label names several columns, each of a label that a row has or not"
             )
         members += [column] if cell[0] in "1tT" else []
     return "".join(f"{name}{labels.SEPARATOR}" for name in members) or labels.SEPARATOR

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from ftlight.data import (
+    documents,
+    files,
     label_columns,
     label_forms,
     label_kinds,
@@ -113,15 +115,15 @@ class Labelled(DataModule):
         word = next(filter(None, (table["label"][i] for i in missing)), "")
         what = f"{self._column} has no label" + (f" ({word})" if word else "")
         if self.on_missing_label == "error" or len(missing) == len(table):
-            such = f" ({len(missing):,} such: lines {join_limited(lines, 5)})"
+            such = f" ({len(missing):,} such: {files.places(lines, 5)})"
             raise UserError(
-                f"{name}:{lines[0]}: {what}{such if len(missing) > 1 else ''}; fill it in, take the"
-                " rows out, or set data.on_missing_label: skip"
+                f"{files.place(str(name), lines[0])}: {what}{such if len(missing) > 1 else ''};"
+                " fill it in, take the rows out, or set data.on_missing_label: skip"
                 " (in multi-label data, | stands for no label)"
             )
         self.notes.append(
             f"{split}: {len(missing):,} of {len(table):,} rows left out:"
-            f" {what} (lines {join_limited(lines, 3)})"
+            f" {what} ({files.places(lines, 3)})"
         )
 
     def _texts(self, counts: Mapping[str, int], place: str) -> dict[str, str]:
@@ -198,8 +200,16 @@ class Labelled(DataModule):
         return {"label": self.label} if isinstance(self.label, str) else {}
 
     @property
+    def document_columns(self) -> documents.Columns:
+        """Names of the columns of a folder of documents: the label is the name of a folder."""
+        named = super().document_columns
+        return named._replace(label=self.label) if isinstance(self.label, str) else named
+
+    @property
     def label_place(self) -> str:
         """Where labels are read, in words."""
+        if self.files["train"] and self.source_of("train").is_folder:
+            return "folders"
         if isinstance(self.label, str):
             return f"column {self.label}"
         return f"columns {join_limited(self.label)}"

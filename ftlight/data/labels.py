@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ftlight.data import numerals, spelling
 from ftlight.data.label_forms import SEPARATOR as SEPARATOR
 from ftlight.data.numerals import is_number as is_number
+from ftlight.utils import paths
 from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.format import counted
 
@@ -157,7 +158,7 @@ def encode(
         for value, line in zip(values, lines, strict=True):
             if not is_number(value):
                 raise UserError(
-                    f"{place}:{line}: label {value!r} is not a number;"
+                    f"{paths.place(place, line)}: label {value!r} is not a number;"
                     " for classes set data.kind: single"
                 )
         return [float(v) for v in values]
@@ -173,7 +174,7 @@ def encode(
     if unknown:
         first, line = next(iter(unknown.items()))
         raise UserError(
-            f"{place}:{line}: label {first!r} is not in {known_from}"
+            f"{paths.place(place, line)}: label {first!r} is not in {known_from}"
             f" ({len(unknown)} such: {join_limited(unknown, 5)});"
             f" labels there: {join_limited(names)}."
             f" Correct it, take the rows out, or add some to train{_same_word(first, names)}"

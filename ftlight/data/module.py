@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import datasets
 from torch import nn
 
-from ftlight.data import files, tokens
+from ftlight.data import documents, files, tokens
 from ftlight.data.audited import Audited
 from ftlight.data.cells import with_nested
 from ftlight.data.encoded import EncodedSplit as EncodedSplit
@@ -48,8 +48,8 @@ class DataModule(Audited):
     :meth:`duplicate_labels`.
 
     Args:
-        train: Training data: CSV, TSV, JSONL or Parquet (or .gz), or a hub data set
-            hf:OWNER/REPO[:CONFIG][@REVISION].
+        train: Training data: CSV, TSV, JSONL or Parquet (or .gz), a folder of documents, or a hub
+            data set hf:OWNER/REPO[:CONFIG][@REVISION].
         validation: Validation data. Default: a share of train.
         test: Test data, used once after training.
         validation_split: Share of train to hold out if there are no validation data; 0 for none.
@@ -166,6 +166,12 @@ class DataModule(Audited):
     def column_names(self) -> dict[str, str]:
         """The user's column names by the names that rows hold them under: text to message, say."""
         return {}
+
+    @property
+    def document_columns(self) -> documents.Columns:
+        """Names of the columns of a folder of documents: the text in the only input column."""
+        names = self.columns
+        return documents.Columns(names[0]) if len(names) == 1 else documents.COLUMNS
 
     @property
     def example(self) -> str:

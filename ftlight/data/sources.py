@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftlight.data import files, hub
+from ftlight.data import documents, files, hub
 from ftlight.data.cells import with_nested
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
+from ftlight.utils.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -17,13 +18,14 @@ class Source:
     """Where the rows of a split are.
 
     Attributes:
-        name: a file, or ``hf:OWNER/REPO[:CONFIG][@REVISION]``.
+        name: a file, a folder of documents, or ``hf:OWNER/REPO[:CONFIG][@REVISION]``.
         split: train, validation or test; empty for rows to predict.
         encoding: encoding of a text file.
         suffixes: suffixes of the files that can be read.
         option: the option that names it, for errors; that of the split if empty.
         quotes: how quotation marks are read in CSV and TSV.
         header: names of the columns of CSV and TSV without a header.
+        document: names of the columns of documents.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Source:
     option: str = ""
     quotes: files.Quotes = "auto"
     header: tuple[str, ...] = ()
+    document: documents.Columns = documents.COLUMNS
 
     @property
     def on_hub(self) -> bool:
@@ -40,8 +43,18 @@ class Source:
         return self.name.startswith(hub.PREFIX)
 
     @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of documents."""
+        return not self.on_hub and user_path(self.name).is_dir()
+
+    @property
+    def holds_documents(self) -> bool:
+        """Whether it is a folder of documents, or one document."""
+        return not self.on_hub and documents.is_place(user_path(self.name))
+
+    @property
     def path(self) -> Path:
-        """The file.
+        """The file or folder.
 
         Raises:
             UserError: it is missing or of a format that cannot be read.
@@ -51,15 +64,15 @@ class Source:
 
     @property
     def suffix(self) -> str:
-        """Suffix of the file, without ``.gz``; empty for a hub data set."""
-        return "" if self.on_hub else files.suffix(self.path)
+        """Suffix of the file, without ``.gz``; empty for documents or a hub data set."""
+        return "" if self.on_hub or self.holds_documents else files.suffix(self.path)
 
     def digest(self) -> str:
-        """Identifies the content: the SHA-256 of the file, or the fingerprints of the data set."""
+        """Identifies the content: SHA-256 of the file or documents, or fingerprints of the data."""
         if self.on_hub:
             splits = hub.load_hub(self.name).values()
             return "-".join(internals.fingerprint_of(split) for split in splits)
-        return files.sha256(self.path)
+        return documents.digest(self.path) if self.holds_documents else files.sha256(self.path)
 
     def read(
         self, columns: Sequence[str] = (), optional: Sequence[str] = ()
@@ -70,7 +83,10 @@ class Source:
             columns: columns that rows should have.
             optional: further ones that may be dotted.
         """
-        rows = files.read(self.path, self.encoding, self.quotes, columns, self.header)
+        if self.holds_documents:
+            rows = documents.read(self.path, self.encoding, self.split, self.document, columns)
+        else:
+            rows = files.read(self.path, self.encoding, self.quotes, columns, self.header)
         return with_nested(rows, optional)
 
     def columns(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import datasets
 import numpy as np
 
-from ftlight.data import duplicates, files, hub, sampling, tables
+from ftlight.data import documents, duplicates, files, hub, sampling, tables
 from ftlight.data.delimited import Quotes
 from ftlight.data.loaders import Loaders
 from ftlight.data.remarks import collected
@@ -17,6 +17,7 @@ from ftlight.data.sources import Source
 from ftlight.data.tables import Columns
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
+from ftlight.utils.paths import user_path
 
 HELD_OUT = "of train held out (data."
 Reader = tuple[Callable[..., Iterator[files.Row]], dict[str, Any], datasets.Features]
@@ -107,8 +108,30 @@ class Splits(Loaders):
     def source_at(self, name: str, split: str = "") -> Source:
         """A file, or a split of a hub data set, read as the options say."""
         return Source(
-            name, split, self.encoding, self.suffixes, quotes=self.quotes, header=self.header
+            *(name, split, self.encoding, self.suffixes),
+            quotes=self.quotes,
+            header=self.header,
+            document=self.document_columns,
         )
+
+    @property
+    def document_columns(self) -> documents.Columns:
+        """Names of the columns of a folder of documents: those that rows are read from."""
+        return documents.COLUMNS
+
+    def place_type(self, split: str) -> datasets.Value:
+        """Type of the places of rows: numbers of lines, or paths of a folder's documents."""
+        return tables.TEXT if self.source_of(split).is_folder else tables.NUMBER
+
+    def find_splits(self) -> None:
+        """Takes the splits that are not given from the folder of documents of train."""
+        train = self.files["train"]
+        if not train or not self.source_of("train").is_folder:
+            return
+        for split in documents.splits(user_path(train)):
+            if not self.files[split]:
+                self.files[split], self.shares[split] = train, 0.0
+                self.notes.append(f"{split}: found in {train}")
 
     def file_of(self, split: str) -> str:
         """The file that holds the rows of a split: its own, or that of train."""

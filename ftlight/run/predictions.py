@@ -17,6 +17,7 @@ def write_predictions(
     rows: Iterable[Mapping[str, Any]],
     decoded: Iterable[Mapping[str, Any]],
     spread: bool,
+    text: str | None = None,
 ) -> int:
     """Writes the columns of the input with ``prediction``, ``score`` and other results beside them.
 
@@ -27,6 +28,7 @@ def write_predictions(
         rows: rows of the input.
         decoded: results of each row.
         spread: whether to write the probability of every label, too.
+        text: what to write in place of that, if the task has a form of its own.
 
     Returns:
         Number of rows.
@@ -36,7 +38,9 @@ def write_predictions(
     """
     merged = [_merge(row, results, spread) for row, results in zip(rows, decoded, strict=True)]
     with writing(path), atomic_write(path) as file:
-        if path.suffix == ".jsonl":
+        if text is not None:
+            file.write(text.encode())
+        elif path.suffix == ".jsonl":
             for row in merged:
                 file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
         else:

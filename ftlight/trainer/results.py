@@ -129,10 +129,14 @@ def _under_user_names(
 ) -> list[dict[str, Any]]:
     """Rows without their empty and internal columns, the others under the user's names.
 
+    A line that is a text is the file of a document.
+
     >>> _under_user_names([{"text": "good", "pair": "", "line": 2}], {"text": "message"})
     [{'message': 'good', 'line': 2}]
     """
     columns = [c for c in rows[0] if not c.startswith("__") and any(row[c] for row in rows)]
+    if isinstance(rows[0].get("line"), str):
+        names = {**names, "line": "file"}
     taken = {names[c] for c in columns if c in names}
     columns = [c for c in columns if c in names or c not in taken]
     return [{names.get(c, c): row[c] for c in columns} for row in rows]

@@ -12,6 +12,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from ftlight.utils import paths
 from ftlight.utils.distributed import gather_objects
 from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.finite import not_finite
@@ -208,7 +209,7 @@ def _quote(file: str, row: Mapping[str, Any]) -> str:
     >>> _quote("toy.csv", {"line": 4, "text": "good  film", "label": "good"})
     'toy.csv:4 "good film"'
     """
-    place = f"{file}:{row['line']}" if row.get("line") else file
+    place = paths.place(file, row["line"]) if row.get("line") else file
     names = [k for k, v in row.items() if isinstance(v, str) and v and not k.startswith("__")]
     if not names:
         return place

@@ -61,7 +61,7 @@ def test_missing_file_with_nothing_like_it() -> None:
 def test_option_stands_in_front() -> None:
     put("empty.csv", "")
     Path("folder").mkdir()
-    for name in ("missing.csv", "empty.csv", "folder", "x.xlsx", "x.docx"):
+    for name in ("missing.csv", "empty.csv", "folder", "x.xlsx", "x.odt"):
         if name.startswith("x."):
             put(name, "x")
         assert fault_of_check(name, "data.validation").startswith(f"data.validation: {name}")
@@ -70,7 +70,10 @@ def test_option_stands_in_front() -> None:
 def test_folder_lists_its_files() -> None:
     Path("folder").mkdir()
     put("folder/only.csv", "text\n")
-    assert fault_of_check("folder") == "folder is a folder; name one of its files (only.csv)"
+    assert fault_of_check("folder") == (
+        "folder is a folder; name one of its files (only.csv),"
+        " or a folder of documents (.txt, .md, .docx, .pdf)"
+    )
 
 
 def test_empty_file() -> None:

@@ -197,13 +197,15 @@ VERBS = {
             RUN,
             Argument(
                 "FILE",
-                "Data as in training, without labels: a table with the input columns, a folder, …; "
+                "Data as in training, without labels: a table with the input columns, documents "
+                "or images and folders of them, …; "
                 "or - for one text per line of standard input.",
             ),
             Argument('--text "…"', "One text, in place of FILE."),
             Argument(
                 "--out F",
-                "File to write: JSON lines if it ends in .jsonl, else CSV. "
+                "File to write: JSON lines if it ends in .jsonl, else CSV. Of entities: .csv "
+                "(a row each), .conll, .jsonl (for doccano) or .json (for Label Studio). "
                 "Default: RUN/predictions/FILE, or ./RUN-results/predictions/FILE if RUN cannot be "
                 "written.",
             ),

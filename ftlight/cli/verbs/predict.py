@@ -41,7 +41,8 @@ def run(words: Words, cli: CLI) -> None:
         for row, answer in zip(rows, ordered, strict=True):
             _print(row, answer, with_all)
         return
-    count = write_predictions(path, rows, ordered, with_all)
+    text = cli.model.predictions_text(path.suffix.lower(), rows, ordered)
+    count = write_predictions(path, rows, ordered, with_all, text)
     said = f"{counted(count, 'prediction')} in {short(path)}"
     if promise.threshold is not None:
         items = unsure.items(ordered)
@@ -147,7 +148,10 @@ def _predict(cli: CLI, ckpt_path: str) -> dict[int, dict[str, Any]]:
 
 def _name(file: str) -> str:
     """Name of the file of predictions: the input's, ending in .jsonl if that is JSON, else .csv."""
-    name = Path(Path(file).resolve().name.removesuffix(".gz"))
+    path = Path(file).expanduser().resolve()
+    if path.is_dir():
+        return f"{path.name}.csv"
+    name = Path(path.name.removesuffix(".gz"))
     return str(name.with_suffix(".jsonl" if name.suffix in (".json", ".jsonl") else ".csv"))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import datasets
 import torch
 
-from ftlight.data import files, tables, tokens
+from ftlight.data import documents, files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.models.loading import read_file
 from ftlight.run import records
@@ -37,7 +37,7 @@ CHAT = {"format": {"text", "chat"}, "template": str, "tool_template": str, "ends
 
 
 class ChatData(DataModule):
-    """Chats from JSONL, Parquet, CSV or the hub, or plain texts (also .txt), tokenized once.
+    """Chats from JSONL, Parquet, CSV or the hub, or plain texts (also .txt, documents), tokenized.
 
     The format is told by the columns: messages (OpenAI), conversations (ShareGPT), instruction
     (Alpaca), prompt and completion, or text.
@@ -82,6 +82,7 @@ class ChatData(DataModule):
         self.on_bad_chat = on_bad_chat
         self.names = formats.Columns(prompt, completion, text)
         self.kept: dict[str, Any] = {}
+        self.find_splits()
 
     # What a run keeps
 
@@ -138,7 +139,7 @@ class ChatData(DataModule):
     def reader(self, split: str) -> Reader:
         """Reader of a split."""
         texts = dict.fromkeys(("messages", "format", "__unused", "__bad"), tables.TEXT)
-        features = datasets.Features({**texts, "line": tables.NUMBER})
+        features = datasets.Features({**texts, "line": self.place_type(split)})
         arguments = {
             "source": self.source_of(split),
             "names": self.names,
@@ -183,7 +184,7 @@ class ChatData(DataModule):
         bad = [i for i, fault in enumerate(faults) if fault]
         if not bad:
             return table, []
-        unsaid = [f"{name}:{lines[i]}: {faults[i]}" for i in bad]
+        unsaid = [f"{files.place(name, lines[i])}: {faults[i]}" for i in bad]
         if self.on_bad_chat == "error":
             raise UserError(f"{unsaid[0]}{self._way_out}")
         if len(bad) == len(table):
@@ -208,6 +209,11 @@ class ChatData(DataModule):
     def columns(self) -> list[str]:
         """The column of a chat, or of a text that is one message; other formats do too."""
         return [self.names.text if self.plain else "messages"]
+
+    @property
+    def document_columns(self) -> documents.Columns:
+        """Names of the columns of a folder of documents: each is a plain text."""
+        return documents.Columns(self.names.text)
 
     def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:
         """Tokenizes a split: a row per sample for training, a row per chat for evaluation."""
@@ -256,7 +262,7 @@ class ChatData(DataModule):
         Raises:
             UserError: it is no chat, or the template cannot say it.
         """
-        place = f"{name}:{row[files.LINE]}"
+        place = files.place(name, row[files.LINE])
         kind = formats.detect(row, self.names, name)
         if kind == "text" and not self.plain:
             kind, row = "messages", {"messages": row[self.names.text]}

@@ -24,7 +24,7 @@ def _paragraphs(source: Source, column: str) -> Iterator[files.Row]:
     filled = "".join("x" if text.strip() else " " for _, text in files.text_lines(path, encoding))
     divided = " " in filled.strip()  # a blank line at the end divides nothing
     lines = files.text_lines(path, encoding)
-    for line, text in files.documents(lines, "paragraph" if divided else "line"):
+    for line, text in files.divided(lines, "paragraph" if divided else "line"):
         yield {column: text, files.LINE: line}
 
 
@@ -83,7 +83,7 @@ def _read(row: files.Row, kind: str, names: Columns, name: str) -> dict[str, Any
     """What is stored of a row; None for a row of plain text without text."""
     wanted = {"prompt": (names.prompt, names.completion), "text": (names.text,)}
     files.need(row, wanted.get(kind, (kind,)), name)
-    messages = formats.read(row, kind, names, f"{name}:{row[files.LINE]}")
+    messages = formats.read(row, kind, names, files.place(name, row[files.LINE]))
     if kind == "text" and not messages[0].content:
         return None
     unused = json.dumps(formats.unused(row, kind, names), ensure_ascii=False)

@@ -20,8 +20,7 @@ CONTENT = ("role", "from", "content", "value", "weight")
 
 def text(value: Any, place: str, column: str) -> str:
     """A cell as text, without white space around it."""
-    path, _, line = place.rpartition(":")
-    return files.as_text(value, path, int(line), column).strip()
+    return files.text_at(value, place, column).strip()
 
 
 def read_turns(value: Any, place: str, column: str, role: str = "user") -> list[Message]:

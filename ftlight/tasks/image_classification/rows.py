@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ftlight.data import files, hub
+from ftlight.data.folders import SPLITS, by_class
 from ftlight.data.label_columns import label_text, row_label
 from ftlight.data.remarks import remark
 from ftlight.data.tables import chunks
 from ftlight.tasks.image_classification import containers, decoding
 from ftlight.tasks.image_classification.containers import Columns
 from ftlight.tasks.image_classification.embedded import Hub, Parquet, embedded
-from ftlight.tasks.image_classification.folders import SPLITS, by_class
 from ftlight.tasks.image_classification.tables import Entry, from_table, path_tables
 from ftlight.tasks.image_classification.trees import Folder, Zip, images
 from ftlight.utils.errors import UserError, join_limited

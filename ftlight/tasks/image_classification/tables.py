@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ftlight.data import files
+from ftlight.data.folders import SPLITS, by_class, split_of
 from ftlight.data.label_columns import row_label
 from ftlight.data.remarks import collected
 from ftlight.tasks.image_classification import containers
 from ftlight.tasks.image_classification.containers import Columns
-from ftlight.tasks.image_classification.folders import SPLITS, by_class, split_of
 from ftlight.tasks.image_classification.trees import Folder, Zip, images
 from ftlight.utils.errors import UserError
 

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ftlight.data import files
-from ftlight.tasks.image_classification import archives, code_pages, decoding
+from ftlight.data import files, folders
+from ftlight.tasks.image_classification import code_pages, decoding
 from ftlight.tasks.image_classification.folders import is_image, is_image_start, without_suffix
+from ftlight.utils import archives
 from ftlight.utils.errors import UserError
 
 MOST = 2**28  # bytes of an image file
@@ -48,14 +49,7 @@ class Folder:
 
     def names(self) -> list[str]:
         """Paths of all files below it, sorted, with ``/``; hidden ones are left out."""
-        seen, names = set(), []
-        for folder, below, inside in os.walk(self.path, followlinks=True):
-            real = os.path.realpath(folder)
-            if real in seen:  # a link to a folder above would go round for ever
-                below.clear()
-            seen.add(real)
-            names += [(Path(folder) / n).relative_to(self.path).as_posix() for n in inside]
-        return _visible(names)
+        return _visible(folders.walk(self.path))
 
     def remark(self) -> str:
         """What is to be said about its names: nothing."""

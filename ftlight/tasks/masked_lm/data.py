@@ -35,7 +35,7 @@ def check_mask(tokenizer: Any, name: str) -> None:
 
 
 class MaskedData(DataModule):
-    """Plain texts: a text file, or a column of CSV, TSV, JSONL, Parquet or the hub.
+    """Plain texts: a text file, a folder of documents, or a column of a table or the hub.
 
     Long texts are read in windows; nothing is cut.
 
@@ -67,6 +67,7 @@ class MaskedData(DataModule):
         super().__init__(train, **base)
         self.text, self.document, self.given_length = text, document, max_length
         self.mask, self.whole_words = mask, whole_words
+        self.find_splits()
 
     @property
     def columns(self) -> list[str]:
@@ -90,7 +91,7 @@ class MaskedData(DataModule):
             "__ids": numbers,
             "__words": numbers,
             "document": tables.NUMBER,
-            "line": tables.NUMBER,
+            "line": self.place_type(split),
         }
         arguments = {
             "source": self.source_of(split),
@@ -115,7 +116,7 @@ class MaskedData(DataModule):
         source = self.source_at(name)
         if source.suffix != ".txt":
             return super().read_predict(name)
-        documents = files.documents(files.text_lines(source.path, self.encoding), self.document)
+        documents = files.divided(files.text_lines(source.path, self.encoding), self.document)
         return [{self.text: text, files.LINE: line} for line, text in documents]
 
     def encode(self, table: datasets.Dataset, split: str) -> EncodedSplit:

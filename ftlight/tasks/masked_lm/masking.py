@@ -20,7 +20,7 @@ BATCH = 500  # documents that are tokenized together
 def read_documents(source: Source, column: str, unit: files.Unit) -> Iterator[tuple[int, str]]:
     """Documents of a text file or of a column of a table, with their lines; empty ones too."""
     if source.suffix == ".txt":
-        yield from files.documents(files.text_lines(source.path, source.encoding), unit)
+        yield from files.divided(files.text_lines(source.path, source.encoding), unit)
         return
     for row in source.rows([column]):
         yield row[files.LINE], files.cell(row, column, source.name)

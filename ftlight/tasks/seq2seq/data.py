@@ -88,7 +88,7 @@ class Seq2SeqData(DataModule):
 
     def reader(self, split: str) -> Reader:
         """Reader of a split."""
-        features = {"source": tables.TEXT, "target": tables.TEXT, "line": tables.NUMBER}
+        features = {"source": tables.TEXT, "target": tables.TEXT, "line": self.place_type(split)}
         arguments = {
             "source": self.source_of(split),
             "inputs": self.from_columns,

@@ -35,7 +35,7 @@ def read_pairs(
         if not given:
             columns = files.names(row)
             raise UserError(
-                f"{name}:{line}: no column {join_limited(targets)}"
+                f"{files.place(name, line)}: no column {join_limited(targets)}"
                 f"{did_you_mean(targets[0], columns)} (columns: {join_limited(columns, 20)});"
                 " data.target"
             )
@@ -44,7 +44,7 @@ def read_pairs(
             cells = row[column] if isinstance(row[column], list) else [row[column]]
             references += [files.as_text(cell, name, line, column).strip() for cell in cells]
         if not any(references):
-            raise files.empty_cell(join_limited(given), f"{name}:{line}")
+            raise files.empty_cell(join_limited(given), files.place(name, line))
         text = files.joined(row, inputs, name)
         for reference in filter(None, references):
             yield {"source": text, "target": reference, "line": line}

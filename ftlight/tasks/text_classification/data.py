@@ -15,7 +15,7 @@ from ftlight.data.module import Columns, EncodedSplit, Reader
 from ftlight.data.sources import Source
 from ftlight.data.swaps import Exchanged
 from ftlight.utils import internals
-from ftlight.utils.errors import UserError, join_limited
+from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import Length
 
 
@@ -40,8 +40,8 @@ def read_rows(
             kind = kind or type(value)
             if type(value) is not kind and {type(value), kind} != {int, float}:
                 raise UserError(
-                    f"{source.name}:{line}: label {value!r} is {type(value).__name__}, those before"
-                    f" are {kind.__name__}; write them alike"
+                    f"{files.place(source.name, line)}: label {value!r} is"
+                    f" {type(value).__name__}, those before are {kind.__name__}; write them alike"
                 )
         yield {
             "text": files.joined(row, text, source.name),
@@ -52,7 +52,7 @@ def read_rows(
 
 
 class TextData(Labelled):
-    """Texts with labels from CSV, TSV, JSONL, Parquet or the hub, tokenized once.
+    """Texts with labels: a table, a folder of documents for each label, or the hub; tokenized once.
 
     Args:
         text: Column of the text, or several columns to join.
@@ -82,6 +82,7 @@ class TextData(Labelled):
         self.text = (text,) if isinstance(text, str) else tuple(text)
         self.text_pair, self.given_length, self.on_empty_text = text_pair, max_length, on_empty_text
         self.swaps = swaps_.check(swaps or ())
+        self.find_splits()
 
     # Rows
 
@@ -107,7 +108,7 @@ class TextData(Labelled):
             "text_pair": self.text_pair,
             "label": self.label,
         }
-        return read_rows, arguments, datasets.Features({**features, "line": tables.NUMBER})
+        return read_rows, arguments, datasets.Features({**features, "line": self.place_type(split)})
 
     def _load(self, split: str, name: str | None) -> datasets.Dataset:
         """Reads a split; counts, or leaves out, the rows that have no text."""
@@ -115,17 +116,17 @@ class TextData(Labelled):
         empty = self._without_text(table)
         if not empty:
             return table
-        lines = join_limited((table["line"][i] for i in empty), 3)
+        lines = files.places([table["line"][i] for i in empty], 3)
         count = f"{len(empty):,} of {len(table):,} rows"
         if self.on_empty_text == "keep":
             self.notes.append(
-                f"{split}: {count} have no text (lines {lines});"
+                f"{split}: {count} have no text ({lines});"
                 " to leave them out set data.on_empty_text: skip"
             )
             return table
         if len(empty) == len(table):
             raise UserError(f"{name}: none of the {len(table):,} rows of {split} has a text")
-        self.notes.append(f"{split}: {count} left out: they have no text (lines {lines})")
+        self.notes.append(f"{split}: {count} left out: they have no text ({lines})")
         return without(table, empty)
 
     def _without_text(self, table: datasets.Dataset) -> list[int]:

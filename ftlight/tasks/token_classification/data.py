@@ -138,7 +138,7 @@ class TokenData(DataModule):
             "__tags": datasets.List(text),
             "__moved": number,
             "__lost": number,
-            "line": number,
+            "line": self.place_type(split),
         }
         arguments = {
             "source": self.source_of(split),
@@ -217,7 +217,7 @@ class TokenData(DataModule):
 
     def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Cuts rows to predict into windows; they have a text or a list of words."""
-        read = [self.document(row, f"{place}:{row[files.LINE]}") for row in rows]
+        read = [self.document(row, files.place(place, row[files.LINE])) for row in rows]
         return EncodedSplit(self._windows([text for text, _ in read], [words for _, words in read]))
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:

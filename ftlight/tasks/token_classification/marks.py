@@ -23,9 +23,12 @@ SEVERAL = (
     "with several annotations: the one marked as ground truth is taken, else the first that"
     " was not cancelled"
 )
+PREDICTED = "with predictions of Label Studio and no annotations, which are read as entities"
 RELATIONS = "with relations between entities, which are not used"
 # Columns of Prodigy and Label Studio's JSON-MIN, which leave out the spans of a row that has none.
 EXPORTED = ("_input_hash", "_task_hash", "annotation_id", "annotator")
+# Columns by which an export tells what its rows are.
+READ = ("data", "annotations", "completions", "predictions", "answer", "was_cancelled", "relations")
 START = ("start", "start_offset", "begin")
 END = ("end", "end_offset", "stop")
 LABEL = ("label", "type", "labels", "entity_group", "entity", "tag")
@@ -81,6 +84,8 @@ def _gold(row: files.Row, layout: Layout) -> tuple[files.Row | None, list[str]]:
         return None, [CANCELLED]
     facts = [RELATIONS] if row.get("relations") else []
     given = row.get("annotations", row.get("completions"))
+    if given is None and row.get("predictions"):
+        given, facts = row["predictions"], [*facts, PREDICTED]
     if not _is_task(row) or not isinstance(given, list):
         return plain(row, layout), facts
     several = [a for a in given if isinstance(a, Mapping)]

@@ -47,7 +47,7 @@ def read_rows(source: Source, layout: Layout, code: str, digest: str) -> Iterato
     empty = True
     for row in _gold_rows(source, layout):
         empty = False
-        yield _read_row(row, layout, habits, facts, f"{source.name}:{row[files.LINE]}")
+        yield _read_row(row, layout, habits, facts, files.place(source.name, row[files.LINE]))
     if empty:
         raise UserError(f"{source.name} holds no sentences")
     for fact, count in facts.items():
@@ -64,7 +64,7 @@ def _habits(source: Source, layout: Layout) -> Habits:
 
     def marked() -> Iterator[tuple[str, list[marks.Mark]]]:
         for row in _gold_rows(source, layout):
-            place = f"{source.name}:{row[files.LINE]}"
+            place = files.place(source.name, row[files.LINE])
             if _has_words(row, layout):
                 words = row[layout.tokens]
                 if isinstance(words, list):  # else the second reading says what is wrong
@@ -160,8 +160,7 @@ def _text(row: Mapping[str, Any], layout: Layout, place: str) -> str:
             f"{did_you_mean(layout.text, columns)} (columns: {join_limited(columns)});"
             " set data.tokens or data.text"
         )
-    name, _, line = place.rpartition(":")
-    return files.as_text(row[layout.text], name, int(line), layout.text)
+    return files.text_at(row[layout.text], place, layout.text)
 
 
 def _read_tags(row: files.Row, layout: Layout, words: int, place: str) -> list[str]:

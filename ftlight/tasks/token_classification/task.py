@@ -21,6 +21,7 @@ from ftlight.models import saving as export
 from ftlight.models.losses import Loss
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks import temperature as temperatures
+from ftlight.tasks.token_classification import exports
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.data import TokenData, tag_names
 from ftlight.utils.errors import UserError, join_limited
@@ -199,6 +200,21 @@ class TokenClassification(Task):
                 entities.append({**entity, "score": score})
             decoded.append({"prediction": entities, "score": min(probabilities, default=1.0)})
         return decoded
+
+    def predictions_text(
+        self,
+        suffix: str,
+        rows: Sequence[Mapping[str, Any]],
+        answers: Sequence[Mapping[str, Any]],
+    ) -> str | None:
+        """Entities as a table, CoNLL, or for doccano or Label Studio (see :mod:`.exports`)."""
+        if suffix not in exports.SUFFIXES:
+            return None
+        found = []
+        for row, answer in zip(rows, answers, strict=True):
+            text, words = self.data.document(row)
+            found.append(exports.Predicted(row, text, words, answer))
+        return exports.content(suffix, found, self.data.layout)
 
     def describe(self) -> str:
         """Entity types and head."""

@@ -18,8 +18,9 @@ from conftest import each, write_csv
 from PIL import Image
 from tiny.image_classification import make_resnet, square
 
+from ftlight.data import folders
 from ftlight.tasks.image_classification import augment as augmenting
-from ftlight.tasks.image_classification import containers, decoding, folders, preparing, tables
+from ftlight.tasks.image_classification import containers, decoding, preparing, tables
 from ftlight.tasks.image_classification import rows as image_rows
 from ftlight.utils.errors import UserError
 
@@ -314,6 +315,7 @@ def test_classes_are_folders() -> None:
             {"train": ["cat"], "test": ["dog"], "other": ["s"]},
         ),
         (["train/1.jpg", "test/2.jpg", "plane/3.jpg"], {"": ["train", "test", "plane"]}),
+        (["train/1.jpg", "test/2.jpg"], {"train": [""], "test": [""]}),
         (["test/cat/1.jpg", "test/dog/2.jpg"], {"test": ["cat", "dog"]}),
         (["1.jpg", "cat/2.jpg"], {"": ["", "cat"]}),
         ([], {}),

@@ -20,7 +20,7 @@ UNREADABLE = (
 RATIO, SMALL = 200, 2**30  # bytes that a byte may unpack to, if all files are more than SMALL
 
 
-def fault(entries: Sequence[zipfile.ZipInfo], size: int) -> str | None:
+def fault(entries: Sequence[zipfile.ZipInfo], size: int, small: int | None = None) -> str | None:
     """What is wrong with a zip, or None.
 
     A single file is bounded where it is read; what counts here is the whole.
@@ -28,6 +28,7 @@ def fault(entries: Sequence[zipfile.ZipInfo], size: int) -> str | None:
     Args:
         entries: its entries.
         size: bytes of the zip itself.
+        small: bytes of all its files together up to which any ratio will do. Default: SMALL.
     """
     if len(entries) > ENTRIES:
         return f"it has {len(entries):,} files, more than {ENTRIES:,}; divide it"
@@ -36,10 +37,10 @@ def fault(entries: Sequence[zipfile.ZipInfo], size: int) -> str | None:
         return "its files overlap, as those of a zip bomb do"
     if total > TOTAL:
         return f"its files are {total >> 30:,} GB unpacked, more than {TOTAL >> 30:,}; divide it"
-    if total > SMALL and total > RATIO * size:
+    if total > (small or SMALL) and total > RATIO * size:
         return (
             f"its files are {total // max(1, size):,} times as large unpacked, as those of a zip"
-            " bomb are; images do not shrink so much"
+            " bomb are"
         )
     return next(filter(None, map(_entry_fault, entries)), None)
 

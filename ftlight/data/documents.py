@@ -1,0 +1,227 @@
+"""Documents as rows: the text, Markdown, Word and PDF files of a folder, or one of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ftlight.data import docx, pdf
+from ftlight.data.cells import LINE, Row
+from ftlight.data.encoding import encoding_of, open_text
+from ftlight.data.folders import SPLITS, by_class, walk
+from ftlight.data.remarks import remark
+from ftlight.utils.errors import UserError, join_limited
+from ftlight.utils.format import counted
+from ftlight.utils.paths import place
+
+ALONE = (".md", ".docx", ".pdf")  # of files that are documents by themselves, too
+SUFFIXES = (".txt", *ALONE)
+HIDDEN = (".", "~$", "__MACOSX")  # of systems; "~$" of Word, for a document that is open
+MOST = 2**26  # bytes of a file, and of its text
+NAMED = 20  # documents named in a line
+REASONS = 10  # lines of reasons why some are left out
+
+
+class Columns(NamedTuple):
+    """Names of the columns of documents.
+
+    Attributes:
+        text: column of the text.
+        label: column of the label, which is the name of a folder.
+    """
+
+    text: str = "text"
+    label: str = "label"
+
+
+COLUMNS = Columns()
+
+
+class Unreadable(Exception):
+    """A document that has no text to give; says why."""
+
+
+def is_place(path: Path) -> bool:
+    """Whether a path is read as documents: a folder, or a file that is a document by itself."""
+    return path.is_dir() or path.suffix.lower() in ALONE
+
+
+def names(folder: Path) -> tuple[list[str], list[str]]:
+    """Paths of the documents below a folder, and of its other files, each sorted.
+
+    Of a document by itself its name alone.
+    """
+    if not folder.is_dir():
+        return [folder.name], []
+    found: list[str] = []
+    others: list[str] = []
+    for name in sorted(walk(folder)):
+        is_document = name.lower().endswith(SUFFIXES) and not _is_hidden(name)
+        # a pipe would be waited for
+        (found if is_document and (folder / name).is_file() else others).append(name)
+    return found, others
+
+
+def splits(folder: Path) -> list[str]:
+    """Splits that a folder has folders of documents for; none if there is none for train."""
+    divided = by_class(names(folder)[0])
+    return [split for split in SPLITS if split in divided] if "train" in divided else []
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the names and contents of the documents below a folder, or of one by itself."""
+    whole, root = hashlib.sha256(), _root(folder)
+    for name in names(folder)[0]:
+        try:
+            with (root / name).open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            content = "cannot be opened"
+        whole.update(f"{name}\0{content}\n".encode(errors="surrogateescape"))
+    return whole.hexdigest()
+
+
+def read(
+    folder: Path,
+    encoding: str = "utf-8",
+    split: str = "",
+    columns: Columns = COLUMNS,
+    wanted: Sequence[str] = (),
+) -> Iterator[Row]:
+    """Yields the documents below a folder as rows.
+
+    If its folders are named for splits, those of one split are read. What cannot be read is left
+    out, with a line that says what and why, and so are files that are no documents.
+
+    Args:
+        folder: the folder, or a document by itself.
+        encoding: encoding of text files; one with a byte order mark is read as that says.
+        split: train, validation or test; all documents if empty.
+        columns: names of the columns.
+        wanted: columns that rows must have.
+
+    Yields:
+        ``file``, the path below the folder, and the text; the label, if each document lies in a
+        folder of a class. Under :data:`LINE` the path, too; 1 for a document by itself.
+
+    Raises:
+        UserError: there is no document that can be read, or one lacks a label that is wanted.
+    """
+    found, others = names(folder)
+    chosen = _of_split(found, split)
+    if not chosen:
+        what = f"documents for {split}" if found else f"documents ({', '.join(SUFFIXES)})"
+        raise UserError(f"{folder} holds no {what}")
+    alone = next((name for name, label in chosen if not label), None)
+    if alone is not None and columns.label in wanted:
+        raise UserError(
+            f"{place(str(folder), alone)} is in no folder of a class; move it into one, or give a"
+            f" table with columns {join_limited(wanted)}"
+        )
+    faults: dict[str, list[str]] = {}
+    many = folder.is_dir()
+    texts = _texts(_root(folder), [name for name, _ in chosen], encoding, faults)
+    for (name, label), text in zip(chosen, texts, strict=True):
+        if text is not None:
+            labelled = {columns.label: label} if alone is None else {}
+            yield {"file": name, **labelled, columns.text: text, LINE: name if many else 1}
+    _report(folder, faults, len(chosen))
+    _report_others(folder, others)
+
+
+def _root(folder: Path) -> Path:
+    return folder if folder.is_dir() else folder.parent
+
+
+def _of_split(found: Sequence[str], split: str) -> list[tuple[str, str]]:
+    """The documents of a split with their labels; all of them if it is empty."""
+    divided = by_class(found)
+    if split and "" not in divided:
+        return divided.get(split, [])
+    return sorted(document for part in divided.values() for document in part)
+
+
+def _texts(
+    folder: Path, chosen: Sequence[str], encoding: str, faults: dict[str, list[str]]
+) -> Iterator[str | None]:
+    """The text of each document; None for one that cannot be read, whose name ``faults`` takes."""
+    with pdf.Reader(MOST) as reader:
+        for name in chosen:
+            try:
+                text = _text(folder / name, encoding, reader)
+                if not text.strip():
+                    raise Unreadable("no text in it")
+            except (Unreadable, docx.Bad, pdf.Bad) as error:
+                faults.setdefault(str(error), []).append(name)
+                yield None
+            else:
+                yield text
+
+
+def _text(path: Path, encoding: str, reader: pdf.Reader) -> str:
+    """The text of a document.
+
+    Raises:
+        Unreadable, docx.Bad, pdf.Bad: it cannot be read; says why.
+        UserError: there is no such encoding, or the reader of PDFs is not installed.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MOST:
+            raise Unreadable(f"larger than {MOST >> 20} MB; divide it")
+        kind = path.suffix.lower()
+        if kind == ".docx":
+            return docx.text(path, MOST)
+        if kind == ".pdf":
+            return reader.text(path)
+        with open_text(path, encoding_of(path) or encoding) as file:
+            return "".join(file)
+    except OSError as error:
+        raise Unreadable(f"it cannot be opened ({error.strerror or error})") from None
+    except UserError as error:
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            way_out = "set data.encoding, for example data.encoding: cp1252"
+            raise Unreadable(f"not in {encoding}; {way_out}") from None
+        if not str(error).startswith(str(path)):  # about an option
+            raise
+        raise Unreadable(str(error).removeprefix(str(path)).lstrip(": ")) from None
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(HIDDEN) for part in name.split("/"))
+
+
+def _report(folder: Path, faults: dict[str, list[str]], count: int) -> None:
+    """Says which documents are left out, in one line for each reason, at most ten.
+
+    Raises:
+        UserError: all are.
+    """
+    lines = []
+    reasons = list(faults.items())
+    if len(reasons) > REASONS:
+        rest = [name for _, left_out in reasons[REASONS - 1 :] for name in left_out]
+        reasons = [*reasons[: REASONS - 1], ("of these each for another reason", rest)]
+    for why, left_out in reasons:
+        many = f"{len(left_out):,} of {count:,} documents left out"
+        lines.append(f"{folder}: {many} ({join_limited(left_out, NAMED)}): {why}")
+    if sum(map(len, faults.values())) == count:
+        raise UserError("\n".join(lines))
+    for line in lines:
+        remark(line)
+
+
+def _report_others(folder: Path, others: Sequence[str]) -> None:
+    """Says in one line which files are no documents."""
+    if not others:
+        return
+    kinds = Counter(
+        "hidden" if _is_hidden(name) else Path(name).suffix.lower() or "without a suffix"
+        for name in others
+    )
+    told = join_limited(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    left = counted(len(others), "file", "are")
+    remark(f"{folder}: {left} left out, no documents: {told}")
