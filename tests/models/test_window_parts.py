@@ -10,7 +10,7 @@ from ftlight.models.windows import in_parts, pooled
 
 
 def test_values_are_pooled_by_row_as_in_a_loop() -> None:
-    def check(shape: tuple[int, ...]) -> None:
+    def check(shape: list[int]) -> None:
         values, counts = torch.randn(6, *shape), torch.tensor([1, 3, 2])
         rows = values.split(counts.tolist())
         means, most = pooled(values, counts, "mean"), pooled(values, counts, "max")
@@ -18,7 +18,7 @@ def test_values_are_pooled_by_row_as_in_a_loop() -> None:
         assert torch.equal(most, torch.stack([row.amax(0) for row in rows]))
 
     torch.manual_seed(0)
-    each([(), (4,), (2, 3)], check)
+    each([[], [4], [2, 3]], check)
 
 
 @pytest.mark.parametrize("trains", [True, False])
