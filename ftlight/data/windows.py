@@ -18,6 +18,7 @@ MANY = {
     "window": f"more than {FEW:.0%} of train are such",
     "cut": f"no more than {FEW:.0%} of train (or {FEW_ROWS} rows) are such",
 }
+SLOW = "the tokenizer has no tokenizer.json, which windows need"
 
 
 def are_many(uncut: Sequence[int], longest: int) -> bool:

@@ -68,21 +68,23 @@ class Familiar(L.Callback):
             self.handle = layer.register_forward_pre_hook(self._see)
 
     def _see(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.seen.append(inputs[0])
+        """Notes vectors like those of training; a layer that runs on tokens has others."""
+        states = inputs[0]
+        if states.ndim == 2 and states.shape[1] == self.train.shape[1]:
+            self.seen.append(states)
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *at: int
     ) -> None:
-        """Counts rows, if each has one vector as in training."""
+        """Counts rows; of several windows by their mean, as in training."""
         if not self.seen:
             return
         states, self.seen = torch.cat(self.seen), []
         if "windows" in batch:
             states = pooled(states, batch["windows"], "mean")
-        if states.ndim == 2 and states.shape[1] == self.train.shape[1]:
-            familiar = neighbours.familiarity(normalize(states.float().cpu()), self.train)
-            self.rows += len(states)
-            self.strange += int((familiar < self.usual).sum())
+        familiar = neighbours.familiarity(normalize(states.float().cpu()), self.train)
+        self.rows += len(states)
+        self.strange += int((familiar < self.usual).sum())
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Looks no longer."""

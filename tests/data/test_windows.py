@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def parts(columns: Any, row: int, name: str = "input_ids") -> list[list[int]]:
 def joined(own: list[list[int]], shared: int) -> list[int]:
     """The tokens of windows one after the other, each without what the one before has too."""
     whole = own[0]
-    for before, after in zip(own, own[1:], strict=False):
+    for before, after in itertools.pairwise(own):
         assert before[len(before) - shared :] == after[:shared]
         whole = whole + after[shared:]
     return whole

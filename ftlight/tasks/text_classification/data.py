@@ -210,7 +210,8 @@ class TextData(Labelled):
         """How long texts of a split were read, and of train why."""
         why = ""
         if split == "train" and self.asked == "auto":
-            why = f"; model.long_text: {self.long_text}, since {windows.MANY[self.long_text]}"
+            since = windows.MANY[self.long_text] if self.tokenizer.is_fast else windows.SLOW
+            why = f"; model.long_text: {self.long_text}, since {since}"
         if self.long_text == "cut":
             uncut = tables.column(encoded, "uncut")  # tokens of each text before truncation
             cut = tokens.cut_notes(split, "rows", uncut, self.max_length)
