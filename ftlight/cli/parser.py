@@ -8,6 +8,7 @@ import pickle
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, cast
 
 from jsonargparse import ArgumentError
@@ -162,7 +163,10 @@ def _data(words: command.Words, resolved: Mapping[str, Any]) -> DataModule:
     options = {"tokenizer": tokenizer, **section["init_args"]}
     asked = json.dumps({**section, "init_args": options}, ensure_ascii=False)
     read = parser.parse_args([f"--data={asked}", *_given(words, "data")])
-    return _as_kept(words, parser.instantiate_classes(read).data)
+    data: DataModule = parser.instantiate_classes(read).data
+    known = {option.name: option.default for option in config.options_of(resolved)["model"]}
+    data.set_task(SimpleNamespace(**{**known, **resolved["model"]["init_args"]}))
+    return _as_kept(words, data)
 
 
 def _as_kept(words: command.Words, data: DataModule) -> DataModule:
@@ -188,6 +192,7 @@ def _build(words: command.Words, resolved: Mapping[str, Any]) -> CLI:
     """Makes trainer, model and data; those of a run as it kept them."""
     config = json.dumps(resolved, ensure_ascii=False)
     cli = CLI(["--config", config, *_given(words)])
+    cli.datamodule.set_task(cli.model)
     _as_kept(words, cli.datamodule)
     return cli
 

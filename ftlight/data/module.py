@@ -191,6 +191,9 @@ class DataModule(Audited):
         """The rows of a file to predict."""
         return list(self.source_at(str(files.check(name))).read(self.columns))
 
+    def set_task(self, task: Any) -> None:
+        """Learns from the task that it feeds how that reads rows, before any is encoded."""
+
     def check_model(self, model: nn.Module) -> None:
         """Checks that inputs and model belong together, and how rows may be padded.
 
@@ -268,6 +271,8 @@ class DataModule(Audited):
 
         ``fit`` includes the test, so that its faults show before training.
         """
+        if self.trainer is not None:
+            self.set_task(self.trainer.lightning_module)
         if stage == "fit" and "train" not in self.sets:
             self._audit()
         for split in SPLITS[stage]:

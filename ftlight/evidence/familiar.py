@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 
 from ftlight.evidence import neighbours
 from ftlight.freezing.vectors import linear_head
+from ftlight.models.windows import pooled
 from ftlight.task import Task
 from ftlight.utils.atomic import atomic_write
 
@@ -56,6 +57,7 @@ class Familiar(L.Callback):
             self.train = torch.from_numpy(kept["vectors"]).float()
             self.usual = float(kept["usual"])
         self.rows = self.strange = 0
+        self.seen: list[Tensor] = []  # what the head takes in of a batch
         self.handle: Any = None
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -63,15 +65,26 @@ class Familiar(L.Callback):
         assert isinstance(pl_module, Task)
         layer = linear_head(pl_module.model)
         if isinstance(layer, nn.Linear):
-            self.handle = layer.register_forward_pre_hook(self._count)
+            self.handle = layer.register_forward_pre_hook(self._see)
 
-    def _count(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Counts rows, if each has one vector as in training."""
+    def _see(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Notes vectors like those of training; a layer that runs on tokens has others."""
         states = inputs[0]
         if states.ndim == 2 and states.shape[1] == self.train.shape[1]:
-            familiar = neighbours.familiarity(normalize(states.float().cpu()), self.train)
-            self.rows += len(states)
-            self.strange += int((familiar < self.usual).sum())
+            self.seen.append(states)
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *at: int
+    ) -> None:
+        """Counts rows; of several windows by their mean, as in training."""
+        if not self.seen:
+            return
+        states, self.seen = torch.cat(self.seen), []
+        if "windows" in batch:
+            states = pooled(states, batch["windows"], "mean")
+        familiar = neighbours.familiarity(normalize(states.float().cpu()), self.train)
+        self.rows += len(states)
+        self.strange += int((familiar < self.usual).sum())
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Looks no longer."""

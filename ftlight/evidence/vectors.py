@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from ftlight.freezing.cache import PrefixCache
 from ftlight.freezing.tap import Tap
 from ftlight.models.layers import layer_groups, num_layers
 from ftlight.models.modes import evaluating
+from ftlight.models.windows import in_parts, pooled
 from ftlight.task import Task
 
 MOST = 4096  # numbers of a row that are kept as they are; of more, places are averaged
@@ -77,11 +80,31 @@ class Rows:
         with files.preserve_rng():
             for batch in identity.batches(self.run, table):
                 order += batch["index"]
-                found.append(_one_each(self._states(batch, split), batch).float().cpu())
+                found.append(self._vectors(batch, split).float().cpu())
                 if "pixel_values" in batch["inputs"]:
                     marks.append(pictures.marks(batch["inputs"]["pixel_values"].cpu()))
         rows = torch.tensor(order).argsort()
         return Read(torch.cat(found)[rows], torch.cat(marks)[rows] if marks else None)
+
+    def _vectors(self, batch: dict[str, Any], split: str) -> Tensor:
+        """One vector a row ``[rows, width]``: of several windows their mean."""
+        if "windows" not in batch:
+            return _one_each(self._states(batch, split), batch["inputs"])
+
+        def run(part: dict[str, Tensor]) -> Tensor:
+            whole = self.tap.capture(lambda: self.task.model(**part), len(part["input_ids"]))
+            return _one_each(whole, part)
+
+        with self._pass():
+            of_windows = torch.cat(in_parts(run, batch["inputs"], batch["at_once"], False))
+        return pooled(of_windows, batch["windows"], "mean")
+
+    @contextlib.contextmanager
+    def _pass(self) -> Iterator[None]:
+        """Runs the model in evaluation."""
+        context = self.run.precision_plugin.forward_context()
+        with evaluating(self.task), torch.no_grad(), context:
+            yield
 
     def _states(self, batch: dict[str, Any], split: str) -> Tensor:
         """What the backbone gives for a batch ``[rows, …]``: as stored, or from a pass now."""
@@ -91,8 +114,7 @@ class Rows:
                 return self.tap.pending
         finally:
             self.tap.pending = None
-        context = self.run.precision_plugin.forward_context()
-        with evaluating(self.task), torch.no_grad(), context:
+        with self._pass():
             run = self.task.step if "targets" in batch else self.task.evaluate
             return self.tap.capture(lambda: run(batch), len(batch["index"]))
 
@@ -102,14 +124,14 @@ class Rows:
         self.cache.end()
 
 
-def _one_each(states: Tensor, batch: dict[str, Any]) -> Tensor:
+def _one_each(states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
     """One vector a row ``[rows, width]``: the mean over its tokens, or over the places of an image.
 
     Args:
         states: ``[rows, width]``, ``[rows, tokens, width]`` or ``[rows, channels, height, width]``.
-        batch: the batch.
+        inputs: inputs of the model.
     """
-    mask = files.mask_of(batch["inputs"])
+    mask = files.mask_of(inputs)
     if states.ndim == 3 and mask is not None and states.shape[1] == mask.shape[1]:
         weights = mask.to(states)[..., None]
         return (states * weights).sum(1) / weights.sum(1).clamp(min=1)

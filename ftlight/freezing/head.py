@@ -100,10 +100,9 @@ def _differs(trainer: Any, task: Any, batch: dict[str, Any]) -> str:
     layer = linear_head(task.model)
     assert isinstance(layer, nn.Linear)
     seen = see(trainer, task, layer, batch, trains=True)
-    (own,) = torch.autograd.grad(seen.loss, seen.outputs, retain_graph=True)
-    picked = task.head_vectors(batch, seen.outputs, seen.used())
-    loss = task.head_objective().loss.of(picked.states.float(), picked.targets)
-    (plain,) = torch.autograd.grad(loss, seen.outputs)
+    own = seen.slope(seen.loss)
+    picked = task.head_vectors(batch, torch.cat(seen.parts), seen.used())
+    plain = seen.slope(task.head_objective().loss.of(picked.states.float(), picked.targets))
     if float((own - plain).float().norm()) <= CLOSE * float(own.float().norm()):
         return ""
     return "its loss is not that of its last layer alone"

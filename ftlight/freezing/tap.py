@@ -196,5 +196,5 @@ class Tap:
             self.transposed = True
         states = states.transpose(0, 1) if self.transposed else states
         if len(states) != rows:
-            raise ValueError("it does not keep rows apart")
+            raise ValueError("it does not keep rows apart, or a row has several windows")
         return states

@@ -85,20 +85,24 @@ class Seen(NamedTuple):
 
     Attributes:
         states: ``[rows, width]``, or ``[rows, tokens, width]`` if it runs on tokens.
-        outputs: the same with the outputs as width; the loss is a function of these alone.
+        parts: the same with the outputs as width, one after the other if it runs several times;
+            the loss is a function of these alone.
         loss: a scalar.
     """
 
     states: Tensor
-    outputs: Tensor
+    parts: list[Tensor]
     loss: Tensor
+
+    def slope(self, loss: Tensor) -> Tensor:
+        """The slope of a loss at the outputs, of their shape."""
+        return torch.cat(torch.autograd.grad(loss, self.parts, retain_graph=True))
 
     def used(self) -> Tensor | None:
         """The tokens that the loss depends on, ``bool [rows, tokens]``; None without tokens."""
         if self.states.ndim == 2:
             return None
-        (slope,) = torch.autograd.grad(self.loss, self.outputs, retain_graph=True)
-        return (slope != 0).any(-1)
+        return (self.slope(self.loss) != 0).any(-1)
 
 
 def see(
@@ -134,7 +138,11 @@ def see(
         given.append(output.detach().requires_grad_())
         return given[-1]
 
-    hook = layer.register_forward_hook(swap)
+    def again(module: nn.Module, args: Any) -> None:
+        """Keeps no graph below the layer if the model runs in parts."""
+        torch.set_grad_enabled(False)
+
+    hooks = layer.register_forward_hook(swap), task.model.register_forward_pre_hook(again)
     try:
         with evaluating(task), torch.no_grad(), trainer.precision_plugin.forward_context():
             if cache is not None:
@@ -142,9 +150,10 @@ def see(
             task.training = trains
             loss = task.step(batch).loss
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
         if cache is not None:
             cache.done()
-    if len(taken) != 1:
+    if not taken or (len(taken) > 1 and "windows" not in batch):
         raise ValueError(f"its layer runs {len(taken)} times a batch")
-    return Seen(taken[0], given[0], loss)
+    return Seen(torch.cat(taken), given, loss)

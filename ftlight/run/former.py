@@ -7,6 +7,8 @@ from typing import Any
 
 # Options of the model as 0.1 had them: their defaults, or how it did what is now an option.
 MODEL = {"unfreeze": "all", "lr_over": "stage", "head_fit": "step"}
+# Those of a TextClassification.
+TEXT = {"long_text": "cut"}
 
 # Options of the data that are gone, with what does their work now.
 GONE = {
@@ -34,8 +36,12 @@ def recorded(options: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> recorded({"nonfinite": "stop", "unfreeze": "head"})
     {'unfreeze': 'head', 'lr_over': 'stage', 'head_fit': 'step', 'nonfinite': 'stop'}
+    >>> recorded({"contrastive": 0.0})
+    {'long_text': 'cut', 'contrastive': 0.0}
     """
-    return {**(MODEL if "nonfinite" in options else {}), **options}
+    lacked = {**(MODEL if "nonfinite" in options else {})}
+    lacked |= TEXT if "contrastive" in options else {}
+    return {**lacked, **options}
 
 
 def saved(schedule: Mapping[str, Any]) -> dict[str, Any]:

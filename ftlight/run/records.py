@@ -31,7 +31,12 @@ FORM: dict[str, Shape] = {
     "thousands": str,
     "whole": bool,
 }
-LABELS: Shape = {"labels": [str], "kind": (str, None), "form": (FORM, None)}
+LABELS: Shape = {
+    "labels": [str],
+    "kind": (str, None),
+    "form": (FORM, None),
+    "long_text": {"window"},
+}
 WAY = "restore it from a copy, or train again"
 
 

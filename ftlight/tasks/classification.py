@@ -21,6 +21,7 @@ from ftlight.metrics.sureness import Sureness
 from ftlight.models import scale
 from ftlight.models.losses import Loss
 from ftlight.models.scale import Scale
+from ftlight.models.windows import pooled
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.training.checkpoint import load
 from ftlight.utils.errors import UserError
@@ -186,9 +187,14 @@ class Classification(Task):
         values = logits.squeeze(-1)
         return values if self.scale is None else self.scale.values(values)
 
+    def logits(self, batch: dict[str, Any]) -> Tensor:
+        """Logits of a batch ``[rows, labels]``, or values ``[rows]``."""
+        logits: Tensor = self(batch["inputs"])
+        return logits
+
     def step(self, batch: dict[str, Any]) -> Step:
         """Returns loss and probabilities (values for a regression) of a batch."""
-        logits, targets = self(batch["inputs"]), batch.get("targets")
+        logits, targets = self.logits(batch), batch.get("targets")
         if targets is not None and self.kind == "regression":
             targets = scale.exact(targets, batch.get("target_bits"))
         loss = None if targets is None else self.loss(logits, targets)
@@ -222,14 +228,18 @@ class Classification(Task):
     def head_vectors(self, batch: dict[str, Any], states: Tensor, used: Tensor | None) -> Vectors:
         """Returns the vector of each row; of a layer that runs on tokens, that of the one used.
 
+        That of a row with several windows is their mean, whose output is the mean of theirs.
+
         Raises:
-            ValueError: a row uses several.
+            ValueError: a row, or a window, uses several.
         """
         rows, targets = torch.as_tensor(batch["index"]), batch["targets"]
         if used is not None:
             if not bool((used.sum(1) == 1).all()):
                 raise ValueError("its layer runs on tokens, several of which make a row's output")
             states = states[used]
+        if "windows" in batch:
+            states = pooled(states, batch["windows"], "mean")
         if len(states) != len(rows):
             raise ValueError("its layer does not see one vector a row")
         if self.kind == "regression" and self.scale is not None:

@@ -28,6 +28,7 @@ class Predictor:
         self.task = cast(Task, self.precision.convert_module(task.eval()))
         self.data = data
         task.datamodule = data
+        data.set_task(task)
         data.check_model(task.model)
 
     def predict(

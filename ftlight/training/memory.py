@@ -50,7 +50,7 @@ def size(batch: Mapping[str, Any]) -> str:
     if len(shape) == 4:
         return f"{shape[0]} images of {shape[2]} x {shape[3]} pixels"
     if len(shape) == 2:
-        return f"{shape[0]} rows x {shape[1]} tokens"
+        return f"{shape[0]} {'windows' if 'windows' in batch else 'rows'} x {shape[1]} tokens"
     return f"{len(batch.get('index', ()))} rows"
 
 

@@ -111,9 +111,9 @@ def test_numbers_and_several_labels_are_predicted_with_words_exchanged(
         assert ("share" in found) == (kind == "several")
 
 
-def test_a_swap_is_a_pair(tmp_path: Path, capsys: Any) -> None:
+def test_a_swap_is_a_pair(bert: str, tmp_path: Path, capsys: Any) -> None:
     file = write_csv(tmp_path / "n.csv", toy_rows(30))
-    words = ["--model.backbone", "x", "--data.train", file, "--data.swaps", "[[he]]"]
+    words = ["--model.backbone", bert, "--data.train", file, "--data.swaps", "[[he]]"]
     assert main(["fit", "--model", "TextClassification", *words]) == 2
     assert "['he'] is no pair of two different words" in capsys.readouterr().err
 

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from ftlight.data.module import DataModule
 from ftlight.metrics import answers
 from ftlight.metrics.intervals import UNIT, bootstrap, wilson
 from ftlight.metrics.sureness import Sureness
 from ftlight.models import saving as export
+from ftlight.models.windows import in_parts
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks.question_answering import card
 from ftlight.tasks.question_answering import windows as contexts
@@ -97,17 +97,7 @@ class QuestionAnswering(Task):
             out = self.model(**part)
             return out.start_logits, out.end_logits
 
-        windows = len(inputs["input_ids"])
-        if windows <= most:
-            return run(inputs)
-        parts = [{k: v[i : i + most] for k, v in inputs.items()} for i in range(0, windows, most)]
-        recompute = self.training and torch.is_grad_enabled()
-        logits: list[Any] = (
-            [checkpoint(run, part, use_reentrant=False) for part in parts]
-            if recompute
-            else [run(part) for part in parts]
-        )
-        starts, ends = zip(*logits, strict=True)
+        starts, ends = zip(*in_parts(run, inputs, most, self.training), strict=True)
         return torch.cat(starts), torch.cat(ends)
 
     def step(self, batch: dict[str, Any]) -> Step:

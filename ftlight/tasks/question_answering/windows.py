@@ -11,26 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftlight.data import tokens
+from ftlight.data import windows as long_texts
 
 LOWEST = -1e6  # log-probability of the impossible
 # What logits may be divided by; a fit is uncertain by more than such a step.
 TEMPERATURES = tuple(2 ** (step / 4) for step in range(-12, 13))
-
-
-def shorten(tokenizer: Any, texts: Sequence[str], most: int) -> tuple[list[str], list[bool]]:
-    """Cuts texts to at most ``most`` tokens; returns them, and which were cut."""
-    out = tokenizer(
-        list(texts),
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-        verbose=False,
-    )
-    short, cut = [], []
-    for text, offsets in zip(texts, out["offset_mapping"], strict=True):
-        cut.append(len(offsets) > most)
-        short.append(text[: offsets[most - 1][1]] if cut[-1] else text)
-    return short, cut
 
 
 def windows(
@@ -54,7 +39,7 @@ def windows(
         takes in a batch, ``cut`` whether its question was cut.
     """
     types = "token_type_ids" in tokenizer.model_input_names
-    asked, cut = shorten(tokenizer, questions, longest // 2)
+    asked, cut = long_texts.shorten(tokenizer, questions, longest // 2)
     out = tokenizer(
         asked,
         list(contexts),
@@ -140,12 +125,8 @@ def collate(columns: Mapping[str, list[Any]], tokenizer: Any) -> dict[str, Any]:
         for no answer: the class token, or the first), ``start_positions`` and ``end_positions``,
         which equal ``cls_index`` if the window does not hold the answer.
     """
-    cuts = [np.cumsum(sizes)[:-1] for sizes in columns["sizes"]]
-    parts: dict[str, list[np.ndarray]] = {}
-    for key in ("ids", "begin", "end", "types"):
-        if key in columns:
-            rows = zip(columns[key], cuts, strict=True)
-            parts[key] = [part for row, cut in rows for part in np.split(np.asarray(row), cut)]
+    keys = columns.keys() & {"ids", "begin", "end", "types"}
+    parts = {key: long_texts.apart(columns[key], columns["sizes"]) for key in keys}
     ids, class_token = parts["ids"], tokenizer.cls_token_id
     left = tokenizer.padding_side == "left"
     types = {"token_type_ids": parts["types"]} if "types" in parts else {}
@@ -156,8 +137,8 @@ def collate(columns: Mapping[str, list[Any]], tokenizer: Any) -> dict[str, Any]:
     if class_token is not None:
         cls_index = np.array([int((part == class_token).argmax()) for part in ids])
     batch: dict[str, Any] = {"inputs": inputs, "cls_index": torch.from_numpy(cls_index + shift)}
-    windows_per_row = [len(sizes) for sizes in columns["sizes"]]
-    batch["sample_mapping"] = torch.from_numpy(np.repeat(np.arange(len(cuts)), windows_per_row))
+    counts = [len(sizes) for sizes in columns["sizes"]]
+    batch["sample_mapping"] = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
     for key in ("begin", "end"):
         batch[key] = tokens.pad([part.tolist() for part in parts[key]], -1, left)
     for key in ("start_positions", "end_positions"):

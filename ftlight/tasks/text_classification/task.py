@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ftlight.data import files, tokens
+from ftlight.data import files, tokens, windows
 from ftlight.data.module import DataModule
 from ftlight.freezing.head import Objective
 from ftlight.models import loading, scale
 from ftlight.models import saving as export
 from ftlight.models.modes import evaluating
 from ftlight.models.pooling import Pooled, Pooling, trained_pooling
+from ftlight.models.windows import WindowPooling, in_parts, pooled
 from ftlight.task import Step
 from ftlight.tasks import temperature
 from ftlight.tasks.classification import Classification
-from ftlight.tasks.text_classification import few_shot
+from ftlight.tasks.text_classification import card, few_shot
 from ftlight.tasks.text_classification.data import TextData
 from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import NonNegative
@@ -36,6 +38,11 @@ class TextClassification(Classification):
         pooling: How token states become one vector: mean, cls, last or max, followed by a linear
             head; native uses the architecture's own head. Default auto: the pooling a sentence
             encoder was trained with, native for any other model.
+        long_text: How a text of more than max_length tokens is read: window for all of it, in
+            windows that overlap by a quarter; cut for its beginning. Default auto: window if more
+            than 1 % of the training rows are so long.
+        window_pooling: How the logits of the windows of a text become one: their mean, or max for
+            the largest of each label.
         head_init: Start of the head: random; or labels, which derives it from the label names, so
             that the model classifies before any training, by the cosine of texts and labels.
         label_template: Text around a label name, with {} for the name; several are averaged.
@@ -54,6 +61,8 @@ class TextClassification(Classification):
         backbone: str,
         *,
         pooling: Pooling = "auto",
+        long_text: Literal["auto", "window", "cut"] = "auto",
+        window_pooling: WindowPooling = "mean",
         head_init: Literal["random", "labels"] = "random",
         label_template: str | list[str] | None = None,
         label_descriptions: Any = None,
@@ -63,6 +72,7 @@ class TextClassification(Classification):
         super().__init__(backbone, **base)
         from_labels = head_init == "labels"
         self.head_init, self.contrastive = head_init, contrastive
+        self.long_text, self.window_pooling = long_text, window_pooling
         self.pooling = trained_pooling(backbone) if pooling == "auto" else pooling
         if from_labels and pooling == "auto" and self.pooling == "native":
             self.pooling = "mean"
@@ -110,13 +120,30 @@ class TextClassification(Classification):
         self.model.head.weight.copy_(few_shot.directions(torch.stack(vectors)))
         self.model.head.bias.zero_()
 
+    def logits(self, batch: dict[str, Any]) -> Tensor:
+        """Logits of a batch ``[rows, labels]``, or values ``[rows]``."""
+        return self._run(batch, self)
+
+    def _run(self, batch: dict[str, Any], model: Callable[[Any], Tensor]) -> Tensor:
+        """What a model gives for a batch ``[rows, …]``, that of several windows pooled to one."""
+        inputs, counts = batch["inputs"], batch.get("windows")
+        if counts is None:
+            return model(inputs)
+        of_windows = torch.cat(in_parts(model, inputs, batch["at_once"], self.training))
+        return pooled(of_windows, counts, self.window_pooling)
+
     def step(self, batch: dict[str, Any]) -> Step:
         """Returns loss and probabilities; training adds the contrastive loss if it has a weight."""
         if not (self.contrastive and self.training):
             return super().step(batch)
-        output, targets = self.model(**batch["inputs"]), batch["targets"]
-        logits = output.logits.float()
-        pairs = few_shot.contrastive(output.hidden_states[0], targets, 1 / SCALE)
+
+        def both(inputs: Any) -> Tensor:
+            output = self.model(**inputs)
+            return torch.cat([output.logits.float(), output.hidden_states[0].float()], 1)
+
+        targets = batch["targets"]
+        logits, vectors = self._run(batch, both).tensor_split([self.outputs], 1)
+        pairs = few_shot.contrastive(vectors, targets, 1 / SCALE)
         loss = self.loss(logits, targets) + self.contrastive * pairs
         return Step(loss, self.probabilities(logits), targets)
 
@@ -125,6 +152,8 @@ class TextClassification(Classification):
         objective = super().head_objective()
         if isinstance(objective, str):
             return objective
+        if self.window_pooling == "max" and self.long_text != "cut":
+            return "model.window_pooling: max takes the largest of several of its outputs"
         return objective._replace(pulled=self.head_init == "labels")
 
     def describe(self) -> str:
@@ -135,6 +164,8 @@ class TextClassification(Classification):
             parts.append("cosine head from the label names")
         if self.contrastive:
             parts.append(f"contrastive {self.contrastive:g}")
+        if isinstance(self.data, TextData) and self.data.long_text == "window":
+            parts.append(f"long texts in windows ({self.window_pooling})")
         return ", ".join(parts)
 
     def export(self, folder: Path, data: DataModule) -> str:
@@ -145,21 +176,21 @@ class TextClassification(Classification):
         pooled = self.model if isinstance(self.model, Pooled) else None
         if rest:
             pooled = _with_bias(self.model, rest, data)
+        how = card.lines(self.kind, pooled is not None, self._reading(data))
         if pooled is not None:
             export.sentence_transformers(pooled, data.tokenizer, data.max_length, folder)
-            result, about = "logits", "one number per label, in the order of labels.json"
-            if self.kind == "regression":
-                result, about = "values", "[rows, 1], in the units of the targets"
-            return (
-                "from sentence_transformers import SentenceTransformer\n"
-                f"{result} = SentenceTransformer(FOLDER).encode(texts)  # {about}{heat}"
-            )
+            return f"{how}{heat}"
         export.transformers(self.model, data.tokenizer, data.max_length, folder)
-        how = (
-            "from transformers import pipeline\n"
-            f'pipeline("text-classification", FOLDER)(texts, truncation=True){heat}'
-        )
+        how = f"{how}{heat}"
         return f"{how}\n# add {rest!r} to each score: the head has no bias" if rest else how
+
+    def _reading(self, data: TextData) -> card.Reading | None:
+        """How long texts are read; None if they are cut."""
+        if data.long_text == "cut":
+            return None
+        pairs = data.text_pair is not None
+        stride = windows.overlap(data.tokenizer, data.max_length, pairs)
+        return card.Reading(data.max_length, stride, self.window_pooling, pairs)
 
 
 def _probe(data: TextData) -> dict[str, Tensor]:
