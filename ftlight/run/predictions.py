@@ -34,9 +34,11 @@ def write_predictions(
     Raises:
         WriteError: the file cannot be written.
     """
-    merged = [_merge(row, results, spread) for row, results in zip(rows, decoded, strict=True)]
+    in_json = path.suffix == ".jsonl"
+    pairs = zip(rows, decoded, strict=True)
+    merged = [merge(row, results, spread, flat=not in_json) for row, results in pairs]
     with writing(path), atomic_write(path) as file:
-        if path.suffix == ".jsonl":
+        if in_json:
             for row in merged:
                 file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
         else:
@@ -44,8 +46,40 @@ def write_predictions(
     return len(merged)
 
 
-def _merge(row: Mapping[str, Any], results: Mapping[str, Any], spread: bool) -> dict[str, Any]:
-    """A row of the input, without bytes and internal columns, with its results."""
+def write_left_out(path: Path, faults: Iterable[str]) -> Path | None:
+    """Lists the rows that are not in a file of predictions beside it; removes an older list.
+
+    Args:
+        path: the file of predictions.
+        faults: a line for each such row.
+
+    Returns:
+        The list; None if no row was left out.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    listed, lines = path.with_suffix(".skipped.txt"), "".join(f"{fault}\n" for fault in faults)
+    with writing(listed):
+        listed.unlink(missing_ok=True)
+        if not lines:
+            return None
+        with atomic_write(listed) as file:
+            file.write(lines.encode())
+    return listed
+
+
+def merge(
+    row: Mapping[str, Any], results: Mapping[str, Any], spread: bool, flat: bool = False
+) -> dict[str, Any]:
+    """A row of the input, without bytes and internal columns, with its results.
+
+    Args:
+        row: row of the input.
+        results: its results.
+        spread: whether the probability of every label is among them.
+        flat: whether each of those is a column, as in a table.
+    """
 
     def shown(name: str) -> bool:
         return not name.startswith("__") and not isinstance(row[name], bytes)
@@ -53,9 +87,9 @@ def _merge(row: Mapping[str, Any], results: Mapping[str, Any], spread: bool) -> 
     columns = {name: row[name] for name in row if shown(name)}
     merged = dict(columns)
     for name, value in results.items():
-        if name != "probabilities":
+        if name != "probabilities" or (spread and not flat):
             merged[f"{name}_" if name in columns else name] = value
-    if spread:
+    if spread and flat:
         for label, probability in results.get("probabilities", {}).items():
             merged[f"p({label})"] = probability
     return merged

@@ -15,7 +15,7 @@ from ftlight.run import console as screen
 from ftlight.run import outputs
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
-from ftlight.trainer import done, held_out, resume_state, wise
+from ftlight.trainer import done, held_out, recorded, resume_state, wise
 from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import conclude
@@ -98,6 +98,8 @@ class Trainer(L.Trainer):
         use_distributed_sampler: bool | None = False,
         **kwargs: Any,
     ) -> None:
+        named = {n: v for n, v in locals().items() if n not in ("self", "kwargs", "__class__")}
+        self.options_given = named | kwargs
         screen.silence_libraries()
         self.run = RunState(
             given=run,
@@ -182,6 +184,8 @@ class Trainer(L.Trainer):
         model.freezing().check(model)  # its errors come before a folder is made
         fsdp.check(self, model)
         precisions.check(self)
+        self.run.ckpt_path = ckpt_path
+        recorded.keep(self.run, self, model, datamodule)
         held_out.widen(self.run, model, datamodule)
         if self.run.resume:
             if ckpt_path is None and done.is_done(self, self.run, model, datamodule):

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 from ftlight.utils.errors import UserError, first_line, shortened
+
+PATHS = {  # options that name files and folders
+    "data": ("train", "validation", "test", "items", "folder"),
+    "model": ("backbone", "label_descriptions"),
+}
 
 
 def user_path(name: str, option: str = "") -> Path:
@@ -28,3 +34,18 @@ def user_path(name: str, option: str = "") -> Path:
         before = f"{option}: " if option else ""
         raise UserError(f"{before}{shortened(name)}: {why}") from None
     return path
+
+
+def anchor(section: str, key: str, value: Any, folder: Path) -> Any:
+    """Makes the value of an option that names a file absolute.
+
+    It is looked for from the working folder, then from ``folder``; any other value stays as it is.
+
+    Raises:
+        UserError: the system cannot look for it.
+    """
+    if key in PATHS.get(section, ()) and isinstance(value, str) and value and ":" not in value:
+        for path in (user_path(value, f"{section}.{key}"), folder / value):
+            if path.exists():
+                return str(path.absolute())
+    return value
