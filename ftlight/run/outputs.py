@@ -29,20 +29,21 @@ def is_writable(path: Path) -> bool:
     return holder.is_dir() and os.access(holder, os.W_OK | os.X_OK)
 
 
-def free(folder: Path, name: str, source: str, written: str = "") -> str:
+def free(folder: Path, name: str, source: str, before: str = "", after: str = "") -> str:
     """A name in a folder for what is made of a source: one that nothing of another source has.
 
     Args:
         folder: the folder.
         name: the name wanted; ``-2``, ``-3``, … before its suffix make it another one.
         source: the file that it is made of.
-        written: what follows the name of a file that is written.
+        before: what stands before the name in that of a file.
+        after: what stands behind it.
     """
     known, own = read_json(folder / INDEX), _absolute(source)
-    stem, suffix = (name, "") if written else (Path(name).stem, Path(name).suffix)
+    stem, suffix = (name, "") if after else (Path(name).stem, Path(name).suffix)
     for number in range(1, 10**6):
         tried = name if number == 1 else f"{stem}-{number}{suffix}"
-        path = folder / f"{tried}{written}"
+        path = folder / f"{before}{tried}{after}"
         if known.get(tried) == own and str(path.resolve()) != own:
             return tried
         if tried not in known and not os.path.lexists(path):
@@ -83,7 +84,8 @@ def keep_apart(path: Path, sources: Iterable[str | None]) -> None:
 
 
 def _absolute(source: str) -> str:
-    return str(Path(source).expanduser().resolve())
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else source  # a data set of the hub
 
 
 def check(path: Path) -> None:

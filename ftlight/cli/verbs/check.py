@@ -34,9 +34,10 @@ def run(words: Words, made: DataModule | CLI) -> None:
         UserError: the file could not be written.
     """
     out = words.own.get("out")
-    if out is not None:
-        outputs.check(Path(out))
     data = made.datamodule if isinstance(made, CLI) else made
+    if out is not None:
+        outputs.keep_apart(Path(out), [*words.alone, *data.files.values()])
+        outputs.check(Path(out))
     if isinstance(made, CLI) and words.alone:
         found = _new(words, made, words.alone[0])
         _write(out, found)
