@@ -34,11 +34,9 @@ def write_predictions(
     Raises:
         WriteError: the file cannot be written.
     """
-    in_json = path.suffix == ".jsonl"
-    pairs = zip(rows, decoded, strict=True)
-    merged = [merge(row, results, spread, flat=not in_json) for row, results in pairs]
+    merged = [merge(row, results, spread) for row, results in zip(rows, decoded, strict=True)]
     with writing(path), atomic_write(path) as file:
-        if in_json:
+        if path.suffix == ".jsonl":
             for row in merged:
                 file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
         else:
@@ -69,16 +67,13 @@ def write_left_out(path: Path, faults: Iterable[str]) -> Path | None:
     return listed
 
 
-def merge(
-    row: Mapping[str, Any], results: Mapping[str, Any], spread: bool, flat: bool = False
-) -> dict[str, Any]:
+def merge(row: Mapping[str, Any], results: Mapping[str, Any], spread: bool) -> dict[str, Any]:
     """A row of the input, without bytes and internal columns, with its results.
 
     Args:
         row: row of the input.
         results: its results.
-        spread: whether the probability of every label is among them.
-        flat: whether each of those is a column, as in a table.
+        spread: whether the probability of every label is among them, as ``p(LABEL)``.
     """
 
     def shown(name: str) -> bool:
@@ -87,9 +82,9 @@ def merge(
     columns = {name: row[name] for name in row if shown(name)}
     merged = dict(columns)
     for name, value in results.items():
-        if name != "probabilities" or (spread and not flat):
+        if name != "probabilities":
             merged[f"{name}_" if name in columns else name] = value
-    if spread and flat:
+    if spread:
         for label, probability in results.get("probabilities", {}).items():
             merged[f"p({label})"] = probability
     return merged

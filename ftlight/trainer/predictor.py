@@ -41,7 +41,7 @@ class Predicted(NamedTuple):
     faults: dict[int, str]
     promise: unsure.Promise
 
-    def fields(self, probabilities: bool = True) -> list[dict[str, Any]]:
+    def fields(self, probabilities: bool = False) -> list[dict[str, Any]]:
         """Each row's columns with its answer beside them, as a line of a JSONL file.
 
         Args:
@@ -87,7 +87,11 @@ class Predictor:
         return f"<Predictor: {' '.join(parts)}{f'; labels: {labels}' if labels else ''}>"
 
     def predict(
-        self, rows: Any, at_least: float | None = None, coverage: float | None = None
+        self,
+        rows: Any,
+        at_least: float | None = None,
+        coverage: float | None = None,
+        probabilities: bool = False,
     ) -> list[dict[str, Any]]:
         """Predicts rows, in batches of similar length.
 
@@ -98,14 +102,16 @@ class Predictor:
                 texts of others in a list.
             at_least: share of the answered rows that are to be right; the others are unsure.
             coverage: share of rows whose set of labels, or range of numbers, is to hold the truth.
+            probabilities: whether rows of a file have the probability of every label, too.
 
         Returns:
             For each row, in order: ``prediction``, ``score`` and what else the task gives, such as
             ``probabilities`` by label. With ``at_least`` also ``unsure``, and a ``prediction`` of
             None if it is true; with ``coverage`` a ``set``, or ``low`` and ``high``. A row that
             cannot be read, such as a broken image, has a ``prediction`` of None and an ``error``.
-            Rows of a file have their columns beside that, as a line of ``--out X.jsonl
-            --probabilities``; those that cannot be read are left out, with a line that names them.
+            Rows of a file are those of ``predict FILE --out X.jsonl``: their columns, with
+            probabilities as ``p(LABEL)``; those that cannot be read are left out, with a line that
+            names them.
 
         Raises:
             UserError: an input column is missing, no row can be read, or the run cannot promise
@@ -117,7 +123,7 @@ class Predictor:
             if found.faults:
                 count = len(found.rows) + len(found.faults)
                 log.warning("%s: %s", file, self.data.left_out(found.faults, count))
-            return found.fields()
+            return found.fields(probabilities)
         listed = self._rows(rows)
         found = self.answer(listed, "rows", at_least, coverage)
         answers = iter(found.answers)

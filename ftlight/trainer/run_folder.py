@@ -121,7 +121,8 @@ class RunFolder(Callback):
         """
         run, data = self.run, data_of(trainer)
         begun = read_json(run.home / "run.json")
-        begun.pop("unsaved", None)
+        for name in ("unsaved", "lacks"):
+            begun.pop(name, None)
         home = shlex.quote(runs.short(run.home))
         then = f"make room, then run it again with --run {home} --resume auto"
         with writing(run.home, then):
@@ -254,8 +255,10 @@ def _resumed(begun: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, An
                 now,
             )
     anew = {name: facts[name] for name in ("command", "started", "versions")}
+    lacks = {name: facts[name] for name in ("lacks",) if name in facts}
     return {
         **begun,
+        **lacks,
         "status": "running",
         "data_sha256": facts["data_sha256"],  # a test may have been left out
         "resumed": [*begun.get("resumed", []), anew],

@@ -21,8 +21,8 @@ def show(task: Task, stage: str) -> list[tuple[str, str]]:
         worst = screen.confusions(result.confusion, task.labels)
         if worst:
             rows.append(("confused", "; ".join(worst)))
-    if worst := _worst(result):
-        rows.append(("worst", worst))
+    if result.classes:
+        rows.append(("worst", _worst(result)))
     if result.in_train:
         rows.append(("in train", _seen(result, main)))
     return [*rows, *result.shown, *(("", note) for note in result.notes)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -131,7 +132,9 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.mark.run
-def test_broken_images_are_left_out_counted_and_listed(images: Path, capsys: Any) -> None:
+def test_broken_images_are_left_out_counted_and_listed(
+    images: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main(["predict", "run", "data/list.csv"]) == 0
     said = capsys.readouterr().out
     assert "3 predictions in run/predictions/list.csv" in said
@@ -155,6 +158,9 @@ def test_broken_images_are_left_out_counted_and_listed(images: Path, capsys: Any
     assert main(["predict", "../run", "list.csv", "--out", "p.jsonl"]) == 0
     assert not Path("p.skipped.txt").exists()
     os.chdir("..")
+    monkeypatch.setattr("sys.stdin", io.StringIO("data/img/0.jpg\nnone.jpg\n"))
+    assert main(["predict", "run", "-"]) == 0
+    assert "left out: none.jpg (no such file)" in capsys.readouterr().out
     (images / "bad.jpg").write_bytes(b"")
     assert main(["predict", "run", "bad.jpg"]) == 2
     assert "1 of 1 images cannot be used: bad.jpg (it is empty)" in capsys.readouterr().err

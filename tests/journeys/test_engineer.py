@@ -31,7 +31,7 @@ def test_two_seeds_with_lora_are_trained_looked_at_exported_and_loaded_by_transf
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     place = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place).execute()
+    NotebookClient(notebook, timeout=900, kernel_name="python3", resources=place).execute()
 
     shown = [cell.outputs[-1].data["text/plain"] for cell in notebook.cells if _shows(cell)]
     report, wrong, model, answers, folder, stock = shown

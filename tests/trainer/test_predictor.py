@@ -29,26 +29,23 @@ def model(fit: Run) -> Predictor:
 
 
 def test_a_file_in_python_is_a_file_on_the_command_line(model: Predictor) -> None:
-    command = ["predict", "run", "new.csv", "--out", "X.jsonl", "--probabilities"]
-    assert main(command) == 0
-    lines = [json.loads(line) for line in Path("X.jsonl").read_text().splitlines()]
-    each(["new.csv", Path("new.csv"), "./new.csv"], lambda file: _same(model, file, lines))
-    assert main(command[:-1]) == 0
-    shorter = [json.loads(line) for line in Path("X.jsonl").read_text().splitlines()]
-    assert shorter == [{k: v for k, v in x.items() if k != "probabilities"} for x in lines]
+    def check(file: Any, probabilities: bool) -> None:
+        command = ["predict", "run", str(file), "--out", "X.jsonl"]
+        assert main([*command, *(["--probabilities"] if probabilities else [])]) == 0
+        lines = [json.loads(line) for line in Path("X.jsonl").read_text().splitlines()]
+        assert model.predict(file, probabilities=probabilities) == lines
+        assert ("p(bad)" in lines[0]) == probabilities
 
-
-def _same(model: Predictor, file: Any, lines: list[dict[str, Any]]) -> None:
-    assert model.predict(file) == lines
+    each([("new.csv", False), (Path("new.csv"), True), ("./new.csv", True)], check)
 
 
 def test_rows_in_every_form_have_the_same_answers(model: Predictor) -> None:
     table = pd.read_csv("new.csv")
-    answers = [
-        {k: v for k, v in row.items() if k not in table.columns} for row in model.predict("new.csv")
-    ]
-    assert set(answers[0]) == {"prediction", "score", "probabilities"}
     texts = list(table.message)
+    answers = model.predict(texts)
+    assert set(answers[0]) == {"prediction", "score", "probabilities"}
+    for row, answer in zip(model.predict("new.csv"), answers, strict=True):
+        assert (row["prediction"], row["score"]) == (answer["prediction"], answer["score"])
     forms = [
         texts,
         tuple(texts),

@@ -44,6 +44,8 @@ def run(words: Words, cli: CLI) -> None:
         for row, answer in zip(found.rows, found.answers, strict=True):
             _print(row, answer, with_all)
     if path is None:
+        for fault in found.faults.values():
+            screen.console.print(f"left out: {fault}")
         return
     if "out" not in words.own:
         outputs.claim(path.parent, path.name, file)

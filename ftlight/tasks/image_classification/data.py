@@ -222,7 +222,7 @@ class ImageData(ImageBatches):
         """Which images to predict cannot be used, and why."""
 
         def check(entry: Entry) -> str:
-            return image_rows.check(entry, self.image, self.max_pixels, self.white, self.full)[0]
+            return image_rows.check(entry, self.image, self.max_pixels, self.white, full=True)[0]
 
         return predicting.faults(self._entries(rows, place), check)
 

@@ -59,6 +59,8 @@ def _usable(row: files.Row, table: str, columns: containers.Columns) -> files.Ro
     files.need(row, [columns.image], table)
     shown = files.cell(row, columns.image, table)
     root = columns.folder or str(Path(table).parent)
+    if not shown.strip():
+        return dict(row)
     name = inside("", shown, root)
     if name is None:
         raise outside(f"{table}:{row[files.LINE]}", shown, root)
@@ -97,4 +99,5 @@ def faults(entries: Sequence[Entry], check: Callable[[Entry], str]) -> dict[int,
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         found = list(pool.map(check, entries))
     pairs = enumerate(zip(entries, found, strict=True))
-    return {i: f"{entry.shown} ({fault})" for i, (entry, fault) in pairs if fault}
+    named = {i: entry.shown or f"line {entry.line}" for i, (entry, fault) in pairs if fault}
+    return {i: f"{name} ({found[i]})" for i, name in named.items()}

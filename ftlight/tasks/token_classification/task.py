@@ -122,7 +122,8 @@ class TokenClassification(Task):
         values = metrics.scores(table, self.labels)
         values["token_accuracy"] = right / words if words else float("nan")
         interval = {"f1": intervals.bootstrap(table.sum(1), metrics.f1, bounds=intervals.UNIT)}
-        report = by_class(*table.sum(0).unbind(1), self.labels)
+        hit, predicted, actual = table.sum(0).unbind(1)
+        report = by_class(hit, predicted, actual, self.labels)
         return EvaluationResult(values, len(rows), interval, classes=report)
 
     def _shaped(self, outputs: Iterable[Tensor]) -> list[Tensor]:
