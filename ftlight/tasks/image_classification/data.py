@@ -199,9 +199,10 @@ class ImageData(ImageBatches):
     def read_predict(self, name: str) -> list[files.Row]:
         """The images to predict: one file, all in a folder or zip, or those that a table names."""
         self.reading = name
-        return predicting.rows_of(
-            name, self._columns, lambda: super(ImageData, self).read_predict(name)
-        )
+        rows = predicting.rows_of(name, self._columns)
+        if rows is not None:
+            return rows
+        return [predicting.usable(row, name, self._columns) for row in super().read_predict(name)]
 
     def is_row(self, name: str) -> bool:
         """Whether a file is itself an image."""

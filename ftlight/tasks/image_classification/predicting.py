@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,15 +17,10 @@ from ftlight.tasks.image_classification.trees import Folder, Zip, images
 from ftlight.utils.errors import UserError
 
 
-def rows_of(
-    name: str, columns: containers.Columns, read: Callable[[], Iterable[files.Row]]
-) -> list[files.Row]:
-    """The images of a place as rows, with paths that can be opened from where one stands.
+def rows_of(name: str, columns: containers.Columns) -> list[files.Row] | None:
+    """The images of a place as rows; None if it is a table of paths.
 
-    Args:
-        name: an image, a folder or zip of images, or a table.
-        columns: columns of a table.
-        read: reads the rows of a table.
+    Images of a folder have paths that can be opened from where one stands.
 
     Raises:
         UserError: a folder or zip holds no images.
@@ -47,10 +42,10 @@ def rows_of(
     if embedded(name, columns.image):
         entries = image_rows.entries(name, "", columns._replace(label=None))
         return [{columns.image: e.shown, files.LINE: e.line} for e in entries]
-    return [_usable(row, name, columns) for row in read()]
+    return None
 
 
-def _usable(row: files.Row, table: str, columns: containers.Columns) -> files.Row:
+def usable(row: files.Row, table: str, columns: containers.Columns) -> files.Row:
     """A row of a table with a path that can be opened from where one stands.
 
     Raises:
