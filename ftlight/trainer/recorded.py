@@ -21,7 +21,7 @@ from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer.resume_state import peek
 from ftlight.utils import secrets
-from ftlight.utils.arguments import defaults
+from ftlight.utils.arguments import accepted, defaults
 from ftlight.utils.paths import anchor
 
 log = logging.getLogger(__name__)
@@ -68,12 +68,10 @@ def config_of(
         schedule: options of the schedule that a run keeps unless others were given.
     """
     config: dict[str, Any] = {}
-    asked = {**defaults(type(task)), **(schedule or {}), **task.options_given}
-    config["model"], lacks = _section("model", task, asked)
+    config["model"], lacks = _section("model", task, schedule)
     if not isinstance(data, DataModule):
         return config, {**lacks, "data": "loaders or a data module that is not ftlight's"}
-    asked = {**defaults(type(data)), **data.options_given}
-    config["data"], of_data = _section("data", data, asked)
+    config["data"], of_data = _section("data", data)
     tokenizer = str(data.tokenizer_name)
     if _place(tokenizer) != _place(task.backbone):
         of_data["data.tokenizer"] = f"{tokenizer} is not the one of model.backbone"
@@ -93,11 +91,19 @@ def folders_of(*parts: object) -> list[str]:
 
 
 def _section(
-    section: str, part: object, asked: Mapping[str, Any]
+    section: str, part: Task | DataModule, kept: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """A section in ``class_path`` form, and what it lacks."""
+    """A section in ``class_path`` form, and what it lacks.
+
+    Args:
+        section: model or data.
+        part: the task or the data module.
+        kept: options that it has unless others were given.
+    """
     cls = type(part)
-    options, lacks = _options(section, asked)
+    asked = {**defaults(cls), **(kept or {}), **part.options_given}
+    known = accepted(cls)
+    options, lacks = _options(section, {n: v for n, v in asked.items() if n in known})
     path = f"{cls.__module__}.{cls.__qualname__}"
     if cls.__module__ == "__main__" or "<locals>" in path:
         lacks[section] = f"{cls.__name__} is defined in a notebook, a script or a function, and"
@@ -145,11 +151,7 @@ def plain(value: Any) -> Any:
 
 
 def _schedule(run: RunState) -> dict[str, Any]:
-    """Options of the schedule that a run keeps: those of its checkpoint, or of its own config."""
-    if run.resume and run.given is not None:
-        section = runs.read_config(Path(run.given)).get("model") or {}
-        kept = section.get("init_args") or {}
-        return {name: kept[name] for name in former.MODEL if name in kept}
+    """Options of the schedule that a run keeps from the checkpoint that it begins with."""
     path = run.ckpt_path
     state = peek(Path(path)).get("callbacks", {}).get("Freezing") if path is not None else None
     return former.saved(state) if state else {}

@@ -184,14 +184,13 @@ class Trainer(L.Trainer):
         model.freezing().check(model)  # its errors come before a folder is made
         fsdp.check(self, model)
         precisions.check(self)
-        self.run.ckpt_path = ckpt_path
-        recorded.keep(self.run, self, model, datamodule)
         held_out.widen(self.run, model, datamodule)
         if self.run.resume:
             if ckpt_path is None and done.is_done(self, self.run, model, datamodule):
                 return
             ckpt_path = resume_state.newest(self.run, ckpt_path)
         self.run.ckpt_path = ckpt_path
+        recorded.keep(self.run, self, model, datamodule)
         if ckpt_path is not None:
             model.begin_from(ckpt_path)
         self.signals.received = 0

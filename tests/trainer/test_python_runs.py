@@ -25,6 +25,10 @@ pytestmark = pytest.mark.run
 MINE = """
 from ftlight import TextClassification
 
+class Closed(TextClassification):
+    def __init__(self, backbone, labels, kind="single"):  # hands no other option on
+        super().__init__(backbone, labels=labels, kind=kind, unfreeze="head")
+
 class Mine(TextClassification):
     def __init__(self, backbone, *, names=None, **base):
         super().__init__(backbone, **base)
@@ -112,8 +116,11 @@ def test_a_class_beside_the_script_is_found_again(
     home.mkdir()
     (home / "own_task.py").write_text(MINE)
     monkeypatch.syspath_prepend(str(home))
-    from own_task import Mine
+    from own_task import Closed, Mine
 
+    trained("closed", *made(bert, cls=Closed))
+    assert config("closed")["model"]["init_args"] == {"backbone": bert}
+    assert ftlight.load("closed").predict(["a"])
     trained("run", *made(bert, cls=Mine, names=("a", np.int64(3))))
     assert config("run")["model"]["class_path"] == "own_task.Mine"
     assert config("run")["model"]["init_args"]["names"] == ["a", 3]
