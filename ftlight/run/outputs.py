@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ftlight.utils.atomic import read_json, write_json, writing
+from ftlight.utils.atomic import write_json, writing
 from ftlight.utils.errors import UserError
+from ftlight.utils.json_file import ANY, is_there, read
 
 INDEX = "inputs.json"  # in a folder of results: the source of each name
 
@@ -39,7 +40,7 @@ def free(folder: Path, name: str, source: str, before: str = "", after: str = ""
         before: what stands before the name in that of a file.
         after: what stands behind it.
     """
-    known, own = read_json(folder / INDEX), _absolute(source)
+    known, own = _known(folder), _absolute(source)
     stem, suffix = (name, "") if after else (Path(name).stem, Path(name).suffix)
     for number in range(1, 10**6):
         tried = name if number == 1 else f"{stem}-{number}{suffix}"
@@ -57,7 +58,7 @@ def claim(folder: Path, name: str, source: str) -> None:
     Raises:
         WriteError: that cannot be written.
     """
-    known, own = read_json(folder / INDEX), _absolute(source)
+    known, own = _known(folder), _absolute(source)
     if known.get(name) != own:
         with writing(folder / INDEX):
             write_json(folder / INDEX, {**known, name: own})
@@ -77,10 +78,17 @@ def keep_apart(path: Path, sources: Iterable[str | None]) -> None:
         return
     for source in filter(None, sources):
         place, own = Path(source).expanduser().resolve(), path.resolve()
-        inside = place.is_dir() and own.is_relative_to(place)
+        is_result = path.suffix in (".csv", ".jsonl")  # of an earlier time, which may lie there
+        inside = place.is_dir() and own.is_relative_to(place) and not is_result
         if inside or (place.exists() and os.path.samefile(place, own)):
             what = f"is in {source}, which is read" if inside else "is a file that is read"
             raise UserError(f"--out {path} {what}; give another file")
+
+
+def _known(folder: Path) -> dict[str, str]:
+    """The source of each name that is noted in a folder."""
+    path = folder / INDEX
+    return read(path, {ANY: str}, "remove it") if is_there(path) else {}
 
 
 def _absolute(source: str) -> str:

@@ -90,9 +90,10 @@ def test_a_name_is_free_if_nothing_else_has_it(tmp_path: Path) -> None:
     assert outputs.free(folder, "y.csv", "y.csv") == "y-2.csv"
     assert outputs.free(folder, "hf:a/b", "hf:a/b", "test-", "_metrics.json") == "hf:a/b"
     (folder / "inside").mkdir()
-    (folder / "inside" / "1.csv").write_text("")
-    with pytest.raises(UserError, match=r"1\.csv is in .*made, which is read"):
-        outputs.keep_apart(folder / "inside" / "1.csv", [None, str(folder)])
+    (folder / "inside" / "1.jpg").write_text("")
+    with pytest.raises(UserError, match=r"1\.jpg is in .*made, which is read"):
+        outputs.keep_apart(folder / "inside" / "1.jpg", [None, str(folder)])
+    outputs.keep_apart(folder / "y.csv", [None, str(folder)])  # written there before
 
 
 @pytest.mark.run
