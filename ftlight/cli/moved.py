@@ -54,7 +54,7 @@ def _serve(old: str, homes: Sequence[str]) -> None:
     """Lets a module of 0.1, which may be a package now, find its names where they went."""
 
     def find(name: str) -> Any:
-        if hasattr(module, "__path__") and importlib.util.find_spec(f"{old}.{name}"):
+        if "__path__" in vars(module) and importlib.util.find_spec(f"{old}.{name}"):
             raise AttributeError(name)  # a module of the package, which is not loaded yet
         for home in () if name.startswith("_") else homes:
             found = importlib.import_module(f"ftlight.{home}")
