@@ -98,8 +98,11 @@ class Trainer(L.Trainer):
         use_distributed_sampler: bool | None = False,
         **kwargs: Any,
     ) -> None:
-        named = {n: v for n, v in locals().items() if n not in ("self", "kwargs", "__class__")}
-        self.options_given = named | kwargs
+        named = {n: v for n, v in locals().items() if n not in ("self", "__class__")}
+        self.options_given = {
+            **named.pop("kwargs"),
+            **named,
+        }  # named, they would be hidden from --help
         screen.silence_libraries()
         self.run = RunState(
             given=run,
