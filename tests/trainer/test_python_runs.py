@@ -120,7 +120,6 @@ def test_a_class_beside_the_script_is_found_again(
 
     trained("closed", *made(bert, cls=Closed))
     assert config("closed")["model"]["init_args"] == {"backbone": bert}
-    assert ftlight.load("closed").predict(["a"])
     trained("run", *made(bert, cls=Mine, names=("a", np.int64(3))))
     assert config("run")["model"]["class_path"] == "own_task.Mine"
     assert config("run")["model"]["init_args"]["names"] == ["a", 3]
