@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ftlight.tasks.text_classification.task import TextClassification as TextClassification
     from ftlight.tasks.token_classification.data import TokenData as TokenData
     from ftlight.tasks.token_classification.task import TokenClassification as TokenClassification
+    from ftlight.trainer.predictor import Predictor as Predictor
     from ftlight.trainer.trainer import Trainer as Trainer
     from ftlight.utils.errors import UserError as UserError
 
@@ -39,6 +40,7 @@ _HOMES = {
     **HOMES,
     "EvaluationResult": "ftlight.task",
     "Pooled": "ftlight.models.pooling",
+    "Predictor": "ftlight.trainer.predictor",
     "Step": "ftlight.task",
     "Task": "ftlight.task",
     "Trainer": "ftlight.trainer.trainer",
@@ -55,6 +57,7 @@ __all__ = [
     "MaskedData",
     "MaskedLM",
     "Pooled",
+    "Predictor",
     "QAData",
     "QuestionAnswering",
     "Retrieval",
@@ -73,6 +76,11 @@ __all__ = [
     "bootstrap",
     "load",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names, whatever has been imported so far."""
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from ftlight.cli.verbs import VERBS
 from ftlight.data import files, remarks
 from ftlight.models import load_errors
 from ftlight.models import places as backbones
-from ftlight.run import former
+from ftlight.run import former, records
 from ftlight.utils import ranges, secrets
 from ftlight.utils.errors import UserError, did_you_mean
 from ftlight.utils.yaml_file import parse, read_yaml
@@ -63,6 +63,25 @@ def names(verb: str, given: Iterable[str], sections: Mapping[str, Sequence[Optio
         raise UserError(
             f"{dashes}{option} is not an option of {verb}{hint} "
             f"(all: python -m ftlight {verb} --help)"
+        )
+
+
+def whole(folder: Path, given: Iterable[str]) -> None:
+    """Refuses the config of a run that was made in Python with what YAML cannot hold.
+
+    Args:
+        folder: where the config is; it need not be a run.
+        given: options of the command line, which may say what is missing.
+
+    Raises:
+        UserError: the model or the data would be others without it.
+    """
+    lacks = records.facts(folder).get("lacks", {})
+    for name in sorted(lacks.keys() - set(given)):
+        raise UserError(
+            f"{folder}/config.yaml lacks {name}: {lacks[name]}; make task and data module in"
+            f' Python, then: task.load_weights("{folder}/checkpoints/best.ckpt");'
+            " ftlight.Predictor(task, data)"
         )
 
 

@@ -12,7 +12,7 @@ from ftlight.cli.verbs import VERBS, Verb
 from ftlight.run import folder as run
 from ftlight.run import records
 from ftlight.utils.errors import UserError
-from ftlight.utils.paths import user_path
+from ftlight.utils.paths import anchor, user_path
 from ftlight.utils.yaml_file import UNUSABLE, parse
 
 PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy", "precision")
@@ -111,11 +111,13 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
         merged, places = config.merge(words.configs)
         for name in ATTACHED - asked.keys():
             merged["trainer"].pop(name, None)
+    for path in words.configs:
+        checks.whole(Path(path).parent, words.options)
     for option, value in words.options.items():
         if value[:1] in ("{", "["):
             parse(value, f"--{option}")
         section, _, key = option.partition(".")
-        words.options[option] = config.anchor(section, key, value, Path())
+        words.options[option] = anchor(section, key, value, Path())
     for section, name in words.classes.items():
         merged[section] = (name, merged[section][1])
         # a config may name another class

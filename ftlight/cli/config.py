@@ -13,13 +13,9 @@ from ftlight.cli.options import Option
 from ftlight.run import former, records
 from ftlight.run.folder import as_recorded_now
 from ftlight.utils.errors import UserError, did_you_mean, join_limited, unknown
-from ftlight.utils.paths import user_path
+from ftlight.utils.paths import anchor
 from ftlight.utils.yaml_file import read_yaml
 
-PATHS = {
-    "data": ("train", "validation", "test", "items", "folder"),
-    "model": ("backbone", "label_descriptions"),
-}
 TRAINER = "ftlight.trainer.trainer.Trainer"
 TOP = ("model", "data", "trainer", "seed_everything")
 # What other tools call our options; named in the error, never guessed.
@@ -139,21 +135,6 @@ def _section(value: Any, key: str, place: str) -> tuple[str | None, dict[str, An
     if name is not None and not isinstance(name, str):
         raise UserError(f"{place}{key}.{word}: expected the name of a class, got {name!r}")
     return name, dict(options)
-
-
-def anchor(section: str, key: str, value: Any, folder: Path) -> Any:
-    """Makes the value of an option that names a file absolute.
-
-    It is looked for from the working folder, then from ``folder``; any other value stays as it is.
-
-    Raises:
-        UserError: the system cannot look for it.
-    """
-    if key in PATHS.get(section, ()) and isinstance(value, str) and value and ":" not in value:
-        for path in (user_path(value, f"{section}.{key}"), folder / value):
-            if path.exists():
-                return str(path.absolute())
-    return value
 
 
 def expand(merged: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import sys
 from collections.abc import Sequence
@@ -53,13 +54,15 @@ def _serve(old: str, homes: Sequence[str]) -> None:
     """Lets a module of 0.1, which may be a package now, find its names where they went."""
 
     def find(name: str) -> Any:
+        if "__path__" in vars(module) and importlib.util.find_spec(f"{old}.{name}"):
+            raise AttributeError(name)  # a module of the package, which is not loaded yet
         for home in () if name.startswith("_") else homes:
-            module = importlib.import_module(f"ftlight.{home}")
-            new = name if hasattr(module, name) else RENAMED.get(name, name)
-            if hasattr(module, new):
-                place = "ftlight" if new in HOMES else module.__name__
+            found = importlib.import_module(f"ftlight.{home}")
+            new = name if hasattr(found, name) else RENAMED.get(name, name)
+            if hasattr(found, new):
+                place = "ftlight" if new in HOMES else found.__name__
                 log.warning("%s.%s is %s.%s now", old, name, place, new)
-                return getattr(module, new)
+                return getattr(found, new)
         raise AttributeError(f"module {old} has no attribute {name}")
 
     module = sys.modules.get(old)

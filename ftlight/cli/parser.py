@@ -282,4 +282,4 @@ def load(path: str, precision: str = "32-true") -> Predictor:
     screen.silence_libraries()
     cli = _build(words, resolved)
     cli.model.load_weights(words.own["ckpt_path"])
-    return Predictor(cli.model, cli.datamodule, cli.trainer.precision_plugin)
+    return Predictor(cli.model, cli.datamodule, cli.trainer.precision_plugin, words.run)

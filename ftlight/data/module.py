@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -19,7 +19,7 @@ from ftlight.data.tables import Columns as Columns
 from ftlight.models import padding
 from ftlight.models.loading import load_tokenizer
 from ftlight.models.weights import check_tokenizer
-from ftlight.utils.errors import UserError
+from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.ranges import Count, Fraction, PositiveInt, Processes, check_ranges
 from ftlight.utils.renamed import keep_old_names, old_attribute
 
@@ -29,6 +29,7 @@ SPLITS = {
     "test": ("test",),
     "predict": (),
 }
+LONGEST_PATH = 1000  # characters
 OLD_NAMES = {
     "source": "reader",
     "raw": "load_split",
@@ -84,6 +85,7 @@ class DataModule(Audited):
     trained_length: ClassVar[Literal["limit", "default", "ignored"]] = "limit"
     default_length: ClassVar[int] = 10**6
     given_length: int | None  # option max_length; a subclass that reads no text does not set it
+    unit: ClassVar[str] = "rows"  # what rows are, for a person
     kind: Any = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -194,6 +196,35 @@ class DataModule(Audited):
     def set_task(self, task: Any) -> None:
         """Learns from the task that it feeds how that reads rows, before any is encoded."""
 
+    def unreadable(self, rows: Sequence[files.Row], place: str) -> dict[int, str]:
+        """Which rows to predict cannot be read, by their number from 0, and why.
+
+        Args:
+            rows: rows with the input columns and :data:`files.LINE`.
+            place: file of the rows, for errors.
+        """
+        return {}
+
+    def left_out(self, faults: Mapping[int, str], count: int) -> str:
+        """Which of so many rows to predict cannot be read, in words."""
+        named = join_limited(faults.values(), 3)
+        return f"{len(faults):,} of {count:,} {self.unit} cannot be used: {named}"
+
+    def is_row(self, name: str) -> bool:
+        """Whether a file is itself a row to predict, as a photo is."""
+        return False
+
+    def is_place(self, text: str) -> bool:
+        """Whether a text that is given to be predicted is rather a file or folder to read."""
+        if "\n" in text or len(text) > LONGEST_PATH:
+            return False
+        path = Path(text).expanduser()
+        return (files.suffix(path) in self.suffixes or "/" in text) and path.exists()
+
+    def usable(self, row: files.Row) -> files.Row:
+        """A row of a split whose paths can be opened from where one stands."""
+        return row
+
     def check_model(self, model: nn.Module) -> None:
         """Checks that inputs and model belong together, and how rows may be padded.
 
@@ -286,15 +317,28 @@ class DataModule(Audited):
                         " lower trainer.devices"
                     )
 
-    def set_predict(self, rows: Sequence[files.Row], place: str = "rows") -> None:
+    def set_predict(self, rows: Sequence[files.Row], place: str = "rows") -> dict[int, str]:
         """Takes the rows to predict; they need the input columns, not the label.
 
+        Args:
+            rows: the rows.
+            place: file of the rows, for errors.
+
+        Returns:
+            Which rows cannot be read, by their number from 0, and why; they are left out.
+
         Raises:
-            UserError: an input column is missing.
+            UserError: an input column is missing, or no row can be read.
         """
-        self._predict = list(rows)
         numbered = ({files.LINE: number, **row} for number, row in enumerate(rows, 1))
-        self.sets["predict"] = self.encode_rows(list(with_nested(numbered, self.columns)), place)
+        given = list(with_nested(numbered, self.columns))
+        faults = self.unreadable(given, place)
+        if faults and len(faults) == len(rows):
+            raise UserError(f"{place}: {self.left_out(faults, len(rows))}")
+        self._predict = [row for i, row in enumerate(rows) if i not in faults]
+        kept = [row for i, row in enumerate(given) if i not in faults]
+        self.sets["predict"] = self.encode_rows(kept, place)
+        return faults
 
 
 keep_old_names(DataModule, OLD_NAMES)

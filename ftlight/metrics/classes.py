@@ -7,6 +7,8 @@ with scikit-learn and with torchmetrics' values per class.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,6 +40,33 @@ def _averages(hit: Tensor, predicted: Tensor, actual: Tensor) -> dict[str, float
         "precision": precision.mean().item(),
         "recall": recall.mean().item(),
     }
+
+
+def by_class(
+    hit: Tensor, predicted: Tensor, actual: Tensor, names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and support of each class, as scikit-learn's report has them.
+
+    What is undefined is 0, as there.
+
+    Args:
+        hit: rows (or spans) correctly predicted as each class ``[classes]``.
+        predicted: those predicted as each class ``[classes]``.
+        actual: those of each class ``[classes]``.
+        names: the classes in order.
+
+    >>> two = torch.tensor([2.0, 1.0])
+    >>> by_class(two, torch.tensor([4.0, 1.0]), torch.tensor([2.0, 2.0]), ["a", "b"])["a"]
+    {'precision': 0.5, 'recall': 1.0, 'f1': 0.6666666666666666, 'support': 2}
+    """
+    hit, predicted, actual = hit.double(), predicted.double(), actual.double()
+    precision, recall = _ratio(hit, predicted), _ratio(hit, actual)
+    f1 = _ratio(2 * hit, predicted + actual)
+    report = {}
+    for i, name in enumerate(names):
+        shares = {"precision": precision[i].item(), "recall": recall[i].item(), "f1": f1[i].item()}
+        report[name] = {**shares, "support": int(actual[i])}
+    return report
 
 
 def auroc(scores: Tensor, positive: Tensor) -> float:
@@ -121,15 +150,26 @@ def multi_label(probabilities: Tensor, target: Tensor) -> dict[str, float]:
         target: 0 or 1 ``[rows, labels]``.
     """
     predicted, actual = probabilities >= 0.5, target.bool()
-    hit = (predicted & actual).sum(0).double()
     right = predicted == actual
     confidence = torch.where(predicted, probabilities, 1 - probabilities)
     return {
         "accuracy": right.all(1).double().mean().item(),  # a row counts if all its labels are right
-        **_averages(hit, predicted.sum(0).double(), actual.sum(0).double()),
+        **_averages(*counts_of_labels(probabilities, target)),
         "auroc": macro_auroc(probabilities, actual),
         "calibration_error": calibration_error(confidence.flatten(), right.flatten()),
     }
+
+
+def counts_of_labels(probabilities: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows with each label: correctly predicted, predicted and actual, ``double [labels]`` each.
+
+    Args:
+        probabilities: ``[rows, labels]``; those of 0.5 or more are predicted.
+        target: 0 or 1 ``[rows, labels]``.
+    """
+    predicted, actual = probabilities >= 0.5, target.bool()
+    hit = (predicted & actual).sum(0)
+    return hit.double(), predicted.sum(0).double(), actual.sum(0).double()
 
 
 def row_f1(probabilities: Tensor, target: Tensor) -> Tensor:

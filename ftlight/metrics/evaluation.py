@@ -50,6 +50,7 @@ class EvaluationResult(NamedTuple):
         unseen: the same of the other rows; None if there are none, or all are others.
         about: metric to what its value depends on, by name: ``{"bleu": {"tokenize": "zh"}}``.
         notes: what a person should know of it, a line each.
+        classes: precision, recall, f1 and support of each class, if the task has classes.
         facts: what else belongs into the test's JSON, by name.
         shown: further rows of the table on the screen: name and value.
     """
@@ -67,6 +68,7 @@ class EvaluationResult(NamedTuple):
     unseen: EvaluationResult | None = None
     about: Mapping[str, Mapping[str, str]] = {}
     notes: Sequence[str] = ()
+    classes: Mapping[str, Mapping[str, float]] = {}
     facts: Mapping[str, Any] = {}
     shown: Sequence[tuple[str, str]] = ()
 

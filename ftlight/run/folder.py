@@ -170,11 +170,20 @@ def as_recorded_now(
         config["model"] = {**model, "init_args": former.recorded(_mapping(model["init_args"]))}
     for section in ("model", "data"):
         path = str(_mapping(config.get(section)).get("class_path", ""))
-        if path.startswith("ftlight."):
-            config[section] = {**config[section], "class_path": f"ftlight.{path.split('.')[-1]}"}
+        if path:
+            config[section] = {**config[section], "class_path": public_path(path)}
     if _mapping(config.get("trainer")).get("use_distributed_sampler"):
         config["trainer"] = {**config["trainer"], "use_distributed_sampler": False}
     return config
+
+
+def public_path(path: str) -> str:
+    """The dotted path of a class as a config has it: of one of ours, its public name.
+
+    >>> public_path("ftlight.data.text.TextData"), public_path("my_task.Mine")
+    ('ftlight.TextData', 'my_task.Mine')
+    """
+    return f"ftlight.{path.split('.')[-1]}" if path.startswith("ftlight.") else path
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -206,6 +215,11 @@ def same_config(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def _on(config: Mapping[str, Any]) -> dict[str, Any]:
     """The plain values that are neither off nor auto, by their dotted names."""
     return {k: v for k, v in _flat(config) if v not in (None, "auto") and v is not False}
+
+
+def as_yaml(config: Mapping[str, Any]) -> str:
+    """A config as text."""
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
 
 
 def write_config(folder: Path, text: str) -> list[str]:

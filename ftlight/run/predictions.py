@@ -36,7 +36,7 @@ def write_predictions(
     Raises:
         WriteError: the file cannot be written.
     """
-    merged = [_merge(row, results, spread) for row, results in zip(rows, decoded, strict=True)]
+    merged = [merge(row, results, spread) for row, results in zip(rows, decoded, strict=True)]
     with writing(path), atomic_write(path) as file:
         if text is not None:
             file.write(text.encode())
@@ -48,8 +48,37 @@ def write_predictions(
     return len(merged)
 
 
-def _merge(row: Mapping[str, Any], results: Mapping[str, Any], spread: bool) -> dict[str, Any]:
-    """A row of the input, without bytes and internal columns, with its results."""
+def write_left_out(path: Path, faults: Iterable[str]) -> Path | None:
+    """Lists the rows that are not in a file of predictions beside it; removes an older list.
+
+    Args:
+        path: the file of predictions.
+        faults: a line for each such row.
+
+    Returns:
+        The list; None if no row was left out.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    listed, lines = path.with_suffix(".skipped.txt"), "".join(f"{fault}\n" for fault in faults)
+    with writing(listed):
+        listed.unlink(missing_ok=True)
+        if not lines:
+            return None
+        with atomic_write(listed) as file:
+            file.write(lines.encode())
+    return listed
+
+
+def merge(row: Mapping[str, Any], results: Mapping[str, Any], spread: bool) -> dict[str, Any]:
+    """A row of the input, without bytes and internal columns, with its results.
+
+    Args:
+        row: row of the input.
+        results: its results.
+        spread: whether the probability of every label is among them, as ``p(LABEL)``.
+    """
 
     def shown(name: str) -> bool:
         return not name.startswith("__") and not isinstance(row[name], bytes)

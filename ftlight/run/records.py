@@ -15,6 +15,7 @@ RUN: Shape = {
     "seed": (int, None),
     "data_sha256": {ANY: str},
     "python_path": [str],
+    "lacks": {ANY: str},
     "backbone": str,
     "began_from": (str, None),
     "from": str,

@@ -55,6 +55,7 @@ class RunState:
         saves: whether checkpoints are kept.
         auto_epochs: whether the number of epochs is set by the size of the data.
         config: config of the run, as config.yaml records it.
+        lacks: options that its config cannot hold, with why.
         folder: folder of the run, once it is known.
         lock: open file that keeps the folder for this process.
         ckpt_path: checkpoint that training starts from, or None.
@@ -82,6 +83,7 @@ class RunState:
     saves: bool = True
     auto_epochs: bool = False
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    lacks: dict[str, str] = dataclasses.field(default_factory=dict)
     folder: Path | None = None
     lock: IO[str] | None = None
     ckpt_path: str | None = None

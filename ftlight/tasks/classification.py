@@ -264,13 +264,18 @@ class Classification(Task):
             return EvaluationResult(values, count, ends, notes=_no_better(values, targets))
         if self.kind == "multi":
             interval = {"f1_micro": classes.bootstrap_f1(outputs, targets)}
-            return EvaluationResult(classes.multi_label(outputs, targets), count, interval)
+            found = EvaluationResult(classes.multi_label(outputs, targets), count, interval)
+            of_labels = classes.counts_of_labels(outputs, targets)
+            return found._replace(classes=classes.by_class(*of_labels, self.labels))
         values, confusion = classes.single_label(outputs, targets)
         ends = {
             "accuracy": intervals.wilson(values["accuracy"], count),
             "f1": classes.bootstrap_macro_f1(confusion),
         }
-        return EvaluationResult(values, count, ends, confusion, notes=_few_rows(confusion))
+        of_classes = confusion.diag(), confusion.sum(0), confusion.sum(1)
+        report = classes.by_class(*of_classes, self.labels)
+        notes = _few_rows(confusion)
+        return EvaluationResult(values, count, ends, confusion, classes=report, notes=notes)
 
     def row_scores(self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """Right or wrong; the F1 of several labels; the negative squared error of a number."""

@@ -18,14 +18,18 @@ from ftlight.utils.atomic_folder import atomic_folder
 from ftlight.utils.errors import UserError
 
 
-def check(folder: Path) -> None:
+def check(folder: Path, way: str = " with --out DIR") -> None:
     """Refuses a folder that an export could not take, before the work.
+
+    Args:
+        folder: the folder to make.
+        way: how another one is given.
 
     Raises:
         UserError: it is there already and not empty, or cannot be made.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there already and not empty; give another with --out DIR")
+        raise UserError(f"{folder} is there already and not empty; give another{way}")
     if not outputs.is_writable(folder.absolute().parent):
         raise outputs.closed(folder)
 

@@ -1,17 +1,54 @@
-"""A fine-tuned model in Python: rows in, predictions out."""
+"""A fine-tuned model: rows in, fields out; for Python, the command line and whatever serves it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch.plugins.precision import Precision
 
+from ftlight.data.files import Row
 from ftlight.data.module import DataModule
+from ftlight.run import folder as runs
+from ftlight.run import records
+from ftlight.run.predictions import merge
+from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import unsure
+from ftlight.trainer import export, saving_run, unsure
+from ftlight.utils.errors import UserError, join_limited
+
+log = logging.getLogger(__name__)
+Answers = dict[int, dict[str, Any]]  # by the number of the row
+
+
+class Predicted(NamedTuple):
+    """Rows with what the model says of them.
+
+    Attributes:
+        rows: the rows that could be read, in order.
+        answers: ``prediction``, ``score`` and the other fields of each.
+        faults: the other rows by their number from 0, and why they could not be read.
+        promise: what the answers keep.
+    """
+
+    rows: list[Row]
+    answers: list[dict[str, Any]]
+    faults: dict[int, str]
+    promise: unsure.Promise
+
+    def fields(self, probabilities: bool = False) -> list[dict[str, Any]]:
+        """Each row's columns with its answer beside them, as a line of a JSONL file.
+
+        Args:
+            probabilities: whether the probability of every label is among them.
+        """
+        pairs = zip(self.rows, self.answers, strict=True)
+        return [merge(row, answer, probabilities) for row, answer in pairs]
 
 
 class Predictor:
@@ -21,48 +58,183 @@ class Predictor:
         task: the fine-tuned task.
         data: its data module, which need not have any files.
         precision: Lightning's plugin of the precision to compute in; by default the weights' own.
+        run: folder of the run that trained it, if there is one.
+        compute: predicts the rows that the data module holds. Default: here, batch by batch.
     """
 
-    def __init__(self, task: Task, data: DataModule, precision: Precision | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        data: DataModule,
+        precision: Precision | None = None,
+        run: Path | None = None,
+        compute: Callable[[], Answers] | None = None,
+    ) -> None:
         self.precision = precision or Precision()
         self.task = cast(Task, self.precision.convert_module(task.eval()))
-        self.data = data
+        self.data, self.run = data, run
+        self._compute = compute or self._here
         task.datamodule = data
         data.set_task(task)
         data.check_model(task.model)
 
+    def __repr__(self) -> str:
+        """Task, backbone, labels, and where it is from."""
+        parts = [type(self.task).__name__, f"on {self.task.backbone}"]
+        if self.run is not None:
+            known = records.facts(self.run).get("backbone", self.task.backbone)
+            parts = [parts[0], f"on {known}", f"from {runs.short(self.run)}"]
+        labels = join_limited(self.task.labels)
+        return f"<Predictor: {' '.join(parts)}{f'; labels: {labels}' if labels else ''}>"
+
     def predict(
         self,
-        rows: Sequence[str | Mapping[str, Any]],
+        rows: Any,
         at_least: float | None = None,
         coverage: float | None = None,
+        probabilities: bool = False,
     ) -> list[dict[str, Any]]:
         """Predicts rows, in batches of similar length.
 
         Args:
-            rows: texts, or mappings with the input columns of training.
+            rows: a text, or a mapping with the input columns of training; several of them in a
+                list, or as a DataFrame of pandas; or a file, as ``predict`` of the command line
+                takes it. A text alone that is the path of such a file is read as the file: give
+                texts of others in a list.
             at_least: share of the answered rows that are to be right; the others are unsure.
             coverage: share of rows whose set of labels, or range of numbers, is to hold the truth.
+            probabilities: whether rows of a file have the probability of every label, too.
 
         Returns:
             For each row, in order: ``prediction``, ``score`` and what else the task gives, such as
             ``probabilities`` by label. With ``at_least`` also ``unsure``, and a ``prediction`` of
-            None if it is true; with ``coverage`` a ``set``, or ``low`` and ``high``.
+            None if it is true; with ``coverage`` a ``set``, or ``low`` and ``high``. A row that
+            cannot be read, such as a broken image, has a ``prediction`` of None and an ``error``.
+            Rows of a file are those of ``predict FILE --out X.jsonl``: their columns, with
+            probabilities as ``p(LABEL)``; those that cannot be read are left out, with a line that
+            names them.
+
+        Raises:
+            UserError: an input column is missing, no row can be read, or the run cannot promise
+                what is asked.
+        """
+        file = self._file(rows)
+        if file:
+            found = self.answer(self.read(file), file, at_least, coverage)
+            if found.faults:
+                count = len(found.rows) + len(found.faults)
+                log.warning("%s: %s", file, self.data.left_out(found.faults, count))
+            return found.fields(probabilities)
+        listed = self._rows(rows)
+        found = self.answer(listed, "rows", at_least, coverage)
+        answers = iter(found.answers)
+        nothing = {"prediction": None, "score": None}
+        return [
+            {**nothing, "error": found.faults[i]} if i in found.faults else next(answers)
+            for i in range(len(listed))
+        ]
+
+    def answer(
+        self,
+        rows: list[Row],
+        place: str,
+        at_least: float | None = None,
+        coverage: float | None = None,
+        dashes: str = "",
+    ) -> Predicted:
+        """Predicts rows; every other way to predict goes through here.
+
+        Args:
+            rows: rows with the input columns of training.
+            place: file of the rows, for errors.
+            at_least: share of the answered rows that are to be right, or None.
+            coverage: share of rows whose set or range is to hold the truth, or None.
+            dashes: what stands before the name of an option in errors.
 
         Raises:
             UserError: an input column is missing, or the run cannot promise what is asked.
         """
-        promise = unsure.settle(self.task, self.task.calibration, at_least, coverage)
+        promise = unsure.settle(self.task, self.task.calibration, at_least, coverage, dashes)
         if not rows:
-            return []
-        first = self.data.columns[0]
-        self.data.set_predict([{first: r} if isinstance(r, str) else dict(r) for r in rows])
-        predictions: dict[int, dict[str, Any]] = {}
+            return Predicted([], [], {}, promise)
+        faults = self.data.set_predict(rows, place)
+        by_number = self._compute()
+        kept = [row for i, row in enumerate(rows) if i not in faults]
+        answers = [by_number[i] for i in range(len(kept))] if by_number else []
+        unsure.mark(answers, promise)
+        return Predicted(kept, answers, faults, promise)
+
+    def read(self, file: str) -> list[Row]:
+        """The rows of a file to predict.
+
+        Raises:
+            UserError: it cannot be read, or has no rows.
+        """
+        rows = self.data.read_predict(file)
+        if not rows:
+            raise UserError(f"{file} has a header but no rows")
+        return rows
+
+    def export(self, folder: str | Path) -> Path:
+        """Writes a folder that stock libraries load with the same scores, and its card.
+
+        Args:
+            folder: folder to make; it may be there if it is empty.
+
+        Raises:
+            UserError: it is there already, or the model was not loaded from a run.
+        """
+        if self.run is None:
+            raise UserError("only a run can be exported: save(DIR), then ftlight.load(DIR)")
+        export.check(Path(folder), "")
+        self.task.merge_adapters()
+        export.write(RunState(given=str(self.run)), self.task, self.data, Path(folder), mixed=False)
+        return Path(folder)
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes a folder that :func:`ftlight.load` and every verb take as a run.
+
+        Args:
+            folder: folder to make; it may be there if it is empty.
+
+        Raises:
+            UserError: it is there already, or the task was made with what YAML cannot hold.
+        """
+        return saving_run.save(self.task, self.data, self.run, Path(folder))
+
+    def _file(self, rows: Any) -> str:
+        """The file or folder that is given to be read; empty if rows are given."""
+        if isinstance(rows, os.PathLike):
+            return os.fspath(rows)
+        return rows if isinstance(rows, str) and self.data.is_place(rows) else ""
+
+    def _rows(self, given: Any) -> list[Row]:
+        """One row or several as mappings of their columns.
+
+        Raises:
+            UserError: one is neither a text nor a mapping.
+        """
+        if isinstance(given, (str, Mapping)):
+            given = [given]
+        elif hasattr(given, "to_dict") and hasattr(given, "columns"):
+            table = given.astype(object)  # a missing cell is null, as in a file, not nan
+            given = table.where(given.notna(), None).to_dict("records")
+        first, rows = self.data.columns[0], []
+        for number, row in enumerate(cast(Iterable[Any], given)):
+            if isinstance(row, os.PathLike):
+                row = os.fspath(row)
+            if not isinstance(row, (str, Mapping)):
+                kind = type(row).__name__
+                raise UserError(f"rows[{number}]: expected a text or a mapping, got {kind}")
+            rows.append({first: row} if isinstance(row, str) else dict(row))
+        return rows
+
+    def _here(self) -> Answers:
+        """Predicts the rows of the data module on the device of the task."""
+        predictions: Answers = {}
         with torch.inference_mode():
             for batch in self.data.predict_dataloader():
                 batch = self.precision.convert_input(move_data_to_device(batch, self.task.device))
                 with self.precision.predict_step_context():
                     predictions.update(self.task.predict_step(batch))
-        answers = [predictions[i] for i in range(len(rows))]
-        unsure.mark(answers, promise)
-        return answers
+        return predictions

@@ -15,7 +15,7 @@ from ftlight.run import loggers, outputs
 from ftlight.run.predictions import write_predictions
 from ftlight.run.state import RunState
 from ftlight.task import EvaluationResult, Task
-from ftlight.trainer import by_group, by_swap, calibrating, outcomes, overlap
+from ftlight.trainer import by_group, by_swap, calibrating, outcomes, overlap, wrong
 from ftlight.trainer.parts import data_of, noting
 from ftlight.utils.atomic import read_json, write_json
 
@@ -54,7 +54,6 @@ def write_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
     """
     data, result = data_of(trainer), task.evidence["test"]
     mixed = run.wise if trainer.ckpt_path is None else {}
-    stem = _stem(trainer, run, data, mixed)
     home = outputs.home(run.home)
     if home != run.home:
         place = runs.short(run.home)
@@ -62,19 +61,45 @@ def write_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
             log.info("neither %s nor this folder can be written: results are only shown", place)
             return
         log.info("%s cannot be written: the files of the test are in %s", place, runs.short(home))
+    stem = _stem(trainer, run, data, mixed, home)
     with noting(run, home / f"{stem}_metrics.json") as path:
         write_json(path, _metrics(result, mixed, task.primary_metric))
     found = task.row_outcomes("test")
     if found and result.twins is not None:
         found["twins"] = result.twins
     outcomes.write(run, home / f"outcomes-{stem}.npz", found, data, "test")
-    if data is not None and result.outputs is not None and result.numbers is not None:
-        with noting(run, home / f"{stem}_predictions.csv") as path:
-            _write_predictions(trainer, path, task, data, result)
+    if data is None or result.outputs is None or result.numbers is None:
+        return
+    rows = [data.usable(row) for row in data.rows("test", result.numbers.tolist())]
+    answers = task.postprocess(result.outputs, rows)
+    shown = _under_user_names(rows, data.column_names)
+    with noting(run, home / f"{stem}_predictions.csv") as path:
+        write_predictions(path, shown, answers, spread=False)
+    if found:
+        chosen = wrong.choose(answers, found["scores"].tolist(), not task.refusal("at_least"))
+        with noting(run, home / ("wrong.csv" if stem == "test" else f"{stem}_wrong.csv")) as path:
+            _write_wrong(path, shown, answers, chosen)
+    if data.log_text:
+        _log_texts(trainer, shown, answers)
+
+
+def _write_wrong(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    answers: Sequence[Mapping[str, Any]],
+    chosen: Sequence[wrong.Choice],
+) -> None:
+    """Writes the rows to look at, each with why."""
+    marked = [{"why": why, **rows[i]} for i, why in chosen]
+    write_predictions(path, marked, [answers[i] for i, _ in chosen], spread=False)
 
 
 def _stem(
-    trainer: L.Trainer, run: RunState, data: DataModule | None, mixed: Mapping[str, Any]
+    trainer: L.Trainer,
+    run: RunState,
+    data: DataModule | None,
+    mixed: Mapping[str, Any],
+    home: Path,
 ) -> str:
     """How the files' names begin: with the test data and the checkpoint if not those of the run."""
     parts = ["test"]
@@ -82,7 +107,10 @@ def _stem(
         parts.append("wise")
     digests = read_json(run.home / "run.json").get("data_sha256", {})
     if data is not None and digests.get("test") != data.digests.get("test"):
-        parts.append(Path(str(data.files["test"] or data.files["train"])).name)
+        source = str(data.files["test"] or data.files["train"])
+        name = outputs.free(home, Path(source).name, source, "test-", "_metrics.json")
+        outputs.claim(home, name, source)
+        parts.append(name)
     checkpoint = mixed.get("checkpoint") or Path(str(trainer.ckpt_path or "best")).stem
     if checkpoint != "best":
         parts.append(checkpoint)
@@ -103,25 +131,22 @@ def _metrics(result: EvaluationResult, mixed: Mapping[str, Any], main: str) -> d
         metrics[name] = result.unseen.values[main]
         if main in result.unseen.intervals:
             metrics[f"{name}_low"], metrics[f"{name}_high"] = result.unseen.intervals[main]
+    if result.classes:
+        metrics["classes"] = dict(result.classes)
     metrics |= result.facts
     return {**metrics, "wise": dict(mixed)} if mixed else metrics
 
 
-def _write_predictions(
-    trainer: L.Trainer, path: Path, task: Task, data: DataModule, result: EvaluationResult
+def _log_texts(
+    trainer: L.Trainer, rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]
 ) -> None:
-    assert result.numbers is not None
-    rows = list(data.rows("test", result.numbers.tolist()))
-    decoded = task.postprocess(result.outputs, rows)
-    shown = _under_user_names(rows, data.column_names)
-    write_predictions(path, shown, decoded, spread=False)
-    if data.log_text:
-        columns = [*shown[0], "prediction", "score"]
-        table = [
-            [*row.values(), found["prediction"], found["score"]]
-            for row, found in zip(shown, decoded, strict=True)
-        ]
-        loggers.texts(trainer.loggers, columns, table)
+    """Logs rows with their answers to W&B."""
+    columns = [*rows[0], "prediction", "score"]
+    table = [
+        [*row.values(), found["prediction"], found["score"]]
+        for row, found in zip(rows, answers, strict=True)
+    ]
+    loggers.texts(trainer.loggers, columns, table)
 
 
 def _under_user_names(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import yaml
 from lightning.pytorch.callbacks import Callback
 
 from ftlight.data import findings
@@ -24,7 +23,7 @@ from ftlight.run import loggers, outputs
 from ftlight.run.provenance import provenance
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import results, resume_state, same_rows, summary
+from ftlight.trainer import recorded, results, resume_state, same_rows, summary
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.resume import Last
 from ftlight.training import optim
@@ -122,7 +121,8 @@ class RunFolder(Callback):
         """
         run, data = self.run, data_of(trainer)
         begun = read_json(run.home / "run.json")
-        begun.pop("unsaved", None)
+        for name in ("unsaved", "lacks"):
+            begun.pop(name, None)
         home = shlex.quote(runs.short(run.home))
         then = f"make room, then run it again with --run {home} --resume auto"
         with writing(run.home, then):
@@ -133,15 +133,14 @@ class RunFolder(Callback):
             # without a checkpoint it begins anew, with the data and the seed of now
             write_json(run.home / "run.json", {**begun, **facts})
             if run.config:
-                text = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
-                for line in runs.write_config(run.home, text):
+                for line in runs.write_config(run.home, runs.as_yaml(run.config)):
                     log.info("%s", line)
             if not run.goes_on:
                 # of a run that ended before it had a checkpoint
                 (run.home / "metrics.csv").unlink(missing_ok=True)
             if data is not None:
                 with atomic_files(run.home, "data") as made:
-                    _describe(task, data, made)
+                    describe(task, data, made)
         return begun.get("wandb", {}).get("id")
 
     def _facts(self, trainer: L.Trainer, task: Task) -> dict[str, Any]:
@@ -151,6 +150,10 @@ class RunFolder(Callback):
         facts = {**provenance(int(seed) if seed else None, digests), "backbone": task.backbone}
         if data is not None and data.dropped:
             facts["dropped"] = list(data.dropped)
+        if self.run.lacks:
+            facts["lacks"] = self.run.lacks
+        own = recorded.folders_of(task, data)
+        facts["python_path"] = list(dict.fromkeys([*facts["python_path"], *own]))
         if self.run.ckpt_path is not None:
             facts["began_from"] = str(Path(self.run.ckpt_path).absolute())
         if self.run.source is not None:
@@ -229,7 +232,7 @@ class RunFolder(Callback):
         loggers.finish(trainer.loggers, code, preempted=code == EXIT_REQUEUE)
 
 
-def _describe(task: Task, data: DataModule, folder: Path) -> None:
+def describe(task: Task, data: DataModule, folder: Path) -> None:
     """Writes what later verbs need of task and data, and what an audit found."""
     kind = {} if data.kind is None else {"kind": data.kind}
     write_json(folder / "labels.json", {**kind, "labels": task.labels})
@@ -254,8 +257,10 @@ def _resumed(begun: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, An
                 now,
             )
     anew = {name: facts[name] for name in ("command", "started", "versions")}
+    lacks = {name: facts[name] for name in ("lacks",) if name in facts}
     return {
         **begun,
+        **lacks,
         "status": "running",
         "data_sha256": facts["data_sha256"],  # a test may have been left out
         "resumed": [*begun.get("resumed", []), anew],

@@ -21,9 +21,23 @@ def show(task: Task, stage: str) -> list[tuple[str, str]]:
         worst = screen.confusions(result.confusion, task.labels)
         if worst:
             rows.append(("confused", "; ".join(worst)))
+    if result.classes:
+        rows.append(("worst", _worst(result)))
     if result.in_train:
         rows.append(("in train", _seen(result, main)))
     return [*rows, *result.shown, *(("", note) for note in result.notes)]
+
+
+def _worst(result: EvaluationResult, most: int = 5) -> str:
+    """The classes of the lowest F1, with what it is made of."""
+    known = [(name, c) for name, c in result.classes.items() if c["support"]]
+    lines = []
+    for name, c in sorted(known, key=lambda item: item[1]["f1"])[:most]:
+        parts = (
+            f"precision {c['precision']:.2f}, recall {c['recall']:.2f}, support {c['support']:,}"
+        )
+        lines.append(f"{name} F1 {c['f1']:.2f} ({parts})")
+    return "; ".join(lines)
 
 
 def _value(result: EvaluationResult, name: str, main: str) -> str:

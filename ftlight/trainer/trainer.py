@@ -15,7 +15,7 @@ from ftlight.run import console as screen
 from ftlight.run import outputs
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
-from ftlight.trainer import done, held_out, resume_state, wise
+from ftlight.trainer import done, held_out, recorded, resume_state, wise
 from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import conclude
@@ -98,6 +98,11 @@ class Trainer(L.Trainer):
         use_distributed_sampler: bool | None = False,
         **kwargs: Any,
     ) -> None:
+        named = {n: v for n, v in locals().items() if n not in ("self", "__class__")}
+        self.options_given = {
+            **named.pop("kwargs"),
+            **named,
+        }  # named, they would be hidden from --help
         screen.silence_libraries()
         self.run = RunState(
             given=run,
@@ -188,6 +193,7 @@ class Trainer(L.Trainer):
                 return
             ckpt_path = resume_state.newest(self.run, ckpt_path)
         self.run.ckpt_path = ckpt_path
+        recorded.keep(self.run, self, model, datamodule)
         if ckpt_path is not None:
             model.begin_from(ckpt_path)
         self.signals.received = 0

@@ -50,3 +50,24 @@ def defaults(cls: type) -> dict[str, Any]:
                 if parameter.default is not inspect.Parameter.empty:
                     found[name] = parameter.default
     return found
+
+
+def accepted(cls: type) -> set[str]:
+    """Names of a class's options: of its bases those that ``**kwargs`` hands on to them.
+
+    >>> class Base:
+    ...     def __init__(self, train=None, *, workers=0): ...
+    >>> class Data(Base):
+    ...     def __init__(self, *, text="text", **base): ...
+    >>> class Closed(Data):
+    ...     def __init__(self, note=""): ...
+    >>> sorted(accepted(Data)), accepted(Closed)
+    (['text', 'train', 'workers'], {'note'})
+    """
+    names: set[str] = set()
+    for base in (c for c in cls.__mro__[:-1] if "__init__" in vars(c)):
+        _, *parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+        names |= {p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD}
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
+    return names

@@ -5,8 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ftlight.utils.errors import UserError, first_line, join_limited, shortened
+
+PATHS = {  # options that name files and folders
+    "data": ("train", "validation", "test", "items", "folder"),
+    "model": ("backbone", "label_descriptions"),
+}
 
 
 def user_path(name: str, option: str = "") -> Path:
@@ -48,3 +54,18 @@ def places(lines: Sequence[int | str], most: int) -> str:
     """
     word = "" if lines and isinstance(lines[0], str) else "lines "
     return word + join_limited(lines, most)
+
+
+def anchor(section: str, key: str, value: Any, folder: Path) -> Any:
+    """Makes the value of an option that names a file absolute.
+
+    It is looked for from the working folder, then from ``folder``; any other value stays as it is.
+
+    Raises:
+        UserError: the system cannot look for it.
+    """
+    if key in PATHS.get(section, ()) and isinstance(value, str) and value and ":" not in value:
+        for path in (user_path(value, f"{section}.{key}"), folder / value):
+            if path.exists():
+                return str(path.absolute())
+    return value

@@ -7,6 +7,7 @@ changes a metric by a thousand times that; another order of rows, or another rat
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -16,10 +17,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from conftest import each
 from safetensors.torch import load_file
 
 import ftlight
 from ftlight.__main__ import main
+from ftlight.cli import moved
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "run_0_1"
 sys.path.append(str(FIXTURE))
@@ -175,3 +178,15 @@ def test_an_old_run_goes_on_with_its_own_rates_from_the_config_it_was_made_from(
         last = stopped / "checkpoints" / "last.ckpt"
         answers.run([*words, "--run", root / "new" / "stopped", "--ckpt_path", last])
         assert_same_weights(root / "new" / "stopped")
+
+
+def test_a_module_of_a_package_is_no_name_of_0_1(caplog: pytest.LogCaptureFixture) -> None:
+    moved.import_module("json")  # as if a task of one's own were: names of 0.1 are served now
+
+    def check(package: str, module: str) -> None:
+        with pytest.raises(AttributeError):
+            importlib.import_module(package).__getattr__(module)
+
+    pairs = [("masked_lm", "masking"), ("image_classification", "preparing"), ("seq2seq", "data")]
+    each([(f"ftlight.tasks.{package}", module) for package, module in pairs], check)
+    assert not caplog.records

@@ -84,7 +84,7 @@ def fill_before(disk: Path, monkeypatch: pytest.MonkeyPatch) -> Fill:
 # which file, for which time, with how many pages left; what is missing at the end
 LATE = ["best.ckpt", "last.ckpt", "test_metrics.json"]
 LAST = ["outcomes-validation.npz", "run.json"]
-TESTED = ["test_predictions.csv", "calibration.json", *LAST]  # best.ckpt has a calibration
+TESTED = ["test_predictions.csv", "wrong.csv", "calibration.json", *LAST]
 LATER = [
     ("metrics.csv", 1, 0, ["metrics.csv", *LATE, *LAST]),
     ("best.ckpt", 1, 12, LATE),

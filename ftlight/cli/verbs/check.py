@@ -9,6 +9,7 @@ from ftlight.cli.parser import CLI
 from ftlight.data import findings
 from ftlight.data.findings import LEVELS, Finding
 from ftlight.data.module import DataModule
+from ftlight.data.remarks import remark
 from ftlight.run import console as screen
 from ftlight.run import outputs
 from ftlight.utils.atomic import writing
@@ -33,9 +34,10 @@ def run(words: Words, made: DataModule | CLI) -> None:
         UserError: the file could not be written.
     """
     out = words.own.get("out")
-    if out is not None:
-        outputs.check(Path(out))
     data = made.datamodule if isinstance(made, CLI) else made
+    if out is not None:
+        outputs.keep_apart(Path(out), [*words.alone, *data.files.values()])
+        outputs.check(Path(out))
     if isinstance(made, CLI) and words.alone:
         found = _new(words, made, words.alone[0])
         _write(out, found)
@@ -73,7 +75,9 @@ def _new(words: Words, cli: CLI, file: str) -> list[Finding]:
     cli.model.load_weights(words.own["ckpt_path"])
     cli.datamodule.check = "off"
     cli.datamodule.setup("fit")
-    cli.datamodule.set_predict(rows, file)
+    faults = cli.datamodule.set_predict(rows, file)
+    if faults:
+        remark(f"{cli.datamodule.left_out(faults, len(rows))}; left out")
     return compare(cli.trainer, cli.model, cli.datamodule)
 
 
@@ -85,5 +89,5 @@ def _write(out: str | None, found: list[Finding]) -> None:
 
 def _show(found: list[Finding], remarks: list[Finding]) -> None:
     rows = [(level, findings.notes(found, level)) for level in LEVELS]
-    for word, lines in [*rows, ("read", [remark.line for remark in remarks])]:
+    for word, lines in [*rows, ("read", [found.line for found in remarks])]:
         screen.table([(word if i == 0 else "", line) for i, line in enumerate(lines)])

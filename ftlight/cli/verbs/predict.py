@@ -15,8 +15,9 @@ from ftlight.evidence import familiar
 from ftlight.run import console as screen
 from ftlight.run import outputs
 from ftlight.run.folder import short
-from ftlight.run.predictions import write_predictions
+from ftlight.run.predictions import write_left_out, write_predictions
 from ftlight.trainer import calibrating, unsure
+from ftlight.trainer.predictor import Answers, Predicted, Predictor
 from ftlight.utils.distributed import gather_objects
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import counted, number
@@ -24,33 +25,49 @@ from ftlight.utils.format import counted, number
 
 def run(words: Words, cli: CLI) -> None:
     """Predicts, and writes the answers to a file or prints them."""
-    file, text, out = _source(words), words.own.get("text"), words.own.get("out", "")
-    path = _path(words, file, out)
-    promise = _promise(words, cli)
-    rows = _rows_of_file(file, cli.datamodule) if file else _rows_of_text(text, cli.datamodule)
-    cli.datamodule.set_predict(rows, file or "input")
+    file, ckpt_path = _source(words), words.own["ckpt_path"]
+    path = _path(words, cli.datamodule, file)
+    at_least, coverage = (_share(words, option) for option in ("at_least", "coverage"))
+    model = Predictor(
+        cli.model, cli.datamodule, run=words.run, compute=lambda: _compute(cli, ckpt_path)
+    )
+    cli.model.calibration = calibrating.of_checkpoint(Path(ckpt_path))  # weights are read later
+    text = words.own.get("text")
+    rows = model.read(file) if file else _rows_of_text(text, cli.datamodule)
     seen = _familiar(words, cli)
-    answers = _predict(cli, words.own["ckpt_path"])
+    found = model.answer(rows, file or "input", at_least, coverage, "--")
     unlike = _unlike(cli, seen)
     if not cli.trainer.is_global_zero:
         return
-    ordered = [answers[i] for i in range(len(rows))]
-    unsure.mark(ordered, promise)
     with_all = words.own.get("probabilities") == "true"
-    if path is None:
-        for row, answer in zip(rows, ordered, strict=True):
+    if path is None or len(rows) == 1:
+        for row, answer in zip(found.rows, found.answers, strict=True):
             _print(row, answer, with_all)
+    if path is None:
+        for fault in found.faults.values():
+            screen.console.print(f"left out: {fault}")
         return
-    text = cli.model.predictions_text(path.suffix.lower(), rows, ordered)
-    count = write_predictions(path, rows, ordered, with_all, text)
-    said = f"{counted(count, 'prediction')} in {short(path)}"
-    if promise.threshold is not None:
-        items = unsure.items(ordered)
-        kind = " spans" if any(isinstance(a["prediction"], list) for a in ordered) else ""
-        said += f"; {sum(item['unsure'] for item in items):,} of {len(items):,}{kind} unsure"
-    screen.console.print(said)
+    if "out" not in words.own:
+        outputs.claim(path.parent, path.name, file)
+    text = cli.model.predictions_text(path.suffix.lower(), found.rows, found.answers)
+    write_predictions(path, found.rows, found.answers, with_all, text)
+    screen.console.print(_written(path, found))
+    listed = write_left_out(path, found.faults.values())
+    if listed is not None:
+        skipped = cli.datamodule.left_out(found.faults, len(rows))
+        screen.console.print(f"{skipped}; left out, and listed in {short(listed)}")
     if unlike:
         screen.console.print(unlike)
+
+
+def _written(path: Path, found: Predicted) -> str:
+    """What was written, and how much of it is unsure."""
+    said = f"{counted(len(found.rows), 'prediction')} in {short(path)}"
+    if found.promise.threshold is not None:
+        items = unsure.items(found.answers)
+        kind = " spans" if any(isinstance(a["prediction"], list) for a in found.answers) else ""
+        said += f"; {sum(item['unsure'] for item in items):,} of {len(items):,}{kind} unsure"
+    return said
 
 
 def _familiar(words: Words, cli: CLI) -> familiar.Familiar | None:
@@ -69,17 +86,6 @@ def _unlike(cli: CLI, seen: familiar.Familiar | None) -> str:
         return ""
     counts = gather_objects((seen.rows, seen.strange), cli.trainer.world_size)
     return familiar.line(sum(rows for rows, _ in counts), sum(odd for _, odd in counts))
-
-
-def _promise(words: Words, cli: CLI) -> unsure.Promise:
-    """What predictions are to keep, by ``--at_least`` and ``--coverage``.
-
-    Raises:
-        UserError: the run cannot promise it.
-    """
-    at_least, coverage = (_share(words, option) for option in ("at_least", "coverage"))
-    known = calibrating.of_checkpoint(Path(words.own["ckpt_path"]))
-    return unsure.settle(cli.model, known, at_least, coverage, "--")
 
 
 def _share(words: Words, option: str) -> float | None:
@@ -102,24 +108,29 @@ def _source(words: Words) -> str:
     return words.alone[0] if words.alone and words.alone[0] != "-" else ""
 
 
-def _path(words: Words, file: str, out: str) -> Path | None:
-    """The file to write; None if predictions are to be printed.
+def _path(words: Words, data: DataModule, file: str) -> Path | None:
+    """The file to write; None if predictions are to be printed: of texts, or of one photo.
 
     Raises:
-        UserError: it could not be written.
+        UserError: it could not be written, or holds what is read.
     """
-    if not file and not out:
+    out = words.own.get("out", "")
+    if out:
+        path = Path(out)
+        outputs.keep_apart(path, [file, *data.files.values()])
+    elif not file or data.is_row(file):
         return None
-    path = Path(out) if out else outputs.home(Path(str(words.run))) / "predictions" / _name(file)
+    else:
+        folder = outputs.home(Path(str(words.run))) / "predictions"
+        path = folder / outputs.free(folder, _name(file), file)
     outputs.check(path)
     return path
 
 
-def _rows_of_file(file: str, data: DataModule) -> list[files.Row]:
-    rows = data.read_predict(file)
-    if not rows:
-        raise UserError(f"{file} has a header but no rows")
-    return rows
+def _name(file: str) -> str:
+    """Name of the file of predictions: the input's, ending in .jsonl if that is JSON, else .csv."""
+    name = Path(Path(file).resolve().name.removesuffix(".gz"))
+    return str(name.with_suffix(".jsonl" if name.suffix in (".json", ".jsonl") else ".csv"))
 
 
 def _rows_of_text(text: str | None, data: DataModule) -> list[files.Row]:
@@ -134,25 +145,16 @@ def _rows_of_text(text: str | None, data: DataModule) -> list[files.Row]:
     return rows
 
 
-def _predict(cli: CLI, ckpt_path: str) -> dict[int, dict[str, Any]]:
+def _compute(cli: CLI, ckpt_path: str) -> Answers:
     """The answers of all processes by the number of the row."""
     own = cli.trainer.predict(
         cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True
     )
-    answers: dict[int, dict[str, Any]] = {}
+    answers: Answers = {}
     for batches in gather_objects(own or [], cli.trainer.world_size):
         for batch in batches:
             answers.update(batch)
     return answers
-
-
-def _name(file: str) -> str:
-    """Name of the file of predictions: the input's, ending in .jsonl if that is JSON, else .csv."""
-    path = Path(file).expanduser().resolve()
-    if path.is_dir():
-        return f"{path.name}.csv"
-    name = Path(path.name.removesuffix(".gz"))
-    return str(name.with_suffix(".jsonl" if name.suffix in (".json", ".jsonl") else ".csv"))
 
 
 def _print(row: files.Row, answer: Mapping[str, Any], with_all: bool) -> None:

@@ -15,14 +15,19 @@ from ftlight.data.label_columns import label_text
 from ftlight.data.labelled import without
 from ftlight.data.module import Columns, EncodedSplit, Reader
 from ftlight.tasks.image_classification import augment as augmenting
-from ftlight.tasks.image_classification import containers, decoding, predicting, preparing
+from ftlight.tasks.image_classification import (
+    containers,
+    decoding,
+    predicting,
+    preparing,
+    trees,
+)
 from ftlight.tasks.image_classification import rows as image_rows
 from ftlight.tasks.image_classification.batches import ImageBatches, Kept
 from ftlight.tasks.image_classification.code_pages import names_of
 from ftlight.tasks.image_classification.embedded import embedded
 from ftlight.tasks.image_classification.folders import is_image
-from ftlight.tasks.image_classification.tables import from_table
-from ftlight.tasks.image_classification.trees import images
+from ftlight.tasks.image_classification.tables import Entry, from_table
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.ranges import Gigabytes, Processes, Range
@@ -54,6 +59,7 @@ class ImageData(ImageBatches):
     """
 
     suffixes = (*files.SUFFIXES, ".zip")
+    unit = "images"
     # the content of the folder is in the digest of the table that names its images
     may_change = ImageBatches.may_change | {"keep_gb", "folder"}
 
@@ -152,7 +158,7 @@ class ImageData(ImageBatches):
             "stamp": stamp,
             "code": files.code(
                 *(decoding.decode, containers.read, embedded, names_of),
-                *(is_image, from_table, images, label_text),
+                *(is_image, from_table, trees.images, label_text),
             ),
         }
         return image_rows.read_rows, arguments, features
@@ -194,7 +200,37 @@ class ImageData(ImageBatches):
         """The images to predict: one file, all in a folder or zip, or those that a table names."""
         self.reading = name
         rows = predicting.rows_of(name, self._columns)
-        return super().read_predict(name) if rows is None else rows
+        if rows is not None:
+            return rows
+        return [predicting.usable(row, name, self._columns) for row in super().read_predict(name)]
+
+    def is_row(self, name: str) -> bool:
+        """Whether a file is itself an image."""
+        return containers.is_image_file(name)
+
+    def is_place(self, text: str) -> bool:
+        """Whether a text is a file or folder to read: it is, since rows are paths too."""
+        return True
+
+    def usable(self, row: files.Row) -> files.Row:
+        """A row of a split; an image in a folder by a path that can be opened."""
+        container = str(row[image_rows.CONTAINER])
+        if not isinstance(containers.at(container), trees.Folder):
+            return row
+        return {**row, "image": str(Path(container) / str(row[image_rows.NAME]))}
+
+    def unreadable(self, rows: Sequence[files.Row], place: str) -> dict[int, str]:
+        """Which images to predict cannot be used, and why."""
+
+        def check(entry: Entry) -> str:
+            return image_rows.check(entry, self.image, self.max_pixels, self.white, full=True)[0]
+
+        return predicting.faults(self._entries(rows, place), check)
+
+    def _entries(self, rows: Sequence[files.Row], place: str) -> list[Entry]:
+        """Where the images to predict are."""
+        listed = place == self.reading
+        return [predicting.entry(row, place, listed, self._columns) for row in rows]
 
     # Batches
 
@@ -221,24 +257,8 @@ class ImageData(ImageBatches):
         return EncodedSplit(columns, self.numbers(table, split), fingerprint)
 
     def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
-        """Where the images to predict are.
-
-        Raises:
-            UserError: one cannot be read.
-        """
-        listed = place == self.reading
-        entries = [predicting.entry(row, place, listed, self._columns) for row in rows]
-        bad = []
-        for entry in entries:
-            fault, _, _ = image_rows.check(
-                entry, self.image, self.max_pixels, self.white, self.full
-            )
-            if fault:
-                bad.append(f"{entry.shown} ({fault})")
-        if bad:
-            raise UserError(
-                f"{place}: {len(bad)} of {len(rows)} images cannot be used: {join_limited(bad, 3)}"
-            )
+        """Where the images to predict are."""
+        entries = self._entries(rows, place)
         columns = {
             "container": [entry.container for entry in entries],
             "name": [entry.name for entry in entries],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ftlight.data import files
@@ -10,12 +13,14 @@ from ftlight.tasks.image_classification import containers
 from ftlight.tasks.image_classification import rows as image_rows
 from ftlight.tasks.image_classification.embedded import embedded
 from ftlight.tasks.image_classification.tables import Entry, inside, outside
-from ftlight.tasks.image_classification.trees import images
+from ftlight.tasks.image_classification.trees import Folder, Zip, images
 from ftlight.utils.errors import UserError
 
 
 def rows_of(name: str, columns: containers.Columns) -> list[files.Row] | None:
     """The images of a place as rows; None if it is a table of paths.
+
+    Images of a folder have paths that can be opened from where one stands.
 
     Raises:
         UserError: a folder or zip holds no images.
@@ -30,15 +35,36 @@ def rows_of(name: str, columns: containers.Columns) -> list[files.Row] | None:
             raise UserError(f"{name} holds no images")
         for line in filter(None, (tree.remark(), image_rows.left_out(name, names, found))):
             remark(line)
-        return [{columns.image: member, files.LINE: i} for i, member in enumerate(found, 1)]
+        root = Path(name) if isinstance(tree, Folder) else Path()
+        return [
+            {columns.image: str(root / member), files.LINE: i} for i, member in enumerate(found, 1)
+        ]
     if embedded(name, columns.image):
         entries = image_rows.entries(name, "", columns._replace(label=None))
         return [{columns.image: e.shown, files.LINE: e.line} for e in entries]
     return None
 
 
+def usable(row: files.Row, table: str, columns: containers.Columns) -> files.Row:
+    """A row of a table with a path that can be opened from where one stands.
+
+    Raises:
+        UserError: the path leads out of the table's folder.
+    """
+    files.need(row, [columns.image], table)
+    shown = files.cell(row, columns.image, table)
+    root = columns.folder or str(Path(table).parent)
+    if not shown.strip():
+        return dict(row)
+    name = inside("", shown, root)
+    if name is None:
+        raise outside(f"{table}:{row[files.LINE]}", shown, root)
+    path = shown if Path(shown).is_absolute() else str(Path(root) / name)
+    return {**row, columns.image: path}
+
+
 def entry(row: files.Row, place: str, listed: bool, columns: containers.Columns) -> Entry:
-    """Where an image to predict is: below the folder, zip or table given, else at any path.
+    """Where an image to predict is: in the zip or table given that holds it, else at any path.
 
     Args:
         row: a row with the column of images.
@@ -47,19 +73,26 @@ def entry(row: files.Row, place: str, listed: bool, columns: containers.Columns)
         columns: columns of a table.
 
     Raises:
-        UserError: the row has no such column, or its path leads out of the table's folder.
+        UserError: the row has no such column.
     """
     files.need(row, [columns.image], place)
     shown, line = files.cell(row, columns.image, place), int(row[files.LINE])
-    # rows in Python or of standard input
-    if not listed or containers.is_image_file(place):
-        return Entry("", str(Path(shown).expanduser()), shown, "", line)
-    if containers.tree(place) is not None:
+    if listed and isinstance(containers.tree(place), Zip):
         return Entry(place, shown, shown, "", line)
-    if embedded(place, columns.image):
+    if listed and embedded(place, columns.image):
         return Entry(place, str(line - 1), shown, "", line)
-    root = columns.folder or str(Path(place).parent)
-    name = inside("", shown, root)
-    if name is None:
-        raise outside(f"{place}:{line}", shown, root)
-    return Entry(root, name, shown, "", line)
+    return Entry("", str(Path(shown).expanduser()), shown, "", line)
+
+
+def faults(entries: Sequence[Entry], check: Callable[[Entry], str]) -> dict[int, str]:
+    """Which images cannot be used, by their number from 0, and why.
+
+    Args:
+        entries: where the images are.
+        check: says why an image cannot be used, or nothing.
+    """
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        found = list(pool.map(check, entries))
+    pairs = enumerate(zip(entries, found, strict=True))
+    named = {i: entry.shown or f"line {entry.line}" for i, (entry, fault) in pairs if fault}
+    return {i: f"{name} ({found[i]})" for i, name in named.items()}

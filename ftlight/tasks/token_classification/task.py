@@ -15,7 +15,7 @@ from ftlight.freezing.head import Objective
 from ftlight.freezing.linear import Vectors
 from ftlight.metrics import calibration, intervals
 from ftlight.metrics import spans as metrics
-from ftlight.metrics.classes import f1_of_rows
+from ftlight.metrics.classes import by_class, f1_of_rows
 from ftlight.metrics.sureness import Sureness
 from ftlight.models import saving as export
 from ftlight.models.losses import Loss
@@ -128,7 +128,9 @@ class TokenClassification(Task):
         values = metrics.scores(table, self.labels)
         values["token_accuracy"] = right / words if words else float("nan")
         interval = {"f1": intervals.bootstrap(table.sum(1), metrics.f1, bounds=intervals.UNIT)}
-        return EvaluationResult(values, len(rows), interval)
+        hit, predicted, actual = table.sum(0).unbind(1)
+        report = by_class(hit, predicted, actual, self.labels)
+        return EvaluationResult(values, len(rows), interval, classes=report)
 
     def _shaped(self, outputs: Iterable[Tensor]) -> list[Tensor]:
         """Outputs ``[words, 2 + tags]``: no row may have a word."""

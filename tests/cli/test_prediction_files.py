@@ -1,0 +1,167 @@
+"""Predictions overwrite nothing of others, have the user's columns, and show what is alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Run, each, toy_rows, write_csv
+from tiny.image_classification import make_resnet, square
+
+from ftlight.__main__ import main
+from ftlight.run import outputs
+from ftlight.utils.errors import UserError
+
+
+def read(path: str | Path) -> list[dict[str, str]]:
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.run
+def test_inputs_of_one_name_have_predictions_of_their_own(fit: Run) -> None:
+    fit()
+    home = Path("run/predictions")
+    for folder, count in (("a", 4), ("b", 5)):
+        Path(folder).mkdir()
+        write_csv(Path(folder) / "new.csv", toy_rows(count))
+    write_csv(Path("new.tsv"), [])
+    Path("new.tsv").write_text("text\tlabel\n" + "\t\n".join(["good card"] * 6) + "\t\n")
+    inputs = ["a/new.csv", "b/new.csv", "new.tsv"]
+    for _ in range(2):  # again, and each finds its own
+        for file in inputs:
+            assert main(["predict", "run", file]) == 0
+    sizes = {path.name: len(read(path)) for path in home.glob("*.csv")}
+    assert sizes == {"new.csv": 4, "new-2.csv": 5, "new-3.csv": 6}
+    # a file of predictions is an input like any other
+    before = (home / "new.csv").read_bytes()
+    assert main(["predict", "run", str(home / "new.csv")]) == 0
+    assert (home / "new.csv").read_bytes() == before
+    assert len(read(home / "new-4.csv")) == 4
+
+
+@pytest.mark.run
+def test_tests_of_files_of_one_name_have_files_of_their_own(fit: Run) -> None:
+    fit("--data.test", "toy.csv")
+    for folder, count in (("a", 9), ("b", 6)):
+        Path(folder).mkdir()
+        write_csv(Path(folder) / "t.csv", toy_rows(count))
+        for _ in range(2):
+            assert main(["test", "run", "--data.test", f"{folder}/t.csv"]) == 0
+    found = {p.name: json.loads(p.read_text())["test/rows"] for p in Path("run").glob("test*.json")}
+    names = ("test_metrics.json", "test-t.csv_metrics.json", "test-t.csv-2_metrics.json")
+    assert found == dict(zip(names, (60, 9, 6), strict=True))
+    assert Path("run/wrong.csv").is_file()
+    assert Path("run/test-t.csv-2_wrong.csv").is_file()
+
+
+@pytest.mark.run
+def test_what_is_read_is_never_written(fit: Run, capsys: Any) -> None:
+    fit()
+    write_csv(Path("new.csv"), toy_rows(5))
+    os.symlink("new.csv", "link.csv")
+    os.link("new.csv", "hard.csv")
+    before = Path("new.csv").read_bytes(), Path("toy.csv").read_bytes()
+
+    def check(out: str) -> None:
+        assert main(["predict", "run", "new.csv", "--out", out]) == 2
+        assert f"--out {out} is a file that is read; give another" in capsys.readouterr().err
+
+    each(["new.csv", "link.csv", "hard.csv", "toy.csv"], check)
+    assert (Path("new.csv").read_bytes(), Path("toy.csv").read_bytes()) == before
+    for _ in range(2):  # what --out names is one's own to write again
+        assert main(["predict", "run", "new.csv", "--out", "out.csv"]) == 0
+
+
+def test_a_name_is_free_if_nothing_else_has_it(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    folder.mkdir()
+    assert outputs.free(folder, "x.csv", "a/x.csv") == "x.csv"
+    outputs.claim(folder, "x.csv", "a/x.csv")
+    assert outputs.free(folder, "x.csv", "a/x.csv") == "x.csv"
+    assert outputs.free(folder, "x.csv", "b/x.csv") == "x-2.csv"
+    (folder / "y.csv").write_text("of a version that noted nothing")
+    assert outputs.free(folder, "y.csv", "y.csv") == "y-2.csv"
+    assert outputs.free(folder, "hf:a/b", "hf:a/b", "test-", "_metrics.json") == "hf:a/b"
+    (folder / "inside").mkdir()
+    (folder / "inside" / "1.jpg").write_text("")
+    with pytest.raises(UserError, match=r"1\.jpg is in .*made, which is read"):
+        outputs.keep_apart(folder / "inside" / "1.jpg", [None, str(folder)])
+    outputs.keep_apart(folder / "y.csv", [None, str(folder)])  # written there before
+
+
+@pytest.mark.run
+def test_one_row_prints_its_answer(fit: Run, capsys: Any) -> None:
+    fit()
+    write_csv(Path("one.csv"), toy_rows(1))
+    capsys.readouterr()
+    assert main(["predict", "run", "one.csv"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].strip() == toy_rows(1)[0][0].strip()
+    assert said[-1] == "1 prediction in run/predictions/one.csv"
+    assert main(["predict", "run", "--text", "a good card", "--out", "t.csv"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "a good card"
+    assert said[-1] == "1 prediction in t.csv"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A run on photos, and photos in a folder with a table of them."""
+    for i in range(12):
+        name, data = square(i)
+        path = tmp_path / "set" / name / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (tmp_path / "data" / "img").mkdir(parents=True)
+    for i in range(3):
+        (tmp_path / "data" / "img" / f"{i}.jpg").write_bytes(square(i)[1])
+    (tmp_path / "data" / "img" / "cut.jpg").write_bytes(square(1)[1][:90])
+    rows = [(f"img/{name}.jpg", f"site {name}") for name in ("0", "cut", "1", "none", "2")]
+    write_csv(tmp_path / "data" / "list.csv", rows, ("photo", "site"))
+    backbone = make_resnet(tmp_path / "resnet")
+    words = ["--model", "ImageClassification", "--model.backbone", backbone, "--data.train", "set"]
+    words += ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--run", "run"]
+    assert main(["fit", *words, "--data.image", "photo"]) == 0
+    return tmp_path
+
+
+@pytest.mark.run
+def test_broken_images_are_left_out_counted_and_listed(
+    images: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["predict", "run", "data/list.csv"]) == 0
+    said = capsys.readouterr().out
+    assert "3 predictions in run/predictions/list.csv" in said
+    assert "2 of 5 images cannot be used: data/img/cut.jpg (it is " in said
+    assert "listed in run/predictions/list.skipped.txt" in said
+    rows = read("run/predictions/list.csv")
+    assert [(r["photo"], r["site"]) for r in rows] == [
+        (f"data/img/{i}.jpg", f"site {i}") for i in range(3)
+    ]
+    alone = {}
+    for i in range(3):
+        assert main(["predict", "run", f"data/img/{i}.jpg", "--out", "one.csv"]) == 0
+        alone[i] = read("one.csv")[0]
+    assert [r["score"] for r in rows] == [alone[i]["score"] for i in range(3)]
+    os.chdir("data")
+    assert main(["predict", "../run", "list.csv", "--out", "p.jsonl"]) == 0
+    first = json.loads(Path("p.jsonl").read_text().splitlines()[0])
+    assert first["photo"] == "img/0.jpg"  # as it is in the table, which is here
+    shutil.copy("img/0.jpg", "img/cut.jpg")
+    shutil.copy("img/0.jpg", "img/none.jpg")
+    assert main(["predict", "../run", "list.csv", "--out", "p.jsonl"]) == 0
+    assert not Path("p.skipped.txt").exists()
+    os.chdir("..")
+    monkeypatch.setattr("sys.stdin", io.StringIO("data/img/0.jpg\nnone.jpg\n"))
+    assert main(["predict", "run", "-"]) == 0
+    assert "left out: none.jpg (no such file)" in capsys.readouterr().out
+    (images / "bad.jpg").write_bytes(b"")
+    assert main(["predict", "run", "bad.jpg"]) == 2
+    assert "1 of 1 images cannot be used: bad.jpg (it is empty)" in capsys.readouterr().err
