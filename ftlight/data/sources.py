@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ftlight.data import files, hub
 from ftlight.data.cells import with_nested
-from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 
 
@@ -57,6 +56,8 @@ class Source:
     def digest(self) -> str:
         """Identifies the content: the SHA-256 of the file, or the fingerprints of the data set."""
         if self.on_hub:
+            from ftlight.utils import internals  # not above: it loads torch
+
             splits = hub.load_hub(self.name).values()
             return "-".join(internals.fingerprint_of(split) for split in splits)
         return files.sha256(self.path)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ftlight.data import files, hub
-from ftlight.tasks.image_classification import archives, decoding
+from ftlight.tasks.image_classification import decoding
 from ftlight.tasks.image_classification.embedded import Hub, Parquet, embedded
 from ftlight.tasks.image_classification.folders import is_image, is_image_start, without_suffix
 from ftlight.tasks.image_classification.trees import Folder, Zip
+from ftlight.utils import archives
 
 
 class Columns(NamedTuple):

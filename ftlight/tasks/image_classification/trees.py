@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ftlight.data import files
-from ftlight.tasks.image_classification import archives, code_pages, decoding
+from ftlight.tasks.image_classification import code_pages, decoding
 from ftlight.tasks.image_classification.folders import is_image, is_image_start, without_suffix
+from ftlight.utils import archives
 from ftlight.utils.errors import UserError
 
 MOST = 2**28  # bytes of an image file

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from conftest import each
 
-from ftlight.tasks.image_classification import archives, containers
+from ftlight.tasks.image_classification import containers
+from ftlight.utils import archives
 from ftlight.utils.errors import UserError
 
 
