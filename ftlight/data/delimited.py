@@ -58,6 +58,15 @@ def read(
         yield from _rows(reader, path, skipped, quotes, list(names))
 
 
+def first_rows(path: Path, encoding: str, tabs: bool) -> list[list[str]]:
+    """The fields of the first lines of a CSV or TSV file, its header among them if it has one."""
+    with open_text(path, encoding) as file:
+        sample = list(itertools.islice(file, SAMPLE))
+    skipped, delimiter = _layout(sample, tabs)
+    rows = _reader(sample[skipped:], delimiter, plain=False, strict=False)
+    return [row for row in rows if row]
+
+
 def _reader(lines: Iterable[str], delimiter: str, plain: bool, strict: bool = True) -> Any:
     quoting: Literal[0, 3] = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
     return csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=strict)

@@ -39,6 +39,11 @@ class Source:
         return self.name.startswith(hub.PREFIX)
 
     @property
+    def is_tree(self) -> bool:
+        """Whether it is a folder or a zip."""
+        return self.name.lower().endswith(".zip") or Path(self.name).expanduser().is_dir()
+
+    @property
     def path(self) -> Path:
         """The file.
 
