@@ -107,12 +107,10 @@ def _opened(path: Path) -> tuple[dict[str, Any], list[files.Row]]:
         encoding = encoding_guess.guess(path)
         options = {"encoding": encoding} if encoding != "utf-8" else {}
     encoding = options.get("encoding", "utf-8")
-    if kind == ".csv":
-        first = delimited.first_rows(path, encoding, tabs=False)
-        if not headers.names_columns(first):
-            options["header"] = headers.made_up(len(first[0]))
     if kind not in files.SUFFIXES:
         return options, []
+    if kind in (".csv", ".xlsx") and (names := _made_up_header(path, encoding)):
+        options["header"] = names
     with collected():
         found = files.read(path, encoding, header=options.get("header", ()))
         try:
@@ -124,6 +122,18 @@ def _opened(path: Path) -> tuple[dict[str, Any], list[files.Row]]:
     if not rows:
         raise UserError(f"{path} has a header but no rows")
     return options, rows
+
+
+def _made_up_header(path: Path, encoding: str) -> list[str]:
+    """Names for the columns of a table whose first row is none; empty if it is a header."""
+    if files.suffix(path) == ".csv":
+        first = delimited.first_rows(path, encoding, tabs=False)
+    else:
+        with collected():
+            rows = list(islice(files.read(path), delimited.SAMPLE))
+        cells = [[str(v) for k, v in row.items() if k != files.LINE] for row in rows]
+        first = [files.names(rows[0]), *cells] if rows else []
+    return headers.made_up(len(first[0])) if first and not headers.names_columns(first) else []
 
 
 def _source(name: str, split: str, options: Mapping[str, Any]) -> Source:

@@ -48,7 +48,7 @@ class DataModule(Audited):
     :meth:`duplicate_labels`.
 
     Args:
-        train: Training data: CSV, TSV, JSONL or Parquet (or .gz), or a hub data set
+        train: Training data: CSV, TSV, JSONL (or .gz), Parquet or .xlsx, or a hub data set
             hf:OWNER/REPO[:CONFIG][@REVISION].
         validation: Validation data. Default: a share of train.
         test: Test data, used once after training.
@@ -72,7 +72,7 @@ class DataModule(Audited):
         encoding: Encoding of text files.
         quotes: Quotation marks in CSV and TSV: csv if they enclose fields, none if they are text;
             auto reads them as text if that alone gives every line the same fields.
-        header: Names of the columns of CSV and TSV files that have no header line.
+        header: Names of the columns of CSV, TSV and .xlsx files that have no header line.
         labels: Labels in order. Default: those in train.
         tokenizer: Hub id or folder of the tokenizer (or image processor). Default: the backbone's.
         log_text: Whether rows of the data may go to W&B, in a table of test predictions.
