@@ -22,8 +22,10 @@ from ftlight.__main__ import main
 from ftlight.utils.yaml_file import read_yaml
 
 COUNT = 40
+ENTITIES = "TokenClassification"
 WORDS = ("parcel", "card", "refund", "order", "film", "money")
 Make = Callable[[Path], str]
+Shape = tuple[str, str, Make]
 
 
 def text(i: int, more: str = "") -> str:
@@ -51,6 +53,11 @@ def rows_of(name: str, rows: list[dict[str, Any]], form: str = "lines") -> Make:
     return make
 
 
+def sheets_of(name: str, sheets: dict[str, Any]) -> Make:
+    """A shape: a spreadsheet."""
+    return lambda folder: spreadsheet.write(folder / name, sheets)
+
+
 def lines_of(name: str, lines: list[str], encoding: str = "utf-8") -> Make:
     """A shape: a text file."""
 
@@ -65,182 +72,120 @@ def lines_of(name: str, lines: list[str], encoding: str = "utf-8") -> Make:
 # Texts with a label
 
 
-def tables() -> Iterator[tuple[str, str, Make]]:
-    plain = [f"{t},{k}" for t, k in labelled()]
-    marked = [line.replace("number", "n\u00famero caf\u00e9 \u2013") for line in plain]
-    dirty = [*plain[:30], "one more,Good ", "two more,", "three more,"]
+def labelled_texts() -> Iterator[Shape]:
+    lines = [f"{t},{k}" for t, k in labelled()]
+    turned = [f"{k},{t}" for t, k in labelled()]
+    marked = [line.replace("number", "n\u00famero caf\u00e9 \u2013") for line in lines]
     russian = [f"мой заказ номер {i},{'хорошо' if i % 2 else 'поздно'}" for i in range(COUNT)]
     chinese = [f"我的订单号码是{i},{'好的' if i % 2 else '太慢了'}" for i in range(COUNT)]
-    for name, lines, encoding in (
-        ("plain.csv", ["text,label", *plain], "utf-8"),
-        ("mark.csv", ["text,label", *plain], "utf-8-sig"),
-        ("packed.csv.gz", ["text,label", *plain], "utf-8"),
-        ("semicolon.csv", ["text;label", *(x.replace(",", ";") for x in marked)], "cp1252"),
-        ("mac.csv", ["text,label", *marked], "mac_roman"),
-        ("wide.csv", ["text,label", *marked], "utf-16"),
-        ("wide_bare.csv", ["text,label", *plain], "utf-16-le"),
-        ("russian.csv", ["text,label", *russian], "cp1251"),
-        ("chinese.csv", ["text,label", *chinese], "gb18030"),
-        ("tabs.tsv", ["text\tlabel", *(x.replace(",", "\t") for x in plain)], "utf-8"),
-        ("bars.csv", ["text|label", *(x.replace(",", "|") for x in plain)], "utf-8"),
-        ("told.csv", ["sep=;", "text;label", *(x.replace(",", ";") for x in plain)], "utf-8"),
-        ("dirty.csv", ["text,label", *dirty], "utf-8"),
-        ("no_header.csv", [",".join(x.split(",")[::-1]) for x in plain], "utf-8"),
-        (
-            "spam.csv",
-            ["v1,v2,,,", *(",".join(x.split(",")[::-1]) + ",,," for x in plain)],
-            "cp1252",
-        ),
-        (
-            "joined.csv",
-            [
-                "text,tags",
-                *(
-                    f'{text(i)},"a,{"bcd"[i % 3]}"' if i % 3 else f"{text(i)},{'abcd'[i % 4]}"
-                    for i in range(COUNT)
-                ),
-            ],
-            "utf-8",
-        ),
-        (
-            "bits.csv",
-            ["text,toxic,rude", *(f"{text(i)},{i % 2},{i % 3 // 2}" for i in range(COUNT))],
-            "utf-8",
-        ),
-        (
-            "prices.csv",
-            ["text,price", *(f"{text(i)},{97_000 + 7.5 * i}" for i in range(COUNT))],
-            "utf-8",
-        ),
-        ("few.csv", ["text,label", *plain[:4]], "utf-8"),
-    ):
-        yield name, "TextClassification", lines_of(name, lines, encoding)
+    several = [f'{text(i)},"{"a,b" if i % 3 else "b"}"' for i in range(COUNT)]
+    bits = [f"{text(i)},{i % 2},{i % 3 // 2}" for i in range(COUNT)]
+    prices = [f"{text(i)},{97_000 + 7.5 * i}" for i in range(COUNT)]
     pairs = [f"{t},{text(i, ' too')},{k}" for i, (t, k) in enumerate(labelled())]
-    yield (
-        "pairs.csv",
-        "TextClassification",
-        lines_of("pairs.csv", ["sentence1,sentence2,label", *pairs]),
-    )
-    rows = [{"text": t, "label": k} for t, k in labelled()]
-    yield "array.json", "TextClassification", rows_of("array.json", rows, "array")
-    yield "rows.parquet", "TextClassification", rows_of("rows.parquet", rows, "parquet")
-    lists = [
-        {"text": t, "label": ["x", k] if i % 3 else [k]} for i, (t, k) in enumerate(labelled())
-    ]
-    yield "lists.jsonl", "TextClassification", rows_of("lists.jsonl", lists)
-    data = [
-        ["text", "label", "on"],
-        *([t, k, (45000 + i, 1)] for i, (t, k) in enumerate(labelled())),
-    ]
-    data.insert(9, [])
-    yield (
-        "book.xlsx",
-        "TextClassification",
-        lambda folder: spreadsheet.write(folder / "book.xlsx", {"One": data, "Two": [["x"]]}),
-    )
+    head = "text,label"
+
+    def divided(sign: str, rows: list[str]) -> list[str]:
+        return [line.replace(",", sign) for line in [head, *rows]]
+
+    for name, rows, encoding in (
+        ("plain.csv", [head, *lines], "utf-8"),
+        ("mark.csv", [head, *lines], "utf-8-sig"),
+        ("packed.csv.gz", [head, *lines], "utf-8"),
+        ("semicolon.csv", divided(";", marked), "cp1252"),
+        ("mac.csv", [head, *marked], "mac_roman"),
+        ("wide.csv", [head, *marked], "utf-16"),
+        ("wide_bare.csv", [head, *lines], "utf-16-le"),
+        ("russian.csv", [head, *russian], "cp1251"),
+        ("chinese.csv", [head, *chinese], "gb18030"),
+        ("tabs.tsv", divided("\t", lines), "utf-8"),
+        ("bars.csv", divided("|", lines), "utf-8"),
+        ("told.csv", ["sep=;", *divided(";", lines)], "utf-8"),
+        ("dirty.csv", [head, *lines, "one more,Good ", "two more,"], "utf-8"),
+        ("no_header.csv", turned, "utf-8"),
+        ("spam.csv", ["v1,v2,,,", *(f"{line},,," for line in turned)], "cp1252"),
+        ("several.csv", ["text,tags", *several], "utf-8"),
+        ("bits.csv", ["text,toxic,rude", *bits], "utf-8"),
+        ("prices.csv", ["text,price", *prices], "utf-8"),
+        ("few.csv", [head, *lines[:4]], "utf-8"),
+        ("pairs.csv", ["sentence1,sentence2,label", *pairs], "utf-8"),
+    ):
+        yield name, "TextClassification", lines_of(name, rows, encoding)
+
+
+def labelled_rows() -> Iterator[Shape]:
+    plain = [{"text": t, "label": k} for t, k in labelled()]
+    lists = [{"text": t, "label": [k, "x"][: 1 + i % 3]} for i, (t, k) in enumerate(labelled())]
+    book = [["text", "label", "on"], *([t, k, (45000, 1)] for t, k in labelled())]
+    book.insert(9, [])
     bare = [[k, t] for t, k in labelled()]
-    yield (
-        "bare.xlsx",
-        "TextClassification",
-        lambda folder: spreadsheet.write(folder / "bare.xlsx", {"One": bare}),
-    )
+    task = "TextClassification"
+    yield "array.json", task, rows_of("array.json", plain, "array")
+    yield "rows.parquet", task, rows_of("rows.parquet", plain, "parquet")
+    yield "lists.jsonl", task, rows_of("lists.jsonl", lists)
+    yield "book.xlsx", task, sheets_of("book.xlsx", {"One": book, "Two": [["x"]]})
+    yield "bare.xlsx", task, sheets_of("bare.xlsx", {"One": bare})
 
 
 # Entities
 
-NAMES = ("Anna", "Carl", "Boris")
+
+def entities() -> Iterator[Shape]:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for i in range(COUNT):
+        name = ("Anna", "Carl", "Boris")[i % 3]
+        own, end = f"{name} has order {i}", len(name)
+        span = {"start": 0, "end": end, "labels": ["PER"], "text": name}
+        mark = {"id": 1, "label": "PER", "start_offset": 0, "end_offset": end}
+        annotation = {"result": [{"type": "labels", "value": span}], "was_cancelled": False}
+        for file, row in {
+            "doccano.jsonl": {"id": i, "text": own, "label": [[0, end, "PER"]], "Comments": []},
+            "relations.json": {"text": own, "entities": [mark], "relations": []},
+            "min.json": {"id": i, "text": own, "label": [span], "annotator": 1},
+            "min.jsonl": {"id": i, "text": own, "label": [span], "annotator": 1},
+            "studio.json": {"id": i, "data": {"body": own}, "annotations": [annotation]},
+            "studio.jsonl": {"id": i, "data": {"body": own}, "annotations": [annotation]},
+            "prodigy.jsonl": {
+                **{"text": own, "_input_hash": i, "answer": "accept" if i % 4 else "reject"},
+                "spans": [{"start": 0, "end": end, "label": "PER"}],
+            },
+            "words.jsonl": {"words": own.split(), "ner": ["B-PER", *"OOO"]},
+            "studio.csv": {"text": own, "label": json.dumps([span])},
+        }.items():
+            rows.setdefault(file, []).append(row)
+    columns = [tuple(row.values()) for row in rows.pop("studio.csv")]
+    yield "studio.csv", ENTITIES, lambda folder: write_csv(folder / "studio.csv", columns)
+    for file, made in rows.items():
+        yield file, ENTITIES, rows_of(file, made, "array" if file.endswith(".json") else "lines")
 
 
-def entities() -> Iterator[tuple[str, str, Make]]:
-    who = [NAMES[i % 3] for i in range(COUNT)]
-    texts = [f"{name} has order {i}" for i, name in enumerate(who)]
-    ends = [len(name) for name in who]
-    spans = [
-        {"start": 0, "end": e, "labels": ["PER"], "text": n} for e, n in zip(ends, who, strict=True)
-    ]
-    shapes: dict[str, list[dict[str, Any]]] = {
-        "doccano.jsonl": [
-            {"id": i, "text": t, "label": [[0, e, "PER"]], "Comments": []}
-            for i, (t, e) in enumerate(zip(texts, ends, strict=True))
-        ],
-        "relations.jsonl": [
-            {
-                "text": t,
-                "entities": [{"id": 1, "label": "PER", "start_offset": 0, "end_offset": e}],
-                "relations": [],
-            }
-            for t, e in zip(texts, ends, strict=True)
-        ],
-        "min.jsonl": [
-            {"id": i, "text": t, "label": [s], "annotator": 1}
-            for i, (t, s) in enumerate(zip(texts, spans, strict=True))
-        ],
-        "studio.jsonl": [
-            {
-                "id": i,
-                "data": {"body": t},
-                "annotations": [
-                    {
-                        "was_cancelled": False,
-                        "result": [{"type": "labels", "from_name": "l", "value": s}],
-                    }
-                ],
-            }
-            for i, (t, s) in enumerate(zip(texts, spans, strict=True))
-        ],
-        "prodigy.jsonl": [
-            {
-                "text": t,
-                "_input_hash": i,
-                "answer": "reject" if i % 4 == 3 else "accept",
-                "spans": [{"start": 0, "end": e, "label": "PER"}],
-            }
-            for i, (t, e) in enumerate(zip(texts, ends, strict=True))
-        ],
-        "words.jsonl": [{"words": t.split(), "ner": ["B-PER", *"OOO"]} for t in texts],
-    }
-    for name, rows in shapes.items():
-        yield name, "TokenClassification", rows_of(name, rows)
-        array = name.replace(".jsonl", ".json")
-        yield array, "TokenClassification", rows_of(array, rows, "array")
-    column = [
-        f'{i},"{t}","{json.dumps([s]).replace(chr(34), chr(34) * 2)}"'
-        for i, (t, s) in enumerate(zip(texts, spans, strict=True))
-    ]
-    yield "studio.csv", "TokenClassification", lines_of("studio.csv", ["id,text,label", *column])
-    tags = ["B-PER", *"OOO"]
-    tagged = [
-        (i, j, word, tag)
-        for i, t in enumerate(texts)
-        for j, (word, tag) in enumerate(zip(t.split(), tags, strict=True))
-    ]
-    first = [f"{'' if j else f'Sentence: {i}'},{w},NN,{t}" for i, j, w, t in tagged]
-    yield (
-        "kaggle.csv",
-        "TokenClassification",
-        lines_of("kaggle.csv", ["Sentence #,Word,POS,Tag", *first]),
-    )
-    blank = [("" if j else "\n") + f"{w},{t}" for _, j, w, t in tagged]
-    yield (
-        "blank.csv",
-        "TokenClassification",
-        lines_of("blank.csv", ["word,tag", *"\n".join(blank).split("\n")]),
-    )
-    cells = [["sentence_id", "token", "label"], *([i, w, t] for i, _, w, t in tagged)]
-    yield (
-        "words.xlsx",
-        "TokenClassification",
-        lambda folder: spreadsheet.write(folder / "words.xlsx", {"One": cells}),
-    )
-    conll = [("" if j else "\n") + f"{w}\t{t}" for _, j, w, t in tagged]
+def words_and_tags() -> Iterator[Shape]:
+    tagged = []
+    for i in range(COUNT):
+        words = [("Anna", "Carl", "Boris")[i % 3], "has", "order", str(i)]
+        tagged.append(list(zip(words, ["B-PER", *"OOO"], strict=True)))
+    numbered = ["Sentence #,Word,POS,Tag"]
+    apart = ["word,tag"]
+    conll: list[str] = []
+    cells: list[list[Any]] = [["sentence_id", "token", "label"]]
+    for i, sentence in enumerate(tagged):
+        first = f"Sentence: {i}"
+        numbered += [f"{'' if j else first},{w},NN,{t}" for j, (w, t) in enumerate(sentence)]
+        apart += [*(f"{word},{tag}" for word, tag in sentence), ""]
+        conll += [*(f"{word}\t{tag}" for word, tag in sentence), ""]
+        cells += [[i, word, tag] for word, tag in sentence]
+    yield "kaggle.csv", ENTITIES, lines_of("kaggle.csv", numbered)
+    yield "blank.csv", ENTITIES, lines_of("blank.csv", apart)
+    tabs = [line.replace(",", "\t") for line in numbered]
+    yield "kaggle.tsv", ENTITIES, lines_of("kaggle.tsv", tabs)
+    yield "words.xlsx", ENTITIES, sheets_of("words.xlsx", {"One": cells})
     for name in ("a.conll", "a.txt", "a.tsv", "a.bio"):
-        yield name, "TokenClassification", lines_of(name, "\n".join(conll).split("\n"))
+        yield name, ENTITIES, lines_of(name, conll)
 
 
 # Chats, answers, pairs
 
 
-def others() -> Iterator[tuple[str, str, Make]]:
+def others() -> Iterator[Shape]:
     said = [(text(i), f"it is {text(i)}") for i in range(COUNT)]
     chats = [[{"role": "user", "content": a}, {"role": "assistant", "content": b}] for a, b in said]
     share = [[{"from": "human", "value": a}, {"from": "gpt", "value": b}] for a, b in said]
@@ -263,10 +208,10 @@ def others() -> Iterator[tuple[str, str, Make]]:
             "qa.csv", ["question,context,answer", *map(",".join, asked), "who,nobody here,Carl"]
         ),
     )
-    nested = [
-        {"context": c, "qas": [{"question": q, "answers": [{"text": a, "answer_start": 0}]}]}
-        for q, c, a in asked
-    ]
+    nested = []
+    for question, context, answer in asked:
+        answers = [{"text": answer, "answer_start": 0}]
+        nested.append({"context": context, "qas": [{"question": question, "answers": answers}]})
     squad = {"version": "1.1", "data": [{"title": "t", "paragraphs": nested}]}
     yield "squad.json", "QuestionAnswering", rows_of("squad.json", [squad])
     flat = [{"question": q, "context": c, "answer": a} for q, c, a in asked]
@@ -293,7 +238,7 @@ def interactions(folder: Path) -> str:
 # Images
 
 
-def pictures() -> Iterator[tuple[str, str, Make]]:
+def pictures() -> Iterator[Shape]:
     def folder_of(suffix: str, kind: str) -> Make:
         def make(folder: Path) -> str:
             for i in range(30):
@@ -307,16 +252,11 @@ def pictures() -> Iterator[tuple[str, str, Make]]:
 
         return make
 
-    for suffix, kind in (
-        (".JPG", "JPEG"),
-        (".png", "PNG"),
-        (".webp", "WEBP"),
-        (".tif", "TIFF"),
-        (".avif", "AVIF"),
-        (".jp2", "JPEG2000"),
-        (".ppm", "PPM"),
-        (".jfif", "JPEG"),
-    ):
+    kinds = {
+        **{".JPG": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF"},
+        **{".avif": "AVIF", ".jp2": "JPEG2000", ".ppm": "PPM"},
+    }
+    for suffix, kind in kinds.items():
         yield f"photos{suffix}", "ImageClassification", folder_of(suffix, kind)
     yield (
         "photos.zip",
@@ -355,6 +295,7 @@ def fits(task: str, yaml: str, backbone: str, capsys: pytest.CaptureFixture[str]
     """Trains a step of a config. Returns what is said."""
     words = ["fit", "-c", yaml, "--model.backbone", backbone, "--trainer.max_steps", "1"]
     words += ["--data.batch_size", "4", "--trainer.accelerator", "cpu", "--run", "run"]
+    words += ["--test", "false"]
     if task in ("CausalLM", "Seq2Seq"):
         words += ["--model.max_new_tokens", "2"]
     assert main(words) == 0, capsys.readouterr().err
@@ -369,7 +310,9 @@ def of_init(said: str) -> tuple[int, int]:
     )
     labels = re.search(r"(\d+) (labels|types)", line)
     assert rows, line
-    return int(rows[1].replace(",", "")), int(labels[1]) if labels else 0
+    more = re.findall(r"# (?:validation|test): (\d+) images in it", said)
+    count = int(rows[1].replace(",", "")) + sum(map(int, more))
+    return count, int(labels[1]) if labels else 0
 
 
 def of_fit(said: str) -> tuple[int, int]:
@@ -381,9 +324,14 @@ def of_fit(said: str) -> tuple[int, int]:
 
 
 @pytest.mark.run
-@pytest.mark.parametrize("kind", ["tables", "entities", "others", "pictures"])
+@pytest.mark.parametrize(
+    "shapes", [labelled_texts, labelled_rows, entities, words_and_tags, others, pictures]
+)
 def test_what_init_writes_trains(
-    kind: str, backbones: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shapes: Callable[[], Iterator[Shape]],
+    backbones: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def check(name: str, task: str, make: Make) -> None:
         folder = tmp_path / name
@@ -402,4 +350,4 @@ def test_what_init_writes_trains(
         broken = 1 if "broken" in trained else 0  # which only fit opens
         assert of_fit(trained) == (rows - broken, labels), f"{said}\n{trained}"
 
-    each(globals()[kind](), check)
+    each(shapes(), check)
