@@ -12,7 +12,6 @@ import yaml
 from ftlight.cli.guess import Guess
 from ftlight.data import holding
 from ftlight.data.recognition import Content
-from ftlight.utils.errors import join_limited
 from ftlight.utils.yaml_file import Loader
 
 SENTENCE_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -23,7 +22,7 @@ BACKBONES = {
     "Seq2Seq": "google-t5/t5-small",
 }
 SHARES = {"test": 0.2, "validation": 0.1}  # held out of train for a split without a file
-LISTED = 12  # labels whose rows are said
+LISTED = 12  # labels, up to which the rows of each are said
 NOTES = 8
 HELD_OUT = "# validation: FILE"
 WHY_HELD_OUT = "without it a tenth of train is held out"
@@ -73,9 +72,16 @@ def _summary(guess: Guess) -> str:
 
 
 def _counts(labels: Mapping[str, int]) -> str:
-    """Labels with their rows, the most frequent first."""
+    """Labels with their rows, the most frequent first; of many the first and the last.
+
+    >>> _counts({f"l{i:02}": 99 - i for i in range(20)})
+    'l00 99, l01 98, l02 97 …, the fewest l19 80'
+    """
     ordered = sorted(labels, key=lambda label: (-labels[label], label))
-    return join_limited((f"{' '.join(name.split())} {labels[name]:,}" for name in ordered), LISTED)
+    counts = [f"{' '.join(name.split())} {labels[name]:,}" for name in ordered]
+    if len(counts) > LISTED:
+        return f"{', '.join(counts[:3])} …, the fewest {counts[-1]}"
+    return ", ".join(counts)
 
 
 def _shares(guess: Guess) -> list[str]:

@@ -90,8 +90,9 @@ def _of_words(name: str, texts: Iterable[str]) -> float:
         mixed = any(c.isascii() and c.isalpha() for c in text)
         odd = any(a.islower() and b.isupper() for a, b in pairwise(text))
         # a Latin letter beyond ASCII stands among plain ones, or nearly alone, as à does
-        alone = len(beyond) > 2 or any(c.isdigit() for c in text)
-        fits = not odd and (mixed or not alone if latin else not mixed)
+        own = len(beyond) < 3 if latin else not mixed
+        digits = any(c.isdigit() for c in text)
+        fits = not odd and ((latin and mixed) or (own and not digits))
         good += sum(fits and c in letters for c in beyond)
         good += sum(0.9 for c in beyond if c in SIGNS and c not in letters)
     return good / max(count, 1)

@@ -656,9 +656,9 @@ def test_three_commands_from_a_csv_to_predictions(
     tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
     """From an empty folder with the data in it: init, fit, predict; no line written by hand."""
-    from ftlight.cli.verbs import init
+    from ftlight.cli import draft
 
-    monkeypatch.setattr(init, "BACKBONE", str(make_bert(tmp_path / "backbone")))
+    monkeypatch.setattr(draft, "SENTENCE_ENCODER", str(make_bert(tmp_path / "backbone")))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     work = tmp_path / "work"
     work.mkdir()
