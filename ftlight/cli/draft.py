@@ -41,19 +41,24 @@ def draft(guess: Guess) -> str:
         comments["header"] = "the first row names no columns; give them names of your own"
     backbone = BACKBONES.get(guess.task, SENTENCE_ENCODER)
     lines = [
-        f"# from {guess.files['train']}: {_summary(guess)}",
-        *(f"# {note}" for note in [*content.notes][:NOTES]),
+        _comment(f"from {guess.files['train']}: {_summary(guess)}"),
+        *(_comment(note) for note in [*content.notes][:NOTES]),
         f"model: {{task: {guess.task}, backbone: {backbone}}}"
         "  # any that fits the task, a hub id or a folder",
         "data:",
         *(f"  {split}: {_quoted(file)}" for split, file in guess.files.items()),
-        *(f"  # {split}: left out: {fault}" for split, fault in guess.faults.items()),
+        *(f"  {_comment(f'{split} is left out: {why}')}" for split, why in guess.faults.items()),
         *_shares(guess),
         *_options(options, comments),
         "# trainer: {max_epochs: 5}  # default: enough for about 1,000 steps; all options:"
         f" python -m ftlight fit --help --model {guess.task}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> str:
+    """A text as a comment, which is one line."""
+    return f"# {' '.join(text.split())}"
 
 
 def _summary(guess: Guess) -> str:

@@ -4,6 +4,8 @@ import contextlib
 import gzip
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +300,46 @@ def test_rows_without_a_label_are_left_out_and_counted() -> None:
     write_csv(Path("a.csv"), [*ROWS, ("without", ""), ("without", "")])
     assert data_of("a.csv")["on_missing_label"] == "skip"
     assert "# 2 rows have no label and are left out" in said("a.csv")
+
+
+def test_labels_that_look_alike_are_named() -> None:
+    write_csv(Path("a.csv"), [*ROWS, ("one more", "Good"), ("two more", "LATE ")])
+    assert "# labels that differ only in capitals, blanks or Unicode form" in said("a.csv")
+    assert "'good' (10) and 'Good' (1)" in said("a.csv")
+    assert "set data.fold_labels: true" in said("a.csv")
+
+
+def test_a_test_file_that_fit_could_not_read_is_left_out_with_the_reason() -> None:
+    write_csv(Path("train.csv"), ROWS)
+    write_csv(Path("test.csv"), [*ROWS[:9], ("what is this", "odd")])
+    assert made("train.csv")["data"]["test_split"] == 0.2
+    assert "  # test is left out: test.csv:11: label 'odd' is not in train" in said("train.csv")
+    write_csv(Path("test.csv"), ROWS[:9])
+    assert made("train.csv")["data"]["test"] == "test.csv"
+
+
+def test_the_encoding_is_written_for_all_files() -> None:
+    for name, rows in (("train", ROWS), ("test", ROWS[:6])):
+        lines = [f"{text} caf\u00e9;{label}" for text, label in rows]
+        Path(f"{name}.csv").write_text("\n".join(["text;label", *lines]), encoding="cp1252")
+    data = made("train.csv")["data"]
+    assert (data["encoding"], data["test"]) == ("cp1252", "test.csv")
+
+
+def test_many_labels_are_said_in_short() -> None:
+    write_csv(Path("a.csv"), [(f"text {i}", f"l{i % 20:02}") for i in range(99)])
+    assert said("a.csv").splitlines()[0] == (
+        "# from a.csv: 99 rows, 20 labels: l00 5, l01 5, l02 5 \u2026, the fewest l19 4"
+    )
+
+
+@pytest.mark.processes
+def test_torch_is_not_imported() -> None:
+    write_csv(Path("a.csv"), ROWS)
+    code = "import sys; from ftlight.__main__ import main; main(['init', 'a.csv']);"
+    code += "print([name for name in ('torch', 'datasets', 'transformers') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 # Faults
