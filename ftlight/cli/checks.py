@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from ftlight.utils.yaml_file import parse, read_yaml
 SEED = f"bool | Annotated[int, {ranges.SEED}] | None"  # Lightning's, without what numpy refuses
 # Options of the data that name columns of a table.
 COLUMNS = ("text", "text_pair", "label", "source", "target", "user", "item", "time", "groups")
+DATA = (*files.SUFFIXES, *files.IMAGE_SUFFIXES, ".txt", ".zip", ".conll", ".bio", ".xls", ".ods")
 SPLITS = {
     "check": ("train", "validation", "test"),
     "fit": ("train", "validation", "test"),
@@ -159,6 +161,28 @@ def checkpoint(path: str | None) -> None:
     if path is not None and not Path(path).is_file():
         beside = ", ".join(p.name for p in Path(path).parent.glob("*.ckpt")) or "none"
         raise UserError(f"{path}: no such checkpoint (there are: {beside})")
+
+
+def no_data(verb: str, words: Sequence[str], configs: Sequence[str]) -> None:
+    """Refuses data where a config is wanted, and says how to make one.
+
+    Args:
+        verb: the verb.
+        words: words that may be a run.
+        configs: config files; JSON may be one.
+
+    Raises:
+        UserError: one is a data file, or a config is a folder.
+    """
+    for name in [*words, *configs]:
+        kind = files.suffix(Path(name))
+        is_data = kind in DATA and not (kind == ".json" and name in configs)
+        if is_data or (name in configs and Path(name).is_dir()):
+            config_name = shlex.quote(f"{Path(name).name.partition('.')[0] or 'my'}.yaml")
+            raise UserError(
+                f"{name} is data, no config: python -m ftlight init {shlex.quote(name)} >"
+                f" {config_name} writes one; then {verb} -c {config_name}"
+            )
 
 
 def data_file(name: str) -> None:

@@ -98,6 +98,8 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
     verb = VERBS[words.verb]
     if "resume" in words.own:
         _resume(words)
+    if verb.takes_config:
+        checks.no_data(words.verb, words.alone[:1], words.configs)
     if "from" in words.own:
         _from(words)
     if verb.takes_run and words.alone:

@@ -1,127 +1,189 @@
-"""The task of a data file, by its form and columns: a pure function of its first rows."""
+"""What a file or folder holds, told by the readers of the tasks; they are named by string only."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+import importlib
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ftlight.data import files
-from ftlight.utils.errors import UserError, join_limited
+from ftlight.data import delimited, encoding_guess, files, headers
+from ftlight.data.recognition import Content, Look, Shape
+from ftlight.data.remarks import collected
+from ftlight.data.sources import Source
+from ftlight.tasks import HOMES
+from ftlight.utils.errors import UserError
 
-Options = dict[str, Any]
-SENTENCE_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-# A backbone that suits the task and is small enough to begin with.
-BACKBONES = {
-    "CausalLM": "HuggingFaceTB/SmolLM2-135M-Instruct",
-    "ImageClassification": "google/mobilenet_v2_1.0_224",
-    "Seq2Seq": "google-t5/t5-small",
-}
-USERS = ("user", "user_id", "userid")
-ITEMS = ("item", "item_id", "itemid", "movieid", "product_id")
-TIMES = ("time", "timestamp", "date")
-SOURCES = ("source", "document", "dialogue", "article", "input")
-TARGETS = ("target", "summary", "highlights", "translation", "output")
-# What people call the column of a label.
-LABELS = (
-    *("label", "labels", "category", "class", "intent", "target", "topic", "sentiment"),
-    *("score", "rating", "y", "tag", "tags"),
+# A table may suit several: the first takes it. Any other task only if it is asked for.
+ORDER = (
+    *("ImageClassification", "TokenClassification", "QuestionAnswering", "CausalLM"),
+    *("Retrieval", "Seq2Seq", "TextClassification"),
 )
-TAG = re.compile(r"(O|[BIESLU]-\S+)")
+LABELLED = ("ImageClassification", "TextClassification")  # those that --label may mean
+SAMPLE = 2000  # rows that tell the task
+ENTITIES = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes")
+SUFFIXES = (*files.SUFFIXES, *ENTITIES, ".txt", ".zip")
+OTHERS = {"validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 
 
 class Guess(NamedTuple):
-    """A task, the options of its data, and what told it."""
+    """What was told of a file.
+
+    Attributes:
+        task: the task.
+        files: files by split.
+        shape: how they are read.
+        options: options of reading that the file asks for: its encoding, or names of columns.
+        content: what train holds.
+        others: what the other splits hold.
+        faults: why a file that is named like a split is not used, by split.
+    """
 
     task: str
-    options: Options
-    why: str
+    files: Mapping[str, str]
+    shape: Shape
+    options: Mapping[str, Any]
+    content: Content
+    others: Mapping[str, Content]
+    faults: Mapping[str, str]
 
 
-def by_form(path: Path) -> Guess | None:
-    """The task of data that are no table: a folder, a zip, CoNLL text or SQuAD's JSON.
+def guess(name: str, label: str | None, task: str | None) -> Guess:
+    """Tells what a file or folder holds, and reads all of it as ``fit`` will.
 
-    Returns:
-        None for a table.
+    Args:
+        name: the file or folder.
+        label: column of the label; found if None.
+        task: name of the task; found if None.
 
     Raises:
-        UserError: it is plain text, which several tasks could learn from.
+        UserError: it does not read, or the task cannot be told.
     """
+    path = _data_file(files.there(name))
+    options, rows = _opened(path)
+    source = _source(str(path), "train", options)
+    look = Look(source, rows, label, task is not None)
+    found, shape = _recognized(look, task)
+    reader = _reader(found)
+    content = _survey(reader, source, shape.options)
+    others: dict[str, Content] = {}
+    faults: dict[str, str] = {}
+    splits = {} if source.is_tree or content.splits else _other_splits(path)
+    for split, file in splits.items():
+        try:
+            others[split] = _survey(reader, _source(file, split, options), shape.options, content)
+        except UserError as error:
+            faults[split] = str(error)
+    used = {"train": str(path), **{k: v for k, v in splits.items() if k in others}}
+    return Guess(found, used, shape, options, content, others, faults)
+
+
+def _data_file(path: Path) -> Path:
+    """The data file of a folder; a folder of images, and a file, are themselves.
+
+    Raises:
+        UserError: it is not clear which file is meant.
+    """
+    if not path.is_dir() or _reader("ImageClassification").holds_images(str(path)):
+        return path
+    inside = sorted(p for p in path.iterdir() if p.is_file() and files.suffix(p) in SUFFIXES)
+    trains = [p for p in inside if p.name.lower().startswith("train")]
+    tables = [p for p in inside if files.suffix(p) != ".txt"]
+    for found in (trains, tables, inside):
+        if len(found) == 1:
+            return found[0]
+    return files.check(str(path))  # says which files there are
+
+
+def _opened(path: Path) -> tuple[dict[str, Any], list[files.Row]]:
+    """Options that a file asks for by its bytes, and the first rows of a table."""
     kind = files.suffix(path)
-    if kind == ".zip" or (path.is_dir() and any(p.is_dir() for p in path.iterdir())):
-        return Guess("ImageClassification", {}, "a folder of images for each class")
-    if kind in (".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes") or (
-        kind == ".txt" and _tagged(path)
-    ):
-        return Guess("TokenClassification", {}, "a word and its tag in each line")
-    if kind == ".json":
-        start = next((line for _, line in files.text_lines(path) if line.strip()), "")
-        if '"paragraphs"' in start or start.strip() == "{":
-            return Guess("QuestionAnswering", {}, "SQuAD's layout")
-        return None
-    if kind == ".txt":
-        raise UserError(
-            f"{path} is plain text: --task MaskedLM adapts an encoder to it, --task CausalLM "
-            "teaches a language model to write it; for a label beside each text write a CSV"
-        )
-    return None
+    if path.is_dir() or kind == ".zip":
+        return {}, []
+    files.check(str(path), suffixes=SUFFIXES)
+    options: dict[str, Any] = {}
+    if kind not in (".parquet", ".xlsx"):
+        encoding = encoding_guess.guess(path)
+        options = {"encoding": encoding} if encoding != "utf-8" else {}
+    encoding = options.get("encoding", "utf-8")
+    if kind not in files.SUFFIXES:
+        return options, []
+    if kind in (".csv", ".xlsx") and (names := _made_up_header(path, encoding)):
+        options["header"] = names
+    with collected():
+        found = files.read(path, encoding, header=options.get("header", ()))
+        try:
+            rows = list(islice(found, SAMPLE))
+        except UserError:
+            if kind != ".tsv":
+                raise
+            return options, []  # CoNLL text may be no table
+    if not rows:
+        raise UserError(f"{path} has a header but no rows")
+    return options, rows
 
 
-def _tagged(path: Path) -> bool:
-    """Whether each of the first lines is words that end in a tag such as ``B-PER``."""
-    lines = [line for _, line in islice(files.text_lines(path), 200)]
-    words = [
-        line.split() for line in lines if line.strip() and not line.startswith(("#", "-DOCSTART-"))
-    ]
-    return bool(words) and all(len(w) > 1 and TAG.fullmatch(w[-1]) for w in words)
+def _made_up_header(path: Path, encoding: str) -> list[str]:
+    """Names for the columns of a table whose first row is none; empty if it is a header."""
+    if files.suffix(path) == ".csv":
+        first = delimited.first_rows(path, encoding, tabs=False)
+    else:
+        with collected():
+            rows = list(islice(files.read(path), delimited.SAMPLE))
+        cells = [[str(v) for k, v in row.items() if k != files.LINE] for row in rows]
+        first = [files.names(rows[0]), *cells] if rows else []
+    return headers.made_up(len(first[0])) if first and not headers.names_columns(first) else []
 
 
-def by_columns(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
-    """The task of a table, by the names of its columns and their values.
+def _source(name: str, split: str, options: Mapping[str, Any]) -> Source:
+    header = tuple(options.get("header", ()))
+    encoding = options.get("encoding", "utf-8")
+    return Source(name, split, encoding, SUFFIXES, header=header)
 
-    Returns:
-        None if nothing but a text with a label fits.
+
+def _reader(task: str) -> Any:
+    """The module of a task that recognizes its files; it imports no torch."""
+    return importlib.import_module(f"{HOMES[task].rpartition('.')[0]}.recognize")
+
+
+def _recognized(look: Look, task: str | None) -> tuple[str, Shape]:
+    """The task of a file, and how it is read.
+
+    Raises:
+        UserError: it cannot be told.
     """
-    first = {k: v for k, v in rows[0].items() if k != files.LINE}
-    names = {k.lower(): k for k in first}
-
-    def one(wanted: Sequence[str]) -> str:
-        return next((names[n] for n in wanted if n in names), "")
-
-    if {"messages", "conversations"} & set(first):
-        return Guess("CausalLM", {}, "a column of messages")
-    if {"prompt", "completion"} <= set(first) or {"instruction", "output"} <= set(first):
-        return Guess("CausalLM", {}, "a prompt and its completion")
-    if isinstance(first.get(one(("spans", "entities"))), list):
-        return Guess("TokenClassification", {}, "texts with spans")
-    if "tokens" in first and one(("tags", "ner_tags")):
-        return Guess("TokenClassification", {}, "lists of words and tags")
-    if {"question", "context"} <= set(first):
-        return Guess("QuestionAnswering", {}, "columns question and context")
-    if {"query", "positive"} <= set(first):
-        return Guess("Retrieval", {}, "columns query and positive")
-    user, item, time = one(USERS), one(ITEMS), one(TIMES)
-    if user and item and time:
-        items = "ITEMS.csv  # the table with a text for each item"
-        options = {"user": user, "item": item, "time": time, "items": items}
-        return Guess("Retrieval", options, "a user, an item and a time in each row")
-    return _images(first, one(LABELS)) or _pairs(rows, one(SOURCES), one(TARGETS))
+    order = LABELLED if look.label is not None else ORDER
+    for name in [task] if task is not None else order:
+        shape: Shape | None = _reader(name).recognize(look)
+        if shape is not None:
+            return name, shape
+    path = look.source.name
+    if task is not None:
+        raise UserError(f"{path}: nothing that {task} could learn from was found in it")
+    if look.source.is_tree:
+        raise UserError(f"{path} holds no images in folders for classes")
+    raise UserError(
+        f"{path} is plain text: --task MaskedLM adapts an encoder to it, --task CausalLM "
+        "teaches a language model to write it; for a label beside each text write a CSV"
+    )
 
 
-def _images(first: Mapping[str, Any], label: str) -> Guess | None:
-    """Images, if a column of the first row is the path of one."""
-    for column, value in first.items():
-        if isinstance(value, str) and value.lower().endswith(files.IMAGE_SUFFIXES):
-            options = {"image": column, **({"label": label} if label else {})}
-            return Guess("ImageClassification", options, "paths of images")
-    return None
+def _survey(
+    reader: Any, source: Source, options: Mapping[str, Any], train: Content | None = None
+) -> Content:
+    """What a split holds, with what its readers remark."""
+    with collected() as remarks:
+        found: Content = reader.survey(source, options, train)
+    return found._replace(notes=[*found.notes, *remarks])
 
 
-def _pairs(rows: Sequence[Mapping[str, Any]], source: str, target: str) -> Guess | None:
-    """Texts to write from others, if most targets differ; few different ones are labels."""
-    if source and target and len({str(row.get(target)) for row in rows}) * 2 > len(rows):
-        options = {"source": source, "target": target}
-        return Guess("Seq2Seq", options, f"columns {join_limited([source, target])}")
-    return None
+def _other_splits(path: Path) -> dict[str, str]:
+    """Files beside a training file that are named like further splits."""
+    others: dict[str, str] = {}
+    for split, names in OTHERS.items() if "train" in path.name else ():
+        for name in names:
+            other = path.with_name(path.name.replace("train", name))
+            if other.is_file():
+                others.setdefault(split, str(other))
+    return others

@@ -56,7 +56,16 @@ def read(
         quotes = "none" if why else "csv"
     with open_text(path, encoding) as file:
         reader = _reader(itertools.islice(file, skipped, None), delimiter, quotes == "none")
-        yield from _rows(reader, path, skipped, quotes, list(names))
+        yield from as_rows(_numbered(reader, path, skipped), path, quotes, names)
+
+
+def first_rows(path: Path, encoding: str, tabs: bool) -> list[list[str]]:
+    """The fields of the first lines of a CSV or TSV file, its header among them if it has one."""
+    with open_text(path, encoding) as file:
+        sample = list(itertools.islice(file, SAMPLE))
+    skipped, delimiter = _layout(sample, tabs)
+    rows = _reader(sample[skipped:], delimiter, plain=False, strict=False)
+    return [row for row in rows if row]
 
 
 def _reader(lines: Iterable[str], delimiter: str, plain: bool, strict: bool = True) -> Any:
@@ -122,37 +131,57 @@ def _against_quotes(path: Path, encoding: str, skipped: int, delimiter: str) -> 
     return f"{lost:,} of {count - 1:,} lines run into others" if lost and marks else ""
 
 
-def _rows(rows: Any, path: Path, skipped: int, quotes: Quotes, header: list[str]) -> Iterator[Row]:
-    """Yields the rows after the header, if it is not given, each with its first line.
-
-    A row of delimiters alone is left out, as an empty line is.
-    """
-    nameless: list[int] = []
-    filled: list[int] = []  # lines that hold something in a column without a name
-    blank: list[int] = []  # those of rows that hold nothing, as spreadsheets leave at their end
+def _numbered(rows: Any, path: Path, skipped: int) -> Iterator[tuple[int, list[str]]]:
+    """Yields the rows of a reader that are not blank, each with its first line."""
     line = skipped + 1
     try:
         for row in rows:
-            if row and not header:
-                header = [name.strip("\ufeff").strip() for name in row]
-                nameless = _nameless(header, path, line)
-            elif len(row) > 1 and not any(map(str.strip, row)):
-                blank.append(line)
-            elif row:
-                if len(row) != len(header):
-                    raise _ragged(row, header, f"{path}:{line}", quotes)
-                made: Row = {**dict(zip(header, row, strict=True)), LINE: line}
-                if nameless:
-                    del made[""]
-                    if any(row[i].strip() for i in nameless):
-                        filled.append(line)
-                yield made
+            if row:
+                yield line, row
             line = skipped + rows.line_num + 1
     except csv.Error as error:
         raise UserError(
             f"{path}:{line}: a quote that opens here is not closed ({error}); double a quote"
             " inside quotes, or set data.quotes: none if quotation marks are text"
         ) from None
+
+
+def as_rows(
+    numbered: Iterable[tuple[int, list[str]]], path: Path, quotes: Quotes, names: Sequence[str]
+) -> Iterator[Row]:
+    """Yields the rows of a table after its header, unless that is given.
+
+    A row of delimiters alone is left out, as an empty line is.
+
+    Args:
+        numbered: line and cells of each row.
+        path: the file.
+        quotes: how quotation marks were read, for errors.
+        names: names of the columns if the table has no header.
+
+    Raises:
+        UserError: a row has another number of fields than the header, or a column occurs twice.
+    """
+    header = list(names)
+    nameless: list[int] = []
+    filled: list[int] = []  # lines that hold something in a column without a name
+    blank: list[int] = []  # those of rows that hold nothing, as spreadsheets leave at their end
+    for line, row in numbered:
+        if not header:
+            header = [name.strip("\ufeff").strip() for name in row]
+            nameless = _nameless(header, path, line)
+            continue
+        if len(row) > 1 and not any(map(str.strip, row)):
+            blank.append(line)
+            continue
+        if len(row) != len(header):
+            raise _ragged(row, header, f"{path}:{line}", quotes)
+        made: Row = {**dict(zip(header, row, strict=True)), LINE: line}
+        if nameless:
+            del made[""]
+            if any(row[i].strip() for i in nameless):
+                filled.append(line)
+        yield made
     if blank:
         rows_are = counted(len(blank), "row", "are")
         remark(f"{path.name}: {rows_are} blank and left out (first in line {blank[0]})")

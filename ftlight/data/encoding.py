@@ -98,7 +98,10 @@ def _check_start(path: Path, encoding: str, compressed: bool) -> None:
     with path.open("rb") as raw:
         start = raw.read(512)
     if start[:4] == b"PK\x03\x04":
-        raise UserError(f"{path} is a zip archive or spreadsheet, not text; save it as CSV (UTF-8)")
+        raise UserError(
+            f"{path} is a zip archive or spreadsheet, not text; name it .zip or .xlsx,"
+            " or save it as CSV"
+        )
     if "16" in encoding or "32" in encoding:
         return
     for mark, name in MARKS.items():

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ftlight.data import delimited, documents, docx, json_rows, pdf, pdf_child
+from ftlight.data import delimited, documents, docx, json_rows, pdf, pdf_child, spreadsheet
 from ftlight.data.cells import LINE as LINE
 from ftlight.data.cells import Row as Row
 from ftlight.data.cells import as_text as as_text
@@ -29,7 +29,8 @@ from ftlight.utils.paths import user_path
 
 Unit = Literal["line", "paragraph"]
 """What counts as one document in plain text."""
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx")
+PACKED = (".parquet.gz", ".xlsx.gz")  # whose reader needs the file itself
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif"),
@@ -85,9 +86,9 @@ def check(name: str, option: str = "", suffixes: Sequence[str] = SUFFIXES) -> Pa
         fault = f" is a folder; name one of its files ({names}), or a folder of documents ({known})"
     elif documents.is_place(path):
         fault = "" if path.stat().st_size else " is empty"
-    elif kind in (".xlsx", ".xls", ".ods"):
-        fault = " is a spreadsheet; save it as CSV (UTF-8) and name that file"
-    elif kind not in suffixes or path.name.lower().endswith(".parquet.gz"):
+    elif kind in (".xls", ".xlsb", ".ods"):
+        fault = " is a spreadsheet of another kind; save it as .xlsx or CSV and name that file"
+    elif kind not in suffixes or path.name.lower().endswith(PACKED):
         fault = (
             f": format {kind or 'without suffix'} is not known;"
             f" use {', '.join(suffixes)} (or .gz of one)"
@@ -179,7 +180,7 @@ def read(
     columns: Sequence[str] = (),
     header: Sequence[str] = (),
 ) -> Iterator[Row]:
-    """Yields the rows of a CSV, TSV, JSONL, JSON or Parquet file, or of a folder, as they are.
+    """Yields the rows of a CSV, TSV, JSONL, JSON, Parquet or .xlsx file, or of a folder.
 
     CSV values stay strings, also "NA", "null" and "01"; only an empty cell is missing.
 
@@ -203,6 +204,8 @@ def read(
         rows = documents.read(path, encoding)
     elif kind in (".csv", ".tsv"):
         rows = delimited.read(path, encoding, quotes, header, tabs=kind == ".tsv")
+    elif kind == ".xlsx":
+        rows = spreadsheet.read(path, header)
     elif kind == ".parquet":
         rows = _read_parquet(path)
     else:
@@ -213,7 +216,7 @@ def read(
 def code_of_readers() -> str:
     """Digest of the code that reads files."""
     own = documents.read, docx.text, pdf.Reader, pdf_child.main, walk
-    return code(read, delimited.read, json_rows.read, open_text, cell, *own)
+    return code(read, delimited.read, json_rows.read, spreadsheet.read, open_text, cell, *own)
 
 
 def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:

@@ -49,8 +49,8 @@ class DataModule(Audited):
     :meth:`duplicate_labels`.
 
     Args:
-        train: Training data: CSV, TSV, JSONL or Parquet (or .gz), a folder of documents, or a hub
-            data set hf:OWNER/REPO[:CONFIG][@REVISION].
+        train: Training data: CSV, TSV, JSONL (or .gz), Parquet or .xlsx, a folder of documents, or
+            a hub data set hf:OWNER/REPO[:CONFIG][@REVISION].
         validation: Validation data. Default: a share of train.
         test: Test data, used once after training.
         validation_split: Share of train to hold out if there are no validation data; 0 for none.
@@ -73,7 +73,7 @@ class DataModule(Audited):
         encoding: Encoding of text files.
         quotes: Quotation marks in CSV and TSV: csv if they enclose fields, none if they are text;
             auto reads them as text if that alone gives every line the same fields.
-        header: Names of the columns of CSV and TSV files that have no header line.
+        header: Names of the columns of CSV, TSV and .xlsx files that have no header line.
         labels: Labels in order. Default: those in train.
         known_labels: Labels that come first, those of another run; other ones in train follow.
         tokenizer: Hub id or folder of the tokenizer (or image processor). Default: the backbone's.

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ftlight.data import documents, files, hub
 from ftlight.data.cells import with_nested
-from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 from ftlight.utils.paths import user_path
 
@@ -53,6 +52,11 @@ class Source:
         return not self.on_hub and documents.is_place(user_path(self.name))
 
     @property
+    def is_tree(self) -> bool:
+        """Whether it is a folder or a zip."""
+        return self.name.lower().endswith(".zip") or Path(self.name).expanduser().is_dir()
+
+    @property
     def path(self) -> Path:
         """The file or folder.
 
@@ -70,6 +74,8 @@ class Source:
     def digest(self) -> str:
         """Identifies the content: SHA-256 of the file or documents, or fingerprints of the data."""
         if self.on_hub:
+            from ftlight.utils import internals  # not above: it loads torch
+
             splits = hub.load_hub(self.name).values()
             return "-".join(internals.fingerprint_of(split) for split in splits)
         return documents.digest(self.path) if self.holds_documents else files.sha256(self.path)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import datasets
 import numpy as np
 
-from ftlight.data import documents, duplicates, files, hub, sampling, tables
+from ftlight.data import documents, duplicates, files, holding, hub, tables
 from ftlight.data.delimited import Quotes
 from ftlight.data.loaders import Loaders
 from ftlight.data.remarks import collected
@@ -209,9 +209,9 @@ class Splits(Loaders):
             groups = self.groups(table)
             if groups is None:
                 classes = self.classes(table)
-                kept, held = sampling.hold_out(classes, len(table), share, self.split_seed)
+                kept, held = holding.hold_out(classes, len(table), share, self.split_seed)
             else:
-                kept, held = sampling.hold_out_groups(groups, share, self.split_seed)
+                kept, held = holding.hold_out_groups(groups, share, self.split_seed)
             if len(held) == 0 or len(kept) == 0:
                 raise UserError(
                     f"data.train has {len(table)} rows,"
@@ -230,7 +230,7 @@ class Splits(Loaders):
             raise UserError(
                 "data.shots: rows have no single class each, so none can be drawn by class"
             )
-        drawn = sampling.shots(classes, self.shots, self.split_seed)
+        drawn = holding.shots(classes, self.shots, self.split_seed)
         small = sum(count < self.shots for count in Counter(classes).values())
         self._raw["train"] = table.select(drawn)
         less = f" (of {small} all, which is less)" if small else ""

@@ -38,7 +38,7 @@ from overhead import PRECISION
 from torch import Tensor, nn
 
 import ftlight
-from ftlight.data import sampling
+from ftlight.data import holding
 from ftlight.models.layers import layer_groups
 from ftlight.models.modes import evaluating
 from ftlight.run import console as screen
@@ -240,7 +240,7 @@ def write(options: argparse.Namespace, folder: Path) -> None:
     )
     table = both.load_split("train").shuffle(seed=0)
     table = table.select(range(min(options.rows or len(table), len(table))))
-    kept, held = sampling.hold_out(table["label"], len(table), 0.1, 0)
+    kept, held = holding.hold_out(table["label"], len(table), 0.1, 0)
     for split, part in {
         "train": table.select(kept),
         "validation": table.select(held),

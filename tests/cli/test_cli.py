@@ -377,6 +377,13 @@ def test_a_wrong_command(capsys: Any) -> None:
                 r'--resum is not an option of fit; did you mean "--resume"\?',
             ),
             (["fit", "X.yaml"], r"X.yaml: unexpected; a config is given with -c"),
+            (
+                ["fit", "my data.csv"],
+                r"my data.csv is data, no config: python -m ftlight init 'my data.csv' > 'my ",
+            ),
+            (["fit", "-c", "a.csv.gz"], r"init a.csv.gz > a.yaml writes one; then fit -c a.yaml"),
+            (["check", "a.xlsx"], r"init a.xlsx > a.yaml writes one; then check -c a.yaml"),
+            (["fit", "-c", "."], r". is data, no config: python -m ftlight init . > my.yaml"),
             (["test"], r"test needs a run"),
             (["test", "nowhere"], r"nowhere is not a run: it has no config.yaml"),
             (["init"], r"init needs one data file"),
@@ -649,9 +656,9 @@ def test_three_commands_from_a_csv_to_predictions(
     tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
     """From an empty folder with the data in it: init, fit, predict; no line written by hand."""
-    from ftlight.cli.verbs import init
+    from ftlight.cli import draft
 
-    monkeypatch.setattr(init, "BACKBONE", str(make_bert(tmp_path / "backbone")))
+    monkeypatch.setattr(draft, "SENTENCE_ENCODER", str(make_bert(tmp_path / "backbone")))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     work = tmp_path / "work"
     work.mkdir()

@@ -4,6 +4,8 @@ import contextlib
 import gzip
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import yaml
 from conftest import each, toy_rows, write_csv
 
 from ftlight.__main__ import main
-from ftlight.cli import config
+from ftlight.cli import config, draft, guess
 from ftlight.cli.command import Words
 from ftlight.cli.verbs import init
 from ftlight.utils.errors import UserError
@@ -30,6 +32,13 @@ def made(*words: str) -> dict[str, Any]:
     """What init prints, read as the config that it is."""
     Path("made.yaml").write_text(said(*words), encoding="utf-8")
     data, _ = read_yaml("made.yaml")
+    return data
+
+
+def data_of(*words: str) -> dict[str, Any]:
+    """The data of a config for a file that has no test beside it, without the share held out."""
+    data = dict(made(*words)["data"])
+    assert data.pop("test_split") == 0.2
     return data
 
 
@@ -53,13 +62,10 @@ ROWS = toy_rows(30)
 def test_yaml_of_a_csv() -> None:
     write_csv(Path("toy.csv"), ROWS)
     text = said("toy.csv")
-    assert (
-        text.splitlines()[0]
-        == "# from toy.csv: 30 rows, single label(s), 3 labels (good, bad, late)"
-    )
+    assert text.splitlines()[0] == "# from toy.csv: 30 rows, 3 labels: bad 10, good 10, late 10"
     assert made("toy.csv") == {
-        "model": {"task": "TextClassification", "backbone": init.BACKBONE},
-        "data": {"train": "toy.csv", "text": "text", "label": "label"},
+        "model": {"task": "TextClassification", "backbone": draft.SENTENCE_ENCODER},
+        "data": {"train": "toy.csv", "test_split": 0.2, "text": "text", "label": "label"},
     }
 
 
@@ -112,7 +118,7 @@ def test_label_column_by_its_name() -> None:
             [(str(i), label_, text) for i, (text, label_) in enumerate(ROWS)],
             ("id", label, "message"),
         )
-        assert made("a.csv")["data"] == {"train": "a.csv", "text": "message", "label": label}
+        assert data_of("a.csv") == {"train": "a.csv", "text": "message", "label": label}
 
     each(["label", "Category", "intent", "SENTIMENT", "y", "topic"], check)
 
@@ -123,7 +129,7 @@ def test_label_column_by_its_values() -> None:
         [(text, label, str(i)) for i, (text, label) in enumerate(ROWS)],
         ("body", "what", "number"),
     )
-    assert made("a.csv")["data"] == {"train": "a.csv", "text": "body", "label": "what"}
+    assert data_of("a.csv") == {"train": "a.csv", "text": "body", "label": "what"}
 
 
 def test_label_column_that_cannot_be_told() -> None:
@@ -138,7 +144,7 @@ def test_label_column_as_given() -> None:
     rows = [(text, label, label[0]) for text, label in ROWS]
     write_csv(Path("a.csv"), rows, ("body", "label", "what"))
     for words in (("a.csv", "--label", "what"), ("--label", "what", "a.csv")):
-        assert made(*words)["data"] == {"train": "a.csv", "text": "body", "label": "what"}
+        assert data_of(*words) == {"train": "a.csv", "text": "body", "label": "what"}
 
 
 def test_label_column_that_is_not_there() -> None:
@@ -154,14 +160,14 @@ def test_kind_is_told() -> None:
         write_csv(Path("a.csv"), [(f"some text {i}", values[i % len(values)]) for i in range(30)])
         lines = said("a.csv").splitlines()
         assert lines[0] == f"# from a.csv: 30 rows, {head}"
-        assert f"  label: label  # {head.split()[0]}; others: none" in lines
+        assert "  label: label  # others: none" in lines
 
     each(
         [
-            (["0", "1", "1"], "single label(s), 2 labels (1, 0)"),
-            (["0.5", "1", "2.5"], "regression label(s), numbers"),
-            (["a|b", "a", "c|a"], "multi label(s), 3 labels (a, b, c)"),
-            (["u", "v", "w", "x", "y", "z"], "single label(s), 6 labels (u, v, w, x)"),
+            (["0", "1", "1"], "2 labels: 1 20, 0 10"),
+            (["0.5", "1", "2.5"], "a number for each (regression)"),
+            (["a|b", "a", "c|a"], "several labels each, 3 labels: a 30, b 10, c 10"),
+            (["u", "v", "w", "x", "y", "z"], "6 labels: u 5, v 5, w 5, x 5, y 5, z 5"),
         ],
         check,
     )
@@ -175,9 +181,9 @@ def test_lists_are_several_labels() -> None:
             for i in range(9)
         ],
     )
-    data = made("a.jsonl")["data"]
+    data = data_of("a.jsonl")
     assert data == {"train": "a.jsonl", "text": "text", "label": "marks"}
-    assert "# multi; others: label" in said("a.jsonl")
+    assert "# others: label" in said("a.jsonl")
 
 
 def test_labels_in_lists_are_counted() -> None:
@@ -186,7 +192,8 @@ def test_labels_in_lists_are_counted() -> None:
         [{"text": f"some text {i}", "label": ["a", "b"] if i % 2 else ["a"]} for i in range(9)],
     )
     assert (
-        said("a.jsonl").splitlines()[0] == "# from a.jsonl: 9 rows, multi label(s), 2 labels (a, b)"
+        said("a.jsonl").splitlines()[0]
+        == "# from a.jsonl: 9 rows, several labels each, 2 labels: a 9, b 4"
     )
 
 
@@ -200,7 +207,7 @@ def test_other_columns_are_named() -> None:
     assert (
         "  text: body  # or several that are joined: [body, title]; or text_pair: title\n" in text
     )
-    assert "  label: label  # single; others: title\n" in text
+    assert "  label: label  # others: title\n" in text
 
 
 def test_files_named_like_other_splits() -> None:
@@ -221,9 +228,9 @@ def test_files_named_like_other_splits() -> None:
     assert "validation" not in made("d/test.csv")["data"]  # only beside a file named train
 
 
-def test_long_files_are_sampled() -> None:
-    write_csv(Path("a.csv"), toy_rows(init.SAMPLE + 5))
-    assert said("a.csv").startswith("# from a.csv: the first 2,000 rows, single label(s), ")
+def test_all_rows_are_counted() -> None:
+    write_csv(Path("a.csv"), toy_rows(guess.SAMPLE + 4))
+    assert said("a.csv").startswith("# from a.csv: 2,004 rows, 3 labels: bad 668, good 668")
 
 
 def test_other_formats() -> None:
@@ -237,7 +244,7 @@ def test_other_formats() -> None:
             Path(name).write_text("text\tlabel\n" + "".join(f"{t}\t{k}\n" for t, k in ROWS))
         else:
             Path(name).write_bytes(gzip.compress(Path(write_csv(Path("a.csv"), ROWS)).read_bytes()))
-        assert made(name)["data"] == {"train": name, "text": "text", "label": "label"}
+        assert data_of(name) == {"train": name, "text": "text", "label": "label"}
 
     each(["a.parquet", "a.tsv", "a.jsonl", "a.csv.gz"], check)
 
@@ -245,10 +252,10 @@ def test_other_formats() -> None:
 def test_names_that_yaml_reads_otherwise() -> None:
     def check(column: str) -> None:
         write_csv(Path("a.csv"), ROWS, (column, "label"))
-        data = made("a.csv")["data"]
+        data = data_of("a.csv")
         assert data["text"] == column
         write_csv(Path("a.csv"), ROWS, ("text", column))
-        assert made("a.csv", "--label", column)["data"]["label"] == column
+        assert data_of("a.csv", "--label", column)["label"] == column
 
     each(
         [
@@ -274,7 +281,7 @@ def test_names_that_yaml_reads_otherwise() -> None:
 def test_files_that_yaml_reads_otherwise() -> None:
     def check(name: str) -> None:
         write_csv(Path(name), ROWS)
-        assert made(f"./{name}" if name[0] == "-" else name)["data"]["train"] == name
+        assert data_of(f"./{name}" if name[0] == "-" else name)["train"] == name
 
     each(["a #1.csv", "a: b.csv", "- a.csv"], check)
 
@@ -286,14 +293,53 @@ def test_labels_of_several_lines() -> None:
 
 def test_columns_that_hold_objects_are_left_out() -> None:
     jsonl("a.jsonl", [{"text": text, "label": label, "meta": {"id": 1}} for text, label in ROWS])
-    assert made("a.jsonl")["data"] == {"train": "a.jsonl", "text": "text", "label": "label"}
+    assert data_of("a.jsonl") == {"train": "a.jsonl", "text": "text", "label": "label"}
 
 
-def test_rows_that_lack_the_label() -> None:
-    jsonl(
-        "a.jsonl", [*({"text": text, "label": label} for text, label in ROWS), {"text": "without"}]
+def test_rows_without_a_label_are_left_out_and_counted() -> None:
+    write_csv(Path("a.csv"), [*ROWS, ("without", ""), ("without", "")])
+    assert data_of("a.csv")["on_missing_label"] == "skip"
+    assert "# 2 rows have no label and are left out" in said("a.csv")
+
+
+def test_labels_that_look_alike_are_named() -> None:
+    write_csv(Path("a.csv"), [*ROWS, ("one more", "Good"), ("two more", "LATE ")])
+    assert "# labels that differ only in capitals, blanks or Unicode form" in said("a.csv")
+    assert "'good' (10) and 'Good' (1)" in said("a.csv")
+    assert "set data.fold_labels: true" in said("a.csv")
+
+
+def test_a_test_file_that_fit_could_not_read_is_left_out_with_the_reason() -> None:
+    write_csv(Path("train.csv"), ROWS)
+    write_csv(Path("test.csv"), [*ROWS[:9], ("what is this", "odd")])
+    assert made("train.csv")["data"]["test_split"] == 0.2
+    assert "  # test is left out: test.csv:11: label 'odd' is not in train" in said("train.csv")
+    write_csv(Path("test.csv"), ROWS[:9])
+    assert made("train.csv")["data"]["test"] == "test.csv"
+
+
+def test_the_encoding_is_written_for_all_files() -> None:
+    for name, rows in (("train", ROWS), ("test", ROWS[:6])):
+        lines = [f"{text} caf\u00e9;{label}" for text, label in rows]
+        Path(f"{name}.csv").write_text("\n".join(["text;label", *lines]), encoding="cp1252")
+    data = made("train.csv")["data"]
+    assert (data["encoding"], data["test"]) == ("cp1252", "test.csv")
+
+
+def test_many_labels_are_said_in_short() -> None:
+    write_csv(Path("a.csv"), [(f"text {i}", f"l{i % 20:02}") for i in range(99)])
+    assert said("a.csv").splitlines()[0] == (
+        "# from a.csv: 99 rows, 20 labels: l00 5, l01 5, l02 5 \u2026, the fewest l19 4"
     )
-    assert made("a.jsonl")["data"]["label"] == "label"
+
+
+@pytest.mark.processes
+def test_torch_is_not_imported() -> None:
+    write_csv(Path("a.csv"), ROWS)
+    code = "import sys; from ftlight.__main__ import main; main(['init', 'a.csv']);"
+    code += "print([name for name in ('torch', 'datasets', 'transformers') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 # Faults
@@ -342,7 +388,7 @@ def test_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
 def test_options_with_an_equals_sign() -> None:
     def check(word: str) -> None:
         write_csv(Path("a.csv"), ROWS, ("body", "what"))
-        assert made("a.csv", word)["data"]["label"] == "what"
+        assert data_of("a.csv", word)["label"] == "what"
 
     each(["--label=what", "--task=TextClassification"], check)
 
@@ -356,8 +402,11 @@ def test_unknown_task() -> None:
     assert made("a.csv", "--task", "TextClassification")["model"]["task"] == "TextClassification"
 
 
+SQUAD = {
+    "context": "Ann ran",
+    "qas": [{"question": "who", "answers": [{"text": "Ann", "answer_start": 0}]}],
+}
 CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
-SQUAD = {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": []}]}]}
 
 
 def test_the_task_is_told_by_the_data() -> None:
@@ -371,6 +420,11 @@ def test_the_task_is_told_by_the_data() -> None:
             {"model": (task, {}), "data": (None, found["data"]), "trainer": {}}, {}
         )  # knows all options
 
+    squad = {"data": [{"title": "t", "paragraphs": [SQUAD]}]}
+    for path in ("cats/1.JPG", "x/1.avif", "x/1.HEIC", "x/1.jpe"):
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).touch()
+    pictures = "photo,label\nx/1.avif,cat\nx/1.HEIC,dog\n"
     each(
         [
             ("a.conll", "Ann\tB-PER\nran\tO\n", "TokenClassification", {}),
@@ -382,19 +436,12 @@ def test_the_task_is_told_by_the_data() -> None:
                 "TokenClassification",
                 {},
             ),
-            ("a.json", json.dumps(SQUAD), "QuestionAnswering", {}),
-            ("a.json", json.dumps(SQUAD, indent=1), "QuestionAnswering", {}),
+            ("a.json", json.dumps(squad), "QuestionAnswering", {}),
+            ("a.json", json.dumps(squad, indent=1), "QuestionAnswering", {}),
             ("a.csv", "question,context,answer\nwho,Ann ran,Ann\n", "QuestionAnswering", {}),
             ("a.jsonl", {"messages": CHAT}, "CausalLM", {}),
-            ("a.jsonl", {"conversations": [{"from": "human", "value": "hi"}]}, "CausalLM", {}),
             ("a.csv", "prompt,completion\nhi,hello\n", "CausalLM", {}),
             ("a.csv", "query,positive\nhi,hello\n", "Retrieval", {}),
-            (
-                "a.csv",
-                "userId,movieId,rating,timestamp\n1,2,3,4\n",
-                "Retrieval",
-                {"user": "userId", "item": "movieId", "time": "timestamp"},
-            ),
             (
                 "a.csv",
                 "dialogue,summary\nhi,hello\n",
@@ -403,12 +450,11 @@ def test_the_task_is_told_by_the_data() -> None:
             ),
             (
                 "a.csv",
-                "file,class\ncats/1.JPG,cat\n",
+                "file,class\ncats/1.JPG,cat\nx/1.jpe,dog\n",
                 "ImageClassification",
                 {"image": "file", "label": "class"},
             ),
-            ("a.csv", "photo,label\nx/1.avif,cat\n", "ImageClassification", {"image": "photo"}),
-            ("a.csv", "photo,label\nx/1.HEIC,cat\n", "ImageClassification", {"image": "photo"}),
+            ("a.csv", pictures, "ImageClassification", {"image": "photo"}),
             (
                 "a.csv",
                 "article,target\nx,pos\ny,neg\nz,pos\nu,neg\n",
@@ -420,9 +466,34 @@ def test_the_task_is_told_by_the_data() -> None:
     )
 
 
-def test_a_folder_is_images() -> None:
+def test_interactions_need_the_table_of_items_beside_them() -> None:
+    Path("a.csv").write_text(
+        "userId,movieId,rating,timestamp\n1,1,3,4\n1,2,3,5\n1,3,3,6\n1,4,5,7\n"
+    )
+    assert fault("a.csv").startswith("a.csv holds users, items and times: put a table of items")
+    Path("items.csv").write_text("movieId,title\n1,Heat\n2,Alien\n3,Tron\n4,Up\n")
+    for words in ((), ("--task", "Retrieval")):
+        data = made("a.csv", *words)["data"]
+        columns = {"user": "userId", "item": "movieId", "time": "timestamp", "text": "title"}
+        assert data == {"train": "a.csv", **columns, "items": "items.csv", "held_out": 1}
+
+
+def test_a_folder_is_images_or_its_data_file() -> None:
     Path("photos/cat").mkdir(parents=True)
+    assert fault("photos") == "photos is a folder; name one of its files (cat)"
+    for name in ("cat", "dog"):
+        Path(f"photos/{name}").mkdir(exist_ok=True)
+        Path(f"photos/{name}/1.avif").touch()
     assert made("photos")["model"]["task"] == "ImageClassification"
+    Path("set").mkdir()
+    write_csv(Path("set/train.csv"), ROWS)
+    write_csv(Path("set/other.csv"), ROWS)
+    Path("set/LICENSE.txt").write_text("free")
+    assert made("set")["data"]["train"] == "set/train.csv"
+    Path("set/train.csv").rename("set/mine.csv")
+    assert fault("set").startswith("set is a folder; name one of its files (")
+    Path("set/other.csv").unlink()
+    assert made("set")["data"]["train"] == "set/mine.csv"
 
 
 def test_plain_text_names_both_tasks() -> None:
@@ -431,13 +502,6 @@ def test_plain_text_names_both_tasks() -> None:
     assert made("a.txt", "--task", "MaskedLM")["model"]["task"] == "MaskedLM"
     assert made("a.txt", "--task=CausalLM")["model"]["task"] == "CausalLM"
     assert "no such file" in fault("b.csv", "--task", "Retrieval")
-
-
-def test_a_task_asked_for_takes_the_columns_it_knows() -> None:
-    Path("a.csv").write_text("userId,movieId,timestamp\n1,2,3\n")
-    assert made("a.csv", "--task", "Retrieval")["data"]["user"] == "userId"
-    assert "validation" not in said("a.csv")
-    assert "user" not in made("a.csv", "--task", "MaskedLM")["data"]
 
 
 # Examples
@@ -486,7 +550,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 def test_a_file_comes_before_an_example_of_its_name() -> None:
     shutil.copytree(init.examples()["quickstart"].parent / "support", "quickstart")
-    assert fault("quickstart").startswith("quickstart is a folder; name one of its files (")
+    assert made("quickstart")["data"]["train"] == "quickstart/train.csv"
 
 
 def test_a_name_like_an_example_names_it() -> None:

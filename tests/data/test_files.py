@@ -61,7 +61,7 @@ def test_missing_file_with_nothing_like_it() -> None:
 def test_option_stands_in_front() -> None:
     put("empty.csv", "")
     Path("folder").mkdir()
-    for name in ("missing.csv", "empty.csv", "folder", "x.xlsx", "x.odt"):
+    for name in ("missing.csv", "empty.csv", "folder", "x.xls", "x.odt"):
         if name.startswith("x."):
             put(name, "x")
         assert fault_of_check(name, "data.validation").startswith(f"data.validation: {name}")
@@ -83,11 +83,11 @@ def test_empty_file() -> None:
 def test_spreadsheet_by_suffix() -> None:
     def check(name: str) -> None:
         assert (
-            fault_of_check(str(put(name, "x")))
-            == f"{name} is a spreadsheet; save it as CSV (UTF-8) and name that file"
+            fault_of_check(str(put(name, "x"))) == f"{name} is a spreadsheet of another kind;"
+            " save it as .xlsx or CSV and name that file"
         )
 
-    each(["data.xlsx", "data.XLS", "data.ods"], check)
+    each(["data.xls", "data.XLS", "data.ods"], check)
 
 
 def test_unknown_format_lists_those_that_can_be_read() -> None:
@@ -375,7 +375,9 @@ def test_zip_under_the_name_of_a_csv() -> None:
     with zipfile.ZipFile(made, "w") as archive:
         archive.writestr("xl/workbook.xml", "<x/>")
     path = put("a.csv", made.getvalue())
-    assert fault(path) == "a.csv is a zip archive or spreadsheet, not text; save it as CSV (UTF-8)"
+    assert fault(path) == (
+        "a.csv is a zip archive or spreadsheet, not text; name it .zip or .xlsx, or save it as CSV"
+    )
 
 
 def test_column_named_like_the_start_of_a_zip() -> None:

@@ -13,15 +13,15 @@ import torch
 COLOURS = {"blue": (40, 60, 220), "green": (50, 200, 40), "red": (220, 50, 60)}
 
 
-def square(number: int, size: tuple[int, int] = (24, 20)) -> tuple[str, bytes]:
-    """A noisy square of colour as JPEG, and the name of its colour."""
+def square(number: int, size: tuple[int, int] = (24, 20), kind: str = "JPEG") -> tuple[str, bytes]:
+    """A noisy square of colour as an image file, by default JPEG, and the name of its colour."""
     from PIL import Image
 
     name = list(COLOURS)[number % 3]
     noise = np.random.default_rng(number).integers(-35, 36, (size[1], size[0], 3))
     pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG")
+    Image.fromarray(pixels).save(file, kind)
     return name, file.getvalue()
 
 

@@ -26,6 +26,7 @@ from ftlight.tasks.image_classification import rows as image_rows
 from ftlight.tasks.image_classification.batches import ImageBatches, Kept
 from ftlight.tasks.image_classification.code_pages import names_of
 from ftlight.tasks.image_classification.embedded import embedded
+from ftlight.tasks.image_classification.entries import splits
 from ftlight.tasks.image_classification.folders import is_image
 from ftlight.tasks.image_classification.tables import Entry, from_table
 from ftlight.utils import internals
@@ -102,7 +103,7 @@ class ImageData(ImageBatches):
         train = self.files["train"]
         if train is None or not Path(train).expanduser().exists():
             return
-        found = image_rows.splits(train, self._columns)
+        found = splits(train, self._columns)
         for split in ("validation", "test"):
             if split in found and not self.files[split]:
                 self.files[split], self.shares[split] = train, 0.0

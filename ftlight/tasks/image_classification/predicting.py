@@ -10,8 +10,8 @@ from pathlib import Path
 from ftlight.data import files
 from ftlight.data.remarks import remark
 from ftlight.tasks.image_classification import containers
-from ftlight.tasks.image_classification import rows as image_rows
 from ftlight.tasks.image_classification.embedded import embedded
+from ftlight.tasks.image_classification.entries import entries, left_out
 from ftlight.tasks.image_classification.tables import Entry, inside, outside
 from ftlight.tasks.image_classification.trees import Folder, Zip, images
 from ftlight.utils.errors import UserError
@@ -33,15 +33,15 @@ def rows_of(name: str, columns: containers.Columns) -> list[files.Row] | None:
         found = images(tree, names)
         if not found:
             raise UserError(f"{name} holds no images")
-        for line in filter(None, (tree.remark(), image_rows.left_out(name, names, found))):
+        for line in filter(None, (tree.remark(), left_out(name, names, found))):
             remark(line)
         root = Path(name) if isinstance(tree, Folder) else Path()
         return [
             {columns.image: str(root / member), files.LINE: i} for i, member in enumerate(found, 1)
         ]
     if embedded(name, columns.image):
-        entries = image_rows.entries(name, "", columns._replace(label=None))
-        return [{columns.image: e.shown, files.LINE: e.line} for e in entries]
+        found_rows = entries(name, "", columns._replace(label=None))
+        return [{columns.image: e.shown, files.LINE: e.line} for e in found_rows]
     return None
 
 

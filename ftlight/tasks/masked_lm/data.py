@@ -12,7 +12,7 @@ from torch import nn
 
 from ftlight.data import files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
-from ftlight.tasks.masked_lm import masking
+from ftlight.tasks.masked_lm import masking, readers
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import counted
@@ -49,7 +49,7 @@ class MaskedData(DataModule):
         base: Options of DataModule.
     """
 
-    suffixes = masking.SUFFIXES
+    suffixes = readers.SUFFIXES
     trained_length = "default"
     varies = True
 

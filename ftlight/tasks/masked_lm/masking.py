@@ -11,19 +11,10 @@ import numpy as np
 from ftlight.data import files, tables, tokens
 from ftlight.data.sources import Source
 from ftlight.models.loading import load_tokenizer
+from ftlight.tasks.masked_lm.readers import read_documents
 from ftlight.utils.errors import UserError
 
-SUFFIXES = (".txt", *files.SUFFIXES)
 BATCH = 500  # documents that are tokenized together
-
-
-def read_documents(source: Source, column: str, unit: files.Unit) -> Iterator[tuple[int, str]]:
-    """Documents of a text file or of a column of a table, with their lines; empty ones too."""
-    if source.suffix == ".txt":
-        yield from files.divided(files.text_lines(source.path, source.encoding), unit)
-        return
-    for row in source.rows([column]):
-        yield row[files.LINE], files.cell(row, column, source.name)
 
 
 def read_rows(

@@ -11,7 +11,8 @@ import datasets
 from ftlight.data import files, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.run import records
-from ftlight.tasks.seq2seq.readers import gather, read_pairs
+from ftlight.tasks.seq2seq.gathering import gather
+from ftlight.tasks.seq2seq.readers import read_pairs
 from ftlight.tasks.seq2seq.truecase import is_uncased, truecased
 from ftlight.utils import internals
 from ftlight.utils.atomic import write_json

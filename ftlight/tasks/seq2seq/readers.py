@@ -1,12 +1,10 @@
-"""Readers of pairs of texts: rows as strings, and those of one source gathered."""
+"""Reader of pairs of texts: rows as strings."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterator
 
-import datasets
-
-from ftlight.data import files, tables
+from ftlight.data import files
 from ftlight.data.sources import Source
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
@@ -48,23 +46,3 @@ def read_pairs(
         text = files.joined(row, inputs, name)
         for reference in filter(None, references):
             yield {"source": text, "target": reference, "line": line}
-
-
-def alike(keys: Iterable[Hashable]) -> list[list[int]]:
-    """Numbers of the rows of each key, in the order in which keys first occur.
-
-    >>> alike("abac")
-    [[0, 2], [1], [3]]
-    """
-    rows: dict[Hashable, list[int]] = {}
-    for i, key in enumerate(keys):
-        rows.setdefault(key, []).append(i)
-    return list(rows.values())
-
-
-def gather(table: datasets.Dataset, by: str) -> datasets.Dataset:
-    """Joins rows of equal ``by``: the first, with all their targets as ``references``."""
-    groups, targets = alike(table[by][:]), table["target"][:]
-    references = [[targets[i] for i in rows] for rows in groups]
-    firsts = table.select([rows[0] for rows in groups])
-    return tables.with_column(firsts.remove_columns("target"), "references", references)

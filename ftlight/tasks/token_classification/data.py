@@ -18,15 +18,16 @@ from ftlight.tasks.token_classification import (
     readers,
     spelling,
     windows,
+    word_rows,
 )
 from ftlight.tasks.token_classification import tags as spans
-from ftlight.tasks.token_classification.layout import Layout
+from ftlight.tasks.token_classification.layout import layout_of
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.ranges import Count, Length
 
 # What readers.read_rows calls: rows in the cache must not outlive its code.
-READS = (conll.sentences, marks.plain, offsets.unit_of, spelling.standard)
+READS = (conll.sentences, marks.plain, offsets.unit_of, spelling.standard, word_rows.sentences)
 
 
 def tag_names(types: Sequence[str]) -> list[str]:
@@ -44,17 +45,21 @@ def _gold(table: datasets.Dataset) -> list[list[spans.Span]]:
 
 
 class TokenData(DataModule):
-    """Texts with entities: CoNLL text, or JSONL or Parquet with words and tags, or text and spans.
+    """Texts with entities: CoNLL text, tables with a word in each row, JSONL or Parquet.
+
+    A row of JSONL or Parquet has a list of words and one of tags, or a text and its spans.
 
     Args:
         token: Column of the word in CoNLL text, from 0, or from the end with -1.
         tag: Column of the tag in CoNLL text. Default: the last.
-        tokens: Column of the list of words.
-        tags: Column of the list of tags. Default: tags or ner_tags.
+        tokens: Column of the list of words, or of the word in a table with a word in each row.
+        tags: Column of the list of tags, or of the word's tag. Default: tags or ner_tags.
         text: Column of the text that spans refer to.
         spans: Column of the spans, each {start, end, label} or [start, end, label] in characters.
             Default: spans, entities, label or labels; tasks of Label Studio have their own.
         tag_names: Names of the tags in order, if tags are numbers.
+        sentence: Column that tells the sentences of a table with a word in each row: a new one
+            begins where it changes. Default: blank rows divide sentences.
         max_length: Most tokens of a window. Default: what the backbone takes (or was trained with).
         stride: Tokens that two windows of a longer text share. Default: a quarter of max_length.
         base: Options of DataModule.
@@ -74,18 +79,13 @@ class TokenData(DataModule):
         text: str = "text",
         spans: str | None = None,
         tag_names: list[str] | None = None,
+        sentence: str | None = None,
         max_length: Length | None = None,
         stride: Count | None = None,
         **base: Any,
     ) -> None:
         super().__init__(train, **base)
-        lists: dict[str, tuple[str, ...]] = {"tags": (tags,)} if tags else {}
-        if spans:
-            lists["spans"] = (spans,)
-        names = tuple(tag_names or ())
-        self.layout = Layout(
-            token=token, tag=tag, tokens=tokens, text=text, tag_names=names, **lists
-        )
+        self.layout = layout_of(token, tag, tokens, tags, text, spans, tag_names, sentence)
         self.given_length, self.given_stride = max_length, stride
         self._labels: list[str] | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -16,6 +17,7 @@ class Layout(NamedTuple):
         text: column of the text.
         spans: columns that may hold the spans.
         tag_names: names of tags that are numbers.
+        sentence: column that tells the sentences of a table with a word in each row.
     """
 
     token: int = 0
@@ -25,3 +27,22 @@ class Layout(NamedTuple):
     text: str = "text"
     spans: tuple[str, ...] = ("spans", "entities", "label", "labels")
     tag_names: tuple[str, ...] = ()
+    sentence: str = ""
+
+
+def layout_of(
+    token: int = 0,
+    tag: int = -1,
+    tokens: str = "tokens",
+    tags: str | None = None,
+    text: str = "text",
+    spans: str | None = None,
+    tag_names: Sequence[str] | None = None,
+    sentence: str | None = None,
+) -> Layout:
+    """A layout by the options of data, of which those that are None have several defaults."""
+    lists: dict[str, tuple[str, ...]] = {"tags": (tags,)} if tags else {}
+    if spans:
+        lists["spans"] = (spans,)
+    names = tuple(tag_names or ())
+    return Layout(token, tag, tokens, text=text, tag_names=names, sentence=sentence or "", **lists)

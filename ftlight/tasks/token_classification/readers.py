@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from ftlight.data import files
 from ftlight.data.remarks import remark
 from ftlight.data.sources import Source
-from ftlight.tasks.token_classification import conll, marks, offsets, spelling
+from ftlight.tasks.token_classification import conll, marks, offsets, spelling, word_rows
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.layout import Layout
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
 from ftlight.utils.format import counted
 
-SUFFIXES = (*conll.SUFFIXES, ".jsonl", ".json", ".parquet")
+SUFFIXES = tuple(dict.fromkeys((*conll.SUFFIXES, *files.SUFFIXES)))
 
 
 class Habits(NamedTuple):
@@ -112,6 +112,9 @@ def _read_row(
 
 def open_rows(source: Source, layout: Layout, tagged: bool = True) -> Iterator[files.Row]:
     """Rows with their own columns; sentences of CoNLL text as lists of words and tags."""
+    if word_rows.is_table(source, layout):
+        rows = source.read(optional=[layout.text, *layout.spans])
+        return word_rows.sentences(rows, source.name, layout, tagged)
     if source.suffix in conll.SUFFIXES:
         lines = files.text_lines(source.path, source.encoding)
         return conll.sentences(lines, source.name, layout, tagged)

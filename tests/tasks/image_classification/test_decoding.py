@@ -21,7 +21,7 @@ from tiny.image_classification import make_resnet, square
 from ftlight.data import folders
 from ftlight.tasks.image_classification import augment as augmenting
 from ftlight.tasks.image_classification import containers, decoding, preparing, tables
-from ftlight.tasks.image_classification import rows as image_rows
+from ftlight.tasks.image_classification import entries as image_entries
 from ftlight.utils.errors import UserError
 
 
@@ -418,8 +418,8 @@ def test_a_list_of_all_images_beside_split_folders_is_no_split(tmp_path: Path) -
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     write_csv(tmp_path / "labels.csv", list(labels.items()), ("image", "label"))
     place = str(tmp_path)
-    assert image_rows.splits(place, containers.Columns()) == {"train", "test"}
-    train = [e.name for e in image_rows.entries(place, "train", containers.Columns())]
+    assert image_entries.splits(place, containers.Columns()) == {"train", "test"}
+    train = [e.name for e in image_entries.entries(place, "train", containers.Columns())]
     assert sorted(train) == sorted(n for n in names if n.startswith("train"))
 
 
@@ -427,6 +427,6 @@ def test_a_test_folder_without_classes_is_none_to_measure(tmp_path: Path) -> Non
     for name in ("train/a/1.png", "train/b/2.png", "test/3.png", "test/4.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(tmp_path / name)
-    assert image_rows.splits(str(tmp_path), containers.Columns()) == {"train"}
-    found = image_rows.entries(str(tmp_path), "train", containers.Columns())
+    assert image_entries.splits(str(tmp_path), containers.Columns()) == {"train"}
+    found = image_entries.entries(str(tmp_path), "train", containers.Columns())
     assert {e.label for e in found} == {"a", "b"}

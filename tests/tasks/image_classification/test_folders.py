@@ -12,7 +12,7 @@ from tiny.image_classification import square
 
 from ftlight.data.remarks import collected
 from ftlight.tasks.image_classification import containers, predicting
-from ftlight.tasks.image_classification.rows import entries
+from ftlight.tasks.image_classification.entries import entries
 from ftlight.tasks.image_classification.trees import images
 
 PHOTO = square(1)[1]

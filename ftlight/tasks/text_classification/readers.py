@@ -1,0 +1,42 @@
+"""Reader of texts, or pairs of texts, with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ftlight.data import files
+from ftlight.data.label_columns import row_label
+from ftlight.data.sources import Source
+from ftlight.utils.errors import UserError
+
+
+def read_rows(
+    source: Source,
+    text: tuple[str, ...],
+    text_pair: str | None,
+    label: str | tuple[str, ...],
+    digest: str,
+) -> Iterator[files.Row]:
+    """Rows of a split as strings: ``text``, ``pair``, ``label`` and the ``line`` of the file.
+
+    Raises:
+        UserError: a column is missing, or labels are of different types.
+    """
+    pairs = [text_pair] if text_pair else []
+    kind: type | None = None
+    columns = [label] if isinstance(label, str) else label
+    for row in source.rows([*text, *pairs, *columns]):
+        value, line = row[columns[0]], row[files.LINE]
+        if value is not None and isinstance(label, str):
+            kind = kind or type(value)
+            if type(value) is not kind and {type(value), kind} != {int, float}:
+                raise UserError(
+                    f"{files.place(source.name, line)}: label {value!r} is"
+                    f" {type(value).__name__}, those before are {kind.__name__}; write them alike"
+                )
+        yield {
+            "text": files.joined(row, text, source.name),
+            "pair": files.joined(row, pairs, source.name),
+            "label": row_label(row, label, source.name),
+            "line": line,
+        }
