@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ftlight.data import delimited, encoding_guess, files, headers
+from ftlight.data import delimited, documents, encoding_guess, files, headers
 from ftlight.data.recognition import Content, Look, Shape
 from ftlight.data.remarks import collected
 from ftlight.data.sources import Source
@@ -80,12 +80,14 @@ def guess(name: str, label: str | None, task: str | None) -> Guess:
 
 
 def _data_file(path: Path) -> Path:
-    """The data file of a folder; a folder of images, and a file, are themselves.
+    """The data file of a folder; a folder of images or of folders of documents is itself.
 
     Raises:
         UserError: it is not clear which file is meant.
     """
     if not path.is_dir() or _reader("ImageClassification").holds_images(str(path)):
+        return path
+    if any("/" in name for name in documents.names(path)[0]):
         return path
     inside = sorted(p for p in path.iterdir() if p.is_file() and files.suffix(p) in SUFFIXES)
     trains = [p for p in inside if p.name.lower().startswith("train")]
@@ -162,7 +164,7 @@ def _recognized(look: Look, task: str | None) -> tuple[str, Shape]:
     if task is not None:
         raise UserError(f"{path}: nothing that {task} could learn from was found in it")
     if look.source.is_tree:
-        raise UserError(f"{path} holds no images in folders for classes")
+        raise UserError(f"{path} holds neither images nor documents in folders for classes")
     raise UserError(
         f"{path} is plain text: --task MaskedLM adapts an encoder to it, --task CausalLM "
         "teaches a language model to write it; for a label beside each text write a CSV"

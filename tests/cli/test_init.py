@@ -561,3 +561,20 @@ def test_examples_are_configs() -> None:
     assert "quickstart" in init.examples()
     for path in init.examples().values():
         assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def test_a_folder_of_documents_for_each_label_is_text_classification(capsys: Any) -> None:
+    for label in ("pos", "neg"):
+        for i in range(8):
+            path = Path(f"docs/{label}/{i}.{'md' if i % 2 else 'txt'}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"a {label} thing {i}")
+    assert main(["init", "docs"]) == 0
+    out = capsys.readouterr().out
+    assert "a folder of documents for each label; 16 rows, 2 labels: neg 8, pos 8" in out
+    assert yaml.safe_load(out)["data"] == {"train": "docs", "test_split": 0.2}
+    Path("flat").mkdir()
+    for i in range(2):
+        Path(f"flat/{i}.md").write_text("x")
+    assert main(["init", "flat"]) == 2
+    assert "predict RUN FOLDER reads them" in capsys.readouterr().err

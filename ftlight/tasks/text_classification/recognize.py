@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
-from ftlight.data import files, label_forms, label_survey, numerals
+from ftlight.data import documents, files, label_forms, label_survey, numerals
 from ftlight.data.label_columns import label_text
 from ftlight.data.recognition import LABELS, Content, Look, Options, Shape
+from ftlight.data.remarks import collected
 from ftlight.data.sources import Source
 from ftlight.tasks.text_classification.readers import read_rows
 from ftlight.utils.errors import UserError, join_limited
@@ -26,6 +29,8 @@ def recognize(look: Look) -> Shape | None:
     Raises:
         UserError: it has no text column, or which is the label cannot be told.
     """
+    if look.source.is_tree and documents.names(Path(look.source.name))[0]:
+        return _folder(look)
     if not look.rows:
         return None
     place = look.source.name
@@ -49,6 +54,15 @@ def recognize(look: Look) -> Shape | None:
         both = f"[{texts[0]}, {others[0]}]"
         comments["text"] = f"or several that are joined: {both}; or text_pair: {others[0]}"
     return Shape({**options, "label": label}, "", comments)
+
+
+def _folder(look: Look) -> Shape | None:
+    """A folder of documents with one for each label; None if they lie in no folder of a label."""
+    with collected(), contextlib.suppress(UserError):
+        first = next(read_rows(look.source, ("text",), None, "label", ""), None)
+        if first is not None and first["label"]:
+            return Shape({}, "a folder of documents for each label")
+    return None
 
 
 def _holds_objects(look: Look, column: str) -> bool:
@@ -110,12 +124,16 @@ def survey(source: Source, options: Options, train: Content | None = None) -> Co
     Raises:
         UserError: it cannot be read, or has labels that train has not.
     """
-    label = options["label"]
+    label = options.get("label", "label")
     column = label if isinstance(label, str) else tuple(label)
-    rows = list(read_rows(source, (options["text"],), options.get("text_pair"), column, ""))
+    rows = list(
+        read_rows(source, (options.get("text", "text"),), options.get("text_pair"), column, "")
+    )
     cells, lines = [row["label"] for row in rows], [row["line"] for row in rows]
     found = label_survey.survey(cells, lines, source.name, label, train)
     empty = sum(not row["text"].strip() for row in rows)
     if empty:
         found = found._replace(notes=[*found.notes, f"{empty:,} rows have no text"])
+    if source.holds_documents:
+        found = found._replace(splits=documents.splits(Path(source.name)))
     return found
