@@ -9,6 +9,7 @@ from ftlight.evidence import familiar
 
 def run(words: Words, cli: CLI) -> None:
     """Trains; the run folder keeps the whole config."""
+    cli.trainer.run.begun = words.begun
     cli.trainer.run.config = cli.record()
     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=words.own.get("ckpt_path"))
     if cli.trainer.is_global_zero and cli.trainer.folder is not None:

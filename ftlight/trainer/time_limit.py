@@ -1,0 +1,209 @@
+"""The callback that has a run end in time and cooled: it plans its steps, and may lower them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback, Timer
+
+from ftlight.freezing import callback, cost
+from ftlight.freezing.auto import trial_steps
+from ftlight.freezing.thaw import Thawing
+from ftlight.run.budget import UNPLANNED, Budget
+from ftlight.run.state import RunState
+from ftlight.task import Task
+from ftlight.trainer import rehearsal
+from ftlight.training import optim
+from ftlight.training.lightning_internals import callbacks_of, is_dry_run
+from ftlight.training.plan import LATE, SPARE, Leg, Rate, learned, plan, seconds, why
+from ftlight.utils.distributed import first_decides
+from ftlight.utils.errors import UserError
+from ftlight.utils.format import span
+
+log = logging.getLogger(__name__)
+MOST_EPOCHS = 30  # if max_epochs is not given
+REVIEWS = 10  # of a plan, beside those after validations
+CLOSING = 2.0  # seconds to load the best weights, and to write what a run leaves
+
+
+class TimeLimit(Callback):
+    """Plans the steps that fit into the time limit of a run, and ends it by the clock if need be.
+
+    The plan comes before the first step, from a rehearsal that leaves no trace. After each
+    validation, and each tenth of the steps, it may be lowered by what was learned, never raised.
+
+    Args:
+        run: state of the run.
+        budget: its time limit.
+    """
+
+    def __init__(self, run: RunState, budget: Budget) -> None:
+        self.run = run
+        self.budget = budget
+        self.epoch = 0.0  # seconds of a pass forward
+        self.work = self.worked = 0.0  # units of work that were timed, and their seconds
+        self.validation = 0.0  # seconds of the last one
+        self.since = 0.0  # when the step began that is timed; 0 for none
+        self.validates_since = 0.0
+        self.stage = 0
+
+    def on_train_start(self, trainer: Any, task: Any) -> None:
+        """Plans the steps, or goes on with the plan of a checkpoint.
+
+        Raises:
+            UserError: steps cannot be tried out, and nothing else ends the run.
+        """
+        run, budget = self.run, self.budget
+        if run.budget is None or is_dry_run(trainer):  # the run began without a plan
+            run.budget = None
+            return
+        if run.auto_epochs and (trainer.max_epochs or -1) < 0:
+            trainer.fit_loop.max_epochs = MOST_EPOCHS
+        if not budget.totals:
+            self._plan(trainer, task)
+        elif budget.before:
+            left = f"{span(budget.before)} of {span(budget.seconds)} are used"
+            log.info("%s; the plan of %s steps stays", left, f"{budget.total:,}")
+        self._set_clock(trainer)
+
+    def _plan(self, trainer: Any, task: Task) -> None:
+        run, budget, done = self.run, self.budget, trainer.global_step
+        schedule = callback.of(trainer)
+        budget.totals = [] if optim.total_steps(trainer) else [[done, UNPLANNED]]
+        schedule.count(trainer)  # which heads are solved, and the steps of an epoch
+        most, stage = optim.total_steps(trainer), cost.dearest(schedule)
+        budget.totals = []
+        if stage is None:  # the head is solved, and no step taken
+            return
+        if reason := rehearsal.obstacle(trainer):
+            run.budget = None
+            if most == UNPLANNED:
+                raise UserError(
+                    f"trainer.max_time: {reason}; give trainer.max_epochs or max_steps too"
+                )
+            log.info("max_time may end the run before it has cooled: %s", reason)
+            return
+        found = rehearsal.rehearse(trainer, task, schedule, stage, budget.seconds)
+        self.epoch = found.epoch
+        rate = Rate(
+            max(found.step, 1e-6) / cost.of_stage(schedule, stage),
+            found.validation,
+            _between_validations(trainer),
+        )
+        test = found.test if run.test else 0.0
+
+        def legs(total: int) -> list[Leg]:
+            return self._legs(trainer, total, rate, fresh=True)
+
+        def decide() -> Budget:
+            budget.rate, budget.reserve = [rate.work, rate.validation], CLOSING + test
+            left = (1 - SPARE) * (budget.seconds - budget.reserve - budget.used)
+            total = plan(rate, left, legs, most, done)
+            budget.totals, budget.about = [[done, total]], seconds(rate, legs(total), done)
+            return budget
+
+        planned = first_decides(trainer, decide)
+        for name in ("rate", "reserve", "totals", "about"):
+            setattr(budget, name, getattr(planned, name))
+
+    def _legs(self, trainer: Any, total: int, rate: Rate, fresh: bool = False) -> list[Leg]:
+        """The legs of a run with so many steps; stores are planned anew if it is fresh."""
+        schedule, done = callback.of(trainer), trainer.global_step
+        if isinstance(schedule, Thawing) and schedule.search is not None:
+            search = schedule.search
+            return cost.legs_of_search(schedule, search, total, done, self.epoch, rate.work)
+        start = schedule.progress.stage_starts[0]
+        stores = schedule.stores
+        if fresh:
+            stores = schedule.stores_of(trainer, total - start)
+        found = cost.legs(schedule, total - start, stores, self.epoch, schedule.draws)
+        return [Leg(start, 0.0), *found] if start else found
+
+    def _set_clock(self, trainer: Any) -> None:
+        """Has Lightning's timer count from the start of fit, and leave room for the test."""
+        budget = self.budget
+        offset = budget.used + budget.reserve - LATE * budget.seconds
+        for timer in callbacks_of(trainer, Timer):
+            timer.load_state_dict({"time_elapsed": {"train": offset}})
+
+    # Learning
+
+    def on_train_batch_start(self, trainer: Any, task: Any, batch: Any, batch_idx: int) -> None:
+        """Notes which stage the step is of, and how long a validation and its saves took."""
+        stage = callback.of(trainer).stage
+        if self.validates_since and stage == self.stage:
+            self.validation = time.monotonic() - self.validates_since
+        if stage != self.stage:
+            self.since = 0.0  # what was stored for the stage is no part of its steps
+        self.stage, self.validates_since = stage, 0.0
+
+    def on_train_batch_end(self, trainer: Any, task: Any, *rest: Any) -> None:
+        """Times the step, and reviews the plan after each tenth."""
+        now, schedule = time.monotonic(), callback.of(trainer)
+        if self.since:
+            store = schedule.stores[schedule.stage]
+            units = cost.of_stage(schedule, schedule.stage, store)
+            self.work += units / trainer.accumulate_grad_batches
+            self.worked += now - self.since
+        self.since, total = now, self.budget.total
+        if total > 0 and trainer.global_step % max(1, total // REVIEWS) == 0:
+            self._review(trainer)
+
+    def on_validation_start(self, trainer: Any, task: Any) -> None:
+        """Times the validation."""
+        self.validates_since, self.since = time.monotonic(), 0.0
+
+    def on_validation_end(self, trainer: Any, task: Any) -> None:
+        """Reviews the plan."""
+        if self.run.fitting and self.validates_since and not trainer.sanity_checking:
+            passed = time.monotonic() - self.validates_since
+            self.validation = max(self.validation, passed)
+            self._review(trainer)
+
+    def on_train_epoch_start(self, trainer: Any, task: Any) -> None:
+        """Leaves what an epoch begins with out of the time of its first step."""
+        self.since = 0.0
+
+    def _review(self, trainer: Any) -> None:
+        """Lowers the plan if it does not fit any more; all processes come here together."""
+        budget, done = self.budget, trainer.global_step
+        if self.run.budget is None or not budget.totals or done >= budget.total:
+            return
+        planned = Rate(*budget.rate, _between_validations(trainer))
+        rate = learned(planned, self.work, self.worked, self.validation)
+
+        def decide() -> int:
+            left = budget.seconds - self._reserve(rate) - budget.used
+            if seconds(rate, self._legs(trainer, budget.total, rate), done) <= left:
+                return budget.total
+            return plan(rate, left, lambda n: self._legs(trainer, n, rate), budget.total, done)
+
+        if (total := first_decides(trainer, decide)) < budget.total:
+            before = f"{total:,} steps instead of {budget.total:,}"
+            log.info("%s: %s: %s", span(budget.seconds), before, why(planned, rate))
+            budget.totals.append([done, total])
+            callback.of(trainer).recount(trainer)
+
+    def _reserve(self, rate: Rate) -> float:
+        """Seconds for the test and the end, if a row takes as long as in the last validation."""
+        test, planned = self.budget.reserve - CLOSING, self.budget.rate[1]
+        return CLOSING + test * max(1.0, rate.validation / planned if planned else 1.0)
+
+
+def _between_validations(trainer: Any) -> float:
+    """Optimizer steps from one validation to the next."""
+    per_epoch = optim.steps_per_epoch(trainer)
+    batches, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch
+    if batches is None or math.isinf(batches):
+        batches = trainer.num_training_batches
+    every = batches / trainer.accumulate_grad_batches
+    if epochs:
+        every = every if every < per_epoch else per_epoch * epochs
+    schedule = callback.of(trainer)
+    if isinstance(schedule, Thawing) and schedule.search is not None and not schedule.search.over:
+        every = min(every, trial_steps(per_epoch))
+    return max(1.0, every)
+
