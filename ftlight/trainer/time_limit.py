@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback, Timer
@@ -46,8 +45,8 @@ class TimeLimit(Callback):
         self.epoch = 0.0  # seconds of a pass forward
         self.work = self.worked = 0.0  # units of work that were timed, and their seconds
         self.validation = 0.0  # seconds of the last one
-        self.since = 0.0  # when the step began that is timed; 0 for none
-        self.validates_since = 0.0
+        self.since: float | None = None  # when the step began that is timed
+        self.validates_since: float | None = None
         self.stage = 0
 
     def on_train_start(self, trainer: Any, task: Any) -> None:
@@ -66,7 +65,8 @@ class TimeLimit(Callback):
             self._plan(trainer, task)
         elif budget.before:
             left = f"{span(budget.before)} of {span(budget.seconds)} are used"
-            log.info("%s; the plan of %s steps stays", left, f"{budget.total:,}")
+            log.info("%s; the plan was %s steps", left, f"{budget.total:,}")
+            self._review(trainer)
         self._set_clock(trainer)
 
     def _plan(self, trainer: Any, task: Task) -> None:
@@ -108,6 +108,12 @@ class TimeLimit(Callback):
         planned = first_decides(trainer, decide)
         for name in ("rate", "reserve", "totals", "about"):
             setattr(budget, name, getattr(planned, name))
+        if budget.total == done + 1:
+            log.info(
+                "%s is too short for more than one step: %s had passed before it, a validation"
+                " takes %s, the test %s",
+                *(span(budget.seconds), span(budget.used), span(rate.validation), span(test)),
+            )
 
     def _legs(self, trainer: Any, total: int, rate: Rate, fresh: bool = False) -> list[Leg]:
         """The legs of a run with so many steps; stores are planned anew if it is fresh."""
@@ -134,16 +140,16 @@ class TimeLimit(Callback):
     def on_train_batch_start(self, trainer: Any, task: Any, batch: Any, batch_idx: int) -> None:
         """Notes which stage the step is of, and how long a validation and its saves took."""
         stage = callback.of(trainer).stage
-        if self.validates_since and stage == self.stage:
-            self.validation = time.monotonic() - self.validates_since
+        if self.validates_since is not None and stage == self.stage:
+            self.validation = self.budget.used - self.validates_since
         if stage != self.stage:
-            self.since = 0.0  # what was stored for the stage is no part of its steps
-        self.stage, self.validates_since = stage, 0.0
+            self.since = None  # what was stored for the stage is no part of its steps
+        self.stage, self.validates_since = stage, None
 
     def on_train_batch_end(self, trainer: Any, task: Any, *rest: Any) -> None:
         """Times the step, and reviews the plan after each tenth."""
-        now, schedule = time.monotonic(), callback.of(trainer)
-        if self.since:
+        now, schedule = self.budget.used, callback.of(trainer)
+        if self.since is not None:
             store = schedule.stores[schedule.stage]
             units = cost.of_stage(schedule, schedule.stage, store)
             self.work += units / trainer.accumulate_grad_batches
@@ -154,18 +160,18 @@ class TimeLimit(Callback):
 
     def on_validation_start(self, trainer: Any, task: Any) -> None:
         """Times the validation."""
-        self.validates_since, self.since = time.monotonic(), 0.0
+        self.validates_since, self.since = self.budget.used, None
 
     def on_validation_end(self, trainer: Any, task: Any) -> None:
         """Reviews the plan."""
-        if self.run.fitting and self.validates_since and not trainer.sanity_checking:
-            passed = time.monotonic() - self.validates_since
-            self.validation = max(self.validation, passed)
+        since = self.validates_since
+        if self.run.fitting and since is not None and not trainer.sanity_checking:
+            self.validation = max(self.validation, self.budget.used - since)
             self._review(trainer)
 
     def on_train_epoch_start(self, trainer: Any, task: Any) -> None:
         """Leaves what an epoch begins with out of the time of its first step."""
-        self.since = 0.0
+        self.since = None
 
     def _review(self, trainer: Any) -> None:
         """Lowers the plan if it does not fit any more; all processes come here together."""

@@ -108,3 +108,89 @@ def test_it_is_the_run_of_the_planned_steps_to_the_bit(
     fixed = merged(HOWS[name], max_time=None, max_steps=budget.total)
     run(drops, rows, tmp_path / "steps", fixed)
     assert differences(left(tmp_path / "time"), left(tmp_path / "steps")) == []
+
+
+class Clock:
+    """A clock of a run that moves by minutes with each step and each validation."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: float, validation: float) -> None:
+        self.minutes, self.step, self.validation = 0.0, step, validation
+        monkeypatch.setattr(Budget, "used", property(lambda budget: self.now(budget)))
+
+    def now(self, budget: Budget) -> float:
+        return budget.before + 60 * self.minutes
+
+
+class Ticks(L.Callback):
+    """Moves a clock, and keeps the totals that held after each step."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.totals = clock, []
+
+    def on_train_batch_start(self, trainer: Any, *rest: Any) -> None:
+        self.totals.append(trainer.run.budget.total)
+        self.clock.minutes += self.clock.step
+
+    def on_validation_start(self, trainer: Any, task: Any) -> None:
+        self.clock.minutes += self.clock.validation
+
+
+@pytest.mark.run
+def test_what_takes_longer_lowers_the_plan_and_it_ends_cooled_and_resumes_exactly(
+    drops: str, rows: dict[str, str], tmp_path: Path, steps_fit: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    steps_fit(3)
+    clock = Clock(monkeypatch, 5, 0)
+    rates, ticks = Rates(), Ticks(clock)
+    trainer = run(drops, rows, tmp_path / "whole", HOUR, ticks, rates)
+    totals = [total for _, total in trainer.run.budget.totals]
+    assert len(totals) > 1
+    assert totals == sorted(totals, reverse=True)
+    assert ticks.totals == sorted(ticks.totals, reverse=True)
+    assert trainer.global_step == totals[-1] <= 12
+    assert clock.minutes <= 62
+    assert 0 < rates.seen[-1] <= 0.2 * max(rates.seen)
+    assert f"1h: {totals[1]} steps instead of {totals[0]}: " in " ".join(capsys.readouterr().out.split())
+    facts = json.loads((tmp_path / "whole" / "run.json").read_text())
+    assert facts["planned"] == trainer.run.budget.totals
+
+    def check(at: int) -> None:
+        folder = tmp_path / f"stopped at {at}"
+        clock.minutes = 0.0
+        with pytest.raises(RunInterrupted):
+            run(drops, rows, folder, HOUR, Ticks(clock), SignalAt(at))
+        clock.minutes = 0.0  # what was used before is in the checkpoint
+        again = run(drops, rows, folder, HOUR, Ticks(clock), resume=True)
+        assert again.run.budget.totals == trainer.run.budget.totals
+        assert differences(left(tmp_path / "whole"), left(folder)) == []
+
+    each([4, totals[-1] - 1], check)  # once it is lowered
+
+
+@pytest.mark.run
+def test_a_run_with_less_time_than_its_plan_needs_says_so_when_it_resumes(
+    drops: str, rows: dict[str, str], tmp_path: Path, steps_fit: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    steps_fit(3)
+    clock = Clock(monkeypatch, 3, 0)
+    with pytest.raises(RunInterrupted):
+        run(drops, rows, tmp_path / "r", HOUR, Ticks(clock), SignalAt(4))
+    clock.minutes = 20.0  # that it takes to begin again
+    capsys.readouterr()
+    trainer = run(drops, rows, tmp_path / "r", HOUR, Ticks(clock), resume=True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "32m of 1h are used; the plan was 18 steps" in said
+    assert "steps instead of 18: what came before the steps took longer" in said
+    assert trainer.global_step == trainer.run.budget.total < 18
+
+
+@pytest.mark.run
+def test_a_longer_limit_goes_on_with_a_run_that_has_ended(
+    drops: str, rows: dict[str, str], tmp_path: Path, steps_fit: Any
+) -> None:
+    steps_fit(6)
+    first = run(drops, rows, tmp_path / "r", HOUR)
+    again = run(drops, rows, tmp_path / "r", HOUR, resume=True)
+    assert again.global_step == first.global_step
+    longer = run(drops, rows, tmp_path / "r", merged({}, max_time="2h"), resume=True)
+    assert longer.global_step == longer.run.budget.total > first.global_step
