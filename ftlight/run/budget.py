@@ -65,7 +65,8 @@ class Budget:
         begun: ``time.monotonic()`` at which this process began with the run.
         before: seconds that earlier processes used.
         totals: optimizer steps from which on a total holds, and that total; empty before the plan.
-        rate: seconds of a unit of work and of a validation, as planned.
+        rate: seconds of a unit of work, of a validation, and of a pass of all layers forward over
+            training and validation rows, as planned.
         reserve: seconds that are left for the test and the end of the run.
         about: seconds that training takes by the plan; 0 if it was made in another process.
     """

@@ -42,7 +42,6 @@ class TimeLimit(Callback):
     def __init__(self, run: RunState, budget: Budget) -> None:
         self.run = run
         self.budget = budget
-        self.epoch = 0.0  # seconds of a pass forward
         self.work = self.worked = 0.0  # units of work that were timed, and their seconds
         self.validation = 0.0  # seconds of the last one
         self.since: float | None = None  # when the step began that is timed
@@ -66,6 +65,7 @@ class TimeLimit(Callback):
         elif budget.before:
             left = f"{span(budget.before)} of {span(budget.seconds)} are used"
             log.info("%s; the plan was %s steps", left, f"{budget.total:,}")
+            callback.of(trainer).count(trainer)
             self._review(trainer)
         self._set_clock(trainer)
 
@@ -87,7 +87,6 @@ class TimeLimit(Callback):
             log.info("max_time may end the run before it has cooled: %s", reason)
             return
         found = rehearsal.rehearse(trainer, task, schedule, stage, budget.seconds)
-        self.epoch = found.epoch
         rate = Rate(
             max(found.step, 1e-6) / cost.of_stage(schedule, stage),
             found.validation,
@@ -96,10 +95,11 @@ class TimeLimit(Callback):
         test = found.test if run.test else 0.0
 
         def legs(total: int) -> list[Leg]:
-            return self._legs(trainer, total, rate, fresh=True)
+            return self._legs(trainer, total, rate, found.epoch, fresh=True)
 
         def decide() -> Budget:
-            budget.rate, budget.reserve = [rate.work, rate.validation], CLOSING + test
+            budget.rate = [rate.work, rate.validation, found.epoch]
+            budget.reserve = CLOSING + test
             left = (1 - SPARE) * (budget.seconds - budget.reserve - budget.used)
             total = plan(rate, left, legs, most, done)
             budget.totals, budget.about = [[done, total]], seconds(rate, legs(total), done)
@@ -115,17 +115,19 @@ class TimeLimit(Callback):
                 *(span(budget.seconds), span(budget.used), span(rate.validation), span(test)),
             )
 
-    def _legs(self, trainer: Any, total: int, rate: Rate, fresh: bool = False) -> list[Leg]:
+    def _legs(
+        self, trainer: Any, total: int, rate: Rate, epoch: float, fresh: bool = False
+    ) -> list[Leg]:
         """The legs of a run with so many steps; stores are planned anew if it is fresh."""
         schedule, done = callback.of(trainer), trainer.global_step
         if isinstance(schedule, Thawing) and schedule.search is not None:
             search = schedule.search
-            return cost.legs_of_search(schedule, search, total, done, self.epoch, rate.work)
+            return cost.legs_of_search(schedule, search, total, done, epoch, rate.work)
         start = schedule.progress.stage_starts[0]
         stores = schedule.stores
         if fresh:
             stores = schedule.stores_of(trainer, total - start)
-        found = cost.legs(schedule, total - start, stores, self.epoch, schedule.draws)
+        found = cost.legs(schedule, total - start, stores, epoch, schedule.draws)
         return [Leg(start, 0.0), *found] if start else found
 
     def _set_clock(self, trainer: Any) -> None:
@@ -178,14 +180,18 @@ class TimeLimit(Callback):
         budget, done = self.budget, trainer.global_step
         if self.run.budget is None or not budget.totals or done >= budget.total:
             return
-        planned = Rate(*budget.rate, _between_validations(trainer))
+        *seen, epoch = budget.rate
+        planned = Rate(*seen, _between_validations(trainer))
         rate = learned(planned, self.work, self.worked, self.validation)
+
+        def legs(total: int) -> list[Leg]:
+            return self._legs(trainer, total, rate, epoch)
 
         def decide() -> int:
             left = budget.seconds - self._reserve(rate) - budget.used
-            if seconds(rate, self._legs(trainer, budget.total, rate), done) <= left:
+            if seconds(rate, legs(budget.total), done) <= left:
                 return budget.total
-            return plan(rate, left, lambda n: self._legs(trainer, n, rate), budget.total, done)
+            return plan(rate, left, legs, budget.total, done)
 
         if (total := first_decides(trainer, decide)) < budget.total:
             before = f"{total:,} steps instead of {budget.total:,}"
