@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from ftlight.freezing.auto import MISSES, Search, trial_steps
@@ -69,7 +70,7 @@ def legs(
     progress, depth = schedule.progress, max(1, num_layers(list(schedule.layers)))
     begun = [start - progress.stage_starts[0] for start in progress.stage_starts]
     lengths = progress.nominal(total)
-    for stage, (begin, end) in enumerate(zip(begun, begun[1:], strict=False)):
+    for stage, (begin, end) in enumerate(itertools.pairwise(begun)):
         lengths[stage] = end - begin
     if progress.is_last:
         lengths[-1] = None

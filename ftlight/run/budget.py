@@ -46,7 +46,13 @@ def limit(value: str | timedelta | dict[str, int] | None) -> timedelta | None:
             found = timedelta(days=days, hours=hours, minutes=minutes, seconds=rest)
         elif seconds is not None:
             found = timedelta(seconds=seconds)
-    elif isinstance(value, dict) and value.keys() <= {"weeks", "days", "hours", "minutes", "seconds"}:
+    elif isinstance(value, dict) and value.keys() <= {
+        "weeks",
+        "days",
+        "hours",
+        "minutes",
+        "seconds",
+    }:
         found = timedelta(**value)
     if value is not None and (found is None or found <= timedelta()):
         raise UserError(
@@ -68,6 +74,7 @@ class Budget:
         rate: seconds of a unit of work, of a validation, and of a pass of all layers forward over
             training and validation rows, as planned.
         reserve: seconds that are left for the test and the end of the run.
+        test: seconds of these for the test.
         about: seconds that training takes by the plan; 0 if it was made in another process.
     """
 
@@ -77,6 +84,7 @@ class Budget:
     totals: list[list[int]] = dataclasses.field(default_factory=list)
     rate: list[float] = dataclasses.field(default_factory=list)
     reserve: float = 0.0
+    test: float = 0.0
     about: float = 0.0
 
     @property
@@ -116,7 +124,7 @@ class Budget:
         """What a checkpoint keeps, as plain values; empty before there is a plan."""
         if not self.totals:
             return {}
-        names = ("seconds", "totals", "rate", "reserve")
+        names = ("seconds", "totals", "rate", "reserve", "test")
         return {**{name: getattr(self, name) for name in names}, "used": self.used}
 
     def take(self, state: dict[str, Any]) -> None:
@@ -125,4 +133,4 @@ class Budget:
         if float(state["seconds"]) == self.seconds:
             self.totals = [[int(step), int(total)] for step, total in state["totals"]]
             self.rate = [float(value) for value in state["rate"]]
-            self.reserve = float(state["reserve"])
+            self.reserve, self.test = float(state["reserve"]), float(state["test"])

@@ -88,7 +88,8 @@ def _kept(model: nn.Module) -> Iterator[None]:
 def _step(trainer: Any, task: Task, most: float) -> float:
     """Seconds of an optimizer step; the first of several batches is not counted."""
     # a loader of its own: one with workers has one iterator, which may have begun
-    batches, times, count = iter(trainer.datamodule.train_dataloader()), [], MOST
+    batches, count = iter(trainer.datamodule.train_dataloader()), MOST
+    times: list[float] = []
     while len(times) < count:
         begun = time.monotonic()
         batch = next(batches, None)
@@ -118,7 +119,7 @@ def _backward(trainer: Any, task: Task, batch: Any) -> None:
         loss = task.step(trainer.precision_plugin.convert_input(batch)).loss
     assert loss is not None
     if loss.requires_grad:
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
 
 
 def _exchange(task: Task) -> None:

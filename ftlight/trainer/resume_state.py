@@ -40,7 +40,7 @@ EXAMPLE: dict[str, Any] = {
     "processes": 0,
     "ended": None,
     "left": 0,
-    "budget": {"seconds": 0.0, "used": 0.0, "reserve": 0.0, "totals": [], "rate": []},
+    "budget": {"seconds": 0.0, "used": 0.0, "reserve": 0.0, "test": 0.0},
 }
 LATER = {"rows", "budget"}  # that 0.1 did not write
 

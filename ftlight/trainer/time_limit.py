@@ -25,7 +25,9 @@ from ftlight.utils.format import span
 log = logging.getLogger(__name__)
 MOST_EPOCHS = 30  # if max_epochs is not given
 REVIEWS = 10  # of a plan, beside those after validations
-CLOSING = 2.0  # seconds to load the best weights, and to write what a run leaves
+# To load the best weights, look at the test and write what a run leaves: seconds, and a share of
+# those that passed before the plan, since a machine that is slow to begin is slow to end.
+CLOSING, AS_START = 2.0, 0.1
 
 
 class TimeLimit(Callback):
@@ -99,14 +101,15 @@ class TimeLimit(Callback):
 
         def decide() -> Budget:
             budget.rate = [rate.work, rate.validation, found.epoch]
-            budget.reserve = CLOSING + test
+            budget.reserve = CLOSING + AS_START * budget.used + test
+            budget.test = test
             left = (1 - SPARE) * (budget.seconds - budget.reserve - budget.used)
             total = plan(rate, left, legs, most, done)
             budget.totals, budget.about = [[done, total]], seconds(rate, legs(total), done)
             return budget
 
         planned = first_decides(trainer, decide)
-        for name in ("rate", "reserve", "totals", "about"):
+        for name in ("rate", "reserve", "test", "totals", "about"):
             setattr(budget, name, getattr(planned, name))
         if budget.total == done + 1:
             log.info(
@@ -180,8 +183,8 @@ class TimeLimit(Callback):
         budget, done = self.budget, trainer.global_step
         if self.run.budget is None or not budget.totals or done >= budget.total:
             return
-        *seen, epoch = budget.rate
-        planned = Rate(*seen, _between_validations(trainer))
+        work, validation, epoch = budget.rate
+        planned = Rate(work, validation, _between_validations(trainer))
         rate = learned(planned, self.work, self.worked, self.validation)
 
         def legs(total: int) -> list[Leg]:
@@ -201,8 +204,9 @@ class TimeLimit(Callback):
 
     def _reserve(self, rate: Rate) -> float:
         """Seconds for the test and the end, if a row takes as long as in the last validation."""
-        test, planned = self.budget.reserve - CLOSING, self.budget.rate[1]
-        return CLOSING + test * max(1.0, rate.validation / planned if planned else 1.0)
+        planned = self.budget.rate[1]
+        longer = max(0.0, rate.validation / planned - 1) if planned else 0.0
+        return self.budget.reserve + self.budget.test * longer
 
 
 def _between_validations(trainer: Any) -> float:
@@ -218,4 +222,3 @@ def _between_validations(trainer: Any) -> float:
     if isinstance(schedule, Thawing) and schedule.search is not None and not schedule.search.over:
         every = min(every, trial_steps(per_epoch))
     return max(1.0, every)
-

@@ -56,9 +56,8 @@ class Trainer(L.Trainer):
         max_epochs: Passes over the training data. Default: enough for about 1,000 steps, at least
             3 and at most 30.
         max_steps: Stop after this many optimizer steps; -1 for no limit.
-        max_time: Time that the run may take, from its start to the end of the test, such as 90s, 10m
-            or 2h. The steps that fit are planned before the first one, so that the rate falls to
-            its end.
+        max_time: Time that the run may take with its test, such as 90s, 10m or 2h: the steps that
+            fit are planned before the first one, and the rate falls to its end.
         save_every: Optimizer steps (500), or time (30s, 10m, 2h), between checkpoints. One more is
             written at the end and on a signal.
         unsaved: If a checkpoint cannot be written, as on a full disk: warn, train on and try again

@@ -123,7 +123,5 @@ def why(planned: Rate, now: Rate) -> str:
     if slower > 0.01:
         return f"steps take {slower:.0%} longer".replace("%", " %")
     if longer > 0.1:
-        return (
-            f"a validation takes {now.validation:.1f} s instead of {planned.validation:.1f} s"
-        )
+        return f"a validation takes {now.validation:.1f} s instead of {planned.validation:.1f} s"
     return "what came before the steps took longer"
