@@ -65,7 +65,7 @@ class TimeLimit(Callback):
         if not budget.totals:
             self._plan(trainer, task)
         elif budget.before:
-            left = f"{span(budget.before)} of {span(budget.seconds)} are used"
+            left = f"{span(budget.used)} of {span(budget.seconds)} are used"
             log.info("%s; the plan was %s steps", left, f"{budget.total:,}")
             callback.of(trainer).count(trainer)
             self._review(trainer)

@@ -9,10 +9,13 @@ from typing import Any
 
 import lightning as L
 import pytest
-from conftest import each
+from conftest import each, toy_rows, write_csv
 from resuming import SignalAt, differences, everything, run
+from tiny.image_classification import write_zip
 from together import together
 
+from ftlight.__main__ import main
+from ftlight.freezing import auto
 from ftlight.run.budget import Budget
 from ftlight.trainer import rehearsal
 from ftlight.training.signals import RunInterrupted
@@ -126,6 +129,8 @@ class Ticks(L.Callback):
 
     def on_train_batch_start(self, trainer: Any, *rest: Any) -> None:
         self.totals.append(trainer.run.budget.total)
+
+    def on_before_optimizer_step(self, trainer: Any, task: Any, optimizer: Any) -> None:
         self.clock.minutes += self.clock.step
 
     def on_validation_start(self, trainer: Any, task: Any) -> None:
@@ -229,17 +234,17 @@ def test_a_run_from_another_ones_checkpoint_has_all_of_its_time(
     steps_fit(6)
     first = run(drops, rows, tmp_path / "first", HOUR)
     last = str(tmp_path / "first" / "checkpoints" / "last.ckpt")
-    other = run(drops, rows, tmp_path / "other", HOUR, ckpt=last)
-    assert other.global_step == other.run.budget.total == 2 * first.global_step
+    two_hours = merged({}, max_time="2h")
+    other = run(drops, rows, tmp_path / "other", two_hours, ckpt=last)
+    assert other.global_step == other.run.budget.total == first.global_step + 19
 
 
 @pytest.mark.run
 def test_augmented_images_are_planned_too(resnet: str, tmp_path: Path, steps_fit: Any) -> None:
-    from tiny.image_classification import folder as pictures
-
     steps_fit(6)
     words = ["fit", "--model", "ImageClassification", "--model.backbone", resnet]
-    words += ["--data.train", str(pictures(tmp_path / "pictures")), "--data.batch_size", "4"]
+    squares = write_zip(tmp_path / "squares.zip", {"train": 24, "validation": 8, "test": 8})
+    words += ["--data.train", squares, "--data.batch_size", "4"]
     words += ["--model.unfreeze", "gradual", "--trainer.accelerator", "cpu", "--run", "r"]
     assert main([*words, "--budget", "1h", "--trainer.patience", "0"]) == 0
     facts = json.loads(Path("r/run.json").read_text())
@@ -249,13 +254,10 @@ def test_augmented_images_are_planned_too(resnet: str, tmp_path: Path, steps_fit
 @pytest.mark.processes
 def test_two_processes_have_one_plan(drops: str, rows: dict[str, str], tmp_path: Path) -> None:
     two = {"devices": 2, "strategy": "ddp", "max_epochs": 3}
-    lp_ft = {"unfreeze": "lp_ft"}
+    limits = {"time": {**two, "max_time": "1h"}, "epochs": two}
     jobs = [
-        {
-            "folder": tmp_path / "time",
-            "how": {"model": lp_ft, "trainer": {**two, "max_time": "1h"}},
-        },
-        {"folder": tmp_path / "epochs", "how": {"model": lp_ft, "trainer": two}},
+        {"folder": tmp_path / name, "how": {"model": {"unfreeze": "lp_ft"}, "trainer": limit}}
+        for name, limit in limits.items()
     ]
     found = together(tmp_path, drops, rows, jobs)
     assert [[one["code"] for one in codes] for codes in found] == [[0, 0], [0, 0]]
