@@ -19,7 +19,6 @@ from ftlight.training import optim
 from ftlight.training.lightning_internals import callbacks_of, is_dry_run
 from ftlight.training.plan import LATE, SPARE, Leg, Rate, learned, plan, seconds, why
 from ftlight.utils.distributed import first_decides
-from ftlight.utils.errors import UserError
 from ftlight.utils.format import span
 
 log = logging.getLogger(__name__)
@@ -45,20 +44,21 @@ class TimeLimit(Callback):
         self.run = run
         self.budget = budget
         self.work = self.worked = 0.0  # units of work that were timed, and their seconds
+        self.units: dict[tuple[int, int | None], float] = {}  # of a step, by stage and store
         self.validation = 0.0  # seconds of the last one
         self.since: float | None = None  # when the step began that is timed
         self.validates_since: float | None = None
         self.stage = 0
 
     def on_train_start(self, trainer: Any, task: Any) -> None:
-        """Plans the steps, or goes on with the plan of a checkpoint.
-
-        Raises:
-            UserError: steps cannot be tried out, and nothing else ends the run.
-        """
+        """Plans the steps, or goes on with the plan of a checkpoint."""
         run, budget = self.run, self.budget
         if run.budget is None or is_dry_run(trainer):  # the run began without a plan
             run.budget = None
+            return
+        if reason := rehearsal.obstacle(trainer):
+            log.info("the clock alone ends the run, cooled or not: %s", reason)
+            run.budget, run.auto_epochs = None, False
             return
         if run.auto_epochs and (trainer.max_epochs or -1) < 0:
             trainer.fit_loop.max_epochs = MOST_EPOCHS
@@ -72,21 +72,12 @@ class TimeLimit(Callback):
         self._set_clock(trainer)
 
     def _plan(self, trainer: Any, task: Task) -> None:
-        run, budget, done = self.run, self.budget, trainer.global_step
-        schedule = callback.of(trainer)
+        budget, done, schedule = self.budget, trainer.global_step, callback.of(trainer)
         budget.totals = [] if optim.total_steps(trainer) else [[done, UNPLANNED]]
         schedule.count(trainer)  # which heads are solved, and the steps of an epoch
         most, stage = optim.total_steps(trainer), cost.dearest(schedule)
         budget.totals = []
         if stage is None:  # the head is solved, and no step taken
-            return
-        if reason := rehearsal.obstacle(trainer):
-            run.budget = None
-            if most == UNPLANNED:
-                raise UserError(
-                    f"trainer.max_time: {reason}; give trainer.max_epochs or max_steps too"
-                )
-            log.info("max_time may end the run before it has cooled: %s", reason)
             return
         found = rehearsal.rehearse(trainer, task, schedule, stage, budget.seconds)
         rate = Rate(
@@ -94,7 +85,7 @@ class TimeLimit(Callback):
             found.validation,
             _between_validations(trainer),
         )
-        test = found.test if run.test else 0.0
+        test = found.test if self.run.test else 0.0
 
         def legs(total: int) -> list[Leg]:
             return self._legs(trainer, total, rate, found.epoch, fresh=True)
@@ -155,9 +146,10 @@ class TimeLimit(Callback):
         """Times the step, and reviews the plan after each tenth."""
         now, schedule = self.budget.used, callback.of(trainer)
         if self.since is not None:
-            store = schedule.stores[schedule.stage]
-            units = cost.of_stage(schedule, schedule.stage, store)
-            self.work += units / trainer.accumulate_grad_batches
+            place = schedule.stage, schedule.stores[schedule.stage]
+            if place not in self.units:
+                self.units[place] = cost.of_stage(schedule, *place)
+            self.work += self.units[place] / trainer.accumulate_grad_batches
             self.worked += now - self.since
         self.since, total = now, self.budget.total
         if total > 0 and trainer.global_step % max(1, total // REVIEWS) == 0:

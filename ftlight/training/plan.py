@@ -77,7 +77,7 @@ def plan(rate: Rate, seconds_left: float, stages: Stages, most: int, done: int =
 
     >>> rate = Rate(work=0.1, validation=2.0, every=50)
     >>> plan(rate, 60, lambda total: [Leg(total, 3.0)], most=10_000)
-    176
+    173
     >>> plan(rate, 60, lambda total: [Leg(total // 2, 1.0), Leg(total - total // 2, 3.0)], 10_000)
     250
     >>> plan(rate, 60, lambda total: [Leg(total, 3.0)], most=100)
