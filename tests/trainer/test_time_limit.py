@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 import pytest
-from conftest import each, toy_rows, write_csv
+from conftest import Run, each, toy_rows, write_csv
 from resuming import SignalAt, differences, everything, run
 from tiny.image_classification import write_zip
 from together import together
@@ -305,3 +305,31 @@ def test_times_that_are_none_are_refused_in_a_line(capsys: Any, bert: str, toy: 
         assert said.count("\n") == 1
 
     each(["soon", "10", "0s", "00:00:00:00", "-5m"], check)
+
+
+@pytest.mark.run
+def test_stopped_within_its_plan_and_resumed_it_ends_the_same(
+    drops: str, rows: dict[str, str], tmp_path: Path, steps_fit: Any
+) -> None:
+    steps_fit(6)
+    run(drops, rows, tmp_path / "whole", HOUR)
+
+    def check(hook: str, step: int) -> None:
+        folder = tmp_path / f"{hook} {step}"
+        with pytest.raises(RunInterrupted):
+            run(drops, rows, folder, HOUR, SignalAt(step, hook))
+        run(drops, rows, folder, HOUR, resume=True)
+        assert differences(left(tmp_path / "whole"), left(folder)) == []
+
+    each([("on_train_batch_start", 1), ("on_validation_batch_start", 3)], check)
+
+
+@pytest.mark.run
+def test_the_command_that_it_names_repeats_it(fit: Run, tmp_path: Path, capsys: Any) -> None:
+    folder = fit("--budget", "1h", "--data.test", "toy.csv", epochs=2)
+    said = " ".join(capsys.readouterr().out.split())
+    steps = json.loads((folder / "run.json").read_text())["steps"]
+    words = f"fit -c run/config.yaml --budget null --trainer.max_steps {steps}"
+    assert f"python -m ftlight {words} " in said
+    assert main([*words.split(), "--run", "again"]) == 0
+    assert differences(left(folder), left(tmp_path / "again")) == []
