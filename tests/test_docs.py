@@ -228,7 +228,7 @@ def test_every_option_that_a_page_names_is_one(capsys: Any) -> None:
     for task in tasks:
         assert main(["fit", "--help", "all", "--model", task]) == 0
     known = set(re.findall(r"--((?:model|data|trainer)\.\w+)", capsys.readouterr().out))
-    known |= {"model.task", "data.module", "trainer.run"}
+    known |= {"model.task", "data.module", "trainer.run", "trainer.max_time"}
     for page in PAGES:
         text = FENCE.sub("", page.read_text(encoding="utf-8"))
         named = set(re.findall(r"`(?:--)?((?:model|data|trainer)\.\w+)(?!\w|\()", text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Words:
         own: options of the verb itself by name; as text, ``true`` for a flag.
         alone: words that belong to no option: a run, a file.
         run: folder of the run that is used; None if there is none.
+        begun: ``time.monotonic()`` at which the command began.
     """
 
     def __init__(self, verb: str, argv: Sequence[str]) -> None:
@@ -47,6 +49,7 @@ class Words:
         self.own: dict[str, str] = {}
         self.alone: list[str] = []
         self.run: Path | None = None
+        self.begun = time.monotonic()
         rest = list(argv)
         if any(UNUSABLE.search(word) for word in rest):
             raise UserError("the command line holds a NUL or is not UTF-8; rename what is meant")

@@ -164,7 +164,10 @@ def _recognized(look: Look, task: str | None) -> tuple[str, Shape]:
     if task is not None:
         raise UserError(f"{path}: nothing that {task} could learn from was found in it")
     if look.source.is_tree:
-        raise UserError(f"{path} holds neither images nor documents in folders for classes")
+        raise UserError(
+            f"{path} holds neither images nor documents in folders for classes; of documents alone"
+            " --task MaskedLM or CausalLM learns, and predict RUN FOLDER reads them"
+        )
     raise UserError(
         f"{path} is plain text: --task MaskedLM adapts an encoder to it, --task CausalLM "
         "teaches a language model to write it; for a label beside each text write a CSV"

@@ -128,8 +128,9 @@ class Freezing(Stages):
                 self.step_head(reason)
         progress, quick = self.progress, bool(trainer.fast_dev_run)
         progress.per_epoch = optim.steps_per_epoch(trainer)
-        progress.total = max(0, optim.total_steps(trainer) - progress.stage_starts[0])
-        self.task.total_steps = progress.total
+        # as first planned: what is stored stays, whatever becomes of the plan
+        total = optim.total_steps(trainer, as_planned=True)
+        progress.total = max(0, total - progress.stage_starts[0])
         progress.check_durations(fits=not quick)
         has_patience = any(stage.patience for stage in progress.stages)
         if has_patience and not sum(trainer.num_val_batches) and not quick:
@@ -137,7 +138,18 @@ class Freezing(Stages):
                 "model.unfreeze: patience counts validations, and there is no validation data;"
                 " give epochs instead"
             )
-        self.stores = self.plan_stores(trainer, range(len(progress.stages)), progress.epochs())
+        self.stores = self.stores_of(trainer, progress.total)
+        self.recount(trainer)
+
+    def recount(self, trainer: Any) -> None:
+        """Counts the steps of the run again, once there are fewer than planned."""
+        total = optim.total_steps(trainer) - self.progress.stage_starts[0]
+        self.progress.total = self.task.total_steps = max(0, total)
+
+    def stores_of(self, trainer: Any, total: int) -> list[int | None]:
+        """The cut of the store that each stage reads in a run with so many steps."""
+        stages = range(len(self.progress.stages))
+        return self.plan_stores(trainer, stages, self.progress.epochs(total))
 
     def plan_stores(
         self, trainer: Any, stages: Sequence[int], epochs: Sequence[float]

@@ -83,7 +83,11 @@ class Progress:
 
     def lengths(self) -> list[int | None]:
         """The most optimizer steps of each stage; None if only patience or the run ends it."""
-        return [stage.length(self.per_epoch, self.total) for stage in self.stages]
+        return self.nominal(self.total)
+
+    def nominal(self, total: int) -> list[int | None]:
+        """The same in a run with so many steps."""
+        return [stage.length(self.per_epoch, total) for stage in self.stages]
 
     def length(self) -> int | None:
         """The most optimizer steps of the running stage; of the last, what is left of the run."""
@@ -92,11 +96,11 @@ class Progress:
         done = self.stage_starts[-1] - self.stage_starts[0]
         return self.total - done if self.total else None
 
-    def epochs(self) -> list[float]:
-        """The most epochs of each stage."""
-        if not self.total:
-            return [1e6] * len(self.stages)  # no limit is known
-        return epochs_of(self.lengths(), self.total, self.per_epoch)
+    def epochs(self, total: int) -> list[float]:
+        """The most epochs of each stage in a run with so many steps; 0 if nothing limits it."""
+        if not total:
+            return [1e6] * len(self.stages)
+        return epochs_of(self.nominal(total), total, self.per_epoch)
 
     def check_durations(self, fits: bool) -> None:
         """Checks the durations of the stages against the run.

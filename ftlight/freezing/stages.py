@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import lightning as L
@@ -221,6 +222,18 @@ class Stages(L.Callback):
                 parameter.requires_grad_(name in trainable)
             parameter.grad = None
         self._set_modes()
+
+    @contextlib.contextmanager
+    def trying(self, stage: int) -> Iterator[None]:
+        """Has the model train what a stage trains, for a while; DDP is not told."""
+        before = self.progress.stage
+        try:
+            self.progress.stage = stage
+            self._apply()
+            yield
+        finally:
+            self.progress.stage = before
+            self._apply()
 
     def _set_modes(self) -> None:
         self.task.train()  # transformers loads models in eval mode, and Lightning leaves them there

@@ -103,7 +103,7 @@ class Thawing(Freezing):
             is_solved, self.search.count = self.progress.solves, len(self.progress.stages)
             self.search.start = int(is_solved)
             self.search.steps = 0 if is_solved else auto.trial_steps(self.progress.per_epoch)
-        self._recount(trainer)
+        self.recount(trainer)
         self._plan_store(trainer)
 
     def _solve(self, trainer: Any) -> None:
@@ -152,7 +152,7 @@ class Thawing(Freezing):
         in_vain = self.search.in_vain if self.search else 0
         return optim.total_steps(trainer, in_vain + back)
 
-    def _recount(self, trainer: Any) -> None:
+    def recount(self, trainer: Any) -> None:
         """Counts the steps of the run, without those that were taken back."""
         total = self._total(trainer) - self.progress.stage_starts[0]
         self.progress.total = self.task.total_steps = max(0, total)
@@ -241,7 +241,7 @@ class Thawing(Freezing):
         self.progress.stage = search.advance(trainer.global_step, left, self.progress.per_epoch)
         self.progress.stage_starts = [self.progress.stage_starts[0], trainer.global_step]
         self.entered = None  # the same stage may go on with a store
-        self._recount(trainer)
+        self.recount(trainer)
         self._plan_store(trainer)
         self._enter(trainer, store)
         if search.over:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import shlex
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from ftlight.run.budget import Budget, seconds_of
 from ftlight.run.folder import short
 from ftlight.utils.errors import UserError
 
 Unsaved = Literal["warn", "stop"]
-UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def interval(every: int | str) -> tuple[int, float]:
@@ -28,10 +28,8 @@ def interval(every: int | str) -> tuple[int, float]:
     if isinstance(every, int) or every.isdigit():
         if int(every) > 0:
             return int(every), float("inf")
-    elif duration := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", every):
-        seconds = float(duration[1]) * UNITS[duration[2]]
-        if seconds > 0:
-            return 0, seconds
+    elif seconds := seconds_of(every):
+        return 0, seconds
     raise UserError(
         f"trainer.save_every: {every} is not how often to save;"
         " give steps (500) or a time (30s, 10m, 2h)"
@@ -54,6 +52,8 @@ class RunState:
         unsaved: what to do if a checkpoint cannot be written: warn, or stop.
         saves: whether checkpoints are kept.
         auto_epochs: whether the number of epochs is set by the size of the data.
+        begun: ``time.monotonic()`` at the beginning of the command; 0 if that is not known.
+        budget: the time that the run may take, and the steps planned for it; None for no limit.
         config: config of the run, as config.yaml records it.
         lacks: options that its config cannot hold, with why.
         folder: folder of the run, once it is known.
@@ -82,6 +82,8 @@ class RunState:
     unsaved: Unsaved = "warn"
     saves: bool = True
     auto_epochs: bool = False
+    begun: float = 0.0
+    budget: Budget | None = None
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     lacks: dict[str, str] = dataclasses.field(default_factory=dict)
     folder: Path | None = None
@@ -106,6 +108,13 @@ class RunState:
         interval(self.save_every)
         if self.resume and self.given is None:
             raise UserError("trainer.resume: give the folder of the run: trainer.run (--run DIR)")
+
+    def begin(self) -> None:
+        """Starts the clock of a fit."""
+        if self.budget is not None:
+            begun = self.begun or time.monotonic()
+            self.budget.begun, self.budget.before, self.budget.totals = begun, 0.0, []
+        self.begun = 0.0
 
     @property
     def home(self) -> Path:
@@ -134,6 +143,19 @@ class RunState:
 
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self.home) if path.is_relative_to(self.home) else path)
+
+    @property
+    def most_steps(self) -> int:
+        """Optimizer steps after which training stops, asked for or planned; -1 for no limit."""
+        return self._least(self.budget.total if self.budget else -1)
+
+    @property
+    def first_steps(self) -> int:
+        """The same as it was first planned."""
+        return self._least(self.budget.first if self.budget else -1)
+
+    def _least(self, planned: int) -> int:
+        return min((steps for steps in (planned, self.max_steps) if steps > 0), default=-1)
 
     @property
     def resume_command(self) -> str:

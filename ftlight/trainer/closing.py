@@ -25,6 +25,7 @@ from ftlight.training.lightning_internals import callbacks_of
 from ftlight.utils import format as fmt
 from ftlight.utils.distributed import first_decides
 from ftlight.utils.errors import WriteError
+from ftlight.utils.format import span
 
 
 def conclude(trainer: L.Trainer, run: RunState, task: Task, data: Any) -> None:
@@ -71,7 +72,10 @@ def _close(trainer: L.Trainer, run: RunState, task: Task) -> None:
         outcomes.write(run, file, best.outcomes, data_of(trainer))
     calibrating.write(run)
     scores = {c.monitor: c.score for c in callbacks_of(trainer, Best) if c.score is not None}
-    note_end(run, epochs=trainer.current_epoch, steps=trainer.global_step, best=scores)
+    facts = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "best": scores}
+    if run.budget is not None and run.budget.totals:
+        facts["planned"] = run.budget.totals
+    note_end(run, **facts)
     screen.table(closing(trainer, run, task))
     lacks = missing(run)
     loggers.finish(trainer.loggers, WriteError.status if lacks else 0)
@@ -91,6 +95,7 @@ def closing(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, st
         *([("stopped", why)] if (why := ended(trainer, run)) else []),
         *([] if tested or data is None else [("test", _untested(data, place))]),
         ("run", f"{place}: checkpoints, metrics.csv, config.yaml, run.json{files}"),
+        *([("repeat", again)] if (again := _repeat(run, place)) else []),
         ("next", f"python -m ftlight predict {place} {example}\npython -m ftlight export {place}"),
     ]
 
@@ -129,9 +134,21 @@ def ended(trainer: L.Trainer, run: RunState) -> str:
         if stopping.wait_count >= stopping.patience:
             count = f"{stopping.patience} validation{'s' if stopping.patience > 1 else ''}"
             return f"after epoch {done}: {count} without a better {stopping.monitor}"
+    if run.budget is not None and 0 < run.budget.total <= trainer.global_step:
+        return f"as planned for {span(run.budget.seconds)}, after {run.budget.total:,} steps"
     if most > 0 and 0 < run.max_steps <= trainer.global_step:
         return f"in epoch {done} of {most}: trainer.max_steps {run.max_steps:,}"
     return ""
+
+
+def _repeat(run: RunState, place: str) -> str:
+    """How to repeat a run with a time limit to the bit; empty if it has none."""
+    if run.budget is None or not run.budget.totals or not run.config:
+        return ""
+    if len(run.budget.totals) > 1:
+        return "no number of steps alone repeats it: the plan was lowered (planned in run.json)"
+    steps = f"--budget null --trainer.max_steps {run.budget.total}"
+    return f"python -m ftlight fit -c {place}/config.yaml {steps}"
 
 
 def _untested(data: DataModule, place: str) -> str:

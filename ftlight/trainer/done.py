@@ -41,7 +41,7 @@ def is_done(trainer: L.Trainer, run: RunState, task: Task, data: Any) -> bool:
             return False
     log.info(
         "%s is done; nothing is left to do"
-        " (for more raise trainer.max_epochs, max_steps or patience)",
+        " (for more raise trainer.max_epochs, max_steps, max_time or patience)",
         runs.short(run.home),
     )
     return True

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Timer
 
 from ftlight.data.module import DataModule
 from ftlight.run import folder as runs
-from ftlight.run.state import RunState
+from ftlight.run.state import RunState, state_of
 from ftlight.task import Task
 from ftlight.trainer import same_rows
 from ftlight.training import checkpoint as checkpoint_files
@@ -40,7 +40,9 @@ EXAMPLE: dict[str, Any] = {
     "processes": 0,
     "ended": None,
     "left": 0,
+    "budget": {"seconds": 0.0, "used": 0.0, "reserve": 0.0, "test": 0.0},
 }
+LATER = {"rows", "budget"}  # that 0.1 did not write
 
 
 def newest(run: RunState, given: str | None) -> str | None:
@@ -183,6 +185,7 @@ def collect(trainer: L.Trainer, run: RunState, task: Task, ended: bool) -> dict[
         "processes": trainer.world_size,
         "ended": _limits(trainer) if ended else None,
         "left": optim.batches_left(trainer),
+        "budget": run.budget.state() if run.budget else {},
     }
 
 
@@ -215,7 +218,7 @@ def restore(trainer: L.Trainer, run: RunState, checkpoint: dict[str, Any]) -> No
     """
     path = str(run.ckpt_path)
     state = part(checkpoint, path)
-    if lacks := EXAMPLE.keys() - {"rows"} - state.keys():  # 0.1 wrote no rows
+    if lacks := EXAMPLE.keys() - LATER - state.keys():
         raise misshapen(path, f"it lacks {KEY}.{min(lacks)}")
     for name, own in (("loops", {"fit_loop": trainer.fit_loop.state_dict()}), ("global_step", 0)):
         fault = unlike(checkpoint[name], own, name, sound=True)
@@ -224,6 +227,7 @@ def restore(trainer: L.Trainer, run: RunState, checkpoint: dict[str, Any]) -> No
     _check_place(trainer, checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"])
     if run.auto_epochs and state["max_epochs"]:
         trainer.fit_loop.max_epochs = state["max_epochs"]
+    _take_budget(trainer, run, checkpoint)
     out_of_patience = False
     for stopping in trainer.early_stopping_callbacks:
         theirs = checkpoint["callbacks"].get(stopping.state_key, {"wait_count": 0})
@@ -232,6 +236,19 @@ def restore(trainer: L.Trainer, run: RunState, checkpoint: dict[str, Any]) -> No
     all_steps = 0 < optim.max_steps(trainer) <= checkpoint["global_step"]
     trainer.should_stop = out_of_patience or all_steps or state["ended"] == _limits(trainer)
     _say_where(trainer, checkpoint)
+
+
+def _take_budget(trainer: L.Trainer, run: RunState, checkpoint: dict[str, Any]) -> None:
+    """Goes on with the plan of a run that resumes; a new run has all of its time."""
+    state = checkpoint[KEY].get("budget", {})
+    if not run.goes_on:
+        for timer in callbacks_of(trainer, Timer):
+            checkpoint["callbacks"][timer.state_key] = {"time_elapsed": {}}
+    elif run.budget is not None and state:
+        with restoring(run.ckpt_path):
+            run.budget.take(state)
+    elif run.auto_epochs and "budget" not in checkpoint[KEY] and not checkpoint[KEY]["max_epochs"]:
+        run.budget, run.auto_epochs = None, False  # it began when time alone ended a run
 
 
 def _say_where(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
@@ -263,9 +280,10 @@ def _say_where(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
 
 def _limits(trainer: L.Trainer) -> list[Any]:
     """What ends a run: if it is unchanged, a run that has ended has nothing left to do."""
+    run = state_of(trainer)
     return [
         trainer.max_epochs,
-        optim.max_steps(trainer),
+        trainer.max_steps if run is None else run.max_steps,  # not those that were planned
         [c.patience for c in trainer.early_stopping_callbacks],
         [lightning_internals.duration(timer) for timer in callbacks_of(trainer, Timer)],
     ]

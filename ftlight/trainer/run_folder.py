@@ -183,7 +183,7 @@ class RunFolder(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Sets the number of epochs if none was given, and shows what is about to be done."""
         assert isinstance(pl_module, Task)
-        if self.run.auto_epochs:
+        if self.run.auto_epochs and self.run.budget is None:
             epochs = round(STEPS / optim.steps_per_epoch(trainer))
             trainer.fit_loop.max_epochs = min(max(EPOCHS[0], epochs), EPOCHS[1])
         schedule = callback.of(trainer)

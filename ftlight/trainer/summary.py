@@ -81,13 +81,17 @@ def _limits(trainer: L.Trainer, run: RunState) -> str:
     if callback.of(trainer).progress.only_solves:
         return "no steps: the head is solved on all training rows at once"
     limits = []
+    if run.budget is not None:
+        data = data_of(trainer)
+        limits.append(run.budget.words(run.test and data is not None and data.has("test")))
     if (trainer.max_epochs or 0) > 0:
         steps = optim.steps_per_epoch(trainer)
-        limits.append(f"{trainer.max_epochs} epochs of {steps} steps")
+        most = "at most " if run.budget else ""
+        limits.append(f"{most}{trainer.max_epochs} epochs of {steps} steps")
     if run.max_steps > 0:
         limits.append(f"at most {run.max_steps} steps")
-    words = ", ".join(limits) or "by time"
-    if run.auto_epochs:
+    words = "; ".join(limits) if run.budget else ", ".join(limits)
+    if run.auto_epochs and run.budget is None:
         words += " (about 1,000 steps, at least 3, at most 30 epochs: trainer.max_epochs)"
     if stop := trainer.early_stopping_callback:
         words += f"; stops after {stop.patience} validations without a better {stop.monitor}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 
 from ftlight.data.module import DataModule
+from ftlight.run import budget as budgets
 from ftlight.run import console as screen
 from ftlight.run import outputs
+from ftlight.run.budget import Budget
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
 from ftlight.trainer import done, held_out, recorded, resume_state, wise
@@ -25,6 +28,7 @@ from ftlight.trainer.resume import Last
 from ftlight.trainer.run_folder import RunFolder
 from ftlight.trainer.saving import save
 from ftlight.trainer.scores import interpolated
+from ftlight.trainer.time_limit import TimeLimit
 from ftlight.training import fsdp, group, lightning_internals
 from ftlight.training import precision as precisions
 from ftlight.training.lightning_internals import callbacks_of
@@ -52,6 +56,8 @@ class Trainer(L.Trainer):
         max_epochs: Passes over the training data. Default: enough for about 1,000 steps, at least
             3 and at most 30.
         max_steps: Stop after this many optimizer steps; -1 for no limit.
+        max_time: Time that the run may take with its test, such as 90s, 10m or 2h: the steps that
+            fit are planned before the first one, and the rate falls to its end.
         save_every: Optimizer steps (500), or time (30s, 10m, 2h), between checkpoints. One more is
             written at the end and on a signal.
         unsaved: If a checkpoint cannot be written, as on a full disk: warn, train on and try again
@@ -84,6 +90,7 @@ class Trainer(L.Trainer):
         patience: Count = 3,
         max_epochs: Steps | None = None,
         max_steps: Steps = -1,
+        max_time: str | timedelta | dict[str, int] | None = None,
         save_every: PositiveInt | str = "10m",
         unsaved: Unsaved = "warn",
         strategy: str | Strategy = "auto",
@@ -123,6 +130,7 @@ class Trainer(L.Trainer):
             kwargs[key] = value if kwargs.get(key) is None else kwargs[key]
         super().__init__(
             max_epochs=-1 if max_epochs is None else max_epochs,  # -1 until the data are known
+            max_time=budgets.limit(max_time),
             # not max_steps: with it Lightning resumes in other ways, some count an epoch twice
             strategy=fsdp.FSDP2() if strategy == "fsdp2" else strategy,
             accelerator=accelerator,
@@ -138,8 +146,11 @@ class Trainer(L.Trainer):
         )
         lightning_internals.set_launcher(self, group.watch)
         self.signals = lightning_internals.set_connectors(self, Signals(self, self.run))
-        is_limited = max_epochs is not None or max_steps != -1 or callbacks_of(self, Timer)
-        self.run.auto_epochs = not is_limited
+        self.run.auto_epochs = max_epochs is None and max_steps == -1
+        limits = [lightning_internals.duration(timer) for timer in callbacks_of(self, Timer)]
+        if seconds := min(filter(None, limits), default=None):
+            self.run.budget = Budget(seconds)
+            lightning_internals.callbacks(self).insert(0, TimeLimit(self.run, self.run.budget))
 
     @property
     def folder(self) -> Path | None:
@@ -184,6 +195,7 @@ class Trainer(L.Trainer):
             WriteError: something could not be written. Once there is room, resume the run: it
                 ends as one that always had it.
         """
+        self.run.begin()
         model.freezing().check(model)  # its errors come before a folder is made
         fsdp.check(self, model)
         precisions.check(self)

@@ -49,25 +49,30 @@ def batches_left(trainer: L.Trainer) -> int:
 def max_steps(trainer: L.Trainer) -> int:
     """Optimizer steps after which a run ends; -1 for no limit.
 
-    ftlight's trainer does not tell Lightning: see :class:`ftlight.trainer.trainer.Trainer`.
+    ftlight's trainer does not tell Lightning: see :class:`ftlight.trainer.trainer.Trainer`. Those
+    that a time limit leaves room for count as well, once they are planned.
     """
     run = state_of(trainer)
-    return trainer.max_steps if run is None else run.max_steps
+    return trainer.max_steps if run is None else run.most_steps
 
 
-def total_steps(trainer: L.Trainer, in_vain: int = 0) -> int:
+def total_steps(trainer: L.Trainer, in_vain: int = 0, as_planned: bool = False) -> int:
     """Optimizer steps of the whole run; 0 if neither epochs nor steps end it.
 
     Args:
         trainer: the trainer.
         in_vain: steps that were taken back: epochs count them, ``max_steps`` does not.
+        as_planned: whether to count those that were first planned for a time limit, even if there
+            are fewer now.
     """
     limits = []
     epochs = trainer.max_epochs or 0
     if epochs > 0 and math.isfinite(trainer.num_training_batches):
         limits.append(epochs * steps_per_epoch(trainer) - in_vain)
-    if max_steps(trainer) > 0:
-        limits.append(max_steps(trainer))
+    run = state_of(trainer)
+    steps = run.first_steps if as_planned and run is not None else max_steps(trainer)
+    if steps > 0:
+        limits.append(steps)
     return min(limits, default=0)
 
 

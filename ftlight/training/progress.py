@@ -134,5 +134,6 @@ def side_by_side(parts: Sequence[str], width: int) -> str:
 
 def _epoch(trainer: L.Trainer) -> str:
     """``2/5``; ``2`` if the number of epochs does not end the run."""
-    of = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
-    return f"{trainer.current_epoch + 1}{of}"
+    epochs, steps = trainer.max_epochs or 0, optim.max_steps(trainer)
+    ends = epochs > 0 and not 0 < steps < epochs * optim.steps_per_epoch(trainer)
+    return f"{trainer.current_epoch + 1}{f'/{epochs}' if ends else ''}"

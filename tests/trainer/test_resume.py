@@ -129,7 +129,8 @@ def test_a_run_that_is_done_is_left_alone_and_may_be_prolonged(
     assert main(["fit", "--resume", "r"]) == 0
     assert (
         "r is done; nothing is left to do"
-        " (for more raise trainer.max_epochs, max_steps or patience)" in capsys.readouterr().out
+        " (for more raise trainer.max_epochs, max_steps, max_time or patience)"
+        in capsys.readouterr().out
     )
     assert differences(before, everything(begun)) == []
     assert main(["fit", "--resume", "r", "--trainer.max_epochs", "3"]) == 0

@@ -152,6 +152,12 @@ VERBS = {
                 "Log to this W&B project too; WANDB_MODE=offline keeps the log on this machine.",
                 key="trainer.wandb",
             ),
+            Argument(
+                "--budget T",
+                "Time that the run may take with its test, such as 90s, 10m or 2h: the steps that "
+                "fit are planned, and the rate falls to its end.",
+                key="trainer.max_time",
+            ),
             Argument("--test true|false", "Test the best checkpoint.", "true", "trainer.test"),
             Argument(
                 "--resume RUN|auto",

@@ -10,6 +10,7 @@ from ftlight.trainer import resume_state, transfer
 
 def run(words: Words, cli: CLI) -> None:
     """Trains; the run folder keeps the whole config."""
+    cli.trainer.run.begun = words.begun
     cli.trainer.run.config = cli.record()
     state, source = cli.trainer.run, words.own.get("from")
     if source and not (state.resume and resume_state.newest(state, None)):
