@@ -29,6 +29,7 @@ from ftlight.trainer.run_folder import RunFolder
 from ftlight.trainer.saving import save
 from ftlight.trainer.scores import interpolated
 from ftlight.trainer.time_limit import TimeLimit
+from ftlight.trainer.timing import Timing
 from ftlight.training import fsdp, group, lightning_internals
 from ftlight.training import precision as precisions
 from ftlight.training.lightning_internals import callbacks_of
@@ -124,7 +125,7 @@ class Trainer(L.Trainer):
             saves=enable_checkpointing is not False,
         )
         given = as_list(callbacks)
-        reports = [Report()] if enable_progress_bar else []
+        report = Report(shows=enable_progress_bar)
         precision = precisions.auto(accelerator) if precision == "auto" else precision
         for key, value in DEFAULTS.items():
             kwargs[key] = value if kwargs.get(key) is None else kwargs[key]
@@ -137,7 +138,13 @@ class Trainer(L.Trainer):
             precision=None if precision == precisions.NAME else precision,  # type: ignore[arg-type]
             gradient_clip_val=gradient_clip_val,
             logger=logger or False,
-            callbacks=[group.Watch(self.run), RunFolder(self.run), *given, *reports],
+            callbacks=[
+                group.Watch(self.run),
+                RunFolder(self.run),
+                *given,
+                report,
+                Timing(self.run, report),
+            ],
             plugins=[*as_list(plugins), *plugins_for(strategy, precision)],
             enable_progress_bar=False,  # Report is ours
             enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in given),

@@ -18,18 +18,30 @@ AROUND = 56  # characters of a line of progress beside its bar
 
 
 class Report(L.Callback):
-    """Progress over all epochs: a bar on a terminal, otherwise a plain line per epoch."""
+    """Progress over all epochs: a bar on a terminal, otherwise a plain line per epoch.
 
-    def __init__(self) -> None:
+    Args:
+        shows: whether it is shown; the clock runs all the same.
+
+    Attributes:
+        rows: rows of the epoch so far, of all processes.
+        seconds: seconds of its training at its end, without validation.
+        paused: seconds of its validations.
+        rate: rows per second of training.
+    """
+
+    def __init__(self, shows: bool = True) -> None:
+        self.shows = shows
         self.bar: Progress | None = None
-        self.paused = 0.0
+        self.rows = 0
+        self.seconds = self.paused = self.rate = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clock."""
         self.rows = 0
         self.begun = self.epoch_begun = time.monotonic()
         self.first_step = trainer.global_step
-        if trainer.is_global_zero and sys.stdout.isatty():
+        if self.shows and trainer.is_global_zero and sys.stdout.isatty():
             self._start_bar(trainer)
 
     def _start_bar(self, trainer: L.Trainer) -> None:
@@ -86,14 +98,15 @@ class Report(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Prints the epoch's line."""
         values = trainer.callback_metrics  # on every process: it may sync what a user logs
-        if not trainer.is_global_zero or not self.rows:
-            return
         now = time.monotonic()
+        self.seconds = now - self.epoch_begun - self.paused
+        self.rate = self.rows / max(1e-9, self.seconds)
+        if not self.shows or not trainer.is_global_zero or not self.rows:
+            return
         shown = dict.fromkeys(["val/loss", pl_module.monitor, f"val/{pl_module.primary_metric}"])
         parts = [f"train/loss {number(float(pl_module.train_loss))}"]
         parts += [f"{name} {number(float(values[name]))}" for name in shown if name in values]
-        rate = self.rows / max(1e-9, now - self.epoch_begun - self.paused)
-        parts = [f"epoch {_epoch(trainer)}", *parts, f"{rate:.0f} rows/s"]
+        parts = [f"epoch {_epoch(trainer)}", *parts, f"{self.rate:.0f} rows/s"]
         total = optim.total_steps(trainer)
         if total:
             seconds_per_step = (now - self.begun) / max(1, trainer.global_step - self.first_step)
