@@ -239,6 +239,8 @@ def columns(given: Mapping[str, str], data: Mapping[str, Any], places: Mapping[s
     file, named = options.get("train"), list[str]()
     for option in COLUMNS:
         value = options.get(option)
+        if option == "text" and options.get("items"):
+            continue  # a column of that table
         if isinstance(value, str) and value.startswith("["):
             value = parse(value, f"--data.{option}")[0]
         named += value if isinstance(value, list) else [value] if value else []

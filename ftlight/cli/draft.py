@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from ftlight.cli.guess import Guess
-from ftlight.data import holding
 from ftlight.data.recognition import Content
 from ftlight.utils.yaml_file import Loader
 

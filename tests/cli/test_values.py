@@ -55,9 +55,9 @@ def test_numbers_that_are_none_or_out_of_range(capsys: Any) -> None:
 
 def test_numbers_of_data_and_trainer(capsys: Any) -> None:
     cases = [
-        (["--seed", "-1"], "seed_everything: -1 is out of range; it must be from 0 to 4,294,967,"),
-        (["--seed", "4294967296"], "seed_everything: 4294967296 is out of range"),
-        (["--seed", "1.5"], "seed_everything: expected a whole number or true or false, got 1.5"),
+        (["--seed", "-1"], "--seed: -1 is out of range; it must be from 0 to 4,294,967,"),
+        (["--seed", "4294967296"], "--seed: 4294967296 is out of range"),
+        (["--seed", "1.5"], "--seed: expected a whole number or true or false, got 1.5"),
         (["--data.workers", "-1"], "data.workers: -1 is out of range; it must be from 0 to 1,000"),
         (["--data.batch_size", "1e3"], "data.batch_size: expected a whole number, got 1e3"),
         (["--data.batch_size", "1" + "0" * 30], "data.batch_size: a number of about 30 digits is"),
