@@ -115,6 +115,8 @@ def _fitting(content: Content, wanted: Mapping[str, float]) -> dict[str, float]:
 
 
 def _can_hold_out(content: Content, shares: Mapping[str, float]) -> bool:
+    from ftlight.data import holding  # not above: it takes numpy
+
     classes, groups = content.classes, content.groups
     rows = content.rows
     for share in shares.values():
