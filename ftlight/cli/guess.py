@@ -13,7 +13,7 @@ from ftlight.data.recognition import Content, Look, Shape
 from ftlight.data.remarks import collected
 from ftlight.data.sources import Source
 from ftlight.tasks import HOMES
-from ftlight.utils.errors import UserError
+from ftlight.utils.errors import UserError, join_limited
 
 # A table may suit several: the first takes it. Any other task only if it is asked for.
 ORDER = (
@@ -95,7 +95,10 @@ def _data_file(path: Path) -> Path:
     for found in (trains, tables, inside):
         if len(found) == 1:
             return found[0]
-    return files.check(str(path))  # says which files there are
+    if tables:
+        names = join_limited(p.name for p in tables)
+        raise UserError(f"{path} is a folder; name one of its files ({names})")
+    return files.check(str(path))  # says which files there are, if none is a document
 
 
 def _opened(path: Path) -> tuple[dict[str, Any], list[files.Row]]:
