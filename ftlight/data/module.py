@@ -302,8 +302,9 @@ class DataModule(Audited):
 
         ``fit`` includes the test, so that its faults show before training.
         """
-        if self.trainer is not None:
-            self.set_task(self.trainer.lightning_module)
+        task = getattr(self.trainer, "lightning_module", None)
+        if task is not None:
+            self.set_task(task)
         if stage == "fit" and "train" not in self.sets:
             self._audit()
         for split in SPLITS[stage]:

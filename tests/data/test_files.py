@@ -97,7 +97,7 @@ def test_unknown_format_lists_those_that_can_be_read() -> None:
         message = fault_of_check(str(put(name, "x")))
         assert (
             message == f"{name}: format {said} is not known;"
-            " use .csv, .tsv, .jsonl, .json, .parquet (or .gz of one)"
+            " use .csv, .tsv, .jsonl, .json, .parquet, .xlsx (or .gz of one)"
         )
 
     each(cases, check)
