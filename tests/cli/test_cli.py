@@ -631,7 +631,7 @@ def test_nothing_else_is_printed(bert: str, toy: str, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert done.stderr == ""
     first = [line.split()[0] for line in done.stdout.splitlines() if not line.startswith(" ")]
-    found = [name for name in ("worst", "confused") if name in first]
+    found = [name for name in ("confused", "worst") if name in first]
     table = ["layer", "head", "layer", "embeddings", "█"]
     assert first == [
         "data",
