@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import functools
 import gzip
@@ -18,6 +19,8 @@ MARKS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
+# Encodings of one byte for each letter, beside those of ISO 8859.
+SINGLE = {*(f"cp125{i}" for i in range(9)), "cp437", "cp850", "koi8-r", "mac-roman"}
 BINARY = 0.1  # share of NUL bytes from which on a file is no text
 BLOCK = 1 << 20  # bytes searched at once
 
@@ -31,6 +34,9 @@ def open_text(path: Path, encoding: str) -> Iterator[Iterator[str]]:
     """
     compressed = path.suffix.lower() == ".gz"
     _check_start(path, encoding, compressed)
+    if _is_utf8(path, encoding):
+        remark(f"{path.name}: read as UTF-8, by its bytes, not as {encoding} (data.encoding)")
+        encoding = "utf-8"
     opener = gzip.open if compressed else open
     try:
         # utf-8-sig reads UTF-8 with and without a byte order mark
@@ -64,6 +70,35 @@ def encoding_of(path: Path) -> str:
     with path.open("rb") as raw:
         start = raw.read(4)
     return next((name for mark, name in MARKS.items() if start.startswith(mark)), "")
+
+
+def _is_utf8(path: Path, encoding: str) -> bool:
+    """Whether a file that is to be read in another encoding is in UTF-8 beyond doubt.
+
+    Letters of an encoding of one byte each spell UTF-8 only by an unlikely chance: é is two bytes
+    of it, which are Ã© in cp1252. Of others, such as GBK, only the mark of UTF-8 tells.
+    """
+    try:
+        name = codecs.lookup(encoding).name
+    except LookupError:
+        return False
+    if name.startswith("utf"):
+        return False
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with opener(path, "rb") as file:
+            start = file.read(BLOCK)
+    except (EOFError, OSError, zlib.error):
+        return False  # whoever reads it says why
+    if start.startswith(codecs.BOM_UTF8):
+        return True
+    if start.isascii() or not (name.startswith("iso8859") or name in SINGLE):
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @functools.lru_cache(8)

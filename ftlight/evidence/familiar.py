@@ -96,9 +96,10 @@ def line(rows: int, strange: int) -> str:
     """What a prediction ends with; empty if nothing was seen.
 
     >>> line(200, 6)
-    '3 % of rows look unlike anything in training (1 % of its own do)'
+    '3.0 % of rows look unlike anything in training (1 % of its own do)'
     """
     if not rows:
         return ""
-    share, own = f"{100 * strange / rows:.2g} %", f"{100 * UNUSUAL:g} %"
+    percent = 100 * strange / rows
+    share, own = f"{percent:.{0 if percent >= 10 else 1}f} %", f"{100 * UNUSUAL:g} %"
     return f"{share} of rows look unlike anything in training ({own} of its own do)"

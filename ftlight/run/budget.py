@@ -56,8 +56,8 @@ def limit(value: str | timedelta | dict[str, int] | None) -> timedelta | None:
         found = timedelta(**value)
     if value is not None and (found is None or found <= timedelta()):
         raise UserError(
-            f"trainer.max_time: {value} is not how long a run may take; give a time (90s, 10m, 2h)"
-            " or DD:HH:MM:SS"
+            f"trainer.max_time (--budget): {value} is not how long a run may take; give a time"
+            " (90s, 10m, 2h) or DD:HH:MM:SS"
         )
     return found
 

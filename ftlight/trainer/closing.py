@@ -87,7 +87,8 @@ def closing(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, st
     """Rows of the table at the end: scores of the weights that were kept, files, next commands."""
     tested = "test" in task.evidence
     place, data = runs.short(run.home), data_of(trainer)
-    files = ", test_metrics.json, test_predictions.csv, wrong.csv" if tested else ""
+    files = ", findings.jsonl" if (run.home / "findings.jsonl").is_file() else ""
+    files += ", test_metrics.json, test_predictions.csv, wrong.csv" if tested else ""
     example = '--text "…"' if data is None else data.example
     return [
         *(show(task, "test") if tested else _validation(trainer, task)),

@@ -21,16 +21,16 @@ def show(task: Task, stage: str) -> list[tuple[str, str]]:
         worst = screen.confusions(result.confusion, task.labels)
         if worst:
             rows.append(("confused", "; ".join(worst)))
-    if result.classes:
-        rows.append(("worst", _worst(result)))
+    if worst_classes := _worst(result):
+        rows.append(("worst", worst_classes))
     if result.in_train:
         rows.append(("in train", _seen(result, main)))
     return [*rows, *result.shown, *(("", note) for note in result.notes)]
 
 
 def _worst(result: EvaluationResult, most: int = 5) -> str:
-    """The classes of the lowest F1, with what it is made of."""
-    known = [(name, c) for name, c in result.classes.items() if c["support"]]
+    """The classes of the lowest F1 below 1, with what it is made of; empty if there is none."""
+    known = [(name, c) for name, c in result.classes.items() if c["support"] and c["f1"] < 1]
     lines = []
     for name, c in sorted(known, key=lambda item: item[1]["f1"])[:most]:
         parts = (

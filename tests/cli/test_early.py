@@ -70,3 +70,16 @@ def test_a_column_that_is_missing_is_found_first(config: str) -> None:
     assert 'a.csv: no column txet; did you mean "text"? (columns: text, label)' in found
     assert "no column region" in said("fit", "-c", config, "--data.groups", "[region]")
     assert "no column intent" in said("check", "-c", config, "--data.label", "intent")
+
+
+def test_predictions_are_no_spreadsheet(config: str) -> None:
+    from ftlight.cli.command import Words
+    from ftlight.cli.verbs import predict
+    from ftlight.utils.errors import UserError
+
+    words = Words("predict", ["run", "a.csv", "--out", "b.xlsx"])
+    with pytest.raises(UserError, match=r"--out b.xlsx: predictions are written as .csv or .jsonl"):
+        predict._path(words, None, "a.csv")  # type: ignore[arg-type]
+    words = Words("predict", ["a.csv", "--text", "hi"])
+    with pytest.raises(UserError, match=r"a.csv and --text .*: give one of them"):
+        predict._source(words)

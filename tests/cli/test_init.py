@@ -578,3 +578,8 @@ def test_a_folder_of_documents_for_each_label_is_text_classification(capsys: Any
         Path(f"flat/{i}.md").write_text("x")
     assert main(["init", "flat"]) == 2
     assert "predict RUN FOLDER reads them" in capsys.readouterr().err
+
+
+def test_a_column_without_a_name_is_no_label() -> None:
+    Path("a.csv").write_text("review,stars,\n" + "".join(f"thing {i},{i % 3},\n" for i in range(9)))
+    assert made("a.csv")["data"]["label"] == "stars"

@@ -157,3 +157,30 @@ def test_rows_of_delimiters_alone_are_blank() -> None:
     rows, remarks = read("a.csv", 'text,label\nhi,a\n,\n" ",""\nho,b\n,,,\n\n')
     assert [row[files.LINE] for row in rows] == [2, 5]
     assert remarks == ["a.csv: 3 rows are blank and left out (first in line 3)"]
+
+
+def test_utf8_is_not_taken_for_an_encoding_of_one_byte() -> None:
+    """A run that was trained on a table of Excel reads another one of a web page."""
+    text = "text,label\nbestätigen Sie,a\nschön,b\n"
+    cells = ["bestätigen Sie", "schön"]
+
+    def check(name: str, encoding: str, is_told: bool) -> None:
+        rows, remarks = read("a.csv", text.encode(name), encoding=encoding)
+        assert [row["text"] for row in rows] == cells
+        assert next(iter(rows[0])) == "text"
+        said = f"a.csv: read as UTF-8, by its bytes, not as {encoding} (data.encoding)"
+        assert remarks == ([said] if is_told else [])
+
+    each(
+        [
+            ("utf-8", "cp1252", True),
+            ("utf-8-sig", "cp1252", True),
+            ("utf-8-sig", "gbk", True),
+            ("utf-8", "latin-1", True),
+            ("cp1252", "cp1252", False),
+            ("utf-8-sig", "utf-8", False),
+        ],
+        check,
+    )
+    rows, remarks = read("a.csv", "text,label\n联通,a\n".encode("gbk"), encoding="gbk")
+    assert (rows[0]["text"], remarks) == ("联通", [])  # two letters whose bytes spell UTF-8, too

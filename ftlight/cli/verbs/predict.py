@@ -103,7 +103,9 @@ def _source(words: Words) -> str:
     Raises:
         UserError: neither is given, or both are.
     """
-    if bool(words.alone) == ("text" in words.own):
+    if words.alone and "text" in words.own:
+        raise UserError(f'{words.alone[0]} and --text "…": give one of them')
+    if not words.alone and "text" not in words.own:
         raise UserError('give a file to predict, or - for standard input, or --text "…"')
     return words.alone[0] if words.alone and words.alone[0] != "-" else ""
 
@@ -117,6 +119,8 @@ def _path(words: Words, data: DataModule, file: str) -> Path | None:
     out = words.own.get("out", "")
     if out:
         path = Path(out)
+        if path.suffix.lower() in (".xlsx", ".xls", ".ods", ".parquet"):
+            raise UserError(f"--out {out}: predictions are written as .csv or .jsonl; name one")
         outputs.keep_apart(path, [file, *data.files.values()])
     elif not file or data.is_row(file):
         return None

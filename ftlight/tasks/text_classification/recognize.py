@@ -95,7 +95,7 @@ def label_column(look: Look, columns: Sequence[str]) -> str | list[str]:
     named = look.named(LABELS)
     if lists := [c for c in columns if any(isinstance(v, list) for v in look.values(c))]:
         return lists[0]
-    if named in columns:
+    if named and named in columns:
         return named
     place = look.source.name
     cells = {c: [label_text(v, place, 0, c) for v in look.values(c)] for c in columns if c}
