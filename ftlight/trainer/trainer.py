@@ -23,6 +23,7 @@ from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import conclude
 from ftlight.trainer.options import as_list, only_false, plugins_for
+from ftlight.trainer.patience import Patience
 from ftlight.trainer.ranges import LIGHTNING, Steps
 from ftlight.trainer.resume import Last
 from ftlight.trainer.run_folder import RunFolder
@@ -238,14 +239,7 @@ class Trainer(L.Trainer):
         callbacks = lightning_internals.callbacks(self)
         run = self.run
         if validates and run.patience and not callbacks_of(self, EarlyStopping):
-            # not strict: a run may end, by max_steps say, before it validates
-            stopping = EarlyStopping(
-                model.monitor,
-                mode=model.mode,
-                patience=run.patience,
-                check_finite=False,
-                strict=False,
-            )
+            stopping = Patience(model.monitor, model.mode, run.patience)
             callbacks.append(stopping)
         lightning_internals.average_floats_alone(self)
         if run.saves and not callbacks_of(self, Last):
