@@ -363,7 +363,7 @@ def test_other_weights_or_data_make_another_file(still: str, tmp_path: Path) -> 
 
     class Cut(TextData):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, max_length=6, **kwargs)
+            super().__init__(*args, max_length=40, **kwargs)
 
     run(still, tmp_path / "c", unfreeze="last:1", data=Cut)
     assert len(list(cache_dir().glob("*.bin"))) == 3

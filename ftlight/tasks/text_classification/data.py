@@ -56,7 +56,7 @@ class TextData(Labelled):
         self.text_pair, self.given_length, self.on_empty_text = text_pair, max_length, on_empty_text
         self.swaps = swaps_.check(swaps or ())
         self.find_splits()
-        self.asked: LongText | Literal["auto"] = "cut"  # what the task asks for
+        self.given_long_text: LongText | Literal["auto"] = "cut"  # what the task asks for
         self.decided: LongText | None = None  # by train, or a run
 
     # Rows
@@ -120,13 +120,13 @@ class TextData(Labelled):
 
     def set_task(self, task: Any) -> None:
         """Learns how the task reads long texts; one without such an option has them cut."""
-        self.asked = getattr(task, "long_text", "cut")
+        self.given_long_text = getattr(task, "long_text", "cut")
 
     @property
     def long_text(self) -> LongText:
         """How texts of more than max_length tokens are read: as asked, or by how many train has."""
-        if self.asked != "auto":
-            return self.asked
+        if self.given_long_text != "auto":
+            return self.given_long_text
         if self.decided is None:
             self.decided = self._decide()
         return self.decided
@@ -175,7 +175,7 @@ class TextData(Labelled):
     def _notes_of_long(self, encoded: datasets.Dataset, split: str) -> list[str]:
         """How long texts of a split were read, and of train why."""
         why = ""
-        if split == "train" and self.asked == "auto":
+        if split == "train" and self.given_long_text == "auto":
             since = windows.MANY[self.long_text] if self.tokenizer.is_fast else windows.SLOW
             why = f"; model.long_text: {self.long_text}, since {since}"
         if self.long_text == "cut":
