@@ -29,7 +29,9 @@ def losses(folder: Path) -> list[float]:
 
 
 def scores(folder: Path) -> dict[str, float]:
-    return dict(json.loads((folder / "test_metrics.json").read_text()))
+    found = dict(json.loads((folder / "test_metrics.json").read_text()))
+    del found["classes"]  # mappings of their own
+    return found
 
 
 def difference(*folders: Path) -> float:
