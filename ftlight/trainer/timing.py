@@ -5,12 +5,12 @@ Not in metrics.csv, which of a resumed run is the same to the byte as of one tha
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import lightning as L
 
 from ftlight.run.state import RunState
-from ftlight.trainer.parts import noting
 from ftlight.training.progress import Report
 
 FILE = "epochs.csv"
@@ -34,7 +34,8 @@ class Timing(L.Callback):
             return
         report, epoch = self.report, trainer.current_epoch + 1
         times = f"{report.seconds:.2f},{report.paused:.2f},{report.rate:.2f}"
-        with noting(self.run, self.run.home / FILE) as path, path.open("a") as file:
+        # on a full disk the line is lost: no result depends on it
+        with contextlib.suppress(OSError), (self.run.home / FILE).open("a") as file:
             if not file.tell():
                 file.write(HEAD)
             file.write(f"{epoch},{trainer.global_step},{report.rows},{times}\n")
