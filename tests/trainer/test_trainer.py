@@ -294,6 +294,11 @@ def test_a_run_leaves_its_record(fit: Run, tmp_path: Path) -> None:
         <= scores["test/accuracy_high"] + 1e-9
     )
     assert scores["test/f1_low"] <= scores["test/f1"] <= scores["test/f1_high"]
+    head, epoch = (folder / "epochs.csv").read_text().splitlines()
+    assert head == "epoch,step,rows,seconds,validation_seconds,rows_per_second"
+    number, _, rows, *times = map(float, epoch.split(","))
+    assert (number, rows) == (1, 54)  # a tenth of 60 rows is held out
+    assert min(times) > 0
 
 
 def test_other_verbs_leave_the_record_alone(fit: Run, tmp_path: Path) -> None:
