@@ -169,8 +169,8 @@ def as_recorded_now(
     if "init_args" in model:
         config["model"] = {**model, "init_args": former.recorded(_mapping(model["init_args"]))}
     for section in ("model", "data"):
-        path = str(_mapping(config.get(section)).get("class_path", ""))
-        if path:
+        path = _mapping(config.get(section)).get("class_path")
+        if isinstance(path, str):  # what else it may be is refused where it is read
             config[section] = {**config[section], "class_path": public_path(path)}
     if _mapping(config.get("trainer")).get("use_distributed_sampler"):
         config["trainer"] = {**config["trainer"], "use_distributed_sampler": False}
