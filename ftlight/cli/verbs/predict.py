@@ -133,7 +133,10 @@ def _path(words: Words, data: DataModule, file: str) -> Path | None:
 
 def _name(file: str) -> str:
     """Name of the file of predictions: the input's, ending in .jsonl if that is JSON, else .csv."""
-    name = Path(Path(file).resolve().name.removesuffix(".gz"))
+    path = Path(file).resolve()
+    if path.is_dir():
+        return f"{path.name}.csv"
+    name = Path(path.name.removesuffix(".gz"))
     return str(name.with_suffix(".jsonl" if name.suffix in (".json", ".jsonl") else ".csv"))
 
 
