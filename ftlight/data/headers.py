@@ -22,7 +22,7 @@ def names_columns(rows: Sequence[Sequence[str]]) -> bool:
 
     >>> names_columns([["label", "text"], ["spam", "buy now"], ["ham", "see you"]])
     True
-    >>> names_columns([["spam", "buy"], ["ham", "ok"], ["spam", "win"], ["ham", "yes"], ["ham", "no"]])
+    >>> names_columns([["spam", "buy"], ["ham", "ok"], ["spam", "win"], ["ham", "x"], ["ham", "y"]])
     False
     """
     first, *rest = [[cell.strip("\ufeff ") for cell in row] for row in rows]
