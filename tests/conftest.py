@@ -281,3 +281,27 @@ def fit(bert: str, tmp_path: Path) -> Run:
         return folder
 
     return run
+
+
+class Commands:
+    """Runs commands in this process, and counts them.
+
+    Attributes:
+        done: how many were run.
+    """
+
+    def __init__(self, capsys: Any) -> None:
+        self.capsys, self.done = capsys, 0
+
+    def __call__(self, *words: str) -> str:
+        """Runs a command, which must succeed. Returns what it printed."""
+        self.done += 1
+        self.capsys.readouterr()
+        assert main(list(words)) == 0, self.capsys.readouterr().err
+        return str(self.capsys.readouterr().out)
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Commands:
+    """Runs commands."""
+    return Commands(capsys)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shlex
 import traceback
@@ -220,9 +219,8 @@ def backbone(given: Mapping[str, str], model: Mapping[str, Any], places: Mapping
     if not (isinstance(name, str) and name and model["class_path"].startswith("ftlight.")):
         return
     try:
-        if os.environ.get("HF_HUB_OFFLINE") == "1" and backbones.folder_of(name) is None:
+        if backbones.folder_of(name) is None and load_errors.is_offline():
             raise load_errors.unreachable(name, OSError())
-        backbones.locate(name)
     except UserError as error:
         raise UserError(placed(str(error), places, given)) from None
 
@@ -248,11 +246,12 @@ def columns(given: Mapping[str, str], data: Mapping[str, Any], places: Mapping[s
         return
     if options.get("header") or options.get("encoding") or not named:
         return
+    quotes: files.Quotes = "none" if options.get("quotes") == "none" else "csv"
     row: files.Row = {}
     with contextlib.suppress(UserError, OSError), remarks.collected():
-        # JSON that is no lines is read whole
+        # JSON that is no lines, and quotes of auto, take the whole file
         if Path(file).is_file() and files.suffix(Path(file)) in {*files.SUFFIXES} - {".json"}:
-            row = next(iter(files.read(Path(file), columns=named)), {})
+            row = next(iter(files.read(Path(file), quotes=quotes, columns=named)), {})
     if row:
         files.need(row, named, file)
 

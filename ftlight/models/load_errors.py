@@ -84,10 +84,16 @@ def said(error: BaseException) -> str:
     return shortened(text, LONGEST)
 
 
+def is_offline() -> bool:
+    """Whether no hub may be asked, by the variable that its client reads."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+
+
 def unreachable(name: str, error: BaseException) -> UserError:
     """The error for a backbone that is no folder, and that the hub does not give."""
-    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-    why = "HF_HUB_OFFLINE is set" if offline else f"{type(error).__name__}: {first_line(error)}"
+    why = (
+        "HF_HUB_OFFLINE is set" if is_offline() else f"{type(error).__name__}: {first_line(error)}"
+    )
     return UserError(
         f"model.backbone: {name} is not a folder, and cannot be loaded from the hub ({why});"
         f" check the name{did_you_mean(name, PACKAGED)}"

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
 
-LOSS = "val/loss"
+from ftlight.trainer.best import LOSS
 
 
 class Patience(EarlyStopping):

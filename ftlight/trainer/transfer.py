@@ -28,7 +28,7 @@ def copy_rows(
     """
     place = {name: i for i, name in enumerate(their_names)}
     rows = [theirs[place[name]] if name in place else own[i] for i, name in enumerate(names)]
-    return torch.stack(list(rows))
+    return torch.stack(rows)
 
 
 def take(task: Task, other: Task, name: str) -> str:

@@ -12,8 +12,6 @@ import yaml
 from conftest import ROOT
 from tiny.image_classification import make_resnet, square
 
-from ftlight.__main__ import main
-
 pytestmark = pytest.mark.run
 COMMANDS = 5  # init, fit, predict of a folder, of one photo, export
 
@@ -36,17 +34,11 @@ def photos(folder: Path) -> None:
     (folder / "new" / "empty.jpg").write_bytes(b"")
 
 
-def test_from_photos_some_of_them_broken_to_a_table_of_species(tmp_path: Path, capsys: Any) -> None:
+def test_from_photos_some_of_them_broken_to_a_table_of_species(
+    tmp_path: Path, command: Any
+) -> None:
     photos(tmp_path)
     resnet = make_resnet(tmp_path / "resnet")
-    done = 0
-
-    def command(*words: str) -> str:
-        nonlocal done
-        done += 1
-        capsys.readouterr()
-        assert main(list(words)) == 0, capsys.readouterr().err
-        return capsys.readouterr().out
 
     Path("beetles.yaml").write_text(command("init", "beetles"))
     assert yaml.safe_load(Path("beetles.yaml").read_text())["model"]["task"] == (
@@ -72,7 +64,7 @@ def test_from_photos_some_of_them_broken_to_a_table_of_species(tmp_path: Path, c
     assert rows[1]["prediction"] in said.splitlines()[1]
     assert not Path("run/predictions/1.csv").exists()
     command("export", "run", "--out", "species")
-    assert done == COMMANDS
+    assert command.done == COMMANDS
 
     tested = list(csv.DictReader(Path("run/test_predictions.csv").open()))
     wrong = list(csv.DictReader(Path("run/wrong.csv").open()))

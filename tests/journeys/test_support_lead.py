@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from ftlight.__main__ import main
-
 pytestmark = pytest.mark.run
 COMMANDS = 4  # init, fit, predict of a table, of one text
 SPELLINGS = {"Rückgabe": ("Rückgabe", "rückgabe ", "RÜCKGABE"), "Versand": ("Versand", "versand")}
@@ -28,17 +26,9 @@ def messages(path: Path, count: int) -> None:
     path.write_bytes("\r\n".join([*lines, ";", ";", ""]).encode("cp1252"))
 
 
-def test_from_a_spreadsheet_to_answers(bert: str, tmp_path: Path, capsys: Any) -> None:
+def test_from_a_spreadsheet_to_answers(bert: str, tmp_path: Path, command: Any) -> None:
     messages(tmp_path / "tickets.csv", 80)
     messages(tmp_path / "new.csv", 6)
-    done = 0
-
-    def command(*words: str) -> str:
-        nonlocal done
-        done += 1
-        capsys.readouterr()
-        assert main(list(words)) == 0, capsys.readouterr().err
-        return capsys.readouterr().out
 
     drafted = command("init", "tickets.csv")
     Path("tickets.yaml").write_text(drafted)
@@ -57,4 +47,4 @@ def test_from_a_spreadsheet_to_answers(bert: str, tmp_path: Path, capsys: Any) -
     assert {row["prediction"] for row in rows} == {"Rückgabe", "Versand"}
     assert rows[0]["Nachricht"] == "money bitte zurück, Nummer 0 für 5 €"
     assert "Versand" in command("predict", "r", "--text", "parcel late für mich, Nummer 8 für 5 €")
-    assert done == COMMANDS
+    assert command.done == COMMANDS

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import importlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from conftest import ROOT
+from tiny import words_of
 
 from ftlight.__main__ import main
 
@@ -27,24 +25,10 @@ METRICS = {
 }
 
 
-def config_of(task: str) -> Path:
-    """A config of a task; the words of its tiny model and data stand beside it."""
-    for path in sorted((ROOT / "configs").glob("*.yaml")):
-        config = yaml.safe_load(path.read_text())
-        name = config["model"]["task"].lower()
-        if name == task.replace("_", "") and "shots" not in config["data"]:
-            return path
-    raise AssertionError(task)
-
-
 @pytest.mark.run
 @pytest.mark.parametrize("task", METRICS)
 def test_the_outcomes_of_a_run_are_those_of_its_best_weights(task: str, tmp_path: Path) -> None:
-    config = config_of(task)
-    words = importlib.import_module(f"tiny.{task}").fit(tmp_path)
-    if (config.parent / yaml.safe_load(config.read_text())["data"]["train"]).exists():
-        words = words[words.index("--model.backbone") :][:2]
-    words = ["fit", "-c", str(config), *words, "--run", "run", "--test", "false"]
+    words = [*words_of(task, tmp_path), "--run", "run", "--test", "false"]
     words += ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
     assert main([*words, "--trainer.limit_train_batches", "2"]) == 0
     state = torch.load("run/checkpoints/last.ckpt", weights_only=True)["callbacks"]["Best"]

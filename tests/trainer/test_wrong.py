@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import ROOT, Run, toy_rows, write_csv
+from conftest import Run, toy_rows, write_csv
 from sklearn.metrics import classification_report, precision_recall_fscore_support
+from tiny import config_of, words_of
 
 from ftlight.__main__ import main
 from ftlight.metrics import classes
@@ -76,11 +76,8 @@ def test_a_test_says_which_classes_are_worst(fit: Run, capsys: Any) -> None:
 @pytest.mark.run
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_rows_to_look_at(task: str, tmp_path: Path) -> None:
-    config = _config(task)
-    words = importlib.import_module(f"tiny.{task}").fit(tmp_path)
-    if (config.parent / yaml.safe_load(config.read_text())["data"]["train"]).exists():
-        words = words[words.index("--model.backbone") :][:2]
-    words = ["fit", "-c", str(config), *words, "--run", "run", "--trainer.max_epochs", "1"]
+    config = config_of(task)
+    words = [*words_of(task, tmp_path), "--run", "run", "--trainer.max_epochs", "1"]
     words += ["--trainer.accelerator", "cpu", "--trainer.limit_train_batches", "2"]
     tests = "data.test" in str(words) or yaml.safe_load(config.read_text())["data"].get("test")
     assert main(words if tests else [*words, "--data.test_split", "0.2"]) == 0
@@ -101,13 +98,3 @@ def test_every_task_has_rows_to_look_at(task: str, tmp_path: Path) -> None:
             "f1",
             "support",
         }
-
-
-def _config(task: str) -> Path:
-    """A config of a task."""
-    for path in sorted((ROOT / "configs").glob("*.yaml")):
-        config = yaml.safe_load(path.read_text())
-        name = config["model"]["task"].lower()
-        if name == task.replace("_", "") and "shots" not in config["data"]:
-            return path
-    raise AssertionError(task)

@@ -167,8 +167,8 @@ VERBS = {
             ),
             Argument(
                 "--from RUN",
-                "Start with the weights of another run, its head by the names of labels: new "
-                "labels get new rows. Without -c its config holds too.",
+                "Start from the weights of another run, the head's rows by the names of labels; "
+                "new labels get new rows. Without -c, that run's config is used.",
             ),
             Argument(
                 "--ckpt_path FILE",
