@@ -88,9 +88,9 @@ def test_a_run_of_the_command_line_resumes_in_python_with_its_schedule(fit: Run,
 def test_what_yaml_cannot_hold_is_named_and_the_run_trains(
     bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    (tmp_path / "my_task.py").write_text(MINE)
+    (tmp_path / "closure_task.py").write_text(MINE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    from my_task import Mine
+    from closure_task import Mine
 
     task, data = made(bert, cls=Mine, names=lambda: None)
     trained("run", task, data, callbacks=[LearningRateMonitor()])
@@ -125,6 +125,18 @@ def test_a_class_beside_the_script_is_found_again(
     assert config("run")["model"]["init_args"]["names"] == ["a", 3]
     code = "import ftlight; print(ftlight.load('run').predict(['a'])[0]['prediction'])"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_number_of_batches_stays_whole_beside_libraries_that_say_float_first(bert: str) -> None:
+    trained("run", *made(bert))
+    code = """
+import sklearn.metrics
+from ftlight.__main__ import main
+words = ["fit", "-c", "run/config.yaml", "--run", "again", "--trainer.limit_train_batches", "1"]
+assert main(words) == 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert repr(config("again")["trainer"]["limit_train_batches"]) == "1"
 
 
 def test_a_class_of_a_notebook_or_loaders_of_ones_own_cannot_be_loaded_again(bert: str) -> None:
