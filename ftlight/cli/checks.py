@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftlight.cli import config, values
+from ftlight.cli import values
 from ftlight.cli.options import Option
 from ftlight.cli.verbs import VERBS
 from ftlight.data import files, remarks
@@ -19,6 +19,7 @@ from ftlight.models import places as backbones
 from ftlight.run import former, records
 from ftlight.utils import ranges, secrets
 from ftlight.utils.errors import UserError, did_you_mean
+from ftlight.utils.foreign import foreign
 from ftlight.utils.yaml_file import parse, read_yaml
 
 SEED = f"bool | Annotated[int, {ranges.SEED}] | None"  # Lightning's, without what numpy refuses
@@ -56,7 +57,7 @@ def names(verb: str, given: Iterable[str], sections: Mapping[str, Sequence[Optio
         if sections and (gone := former.GONE.get(option.removeprefix("data."))):
             raise UserError(f"--{option} is gone: {gone}")
         own = [name.rpartition(".")[2] for name in (*plain, *inside)]
-        alias = config.foreign(option.rpartition(".")[2], own) if table.model else ""
+        alias = foreign(option.rpartition(".")[2], own) if table.model else ""
         inner = [name for name in inside if name.endswith(f".{option}")]  # --lr is --model.lr
         nearest = did_you_mean(inner[0] if inner else option, [*plain, *inside])
         hint = f"; ftlight calls it --{alias}" if alias else nearest.replace('"', '"--', 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,50 +12,12 @@ from ftlight.cli.options import Option
 from ftlight.run import former, records
 from ftlight.run.folder import as_recorded_now
 from ftlight.utils.errors import UserError, did_you_mean, join_limited, unknown
+from ftlight.utils.foreign import FOREIGN, foreign
 from ftlight.utils.paths import anchor
 from ftlight.utils.yaml_file import read_yaml
 
 TRAINER = "ftlight.trainer.trainer.Trainer"
 TOP = ("model", "data", "trainer", "seed_everything")
-# What other tools call our options; named in the error, never guessed.
-FOREIGN = {
-    "learning_rate": "model.lr",
-    "model_name_or_path": "model.backbone",
-    "pretrained_model_name_or_path": "model.backbone",
-    "base_model": "model.backbone",
-    "output_dir": "trainer.run (--run DIR)",
-    "default_root_dir": "trainer.run (--run DIR)",
-    "epochs": "trainer.max_epochs",
-    "num_train_epochs": "trainer.max_epochs",
-    "per_device_train_batch_size": "data.batch_size",
-    "train_file": "data.train",
-    "validation_file": "data.validation",
-    "max_seq_length": "data.max_length",
-    "warmup_ratio": "model.warmup",
-    "freeze": "model.unfreeze",
-    "freeze_backbone": "model.unfreeze",
-    "lora": "model.peft",
-    "peft_config": "model.peft",
-    "layerwise_decay": "model.layer_decay",
-    "seed": "seed_everything",
-    "run": "trainer.run (--run DIR)",
-    "name": "trainer.name (--name N)",
-    "wandb": "trainer.wandb (--wandb PROJECT)",
-}
-
-
-def foreign(key: str, own: Iterable[str] = ()) -> str:
-    """What ftlight calls an option of another tool; empty if an own name is as near to it.
-
-    >>> foreign("learning_rate"), foreign("lerning_rate", ["lr", "nonfinite"])
-    ('model.lr', 'model.lr')
-    >>> foreign("max_epoch", ["max_epochs"])
-    ''
-    """
-    if key in FOREIGN:
-        return FOREIGN[key]
-    nearest = difflib.get_close_matches(key.lower(), [*own, *FOREIGN], n=1, cutoff=0.85)
-    return FOREIGN[nearest[0]] if nearest and nearest[0] not in own else ""
 
 
 def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:

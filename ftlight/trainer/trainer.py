@@ -316,7 +316,7 @@ class Trainer(L.Trainer):
         return folder
 
 
-check_ranges(Trainer, "trainer", LIGHTNING)
 # The parser tries the types of a Union in turn, and typing hands out the Union of the same types
 # that was made first: with another library's Union[float, int], one batch would read as all.
 L.Trainer.__init__.__annotations__.update(LIGHTNING)
+check_ranges(Trainer, "trainer", L.Trainer.__init__.__annotations__)

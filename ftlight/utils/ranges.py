@@ -6,14 +6,16 @@ Constructors, the check of a config and ``--help`` all read them there.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import numbers
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from ftlight.utils.errors import UserError
+from ftlight.utils.foreign import unexpected
 
 LARGEST = 2**63  # bound on whole numbers: those of torch, numpy and Arrow have 64 bits
 
@@ -155,13 +157,13 @@ def parts_of(kind: Any) -> list[Part]:
 def check_ranges(cls: type, section: str, more: Mapping[str, Any] | None = None) -> None:
     """Makes the constructor of a class refuse numbers outside the ranges of its types.
 
-    Called for a base class and, from ``__init_subclass__``, for every subclass. A constructor
-    whose types have no ranges stays as it is.
+    Called for a base class and, from ``__init_subclass__``, for every subclass. A keyword that it
+    does not take is refused as Python does, with the nearest that it does take.
 
     Args:
         cls: the class.
         section: section of its options in a config, for errors: model, data or trainer.
-        more: types of options that it takes as keywords without naming them.
+        more: types of the options that it takes as keywords without naming them.
     """
     init = vars(cls).get("__init__")
     if not isinstance(init, types.FunctionType):
@@ -169,8 +171,19 @@ def check_ranges(cls: type, section: str, more: Mapping[str, Any] | None = None)
     named = {name: _resolved(init, name) for name in init.__annotations__}
     kinds = {name: parts_of(kind) for name, kind in {**(more or {}), **named}.items()}
     ranged = {name: parts for name, parts in kinds.items() if any(p.range for p in parts)}
-    if ranged:
-        cls.__init__ = _checked(init, section, ranged)  # type: ignore[misc]
+    takes = _keywords(init)
+    if more is not None:
+        takes = {*_keywords(init, open_too=True), *more}
+    if ranged or takes:
+        cls.__init__ = _checked(init, section, ranged, takes)  # type: ignore[misc]
+
+
+def _keywords(init: Callable[..., Any], open_too: bool = False) -> set[str]:
+    """The keywords that a constructor names; none if it takes others too, unless asked."""
+    parameters = inspect.signature(init).parameters.values()
+    if not open_too and any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return set()
+    return {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
 
 
 def _resolved(function: types.FunctionType, name: str) -> Any:
@@ -184,9 +197,12 @@ def _resolved(function: types.FunctionType, name: str) -> Any:
 
 
 def _checked(
-    init: types.FunctionType, section: str, ranged: Mapping[str, Sequence[Part]]
+    init: types.FunctionType,
+    section: str,
+    ranged: Mapping[str, Sequence[Part]],
+    takes: Collection[str],
 ) -> Callable[..., None]:
-    """Wraps a constructor to check the numbers that it is given."""
+    """Wraps a constructor to check the numbers, and the keywords if known, that it is given."""
     code = init.__code__
     positional = code.co_varnames[1 : code.co_argcount]
 
@@ -198,6 +214,17 @@ def _checked(
             faults += [f"{section}.{name}: {wrong}"] if wrong else []
         if faults:
             raise UserError("\n".join(faults))
+        for name in options:
+            if takes and name not in takes:
+                raise TypeError(_unexpected(type(self), section, name))
         init(self, *args, **options)
 
     return checked
+
+
+def _unexpected(cls: type, section: str, name: str) -> str:
+    """What Python says of a keyword that a constructor does not take, and what was meant."""
+    bases = [base for base in cls.__mro__ if "__init__" in vars(base)]
+    known = set().union(*(_keywords(vars(base)["__init__"], open_too=True) for base in bases))
+    end = unexpected(name, section, known - {"self"})
+    return f"{cls.__name__}() got an unexpected keyword argument {name!r}{end}"

@@ -13,6 +13,7 @@ from ftlight.tasks.text_classification.data import TextData
 from ftlight.tasks.text_classification.task import TextClassification
 from ftlight.trainer.trainer import Trainer
 from ftlight.utils.errors import UserError
+from ftlight.utils.foreign import FOREIGN
 from ftlight.utils.yaml_file import read_yaml
 
 TASK = "model: {task: TextClassification}\n"
@@ -634,13 +635,13 @@ def test_foreign_names_lead_to_options_that_are_there() -> None:
     known = {section: names_of(cls) for section, cls in classes.items()}
 
     def check(name: str) -> None:
-        section, _, option = config.FOREIGN[name].partition(" ")[0].partition(".")
+        section, _, option = FOREIGN[name].partition(" ")[0].partition(".")
         if option:
             assert option in known[section]
         else:
             assert section in ("run", "seed_everything")
 
-    each(sorted(config.FOREIGN), check)
+    each(sorted(FOREIGN), check)
 
 
 def test_unknown_option_of_the_class_path_form() -> None:

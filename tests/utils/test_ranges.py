@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 import pickle
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 from conftest import each
 
-from ftlight import TextData, Trainer
+from ftlight import TextClassification, TextData, Trainer
 from ftlight.cli import classes, config
 from ftlight.cli.values import Part, parts_of
 from ftlight.data.module import DataModule
@@ -121,6 +122,26 @@ def test_a_checked_constructor_is_as_it_was() -> None:
 
     check_ranges(Late, "data")
     assert Late(-1).size == -1
+
+
+def test_a_keyword_that_is_none_is_named_with_the_nearest() -> None:
+    cases = [
+        (TextClassification, {"learning_rate": 1e-3}, "ftlight calls it lr"),
+        (TextClassification, {"unfreze": "all"}, 'did you mean "unfreeze"?'),
+        (TextClassification, {"epochs": 3}, "it belongs to the trainer: max_epochs"),
+        (TextClassification, {"long_txt": "cut"}, 'did you mean "long_text"?'),
+        (TextData, {"texts": "a"}, 'did you mean "text"?'),
+        (Trainer, {"max_epoch": 3}, 'did you mean "max_epochs"?'),
+        (Trainer, {"precison": 32}, 'did you mean "precision"?'),
+    ]
+
+    def check(cls: type, options: dict[str, Any], end: str) -> None:
+        given = {"backbone": "x"} if cls is TextClassification else {}
+        said = rf"{cls.__name__}\(\) got an unexpected keyword argument '.*'; {re.escape(end)}$"
+        with pytest.raises(TypeError, match=said):
+            cls(**given, **options)
+
+    each(cases, check)
 
 
 def test_every_option_that_is_a_number_has_a_range() -> None:

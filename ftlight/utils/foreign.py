@@ -1,0 +1,68 @@
+"""What other tools call our options; named in the error, never guessed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from ftlight.utils.errors import did_you_mean
+
+FOREIGN = {
+    "learning_rate": "model.lr",
+    "model_name_or_path": "model.backbone",
+    "pretrained_model_name_or_path": "model.backbone",
+    "base_model": "model.backbone",
+    "output_dir": "trainer.run (--run DIR)",
+    "default_root_dir": "trainer.run (--run DIR)",
+    "epochs": "trainer.max_epochs",
+    "num_train_epochs": "trainer.max_epochs",
+    "per_device_train_batch_size": "data.batch_size",
+    "train_file": "data.train",
+    "validation_file": "data.validation",
+    "max_seq_length": "data.max_length",
+    "warmup_ratio": "model.warmup",
+    "freeze": "model.unfreeze",
+    "freeze_backbone": "model.unfreeze",
+    "lora": "model.peft",
+    "peft_config": "model.peft",
+    "layerwise_decay": "model.layer_decay",
+    "seed": "seed_everything",
+    "run": "trainer.run (--run DIR)",
+    "name": "trainer.name (--name N)",
+    "wandb": "trainer.wandb (--wandb PROJECT)",
+}
+
+
+def foreign(key: str, own: Iterable[str] = ()) -> str:
+    """What ftlight calls an option of another tool; empty if an own name is as near to it.
+
+    >>> foreign("learning_rate"), foreign("lerning_rate", ["lr", "nonfinite"])
+    ('model.lr', 'model.lr')
+    >>> foreign("max_epoch", ["max_epochs"])
+    ''
+    """
+    if key in FOREIGN:
+        return FOREIGN[key]
+    nearest = difflib.get_close_matches(key.lower(), [*own, *FOREIGN], n=1, cutoff=0.85)
+    return FOREIGN[nearest[0]] if nearest and nearest[0] not in own else ""
+
+
+def unexpected(name: str, section: str, known: Iterable[str]) -> str:
+    """The end of the error of a keyword that a constructor does not take.
+
+    Args:
+        name: the keyword.
+        section: section of its options in a config: model, data or trainer.
+        known: the keywords that it takes.
+
+    >>> unexpected("learning_rate", "model", ["lr", "warmup"])
+    '; ftlight calls it lr'
+    >>> unexpected("epochs", "model", ["lr"]), unexpected("unfreze", "model", ["unfreeze"])
+    ('; it belongs to the trainer: max_epochs', '; did you mean "unfreeze"?')
+    """
+    home, _, option = foreign(name, known).partition(" ")[0].partition(".")
+    if not option:
+        return did_you_mean(name, known)
+    if home == section:
+        return f"; ftlight calls it {option}"
+    return f"; it belongs to the {home}: {option}"
