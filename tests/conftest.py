@@ -305,3 +305,13 @@ class Commands:
 def command(capsys: pytest.CaptureFixture[str]) -> Commands:
     """Runs commands."""
     return Commands(capsys)
+
+
+def card_lines(folder: Path) -> tuple[str, str]:
+    """The lines that give an example, and those that load and ask, of an export's card."""
+    from ftlight.trainer.export import EXAMPLES
+
+    lines = (folder / "README.md").read_text(encoding="utf-8").split("```python\n")[1]
+    lines = lines.split("```")[0].splitlines()
+    count = sum(line.partition(" = ")[0] in EXAMPLES for line in lines)
+    return "\n".join(lines[:count]), "\n".join(lines[count:])

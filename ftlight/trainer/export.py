@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,19 @@ from ftlight.task import Task
 from ftlight.utils.atomic import read_json, writing
 from ftlight.utils.atomic_folder import atomic_folder
 from ftlight.utils.errors import UserError
+
+# What the lines of a card are given, as an example of each.
+EXAMPLES = {
+    "FOLDER": "{folder!r}  # this folder",
+    "texts": '["a text", "another text"]',
+    "pairs": '[("a text", "its second text")]',
+    "text": '"a text"',
+    "images": '["a.jpg", "b.jpg"]',
+    "paths": '["a.jpg", "b.jpg"]',
+    "question": '"Who wrote it?"',
+    "context": '"It was written by Ada."',
+    "texts_of_the_last_items": '["the item before", "the last item"]',
+}
 
 
 def check(folder: Path, way: str = " with --out DIR") -> None:
@@ -49,10 +63,12 @@ def write(run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool
     """
     then = "nothing of it is left; make room, or give another with --out DIR"
     with writing(folder, then), atomic_folder(folder) as part:
-        _write(run, task, data, part, mixed)
+        _write(run, task, data, part, mixed, folder.name)
 
 
-def _write(run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool) -> None:
+def _write(
+    run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool, name: str
+) -> None:
     file = run.home / f"test{'-wise' if mixed else ''}_metrics.json"
     scores = records.of(file, {"wise": dict})
     if mixed and scores.get("wise", {}).get("share") != run.wise["share"]:
@@ -62,9 +78,28 @@ def _write(run: RunState, task: Task, data: DataModule, folder: Path, mixed: boo
     how = task.export(folder, data)
     if runs_unpadded(task.model):
         how = f"# one row at a time: {type(task.model).__name__} does not ignore padding\n{how}"
+    how = f"{given(how, name)}\n{how}"
     facts = read_json(run.home / "run.json")
     text = card(facts, task, how, scores, run.wise.get("share"), _heat(task, calibration))
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def given(how: str, folder: str) -> str:
+    r"""The lines that give an example of what those of a card use, so that they run as they are.
+
+    Args:
+        how: the lines.
+        folder: name of the exported folder.
+
+    >>> print(given("model = load(FOLDER)\nmodel(texts)", "out"))
+    FOLDER = 'out'  # this folder
+    texts = ["a text", "another text"]
+    """
+    names = [node for node in ast.walk(ast.parse(how)) if isinstance(node, ast.Name)]
+    made = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+    used = {name.id for name in names} - made
+    lines = [f"{name} = {EXAMPLES[name]}" for name in EXAMPLES if name in used]
+    return "\n".join(lines).replace("{folder!r}", repr(folder))
 
 
 def _heat(task: Task, calibration: Calibration | None) -> str:

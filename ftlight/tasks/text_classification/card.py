@@ -8,6 +8,7 @@ from ftlight.data.labels import Kind
 from ftlight.models.windows import WindowPooling
 
 POOLED = """\
+# transformers may report a pooler as missing: nothing here uses it
 from sentence_transformers import SentenceTransformer
 import json, torch
 labels = json.load(open(f"{FOLDER}/labels.json"))["labels"]
@@ -21,7 +22,12 @@ values = SentenceTransformer(FOLDER).encode(texts)  # [rows, 1], in the units of
 
 NATIVE = """\
 from transformers import pipeline
-pipeline("text-classification", FOLDER)(texts, truncation=True)"""
+print(pipeline("text-classification", FOLDER)(texts, truncation=True))"""
+
+NATIVE_PAIRS = """\
+from transformers import pipeline
+classify = pipeline("text-classification", FOLDER)
+print(classify([{"text": a, "text_pair": b} for a, b in pairs], truncation=True))"""
 
 WINDOWS = {
     True: """\
@@ -52,7 +58,7 @@ for text in texts:
 
 PAIRS = """\
 labels = json.load(open(f"{FOLDER}/labels.json"))["labels"]
-for first, second in texts:  # the longer is divided; the other may take half of a window
+for first, second in pairs:  # the longer is divided; the other may take half of a window
     side = len(tokenizer.tokenize(first)) <= len(tokenizer.tokenize(second))
     windows = tokenizer(first, second, truncation="only_second" if side else "only_first",
                         max_length=LONGEST, stride=STRIDE, padding=True,
@@ -70,29 +76,29 @@ class Reading(NamedTuple):
         longest: tokens of a window.
         stride: tokens that two share.
         pooling: how their logits become one.
-        pairs: whether a row is two texts.
     """
 
     longest: int
     stride: int
     pooling: WindowPooling
-    pairs: bool
 
 
-def lines(kind: Kind, pooled: bool, reading: Reading | None) -> str:
-    """The lines of Python for ``texts``, with the folder as ``FOLDER``.
+def lines(kind: Kind, pooled: bool, pairs: bool, reading: Reading | None) -> str:
+    """The lines of Python for ``texts``, or ``pairs``, with the folder as ``FOLDER``.
 
     Args:
         kind: kind of labels.
         pooled: whether sentence-transformers loads the folder, not transformers.
+        pairs: whether a row is two texts.
         reading: how long texts are read; None if they are cut.
     """
     link = {"single": "softmax(-1)", "multi": "sigmoid()"}.get(kind)
     if reading is None:
         if not pooled:
-            return NATIVE
-        return POOLED.replace("LINK", link) if link else POOLED_VALUES
-    text = WINDOWS[pooled] + (PAIRS if reading.pairs else READ)
+            return NATIVE_PAIRS if pairs else NATIVE
+        text = POOLED.replace("LINK", link) if link else POOLED_VALUES
+        return text.replace("texts", "pairs") if pairs else text
+    text = WINDOWS[pooled] + (PAIRS if pairs else READ)
     if link is None:
         text = text.replace(", dict(zip(labels, logits.LINK.tolist()))", ", logits.item()")
         text = text.replace('labels = json.load(open(f"{FOLDER}/labels.json"))["labels"]\n', "")

@@ -176,7 +176,7 @@ class TextClassification(Classification):
         pooled = self.model if isinstance(self.model, Pooled) else None
         if rest:
             pooled = _with_bias(self.model, rest, data)
-        how = card.lines(self.kind, pooled is not None, self._reading(data))
+        how = card.lines(self.kind, pooled is not None, bool(data.text_pair), self._reading(data))
         if pooled is not None:
             export.sentence_transformers(pooled, data.tokenizer, data.max_length, folder)
             return f"{how}{heat}"
@@ -190,7 +190,7 @@ class TextClassification(Classification):
             return None
         pairs = data.text_pair is not None
         stride = windows.overlap(data.tokenizer, data.max_length, pairs)
-        return card.Reading(data.max_length, stride, self.window_pooling, pairs)
+        return card.Reading(data.max_length, stride, self.window_pooling)
 
 
 def _probe(data: TextData) -> dict[str, Tensor]:

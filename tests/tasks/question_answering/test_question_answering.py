@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from conftest import ROOT, WORDS, each, make_bert, save_tokenizer, still_bert, write_csv
+from conftest import ROOT, WORDS, card_lines, each, make_bert, save_tokenizer, still_bert, write_csv
 from safetensors.torch import load_file, save_file
 from squad_scripts import score_1, score_2
 from tiny.question_answering import squad as write_squad
@@ -777,7 +777,7 @@ def loaded(folder: Path, lines: str, question: str, context: str) -> tuple[str, 
 @pytest.mark.run
 def test_the_exported_folder_gives_the_same_answers(run: Path, tmp_path: Path) -> None:
     assert main(["export", str(run), "--out", str(tmp_path / "out")]) == 0
-    lines = (tmp_path / "out" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    lines = card_lines(tmp_path / "out")[1]
     contexts_ = [
         "red 5 blue",
         "money is lost",
@@ -816,7 +816,7 @@ def test_without_unanswerable_questions_there_always_is_an_answer(tmp_path: Path
     assert (values["test/exact"], values["test/f1"]) == pytest.approx(tuple(pairs.mean(0)))
     assert "test/best_f1" not in values
     assert main(["export", "run", "--out", "out"]) == 0
-    lines = Path("out/README.md").read_text().split("```python\n")[1].split("```")[0]
+    lines = card_lines(Path("out"))[1]
     long = " ".join(WORDS)
     (answer,) = ftlight.load("run").predict([{"question": "how", "context": long}])
     prediction, score = loaded(Path("out"), lines, "how", long)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import WORDS, Run, each, same, toy_rows, write_csv
+from conftest import WORDS, Run, card_lines, each, same, toy_rows, write_csv
 
 import ftlight
 from ftlight.__main__ import main
@@ -329,18 +329,16 @@ def test_check_counts_documents(fit: Run, train: str, test: str, capsys: Any) ->
     assert "read whole in up to 8 windows" in capsys.readouterr().out
 
 
-CARD = re.compile(r"```python\n(.*?)\n```", re.S)
-
-
 def printed(folder: Path, texts: Sequence[Any]) -> list[Any]:
     """What the lines of an export's card print for texts: the last value of each line."""
-    found = CARD.search((folder / "README.md").read_text(encoding="utf-8"))
-    assert found is not None
+    example, lines = card_lines(folder)
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        exec(found[1], {"FOLDER": str(folder), "texts": texts})
-    lines = [line for line in said.getvalue().splitlines() if line.endswith("}")]
-    return [line.partition("{")[2].rstrip("}") for line in lines]
+        exec(lines, {"FOLDER": str(folder), "texts": texts, "pairs": texts})
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.chdir(folder.parent):
+        exec(f"{example}\n{lines}", {})  # as they stand
+    answers = [line for line in said.getvalue().splitlines() if line.endswith("}")]
+    return [line.partition("{")[2].rstrip("}") for line in answers]
 
 
 @pytest.mark.run
