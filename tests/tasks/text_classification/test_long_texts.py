@@ -7,6 +7,8 @@ import io
 import json
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -374,3 +376,26 @@ def test_the_card_of_an_export_scores_whole_documents_as_ftlight_does(
         ],
         check,
     )
+
+
+@pytest.mark.processes
+def test_two_processes_train_and_measure_windows_as_one(
+    still: str, train: str, test: str, tmp_path: Path
+) -> None:
+    """Texts differ in windows, so the processes do different work in a step."""
+    options = ["--model", "TextClassification", "--model.backbone", still, "--data.train", train]
+    options += ["--data.validation", test, "--data.test", test, "--model.lr", "0.01", *WINDOWS]
+    options += ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
+    scores = []
+    for processes, size in ((1, 8), (2, 4)):
+        folder = tmp_path / f"p{processes}"
+        more = ["--trainer.devices", str(processes), "--data.batch_size", str(size)]
+        command = [sys.executable, "-m", "ftlight", "fit", *options, *more, "--run", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "read whole in up to" in done.stdout
+        scores.append(json.loads((folder / "test_metrics.json").read_text()))
+    one, two = scores
+    assert one["test/rows"] == two["test/rows"] == 21
+    assert two["test/loss"] == pytest.approx(one["test/loss"], abs=2e-3)
+    assert two["test/accuracy"] == pytest.approx(one["test/accuracy"], abs=0.05)
