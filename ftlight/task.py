@@ -214,8 +214,13 @@ class Task(TrainingModule):
         """
         return None
 
-    def fit_temperature(self, outputs: Any, targets: Any) -> float | None:
-        """The temperature that makes the probabilities of an evaluation true; None if none can."""
+    def fit_temperature(
+        self, outputs: Any, targets: Any, rows: Sequence[Mapping[str, Any]]
+    ) -> float | None:
+        """The temperature that makes the probabilities of an evaluation true; None if none can.
+
+        Arguments as of :meth:`weigh`.
+        """
         return None
 
     def refusal(self, option: str) -> str:

@@ -214,7 +214,7 @@ def same_config(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _on(config: Mapping[str, Any]) -> dict[str, Any]:
     """The plain values that are neither off nor auto, by their dotted names."""
-    return {k: v for k, v in _flat(config) if v not in (None, "auto") and v is not False}
+    return {k: v for k, v in flat(config) if v not in (None, "auto") and v is not False}
 
 
 def as_yaml(config: Mapping[str, Any]) -> str:
@@ -238,7 +238,7 @@ def write_config(folder: Path, text: str) -> list[str]:
         file.write(text.encode())
     if is_same:
         return []
-    before, after = dict(_flat(old)), dict(_flat(config))
+    before, after = dict(flat(old)), dict(flat(config))
     lines, was, now = [], _on(old), _on(config)
     for key in {**before, **after}:
         if was.get(key) != now.get(key):
@@ -247,11 +247,11 @@ def write_config(folder: Path, text: str) -> list[str]:
     return lines
 
 
-def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields the plain values of nested mappings with their dotted names."""
     if isinstance(data, Mapping):
         for key, value in data.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, data
 

@@ -302,7 +302,9 @@ class Classification(Task):
         outputs = sureness.at_temperature(outputs, temperature, several)
         return (sureness.of_labels if several else sureness.of_classes)(outputs, targets)
 
-    def fit_temperature(self, outputs: Tensor, targets: Tensor) -> float | None:
+    def fit_temperature(
+        self, outputs: Tensor, targets: Tensor, rows: Sequence[Mapping[str, Any]]
+    ) -> float | None:
         """The temperature of least loss; None for numbers."""
         return None if self.kind == "regression" else sureness.temperature_of(outputs, targets)
 

@@ -66,7 +66,7 @@ def fit(task: Task, held: HeldOut) -> Calibration | None:
     before = task.weigh(outputs, targets, rows)
     if before is None or not _is_finite(before):
         return None
-    temperature = task.fit_temperature(outputs, targets)
+    temperature = task.fit_temperature(outputs, targets, rows)
     if temperature is not None and len(chosen) < LEAST:
         temperature = 1.0
     after = task.weigh(outputs, targets, rows, temperature or 1.0)

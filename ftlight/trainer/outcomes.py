@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +12,6 @@ from ftlight.data.module import DataModule
 from ftlight.run.state import RunState
 from ftlight.trainer.parts import noting
 from ftlight.utils.atomic import atomic_write
-
-
-def twins(path: Path, keys: Sequence[str]) -> np.ndarray | None:
-    """How like the nearest row of train each row is, as a test noted it ``float64 [rows]``.
-
-    Args:
-        path: file of the test's outcomes.
-        keys: key of each row of the test data.
-
-    Returns:
-        None if there is no such file, or it is of other rows.
-    """
-    try:
-        with np.load(path) as kept:
-            order = np.argsort(kept["rows"])
-            if [key.decode() for key in kept["keys"][order].tolist()] != list(keys):
-                return None
-            found: np.ndarray = kept["twins"][order]
-            return found
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None
 
 
 def write(

@@ -10,9 +10,9 @@ import torch
 from ftlight.data.module import DataModule
 from ftlight.data.near import REPEATS
 from ftlight.metrics.collected import select
+from ftlight.run import outcomes
 from ftlight.run.state import RunState
 from ftlight.task import SPLIT, Task
-from ftlight.trainer import outcomes
 from ftlight.utils.atomic import read_json
 from ftlight.utils.errors import UserError
 

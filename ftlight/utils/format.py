@@ -1,8 +1,10 @@
-"""Formats numbers: values, counts, learning rates, durations."""
+"""Formats numbers: values, counts, learning rates, durations; and tables of text."""
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 
 
 def number(value: float | None) -> str:
@@ -68,3 +70,15 @@ def span(seconds: float) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2]) or "0s"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines in columns; a row may lack its last cells.
+
+    >>> print(table([["name", "score"], ["a b c", "0.5"]]))
+    name   score
+    a b c  0.5
+    """
+    widths = [max(map(len, cells)) for cells in itertools.zip_longest(*rows, fillvalue="")]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=False)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)

@@ -91,7 +91,7 @@ def test_a_test_weighs_the_probabilities_that_are_shown(tmp_path: Path) -> None:
     )
     assert after.right.tolist() == [True]
     assert len(after.parts[0]) == 2  # the third word has no piece
-    assert task.fit_temperature([plain], targets) == 1.0  # all are right
+    assert task.fit_temperature([plain], targets, [{}]) == 1.0  # all are right
 
 
 def test_answers_are_told_that_match(tmp_path: Path, capsys: Any) -> None:

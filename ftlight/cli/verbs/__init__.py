@@ -234,6 +234,20 @@ VERBS = {
             ),
         ],
     ),
+    "compare": Verb(
+        "RUN RUN…",
+        "Compares runs on the same test rows; those that differ only in seed are put together.",
+        "compare runs/tickets/latest runs/other/latest",
+        [
+            RUN,
+            Argument(
+                "RUN…",
+                "Others, compared with the first; a folder of fit --seeds holds several.",
+            ),
+            Argument("--out F.json", "File to write all figures to."),
+        ],
+        model=False,
+    ),
     "export": Verb(
         "RUN",
         "Writes a run as a folder that stock libraries load with the same scores.",

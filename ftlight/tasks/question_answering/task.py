@@ -25,7 +25,7 @@ from ftlight.training.lightning_internals import trainer_of
 from ftlight.utils.ranges import PositiveInt
 
 AT_ONCE = 8  # windows run together if a batch has fewer rows
-UNHEATED = contexts.TEMPERATURES.index(1.0)
+TINY = 1e-9  # of a probability whose logarithm is taken
 SPAN = 4  # outputs before those of each temperature
 
 
@@ -103,24 +103,19 @@ class QuestionAnswering(Task):
     def step(self, batch: dict[str, Any]) -> Step:
         """Returns the loss and the best span of each row.
 
-        The loss is a mean over windows in training, and over rows in evaluation. In evaluation the
-        outputs end in the loss of the row at each temperature that may be fitted.
+        The loss is a mean over windows in training, and over rows in evaluation.
         """
         start, end = self(batch)
         outputs = contexts.best_spans(start.detach(), end.detach(), batch, self.max_answer_length)
         if "start_positions" not in batch:
             return Step(None, outputs)
-        positions = batch["start_positions"], batch["end_positions"]
+        losses = F.nll_loss(start, batch["start_positions"], reduction="none")
+        losses = (losses + F.nll_loss(end, batch["end_positions"], reduction="none")) / 2
         if self.training:
-            start_loss = F.nll_loss(start, positions[0], reduction="none")
-            end_loss = F.nll_loss(end, positions[1], reduction="none")
-            return Step(((start_loss + end_loss) / 2).mean(), outputs, weight=len(start))
-        losses = contexts.at_temperatures(start, positions[0])
-        losses = (losses + contexts.at_temperatures(end, positions[1])) / -2
+            return Step(losses.mean(), outputs, weight=len(start))
         row = batch["sample_mapping"]
-        means = losses.new_zeros(len(outputs), losses.shape[1]).index_add_(0, row, losses)
-        means /= torch.bincount(row)[:, None]
-        return Step(means[:, UNHEATED].mean(), torch.cat([outputs, means.detach()], 1))
+        means = losses.new_zeros(len(outputs)).index_add_(0, row, losses) / torch.bincount(row)
+        return Step(means.mean(), outputs)
 
     def compute_metrics(
         self, outputs: Tensor, targets: Any, rows: Sequence[Mapping[str, Any]]
@@ -174,13 +169,21 @@ class QuestionAnswering(Task):
         right = torch.tensor(exact)
         return Sureness(confidence, right, parts=(confidence, right))
 
-    def fit_temperature(self, outputs: Tensor, targets: Any) -> float:
-        """The temperature of least loss over positions, of those in TEMPERATURES.
+    def fit_temperature(
+        self, outputs: Tensor, targets: Any, rows: Sequence[Mapping[str, Any]]
+    ) -> float:
+        """The temperature of TEMPERATURES at which scores tell right answers best: least log loss.
 
-        1.0 if that is the first or the last: the loss falls further, as it does if all are right.
+        Not that of likely positions: an answer is right in several places and wordings, of which a
+        position is one. 1.0 if that is the first or the last: the loss falls further, as it does if
+        all are right.
         """
-        first = SPAN + len(contexts.TEMPERATURES)
-        best = int(outputs[:, first:].double().mean(0).argmin())
+        losses = []
+        for temperature in contexts.TEMPERATURES:
+            sure = self.weigh(outputs, targets, rows, temperature)
+            chance = sure.confidence.clamp(TINY, 1 - TINY)
+            losses.append(F.binary_cross_entropy(chance, sure.right.double()).item())
+        best = losses.index(min(losses))
         is_end = best in (0, len(contexts.TEMPERATURES) - 1)
         return 1.0 if is_end else contexts.TEMPERATURES[best]
 

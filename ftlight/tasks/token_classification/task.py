@@ -159,7 +159,12 @@ class TokenClassification(Task):
         parts = torch.cat(of_words), torch.cat(hits)
         return Sureness(sure, torch.tensor(right, dtype=torch.bool), parts=parts, unit="spans")
 
-    def fit_temperature(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> float:
+    def fit_temperature(
+        self,
+        outputs: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        rows: Sequence[Mapping[str, Any]],
+    ) -> float:
         """The temperature of least loss over words; those without a piece have no say in it."""
         logits = torch.cat([row[:, 2:] for row in self._shaped(outputs)])
         return calibration.fit_temperature(logits, torch.cat(list(targets))) if len(logits) else 1.0

@@ -21,6 +21,7 @@ from conftest import ROOT, WORDS, card_lines, each, make_bert, save_tokenizer, s
 from safetensors.torch import load_file, save_file
 from squad_scripts import score_1, score_2
 from tiny.question_answering import squad as write_squad
+from torch.nn import functional as F
 
 import ftlight
 from ftlight.__main__ import main
@@ -714,16 +715,20 @@ def test_only_validation_finds_a_threshold(plain_bert: str) -> None:
 
 
 def test_a_temperature_makes_answers_less_sure_and_no_other_ones(plain_bert: str) -> None:
-    """Planted: positions drawn from logits that are then made too large."""
+    """Planted: answers are right as often as scores say that are then made too sure."""
     task, generator = QuestionAnswering(plain_bert), torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 3000, 6, generator=generator) * 2
-    drawn = [torch.multinomial(x.softmax(1), 1, generator=generator)[:, 0] for x in logits]
-    ends = zip(logits * 2.4, drawn, strict=True)
-    losses = -sum(contexts.at_temperatures(scores, at) for scores, at in ends)
-    outputs = torch.cat([torch.zeros(3000, 4 + len(contexts.TEMPERATURES)), losses], 1)
-    assert task.fit_temperature(outputs, None) == 2**1.25  # the step next to 2.4
-    sure = torch.cat([torch.zeros(3000, 4 + len(contexts.TEMPERATURES)), losses.flip(1) * 0], 1)
-    assert task.fit_temperature(sure, None) == 1.0
+    task.datamodule = QAData(tokenizer=plain_bert)
+    logits = torch.randn(3000, generator=generator) * 2
+    right = (torch.rand(3000, generator=generator) < logits.sigmoid()).tolist()
+    # the answer is the first letter
+    rows = [{"context": "a b", "answers": ["a" if one else "b"]} for one in right]
+    hot = [F.logsigmoid(logits * 2.4 / t) for t in contexts.TEMPERATURES]
+    place = torch.tensor([0.0, 1.0, -1.0, -9.0]).expand(3000, 4)
+    outputs = torch.cat([place, torch.stack(hot, 1)], 1)
+    assert task.fit_temperature(outputs, None, rows) == 2**1.25  # the step next to 2.4
+    assert {a["prediction"] for a in task.postprocess(outputs, rows)} == {"a"}
+    all_right = [{"context": "a b", "answers": ["a"]}] * 3000
+    assert task.fit_temperature(outputs.abs().neg(), None, all_right) == 1.0
 
 
 @pytest.mark.run

@@ -1,0 +1,64 @@
+"""How good a run is on each row, as its outcomes-validation.npz and outcomes-test.npz say."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ftlight.utils.errors import UserError
+
+
+class Outcomes(NamedTuple):
+    """The rows of an evaluation, in the order of the data.
+
+    Attributes:
+        scores: how good each row is, ``float64 [rows]``; more is better.
+        keys: what is equal for equal inputs, ``bytes [rows]``; None if the task knows none.
+        rows: their numbers in the data, ``int64 [rows]``.
+        twins: how like the nearest row of train each is, ``float64 [rows]``; None of validation.
+    """
+
+    scores: np.ndarray
+    keys: np.ndarray | None
+    rows: np.ndarray
+    twins: np.ndarray | None
+
+
+def read(path: Path) -> Outcomes | None:
+    """Reads a file of outcomes; None if there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            order = np.argsort(kept["rows"], kind="stable")
+            keys, near = (kept[name][order] if name in kept else None for name in ("keys", "twins"))
+            return Outcomes(kept["scores"][order], keys, kept["rows"][order], near)
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged; measure the run again") from error
+
+
+def twins(path: Path, keys: Sequence[str]) -> np.ndarray | None:
+    """How like the nearest row of train each row is, as a test noted it ``float64 [rows]``.
+
+    Args:
+        path: file of the test's outcomes.
+        keys: key of each row of the test data.
+
+    Returns:
+        None if there is no such file, or it is damaged or of other rows.
+    """
+    try:
+        kept = read(path)
+    except UserError:
+        return None
+    if kept is None or kept.keys is None:
+        return None
+    return kept.twins if [key.decode() for key in kept.keys.tolist()] == list(keys) else None
