@@ -69,7 +69,7 @@ def _run(verb: str, argv: Sequence[str]) -> int:
     from ftlight.utils import secrets
 
     configs: list[str] = []
-    text, fault, status, is_early = "", "", UserError.status, False
+    text, fault, status, is_early, ended = "", "", UserError.status, False, 0
     try:
         words = command.Words(verb, argv)
         configs = words.configs  # that of a run joins them
@@ -78,6 +78,10 @@ def _run(verb: str, argv: Sequence[str]) -> int:
             for option in [*(["config"] if words.configs else []), *words.classes]:
                 raise UserError(f"--{option} is not an option of {verb}")
             text = verbs.load(verb).run(words)
+        elif "seeds" in words.own:
+            from ftlight.cli import seeds
+
+            ended, text = seeds.run(words, argv)
         else:
             resolved, places = command.resolve(words)
             from ftlight.cli import parser  # brings torch, so only once the command is checked
@@ -95,7 +99,7 @@ def _run(verb: str, argv: Sequence[str]) -> int:
             return 1
     written = _show(text)
     if not fault:
-        return written
+        return ended or written
     fault = secrets.hide(fault, checks.hidden(argv, configs))
     if is_early and any(os.environ.get(name, "1") != "1" for name in GROUPS):
         from ftlight.training import group

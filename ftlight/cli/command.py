@@ -131,8 +131,7 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
     if words.run is not None:
         _use_run(words.run, merged, words)
     elif not verb.takes_run:
-        name = _name(words.configs[-1]) if words.configs else merged["model"][0]
-        words.options.setdefault("trainer.name", name)
+        words.options.setdefault("trainer.name", name_of(words))
     if "from" in words.own:
         _know_labels(merged, words)
     checks.secrets_again(merged, places, words.options)
@@ -239,9 +238,14 @@ def _resumed(words: Words, trainer: Mapping[str, Any]) -> Path | None:
     return folder if config_file.is_file() and not is_read else None
 
 
-def _name(path: str) -> str:
-    """Name of a run: its config file's, or that of the run whose own config it trains again."""
-    file = Path(path).absolute()
+def name_of(words: Words) -> str:
+    """Name of a run: its config file's, or that of the run whose own config it trains again.
+
+    Without a config the name of its task.
+    """
+    if not words.configs:
+        return words.classes.get("model", "run")
+    file = Path(words.configs[-1]).absolute()
     return file.parent.parent.name if (file.parent / "run.json").is_file() else file.stem
 
 

@@ -125,6 +125,10 @@ def compare(runs: Sequence[Run]) -> tuple[str, list[Group]]:
         group = next(like, None)
         numbers.append([i]) if group is None else group.append(i)
     names = _names([runs[group[0]] for group in numbers])
+    names = [
+        f"{name} …" if len(group) > 1 and name == runs[group[0]].path else name
+        for name, group in zip(names, numbers, strict=True)
+    ]
     differences = [difference(scores[group], scores[numbers[0]]) for group in numbers[1:]]
     adjusted = holm([found.p for found in differences])
     beside = [(None, None), *zip(differences, adjusted, strict=True)]

@@ -134,6 +134,10 @@ def find(path: str) -> Path:
     """
     folder = user_path(path)
     if not (folder / "config.yaml").is_file():
+        if seeds := sorted(folder.glob("seed-*/config.yaml")):
+            raise UserError(
+                f"{folder} holds a run for each seed; give one, such as {seeds[0].parent}"
+            )
         runs = sorted(str(p.parent) for p in Path("runs").glob("*/*/config.yaml"))
         known = f" (runs: {', '.join(runs[-3:])})" if runs else ""
         raise UserError(f"{folder} is not a run: it has no config.yaml{known}")

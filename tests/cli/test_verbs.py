@@ -79,34 +79,34 @@ def test_a_new_verb_is_a_file_and_a_line(
     )
     verb = Verb(
         "RUN RUN…",
-        "Compares runs.",
-        "compare a b",
+        "Contrasts runs.",
+        "contrast a b",
         [
             Argument("RUN…", "Folders of the runs."),
-            Argument("--out F", "File to write.", "compared.json"),
+            Argument("--out F", "File to write.", "contrasted.json"),
             Argument("--brief", "Only the winner is shown."),
             Argument("--budget T", "Time that it may take."),
         ],
         model=False,
     )
-    add(monkeypatch, tmp_path, "compare", code, verb)
-    assert main(["compare", "a", "--brief", "b", "--out=x", "c", "--budget", "10m"]) == 0
+    add(monkeypatch, tmp_path, "contrast", code, verb)
+    assert main(["contrast", "a", "--brief", "b", "--out=x", "c", "--budget", "10m"]) == 0
     said = capsys.readouterr().out
     assert said == "['a', 'b', 'c'] {'brief': 'true', 'out': 'x', 'budget': '10m'} {} []\n"
-    assert main(["compare", "--brief", "false", "a"]) == 0
+    assert main(["contrast", "--brief", "false", "a"]) == 0
     assert "'brief': 'false'" in capsys.readouterr().out
-    assert main(["compare", "--help"]) == 0
+    assert main(["contrast", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert "usage: python -m ftlight compare RUN RUN… [options]\n\nCompares runs.\n" in shown
-    assert "  --out F                         File to write. Default: compared.json.\n" in shown
+    assert "usage: python -m ftlight contrast RUN RUN… [options]\n\nContrasts runs.\n" in shown
+    assert "  --out F                         File to write. Default: contrasted.json.\n" in shown
     assert main([]) == 0
-    assert "  compare   Compares runs.\n" in capsys.readouterr().out
-    assert '--brif is not an option of compare; did you mean "--brief"?' in error(
-        capsys, "compare", "--brif", "x"
+    assert "  contrast  Contrasts runs.\n" in capsys.readouterr().out
+    assert '--brif is not an option of contrast; did you mean "--brief"?' in error(
+        capsys, "contrast", "--brif", "x"
     )
-    assert error(capsys, "compare", "a", "--out") == "--out needs a value"
-    assert "--brief: expected true or false, got 3" in error(capsys, "compare", "--brief=3")
-    assert 'no verb compar; did you mean "compare"? (verbs: init, ' in error(capsys, "compar")
+    assert error(capsys, "contrast", "a", "--out") == "--out needs a value"
+    assert "--brief: expected true or false, got 3" in error(capsys, "contrast", "--brief=3")
+    assert 'no verb contras; did you mean "contrast"? (verbs: init, ' in error(capsys, "contras")
 
 
 def test_a_new_verb_on_a_model(

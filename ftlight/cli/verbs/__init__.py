@@ -148,6 +148,11 @@ VERBS = {
             ),
             SEED,
             Argument(
+                "--seeds N",
+                "Train N runs that differ only in seed, in RUN/seed-0, RUN/seed-1, …, and compare "
+                "them; the same command with the same --run DIR goes on.",
+            ),
+            Argument(
                 "--wandb PROJECT",
                 "Log to this W&B project too; WANDB_MODE=offline keeps the log on this machine.",
                 key="trainer.wandb",

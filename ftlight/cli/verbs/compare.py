@@ -24,11 +24,12 @@ def run(words: Words) -> str:
     folders = [folder for path in words.alone for folder in comparing.runs_of(path)]
     if len(folders) < 2:
         raise UserError("compare needs two runs or more: python -m ftlight compare RUN RUN")
+    out = Path(words.own["out"]) if "out" in words.own else None
+    if out is not None:
+        outputs.check(out)
     split, runs = comparing.load(folders)
     score, groups = comparing.compare(runs)
-    if "out" in words.own:
-        out = Path(words.own["out"])
-        outputs.check(out)
+    if out is not None:
         with writing(out):
             write_json(out, figures(split, score, groups))
     rows = counted(len(runs[0].outcomes.scores), "row")
@@ -37,7 +38,8 @@ def run(words: Words) -> str:
 
 def lines(score: str, groups: Sequence[Group]) -> list[list[str]]:
     """The groups as rows of a table, with a header."""
-    found = [["", "seeds", score, "rows", "seeds", "difference", "95 % interval", "p"]]
+    beside = ["difference", "95 % interval", "p"] if len(groups) > 1 else []
+    found = [["", "seeds", score, "rows", "seeds", *beside]]
     for group in groups:
         own, seeds = group.spread, [str(run.seed) for run in group.runs if run.seed is not None]
         between = "" if own.seeds is None else f"± {own.seeds:.4f}"
