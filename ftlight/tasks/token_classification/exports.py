@@ -58,7 +58,8 @@ def content(suffix: str, found: Sequence[Predicted], layout: Layout) -> str | No
     if suffix == ".jsonl":
         return "".join(f"{_json(_doccano(item, layout))}\n" for item in found)
     if suffix == ".json":
-        tasks = (_task(item, number, layout) for number, item in enumerate(found, 1))
+        names = _control_tags(found)
+        tasks = (_task(item, number, layout, names) for number, item in enumerate(found, 1))
         return "[\n" + ",\n".join(map(_json, tasks)) + "\n]\n"
     return "\n".join(_sentence(item) for item in found if item.words) if suffix in CONLL else None
 
@@ -137,25 +138,56 @@ def _doccano(item: Predicted, layout: Layout) -> dict[str, Any]:
     return {"text": item.text, "label": label, **others, **item.answer}
 
 
-def _task(item: Predicted, number: int, layout: Layout) -> dict[str, Any]:
-    """A task of Label Studio with predictions, named as in its template for entities.
+class ControlTag(NamedTuple):
+    """How a labelling config of Label Studio names what marks a text; as its template does.
+
+    Attributes:
+        from_name: name of the tag.
+        to_name: name of the text that it marks.
+        type: kind of the tag, under which labels stand.
+    """
+
+    from_name: str = "label"
+    to_name: str = "text"
+    type: str = "labels"
+
+
+def _control_tags(found: Sequence[Predicted]) -> dict[str, ControlTag]:
+    """The tag of each label, if rows are tasks of Label Studio; of any other label under ``""``."""
+    tags: dict[str, ControlTag] = {}
+    for item in found:
+        for result in marks.regions(item.row):
+            fields = {name: result[name] for name in ControlTag._fields if result.get(name)}
+            tag = ControlTag(**fields)
+            labels = result["value"].get(tag.type)
+            for label in ("", *(labels if isinstance(labels, list) else [])):
+                tags.setdefault(label, tag)
+    return tags or {"": ControlTag()}
+
+
+def _task(
+    item: Predicted, number: int, layout: Layout, tags: Mapping[str, ControlTag]
+) -> dict[str, Any]:
+    """A task of Label Studio with predictions, named as that it was, else as in the template.
 
     Offsets are code points, as Label Studio counts since its version 1.4.
     """
-    others = _others(marks.plain(item.row, layout), item.text, layout)
-    results = [
-        {
-            "id": f"{number}-{place}",
-            "from_name": "label",
-            "to_name": "text",
-            "type": "labels",
-            "value": {
-                **{name: entity[name] for name in ("start", "end", "text")},
-                "labels": [entity["type"]],
-            },
-            "score": entity["score"],
-        }
-        for place, entity in enumerate(item.sure, 1)
-    ]
+    row = marks.plain(item.row, layout)
+    column = marks.text_column(item.row, layout)
+    is_task = marks.is_task(item.row)
+    others = {
+        name: value
+        for name, value in _others(row, item.text, layout).items()
+        if name not in (column, layout.text) or value != item.text
+    }
+    results = []
+    for place, entity in enumerate(item.sure, 1):
+        tag = tags.get(entity["type"], tags[""])
+        span = {name: entity[name] for name in ("start", "end", "text")}
+        value = {**span, tag.type: [entity["type"]]}
+        result = {"id": f"{number}-{place}", **tag._asdict(), "value": value}
+        results.append({**result, "score": entity["score"]})
     prediction = {"model_version": "ftlight", "score": item.answer["score"], "result": results}
-    return {"data": {"text": item.text, **others}, "predictions": [prediction]}
+    numbered = {"id": item.row["id"]} if is_task and "id" in item.row else {}
+    data = {(column if is_task else "") or "text": item.text, **others}
+    return {**numbered, "data": data, "predictions": [prediction]}

@@ -109,6 +109,44 @@ def test_a_task_of_label_studio_is_named_as_in_its_template() -> None:
     assert second["data"]["id"] == 7
 
 
+def test_a_task_of_label_studio_keeps_the_names_of_its_labelling_config() -> None:
+    value = {"start": 2, "end": 6, "text": "Anna", "hypertextlabels": ["PER"]}
+    marked = {"from_name": "who", "to_name": "letter", "type": "hypertextlabels", "value": value}
+    other = {"from_name": "where", "to_name": "letter", "type": "labels"}
+    other["value"] = {"start": 2, "end": 6, "labels": ["LOC"]}
+    rows = [
+        {"id": 8, "data": {"mail": TEXT, "n": "1"}, "annotations": [{"result": [marked, other]}]},
+        {"id": 9, "data": {"mail": TEXT}, "annotations": [], "predictions": []},
+    ]
+    found = [predicted({**row, files.LINE: 1}, entities(TEXT, SPANS)) for row in rows]
+    path = write(".json", found)
+    tasks = json.loads(path.read_text())
+    for task, row in zip(tasks, rows, strict=True):
+        assert (task["id"], task["data"]) == (row["id"], row["data"])
+    for task in tasks:
+        person, place, _ = task["predictions"][0]["result"]
+        assert (person["from_name"], person["to_name"], person["type"]) == (
+            "who",
+            "letter",
+            "hypertextlabels",
+        )
+        assert person["value"]["hypertextlabels"] == ["PER"]
+        assert (place["from_name"], place["value"]["labels"]) == ("where", ["LOC"])
+    assert [row["spans"] for row in read(path)[0]] == [expected(item) for item in found]
+
+
+def test_a_task_of_label_studio_holds_the_text_once() -> None:
+    layout = Layout(text="message")
+    row = {"message": TEXT, "note": "Anna", files.LINE: 1}
+    for spans_ in (entities(TEXT, SPANS), []):
+        item = exports.Predicted(row, TEXT, [], {"prediction": spans_, "score": 0.5})
+        content = exports.content(".json", [item], layout)
+        assert content is not None
+        (task,) = json.loads(content)
+        assert task["data"] == {"text": TEXT, "note": "Anna"}
+        assert marks.plain(task, layout)["message"] == TEXT  # what the run reads
+
+
 def test_conll_has_the_words_and_tags() -> None:
     path = write(".conll", FOUND)
     assert path.read_text().splitlines()[:3] == ["😀\tO", "Anna\tB-PER", ",\tO"]
