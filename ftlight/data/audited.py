@@ -24,6 +24,7 @@ from ftlight.data.splits import Splits
 from ftlight.data.tables import Columns
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
+from ftlight.utils.paths import is_line
 
 CODE = (audit, duplicates, findings, near, personal, shortcuts, subgroups)
 
@@ -75,9 +76,11 @@ class Audited(Splits):
     def places(self, split: str) -> Sequence[Any]:
         """Where each row of a split was read: its line, or the name of its image."""
         table = self.load_split(split)
-        for name in ("image", "line"):
-            if name in table.column_names:
-                return tables.column(table, name)
+        if "image" in table.column_names:
+            return tables.column(table, "image")
+        if "line" in table.column_names:
+            found = tables.column(table, "line")
+            return [int(place) if is_line(place) else place for place in found]
         return range(1, len(table) + 1)
 
     def group_values(self, split: str) -> dict[str, list[str]]:
@@ -104,8 +107,8 @@ class Audited(Splits):
 
         mark = datasets.fingerprint.Hasher.hash([*key, files.code_of_readers()])
         whole = tables.cached_table(mark, read)
-        place = {line: row for row, line in enumerate(tables.column(whole, "line"))}
-        rows = [place[line] for line in tables.column(table, "line")]
+        row_at = {str(line): row for row, line in enumerate(tables.column(whole, "line"))}
+        rows = [row_at[str(line)] for line in tables.column(table, "line")]
         found = {}
         for column in columns:
             values = tables.column(whole, column)

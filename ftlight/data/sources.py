@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftlight.data import documents, files, hub
+from ftlight.data import documents, files, hub, json_rows
 from ftlight.data.cells import with_nested
 from ftlight.utils.errors import UserError
 from ftlight.utils.paths import user_path
@@ -50,6 +50,13 @@ class Source:
     def holds_documents(self) -> bool:
         """Whether it is a folder of documents, or one document."""
         return not self.on_hub and documents.is_place(user_path(self.name))
+
+    @property
+    def names_rows(self) -> bool:
+        """Whether places of rows may be text: rows are documents, or have no lines of their own."""
+        if not self.on_hub and files.suffix(user_path(self.name)) in (".json", ".jsonl"):
+            return not json_rows.is_by_line(self.path, self.encoding)
+        return self.is_folder
 
     @property
     def is_tree(self) -> bool:

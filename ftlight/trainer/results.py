@@ -18,6 +18,7 @@ from ftlight.task import EvaluationResult, Task
 from ftlight.trainer import by_group, by_swap, calibrating, outcomes, overlap, wrong
 from ftlight.trainer.parts import data_of, noting
 from ftlight.utils.atomic import read_json, write_json
+from ftlight.utils.paths import is_document
 
 log = logging.getLogger(__name__)
 
@@ -154,13 +155,13 @@ def _under_user_names(
 ) -> list[dict[str, Any]]:
     """Rows without their empty and internal columns, the others under the user's names.
 
-    A line that is a text is the file of a document.
+    A line that is a path is the file of a document.
 
     >>> _under_user_names([{"text": "good", "pair": "", "line": 2}], {"text": "message"})
     [{'message': 'good', 'line': 2}]
     """
     columns = [c for c in rows[0] if not c.startswith("__") and any(row[c] for row in rows)]
-    if isinstance(rows[0].get("line"), str):
+    if "line" in rows[0] and is_document(rows[0]["line"]):
         names = {**names, "line": "file"}
     taken = {names[c] for c in columns if c in names}
     columns = [c for c in columns if c in names or c not in taken]

@@ -146,7 +146,7 @@ class ImageData(ImageBatches):
         """Reader of a split."""
         text = ["image", "label", image_rows.CONTAINER, image_rows.NAME]
         text += [image_rows.FAULT, image_rows.DONE, image_rows.SAME]
-        features = datasets.Features({**dict.fromkeys(text, tables.TEXT), "line": tables.NUMBER})
+        features = datasets.Features(dict.fromkeys([*text, "line"], tables.TEXT))
         source = self.source_of(split)
         stamp = "" if source.on_hub else containers.digest(source.name, self._columns, times=True)
         arguments = {

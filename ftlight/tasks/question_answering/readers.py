@@ -10,6 +10,7 @@ from ftlight.data import files, json_rows
 from ftlight.data.sources import Source
 from ftlight.tasks.question_answering import placement
 from ftlight.utils.errors import UserError
+from ftlight.utils.paths import ROW
 
 Missing = Literal["error", "skip"]
 ID = "id"
@@ -69,7 +70,8 @@ def flat(content: Mapping[str, Any], name: str, gold: bool = True) -> Iterator[f
                 }
                 if gold:
                     row["answers"] = _answers(qa, f"{name}: question {row[ID]}")
-                yield {**row, files.LINE: number}
+                key = f" (id {qa['id']})" if "id" in qa else ""
+                yield {**row, files.LINE: f"{ROW}{number}{key}"}
 
 
 def _part(value: Any, key: str, kind: type, where: str) -> Any:
@@ -144,7 +146,9 @@ def read_rows(source: Source, names: Names, missing: Missing, digest: str) -> It
 def _row(row: files.Row, name: str, names: Names, missing: Missing) -> files.Row | None:
     """A row with its answers placed; None if it is to be left out."""
     line = row[files.LINE]
-    where = f"{name}: question {row[ID]}" if "title" in row and ID in row else f"{name}:{line}"
+    where = (
+        f"{name}: question {row[ID]}" if "title" in row and ID in row else files.place(name, line)
+    )
     texts = {c: files.cell(row, c, name) for c in (names.question, names.context)}
     for column, text in texts.items():
         if not text.strip():
