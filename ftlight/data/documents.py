@@ -132,6 +132,21 @@ def read(
     _report_others(folder, others)
 
 
+def read_text(path: Path, encoding: str, columns: Columns) -> Iterator[Row]:
+    """Yields a text file as one document, and says so if its lines may be meant.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    for row in read(path, encoding, columns=columns):
+        if sum(bool(line.strip()) for line in row[columns.text].splitlines()) > 1:
+            remark(
+                f"{path.name}: read as one document; for a text in each line give it to standard"
+                f" input: predict RUN - < {path.name}"
+            )
+        yield row
+
+
 def _root(folder: Path) -> Path:
     return folder if folder.is_dir() else folder.parent
 

@@ -348,6 +348,24 @@ def test_a_document_by_itself() -> None:
         data.read_predict(str(put("b.docx")))
     with pytest.raises(UserError, match=r"c.md is empty"):
         data.read_predict(str(put("c.md", "")))
-    # it may be a document, or lines
-    with pytest.raises(UserError, match=r"d.txt: format .txt is not known"):
-        data.read_predict(str(put("d.txt")))
+
+
+def test_a_text_file_to_predict_is_one_document_and_a_line_says_so() -> None:
+    path = str(put("d.txt", STRANGE))
+    Path("e.txt").write_text("a text")
+    for data in (TextData(), TokenData(), Seq2SeqData(source="text"), RetrievalData(query="text")):
+        with collected() as remarks:
+            assert data.read_predict(path) == [{"file": "d.txt", "text": STRANGE, files.LINE: 1}]
+        (line,) = remarks
+        assert line == (
+            "d.txt: read as one document; for a text in each line give it to standard input:"
+            " predict RUN - < d.txt"
+        )
+        assert data.is_place("e.txt")
+        assert not data.is_place("f.txt")
+    with collected() as remarks:
+        TextData().read_predict(str(put("one.txt", "a single line\n")))
+    assert not remarks
+    for data in (QAData(), TextData(text_pair="other")):
+        with pytest.raises(UserError, match=r"d.txt: format .txt is not known"):
+            data.read_predict(path)

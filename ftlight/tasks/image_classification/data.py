@@ -203,6 +203,7 @@ class ImageData(ImageBatches):
         rows = predicting.rows_of(name, self._columns)
         if rows is not None:
             return rows
+        files.check(name)  # a text file is no document here
         return [predicting.usable(row, name, self._columns) for row in super().read_predict(name)]
 
     def is_row(self, name: str) -> bool:

@@ -148,15 +148,10 @@ class TokenData(DataModule):
         return readers.read_rows, arguments, datasets.Features(features)
 
     def read_predict(self, name: str) -> list[files.Row]:
-        """Rows of a file, with or without tags; a .txt file of running text has one per line."""
+        """Rows of a file, with or without tags; a .txt file of running text is one document."""
         source = self.source_at(name)
-        if source.suffix == ".txt":
-            numbered = files.text_lines(source.path, self.encoding)
-            lines = [(number, line) for number, line in numbered if line.strip()]
-            words = [line.split() for _, line in lines]
-            conll = any("\t" in line for _, line in lines) or all(len(w) == 1 for w in words)
-            if not conll and not all(spans.is_tag(w[-1]) for w in words):
-                return [{self.layout.text: line, files.LINE: number} for number, line in lines]
+        if source.suffix == ".txt" and not conll.is_words(source.path, self.encoding):
+            return super().read_predict(name)
         return list(readers.open_rows(source, self.layout, tagged=False))
 
     def document(
