@@ -14,6 +14,7 @@ from ftlight.data.cells import as_text as as_text
 from ftlight.data.cells import cell as cell
 from ftlight.data.cells import empty_cell as empty_cell
 from ftlight.data.cells import filled as filled
+from ftlight.data.cells import found_in_some as found_in_some
 from ftlight.data.cells import joined as joined
 from ftlight.data.cells import names as names
 from ftlight.data.cells import need as need

@@ -14,6 +14,7 @@ from ftlight.utils.paths import ROW
 
 Missing = Literal["error", "skip"]
 ID = "id"
+START = "answer_start"
 
 
 class Names(NamedTuple):
@@ -100,7 +101,9 @@ def _open(source: Source, names: Names) -> Iterator[files.Row]:
     content = document(source)
     if content is None:
         optional = [names.answer, "answers", names.answer_start, ID]
-        yield from source.rows([names.question, names.context], optional)
+        rows = source.rows([names.question, names.context], optional)
+        given = {} if names.answer_start == START else {"answer_start": names.answer_start}
+        yield from files.found_in_some(rows, given, source.name)
         return
     for row in flat(content, source.name):
         named = {names.question: row["question"], names.context: row["context"]}

@@ -29,6 +29,15 @@ class Layout(NamedTuple):
     tag_names: tuple[str, ...] = ()
     sentence: str = ""
 
+    @property
+    def named(self) -> dict[str, str]:
+        """Columns of words and answers that are not the defaults, by option."""
+        default = Layout()
+        names = {"tokens": self.tokens, "sentence": self.sentence}
+        names |= {"tags": self.tags[0] if self.tags != default.tags else ""}
+        names |= {"spans": self.spans[0] if self.spans != default.spans else ""}
+        return {o: name for o, name in names.items() if name not in ("", default.tokens)}
+
 
 def layout_of(
     token: int = 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,20 +113,31 @@ def _read_row(
 def open_rows(source: Source, layout: Layout, tagged: bool = True) -> Iterator[files.Row]:
     """Rows with their own columns; sentences of CoNLL text as lists of words and tags."""
     if word_rows.is_table(source, layout):
-        rows = source.read(optional=[layout.text, *layout.spans])
+        rows = _read(source, layout, [layout.text, *layout.spans], tagged)
         return word_rows.sentences(rows, source.name, layout, tagged)
     if source.suffix in conll.SUFFIXES:
         lines = files.text_lines(source.path, source.encoding)
         return conll.sentences(lines, source.name, layout, tagged)
     if not source.on_hub:
         columns = [layout.text, layout.tokens, *layout.tags, *layout.spans]
-        return source.read(optional=columns)
+        return _read(source, layout, columns, tagged)
     columns = source.columns()
     first = (
         layout.text if layout.text in columns and layout.tokens not in columns else layout.tokens
     )
     answers = layout.tags if first == layout.tokens else layout.spans
     return source.rows([first], [name for name in answers if name in columns][:1])
+
+
+def _read(
+    source: Source, layout: Layout, columns: Sequence[str], tagged: bool
+) -> Iterator[files.Row]:
+    """Rows of a table or JSON; of those with gold, some must have the columns that options name.
+
+    But not that of the text: rows to predict may have it, and these words.
+    """
+    rows = source.read(optional=columns)
+    return files.found_in_some(rows, layout.named, source.name) if tagged else rows
 
 
 def _has_words(row: Mapping[str, Any], layout: Layout) -> bool:
