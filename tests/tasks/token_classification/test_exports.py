@@ -12,6 +12,7 @@ from conftest import each
 from ftlight.data import files
 from ftlight.data.remarks import collected
 from ftlight.data.sources import Source
+from ftlight.run import predictions
 from ftlight.tasks.token_classification import exports, marks, readers
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.layout import Layout
@@ -220,3 +221,18 @@ def test_predictions_of_label_studio_are_no_gold_beside_annotations() -> None:
     Path("a.json").write_text(json.dumps([row]))
     with pytest.raises(files.UserError, match="not annotated yet in Label Studio"):
         read(Path("a.json"))
+
+
+def test_a_table_of_entities_is_written_as_the_one_that_was_read() -> None:
+    content = exports.content(".csv", FOUND, Layout())
+    predictions.write_predictions(
+        Path("out.csv"), [], [], False, content, predictions.Dialect(";", mark=True)
+    )
+    assert Path("out.csv").read_bytes().startswith(b"\xef\xbb\xbfdocument;type;text;")
+    assert [row["text"] for row in files.read(Path("out.csv"))] == [
+        "Anna",
+        "New\r\nYork",
+        "Köln",
+        "in\tNew York",
+    ]
+    assert predictions.are_in(Path("out.csv"))
