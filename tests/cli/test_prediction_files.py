@@ -92,7 +92,7 @@ def test_what_is_no_prediction_is_never_overwritten(fit: Run, capsys: Any) -> No
     def check(name: str) -> None:
         before = Path(name).read_bytes()
         assert main(["predict", "run", "new.csv", "--out", name]) == 2
-        said = f"--out {name} is there and holds no predictions; remove it, or give another file"
+        said = f"--out {name} is there, and nothing in it says that it is predictions; remove it"
         assert said in capsys.readouterr().err
         assert Path(name).read_bytes() == before
 

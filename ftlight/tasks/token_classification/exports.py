@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ftlight.data.files import LINE
-from ftlight.tasks.token_classification import marks
+from ftlight.tasks.token_classification import label_studio, marks
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.layout import Layout
 
@@ -40,7 +40,12 @@ class Predicted(NamedTuple):
         return [entity for entity in self.answer["prediction"] if not entity.get("unsure")]
 
 
-def content(suffix: str, found: Sequence[Predicted], layout: Layout) -> str | None:
+def content(
+    suffix: str,
+    found: Sequence[Predicted],
+    layout: Layout,
+    config: label_studio.Config = label_studio.UNKNOWN,
+) -> str | None:
     """A file of entities in the form of its suffix; None if there is no such form.
 
     A .csv has a row for each entity, .conll a word and its tag in each line. A .jsonl has a row for
@@ -52,14 +57,16 @@ def content(suffix: str, found: Sequence[Predicted], layout: Layout) -> str | No
         suffix: suffix of the file.
         found: documents with their entities.
         layout: columns of the rows.
+        config: the labelling config of Label Studio that the run was trained on, if it was.
     """
     if suffix == ".csv":
         return _table(found, layout)
     if suffix == ".jsonl":
         return "".join(f"{_json(_doccano(item, layout))}\n" for item in found)
     if suffix == ".json":
-        names = _control_tags(found)
-        tasks = (_task(item, number, layout, names) for number, item in enumerate(found, 1))
+        own = label_studio.config_of((item.row for item in found), layout)
+        config = own if own.tags else config
+        tasks = (_task(item, number, layout, config) for number, item in enumerate(found, 1))
         return "[\n" + ",\n".join(map(_json, tasks)) + "\n]\n"
     return "\n".join(_sentence(item) for item in found if item.words) if suffix in CONLL else None
 
@@ -138,37 +145,10 @@ def _doccano(item: Predicted, layout: Layout) -> dict[str, Any]:
     return {"text": item.text, "label": label, **others, **item.answer}
 
 
-class ControlTag(NamedTuple):
-    """How a labelling config of Label Studio names what marks a text; as its template does.
-
-    Attributes:
-        from_name: name of the tag.
-        to_name: name of the text that it marks.
-        type: kind of the tag, under which labels stand.
-    """
-
-    from_name: str = "label"
-    to_name: str = "text"
-    type: str = "labels"
-
-
-def _control_tags(found: Sequence[Predicted]) -> dict[str, ControlTag]:
-    """The tag of each label, if rows are tasks of Label Studio; of any other label under ``""``."""
-    tags: dict[str, ControlTag] = {}
-    for item in found:
-        for result in marks.regions(item.row):
-            fields = {name: result[name] for name in ControlTag._fields if result.get(name)}
-            tag = ControlTag(**fields)
-            labels = result["value"].get(tag.type)
-            for label in ("", *(labels if isinstance(labels, list) else [])):
-                tags.setdefault(label, tag)
-    return tags or {"": ControlTag()}
-
-
 def _task(
-    item: Predicted, number: int, layout: Layout, tags: Mapping[str, ControlTag]
+    item: Predicted, number: int, layout: Layout, config: label_studio.Config
 ) -> dict[str, Any]:
-    """A task of Label Studio with predictions, named as that it was, else as in the template.
+    """A task of Label Studio with predictions, named as in the config, else as in the template.
 
     Offsets are code points, as Label Studio counts since its version 1.4.
     """
@@ -182,12 +162,13 @@ def _task(
     }
     results = []
     for place, entity in enumerate(item.sure, 1):
-        tag = tags.get(entity["type"], tags[""])
+        tag = config.tag(entity["type"])
         span = {name: entity[name] for name in ("start", "end", "text")}
         value = {**span, tag.type: [entity["type"]]}
         result = {"id": f"{number}-{place}", **tag._asdict(), "value": value}
         results.append({**result, "score": entity["score"]})
     prediction = {"model_version": "ftlight", "score": item.answer["score"], "result": results}
     numbered = {"id": item.row["id"]} if is_task and "id" in item.row else {}
-    data = {(column if is_task else "") or "text": item.text, **others}
+    key = (column if is_task else "") or config.text or "text"
+    data = {key: item.text, **{name: value for name, value in others.items() if name != key}}
     return {**numbered, "data": data, "predictions": [prediction]}

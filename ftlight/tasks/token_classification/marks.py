@@ -135,8 +135,8 @@ def text_column(row: Mapping[str, Any], layout: Layout) -> str:
     """Column of the text of a row; empty if it has none, or words.
 
     One under another name than the layout's is found if it is the only one that contains the texts
-    of all spans, the only one of a task, or named as in Label Studio's template; or ``data`` of
-    older exports of doccano.
+    of all spans, the only one of a task, known from other tasks, or named as in Label Studio's
+    template; or ``data`` of older exports of doccano.
     """
     task = is_task(row)
     columns = row["data"] if task else row
@@ -148,8 +148,8 @@ def text_column(row: Mapping[str, Any], layout: Layout) -> str:
         names = [name for name in names if all(copy in columns[name] for copy in copies)]
     elif not task:
         names = [name for name in names if name == "data"]
-    if task and "text" in names:
-        return "text"
+    if task and len(names) != 1:
+        names = [name for name in (layout.task_text, "text") if name in names][:1]
     return names[0] if len(names) == 1 else ""
 
 

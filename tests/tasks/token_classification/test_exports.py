@@ -15,6 +15,7 @@ from ftlight.data.sources import Source
 from ftlight.run import predictions
 from ftlight.tasks.token_classification import exports, marks, readers
 from ftlight.tasks.token_classification import tags as spans
+from ftlight.tasks.token_classification.data import TokenData
 from ftlight.tasks.token_classification.layout import Layout
 
 # An emoji is two units in JavaScript, CRLF two characters; an entity may hold a line break.
@@ -134,6 +135,44 @@ def test_a_task_of_label_studio_keeps_the_names_of_its_labelling_config() -> Non
         assert person["value"]["hypertextlabels"] == ["PER"]
         assert (place["from_name"], place["value"]["labels"]) == ("where", ["LOC"])
     assert [row["spans"] for row in read(path)[0]] == [expected(item) for item in found]
+
+
+def test_a_task_without_marks_has_its_text_where_the_others_have_it() -> None:
+    marked = {"start": 2, "end": 6, "text": "Anna", "labels": ["PER"]}
+    result = {"type": "labels", "from_name": "who", "to_name": "letter", "value": marked}
+    data = {"mail": TEXT, "sender": "x"}
+    rows = [
+        {"data": data, "predictions": [{"result": []}]},
+        {"data": data, "predictions": [{"result": [result]}]},
+    ]
+    Path("a.json").write_text(json.dumps(rows))
+    assert [row["text"] for row in read(Path("a.json"))[0]] == [TEXT, TEXT]
+
+
+def test_a_run_keeps_the_names_of_the_export_that_it_learned_from(tmp_path: Path) -> None:
+    marked = {"start": 2, "end": 6, "text": "Anna", "labels": ["PER"]}
+    result = {"type": "labels", "from_name": "who", "to_name": "letter", "value": marked}
+    data = {"mail": TEXT, "sender": "x"}
+    Path("a.json").write_text(json.dumps([{"data": data, "annotations": [{"result": [result]}]}]))
+    TokenData("a.json").save_state(tmp_path)
+    module = TokenData()
+    module.load_state(tmp_path)
+    # tasks that nobody has marked yet, and documents
+    Path("new.json").write_text(json.dumps([{"data": data}]))
+    for row in [*module.read_predict("new.json"), DOCUMENT]:
+        text, words = module.document(row)
+        item = exports.Predicted(
+            row, text, words, {"prediction": entities(TEXT, SPANS), "score": 1}
+        )
+        content = exports.content(".json", [item], module.predicted_layout, module.config)
+        assert content is not None
+        (task,) = json.loads(content)
+        assert task["data"]["mail"] == TEXT
+        assert list(task["data"].values()).count(TEXT) == 1
+        names = {(r["from_name"], r["to_name"]) for r in task["predictions"][0]["result"]}
+        assert names == {("who", "letter")}
+    TokenData().save_state(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_task_of_label_studio_holds_the_text_once() -> None:
