@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import datasets
 
@@ -19,11 +19,13 @@ from ftlight.data import (
     subgroups,
     tables,
 )
+from ftlight.data.remarks import collected
 from ftlight.data.sources import Source
 from ftlight.data.splits import Splits
 from ftlight.data.tables import Columns
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
+from ftlight.utils.paths import is_line
 
 CODE = (audit, duplicates, findings, near, personal, shortcuts, subgroups)
 
@@ -35,8 +37,10 @@ class Audited(Splits):
         check: whether the data are audited before training.
         on_leak: what is done with rows of train that are in validation or test too.
         group_columns: columns that tell which group a row belongs to.
+        keeps_rows: whether each row is one of its file, as no window, sentence or user is.
     """
 
+    keeps_rows: ClassVar[bool] = False
     check: Literal["fast", "off"]
     on_leak: Literal["keep", "drop", "stop"]
     group_columns: tuple[str, ...]
@@ -75,9 +79,11 @@ class Audited(Splits):
     def places(self, split: str) -> Sequence[Any]:
         """Where each row of a split was read: its line, or the name of its image."""
         table = self.load_split(split)
-        for name in ("image", "line"):
-            if name in table.column_names:
-                return tables.column(table, name)
+        if "image" in table.column_names:
+            return tables.column(table, "image")
+        if "line" in table.column_names:
+            found = tables.column(table, "line")
+            return [int(place) if is_line(place) else place for place in found]
         return range(1, len(table) + 1)
 
     def group_values(self, split: str) -> dict[str, list[str]]:
@@ -104,13 +110,34 @@ class Audited(Splits):
 
         mark = datasets.fingerprint.Hasher.hash([*key, files.code_of_readers()])
         whole = tables.cached_table(mark, read)
-        place = {line: row for row, line in enumerate(tables.column(whole, "line"))}
-        rows = [place[line] for line in tables.column(table, "line")]
+        row_at = {str(line): row for row, line in enumerate(tables.column(whole, "line"))}
+        rows = [row_at[str(line)] for line in tables.column(table, "line")]
         found = {}
         for column in columns:
             values = tables.column(whole, column)
             found[column] = [values[row] for row in rows]
         return found
+
+    def beside(self, split: str, rows: Sequence[files.Row]) -> list[files.Row]:
+        """The other columns of rows of a split in its file, such as an id; none that are lists.
+
+        None at all of what is no table with these rows, or of a data set of the hub.
+        """
+        source = self.source_of(split if self.files[split] else "train")
+        if not self.keeps_rows or source.on_hub or files.suffix(source.path) not in files.SUFFIXES:
+            return [{} for _ in rows]
+        places = {str(row["line"]) for row in rows}
+        with collected():
+            found = {
+                str(row[files.LINE]): {
+                    name: row[name]
+                    for name in files.names(row)
+                    if not isinstance(row[name], (list, dict, bytes))
+                }
+                for row in source.read()
+                if str(row[files.LINE]) in places
+            }
+        return [found.get(str(row["line"]), {}) for row in rows]
 
     def _audit(self) -> None:
         """Notes what an audit found, and takes rows out of train that are in other splits.

@@ -63,6 +63,32 @@ def need(row: Mapping[str, Any], columns: Iterable[str], path: str) -> None:
             raise UserError(unknown(f"{where}: no column", column, known, "columns"))
 
 
+def found_in_some(rows: Iterable[Row], wanted: Mapping[str, str], path: str) -> Iterator[Row]:
+    """Yields rows, and refuses a column that none of them has and the user named.
+
+    Args:
+        rows: the rows; columns under ``data``, as Label Studio has them, count too.
+        wanted: columns that only some rows need, by the option that names each.
+        path: file of the rows.
+
+    Raises:
+        UserError: no row has one of the columns; names the nearest.
+    """
+    missing = dict(wanted)
+    known: dict[str, None] = {}
+    for row in rows:
+        if missing:
+            inside = row.get("data")
+            columns = [*names(row), *(inside if isinstance(inside, Mapping) else ())]
+            known.update(dict.fromkeys(columns))
+            missing = {o: column for o, column in missing.items() if column not in columns}
+        yield row
+    for option, column in missing.items():
+        if known:
+            what = unknown(f"{path}: no row has a column", column, known, "columns")
+            raise UserError(f"{what}; set data.{option}, or leave it out")
+
+
 def names(row: Iterable[str]) -> list[str]:
     """Names of the columns of a row."""
     return [column for column in row if column != LINE]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import gzip
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +13,8 @@ from typing import Any, Literal
 
 from ftlight.data.cells import LINE, Row
 from ftlight.data.encoding import open_text, special_bytes
-from ftlight.data.remarks import remark
+from ftlight.data.remarks import collected, remark
+from ftlight.run.predictions import Dialect
 from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.format import counted
 
@@ -66,6 +69,18 @@ def first_rows(path: Path, encoding: str, tabs: bool) -> list[list[str]]:
     skipped, delimiter = _layout(sample, tabs)
     rows = _reader(sample[skipped:], delimiter, plain=False, strict=False)
     return [row for row in rows if row]
+
+
+def dialect(path: Path, encoding: str) -> Dialect:
+    """How a CSV file is written; one in another encoding than UTF-8 counts as marked.
+
+    Excel opens UTF-8 as such only with a mark, and had no need of one in its own encoding.
+    """
+    with collected(), open_text(path, encoding) as file:
+        sample = list(itertools.islice(file, SAMPLE))
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as raw:
+        marked = raw.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    return Dialect(_layout(sample, False)[1], marked or codecs.lookup(encoding).name != "utf-8")
 
 
 def _reader(lines: Iterable[str], delimiter: str, plain: bool, strict: bool = True) -> Any:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ftlight.data import docx, pdf
+from ftlight.data import document_text, docx, pdf
 from ftlight.data.cells import LINE, Row
-from ftlight.data.encoding import encoding_of, open_text
+from ftlight.data.document_text import Unreadable
 from ftlight.data.folders import SPLITS, by_class, walk
 from ftlight.data.remarks import remark
 from ftlight.utils.errors import UserError, join_limited
@@ -20,7 +20,6 @@ from ftlight.utils.paths import place
 ALONE = (".md", ".docx", ".pdf")  # of files that are documents by themselves, too
 SUFFIXES = (".txt", *ALONE)
 HIDDEN = (".", "~$", "__MACOSX")  # of systems; "~$" of Word, for a document that is open
-MOST = 2**26  # bytes of a file, and of its text
 NAMED = 20  # documents named in a line
 REASONS = 10  # lines of reasons why some are left out
 
@@ -38,10 +37,6 @@ class Columns(NamedTuple):
 
 
 COLUMNS = Columns()
-
-
-class Unreadable(Exception):
-    """A document that has no text to give; says why."""
 
 
 def is_place(path: Path) -> bool:
@@ -94,7 +89,8 @@ def read(
     """Yields the documents below a folder as rows.
 
     If its folders are named for splits, those of one split are read. What cannot be read is left
-    out, with a line that says what and why, and so are files that are no documents.
+    out, with a line that says what and why, and so are files that are no documents. Text that is
+    not UTF-8 is read as its bytes spell, with a line that says so, if no other encoding is given.
 
     Args:
         folder: the folder, or a document by itself.
@@ -122,14 +118,31 @@ def read(
             f" table with columns {join_limited(wanted)}"
         )
     faults: dict[str, list[str]] = {}
+    guesses: dict[str, list[str]] = {}
     many = folder.is_dir()
-    texts = _texts(_root(folder), [name for name, _ in chosen], encoding, faults)
+    texts = _texts(_root(folder), [name for name, _ in chosen], encoding, faults, guesses)
     for (name, label), text in zip(chosen, texts, strict=True):
         if text is not None:
             labelled = {columns.label: label} if alone is None else {}
             yield {"file": name, **labelled, columns.text: text, LINE: name if many else 1}
     _report(folder, faults, len(chosen))
+    _report_guesses(folder, guesses)
     _report_others(folder, others)
+
+
+def read_text(path: Path, encoding: str, columns: Columns) -> Iterator[Row]:
+    """Yields a text file as one document, and says so if its lines may be meant.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    for row in read(path, encoding, columns=columns):
+        if sum(bool(line.strip()) for line in row[columns.text].splitlines()) > 1:
+            remark(
+                f"{path.name}: read as one document; for a text in each line give it to standard"
+                f" input: predict RUN - < {path.name}"
+            )
+        yield row
 
 
 def _root(folder: Path) -> Path:
@@ -145,49 +158,29 @@ def _of_split(found: Sequence[str], split: str) -> list[tuple[str, str]]:
 
 
 def _texts(
-    folder: Path, chosen: Sequence[str], encoding: str, faults: dict[str, list[str]]
+    folder: Path,
+    chosen: Sequence[str],
+    encoding: str,
+    faults: dict[str, list[str]],
+    guesses: dict[str, list[str]],
 ) -> Iterator[str | None]:
-    """The text of each document; None for one that cannot be read, whose name ``faults`` takes."""
-    with pdf.Reader(MOST) as reader:
+    """The text of each document; None for one that cannot be read, whose name ``faults`` takes.
+
+    ``guesses`` takes the names of those whose encoding is guessed.
+    """
+    with pdf.Reader(document_text.MOST) as reader:
         for name in chosen:
             try:
-                text = _text(folder / name, encoding, reader)
+                text, guess = document_text.read(folder / name, encoding, reader)
                 if not text.strip():
                     raise Unreadable("no text in it")
             except (Unreadable, docx.Bad, pdf.Bad) as error:
                 faults.setdefault(str(error), []).append(name)
                 yield None
             else:
+                if guess:
+                    guesses.setdefault(guess, []).append(name)
                 yield text
-
-
-def _text(path: Path, encoding: str, reader: pdf.Reader) -> str:
-    """The text of a document.
-
-    Raises:
-        Unreadable, docx.Bad, pdf.Bad: it cannot be read; says why.
-        UserError: there is no such encoding, or the reader of PDFs is not installed.
-    """
-    try:
-        size = path.stat().st_size
-        if size > MOST:
-            raise Unreadable(f"larger than {MOST >> 20} MB; divide it")
-        kind = path.suffix.lower()
-        if kind == ".docx":
-            return docx.text(path, MOST)
-        if kind == ".pdf":
-            return reader.text(path)
-        with open_text(path, encoding_of(path) or encoding) as file:
-            return "".join(file)
-    except OSError as error:
-        raise Unreadable(f"it cannot be opened ({error.strerror or error})") from None
-    except UserError as error:
-        if isinstance(error.__cause__, UnicodeDecodeError):
-            way_out = "set data.encoding, for example data.encoding: cp1252"
-            raise Unreadable(f"not in {encoding}; {way_out}") from None
-        if not str(error).startswith(str(path)):  # about an option
-            raise
-        raise Unreadable(str(error).removeprefix(str(path)).lstrip(": ")) from None
 
 
 def _is_hidden(name: str) -> bool:
@@ -212,6 +205,17 @@ def _report(folder: Path, faults: dict[str, list[str]], count: int) -> None:
         raise UserError("\n".join(lines))
     for line in lines:
         remark(line)
+
+
+def _report_guesses(folder: Path, guesses: dict[str, list[str]]) -> None:
+    """Says in one line which documents are read in a guessed encoding."""
+    if guesses:
+        told = "; ".join(f"{join_limited(n, NAMED)} as {e}" for e, n in sorted(guesses.items()))
+        count = counted(sum(map(len, guesses.values())), "document", "are")
+        remark(
+            f"{folder}: {count} not in UTF-8, and read in an encoding that is guessed ({told});"
+            " look at the letters with marks"
+        )
 
 
 def _report_others(folder: Path, others: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from ftlight.data.alphabets import FREQUENT, LETTERS
 from ftlight.data.encoding import BINARY, BLOCK, MARKS
 
 SAMPLE = 4000  # words beyond ASCII that are looked at
+NONE = "latin-1"  # in which every byte is a character: for what spells nothing
 SIGNS = set("£€§°©®™«»½¼¾²³µ·¿¡…–—‘’“”„‚•†´¨ª×÷¢¥¹\u00a0")
 # Alphabets by encoding; of equally good ones the first is taken.
 SINGLE = {
@@ -75,8 +76,8 @@ def _best(words: list[bytes]) -> str:
         with contextlib.suppress(UnicodeDecodeError):
             texts = [word.decode(name) for word in words]
             scores[name] = _of_frequent(name, texts) if name in SEVERAL else _of_words(name, texts)
-    best = max(scores, key=lambda name: scores[name], default="latin-1")
-    return best if scores.get(best) else "latin-1"  # in which every byte is a character
+    best = max(scores, key=lambda name: scores[name], default=NONE)
+    return best if scores.get(best) else NONE
 
 
 def _of_words(name: str, texts: Iterable[str]) -> float:

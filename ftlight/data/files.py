@@ -7,13 +7,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ftlight.data import delimited, documents, docx, json_rows, pdf, pdf_child, spreadsheet
+from ftlight.data import (
+    delimited,
+    document_text,
+    documents,
+    docx,
+    encoding_guess,
+    json_rows,
+    pdf,
+    pdf_child,
+    spreadsheet,
+)
 from ftlight.data.cells import LINE as LINE
 from ftlight.data.cells import Row as Row
 from ftlight.data.cells import as_text as as_text
 from ftlight.data.cells import cell as cell
 from ftlight.data.cells import empty_cell as empty_cell
 from ftlight.data.cells import filled as filled
+from ftlight.data.cells import found_in_some as found_in_some
 from ftlight.data.cells import joined as joined
 from ftlight.data.cells import names as names
 from ftlight.data.cells import need as need
@@ -215,7 +226,15 @@ def read(
 
 def code_of_readers() -> str:
     """Digest of the code that reads files."""
-    own = documents.read, docx.text, pdf.Reader, pdf_child.main, walk
+    own = (
+        documents.read,
+        encoding_guess.guess,
+        document_text.read,
+        docx.text,
+        pdf.Reader,
+        pdf_child.main,
+        walk,
+    )
     return code(read, delimited.read, json_rows.read, spreadsheet.read, open_text, cell, *own)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ftlight.utils.errors import join_limited
+from ftlight.utils.paths import places
 
 Level = Literal["stop", "look", "know"]
 LEVELS: tuple[Level, ...] = ("stop", "look", "know")
@@ -74,9 +74,7 @@ class Finding(NamedTuple):
         """
         where = self.example and f"for example {self.example}"
         if self.lines and not where:
-            is_line = isinstance(self.lines[0], int)
-            word = "" if not is_line else "line " if len(self.lines) == 1 else "lines "
-            where = word + join_limited(self.lines, SHOWN)
+            where = places(self.lines, SHOWN)
         split = f"{self.split}: " if self.split else ""
         what = f"{split}{self.message}" + (f" ({where})" if where else "")
         return f"{what}; {self.option}" if self.option else what

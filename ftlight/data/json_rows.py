@@ -12,8 +12,9 @@ from typing import Any
 from ftlight.data.cells import LINE, Row
 from ftlight.data.encoding import open_text
 from ftlight.data.remarks import remark
-from ftlight.utils.errors import UserError
+from ftlight.utils.errors import UserError, shortened
 from ftlight.utils.format import counted
+from ftlight.utils.paths import ROW, place, places
 
 
 class _Decoder(json.JSONDecoder):
@@ -58,11 +59,11 @@ def read(path: Path, encoding: str, columns: Sequence[str] = ()) -> Iterator[Row
     Raises:
         UserError: it is not JSON, or something else than objects.
     """
-    halves: list[int] = []  # lines with half of a surrogate pair
+    halves: list[int | str] = []  # places of rows with half of a surrogate pair
     with open_text(path, encoding) as file:
-        filled = ((line, text) for line, text in enumerate(file, 1) if text.strip("\ufeff \t\r\n"))
+        filled = _filled(file)
         first = list(itertools.islice(filled, 2))
-        by_line = not first or not _goes_on(first[0][1], alone=len(first) == 1)
+        by_line = _is_by_line(first)
         if by_line:
             yield from _of_lines(itertools.chain(first, filled), path, halves)
     if not by_line:
@@ -71,7 +72,7 @@ def read(path: Path, encoding: str, columns: Sequence[str] = ()) -> Iterator[Row
     if halves:
         remark(
             f"{path.name}: half of a surrogate pair is replaced by U+FFFD in"
-            f" {counted(len(halves), 'row')} (first in line {halves[0]})"
+            f" {counted(len(halves), 'row')} (first in {places(halves[:1], 1)})"
         )
 
 
@@ -86,16 +87,17 @@ def whole(value: Any) -> Any:
     return value
 
 
-def _row(value: Any, line: int, path: Path) -> Row:
+def _row(value: Any, line: int | str, path: Path) -> Row:
     if not isinstance(value, dict):
         raise UserError(
-            f'{path}:{line}: expected an object such as {{"text": …}}, got {type(value).__name__}'
+            f'{place(str(path), line)}: expected an object such as {{"text": …}},'
+            f" got {type(value).__name__}"
         )
     return {**value, LINE: line}
 
 
-def _checked(row: Row, halves: list[int]) -> Row:
-    """A row without halves of surrogate pairs; notes its line if it had any."""
+def _checked(row: Row, halves: list[int | str]) -> Row:
+    """A row without halves of surrogate pairs; notes its place if it had any."""
     mended: Row = whole(row)
     if mended != row:
         halves.append(row[LINE])
@@ -109,7 +111,28 @@ def _not_json(path: Path, line: int, error: json.JSONDecodeError) -> UserError:
 # An object per line
 
 
-def _of_lines(lines: Iterable[tuple[int, str]], path: Path, halves: list[int]) -> Iterator[Row]:
+def _filled(file: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Lines that hold something, with their numbers."""
+    return ((n, line) for n, line in enumerate(file, 1) if line.strip("\ufeff \t\r\n"))
+
+
+def is_by_line(path: Path, encoding: str) -> bool:
+    """Whether a JSON file is an object per line; rows of any other may have no line of their own.
+
+    Raises:
+        UserError: it is not text in this encoding.
+    """
+    with open_text(path, encoding) as file:
+        return _is_by_line(list(itertools.islice(_filled(file), 2)))
+
+
+def _is_by_line(first: Sequence[tuple[int, str]]) -> bool:
+    return not first or (len(first) > 1 and not _goes_on(first[0][1]))
+
+
+def _of_lines(
+    lines: Iterable[tuple[int, str]], path: Path, halves: list[int | str]
+) -> Iterator[Row]:
     for line, text in lines:
         text = text.lstrip("\ufeff")  # files joined with their byte order marks
         try:
@@ -120,36 +143,52 @@ def _of_lines(lines: Iterable[tuple[int, str]], path: Path, halves: list[int]) -
         yield _checked(row, halves) if ESCAPED.search(text) else row
 
 
-def _goes_on(text: str, alone: bool) -> bool:
-    """Whether JSON that begins with this line is not one object per line.
-
-    Args:
-        text: the first line.
-        alone: whether it is the only one.
-    """
+def _goes_on(text: str) -> bool:
+    """Whether JSON of several lines that begins with this one is not one object per line."""
     start = _skip(text, 0)
     try:
         DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
         return text[start] in "[{" and error.pos >= len(text.rstrip())
-    return alone
+    return False
 
 
 # Over several lines
 
 
-def _of_text(text: str, columns: Sequence[str], path: Path, halves: list[int]) -> Iterator[Row]:
-    line, seen = 1, 0
-    mark = "\n" if "\n" in text else "\r"
+def _of_text(
+    text: str, columns: Sequence[str], path: Path, halves: list[int | str]
+) -> Iterator[Row]:
     suspicious = ESCAPED.search(text)
     try:
-        for start, value in _values(text, columns):
-            line += text.count(mark, seen, start)
-            seen = start
-            row = _row(value, line, path)
+        lines = _own_lines(text, columns)
+        for number, (_, value) in enumerate(_values(text, columns)):
+            where = lines[number] if lines else _name(value, number + 1)
+            row = _row(value, where, path)
             yield _checked(row, halves) if suspicious else row
     except json.JSONDecodeError as error:
         raise _not_json(path, error.lineno, error) from None
+
+
+def _own_lines(text: str, columns: Sequence[str]) -> list[int]:
+    """The line where each row starts; none if several start in one, so that it names no row."""
+    mark = "\n" if "\n" in text else "\r"
+    lines: list[int] = []
+    line, seen = 1, 0
+    for start, _ in _values(text, columns):
+        line += text.count(mark, seen, start)
+        if lines and lines[-1] == line:
+            return []
+        lines.append(line)
+        seen = start
+    return lines
+
+
+def _name(value: Any, number: int) -> str:
+    """The place of a row without a line of its own: its number, and its id if it has one."""
+    key = value.get("id") if isinstance(value, dict) else None
+    is_id = isinstance(key, (int, str)) and key != ""
+    return f"{ROW}{number}" + (f" (id {shortened(str(key))})" if is_id else "")
 
 
 def _values(text: str, columns: Sequence[str]) -> Iterator[tuple[int, Any]]:

@@ -15,7 +15,7 @@ SKIP = {"on_missing_label": "skip"}
 
 def survey(
     cells: Sequence[str],
-    lines: Sequence[int],
+    lines: Sequence[int | str],
     place: str,
     column: str | Sequence[str],
     train: Content | None,

@@ -135,7 +135,7 @@ def absent(values: Iterable[str], kind: Kind, names: Sequence[str], split: str) 
 
 def encode(
     values: Sequence[str],
-    lines: Sequence[int],
+    lines: Sequence[int | str],
     kind: Kind,
     names: Sequence[str],
     place: str,
@@ -166,7 +166,7 @@ def encode(
     if kind == "single" and number.keys() >= set(values):
         return [number[v] for v in values]
     lists = [members(value, kind) for value in values]
-    unknown: dict[str, int] = {}
+    unknown: dict[str, int | str] = {}
     for row, line in zip(lists, lines, strict=True):
         for name in row:
             if name not in number:

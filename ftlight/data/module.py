@@ -20,6 +20,7 @@ from ftlight.models import padding
 from ftlight.models.loading import load_tokenizer
 from ftlight.models.weights import check_tokenizer
 from ftlight.utils.errors import UserError, join_limited
+from ftlight.utils.paths import user_path
 from ftlight.utils.ranges import Count, Fraction, PositiveInt, Processes, check_ranges
 from ftlight.utils.renamed import keep_old_names, old_attribute
 
@@ -190,7 +191,10 @@ class DataModule(Audited):
         return None
 
     def read_predict(self, name: str) -> list[files.Row]:
-        """The rows of a file to predict."""
+        """The rows of a file to predict; a text file is one document, if rows are one text."""
+        if len(self.columns) == 1 and files.suffix(user_path(name)) == ".txt":
+            path = files.check(name, suffixes=documents.SUFFIXES)
+            return list(documents.read_text(path, self.encoding, self.document_columns))
         return list(self.source_at(str(files.check(name))).read(self.columns))
 
     def set_task(self, task: Any) -> None:
@@ -219,7 +223,8 @@ class DataModule(Audited):
         if "\n" in text or len(text) > LONGEST_PATH:
             return False
         path = Path(text).expanduser()
-        return (files.suffix(path) in self.suffixes or "/" in text) and path.exists()
+        known = files.suffix(path) in (*self.suffixes, *documents.SUFFIXES)
+        return (known or "/" in text) and path.exists()
 
     def usable(self, row: files.Row) -> files.Row:
         """A row of a split whose paths can be opened from where one stands."""

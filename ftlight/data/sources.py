@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftlight.data import documents, files, hub
+from ftlight.data import delimited, documents, files, hub, json_rows
 from ftlight.data.cells import with_nested
+from ftlight.run.predictions import Dialect
 from ftlight.utils.errors import UserError
 from ftlight.utils.paths import user_path
 
@@ -52,6 +53,13 @@ class Source:
         return not self.on_hub and documents.is_place(user_path(self.name))
 
     @property
+    def names_rows(self) -> bool:
+        """Whether places of rows may be text: rows are documents, or have no lines of their own."""
+        if not self.on_hub and files.suffix(user_path(self.name)) in (".json", ".jsonl"):
+            return not json_rows.is_by_line(self.path, self.encoding)
+        return self.is_folder
+
+    @property
     def is_tree(self) -> bool:
         """Whether it is a folder or a zip."""
         return self.name.lower().endswith(".zip") or Path(self.name).expanduser().is_dir()
@@ -94,6 +102,13 @@ class Source:
         else:
             rows = files.read(self.path, self.encoding, self.quotes, columns, self.header)
         return with_nested(rows, optional)
+
+    def dialect(self) -> Dialect:
+        """How CSV about these rows is written: as their own, or for Excel if that is their form."""
+        kind = "" if self.on_hub else files.suffix(user_path(self.name))
+        if kind == ".csv":
+            return delimited.dialect(self.path, self.encoding)
+        return Dialect(mark=kind == ".xlsx")
 
     def columns(self) -> list[str]:
         """Names of the columns of a hub data set; none for a file, which is read whole."""

@@ -120,8 +120,8 @@ class Splits(Loaders):
         return documents.COLUMNS
 
     def place_type(self, split: str) -> datasets.Value:
-        """Type of the places of rows: numbers of lines, or paths of a folder's documents."""
-        return tables.TEXT if self.source_of(split).is_folder else tables.NUMBER
+        """Type of the places of rows: numbers of lines, or names such as a document's path."""
+        return tables.TEXT if self.source_of(split).names_rows else tables.NUMBER
 
     def find_splits(self) -> None:
         """Takes the splits that are not given from the folder of documents of train."""
@@ -193,7 +193,9 @@ class Splits(Loaders):
         with collected() as remarks:
             table = tables.cached_table(
                 key,
-                lambda: tables.gathered(function(**arguments, digest=content), list(features)),
+                lambda: tables.gathered(
+                    _placed(function(**arguments, digest=content), features), list(features)
+                ),
                 features,
             )
         self.notes += [line for line in remarks if line not in self.notes]
@@ -269,3 +271,9 @@ class Splits(Loaders):
                 " none"
             )
         self._raw["train"] = self._raw["train"].select(kept)
+
+
+def _placed(rows: Iterator[files.Row], features: datasets.Features) -> Iterator[files.Row]:
+    """Rows with their places as text if some may be none of a line."""
+    as_text = features.get("line") == tables.TEXT
+    return ({**row, "line": str(row["line"])} for row in rows) if as_text else rows

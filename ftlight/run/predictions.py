@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ftlight.utils.atomic import atomic_write, writing
+
+MARK = "\ufeff"  # tells Excel that a file is UTF-8
+FIRST = 1 << 20  # most bytes of a line that tell what a file holds
+
+
+class Dialect(NamedTuple):
+    """How CSV is written.
+
+    Attributes:
+        delimiter: what divides fields.
+        mark: whether it begins with a byte order mark.
+    """
+
+    delimiter: str = ","
+    mark: bool = False
+
+
+COMMAS = Dialect()
 
 
 def write_predictions(
@@ -18,17 +38,20 @@ def write_predictions(
     decoded: Iterable[Mapping[str, Any]],
     spread: bool,
     text: str | None = None,
+    dialect: Dialect = COMMAS,
 ) -> int:
     """Writes the columns of the input with ``prediction``, ``score`` and other results beside them.
 
     A result named as a column of the input gets an underscore: ``score_``.
 
     Args:
-        path: file to write; JSON lines if it ends in .jsonl, else CSV.
+        path: file to write: JSON lines if it ends in .jsonl, an array of a row a line if in .json,
+            tabs between fields if in .tsv, else CSV.
         rows: rows of the input.
         decoded: results of each row.
         spread: whether to write the probability of every label, too.
         text: what to write in place of that, if the task has a form of its own.
+        dialect: how CSV is written.
 
     Returns:
         Number of rows.
@@ -37,15 +60,37 @@ def write_predictions(
         WriteError: the file cannot be written.
     """
     merged = [merge(row, results, spread) for row, results in zip(rows, decoded, strict=True)]
+    kind = path.suffix.lower()
+    if kind == ".tsv":
+        dialect = dialect._replace(delimiter="\t")
+    if text is None and kind in (".jsonl", ".json"):
+        lines = [json.dumps(row, ensure_ascii=False) for row in merged]
+        text = "[\n" + ",\n".join(lines) + "\n]\n" if kind == ".json" else "\n".join([*lines, ""])
+    elif text is None:
+        text = _csv(merged, dialect)
+    elif kind == ".csv":
+        text = _rewritten(text, dialect)
     with writing(path), atomic_write(path) as file:
-        if text is not None:
-            file.write(text.encode())
-        elif path.suffix == ".jsonl":
-            for row in merged:
-                file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
-        else:
-            file.write(_csv(merged).encode())
+        file.write(text.encode())
     return len(merged)
+
+
+def are_in(path: Path) -> bool:
+    """Whether a file holds predictions of any run, or nothing, by its first lines.
+
+    Of words and their tags nobody can tell whose they are.
+    """
+    with path.open("rb") as file:
+        lines = [file.readline(FIRST).decode("utf-8-sig", "replace").strip() for _ in range(2)]
+    if not any(lines):
+        return True
+    names = {name.strip('"') for name in re.split(r"[,;|\t]", lines[0])}
+    for line in lines:  # of JSON lines the first is a row, of an array the second
+        with contextlib.suppress(ValueError):
+            row = json.loads(line.rstrip(","))
+            names |= set(row) if isinstance(row, dict) else set()
+    is_table = "score" in names and bool(names & {"prediction", "prediction_", "document"})
+    return is_table or '"model_version": "ftlight"' in lines[1]
 
 
 def write_left_out(path: Path, faults: Iterable[str]) -> Path | None:
@@ -94,13 +139,24 @@ def merge(row: Mapping[str, Any], results: Mapping[str, Any], spread: bool) -> d
     return merged
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
+def _csv(rows: list[dict[str, Any]], dialect: Dialect) -> str:
+    text = io.StringIO(MARK if dialect.mark else "")
+    text.seek(0, io.SEEK_END)
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n", delimiter=dialect.delimiter)
     writer.writeheader()
     writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _rewritten(text: str, dialect: Dialect) -> str:
+    """CSV with commas in another dialect."""
+    if dialect.delimiter != COMMAS.delimiter:
+        written = io.StringIO()
+        writer = csv.writer(written, lineterminator="\n", delimiter=dialect.delimiter)
+        writer.writerows(csv.reader(io.StringIO(text, newline="")))
+        text = written.getvalue()
+    return (MARK if dialect.mark else "") + text
 
 
 def _cell(value: Any) -> Any:

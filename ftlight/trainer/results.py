@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 
 from ftlight.data.module import DataModule
+from ftlight.data.sources import Source
 from ftlight.run import folder as runs
 from ftlight.run import loggers, outputs
 from ftlight.run.predictions import write_predictions
@@ -18,6 +19,7 @@ from ftlight.task import EvaluationResult, Task
 from ftlight.trainer import by_group, by_swap, calibrating, outcomes, overlap, wrong
 from ftlight.trainer.parts import data_of, noting
 from ftlight.utils.atomic import read_json, write_json
+from ftlight.utils.paths import is_document
 
 log = logging.getLogger(__name__)
 
@@ -73,25 +75,18 @@ def write_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
     rows = [data.usable(row) for row in data.rows("test", result.numbers.tolist())]
     answers = task.postprocess(result.outputs, rows)
     shown = _under_user_names(rows, data.column_names)
+    whole = list(map(_joined, shown, data.beside("test", rows)))
+    source = Source(str(data.files["test"] or data.files["train"]), encoding=data.encoding)
+    dialect = source.dialect()
     with noting(run, home / f"{stem}_predictions.csv") as path:
-        write_predictions(path, shown, answers, spread=False)
+        write_predictions(path, whole, answers, spread=False, dialect=dialect)
     if found:
         chosen = wrong.choose(answers, found["scores"].tolist(), not task.refusal("at_least"))
         with noting(run, home / ("wrong.csv" if stem == "test" else f"{stem}_wrong.csv")) as path:
-            _write_wrong(path, shown, answers, chosen)
+            marked = [{"why": why, **whole[i]} for i, why in chosen]
+            write_predictions(path, marked, [answers[i] for i, _ in chosen], False, None, dialect)
     if data.log_text:
         _log_texts(trainer, shown, answers)
-
-
-def _write_wrong(
-    path: Path,
-    rows: Sequence[Mapping[str, Any]],
-    answers: Sequence[Mapping[str, Any]],
-    chosen: Sequence[wrong.Choice],
-) -> None:
-    """Writes the rows to look at, each with why."""
-    marked = [{"why": why, **rows[i]} for i, why in chosen]
-    write_predictions(path, marked, [answers[i] for i, _ in chosen], spread=False)
 
 
 def _stem(
@@ -149,18 +144,28 @@ def _log_texts(
     loggers.texts(trainer.loggers, columns, table)
 
 
+def _joined(row: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with its other columns; one that is named as what is written gets an underscore.
+
+    >>> _joined({"text": "good", "line": 2}, {"text": "good ", "id": 7, "line": "b"})
+    {'text': 'good', 'line': 2, 'id': 7, 'line_': 'b'}
+    """
+    named = {f"{n}_" if n in ("line", "why") else n: value for n, value in others.items()}
+    return {**row, **{name: value for name, value in named.items() if name not in row}}
+
+
 def _under_user_names(
     rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Rows without their empty and internal columns, the others under the user's names.
 
-    A line that is a text is the file of a document.
+    A line that is a path is the file of a document.
 
     >>> _under_user_names([{"text": "good", "pair": "", "line": 2}], {"text": "message"})
     [{'message': 'good', 'line': 2}]
     """
     columns = [c for c in rows[0] if not c.startswith("__") and any(row[c] for row in rows)]
-    if isinstance(rows[0].get("line"), str):
+    if "line" in rows[0] and is_document(rows[0]["line"]):
         names = {**names, "line": "file"}
     taken = {names[c] for c in columns if c in names}
     columns = [c for c in columns if c in names or c not in taken]

@@ -37,22 +37,37 @@ def user_path(name: str, option: str = "") -> Path:
     return path
 
 
-def place(name: str, line: int | str) -> str:
-    """Where a row was read: its line in a file, or its document in a folder.
+ROW = "row "  # how the place of a row begins that has no line of its own
 
-    >>> place("a.csv", 3), place("letters", "2024/a.txt")
-    ('a.csv:3', 'letters/2024/a.txt')
+
+def is_line(place: int | str) -> bool:
+    """Whether a place is the number of a line; tables hold it as text if others are none."""
+    return isinstance(place, int) or place.isdecimal()
+
+
+def is_document(place: int | str) -> bool:
+    """Whether a place is the path of a document."""
+    return not is_line(place) and not str(place).startswith(ROW)
+
+
+def place(name: str, line: int | str) -> str:
+    """Where a row was read: its line in a file, its number there, or its document in a folder.
+
+    >>> place("a.csv", 3), place("a.json", "row 7"), place("letters", "2024/a.txt")
+    ('a.csv:3', 'a.json, row 7', 'letters/2024/a.txt')
     """
-    return f"{name.rstrip('/')}/{line}" if isinstance(line, str) else f"{name}:{line}"
+    if is_document(line):
+        return f"{name.rstrip('/')}/{line}"
+    return f"{name}:{line}" if is_line(line) else f"{name}, {line}"
 
 
 def places(lines: Sequence[int | str], most: int) -> str:
     """Rows of a file in words, cut if they are many.
 
-    >>> places([3, 8], 3), places(["a.txt"], 3)
-    ('lines 3, 8', 'a.txt')
+    >>> places([3, 8], 3), places([3], 3), places(["a.txt"], 3)
+    ('lines 3, 8', 'line 3', 'a.txt')
     """
-    word = "" if lines and isinstance(lines[0], str) else "lines "
+    word = "" if not lines or not is_line(lines[0]) else "lines " if len(lines) > 1 else "line "
     return word + join_limited(lines, most)
 
 

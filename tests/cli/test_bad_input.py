@@ -398,7 +398,7 @@ TABLE: dict[str, tuple[Case, str]] = {
     ),
     "texts of nothing, left out": (
         text(AB + ",a\n", on_empty_text="skip"),
-        r"train: 1 of 9 rows left out: they have no text \(lines 10\)",
+        r"train: 1 of 9 rows left out: they have no text \(line 10\)",
     ),
     "no text at all, left out": (
         text("text,label\n,a\n,b\n", on_empty_text="skip"),

@@ -143,6 +143,7 @@ def entities() -> Iterator[Shape]:
             "min.json": {"id": i, "text": own, "label": [span], "annotator": 1},
             "min.jsonl": {"id": i, "text": own, "label": [span], "annotator": 1},
             "studio.json": {"id": i, "data": {"body": own}, "annotations": [annotation]},
+            "predicted.json": {"data": {"body": own, "n": "x"}, "predictions": [annotation]},
             "studio.jsonl": {"id": i, "data": {"body": own}, "annotations": [annotation]},
             "prodigy.jsonl": {
                 **{"text": own, "_input_hash": i, "answer": "accept" if i % 4 else "reject"},

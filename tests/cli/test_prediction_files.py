@@ -15,6 +15,7 @@ from conftest import Run, each, toy_rows, write_csv
 from tiny.image_classification import make_resnet, square
 
 from ftlight.__main__ import main
+from ftlight.data import files
 from ftlight.run import outputs
 from ftlight.utils.errors import UserError
 
@@ -77,6 +78,53 @@ def test_what_is_read_is_never_written(fit: Run, capsys: Any) -> None:
     assert (Path("new.csv").read_bytes(), Path("toy.csv").read_bytes()) == before
     for _ in range(2):  # what --out names is one's own to write again
         assert main(["predict", "run", "new.csv", "--out", "out.csv"]) == 0
+
+
+@pytest.mark.run
+def test_what_is_no_prediction_is_never_overwritten(fit: Run, capsys: Any) -> None:
+    fit()
+    write_csv(Path("new.csv"), toy_rows(3))
+    Path("mine.csv").write_text("id;text\n1;a\n")
+    Path("mine.jsonl").write_text('{"text": "a"}\n')
+    Path("mine.json").write_text('[\n{"text": "a"}\n]\n')
+    Path("mine.conll").write_text("Anna\tB-PER\n")
+
+    def check(name: str) -> None:
+        before = Path(name).read_bytes()
+        assert main(["predict", "run", "new.csv", "--out", name]) == 2
+        said = f"--out {name} is there, and nothing in it says that it is predictions; remove it"
+        assert said in capsys.readouterr().err
+        assert Path(name).read_bytes() == before
+
+    each(["mine.csv", "mine.jsonl", "mine.json", "mine.conll"], check)
+    for name in ("out.csv", "out.tsv", "out.jsonl", "out.json"):
+        Path(name).touch()
+        for _ in range(2):
+            assert main(["predict", "run", "new.csv", "--out", name]) == 0
+        assert [row["text"] for row in files.read(Path(name))] == [t for t, _ in toy_rows(3)]
+
+
+@pytest.mark.run
+def test_files_about_a_table_are_written_as_it_is(fit: Run) -> None:
+    """Excel in Germany takes commas for text, and UTF-8 without a mark for cp1252."""
+    rows = [f"{i};{text};{label};é" for i, (text, label) in enumerate(toy_rows(40))]
+    table = "\n".join(["id;text;label;why", *rows, ""])
+    Path("test.csv").write_text(table, encoding="utf-8-sig")
+    Path("old.csv").write_text(table, encoding="cp1252")
+    fit("--data.test", "test.csv")
+    assert main(["predict", "run", "test.csv"]) == 0
+    assert main(["predict", "run", "old.csv", "--data.encoding", "cp1252"]) == 0
+    home = Path("run/predictions")
+    for path in (home / "test.csv", home / "old.csv", Path("run/test_predictions.csv")):
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith("\ufeff"), path
+        (first, *_) = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), delimiter=";")
+        assert first["id"] == "0"
+        assert {"text", "label", "prediction", "score"} <= set(first)
+    wrong = list(files.read(Path("run/wrong.csv")))
+    assert wrong[0]["why"] in ("wrong", "doubtful")
+    texts = [text for text, _ in toy_rows(40)]
+    assert all(row["why_"] == "é" and row["text"] == texts[int(row["id"])] for row in wrong)
 
 
 def test_a_name_is_free_if_nothing_else_has_it(tmp_path: Path) -> None:

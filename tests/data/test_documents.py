@@ -12,7 +12,7 @@ import papers
 import pytest
 from conftest import each
 
-from ftlight.data import documents, files, pdf
+from ftlight.data import document_text, documents, files, pdf
 from ftlight.data.remarks import collected
 from ftlight.data.sources import Source
 from ftlight.tasks.causal_lm.data import ChatData
@@ -75,14 +75,40 @@ def test_an_encoding_is_that_of_the_option() -> None:
     put("a.txt", "Grüße".encode("cp1252"))
     put("b.txt", "plain")
     assert read(encoding="cp1252")[0] == {"a.txt": "Grüße", "b.txt": "plain"}
-    found, remarks = read()
-    assert found == {"b.txt": "plain"}
-    assert remarks == [
-        "docs: 1 of 2 documents left out (a.txt): not in utf-8; set data.encoding, for example"
-        " data.encoding: cp1252"
-    ]
     with pytest.raises(UserError, match="utf-99 is not an encoding that Python knows"):
         read(encoding="utf-99")
+
+
+def test_the_encoding_of_a_document_that_is_not_utf_8_is_guessed() -> None:
+    good = {"a.txt": "Grüße", "b/c.txt": "schöne Straße", "d.md": "Привет, где мой заказ?"}
+    encodings = {"a.txt": "cp1252", "b/c.txt": "cp1252", "d.md": "cp1251"}
+    for name, text in good.items():
+        put(name, text.encode(encodings[name]))
+    put("plain.txt", "Grüße")
+    found, remarks = read()
+    assert found == {**good, "plain.txt": "Grüße"}
+    assert remarks == [
+        "docs: 3 documents are not in UTF-8, and read in an encoding that is guessed (d.md as"
+        " cp1251; a.txt, b/c.txt as cp1252); look at the letters with marks"
+    ]
+    assert TextData().read_predict("docs/a.txt")[0]["text"] == "Grüße"
+
+
+def test_what_spells_nothing_is_left_out() -> None:
+    def check(content: bytes) -> None:
+        (Path("docs") / "bad.txt").unlink(missing_ok=True)
+        assert why(lambda path: path.write_bytes(content), "bad.txt").startswith(
+            "not in utf-8; set"
+        )
+
+    each(
+        [
+            (bytes([7, 0x90, 0xE9, *b"caf\xe9 "]),),
+            ("Grüße, schöne Straße".encode() + b"\xff",),  # damaged UTF-8
+            (b"\xff\xfea\0b",),
+        ],
+        check,
+    )
 
 
 def test_hidden_and_other_files_are_counted_in_one_line() -> None:
@@ -179,14 +205,14 @@ def test_hostile_word_files_are_left_out_with_a_line() -> None:
 
 
 def test_a_file_larger_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MOST", 1 << 20)
+    monkeypatch.setattr(document_text, "MOST", 1 << 20)
     assert "larger than 1 MB" in why(lambda p: p.write_bytes(b"a" * (1 << 20) + b"a"), "x.txt")
 
     def random_words(path: Path) -> None:
         papers.docx(path, os.urandom(1 << 20).hex())
 
     assert "larger than 1 MB" in why(random_words, "x.docx")
-    monkeypatch.setattr(documents, "MOST", (1 << 20) + (1 << 19))
+    monkeypatch.setattr(document_text, "MOST", (1 << 20) + (1 << 19))
     assert "its text unpacks to 2 MB, more than 1" in why(random_words, "x.docx")
 
 
@@ -348,6 +374,24 @@ def test_a_document_by_itself() -> None:
         data.read_predict(str(put("b.docx")))
     with pytest.raises(UserError, match=r"c.md is empty"):
         data.read_predict(str(put("c.md", "")))
-    # it may be a document, or lines
-    with pytest.raises(UserError, match=r"d.txt: format .txt is not known"):
-        data.read_predict(str(put("d.txt")))
+
+
+def test_a_text_file_to_predict_is_one_document_and_a_line_says_so() -> None:
+    path = str(put("d.txt", STRANGE))
+    Path("e.txt").write_text("a text")
+    for data in (TextData(), TokenData(), Seq2SeqData(source="text"), RetrievalData(query="text")):
+        with collected() as remarks:
+            assert data.read_predict(path) == [{"file": "d.txt", "text": STRANGE, files.LINE: 1}]
+        (line,) = remarks
+        assert line == (
+            "d.txt: read as one document; for a text in each line give it to standard input:"
+            " predict RUN - < d.txt"
+        )
+        assert data.is_place("e.txt")
+        assert not data.is_place("f.txt")
+    with collected() as remarks:
+        TextData().read_predict(str(put("one.txt", "a single line\n")))
+    assert not remarks
+    for data in (QAData(), TextData(text_pair="other")):
+        with pytest.raises(UserError, match=r"d.txt: format .txt is not known"):
+            data.read_predict(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from conftest import each
 from ftlight.data import files
 from ftlight.data.json_rows import whole
 from ftlight.data.remarks import collected
+from ftlight.tasks.seq2seq.data import Seq2SeqData
+from ftlight.tasks.text_classification.data import TextData
 from ftlight.utils.errors import UserError
 
 ROWS: list[dict[str, Any]] = [
@@ -73,6 +76,35 @@ def test_rows_have_the_line_where_they_start() -> None:
     assert [row[files.LINE] for row in read("c.jsonl", '\n{"a": 1}\n\n{"a": 2}')] == [2, 4]
 
 
+def test_rows_that_share_lines_have_their_number_and_id() -> None:
+    numbered = ["row 1 (id 7)", "row 2 (id b)", "row 3"]
+    rows = [{"id": 7, "text": "a"}, {"id": "b", "text": "b"}, {"text": "c"}]
+    dumped = json.dumps(rows)
+
+    def check(content: str) -> None:
+        assert [row[files.LINE] for row in read("a.json", content)] == numbered
+
+    for content in (dumped, f'{{"data": {dumped}}}', dumped.replace('}, {"te', '},\n{"te')):
+        check(content)
+    assert read("a.json", json.dumps(rows[:1]))[0][files.LINE] == 1
+    said = fault("a.json", '[{"a": 1}, {"a": 2}, 3]')
+    assert said.startswith("a.json, row 3: expected an object")
+
+
+def test_a_table_of_an_array_knows_its_rows(tmp_path: Path) -> None:
+    """With one line for all, groups were those of the last row, and references of one source."""
+    names: dict[str, Any] = {"source": "text", "target": "label"}
+    rows = [{"text": f"t {i}", "label": "ab"[i % 2], "side": "lr"[i % 2]} for i in range(20)]
+    for indent in (None, 1):
+        Path("a.json").write_text(json.dumps(rows, indent=indent))
+        data = TextData("a.json", validation_split=0, groups=["side"])
+        assert data.group_values("train") == {"side": [row["side"] for row in rows]}
+        places = data.places("train")
+        assert places[1] == ("row 2" if indent is None else 7)
+        pairs = Seq2SeqData("a.json", validation="a.json", **names, group=False)
+        assert len(pairs.load_split("validation")) == len(rows)
+
+
 def test_an_object_with_the_wanted_columns_is_a_row() -> None:
     chat = {"messages": [{"role": "user", "content": "hi"}]}
     one = {"text": "a", "spans": [{"start": 0}]}
@@ -117,7 +149,7 @@ def test_halves_of_surrogate_pairs_are_replaced_and_counted() -> None:
             "no escape \\ud83d",
         ]
         (remark,) = remarks
-        assert "replaced by U+FFFD in 2 rows (first in line " in remark
+        assert re.search(r"replaced by U\+FFFD in 2 rows \(first in (line|row) ", remark)
     assert whole({"a": [None, 1, "b"]}) == {"a": [None, 1, "b"]}
 
 

@@ -15,7 +15,7 @@ from ftlight.evidence import familiar
 from ftlight.run import console as screen
 from ftlight.run import outputs
 from ftlight.run.folder import short
-from ftlight.run.predictions import write_left_out, write_predictions
+from ftlight.run.predictions import COMMAS, are_in, write_left_out, write_predictions
 from ftlight.trainer import calibrating, unsure
 from ftlight.trainer.predictor import Answers, Predicted, Predictor
 from ftlight.utils.distributed import gather_objects
@@ -50,7 +50,8 @@ def run(words: Words, cli: CLI) -> None:
     if "out" not in words.own:
         outputs.claim(path.parent, path.name, file)
     text = cli.model.predictions_text(path.suffix.lower(), found.rows, found.answers)
-    write_predictions(path, found.rows, found.answers, with_all, text)
+    dialect = cli.datamodule.source_at(file).dialect() if file else COMMAS
+    write_predictions(path, found.rows, found.answers, with_all, text, dialect)
     screen.console.print(_written(path, found))
     listed = write_left_out(path, found.faults.values())
     if listed is not None:
@@ -114,7 +115,7 @@ def _path(words: Words, data: DataModule, file: str) -> Path | None:
     """The file to write; None if predictions are to be printed: of texts, or of one photo.
 
     Raises:
-        UserError: it could not be written, or holds what is read.
+        UserError: it could not be written, or holds what is read, or no predictions.
     """
     out = words.own.get("out", "")
     if out:
@@ -122,6 +123,11 @@ def _path(words: Words, data: DataModule, file: str) -> Path | None:
         if path.suffix.lower() in (".xlsx", ".xls", ".ods", ".parquet"):
             raise UserError(f"--out {out}: predictions are written as .csv or .jsonl; name one")
         outputs.keep_apart(path, [file, *data.files.values()])
+        if path.is_file() and not are_in(path):
+            raise UserError(
+                f"--out {out} is there, and nothing in it says that it is predictions;"
+                " remove it, or give another file"
+            )
     elif not file or data.is_row(file):
         return None
     else:

@@ -59,7 +59,9 @@ def read_rows(
     kind = ""
     before: files.Row | None = None  # held back, to tell of the rows left out behind it
     bad: list[str] = []
-    for row in open_rows(source, names):
+    default = Columns()._asdict()
+    named = {o: name for o, name in names._asdict().items() if name not in ("", default[o])}
+    for row in files.found_in_some(open_rows(source, names), named, source.name):
         kind = kind or formats.detect(row, names, source.name)
         try:
             read = _read(row, kind, names, source.name)

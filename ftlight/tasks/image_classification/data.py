@@ -146,7 +146,7 @@ class ImageData(ImageBatches):
         """Reader of a split."""
         text = ["image", "label", image_rows.CONTAINER, image_rows.NAME]
         text += [image_rows.FAULT, image_rows.DONE, image_rows.SAME]
-        features = datasets.Features({**dict.fromkeys(text, tables.TEXT), "line": tables.NUMBER})
+        features = datasets.Features(dict.fromkeys([*text, "line"], tables.TEXT))
         source = self.source_of(split)
         stamp = "" if source.on_hub else containers.digest(source.name, self._columns, times=True)
         arguments = {
@@ -203,6 +203,7 @@ class ImageData(ImageBatches):
         rows = predicting.rows_of(name, self._columns)
         if rows is not None:
             return rows
+        files.check(name)  # a text file is no document here
         return [predicting.usable(row, name, self._columns) for row in super().read_predict(name)]
 
     def is_row(self, name: str) -> bool:

@@ -58,7 +58,7 @@ def usable(row: files.Row, table: str, columns: containers.Columns) -> files.Row
         return dict(row)
     name = inside("", shown, root)
     if name is None:
-        raise outside(f"{table}:{row[files.LINE]}", shown, root)
+        raise outside(files.place(table, row[files.LINE]), shown, root)
     path = shown if Path(shown).is_absolute() else str(Path(root) / name)
     return {**row, columns.image: path}
 
@@ -76,11 +76,11 @@ def entry(row: files.Row, place: str, listed: bool, columns: containers.Columns)
         UserError: the row has no such column.
     """
     files.need(row, [columns.image], place)
-    shown, line = files.cell(row, columns.image, place), int(row[files.LINE])
+    shown, line = files.cell(row, columns.image, place), row[files.LINE]
     if listed and isinstance(containers.tree(place), Zip):
         return Entry(place, shown, shown, "", line)
     if listed and embedded(place, columns.image):
-        return Entry(place, str(line - 1), shown, "", line)
+        return Entry(place, str(int(line) - 1), shown, "", line)
     return Entry("", str(Path(shown).expanduser()), shown, "", line)
 
 
@@ -94,5 +94,7 @@ def faults(entries: Sequence[Entry], check: Callable[[Entry], str]) -> dict[int,
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         found = list(pool.map(check, entries))
     pairs = enumerate(zip(entries, found, strict=True))
-    named = {i: entry.shown or f"line {entry.line}" for i, (entry, fault) in pairs if fault}
+    named = {
+        i: entry.shown or files.places([entry.line], 1) for i, (entry, fault) in pairs if fault
+    }
     return {i: f"{name} ({found[i]})" for i, name in named.items()}

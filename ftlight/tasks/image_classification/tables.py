@@ -37,7 +37,7 @@ class Entry(NamedTuple):
     name: str
     shown: str
     label: str
-    line: int
+    line: int | str
 
 
 def path_tables(tree: Folder | Zip, names: Sequence[str], columns: Columns) -> dict[str, str]:
@@ -100,10 +100,10 @@ def from_table(
         empty, line = False, row[files.LINE]
         shown = files.cell(row, columns.image, table).strip()
         if not shown:
-            raise UserError(f"{table}:{line}: column {columns.image} has no path")
+            raise UserError(f"{files.place(table, line)}: column {columns.image} has no path")
         name = inside(base, shown, root) or inside(base, shown.replace("\\", "/"), root)
         if name is None:
-            raise outside(f"{table}:{line}", shown, container)
+            raise outside(files.place(table, line), shown, container)
         label = row_label(row, columns.label, table) if columns.label else ""
         yield Entry(container, name, shown, label, line)
     if empty:

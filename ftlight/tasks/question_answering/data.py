@@ -88,7 +88,7 @@ class QAData(DataModule):
             self.context: tables.TEXT,
             "answers": datasets.List(tables.TEXT),
             "answer_starts": datasets.List(tables.NUMBER),
-            "line": tables.NUMBER,
+            "line": self.place_type(split),
             "__placed": tables.NUMBER,
             "__skipped": tables.NUMBER,
         }

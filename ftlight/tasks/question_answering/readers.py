@@ -10,9 +10,11 @@ from ftlight.data import files, json_rows
 from ftlight.data.sources import Source
 from ftlight.tasks.question_answering import placement
 from ftlight.utils.errors import UserError
+from ftlight.utils.paths import ROW
 
 Missing = Literal["error", "skip"]
 ID = "id"
+START = "answer_start"
 
 
 class Names(NamedTuple):
@@ -69,7 +71,8 @@ def flat(content: Mapping[str, Any], name: str, gold: bool = True) -> Iterator[f
                 }
                 if gold:
                     row["answers"] = _answers(qa, f"{name}: question {row[ID]}")
-                yield {**row, files.LINE: number}
+                key = f" (id {qa['id']})" if "id" in qa else ""
+                yield {**row, files.LINE: f"{ROW}{number}{key}"}
 
 
 def _part(value: Any, key: str, kind: type, where: str) -> Any:
@@ -98,7 +101,9 @@ def _open(source: Source, names: Names) -> Iterator[files.Row]:
     content = document(source)
     if content is None:
         optional = [names.answer, "answers", names.answer_start, ID]
-        yield from source.rows([names.question, names.context], optional)
+        rows = source.rows([names.question, names.context], optional)
+        given = {} if names.answer_start == START else {"answer_start": names.answer_start}
+        yield from files.found_in_some(rows, given, source.name)
         return
     for row in flat(content, source.name):
         named = {names.question: row["question"], names.context: row["context"]}
@@ -144,7 +149,9 @@ def read_rows(source: Source, names: Names, missing: Missing, digest: str) -> It
 def _row(row: files.Row, name: str, names: Names, missing: Missing) -> files.Row | None:
     """A row with its answers placed; None if it is to be left out."""
     line = row[files.LINE]
-    where = f"{name}: question {row[ID]}" if "title" in row and ID in row else f"{name}:{line}"
+    where = (
+        f"{name}: question {row[ID]}" if "title" in row and ID in row else files.place(name, line)
+    )
     texts = {c: files.cell(row, c, name) for c in (names.question, names.context)}
     for column, text in texts.items():
         if not text.strip():

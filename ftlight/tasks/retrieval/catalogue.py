@@ -12,6 +12,7 @@ from ftlight.data.sources import Source
 from ftlight.run import records
 from ftlight.utils import json_file
 from ftlight.utils.errors import UserError, did_you_mean
+from ftlight.utils.paths import place, places
 
 
 class Catalogue(NamedTuple):
@@ -53,7 +54,7 @@ def read_items(source: Source, column: str, text: Sequence[str]) -> Catalogue:
         UserError: an item has no id or no text, or its id occurs twice.
     """
     name = source.name
-    lines: dict[str, int] = {}
+    lines: dict[str, int | str] = {}
     texts: list[str] = []
     for row in source.rows([column, *text]):
         line = row[files.LINE]
@@ -61,24 +62,25 @@ def read_items(source: Source, column: str, text: Sequence[str]) -> Catalogue:
         parts = [files.cell(row, part, name).strip() for part in text]
         joined = ", ".join(filter(None, parts))
         if not key or not joined:
+            what = "text" if key else f"id in column {column}"
             raise UserError(
-                f"{name}:{line}: the item has no {'text' if key else f'id in column {column}'};"
-                " fill it in or take the row out"
+                f"{place(name, line)}: the item has no {what}; fill it in or take the row out"
             )
         if key in lines:
-            raise UserError(f"{name}:{line}: item {key} is in line {lines[key]} too; take one out")
+            other = places([lines[key]], 1)
+            raise UserError(f"{place(name, line)}: item {key} is in {other} too; take one out")
         lines[key] = line
         texts.append(joined)
     return Catalogue(list(lines), texts, [0] * len(texts), True)
 
 
-def number(numbers: dict[str, int], item: str, place: str, items: str) -> int:
+def number(numbers: dict[str, int], item: str, where: str, items: str) -> int:
     """The number of an item.
 
     Args:
         numbers: id to number.
         item: the id.
-        place: where it was read.
+        where: where it was read.
         items: what the catalogue was read from.
 
     Raises:
@@ -87,7 +89,7 @@ def number(numbers: dict[str, int], item: str, place: str, items: str) -> int:
     if item not in numbers:
         hint = did_you_mean(item, list(numbers)[:10000])
         raise UserError(
-            f"{place}: item {item} is not in {items}{hint}; add it there or take the row out"
+            f"{where}: item {item} is not in {items}{hint}; add it there or take the row out"
         )
     return numbers[item]
 
@@ -147,7 +149,7 @@ def read_pairs(
         else:
             sought = [files.cell(row, positive, name).strip()]
         if not any(sought):
-            raise files.empty_cell(positive, f"{name}:{line}")
+            raise files.empty_cell(positive, place(name, line))
         pair = pairs.setdefault(asked, {"positives": [], "negatives": [], "line": line})
         pair["positives"] += sought
         if negatives:
@@ -157,8 +159,8 @@ def read_pairs(
         both = sorted(set(positives) & set(others))
         if both:
             raise UserError(
-                f"{name}:{pair['line']}: {both[0]!r} is in {positive} and in {negatives} of the"
-                " same query; decide"
+                f"{place(name, pair['line'])}: {both[0]!r} is in {positive} and in {negatives}"
+                " of the same query; decide"
             )
         yield {
             "query": asked,
@@ -168,7 +170,7 @@ def read_pairs(
         }
 
 
-def several(value: Any, name: str, line: int, column: str) -> list[str]:
+def several(value: Any, name: str, line: int | str, column: str) -> list[str]:
     """The values of a cell that may hold several: a list, or ``a|b``."""
     if not isinstance(value, list):
         value = files.as_text(value, name, line, column).split(labels.SEPARATOR)

@@ -127,7 +127,7 @@ class RetrievalData(ItemData):
                 "user": tables.TEXT,
                 "history": texts,
                 "positives": texts,
-                "line": tables.NUMBER,
+                "line": self.place_type("train"),
             }
             arguments = {
                 "source": self._interactions,
@@ -143,7 +143,7 @@ class RetrievalData(ItemData):
             "query": tables.TEXT,
             "positives": texts,
             "negatives": texts,
-            "line": tables.NUMBER,
+            "line": self.place_type(split),
         }
         arguments = {
             "source": self.source_of(split),
@@ -255,7 +255,7 @@ class RetrievalData(ItemData):
                 texts.append(row[column])
                 targets.append(([], []))
             else:
-                at = f"{place}:{row[files.LINE]}"
+                at = files.place(place, row[files.LINE])
                 texts.append(self._user_text(history, at))
                 targets.append(([], self.numbers(history, at)))
         columns = tables.mapped(lambda rows: self._tokenize(rows["text"], "query"), {"text": texts})

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 
 class Event(NamedTuple):
-    """A user had an item at a time (seconds); ``line`` is its line in the file."""
+    """A user had an item at a time (seconds); ``line`` is its place in the file."""
 
     user: str
     item: str
     time: float
-    line: int
+    line: int | str
 
 
 def moment(value: Any) -> float:
@@ -45,7 +45,7 @@ def _since(time: datetime.datetime) -> float:
     return (time if time.tzinfo else time.replace(tzinfo=datetime.UTC)).timestamp()
 
 
-def in_order(events: Iterable[Event]) -> tuple[dict[str, list[tuple[str, int]]], int]:
+def in_order(events: Iterable[Event]) -> tuple[dict[str, list[tuple[str, int | str]]], int]:
     """Items of each user in order of time, each once; equal times keep the order of the file.
 
     Returns:
@@ -55,10 +55,10 @@ def in_order(events: Iterable[Event]) -> tuple[dict[str, list[tuple[str, int]]],
     events_of: dict[str, list[Event]] = {}
     for event in events:
         events_of.setdefault(event.user, []).append(event)
-    users: dict[str, list[tuple[str, int]]] = {}
+    users: dict[str, list[tuple[str, int | str]]] = {}
     repeated = 0
     for user, theirs in events_of.items():
-        lines: dict[str, int] = {}
+        lines: dict[str, int | str] = {}
         for event in sorted(theirs, key=lambda e: e.time):  # stable
             lines.setdefault(event.item, event.line)
         users[user] = list(lines.items())

@@ -42,7 +42,7 @@ class Columns(NamedTuple):
             return float(value) < self.min_rating
         except (TypeError, ValueError):
             raise UserError(
-                f"{name}:{row[files.LINE]}: column {self.rating} holds {value!r},"
+                f"{files.place(name, row[files.LINE])}: column {self.rating} holds {value!r},"
                 " which is no number"
             ) from None
 
@@ -56,14 +56,14 @@ class Histories(NamedTuple):
         low: events left out for their rating.
     """
 
-    users: dict[str, list[tuple[str, int]]]
+    users: dict[str, list[tuple[str, int | str]]]
     repeated: int
     low: int
 
 
 def rows_of(
     user: str,
-    items: Sequence[tuple[str, int]],
+    items: Sequence[tuple[str, int | str]],
     split: str,
     held_out: int,
     history: int,
@@ -135,8 +135,8 @@ def time_of(row: files.Row, column: str, name: str) -> float:
         return moment(row[column])
     except ValueError:
         raise UserError(
-            f"{name}:{row[files.LINE]}: column {column} holds {row[column]!r}, which is no time;"
-            " write seconds or a date such as 2024-05-31T12:00"
+            f"{files.place(name, row[files.LINE])}: column {column} holds {row[column]!r},"
+            " which is no time; write seconds or a date such as 2024-05-31T12:00"
         ) from None
 
 

@@ -197,7 +197,7 @@ class ItemData(DataModule):
         Returns:
             The query's row of each, and (item, hard negatives, place in ``_known``).
         """
-        places = [f"{place}:{line}" for line in table["line"][:]]
+        places = [files.place(place, line) for line in table["line"][:]]
         sought = [self.numbers(p, at) for p, at in zip(table["positives"][:], places, strict=True)]
         if self.user:
             histories = self._histories()
@@ -227,7 +227,7 @@ class ItemData(DataModule):
         self, table: datasets.Dataset, split: str, place: str
     ) -> list[tuple[list[int], list[int]]]:
         """For each row the items sought, and those not to rank: what the user had, or the query."""
-        places = [f"{place}:{line}" for line in table["line"][:]]
+        places = [files.place(place, line) for line in table["line"][:]]
         sought = [self.numbers(p, at) for p, at in zip(table["positives"][:], places, strict=True)]
         if self.user:
             exclude = [self._had(user, split, place) for user in table["user"][:]]

@@ -46,6 +46,7 @@ class Seq2SeqData(DataModule):
     """
 
     trained_length = "ignored"
+    keeps_rows = True
 
     def __init__(
         self,

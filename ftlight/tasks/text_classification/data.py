@@ -38,6 +38,7 @@ class TextData(Labelled):
         base: Options of Labelled.
     """
 
+    keeps_rows = True
     may_change = Labelled.may_change | {"swaps"}
 
     def __init__(

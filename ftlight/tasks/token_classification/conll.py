@@ -81,6 +81,18 @@ def sentences(
         remark(f"{Path(place).name}: {left_out:,} {MULTIWORD}")
 
 
+def is_words(path: Path, encoding: str) -> bool:
+    """Whether a text file has a word in each line, alone or in columns, rather than running text.
+
+    Columns without a tag are divided by tabs: by spaces they would look like text.
+    """
+    filled = [line for _, line in files.text_lines(path, encoding) if line.strip()]
+    lines = [line for line in filled if not line.startswith(("#", "-DOCSTART-"))]
+    words = [line.split() for line in lines]
+    columns = all(len(w) == 1 or "\t" in line for w, line in zip(words, lines, strict=True))
+    return columns or all(spans.is_tag(w[-1]) for w in words)
+
+
 def _check_width(fields: Sequence[str], width: int, place: str) -> None:
     """Refuses a line with other columns than those before it, of which there may be none yet."""
     if width and len(fields) != width:

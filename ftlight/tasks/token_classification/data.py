@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
 
 from ftlight.data import files, labels, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
+from ftlight.run import records
 from ftlight.tasks.token_classification import (
     conll,
+    label_studio,
     marks,
     notes,
     offsets,
@@ -23,6 +26,7 @@ from ftlight.tasks.token_classification import (
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.layout import layout_of
 from ftlight.utils import internals
+from ftlight.utils.atomic import write_json
 from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.ranges import Count, Length
 
@@ -86,7 +90,9 @@ class TokenData(DataModule):
     ) -> None:
         super().__init__(train, **base)
         self.layout = layout_of(token, tag, tokens, tags, text, spans, tag_names, sentence)
+        self.predicted_layout = self.layout  # of rows to predict
         self.given_length, self.given_stride = max_length, stride
+        self.config = label_studio.UNKNOWN  # of the export that a run was trained on
         self._labels: list[str] | None = None
 
     # Labels
@@ -148,22 +154,39 @@ class TokenData(DataModule):
         return readers.read_rows, arguments, datasets.Features(features)
 
     def read_predict(self, name: str) -> list[files.Row]:
-        """Rows of a file, with or without tags; a .txt file of running text has one per line."""
+        """Rows of a file, with or without tags; a .txt file of running text is one document."""
         source = self.source_at(name)
-        if source.suffix == ".txt":
-            numbered = files.text_lines(source.path, self.encoding)
-            lines = [(number, line) for number, line in numbered if line.strip()]
-            words = [line.split() for _, line in lines]
-            conll = any("\t" in line for _, line in lines) or all(len(w) == 1 for w in words)
-            if not conll and not all(spans.is_tag(w[-1]) for w in words):
-                return [{self.layout.text: line, files.LINE: number} for number, line in lines]
-        return list(readers.open_rows(source, self.layout, tagged=False))
+        if source.suffix == ".txt" and not conll.is_words(source.path, self.encoding):
+            return super().read_predict(name)
+        rows = list(readers.open_rows(source, self.layout, tagged=False))
+        text = label_studio.config_of(rows, self.layout).text or self.config.text
+        self.predicted_layout = self.layout._replace(task_text=text)
+        return rows
 
     def document(
         self, row: Mapping[str, Any], place: str = "input:1"
     ) -> tuple[str, list[spans.Range]]:
         """Text of a row to predict, and the characters of its words."""
-        return readers.document(row, self.layout, place)
+        return readers.document(row, self.predicted_layout, place)
+
+    # What a run keeps
+
+    def save_state(self, folder: Path) -> None:
+        """Writes how the labelling config of Label Studio names things, if train is its export."""
+        super().save_state(folder)
+        source = self.source_of("train")
+        if self.files["train"] and source.suffix in (".json", ".jsonl"):
+            rows = readers.open_rows(source, self.layout, tagged=False)
+            self.config = label_studio.config_of(rows, self.layout)
+        if self.config.tags:
+            write_json(folder / label_studio.NAME, self.config.to_json())
+
+    def load_state(self, folder: Path) -> None:
+        """Reads what :meth:`save_state` wrote."""
+        super().load_state(folder)
+        kept = records.of(folder / label_studio.NAME, label_studio.SHAPE)
+        self.config = label_studio.from_json(kept)
+        self.predicted_layout = self.layout._replace(task_text=self.config.text)
 
     # Windows
 

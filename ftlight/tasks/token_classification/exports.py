@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ftlight.data.files import LINE
-from ftlight.tasks.token_classification import marks
+from ftlight.tasks.token_classification import label_studio, marks
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.layout import Layout
 
@@ -40,7 +40,12 @@ class Predicted(NamedTuple):
         return [entity for entity in self.answer["prediction"] if not entity.get("unsure")]
 
 
-def content(suffix: str, found: Sequence[Predicted], layout: Layout) -> str | None:
+def content(
+    suffix: str,
+    found: Sequence[Predicted],
+    layout: Layout,
+    config: label_studio.Config = label_studio.UNKNOWN,
+) -> str | None:
     """A file of entities in the form of its suffix; None if there is no such form.
 
     A .csv has a row for each entity, .conll a word and its tag in each line. A .jsonl has a row for
@@ -52,13 +57,16 @@ def content(suffix: str, found: Sequence[Predicted], layout: Layout) -> str | No
         suffix: suffix of the file.
         found: documents with their entities.
         layout: columns of the rows.
+        config: the labelling config of Label Studio that the run was trained on, if it was.
     """
     if suffix == ".csv":
         return _table(found, layout)
     if suffix == ".jsonl":
         return "".join(f"{_json(_doccano(item, layout))}\n" for item in found)
     if suffix == ".json":
-        tasks = (_task(item, number, layout) for number, item in enumerate(found, 1))
+        own = label_studio.config_of((item.row for item in found), layout)
+        config = own if own.tags else config
+        tasks = (_task(item, number, layout, config) for number, item in enumerate(found, 1))
         return "[\n" + ",\n".join(map(_json, tasks)) + "\n]\n"
     return "\n".join(_sentence(item) for item in found if item.words) if suffix in CONLL else None
 
@@ -137,25 +145,30 @@ def _doccano(item: Predicted, layout: Layout) -> dict[str, Any]:
     return {"text": item.text, "label": label, **others, **item.answer}
 
 
-def _task(item: Predicted, number: int, layout: Layout) -> dict[str, Any]:
-    """A task of Label Studio with predictions, named as in its template for entities.
+def _task(
+    item: Predicted, number: int, layout: Layout, config: label_studio.Config
+) -> dict[str, Any]:
+    """A task of Label Studio with predictions, named as in the config, else as in the template.
 
     Offsets are code points, as Label Studio counts since its version 1.4.
     """
-    others = _others(marks.plain(item.row, layout), item.text, layout)
-    results = [
-        {
-            "id": f"{number}-{place}",
-            "from_name": "label",
-            "to_name": "text",
-            "type": "labels",
-            "value": {
-                **{name: entity[name] for name in ("start", "end", "text")},
-                "labels": [entity["type"]],
-            },
-            "score": entity["score"],
-        }
-        for place, entity in enumerate(item.sure, 1)
-    ]
+    row = marks.plain(item.row, layout)
+    column = marks.text_column(item.row, layout)
+    is_task = marks.is_task(item.row)
+    others = {
+        name: value
+        for name, value in _others(row, item.text, layout).items()
+        if name not in (column, layout.text) or value != item.text
+    }
+    results = []
+    for place, entity in enumerate(item.sure, 1):
+        tag = config.tag(entity["type"])
+        span = {name: entity[name] for name in ("start", "end", "text")}
+        value = {**span, tag.type: [entity["type"]]}
+        result = {"id": f"{number}-{place}", **tag._asdict(), "value": value}
+        results.append({**result, "score": entity["score"]})
     prediction = {"model_version": "ftlight", "score": item.answer["score"], "result": results}
-    return {"data": {"text": item.text, **others}, "predictions": [prediction]}
+    numbered = {"id": item.row["id"]} if is_task and "id" in item.row else {}
+    key = (column if is_task else "") or config.text or "text"
+    data = {key: item.text, **{name: value for name, value in others.items() if name != key}}
+    return {**numbered, "data": data, "predictions": [prediction]}

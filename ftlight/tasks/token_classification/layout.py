@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Layout(NamedTuple):
@@ -18,6 +18,7 @@ class Layout(NamedTuple):
         spans: columns that may hold the spans.
         tag_names: names of tags that are numbers.
         sentence: column that tells the sentences of a table with a word in each row.
+        task_text: column of the text in tasks of Label Studio, if it is known.
     """
 
     token: int = 0
@@ -28,6 +29,16 @@ class Layout(NamedTuple):
     spans: tuple[str, ...] = ("spans", "entities", "label", "labels")
     tag_names: tuple[str, ...] = ()
     sentence: str = ""
+    task_text: str = ""
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Columns of words and answers that are not the defaults, by option."""
+        default = Layout()
+        names = {"tokens": self.tokens, "sentence": self.sentence}
+        names |= {"tags": self.tags[0] if self.tags != default.tags else ""}
+        names |= {"spans": self.spans[0] if self.spans != default.spans else ""}
+        return {o: name for o, name in names.items() if name not in ("", default.tokens)}
 
 
 def layout_of(
@@ -41,7 +52,7 @@ def layout_of(
     sentence: str | None = None,
 ) -> Layout:
     """A layout by the options of data, of which those that are None have several defaults."""
-    lists: dict[str, tuple[str, ...]] = {"tags": (tags,)} if tags else {}
+    lists: dict[str, Any] = {"tags": (tags,)} if tags else {}
     if spans:
         lists["spans"] = (spans,)
     names = tuple(tag_names or ())

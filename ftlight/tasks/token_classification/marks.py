@@ -27,8 +27,10 @@ PREDICTED = "with predictions of Label Studio and no annotations, which are read
 RELATIONS = "with relations between entities, which are not used"
 # Columns of Prodigy and Label Studio's JSON-MIN, which leave out the spans of a row that has none.
 EXPORTED = ("_input_hash", "_task_hash", "annotation_id", "annotator")
+# Columns of a task of Label Studio that hold results.
+ANSWERS = ("annotations", "completions", "predictions")
 # Columns by which an export tells what its rows are.
-READ = ("data", "annotations", "completions", "predictions", "answer", "was_cancelled", "relations")
+READ = ("data", *ANSWERS, "answer", "was_cancelled", "relations")
 START = ("start", "start_offset", "begin")
 END = ("end", "end_offset", "stop")
 LABEL = ("label", "type", "labels", "entity_group", "entity", "tag")
@@ -84,9 +86,11 @@ def _gold(row: files.Row, layout: Layout) -> tuple[files.Row | None, list[str]]:
         return None, [CANCELLED]
     facts = [RELATIONS] if row.get("relations") else []
     given = row.get("annotations", row.get("completions"))
+    if not is_task(row):
+        return plain(row, layout), facts
     if given is None and row.get("predictions"):
         given, facts = row["predictions"], [*facts, PREDICTED]
-    if not _is_task(row) or not isinstance(given, list):
+    if not isinstance(given, list):
         return plain(row, layout), facts
     several = [a for a in given if isinstance(a, Mapping)]
     kept = [a for a in several if not a.get("was_cancelled")]
@@ -102,6 +106,15 @@ def _gold(row: files.Row, layout: Layout) -> tuple[files.Row | None, list[str]]:
     return {**plain({**row, **column}, layout), **column}, facts
 
 
+def regions(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yields the results of a task of Label Studio that mark its text, by people or models."""
+    lists = [row.get(key) for key in ANSWERS] if is_task(row) else []
+    for answers in lists:
+        for answer in answers if isinstance(answers, list) else []:
+            results = answer.get("result") if isinstance(answer, Mapping) else None
+            yield from (item for item in results or [] if START[0] in item.get("value", {}))
+
+
 def _value(item: Mapping[str, Any]) -> dict[str, Any]:
     """The span of one result of Label Studio; its labels stand under the type of the result."""
     value = dict(item["value"])
@@ -111,25 +124,37 @@ def _value(item: Mapping[str, Any]) -> dict[str, Any]:
 def plain(row: Mapping[str, Any], layout: Layout) -> files.Row:
     """A row with its columns side by side, and its text in the column of the layout if it has one.
 
-    A task of Label Studio has its columns under ``data``. A text under another name is found if it
-    is the only one that contains the texts of all spans, the only one of a task, or ``data`` of
-    older exports of doccano.
+    A task of Label Studio has its columns under ``data``.
     """
-    task = _is_task(row)
-    columns = dict(row["data"] if task else row)
-    columns = {**columns, files.LINE: row.get(files.LINE, 0)}
+    columns = {**(row["data"] if is_task(row) else row), files.LINE: row.get(files.LINE, 0)}
+    name = text_column(row, layout)
+    return {**columns, layout.text: columns[name]} if name else columns
+
+
+def text_column(row: Mapping[str, Any], layout: Layout) -> str:
+    """Column of the text of a row; empty if it has none, or words.
+
+    One under another name than the layout's is found if it is the only one that contains the texts
+    of all spans, the only one of a task, known from other tasks, or named as in Label Studio's
+    template; or ``data`` of older exports of doccano.
+    """
+    task = is_task(row)
+    columns = row["data"] if task else row
     if layout.text in columns or layout.tokens in columns:
-        return columns
+        return layout.text if layout.text in columns else ""
     names = [name for name, value in columns.items() if isinstance(value, str)]
     copies = _copies(row, layout)
     if copies:
         names = [name for name in names if all(copy in columns[name] for copy in copies)]
     elif not task:
         names = [name for name in names if name == "data"]
-    return {**columns, layout.text: columns[names[0]]} if len(names) == 1 else columns
+    if task and len(names) != 1:
+        names = [name for name in (layout.task_text, "text") if name in names][:1]
+    return names[0] if len(names) == 1 else ""
 
 
-def _is_task(row: Mapping[str, Any]) -> bool:
+def is_task(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a task of Label Studio."""
     return isinstance(row.get("data"), Mapping)
 
 
@@ -137,6 +162,7 @@ def _copies(row: Mapping[str, Any], layout: Layout) -> list[str]:
     """The texts of the spans of a row."""
     lists = [row[name] for name in layout.spans if isinstance(row.get(name), list)]
     spans = [span for items in lists for span in items if isinstance(span, Mapping)]
+    spans = spans or [result["value"] for result in regions(row)]
     return [span["text"] for span in spans if isinstance(span.get("text"), str)]
 
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftlight.data import files
 from ftlight.data.remarks import remark
 from ftlight.data.sources import Source
-from ftlight.tasks.token_classification import conll, marks, offsets, spelling, word_rows
+from ftlight.tasks.token_classification import (
+    conll,
+    label_studio,
+    marks,
+    offsets,
+    spelling,
+    word_rows,
+)
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.layout import Layout
 from ftlight.utils.errors import UserError, did_you_mean, join_limited
@@ -42,6 +50,7 @@ def read_rows(source: Source, layout: Layout, code: str, digest: str) -> Iterato
     Raises:
         UserError: a row has no words or text, no tags or spans, or they do not fit.
     """
+    layout = _settled(source, layout)
     habits = _habits(source, layout)
     facts = Counter[str]()
     empty = True
@@ -52,6 +61,20 @@ def read_rows(source: Source, layout: Layout, code: str, digest: str) -> Iterato
         raise UserError(f"{source.name} holds no sentences")
     for fact, count in facts.items():
         remark(f"{Path(source.name).name}: {counted(count, 'row')} {fact}")
+
+
+def _settled(source: Source, layout: Layout) -> Layout:
+    """A layout that knows the text of tasks of Label Studio, if it has another name there.
+
+    A task without marks does not tell which of its columns it is.
+    """
+    if source.suffix not in (".json", ".jsonl"):
+        return layout
+    rows = open_rows(source, layout, tagged=False)
+    first = next(rows, {})
+    if not marks.is_task(first) or layout.text in first["data"]:
+        return layout
+    return layout._replace(task_text=label_studio.config_of(chain([first], rows), layout).text)
 
 
 def _gold_rows(source: Source, layout: Layout) -> Iterator[files.Row]:
@@ -113,20 +136,28 @@ def _read_row(
 def open_rows(source: Source, layout: Layout, tagged: bool = True) -> Iterator[files.Row]:
     """Rows with their own columns; sentences of CoNLL text as lists of words and tags."""
     if word_rows.is_table(source, layout):
-        rows = source.read(optional=[layout.text, *layout.spans])
+        rows = _read(source, layout, [layout.text, *layout.spans], tagged)
         return word_rows.sentences(rows, source.name, layout, tagged)
     if source.suffix in conll.SUFFIXES:
         lines = files.text_lines(source.path, source.encoding)
         return conll.sentences(lines, source.name, layout, tagged)
     if not source.on_hub:
         columns = [layout.text, layout.tokens, *layout.tags, *layout.spans]
-        return source.read(optional=columns)
+        return _read(source, layout, columns, tagged)
     columns = source.columns()
     first = (
         layout.text if layout.text in columns and layout.tokens not in columns else layout.tokens
     )
     answers = layout.tags if first == layout.tokens else layout.spans
     return source.rows([first], [name for name in answers if name in columns][:1])
+
+
+def _read(
+    source: Source, layout: Layout, columns: Sequence[str], tagged: bool
+) -> Iterator[files.Row]:
+    """Rows of a table or JSON; if tagged, some have the columns that options name, but the text."""
+    rows = source.read(optional=columns)
+    return files.found_in_some(rows, layout.named, source.name) if tagged else rows
 
 
 def _has_words(row: Mapping[str, Any], layout: Layout) -> bool:

@@ -71,7 +71,7 @@ def _is_tagged(source: Source) -> bool:
 
 def _spans(look: Look) -> Shape | None:
     """Texts with spans, as annotation tools export them."""
-    if any(_has_regions(row) for row in look.rows):
+    if any(True for row in look.rows for _ in marks.regions(row)):
         return Shape({}, "texts with spans (Label Studio)")
     for column in look.first:
         values = [_parsed(value) for value in look.values(column)]
@@ -108,15 +108,6 @@ def _is_span(item: Any) -> bool:
     if isinstance(item, Mapping):
         return any(type(item.get(name)) is int for name in marks.START)
     return isinstance(item, list) and len(item) == 3 and all(type(n) is int for n in item[:2])
-
-
-def _has_regions(row: Mapping[str, Any]) -> bool:
-    """Whether a task of Label Studio has marks in its text."""
-    given = row.get("annotations", row.get("completions"))
-    if not isinstance(row.get("data"), Mapping) or not isinstance(given, list):
-        return False
-    results = [item for a in given if isinstance(a, Mapping) for item in a.get("result") or []]
-    return any(marks.START[0] in item.get("value", {}) for item in results)
 
 
 def survey(source: Source, options: Options, train: Content | None = None) -> Content:

@@ -221,7 +221,7 @@ class TokenClassification(Task):
         for row, answer in zip(rows, answers, strict=True):
             text, words = self.data.document(row)
             found.append(exports.Predicted(row, text, words, answer))
-        return exports.content(suffix, found, self.data.layout)
+        return exports.content(suffix, found, self.data.predicted_layout, self.data.config)
 
     def describe(self) -> str:
         """Entity types and head."""

@@ -12,8 +12,10 @@ from conftest import each
 from ftlight.data import files
 from ftlight.data.remarks import collected
 from ftlight.data.sources import Source
+from ftlight.run import predictions
 from ftlight.tasks.token_classification import exports, marks, readers
 from ftlight.tasks.token_classification import tags as spans
+from ftlight.tasks.token_classification.data import TokenData
 from ftlight.tasks.token_classification.layout import Layout
 
 # An emoji is two units in JavaScript, CRLF two characters; an entity may hold a line break.
@@ -109,6 +111,82 @@ def test_a_task_of_label_studio_is_named_as_in_its_template() -> None:
     assert second["data"]["id"] == 7
 
 
+def test_a_task_of_label_studio_keeps_the_names_of_its_labelling_config() -> None:
+    value = {"start": 2, "end": 6, "text": "Anna", "hypertextlabels": ["PER"]}
+    marked = {"from_name": "who", "to_name": "letter", "type": "hypertextlabels", "value": value}
+    other = {"from_name": "where", "to_name": "letter", "type": "labels"}
+    other["value"] = {"start": 2, "end": 6, "labels": ["LOC"]}
+    rows = [
+        {"id": 8, "data": {"mail": TEXT, "n": "1"}, "annotations": [{"result": [marked, other]}]},
+        {"id": 9, "data": {"mail": TEXT}, "annotations": [], "predictions": []},
+    ]
+    found = [predicted({**row, files.LINE: 1}, entities(TEXT, SPANS)) for row in rows]
+    path = write(".json", found)
+    tasks = json.loads(path.read_text())
+    for task, row in zip(tasks, rows, strict=True):
+        assert (task["id"], task["data"]) == (row["id"], row["data"])
+    for task in tasks:
+        person, place, _ = task["predictions"][0]["result"]
+        assert (person["from_name"], person["to_name"], person["type"]) == (
+            "who",
+            "letter",
+            "hypertextlabels",
+        )
+        assert person["value"]["hypertextlabels"] == ["PER"]
+        assert (place["from_name"], place["value"]["labels"]) == ("where", ["LOC"])
+    assert [row["spans"] for row in read(path)[0]] == [expected(item) for item in found]
+
+
+def test_a_task_without_marks_has_its_text_where_the_others_have_it() -> None:
+    marked = {"start": 2, "end": 6, "text": "Anna", "labels": ["PER"]}
+    result = {"type": "labels", "from_name": "who", "to_name": "letter", "value": marked}
+    data = {"mail": TEXT, "sender": "x"}
+    rows = [
+        {"data": data, "predictions": [{"result": []}]},
+        {"data": data, "predictions": [{"result": [result]}]},
+    ]
+    Path("a.json").write_text(json.dumps(rows))
+    assert [row["text"] for row in read(Path("a.json"))[0]] == [TEXT, TEXT]
+
+
+def test_a_run_keeps_the_names_of_the_export_that_it_learned_from(tmp_path: Path) -> None:
+    marked = {"start": 2, "end": 6, "text": "Anna", "labels": ["PER"]}
+    result = {"type": "labels", "from_name": "who", "to_name": "letter", "value": marked}
+    data = {"mail": TEXT, "sender": "x"}
+    Path("a.json").write_text(json.dumps([{"data": data, "annotations": [{"result": [result]}]}]))
+    TokenData("a.json").save_state(tmp_path)
+    module = TokenData()
+    module.load_state(tmp_path)
+    # tasks that nobody has marked yet, and documents
+    Path("new.json").write_text(json.dumps([{"data": data}]))
+    for row in [*module.read_predict("new.json"), DOCUMENT]:
+        text, words = module.document(row)
+        item = exports.Predicted(
+            row, text, words, {"prediction": entities(TEXT, SPANS), "score": 1}
+        )
+        content = exports.content(".json", [item], module.predicted_layout, module.config)
+        assert content is not None
+        (task,) = json.loads(content)
+        assert task["data"]["mail"] == TEXT
+        assert list(task["data"].values()).count(TEXT) == 1
+        names = {(r["from_name"], r["to_name"]) for r in task["predictions"][0]["result"]}
+        assert names == {("who", "letter")}
+    TokenData().save_state(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_task_of_label_studio_holds_the_text_once() -> None:
+    layout = Layout(text="message")
+    row = {"message": TEXT, "note": "Anna", files.LINE: 1}
+    for spans_ in (entities(TEXT, SPANS), []):
+        item = exports.Predicted(row, TEXT, [], {"prediction": spans_, "score": 0.5})
+        content = exports.content(".json", [item], layout)
+        assert content is not None
+        (task,) = json.loads(content)
+        assert task["data"] == {"text": TEXT, "note": "Anna"}
+        assert marks.plain(task, layout)["message"] == TEXT  # what the run reads
+
+
 def test_conll_has_the_words_and_tags() -> None:
     path = write(".conll", FOUND)
     assert path.read_text().splitlines()[:3] == ["😀\tO", "Anna\tB-PER", ",\tO"]
@@ -182,3 +260,18 @@ def test_predictions_of_label_studio_are_no_gold_beside_annotations() -> None:
     Path("a.json").write_text(json.dumps([row]))
     with pytest.raises(files.UserError, match="not annotated yet in Label Studio"):
         read(Path("a.json"))
+
+
+def test_a_table_of_entities_is_written_as_the_one_that_was_read() -> None:
+    content = exports.content(".csv", FOUND, Layout())
+    predictions.write_predictions(
+        Path("out.csv"), [], [], False, content, predictions.Dialect(";", mark=True)
+    )
+    assert Path("out.csv").read_bytes().startswith(b"\xef\xbb\xbfdocument;type;text;")
+    assert [row["text"] for row in files.read(Path("out.csv"))] == [
+        "Anna",
+        "New\r\nYork",
+        "Köln",
+        "in\tNew York",
+    ]
+    assert predictions.are_in(Path("out.csv"))

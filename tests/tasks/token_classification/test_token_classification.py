@@ -30,6 +30,7 @@ from torch import nn
 
 import ftlight
 from ftlight.__main__ import main
+from ftlight.data.remarks import collected
 from ftlight.models.loading import load_tokenizer
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification import windows
@@ -524,14 +525,19 @@ def test_long_rows_among_short_ones_under_a_frozen_backbone(
     assert "frozen layers run at every step" in capsys.readouterr().out
 
 
-def test_running_text_in_a_text_file_is_a_row_a_line(plain_bert: str, tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("Where is my parcel?\nI want to cancel\n\n")
+def test_a_text_file_is_a_document_or_words(plain_bert: str, tmp_path: Path) -> None:
+    notes = "Where is\tmy parcel?\nI want to cancel\n\n"
+    (tmp_path / "notes.txt").write_text(notes)
+    (tmp_path / "bare.txt").write_text("# id 1\nWhere\tNN\nparcel\tNN\n\nlost\tV\n")
     (tmp_path / "tagged.txt").write_text("Where O\nparcel B-THING\n\nlost O\n")
     data = TokenData(labels=["THING"], tokenizer=plain_bert)
-    texts = [row["text"] for row in data.read_predict("notes.txt")]
-    assert texts == ["Where is my parcel?", "I want to cancel"]
-    tokens = [row["tokens"] for row in data.read_predict("tagged.txt")]
-    assert tokens == [["Where", "parcel"], ["lost"]]
+    with collected() as remarks:
+        assert [row["text"] for row in data.read_predict("notes.txt")] == [notes]
+    (said,) = remarks
+    assert "notes.txt: read as one document" in said
+    for name in ("tagged.txt", "bare.txt"):
+        tokens = [row["tokens"] for row in data.read_predict(name)]
+        assert tokens == [["Where", "parcel"], ["lost"]]
 
 
 def test_an_evaluation_without_words(plain_bert: str, tmp_path: Path) -> None:
