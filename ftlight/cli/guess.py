@@ -166,6 +166,8 @@ def _recognized(look: Look, task: str | None) -> tuple[str, Shape]:
     path = look.source.name
     if task is not None:
         raise UserError(f"{path}: nothing that {task} could learn from was found in it")
+    if look.source.is_tree and Path(path).is_file():
+        raise UserError(f"{path} holds no images; unpack it, and name a file of it or its folder")
     if look.source.is_tree:
         raise UserError(
             f"{path} holds neither images nor documents in folders for classes; of documents alone"

@@ -41,6 +41,7 @@ from ftlight.utils.paths import user_path
 Unit = Literal["line", "paragraph"]
 """What counts as one document in plain text."""
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx")
+ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar")
 PACKED = (".parquet.gz", ".xlsx.gz")  # whose reader needs the file itself
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
@@ -99,6 +100,8 @@ def check(name: str, option: str = "", suffixes: Sequence[str] = SUFFIXES) -> Pa
         fault = "" if path.stat().st_size else " is empty"
     elif kind in (".xls", ".xlsb", ".ods"):
         fault = " is a spreadsheet of another kind; save it as .xlsx or CSV and name that file"
+    elif kind in ARCHIVES and kind not in suffixes:
+        fault = " is an archive; unpack it, and name a file of it or its folder"
     elif kind not in suffixes or path.name.lower().endswith(PACKED):
         fault = (
             f": format {kind or 'without suffix'} is not known;"

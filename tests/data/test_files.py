@@ -90,6 +90,14 @@ def test_spreadsheet_by_suffix() -> None:
     each(["data.xls", "data.XLS", "data.ods"], check)
 
 
+def test_an_archive_is_to_be_unpacked() -> None:
+    def check(name: str) -> None:
+        wanted = f"{name} is an archive; unpack it, and name a file of it or its folder"
+        assert fault_of_check(str(put(name, "x"))) == wanted
+
+    each(["data.zip", "data.tar.gz", "data.TAR", "data.7z"], check)
+
+
 def test_unknown_format_lists_those_that_can_be_read() -> None:
     cases = [("data.txt", ".txt"), ("data", "without suffix"), ("data.docx.gz", ".docx")]
 
