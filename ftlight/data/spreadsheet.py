@@ -50,6 +50,7 @@ def read(path: Path, names: Sequence[str] = ()) -> Iterator[Row]:
         count = len(book.sheet_names)
         remark(f"{path.name}: the first of {count} sheets is read, {book.sheet_names[0]!r}")
     texts = ([as_csv(cell) for cell in row] for row in rows)
+    numbered: Iterator[tuple[int, list[str]]]
     numbered = ((line, row) for line, row in enumerate(texts, 1) if any(row))
     if not names:
         first = list(itertools.islice(numbered, delimited.SAMPLE))
