@@ -18,6 +18,7 @@ from ftlight.task import Task
 from ftlight.trainer.parts import data_of
 from ftlight.training import optim
 from ftlight.utils import format as fmt
+from ftlight.utils.format import counted
 
 GAP = 2  # between columns
 LEAST, MOST = 8, 36  # characters of the picture
@@ -93,6 +94,8 @@ def _limits(trainer: L.Trainer, run: RunState) -> str:
     words = "; ".join(limits) if run.budget else ", ".join(limits)
     if run.auto_epochs and run.budget is None:
         words += " (about 1,000 steps, at least 3, at most 30 epochs: trainer.max_epochs)"
+    if run.too_few:
+        words += f"; {counted(run.too_few, 'validation row', 'are')} too few to stop it early"
     if stop := trainer.early_stopping_callback:
         words += f"; stops after {stop.patience} validations without a better {stop.monitor}"
     return words
