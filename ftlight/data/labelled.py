@@ -241,7 +241,8 @@ class Labelled(DataModule):
         """The classes of each row; None in a regression."""
         if self.kind == "regression":
             return None
-        return [labels.members(text, self.kind) for text in tables.column(table, "label")]
+        cells = tables.column(table, "label")
+        return [list(dict.fromkeys(labels.members(text, self.kind))) for text in cells]
 
     def row_values(self, table: datasets.Dataset) -> list[float] | None:
         """The number of each row in a regression."""
