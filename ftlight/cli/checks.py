@@ -13,7 +13,7 @@ from typing import Any
 from ftlight.cli import values
 from ftlight.cli.options import Option
 from ftlight.cli.verbs import VERBS
-from ftlight.data import files, remarks
+from ftlight.data import encoding, files, remarks
 from ftlight.models import load_errors
 from ftlight.models import places as backbones
 from ftlight.run import former, records
@@ -226,26 +226,32 @@ def backbone(given: Mapping[str, str], model: Mapping[str, Any], places: Mapping
         raise UserError(placed(str(error), places, given)) from None
 
 
-def columns(given: Mapping[str, str], data: Mapping[str, Any], places: Mapping[str, str]) -> None:
+def columns(options: Mapping[str, Any], file: Any, names: Sequence[str] = COLUMNS) -> None:
     """Checks that a table has the columns which are named, by its first row.
 
     A file that cannot be read is left to its reader, which says why.
 
+    Args:
+        options: options of a shipped data module.
+        file: the table, if it is one.
+        names: those of the options that name its columns.
+
     Raises:
-        UserError: one is missing; names those there are and the nearest.
+        UserError: one is missing; names those there are and the nearest. Or there is no such
+            encoding.
     """
-    options = {**data["init_args"], **{k.partition(".")[2]: v for k, v in given.items()}}
-    file, named = options.get("train"), list[str]()
-    for option in COLUMNS:
+    encoding.check(options.get("encoding") or "utf-8")
+    named = list[str]()
+    for option in names:
         value = options.get(option)
         if option == "text" and options.get("items"):
             continue  # a column of that table
         if isinstance(value, str) and value.startswith("["):
             value = parse(value, f"--data.{option}")[0]
         named += value if isinstance(value, list) else [value] if value else []
-    if not (isinstance(file, str) and data["class_path"].startswith("ftlight.")):
-        return
-    if options.get("header") or options.get("encoding") or not named:
+    # of another encoding a first row takes the whole file, which may be UTF-8 after all
+    is_plain = (options.get("encoding") or "utf-8") == "utf-8"
+    if not isinstance(file, str) or options.get("header") or not is_plain or not named:
         return
     quotes: files.Quotes = "none" if options.get("quotes") == "none" else "csv"
     row: files.Row = {}

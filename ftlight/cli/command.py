@@ -146,7 +146,10 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
         checks.splits(words.verb, words.options, expanded["data"], places)  # one done reads none
         if words.run is None:
             checks.backbone(words.options, expanded["model"], places)
-            checks.columns(words.options, expanded["data"], places)
+            if expanded["data"]["class_path"].startswith("ftlight."):
+                given = {k.partition(".")[2]: v for k, v in words.options.items()}
+                options = {**expanded["data"]["init_args"], **given}
+                checks.columns(options, options.get("train"))
     return expanded, places
 
 

@@ -30,10 +30,11 @@ WHY_HELD_OUT = "without it a tenth of train is held out"
 def draft(guess: Guess) -> str:
     """The YAML of what was told of a file, which ``fit`` takes as it is."""
     content = guess.content
-    options = {**guess.options, **guess.shape.options, **content.options}
-    for other in guess.others.values():
-        options |= other.options
+    options = {**guess.options, **guess.shape.options}
     comments = dict(guess.shape.comments)
+    for each in (content, *guess.others.values()):
+        options |= each.options
+        comments = {**each.comments, **comments}
     if "encoding" in guess.options:
         comments["encoding"] = "guessed from the bytes; look whether letters with marks are right"
     if "header" in guess.options:

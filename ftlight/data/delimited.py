@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from ftlight.data import headers
 from ftlight.data.cells import LINE, Row
 from ftlight.data.encoding import open_text, special_bytes
 from ftlight.data.remarks import collected, remark
@@ -46,7 +47,9 @@ def read(
     """
     with open_text(path, encoding) as file:
         sample = list(itertools.islice(file, SAMPLE))
-    skipped, delimiter = _layout(sample, tabs)
+    above, skipped, delimiter = _layout(sample, tabs, titled=not names)
+    if skipped > above:
+        headers.say_titles(above + 1, skipped + 1, path.name)
     if quotes == "auto":
         why = ""
         if b'"' in special_bytes(path):
@@ -66,7 +69,7 @@ def first_rows(path: Path, encoding: str, tabs: bool) -> list[list[str]]:
     """The fields of the first lines of a CSV or TSV file, its header among them if it has one."""
     with open_text(path, encoding) as file:
         sample = list(itertools.islice(file, SAMPLE))
-    skipped, delimiter = _layout(sample, tabs)
+    _, skipped, delimiter = _layout(sample, tabs, titled=True)
     rows = _reader(sample[skipped:], delimiter, plain=False, strict=False)
     return [row for row in rows if row]
 
@@ -88,32 +91,43 @@ def _reader(lines: Iterable[str], delimiter: str, plain: bool, strict: bool = Tr
     return csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=strict)
 
 
-def _layout(sample: Sequence[str], tabs: bool) -> tuple[int, str]:
-    """Lines before the header, and the delimiter.
+def _layout(sample: Sequence[str], tabs: bool, titled: bool) -> tuple[int, int, str]:
+    """The line that says the delimiter, if there is one; lines before the table; the delimiter.
 
     Excel may say the delimiter in a line of its own, ``sep=;``. Otherwise it is what divides most
     of the first lines into equally many fields, at least two.
+
+    Args:
+        sample: the first lines.
+        tabs: whether only tabs divide fields.
+        titled: whether a title may stand above the header.
     """
     told = re.fullmatch(r'"?sep=(.)"?\s*', sample[0].lstrip("\ufeff")) if sample else None
-    if told:
-        return 1, told[1]
-    if tabs:
-        return 0, "\t"
-    widths = {mark: _width(sample, mark) for mark in ",;\t|"}
-    return 0, max(widths, key=lambda mark: widths[mark])
+    above = 1 if told else 0
+    marks = told[1] if told else "\t" if tabs else ",;\t|"
+    widths = {mark: _width(sample[above:], mark, titled) for mark in marks}
+    delimiter = max(widths, key=lambda mark: widths[mark][0])
+    return above, above + widths[delimiter][1], delimiter
 
 
-def _width(sample: Sequence[str], delimiter: str) -> int:
-    """Fields of the first line, if most of the first 20 have as many; else 1."""
+def _width(sample: Sequence[str], delimiter: str, titled: bool) -> tuple[int, int]:
+    """Fields of the header, if most of the first 20 lines have as many, else 1; lines above it."""
     for plain in (False, True):
         try:
-            rows = [row for row in _reader(sample, delimiter, plain, strict=False) if row]
+            starts, rows = [], []
+            reader, start = _reader(sample, delimiter, plain, strict=False), 0
+            for row in reader:
+                if row:
+                    starts.append(start)
+                    rows.append(row)
+                start = reader.line_num
         except csv.Error:
             continue
-        widths = [len(row) for row in rows[:20]]
+        first = headers.titles(rows) if titled else 0
+        widths = [len(row) for row in rows[first : first + 20]]
         if widths and widths[0] > 1 and widths.count(widths[0]) * 2 > len(widths):
-            return widths[0]
-    return 1
+            return widths[0], starts[first] if first else 0
+    return 1, 0
 
 
 def _against_quotes(path: Path, encoding: str, skipped: int, delimiter: str) -> str:
@@ -177,20 +191,21 @@ def as_rows(
     Raises:
         UserError: a row has another number of fields than the header, or a column occurs twice.
     """
-    header = list(names)
+    header, top = list(names), 0
     nameless: list[int] = []
     filled: list[int] = []  # lines that hold something in a column without a name
     blank: list[int] = []  # those of rows that hold nothing, as spreadsheets leave at their end
     for line, row in numbered:
         if not header:
-            header = [name.strip("\ufeff").strip() for name in row]
+            header, top = [name.strip("\ufeff").strip() for name in row], line
             nameless = _nameless(header, path, line)
             continue
         if len(row) > 1 and not any(map(str.strip, row)):
             blank.append(line)
             continue
         if len(row) != len(header):
-            raise _ragged(row, header, f"{path}:{line}", quotes)
+            raise _ragged(row, header, f"{path}:{line}", quotes, top)
+        top = 0
         made: Row = {**dict(zip(header, row, strict=True)), LINE: line}
         if nameless:
             del made[""]
@@ -224,12 +239,24 @@ def _nameless(header: Sequence[str], path: Path, line: int) -> list[int]:
     return empty if len(empty) > 1 else []
 
 
-def _ragged(row: Sequence[str], header: Sequence[str], place: str, quotes: Quotes) -> UserError:
-    """The error of a row that has another number of fields than the header."""
+def _ragged(
+    row: Sequence[str], header: Sequence[str], place: str, quotes: Quotes, top: int
+) -> UserError:
+    """The error of a row that has another number of fields than the header.
+
+    Args:
+        row: cells of the row.
+        header: names of the columns.
+        place: file and line of the row.
+        quotes: how quotation marks were read.
+        top: line of the header, if no other row has as many fields: it may be a title.
+    """
     what = "too many" if len(row) > len(header) else "too few"
     way_out = "put quotes around a field that holds the delimiter"
     if quotes == "none":
         way_out = "data.quotes: csv reads quotation marks as quotes around fields"
+    elif top and len(row) > len(header):
+        way_out += f"; if line {top} is a title and no header, take it out"
     return UserError(
         f"{place}: {what} fields ({len(row)} where the header has {len(header)}); {way_out}"
     )

@@ -57,10 +57,7 @@ def open_text(path: Path, encoding: str) -> Iterator[Iterator[str]]:
             " set data.encoding, for example data.encoding: utf-8"
         ) from None
     except LookupError:
-        raise UserError(
-            f"data.encoding: {encoding} is not an encoding that Python knows;"
-            " for example utf-8, cp1252, utf-16"
-        ) from None
+        raise _unknown(encoding) from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: the gzip file is damaged ({error})") from None
 
@@ -160,3 +157,22 @@ def _first_bad_byte(path: Path, encoding: str) -> tuple[int, int]:
     except UnicodeDecodeError as error:
         return data[error.start], error.start
     return 0, 0
+
+
+def check(name: str) -> None:
+    """Checks that an encoding is one.
+
+    Raises:
+        UserError: Python knows none of that name.
+    """
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        raise _unknown(name) from None
+
+
+def _unknown(name: str) -> UserError:
+    return UserError(
+        f"data.encoding: {name} is not an encoding that Python knows;"
+        " for example utf-8, cp1252, utf-16"
+    )

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ftlight.data import files, label_forms, labels
+from ftlight.data.remarks import remark
 from ftlight.utils.errors import UserError
+from ftlight.utils.format import counted
 
 
 def label_text(value: Any, place: str, line: int | str, column: str) -> str:
@@ -19,6 +21,19 @@ def label_text(value: Any, place: str, line: int | str, column: str) -> str:
         members = [files.as_text(member, place, line, column) for member in value]
         value = "".join(f"{member}{labels.SEPARATOR}" for member in members) or labels.SEPARATOR
     return files.as_text(value, place, line, column).strip()
+
+
+def has_blanks(row: files.Row, label: str | tuple[str, ...]) -> bool:
+    """Whether there are blanks around the label of a row, which are no part of it."""
+    value = row[label] if isinstance(label, str) else None
+    return isinstance(value, str) and value != value.strip() != ""
+
+
+def say_blanks(lines: Sequence[int | str], place: str) -> None:
+    """Remarks on the rows that have blanks around their label."""
+    if lines:
+        rows = counted(len(lines), "row", "have")
+        remark(f"{place}: {rows} blanks around the label, which are left out (first {lines[0]})")
 
 
 def row_label(row: files.Row, label: str | tuple[str, ...], place: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
-from ftlight.data import label_forms, label_kinds, labels, numerals
+from ftlight.data import label_forms, label_kinds, labels, numerals, spelling
 from ftlight.data.label_forms import Form
 from ftlight.data.recognition import Content
 from ftlight.utils.errors import UserError
@@ -42,15 +43,20 @@ def survey(
     values = [form.text(cells[i]) for i in rows]
     if train is not None:
         values = list(labels.known_as(values, kind, list(train.labels)))
+    options: dict[str, Any] = {**SKIP} if len(rows) < len(cells) else {}
+    comments: dict[str, str] = {}
+    if kind != "regression" and isinstance(column, str):
+        values, joined = _folded(values, kind, train)
+        if joined:
+            options["fold_labels"], comments["fold_labels"] = True, f"joins {joined}"
+    if train is not None:
         kept = [lines[i] for i in rows]
         labels.encode(values, kept, kind, list(train.labels), place, "train")
     elif kind == "regression" and len(set(values)) == 1:
         raise UserError(f"{where} holds a single number ({values[0]}); there is nothing to learn")
     elif kind != "regression":
         notes += labels.collect(Counter(values), kind, where)[1]
-    found = Counter[str]()
-    for value in values if kind != "regression" else ():
-        found.update(labels.members(value, kind))
+    found = _counted(values, kind) if kind != "regression" else Counter()
     missing = len(cells) - len(rows)
     if missing:
         notes.append(f"{missing:,} rows have no label and are left out (on_missing_label)")
@@ -63,9 +69,34 @@ def survey(
         kind=kind,
         form=form,
         classes=values if kind == "single" else None,
-        options=SKIP if missing else {},
+        options=options,
+        comments=comments,
         notes=notes,
     )
+
+
+def _counted(values: Sequence[str], kind: labels.Kind) -> Counter[str]:
+    """Rows of each label."""
+    return Counter(name for value in values for name in labels.members(value, kind))
+
+
+def _folded(
+    values: Sequence[str], kind: labels.Kind, train: Content | None
+) -> tuple[list[str], str]:
+    """Values with one spelling of each label, as ``data.fold_labels`` does, and which it joins.
+
+    Letters alone stay as they are: a and A may be classes of handwriting.
+    """
+    rows = _counted(values, kind)
+    known = train.labels if train is not None else {}
+    first = dict.fromkeys(known, rows.total() + 1)
+    groups = [names for names in spelling.alike({**rows, **first}) if {*names[1:]} & {*rows}]
+    if not groups or spelling.alike(known) or any(len(names[0]) == 1 for names in groups):
+        return list(values), ""
+    kept = spelling.folded({**rows, **first})
+    names = {name: kept[spelling.key(name)] for name in rows}
+    joined = spelling.listed(groups, {**rows, **known})
+    return [labels.renamed(value, kind, names) for value in values], joined
 
 
 def _read(

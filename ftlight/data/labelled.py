@@ -44,8 +44,8 @@ class Labelled(DataModule):
             tells by the label column.
         label_separator: Text between several labels of a row, such as a comma. Default: | or what
             the labels show.
-        fold_labels: Join labels that differ only in capitals, blanks or Unicode form, under the
-            most frequent spelling.
+        fold_labels: Join labels that differ only in capitals, blanks, Unicode form or a letter
+            written out (ue for ü), under the most frequent spelling.
         on_missing_label: What to do with rows without a label: error names them, skip leaves them
             out and counts them.
         base: Options of DataModule.
@@ -161,6 +161,7 @@ class Labelled(DataModule):
                     " (data.fold_labels)"
                 )
         kept = {name: self.spellings.get(spelling.key(name), name) for name in rows}
+        kept |= {name: name for name in self.given_labels or ()}
         return {cell: labels.renamed(text, self.kind, kept) for cell, text in texts.items()}
 
     def save_state(self, folder: Path) -> None:
@@ -240,7 +241,8 @@ class Labelled(DataModule):
         """The classes of each row; None in a regression."""
         if self.kind == "regression":
             return None
-        return [labels.members(text, self.kind) for text in tables.column(table, "label")]
+        cells = tables.column(table, "label")
+        return [list(dict.fromkeys(labels.members(text, self.kind))) for text in cells]
 
     def row_values(self, table: datasets.Dataset) -> list[float] | None:
         """The number of each row in a regression."""

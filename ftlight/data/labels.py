@@ -92,8 +92,13 @@ def _alike(labels: Sequence[str], rows: Mapping[str, int]) -> list[str]:
     groups = spelling.alike(rows)
     if groups:
         notes.append(
-            "labels that differ only in capitals, blanks or Unicode form are kept apart:"
+            f"labels that differ only in {spelling.WAYS} are kept apart:"
             f" {spelling.listed(groups, rows)}; to join them set data.fold_labels: true"
+        )
+    if errors := spelling.typing_errors(rows):
+        notes.append(
+            f"labels that a letter tells apart: {spelling.listed(errors, rows)};"
+            " if they are one, write them alike in the file"
         )
     return notes
 
@@ -189,8 +194,7 @@ def _same_word(label: str, names: Sequence[str]) -> str:
     if not alike:
         return ""
     return (
-        f"; it differs from {alike[0]!r} only in capitals, blanks or Unicode form:"
-        " data.fold_labels: true joins them"
+        f"; it differs from {alike[0]!r} only in {spelling.WAYS}: data.fold_labels: true joins them"
     )
 
 

@@ -63,7 +63,8 @@ def find(
 
     Returns:
         The pairs with the index of their least similar part, by rows. Some are missed; of a crowd
-        of similar rows each is compared with its neighbours alone.
+        of similar rows each is compared with its neighbours alone. Rows without a letter or digit,
+        such as empty ones, are in none.
     """
     count = len(parts[0])
     if count < 2:
@@ -75,8 +76,16 @@ def find(
         kept = np.flatnonzero(index >= least)
         shared = overlap(texts, first[kept], second[kept]).jaccard
         index[kept] = np.minimum(index[kept], shared)
+    same = index == 1
+    bare = [row for row in np.unique(first[same]).tolist() if is_bare(parts, row)]
+    index[same & np.isin(first, bare)] = 0
     kept = np.flatnonzero(index >= least)
     return Pairs(first[kept], second[kept], index[kept])
+
+
+def is_bare(parts: Sequence[Sequence[str]], row: int) -> bool:
+    """Whether a row has no letter or digit that could be compared: it repeats no other."""
+    return not any(plain(texts[row]) for texts in parts)
 
 
 class Overlap(NamedTuple):

@@ -85,7 +85,8 @@ class Content(NamedTuple):
         form: how labels are written.
         classes: class of each row, if a part that is held out has its share of each.
         groups: group of each row, if a group is held out as a whole.
-        options: options without which reading would stop at some rows.
+        options: options that its rows ask for, such as what to do with those without a label.
+        comments: what should be known of an option, by its name.
         notes: what a person should know.
         splits: splits that the same file has beside train.
     """
@@ -98,5 +99,6 @@ class Content(NamedTuple):
     classes: Sequence[str] | None = None
     groups: Sequence[str] | None = None
     options: Options = MappingProxyType({})
+    comments: Mapping[str, str] = MappingProxyType({})
     notes: Sequence[str] = ()
     splits: Sequence[str] = ()

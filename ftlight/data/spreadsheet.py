@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftlight.data import delimited
+from ftlight.data import delimited, headers
 from ftlight.data.cells import Row
 from ftlight.data.remarks import remark
 from ftlight.utils import archives
@@ -49,7 +50,13 @@ def read(path: Path, names: Sequence[str] = ()) -> Iterator[Row]:
         count = len(book.sheet_names)
         remark(f"{path.name}: the first of {count} sheets is read, {book.sheet_names[0]!r}")
     texts = ([as_csv(cell) for cell in row] for row in rows)
+    numbered: Iterator[tuple[int, list[str]]]
     numbered = ((line, row) for line, row in enumerate(texts, 1) if any(row))
+    if not names:
+        first = list(itertools.islice(numbered, delimited.SAMPLE))
+        if count := headers.titles([row for _, row in first]):
+            headers.say_titles(first[0][0], first[count][0], path.name)
+        numbered = itertools.chain(first[count:], numbered)
     yield from delimited.as_rows(numbered, path, "csv", names)
 
 

@@ -79,7 +79,7 @@ def _read(trainer: Any, task: Task, data: DataModule, splits: Sequence[str]) -> 
 
 
 def _labels(data: DataModule, train: Read) -> Iterator[Finding]:
-    """Labels of train that are likely wrong."""
+    """Labels of train that are in doubt, or that cannot be judged."""
     if not isinstance(data, Labelled):
         return
     numbers = data.sets["train"].targets
@@ -88,16 +88,28 @@ def _labels(data: DataModule, train: Read) -> Iterator[Finding]:
         found = labels.doubt(train.vectors, targets, data.kind, len(data.labels), data.split_seed)
     except ValueError:
         return  # too few rows to hold any out
+    if not found.can_judge:
+        yield Finding(
+            *("know", "label", "train"),
+            f"labels cannot be judged: a head that has not seen the row agrees with"
+            f" {found.agreed:.0%} of them, always the most frequent label with {found.chance:.0%}",
+            len(targets),
+        )
+        return
     doubted = found.doubted.tolist()
     if not doubted:
         return
     places = data.places("train")
+    far = "is sure of another label"
+    if data.kind == "regression":
+        far = f"is more than {labels.FAR:.0f} usual errors off"
     yield Finding(
-        *("look" if found.wrong else "know", "label", "train"),
-        f"the labels of {count_of(found.wrong, len(targets))} are likely wrong",
-        *(found.wrong, [places[row] for row in doubted]),
+        *("look" if found.sure else "know", "label", "train"),
+        f"a head that has not seen the row agrees with {found.agreed:.0%} of the labels, and {far}"
+        f" in {count_of(found.sure, len(targets))}",
+        *(found.sure, [places[row] for row in doubted]),
         _doubted(data, doubted[0], int(found.likely[doubted[0]])),
-        "--out lists all in doubt, the most doubtful first: correct them or leave them out",
+        "look at these first: --out lists all in doubt, the most doubtful first",
     )
 
 

@@ -1,4 +1,4 @@
-"""Labels that are likely wrong: what heads think of rows that they have not seen."""
+"""Labels in doubt: what heads think of rows that they have not seen."""
 
 from __future__ import annotations
 
@@ -9,35 +9,47 @@ from torch import Tensor
 
 from ftlight.freezing.linear import Head, Vectors
 from ftlight.freezing.solve import out_of_fold
+from ftlight.metrics import intervals
 from ftlight.models.losses import Kind, Loss
 
+SURE = 4.0  # times that another label is as probable as the row's own
 FAR = 5.0  # robust standard deviations of a number from what a head says
 
 
 class Doubt(NamedTuple):
-    """How likely the label of each row is wrong.
+    """How far heads that have not seen a row agree with its label.
 
     Attributes:
         trust: ``double [rows]``: the probability of the row's own label, of several the least; of
             a number the negative distance from what a head says, in robust standard deviations.
         doubted: numbers of the rows of which heads say something else, the least trusted first.
-        wrong: how many labels are likely wrong.
+        sure: of how many of these rows they are sure of that.
         likely: the likely label of each row by its number, ``int64 [rows]``; of several labels the
-            one that is likely wrong; of numbers none.
+            one that they doubt most; of numbers none.
+        agreed: share of the labels that they say themselves.
+        chance: that of who always says what most rows have.
     """
 
     trust: Tensor
     doubted: Tensor
-    wrong: int
+    sure: int
     likely: Tensor
+    agreed: float
+    chance: float
+
+    @property
+    def can_judge(self) -> bool:
+        """Whether heads know labels better than by chance, beyond the error of so few rows."""
+        return intervals.wilson(self.agreed, len(self.trust))[0] > self.chance
 
 
 def doubt(states: Tensor, targets: Tensor, kind: Kind, labels: int, seed: int = 0) -> Doubt:
-    """Finds labels that are likely wrong by heads that have not seen the row.
+    """Finds labels in doubt by heads that have not seen the row.
 
-    Ranks by self-confidence (Kuan and Mueller 2022). A row of one label counts as wrong if another
-    class is the most probable, and as probable as it is on average in rows of that class (confident
-    learning: Northcutt, Jiang and Chuang 2021).
+    Ranks by self-confidence (Kuan and Mueller 2022). Heads are sure of another class if it is
+    as probable as it is on average in rows of that class (confident learning: Northcutt, Jiang and
+    Chuang 2021) and several times as probable as the row's own: heads that know little are wrong
+    in many rows, and never sure. How many labels are wrong, that does not tell.
 
     Args:
         states: a vector each row ``[rows, width]``.
@@ -74,8 +86,9 @@ def of_one(probabilities: Tensor, targets: Tensor) -> Doubt:
     usual = usual.index_add(0, targets, trust) / count.clamp(min=1)
     best, likely = probabilities.max(1)
     differs = likely != targets
-    wrong = int((differs & (best >= usual[likely])).sum())
-    return Doubt(trust, _first(trust, differs), wrong, likely)
+    sure = differs & (best >= usual[likely]) & (best >= SURE * trust)
+    agreed, chance = 1 - differs.double().mean().item(), (count.max() / len(targets)).item()
+    return Doubt(trust, _first(trust, differs), int(sure.sum()), likely, agreed, chance)
 
 
 def of_several(probabilities: Tensor, targets: Tensor) -> Doubt:
@@ -84,9 +97,12 @@ def of_several(probabilities: Tensor, targets: Tensor) -> Doubt:
     trust = torch.where(is_there, probabilities, 1 - probabilities)
     usual = [(trust * side).sum(0) / side.sum(0).clamp(min=1) for side in (is_there, ~is_there)]
     # the other answer is as probable as it is on average where it is given
-    is_wrong = (trust < 0.5) & (1 - trust >= torch.where(is_there, usual[1], usual[0]))
+    is_usual = 1 - trust >= torch.where(is_there, usual[1], usual[0])
+    sure = int(((1 - trust >= SURE * trust) & is_usual).any(1).sum())
     least, label = trust.min(1)
-    return Doubt(least, _first(least, least < 0.5), int(is_wrong.any(1).sum()), label)
+    share = is_there.double().mean(0)
+    agreed, chance = (trust >= 0.5).double().mean().item(), torch.max(share, 1 - share).mean()
+    return Doubt(least, _first(least, least < 0.5), sure, label, agreed, chance.item())
 
 
 def of_numbers(said: Tensor, values: Tensor) -> Doubt:
@@ -100,7 +116,8 @@ def of_numbers(said: Tensor, values: Tensor) -> Doubt:
     spread = 1.4826 * off.median()
     trust = -off / spread.clamp(min=1e-12)
     found = _first(trust, trust < -FAR)
-    return Doubt(trust, found, len(found), torch.full((len(values),), -1))
+    none = torch.full((len(values),), -1)
+    return Doubt(trust, found, len(found), none, 1 - len(found) / len(values), 0.0)
 
 
 def _first(trust: Tensor, differs: Tensor) -> Tensor:

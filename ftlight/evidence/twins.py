@@ -50,6 +50,8 @@ def find(
         within = np.where(agreed & (overlap.within >= WITHIN), overlap.within, 0.0)
         index = np.where(overlap.jaccard >= ALIKE, overlap.jaccard, within)
         likeness = np.minimum(likeness, index)
+    bare = [row for row in range(count) if near.is_bare(parts, row)]
+    likeness[np.isin(first, bare)] = 0
     order = np.argsort(likeness, kind="stable")
     found = order[likeness[order] > 0]
     return dict(zip(first[found].tolist(), (second[found] - count).tolist(), strict=True))

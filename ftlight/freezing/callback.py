@@ -162,13 +162,17 @@ class Freezing(Stages):
             epochs: epochs of each.
         """
         worthwhile = optim.runs_all_batches(trainer, "train") and not trainer.fast_dev_run
+        varies = bool(getattr(self.data, "varies", False))
+        worthwhile = worthwhile and not (varies and not self.draws)  # nothing comes again
         if self.cache is True or (self.cache == "auto" and worthwhile):
             always, draws = self.cache is True, max(1, self.draws)
             stores = plan([self.cut(i) for i in stages], epochs, always, draws)
             for i, stage in enumerate(stages):
                 if self.progress.stages[stage].solved:
-                    # the first store is for the next run, and who else reads vectors
-                    stores[i] = stores[i - 1] if i else self.cut(stage)
+                    # the first store is for the next run, and who else reads vectors; those of
+                    # rows that vary are made of the rows as they are, which no step sees
+                    first = None if varies and not always else self.cut(stage)
+                    stores[i] = stores[i - 1] if i else first
             return stores
         return [None] * len(stages)
 

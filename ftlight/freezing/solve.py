@@ -146,11 +146,12 @@ def out_of_fold(train: Vectors, loss: Loss, start: Head, *, seed: int = 0) -> Te
     found = solve(train, loss, start, seed=seed)
     axes = axes_of(train.states, centred=start.bias is not None)
     points = points_on(axes, train, start)
-    parts, moved = folds(train, seed, by_class=loss.kind == "single"), points.still()
+    parts = folds(train, seed, by_class=loss.kind == "single")
     outputs = torch.zeros_like(points.start)
     for part in range(int(parts.max()) + 1):
         inner, outer = points.take(parts != part), points.take(parts == part)
-        moved = minimise(inner, loss, axes, found.penalty, moved, ON_PATH)
+        # from the start: the head of another part has seen these rows, and would remember some
+        moved = minimise(inner, loss, axes, found.penalty, points.still(), ON_PATH)
         outputs[parts == part] = outer.outputs(moved) * found.scale
     return outputs
 

@@ -135,6 +135,7 @@ class Calibration(NamedTuple):
         error: the same with the temperature.
         floor: the calibration error that chance alone gives.
         confidence: as :class:`Sureness` has it, and so the rest, with the temperature.
+        in_train: validation rows that do not count, since they are in train, the same or nearly.
     """
 
     temperature: float | None
@@ -147,6 +148,7 @@ class Calibration(NamedTuple):
     right: Tensor
     misfits: Tensor
     unit: str = "rows"
+    in_train: int = 0
 
     @property
     def heat(self) -> float:
@@ -156,7 +158,7 @@ class Calibration(NamedTuple):
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Self:
         """The calibration that a checkpoint holds as a mapping."""
-        return cls(**{name: state[name] for name in cls._fields})
+        return cls(**{name: {"in_train": 0, **state}[name] for name in cls._fields})
 
     def threshold(self, goal: float) -> float | None:
         """Least score to answer, so that a share of the answers is right; None if out of reach.
@@ -217,7 +219,7 @@ class Calibration(NamedTuple):
         ece = "" if error is None else f"ECE {number(error)} (chance {number(floor)}), "
         threshold = self.threshold(GOAL)
         if threshold is None:
-            count = f"{len(self.confidence):,} {self.unit}"
+            count = f"{len(self.confidence):,} {self.unit}{self.left_out}"
             answered = f"{GOAL:.0%} right is not reachable with {count}"
         else:
             share = share_of(self.confidence if of is None else of.confidence, threshold)
@@ -233,9 +235,16 @@ class Calibration(NamedTuple):
         return f"temperature {self.temperature:.3g} fitted on {self._where}"
 
     @property
+    def left_out(self) -> str:
+        """Why some validation rows do not count, in words; empty if all do."""
+        return f" ({self.in_train:,} more are in train)" if self.in_train else ""
+
+    @property
     def _where(self) -> str:
         """The rows it was fitted on."""
         rows = f"{self.rows:,}"
+        if self.in_train:
+            return f"{rows} validation rows, without {self.in_train:,} that are in train"
         return f"{rows} validation rows" if self.apart else f"the {rows} rows that chose the epoch"
 
     def _range(self, of: Sureness | None) -> str:

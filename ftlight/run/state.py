@@ -46,7 +46,9 @@ class RunState:
         name: name of the run.
         wandb: W&B project, or None.
         test: whether the best checkpoint is tested after training.
-        patience: validations without a better score after which training stops; 0 for no limit.
+        patience: validations without a better score after which training stops; 0 for no limit,
+            None until it is settled.
+        too_few: validation rows, if they are so few that they end no run.
         max_steps: optimizer steps after which training stops; -1 for no limit.
         save_every: optimizer steps, or a time such as 10m, between checkpoints.
         unsaved: what to do if a checkpoint cannot be written: warn, or stop.
@@ -76,7 +78,8 @@ class RunState:
     name: str = "run"
     wandb: str | None = None
     test: bool = True
-    patience: int = 3
+    patience: int | None = None
+    too_few: int = 0
     max_steps: int = -1
     save_every: int | str = "10m"
     unsaved: Unsaved = "warn"

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ftlight.data.module import DataModule
+from ftlight.data.near import REPEATS
 from ftlight.metrics.calibration import HeldOut, held_out
 from ftlight.metrics.collected import select
 from ftlight.metrics.sureness import LEAST, Calibration, Sureness
@@ -51,18 +53,24 @@ def hold_out(task: Task, monitor: str, value: float) -> tuple[HeldOut, float]:
 def fit(task: Task, held: HeldOut) -> Calibration | None:
     """Calibrates weights by their validation; None if there is nothing to calibrate.
 
+    Rows that are in train, the same or nearly, do not count: a model knows them too well.
+
     Args:
         task: the task, with its evaluation.
         held: the rows that calibrate.
     """
-    result, chosen = task.evidence["val"], held.rows.tolist()
-    if not chosen or not is_defined(task):
+    result = task.evidence["val"]
+    if not len(held.rows) or not is_defined(task):
         return None
     assert result.outputs is not None
     assert result.numbers is not None
+    known = _in_train(task)
+    chosen = [i for i in held.rows.tolist() if int(result.numbers[i]) not in known]
+    if not chosen:
+        return None
     outputs = select(result.outputs, chosen)
     targets = None if result.targets is None else select(result.targets, chosen)
-    rows = task.rows_of("val", result.numbers[held.rows].tolist())
+    rows = task.rows_of("val", result.numbers[chosen].tolist())
     before = task.weigh(outputs, targets, rows)
     if before is None or not _is_finite(before):
         return None
@@ -82,7 +90,17 @@ def fit(task: Task, held: HeldOut) -> Calibration | None:
         after.right,
         after.misfits,
         after.unit,
+        len(held.rows) - len(chosen),
     )
+
+
+def _in_train(task: Task) -> set[int]:
+    """Numbers of the validation rows that are in train too, as the audit found them."""
+    data = task.data
+    if not isinstance(data, DataModule) or data.check == "off" or not data.has("validation"):
+        return set()
+    twins = data.audited.twins.get("validation")
+    return set() if twins is None else set(np.flatnonzero(twins >= REPEATS).tolist())
 
 
 def of_checkpoint(path: Path) -> Calibration | None:

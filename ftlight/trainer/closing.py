@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 
 from ftlight.data.module import DataModule
+from ftlight.freezing.auto import LEAST_ROWS
 from ftlight.run import console as screen
 from ftlight.run import folder as runs
 from ftlight.run import loggers
@@ -25,7 +26,7 @@ from ftlight.training.lightning_internals import callbacks_of
 from ftlight.utils import format as fmt
 from ftlight.utils.distributed import first_decides
 from ftlight.utils.errors import WriteError
-from ftlight.utils.format import span
+from ftlight.utils.format import counted, span
 
 
 def conclude(trainer: L.Trainer, run: RunState, task: Task, data: Any) -> None:
@@ -134,12 +135,22 @@ def ended(trainer: L.Trainer, run: RunState) -> str:
     for stopping in trainer.early_stopping_callbacks:
         if stopping.wait_count >= stopping.patience:
             count = f"{stopping.patience} validation{'s' if stopping.patience > 1 else ''}"
-            return f"after epoch {done}: {count} without a better {stopping.monitor}"
+            why = f"after epoch {done}: {count} without a better {stopping.monitor}"
+            return f"{why}{_few(trainer)}"
     if run.budget is not None and 0 < run.budget.total <= trainer.global_step:
         return f"as planned for {span(run.budget.seconds)}, after {run.budget.total:,} steps"
     if most > 0 and 0 < run.max_steps <= trainer.global_step:
         return f"in epoch {done} of {most}: trainer.max_steps {run.max_steps:,}"
     return ""
+
+
+def _few(trainer: L.Trainer) -> str:
+    """What to do if so few rows ended a run that chance may have; empty otherwise."""
+    data = data_of(trainer)
+    rows = len(data.load_split("validation")) if data and data.has("validation") else LEAST_ROWS
+    if rows >= LEAST_ROWS:
+        return ""
+    return f"; {counted(rows, 'row', 'tell')} little: --trainer.patience 0 trains to the end"
 
 
 def _repeat(run: RunState, place: str) -> str:

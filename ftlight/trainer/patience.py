@@ -8,7 +8,50 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
 
+from ftlight.data.module import DataModule
+from ftlight.freezing.auto import LEAST_ROWS
+from ftlight.run.state import RunState
 from ftlight.trainer.best import LOSS
+
+DEFAULT = 3  # validations
+
+
+def settled(rows: int, planned: bool) -> int:
+    """Validations after which a run stops, if trainer.patience is not given.
+
+    Few rows do not end a run that has a planned end: three validations without a better score are
+    chance then, and the rate has not fallen yet.
+
+    Args:
+        rows: validation rows.
+        planned: whether the run has a time limit, for which its steps are planned.
+
+    >>> settled(20, planned=True), settled(500, planned=True), settled(20, planned=False)
+    (0, 3, 3)
+    """
+    return 0 if planned and 0 < rows < LEAST_ROWS else DEFAULT
+
+
+def settle(run: RunState, options: dict[str, Any], data: Any) -> None:
+    """Sets the patience of a run to which none was given. A run records it if it is none.
+
+    Args:
+        run: state of the run.
+        options: options of its trainer.
+        data: its data module.
+    """
+    run.too_few = 0
+    if run.patience is not None:
+        return
+    planned = run.budget is not None and isinstance(data, DataModule) and data.has("validation")
+    rows = len(data.load_split("validation")) if planned else 0
+    run.patience = settled(rows, planned)
+    if run.patience:
+        return
+    run.too_few = rows
+    options["patience"] = 0
+    if run.config:
+        run.config["trainer"]["patience"] = 0
 
 
 class Patience(EarlyStopping):

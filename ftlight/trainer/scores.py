@@ -17,6 +17,8 @@ def show(task: Task, stage: str) -> list[tuple[str, str]]:
     main = task.primary_metric
     others = [f"{name} {_value(result, name, main)}" for name in result.values if name != main]
     rows = [(f"{stage} {main}", _value(result, main, main)), ("also", ", ".join(others))]
+    if verdict := _verdict(result):
+        rows.append(("chance", verdict))
     if result.confusion is not None:
         worst = screen.confusions(result.confusion, task.labels)
         if worst:
@@ -26,6 +28,40 @@ def show(task: Task, stage: str) -> list[tuple[str, str]]:
     if result.in_train:
         rows.append(("in train", _seen(result, main)))
     return [*rows, *result.shown, *(("", note) for note in result.notes)]
+
+
+def _verdict(result: EvaluationResult) -> str:
+    """Whether a classification is better than always one label; empty for other evaluations."""
+    supports = {name: facts["support"] for name, facts in result.classes.items()}
+    if result.confusion is None or "accuracy" not in result.intervals or not supports:
+        return ""
+    label = max(supports, key=supports.__getitem__)
+    return against_chance(result.intervals["accuracy"], label, supports[label], result.rows)
+
+
+def against_chance(interval: tuple[float, float], label: str, count: float, rows: int) -> str:
+    """What an accuracy is worth, in a plain sentence.
+
+    Args:
+        interval: its 95 % interval.
+        label: the most frequent label.
+        count: rows that have it.
+        rows: all rows.
+
+    >>> against_chance((0.7, 0.9), "late", 30, 60)
+    "better: always saying 'late' is right in 50 % of these rows"
+    >>> against_chance((0.4, 0.6), "late", 30, 60)
+    "60 rows do not show that it is better than always saying 'late', right in 50 % of them"
+    """
+    share = f"{count / rows:.0%}".replace("%", " %")
+    if interval[0] > count / rows:
+        return f"better: always saying {label!r} is right in {share} of these rows"
+    if interval[1] < count / rows:
+        return f"worse than always saying {label!r}, which is right in {share} of these rows"
+    return (
+        f"{rows:,} rows do not show that it is better than always saying"
+        f" {label!r}, right in {share} of them"
+    )
 
 
 def _worst(result: EvaluationResult, most: int = 5) -> str:

@@ -7,17 +7,22 @@ from typing import NamedTuple
 
 import lightning as L
 
+from ftlight.data import findings
+from ftlight.data.module import DataModule
 from ftlight.freezing import callback
 from ftlight.freezing.auto import Search, trial_steps
 from ftlight.freezing.callback import Freezing
 from ftlight.freezing.schedule import starts
 from ftlight.freezing.thaw import Thawing
+from ftlight.freezing.verify import DIFFERS
 from ftlight.models.layers import num_layers
+from ftlight.run.folder import short
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer.parts import data_of
 from ftlight.training import optim
 from ftlight.utils import format as fmt
+from ftlight.utils.format import counted
 
 GAP = 2  # between columns
 LEAST, MOST = 8, 36  # characters of the picture
@@ -42,7 +47,7 @@ def opening(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, st
         f"{trainer.world_size} x {device}",
     ]
     return [
-        *_data(trainer, task),
+        *_data(trainer, task, run),
         ("model", "; ".join(filter(None, model))),
         *([("from", f"{run.source}: {run.taken}")] if run.taken else []),
         ("rates", "; ".join(rates)),
@@ -60,20 +65,37 @@ def _over(schedule: Freezing) -> str:
     return " over the run" if is_one else " over each stage"
 
 
-def _data(trainer: L.Trainer, task: Task) -> list[tuple[str, str]]:
+def _data(trainer: L.Trainer, task: Task, run: RunState) -> list[tuple[str, str]]:
     data = data_of(trainer)
     if data is None:
         return []
     sizes = ", ".join(f"{name} {len(table):,}" for name, table in data.sets.items())
     labels = f"; {len(task.labels)} labels" if task.labels else ""
     about = f"{sizes} rows{labels}; batches of {data.batch_size} rows"
-    notes, draws = list(data.notes), callback.of(trainer).draws
-    if draws:
+    notes, schedule = _notes(data, run), callback.of(trainer)
+    stages = schedule.progress.stages
+    if data.varies and schedule.progress.solves:
+        notes.append("the head is solved on training rows as they are, without augmentation")
+    steps_frozen = any(schedule.cut(i) for i, s in enumerate(stages) if not s.solved)
+    if schedule.draws and steps_frozen:
         notes.append(
-            f"while lower layers are frozen, each training row has {draws} augmented forms,"
-            " one an epoch in turn (model.cache_draws)"
+            f"while lower layers are frozen, each training row has {schedule.draws} augmented"
+            " forms, one an epoch in turn (model.cache_draws)"
         )
+    elif data.varies and steps_frozen:
+        notes.append(f"the frozen layers run at every step: {DIFFERS}")
     return [("data", about), *(("", note) for note in notes)]
+
+
+def _notes(data: DataModule, run: RunState) -> list[str]:
+    """What is to be known of the data; findings of a run that goes on were said before."""
+    if not run.goes_on or data.check == "off":
+        return list(data.notes)
+    told = set(findings.notes(data.audited.findings))
+    notes = [note for note in data.notes if note not in told]
+    if len(notes) < len(data.notes):
+        notes.append(f"findings as before: {short(run.home)}/findings.jsonl")
+    return notes
 
 
 def _limits(trainer: L.Trainer, run: RunState) -> str:
@@ -93,6 +115,8 @@ def _limits(trainer: L.Trainer, run: RunState) -> str:
     words = "; ".join(limits) if run.budget else ", ".join(limits)
     if run.auto_epochs and run.budget is None:
         words += " (about 1,000 steps, at least 3, at most 30 epochs: trainer.max_epochs)"
+    if run.too_few:
+        words += f"; {counted(run.too_few, 'validation row', 'are')} too few to stop it early"
     if stop := trainer.early_stopping_callback:
         words += f"; stops after {stop.patience} validations without a better {stop.monitor}"
     return words

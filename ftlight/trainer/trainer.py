@@ -23,7 +23,7 @@ from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import conclude
 from ftlight.trainer.options import as_list, only_false, plugins_for
-from ftlight.trainer.patience import Patience
+from ftlight.trainer.patience import Patience, settle
 from ftlight.trainer.ranges import LIGHTNING, Steps
 from ftlight.trainer.resume import Last
 from ftlight.trainer.run_folder import RunFolder
@@ -54,7 +54,7 @@ class Trainer(L.Trainer):
         wandb: W&B project to track the run in; with WANDB_MODE=offline nothing leaves this machine.
         test: Test the best checkpoint after training, if there are test data.
         patience: Stop after this many validations in a row without a better score; 0 never stops
-            early.
+            early. Default: 3; with a time limit and fewer than 200 validation rows, 0.
         max_epochs: Passes over the training data. Default: enough for about 1,000 steps, at least
             3 and at most 30.
         max_steps: Stop after this many optimizer steps; -1 for no limit.
@@ -89,7 +89,7 @@ class Trainer(L.Trainer):
         name: str = "run",
         wandb: str | None = None,
         test: bool = True,
-        patience: Count = 3,
+        patience: Count | None = None,
         max_epochs: Steps | None = None,
         max_steps: Steps = -1,
         max_time: str | timedelta | dict[str, int] | None = None,
@@ -208,6 +208,7 @@ class Trainer(L.Trainer):
         fsdp.check(self, model)
         precisions.check(self)
         held_out.widen(self.run, model, datamodule)
+        settle(self.run, self.options_given, datamodule)
         if self.run.resume:
             if ckpt_path is None and done.is_done(self, self.run, model, datamodule):
                 return

@@ -53,7 +53,8 @@ def settle(
         if threshold is None:
             most = math.floor(known.most() * 1000) / 1000
             raise UserError(
-                f"{place}: not reachable with {len(known.confidence):,} validation {known.unit};"
+                f"{place}: not reachable with {len(known.confidence):,} validation {known.unit}"
+                f"{known.left_out};"
                 f" they bear up to {most:g}, more {known.unit} more"
             )
     if coverage is not None:
@@ -63,7 +64,8 @@ def settle(
         if not math.isfinite(quantile):
             needed = math.ceil(coverage / (1 - coverage) - 1e-9)
             raise UserError(
-                f"{place}: not reachable with {known.rows:,} validation rows; it takes {needed:,}"
+                f"{place}: not reachable with {known.rows:,} validation rows{known.left_out};"
+                f" it takes {needed:,}"
             )
     return Promise(threshold, quantile)
 
@@ -84,7 +86,8 @@ def _known(
     if calibration is None:
         raise UserError(
             f"{place}: these weights have no calibration; only the best ones of a run with"
-            " validation data have one (ftlight 0.2 or later): fit again, or leave it out"
+            " validation rows that are not in train have one (ftlight 0.2 or later): fit again,"
+            " or leave it out"
         )
     return calibration
 

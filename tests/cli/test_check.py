@@ -47,6 +47,19 @@ def test_findings_are_shown_and_written_with_all_lines(
     assert list(Path().glob("runs")) == []
 
 
+@pytest.mark.run
+def test_a_run_that_goes_on_names_its_findings_and_does_not_repeat_them(
+    words: list[str], capsys: Any
+) -> None:
+    assert main(["fit", *words, "--trainer.max_epochs", "1", "--run", "r"]) == 0
+    assert "test: 2 of 13 rows are in train too" in " ".join(capsys.readouterr().out.split())
+    assert main(["fit", "--resume", "r", "--trainer.max_epochs", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "findings as before: r/findings.jsonl" in out
+    assert "no validation data given" in out
+    assert "are in train too (lines" not in out
+
+
 def test_a_finding_that_stops_ends_with_1(words: list[str], capsys: Any) -> None:
     assert main(["check", *words, "--data.on_leak", "stop"]) == 1
     told = capsys.readouterr()

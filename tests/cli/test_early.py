@@ -73,13 +73,33 @@ def test_a_column_that_is_missing_is_found_first(config: str) -> None:
 
 
 def test_predictions_are_no_spreadsheet(config: str) -> None:
+    from ftlight.cli import prediction
     from ftlight.cli.command import Words
-    from ftlight.cli.verbs import predict
     from ftlight.utils.errors import UserError
 
     words = Words("predict", ["run", "a.csv", "--out", "b.xlsx"])
     with pytest.raises(UserError, match=r"--out b.xlsx: predictions are written as .csv or .jsonl"):
-        predict._path(words, None, "a.csv")  # type: ignore[arg-type]
+        prediction.out(words)
     words = Words("predict", ["a.csv", "--text", "hi"])
     with pytest.raises(UserError, match=r"a.csv and --text .*: give one of them"):
-        predict._source(words)
+        prediction.source(words)
+
+
+def test_mistakes_of_a_prediction_are_found_first(config: str) -> None:
+    Path("r/checkpoints").mkdir(parents=True)
+    Path("r/checkpoints/best.ckpt").touch()
+    Path("r/config.yaml").write_text(
+        "model: {task: TextClassification, backbone: x}\n"
+        "data: {train: gone.csv, text: text, encoding: utf-8, quotes: auto}\n"
+    )
+    Path("r/run.json").write_text("{}")
+    Path("new.csv").write_text("txt,n\nhello,1\n")
+    words = ["predict", "r", "new.csv"]
+    assert 'new.csv: no column text; did you mean "txt"? (columns: txt, n)' in said(*words)
+    assert "no such file" in said("predict", "r", "nwe.csv")
+    right = [*words, "--data.text", "txt"]
+    assert "--at_least high: expected a share" in said(*right, "--at_least", "high")
+    assert "--coverage 95: expected a share" in said(*right, "--coverage", "95")
+    assert "foo is not an encoding" in said(*right, "--data.encoding", "foo")
+    assert "--out a.xlsx: predictions are" in said(*right, "--out", "a.xlsx")
+    assert 'give a file to predict, or - for standard input, or --text "' in said("predict", "r")

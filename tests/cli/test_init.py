@@ -302,11 +302,48 @@ def test_rows_without_a_label_are_left_out_and_counted() -> None:
     assert "# 2 rows have no label and are left out" in said("a.csv")
 
 
-def test_labels_that_look_alike_are_named() -> None:
-    write_csv(Path("a.csv"), [*ROWS, ("one more", "Good"), ("two more", "LATE ")])
-    assert "# labels that differ only in capitals, blanks or Unicode form" in said("a.csv")
-    assert "'good' (10) and 'Good' (1)" in said("a.csv")
-    assert "set data.fold_labels: true" in said("a.csv")
+def test_labels_that_are_written_in_several_ways_are_joined() -> None:
+    more = [("one more", "Good"), ("two more", "LATE "), ("three more", "go od")]
+    write_csv(Path("a.csv"), [*ROWS, *more])
+    assert data_of("a.csv")["fold_labels"] is True
+    count = sum(label == "late" for _, label in ROWS)
+    assert (
+        "fold_labels: true  # joins 'good' (10) and 'Good' (1) and 'go od' (1);"
+        f" 'late' ({count}) and 'LATE' (1)"
+    ) in said("a.csv")
+    assert f"3 labels: good 12, late {count + 1}" in said("a.csv")
+    assert "# a.csv: 1 row has blanks around the label, which are left out (first" in said("a.csv")
+    assert "kept apart" not in said("a.csv")
+
+
+def test_umlauts_that_are_written_out_are_joined() -> None:
+    labels = [*["Kündigung"] * 9, *["Kuendigung"] * 3, *["Straße"] * 9, *["Strasse"] * 2]
+    write_csv(Path("a.csv"), [(f"text {i}", label) for i, label in enumerate(labels)])
+    assert data_of("a.csv")["fold_labels"] is True
+    assert "joins 'Kündigung' (9) and 'Kuendigung' (3); 'Straße' (9)" in said("a.csv")
+
+
+def test_a_test_file_that_writes_labels_in_another_way_is_used() -> None:
+    write_csv(Path("train.csv"), ROWS)
+    write_csv(Path("test.csv"), [*ROWS[:9], ("one more", "Good")])
+    data = made("train.csv")["data"]
+    assert (data["test"], data["fold_labels"]) == ("test.csv", True)
+
+
+def test_labels_that_a_letter_tells_apart_are_named_and_not_joined() -> None:
+    labels = [*["complaint"] * 9, *["complant"] * 2, *["Süd"] * 9, *["Sud"] * 9]
+    write_csv(Path("a.csv"), [(f"text {i}", label) for i, label in enumerate(labels)])
+    assert "fold_labels" not in data_of("a.csv")
+    assert (
+        "# labels that a letter tells apart: 'Sud' (9) and 'Süd' (9); 'complaint' (9) and"
+        " 'complant' (2); if they are one, write them alike in the file"
+    ) in said("a.csv")
+
+
+def test_letters_of_handwriting_are_kept_apart() -> None:
+    write_csv(Path("a.csv"), [(f"some text {i}", "aAbB"[i % 4]) for i in range(40)])
+    assert "fold_labels" not in data_of("a.csv")
+    assert "to join them set data.fold_labels: true" in said("a.csv")
 
 
 def test_a_test_file_that_fit_could_not_read_is_left_out_with_the_reason() -> None:

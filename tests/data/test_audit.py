@@ -12,7 +12,7 @@ from conftest import WORDS, each
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from ftlight.data import duplicates, personal, shortcuts, subgroups
+from ftlight.data import duplicates, near, personal, shortcuts, subgroups
 from ftlight.data.audit import Audit, audit, read
 from ftlight.data.findings import Finding, Rows, from_json, notes, to_json
 
@@ -62,6 +62,18 @@ def test_leaks_are_found_the_same_or_nearly() -> None:
     assert found.leaked.tolist() == [10, 20, 30, 40]
     assert np.flatnonzero(found.twins["test"] >= 0.8).tolist() == [3, 5, 7, 11]
     assert found.twins["test"][3] == 1
+
+
+def test_empty_rows_are_said_to_be_empty_and_no_more() -> None:
+    texts = {"train": [*sentences(20, 0), "", ""], "test": [*sentences(5, 9), "", "!"]}
+    splits = {
+        name: rows(own, ["ab"[i % 2] for i in range(len(own))]) for name, own in texts.items()
+    }
+    found = audit(splits)
+    assert not {f.kind for f in found.findings} & {"leak", "near leak", "conflict", "near conflict"}
+    assert [f.rows for f in found.findings if f.kind == "empty"] == [2, 1]
+    assert found.leaked.tolist() == []
+    assert found.twins["test"].max() < near.REPEATS
 
 
 def test_a_leak_stops_if_that_is_asked_for() -> None:

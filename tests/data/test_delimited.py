@@ -50,6 +50,50 @@ def test_quotes_are_text_if_that_alone_gives_every_line_the_same_fields() -> Non
     )
 
 
+TABLE = "id;text;label\n" + "".join(f"{i};some text of case {i};{'xy'[i % 2]}\n" for i in range(9))
+
+
+def test_a_title_above_the_header_is_left_out_with_a_line() -> None:
+    def check(title: str, said: str) -> None:
+        rows, remarks = read("a.csv", title + TABLE)
+        assert remarks == [f"a.csv: {said}"]
+        assert [row["label"] for row in rows] == list("xyxyxyxyx")
+        assert list(rows[0]) == ["id", "text", "label", files.LINE]
+        assert rows[0][files.LINE] == title.count("\n") + 2
+
+    each(
+        [
+            ("Tickets 2024;;\n", "line 1 is a title and left out; the header is line 2"),
+            ("sep=;\nTickets;;\n", "line 2 is a title and left out; the header is line 3"),
+            (
+                'Tickets 2024, "all"\nof June\n\n',
+                "lines 1 to 3 are a title and left out; the header is line 4",
+            ),
+        ],
+        check,
+    )
+
+
+def test_what_may_be_a_header_is_no_title() -> None:
+    def check(content: str, names: list[str]) -> None:
+        rows, _ = read("a.csv", content)
+        assert list(rows[0])[:-1] == names
+
+    each(
+        [
+            (",text\n0,some text\n1,some other text\n", ["", "text"]),
+            ("text,,\nsome text,late,1\nmore text,late,1\nand more,late,1\n", ["text"]),
+            ("text\nhello\nyou\n", ["text"]),
+        ],
+        check,
+    )
+
+
+def test_a_title_that_cannot_be_told_is_named_by_the_error() -> None:
+    with pytest.raises(UserError, match="; if line 1 is a title and no"):
+        read("a.csv", "Tickets 2024\nhello,you\nthere,she\n")
+
+
 def test_quotes_enclose_fields_if_they_can() -> None:
     def check(content: str, texts: list[str]) -> None:
         rows, remarks = read("a.csv", content)

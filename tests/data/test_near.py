@@ -86,6 +86,13 @@ def test_a_crowd_of_equal_rows_is_found_without_all_its_pairs() -> None:
     assert len(found.first) < 3000 * near.NEIGHBOURS
 
 
+def test_rows_without_letters_are_like_no_other() -> None:
+    found = near.find([["", " ", "?!", "\U0001f600", "\U0001f621", "good day", "Good day!"]])
+    assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == [(5, 6)]
+    pairs = near.find([["", "", "late"], ["good day", "good day", ""]])
+    assert pairs.first.tolist() == [0]
+
+
 def test_nothing_to_compare() -> None:
     each([([],), (["one"],), (["", "x y z w"],)], lambda texts: check_none(texts))
 

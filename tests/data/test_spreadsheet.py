@@ -61,6 +61,15 @@ def test_a_table_may_begin_anywhere_and_have_no_header() -> None:
     assert [row["label"] for row in rows(path, header=["text", "label"])] == ["1", "2"]
 
 
+def test_a_title_above_the_header_is_left_out_with_a_line() -> None:
+    cells = [[f"some text of case {i}", "xy"[i % 2]] for i in range(9)]
+    sheet = [["Tickets 2024", None], [], ["text", "label"], *cells]
+    path = tiny.write(Path("a.xlsx"), {"One": sheet})
+    with collected() as remarks:
+        assert rows(path)[0] == {"text": "some text of case 0", "label": "x", files.LINE: 4}
+    assert remarks == ["a.xlsx: lines 1 to 2 are a title and left out; the header is line 3"]
+
+
 def test_the_first_sheet_is_read_and_said() -> None:
     sheets = {"Mine": [["x"], [1]], "Other": [["y"], [2]]}
     with collected() as said:

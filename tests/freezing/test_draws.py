@@ -163,6 +163,17 @@ def test_rows_are_new_in_each_epoch_unless_lower_layers_are_frozen(
 
 
 @pytest.mark.run
+def test_a_solved_head_is_said_to_see_rows_as_they_are(
+    images: str, resnet: str, tmp_path: Path, capsys: Any
+) -> None:
+    run(images, resnet, tmp_path / "a", model={"unfreeze": "head", "lr": None})
+    out = capsys.readouterr().out
+    assert "the head is solved on training rows as they are, without augmentation" in out
+    for contrary in ("augmented forms", "run once and kept", "run at every step"):
+        assert contrary not in out
+
+
+@pytest.mark.run
 def test_a_draw_is_kept_when_it_is_first_taken_and_serves_later_runs(
     images: str, resnet: str, tmp_path: Path, capsys: Any, monkeypatch: Any
 ) -> None:

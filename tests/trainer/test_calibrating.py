@@ -117,6 +117,23 @@ def test_the_test_and_all_predictions_are_of_calibrated_probabilities(
 
 
 @pytest.mark.run
+def test_validation_rows_that_are_in_train_bear_no_promise(
+    fit: Run, tmp_path: Path, capsys: Any
+) -> None:
+    train, own = noisy_rows(60, 0), noisy_rows(150, 1)
+    files = [write_csv(tmp_path / f"{i}.csv", rows) for i, rows in enumerate((train, own))]
+    write_csv(tmp_path / "1.csv", [*own, *train[:30]])
+    folder = fit("--data.validation", files[1], *SURE, train=files[0])
+    kept = json.loads((folder / "calibration.json").read_text())
+    assert (kept["rows"], kept["in_train"]) == (150, 30)
+    assert "150 validation rows, without 30 that are in train" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert main(["predict", str(folder), files[0], "--at_least", "0.9999"]) == 2
+    assert "with 150 validation rows (30 more are in train);" in capsys.readouterr().err
+
+
+@pytest.mark.run
 def test_other_weights_have_no_temperature(noisy: Path, capsys: Any) -> None:
     """A mix, and last.ckpt; but a validation shows plain probabilities."""
     assert main(["test", str(noisy), "--wise", "0.5"]) == 0
@@ -262,7 +279,8 @@ def test_several_labels_have_one_temperature(fit: Run, tmp_path: Path) -> None:
     rows = [
         (f"{a} {b} {i}", f"{a}|{b}") for i, (a, b) in enumerate(itertools.product(LABELS, LABELS))
     ]
-    folder = fit(train=write_csv(tmp_path / "m.csv", rows * 8), epochs=2)
+    file = write_csv(tmp_path / "m.csv", rows * 8)
+    folder = fit("--data.check", "off", train=file, epochs=2)
     kept = json.loads((folder / "calibration.json").read_text())
     assert "at_least" in kept
     assert "coverage" not in kept

@@ -19,6 +19,7 @@ from ftlight import (
     TextData,
     TokenData,
 )
+from ftlight.trainer import scores
 from ftlight.trainer.results import _under_user_names
 
 NAMES: list[tuple[type, dict[str, Any], dict[str, str]]] = [
@@ -72,3 +73,10 @@ def test_a_run_that_is_done_keeps_no_checkpoint_before_the_last(fit: Run) -> Non
     folder = fit("--trainer.save_every", "1")
     names = {p.name for p in (folder / "checkpoints").iterdir()}
     assert names == {"best.ckpt", "last.ckpt"}
+
+
+def test_an_accuracy_is_compared_with_always_the_most_frequent_label() -> None:
+    worse = scores.against_chance((0.2, 0.4), "late", 91, 100)
+    assert worse == "worse than always saying 'late', which is right in 91 % of these rows"
+    unsure = scores.against_chance((0.85, 0.95), "late", 91, 100)
+    assert unsure.startswith("100 rows do not show that it is better than always saying 'late'")

@@ -214,6 +214,12 @@ VERBS = {
             ),
             Argument('--text "…"', "One text, in place of FILE."),
             Argument(
+                "--data.encoding E",
+                "Encoding of FILE. Default: that of training. So for other options of reading: "
+                "--data.header [text, n] if FILE has no header, --data.text COLUMN (and the like) "
+                "if its columns have other names, --data.quotes.",
+            ),
+            Argument(
                 "--out F",
                 "File to write: JSON lines if it ends in .jsonl, else CSV. Of entities: .csv "
                 "(a row each), .conll, .jsonl (for doccano) or .json (for Label Studio). "

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ftlight.cli import prediction
 from ftlight.cli.command import Words
 from ftlight.cli.parser import CLI
 from ftlight.data import files
@@ -25,9 +26,9 @@ from ftlight.utils.format import counted, number
 
 def run(words: Words, cli: CLI) -> None:
     """Predicts, and writes the answers to a file or prints them."""
-    file, ckpt_path = _source(words), words.own["ckpt_path"]
+    file, ckpt_path = prediction.source(words), words.own["ckpt_path"]
     path = _path(words, cli.datamodule, file)
-    at_least, coverage = (_share(words, option) for option in ("at_least", "coverage"))
+    at_least, coverage = (prediction.share(words, name) for name in ("at_least", "coverage"))
     model = Predictor(
         cli.model, cli.datamodule, run=words.run, compute=lambda: _compute(cli, ckpt_path)
     )
@@ -89,39 +90,14 @@ def _unlike(cli: CLI, seen: familiar.Familiar | None) -> str:
     return familiar.line(sum(rows for rows, _ in counts), sum(odd for _, odd in counts))
 
 
-def _share(words: Words, option: str) -> float | None:
-    value = words.own.get(option)
-    try:
-        return None if value is None else float(value)
-    except ValueError:
-        hint = "expected a share between 0 and 1, such as 0.95"
-        raise UserError(f"--{option} {value}: {hint}") from None
-
-
-def _source(words: Words) -> str:
-    """The file to predict; empty for standard input or a text.
-
-    Raises:
-        UserError: neither is given, or both are.
-    """
-    if words.alone and "text" in words.own:
-        raise UserError(f'{words.alone[0]} and --text "…": give one of them')
-    if not words.alone and "text" not in words.own:
-        raise UserError('give a file to predict, or - for standard input, or --text "…"')
-    return words.alone[0] if words.alone and words.alone[0] != "-" else ""
-
-
 def _path(words: Words, data: DataModule, file: str) -> Path | None:
     """The file to write; None if predictions are to be printed: of texts, or of one photo.
 
     Raises:
         UserError: it could not be written, or holds what is read, or no predictions.
     """
-    out = words.own.get("out", "")
-    if out:
-        path = Path(out)
-        if path.suffix.lower() in (".xlsx", ".xls", ".ods", ".parquet"):
-            raise UserError(f"--out {out}: predictions are written as .csv or .jsonl; name one")
+    path = prediction.out(words)
+    if path is not None:
         outputs.keep_apart(path, [file, *data.files.values()])
         if path.is_file() and not are_in(path):
             raise UserError(

@@ -8,7 +8,7 @@ from typing import Any
 
 from ftlight.data import files, hub
 from ftlight.data.folders import SPLITS, by_class
-from ftlight.data.label_columns import label_text, row_label
+from ftlight.data.label_columns import has_blanks, label_text, row_label, say_blanks
 from ftlight.data.remarks import remark
 from ftlight.tasks.image_classification import containers
 from ftlight.tasks.image_classification.containers import Columns
@@ -134,8 +134,10 @@ def _labels(table: Any, label: str | tuple[str, ...], place: str) -> list[str]:
         cells = [table[column][:] for column in label]
         rows = [dict(zip(label, row, strict=True)) for row in zip(*cells, strict=True)]
         return [row_label({**row, files.LINE: i}, label, place) for i, row in enumerate(rows, 1)]
-    names, texts = hub.class_names(table.features[label]), []
-    for i, value in enumerate(table[label][:], 1):
+    names, texts, values = hub.class_names(table.features[label]), [], table[label][:]
+    padded = [i for i, value in enumerate(values, 1) if has_blanks({label: value}, label)]
+    say_blanks(padded, place)
+    for i, value in enumerate(values, 1):
         missing = names is not None and isinstance(value, int) and value < 0
         texts.append("" if missing else label_text(hub.named(value, names), place, i, label))
     return texts

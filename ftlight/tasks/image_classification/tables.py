@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ftlight.data import files
 from ftlight.data.folders import SPLITS, by_class, split_of
-from ftlight.data.label_columns import row_label
+from ftlight.data.label_columns import has_blanks, row_label, say_blanks
 from ftlight.data.remarks import collected
 from ftlight.tasks.image_classification import containers
 from ftlight.tasks.image_classification.containers import Columns
@@ -95,6 +95,7 @@ def from_table(
     """Images that a table names by their paths."""
     root = "" if isinstance(containers.at(container), Zip) else container
     empty = True
+    padded: list[int | str] = []
     for row in columns.read(path):
         files.need(row, columns.needed, table)
         empty, line = False, row[files.LINE]
@@ -104,7 +105,10 @@ def from_table(
         name = inside(base, shown, root) or inside(base, shown.replace("\\", "/"), root)
         if name is None:
             raise outside(files.place(table, line), shown, container)
+        if columns.label and has_blanks(row, columns.label):
+            padded.append(line)
         label = row_label(row, columns.label, table) if columns.label else ""
         yield Entry(container, name, shown, label, line)
+    say_blanks(padded, table)
     if empty:
         raise UserError(f"{table} has no rows")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ftlight.data import files
-from ftlight.data.label_columns import row_label
+from ftlight.data.label_columns import has_blanks, row_label, say_blanks
 from ftlight.data.sources import Source
 from ftlight.utils.errors import UserError
 
@@ -24,6 +24,7 @@ def read_rows(
     """
     pairs = [text_pair] if text_pair else []
     kind: type | None = None
+    padded: list[int | str] = []
     columns = [label] if isinstance(label, str) else label
     for row in source.rows([*text, *pairs, *columns]):
         value, line = row[columns[0]], row[files.LINE]
@@ -34,9 +35,12 @@ def read_rows(
                     f"{files.place(source.name, line)}: label {value!r} is"
                     f" {type(value).__name__}, those before are {kind.__name__}; write them alike"
                 )
+        if has_blanks(row, label):
+            padded.append(line)
         yield {
             "text": files.joined(row, text, source.name),
             "pair": files.joined(row, pairs, source.name),
             "label": row_label(row, label, source.name),
             "line": line,
         }
+    say_blanks(padded, source.name)
