@@ -83,7 +83,9 @@ def dialect(path: Path, encoding: str) -> Dialect:
         sample = list(itertools.islice(file, SAMPLE))
     with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as raw:
         marked = raw.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
-    return Dialect(_layout(sample, False)[1], marked or codecs.lookup(encoding).name != "utf-8")
+    return Dialect(
+        _layout(sample, False, titled=True)[2], marked or codecs.lookup(encoding).name != "utf-8"
+    )
 
 
 def _reader(lines: Iterable[str], delimiter: str, plain: bool, strict: bool = True) -> Any:

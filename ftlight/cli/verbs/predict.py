@@ -101,7 +101,7 @@ def _path(words: Words, data: DataModule, file: str) -> Path | None:
         outputs.keep_apart(path, [file, *data.files.values()])
         if path.is_file() and not are_in(path):
             raise UserError(
-                f"--out {out} is there, and nothing in it says that it is predictions;"
+                f"--out {path} is there, and nothing in it says that it is predictions;"
                 " remove it, or give another file"
             )
     elif not file or data.is_row(file):
