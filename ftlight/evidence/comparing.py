@@ -13,10 +13,11 @@ from ftlight.metrics.seeds import Difference, Spread, difference, spread
 from ftlight.metrics.statistics import holm
 from ftlight.run import folder, outcomes, records
 from ftlight.run.outcomes import Outcomes
-from ftlight.utils.errors import UserError
+from ftlight.utils.errors import UserError, shortened
 
 SPLITS = ("test", "validation")
 NAMED = 3  # options that name a group of runs, at most
+INTERNAL = (".known_labels", ".run", ".name")  # options that no user gives to tell runs apart
 
 
 class Run(NamedTuple):
@@ -178,11 +179,14 @@ def _sorted(found: Outcomes) -> tuple[np.ndarray, np.ndarray]:
 def _names(firsts: Sequence[Run]) -> list[str]:
     """What tells groups apart: the options in which their configs differ, if they are few."""
     flat = [dict(folder.flat(run.config)) for run in firsts]
-    names = [key for key in {k: 0 for one in flat for k in one} if _varies(flat, key)]
+    keys = {key: 0 for one in flat for key in one if not key.endswith(INTERNAL)}
+    names = [key for key in keys if _varies(flat, key)]
     if not names or len(names) > NAMED:
         return [run.path for run in firsts]
     return [
-        ", ".join(f"{key.replace('.init_args', '')}: {one.get(key)}" for key in names)
+        ", ".join(
+            f"{key.replace('.init_args', '')}: {shortened(str(one.get(key)), 30)}" for key in names
+        )
         for one in flat
     ]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ftlight.freezing.linear import Head, Vectors
 from ftlight.freezing.solve import out_of_fold
-from ftlight.metrics import intervals
+from ftlight.metrics import statistics
 from ftlight.models.losses import Kind, Loss
 
 SURE = 4.0  # times that another label is as probable as the row's own
@@ -40,7 +40,7 @@ class Doubt(NamedTuple):
     @property
     def can_judge(self) -> bool:
         """Whether heads know labels better than by chance, beyond the error of so few rows."""
-        return intervals.wilson(self.agreed, len(self.trust))[0] > self.chance
+        return statistics.wilson(self.agreed, len(self.trust))[0] > self.chance
 
 
 def doubt(states: Tensor, targets: Tensor, kind: Kind, labels: int, seed: int = 0) -> Doubt:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ftlight.metrics.intervals import wilson
+from ftlight.metrics.statistics import wilson
 
 HOTTEST = 64.0  # bound of a temperature; 1 / HOTTEST is the other
 Z_ONE_SIDED = 1.644854  # of 95 % on one side

@@ -14,28 +14,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ftlight.metrics.statistics import Z, wilson
+
 NAN = float("nan")
-Z = 1.959964  # of 95 %
 UNIT = (0.0, 1.0)
 UNBOUNDED = (-math.inf, math.inf)
 CELLS = 1 << 22  # random numbers drawn at once
-
-
-def wilson(share: float, rows: float, z: float = Z) -> tuple[float, float]:
-    """Interval of a share (Wilson 1927), sound for few rows and at 0 and 1.
-
-    Args:
-        share: 0 to 1.
-        rows: trials; a fraction for the effective number of them.
-        z: quantile of the normal distribution. Default: that of 95 %.
-
-    >>> [round(x, 3) for x in wilson(0.9, 30)]
-    [0.744, 0.965]
-    """
-    shrink = 1 + z * z / rows
-    middle = (share + z * z / (2 * rows)) / shrink
-    half = z / shrink * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def bootstrap(

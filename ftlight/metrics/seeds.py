@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ftlight.metrics.statistics import mcnemar, paired_bootstrap
+from ftlight.metrics.statistics import Z, mcnemar, paired_bootstrap, wilson
 
-Z = 1.959964  # of 95 %
 POINTS = 4001  # of an integral: Student's t to 1e-9
 
 
@@ -18,13 +17,15 @@ class Spread(NamedTuple):
 
     Attributes:
         mean: over runs and rows.
-        rows: half its 95 % interval over draws of rows.
+        low: lower end of its 95 % interval over draws of rows; of shares Wilson's.
+        high: upper end.
         seeds: half its 95 % interval over seeds, by Student's t; None of a single run.
         sd: standard deviation of the runs' scores; None of a single run.
     """
 
     mean: float
-    rows: float
+    low: float
+    high: float
     seeds: float | None
     sd: float | None
 
@@ -59,12 +60,18 @@ def spread(scores: np.ndarray) -> Spread:
     0.875
     """
     by_row, by_run = scores.mean(0), scores.mean(1)
-    rows = Z * _error(by_row)
+    mean, error = float(by_row.mean()), _error(by_row)
+    low, high = mean - Z * error, mean + Z * error
+    if _are_shares(scores):  # of as many rows as give a share this error
+        low, high = wilson(mean, mean * (1 - mean) / error**2 if error else len(by_row))
     if len(by_run) < 2:
-        return Spread(float(by_row.mean()), rows, None, None)
-    freedom = len(by_run) - 1
-    seeds = student_quantile(freedom) * _error(by_run)
-    return Spread(float(by_row.mean()), rows, seeds, float(by_run.std(ddof=1)))
+        return Spread(mean, low, high, None, None)
+    seeds = student_quantile(len(by_run) - 1) * _error(by_run)
+    return Spread(mean, low, high, seeds, float(by_run.std(ddof=1)))
+
+
+def _are_shares(scores: np.ndarray) -> bool:
+    return bool((scores >= 0).all() and (scores <= 1).all())
 
 
 def difference(new: np.ndarray, old: np.ndarray) -> Difference:
@@ -83,6 +90,9 @@ def difference(new: np.ndarray, old: np.ndarray) -> Difference:
         ValueError: there are no rows, not as many of both, or a score is not finite.
     """
     paired = paired_bootstrap(new.mean(0), old.mean(0))
+    if paired.half == 0 and _are_shares(new) and _are_shares(old):
+        # no row differs: others may, as rarely as Wilson's upper end for none of these rows
+        paired = paired._replace(half=wilson(0.0, paired.rows)[1])
     p_rows = min(1.0, 2 * min(paired.better, 1 - paired.better))
     if len(new) == len(old) == 1:
         if np.isin([new[0], old[0]], [0, 1]).all():

@@ -18,7 +18,7 @@ from ftlight.metrics.calibration import (
     selective_threshold,
     true_class_scores,
 )
-from ftlight.metrics.intervals import wilson
+from ftlight.metrics.statistics import wilson
 from ftlight.utils.format import number
 
 LEAST = 100  # rows to fit a temperature on: its standard error is about 0.15 with them

@@ -16,7 +16,7 @@ from ftlight.data import labels
 from ftlight.data.module import DataModule
 from ftlight.freezing.head import Objective
 from ftlight.freezing.linear import Vectors
-from ftlight.metrics import classes, intervals, regression, sureness
+from ftlight.metrics import classes, regression, statistics, sureness
 from ftlight.metrics.sureness import Sureness
 from ftlight.models import scale
 from ftlight.models.losses import Loss
@@ -269,7 +269,7 @@ class Classification(Task):
             return found._replace(classes=classes.by_class(*of_labels, self.labels))
         values, confusion = classes.single_label(outputs, targets)
         ends = {
-            "accuracy": intervals.wilson(values["accuracy"], count),
+            "accuracy": statistics.wilson(values["accuracy"], count),
             "f1": classes.bootstrap_macro_f1(confusion),
         }
         of_classes = confusion.diag(), confusion.sum(0), confusion.sum(1)

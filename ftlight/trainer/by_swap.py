@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from ftlight.data.module import DataModule
 from ftlight.data.swaps import Exchanged
 from ftlight.metrics.collected import select
-from ftlight.metrics.intervals import wilson
+from ftlight.metrics.statistics import wilson
 from ftlight.models.modes import evaluating
 from ftlight.task import Task
 from ftlight.utils.distributed import gather_objects

@@ -23,7 +23,7 @@ from ftlight.metrics.calibration import (
     selective_threshold,
     true_class_scores,
 )
-from ftlight.metrics.intervals import wilson
+from ftlight.metrics.statistics import wilson
 
 
 def population(

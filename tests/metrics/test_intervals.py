@@ -12,7 +12,7 @@ from conftest import each
 from scipy import stats
 
 from ftlight.metrics import classes as metrics
-from ftlight.metrics import intervals, regression, texts
+from ftlight.metrics import intervals, regression, statistics, texts
 from ftlight.metrics.intervals import UNIT, around, bootstrap
 
 
@@ -26,7 +26,7 @@ def parts_of(values: np.ndarray) -> torch.Tensor:
 
 
 def test_wilson_of_a_known_case() -> None:
-    low, high = intervals.wilson(0.9, 30)
+    low, high = statistics.wilson(0.9, 30)
     assert (round(low, 4), round(high, 4)) == (0.7438, 0.9654)
 
 
@@ -34,7 +34,7 @@ def test_wilson() -> None:
     def check(rows: int, share: float) -> None:
         right = round(share * rows)
         expected = stats.binomtest(right, rows).proportion_ci(method="wilson")
-        low, high = intervals.wilson(right / rows, rows)
+        low, high = statistics.wilson(right / rows, rows)
         assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-6)
         assert 0 <= low <= right / rows + 1e-12
         assert right / rows - 1e-12 <= high <= 1
@@ -44,10 +44,10 @@ def test_wilson() -> None:
 
 def test_wilson_at_the_bounds() -> None:
     def check(rows: int) -> None:
-        low, high = intervals.wilson(0.0, rows)
+        low, high = statistics.wilson(0.0, rows)
         assert low == pytest.approx(0, abs=1e-12)
         assert 0 < high < 1
-        low, high = intervals.wilson(1.0, rows)
+        low, high = statistics.wilson(1.0, rows)
         assert high == pytest.approx(1, abs=1e-12)
         assert 0 < low < 1
 
@@ -71,7 +71,7 @@ def test_the_interval_of_a_share_is_nearly_wilsons() -> None:
     def check(right: int, rows: int) -> None:
         values = np.arange(rows) < right
         found = bootstrap(parts_of(values.astype(float)), share, 4000, UNIT)
-        assert found == pytest.approx(intervals.wilson(right / rows, rows), abs=0.02)
+        assert found == pytest.approx(statistics.wilson(right / rows, rows), abs=0.02)
 
     each([(190, 200), (100, 200), (48, 50), (3, 3), (0, 40), (1, 1)], check)
 
@@ -81,7 +81,7 @@ def test_equal_rows_are_no_certainty() -> None:
         found = bootstrap(parts_of(np.full(3, value)), share, 50, bounds)
         assert found == pytest.approx((low, high), abs=1e-3, nan_ok=True)
 
-    unseen = intervals.wilson(0, 3)[1]
+    unseen = statistics.wilson(0, 3)[1]
     each(
         [
             (1.0, UNIT, 1 - unseen, 1.0),
@@ -109,7 +109,7 @@ def test_an_interval_stays_in_its_bounds_and_holds_its_score() -> None:
 def test_a_score_that_rounding_takes_past_its_bound() -> None:
     score = 100.00000000000004
     low, high = around(score, torch.full((9,), score), 20, (0.0, 100.0))
-    assert low == pytest.approx(100 * intervals.wilson(1, 20)[0])
+    assert low == pytest.approx(100 * statistics.wilson(1, 20)[0])
     assert high == score
 
 
@@ -170,7 +170,7 @@ def test_bootstrap_f1_narrows_with_rows() -> None:
 
 def test_bootstrap_f1_at_the_bounds() -> None:
     target = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    assert metrics.bootstrap_f1(target, target, 50) == pytest.approx(intervals.wilson(1, 3))
+    assert metrics.bootstrap_f1(target, target, 50) == pytest.approx(statistics.wilson(1, 3))
     for other in (target, torch.zeros(3, 2)):
         assert metrics.bootstrap_f1(1 - target, other, 50)[0] == 0
 
@@ -197,9 +197,9 @@ def test_macro_f1_is_resampled_as_if_row_by_row() -> None:
 def test_macro_f1_of_little() -> None:
     assert all(math.isnan(x) for x in metrics.bootstrap_macro_f1(torch.zeros(3, 3).long()))
     right = torch.eye(3).long()
-    assert metrics.bootstrap_macro_f1(right) == pytest.approx(intervals.wilson(1, 3))
+    assert metrics.bootstrap_macro_f1(right) == pytest.approx(statistics.wilson(1, 3))
     wrong = right.roll(1, 0)
-    assert metrics.bootstrap_macro_f1(wrong) == pytest.approx(intervals.wilson(0, 3))
+    assert metrics.bootstrap_macro_f1(wrong) == pytest.approx(statistics.wilson(0, 3))
     one_class = torch.tensor([[9, 0], [0, 0]])  # the other has an F1 of 0
     low, high = metrics.bootstrap_macro_f1(one_class)
     assert low < 0.5 < high

@@ -33,8 +33,21 @@ def test_the_spread_over_seeds_is_an_interval_of_student() -> None:
     low, high = stats.t.interval(0.95, 4, own.mean(), stats.sem(own))
     assert found.seeds == pytest.approx((high - low) / 2)
     assert found.sd == pytest.approx(own.std(ddof=1))
-    assert found.rows == pytest.approx(1.96 * stats.sem(scores.mean(0)), rel=1e-3)
-    assert spread(scores[:1])[2:] == (None, None)
+    half = 1.96 * stats.sem(scores.mean(0))
+    assert (found.low, found.high) == pytest.approx(
+        (found.mean - half, found.mean + half), abs=0.01
+    )
+    assert spread(scores[:1])[3:] == (None, None)
+    losses = spread(-scores - 1)  # no shares
+    assert (losses.low, losses.high) == pytest.approx((losses.mean - half, losses.mean + half))
+
+
+def test_rows_that_do_not_differ_still_leave_an_interval() -> None:
+    right = np.ones((1, 18))
+    assert spread(right)[:3] == (1.0, pytest.approx(0.824, abs=1e-3), 1.0)
+    found = difference(right, right)
+    assert (found.gain, found.p) == (0.0, 1.0)
+    assert (found.low, found.high) == pytest.approx((-0.176, 0.176), abs=1e-3)
 
 
 def test_seeds_are_compared_as_welch_and_a_permutation_of_runs_do() -> None:
@@ -91,6 +104,6 @@ def test_a_single_run_beside_several_spreads_as_they_do() -> None:
 
 def test_equal_runs() -> None:
     same = np.ones((3, 9))
-    assert difference(same, same)[:4] == (0.0, 0.0, 0.0, 1.0)
+    assert difference(same - 2, same - 2)[:4] == (0.0, 0.0, 0.0, 1.0)  # no shares
     with pytest.raises(ValueError, match="finite"):
         difference(np.full((2, 3), np.nan), np.ones((2, 3)))

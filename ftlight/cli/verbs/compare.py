@@ -39,11 +39,17 @@ def run(words: Words) -> str:
 def lines(score: str, groups: Sequence[Group]) -> list[list[str]]:
     """The groups as rows of a table, with a header."""
     beside = ["difference", "95 % interval", "p"] if len(groups) > 1 else []
-    found = [["", "seeds", score, "rows", "seeds", *beside]]
+    found = [["", "seeds", score, "95 % of rows", "of seeds", *beside]]
     for group in groups:
         own, seeds = group.spread, [str(run.seed) for run in group.runs if run.seed is not None]
         between = "" if own.seeds is None else f"± {own.seeds:.4f}"
-        row = [group.name, " ".join(seeds), f"{own.mean:.4f}", f"± {own.rows:.4f}", between]
+        row = [
+            group.name,
+            " ".join(seeds),
+            f"{own.mean:.4f}",
+            f"{own.low:.4f} to {own.high:.4f}",
+            between,
+        ]
         if group.difference is not None:
             gain, low, high = group.difference[:3]
             row += [f"{gain:+.4f}", f"{low:+.4f} to {high:+.4f}", f"{group.p:.3g}"]

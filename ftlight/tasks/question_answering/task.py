@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from ftlight.data.module import DataModule
 from ftlight.metrics import answers
-from ftlight.metrics.intervals import UNIT, bootstrap, wilson
+from ftlight.metrics.intervals import UNIT, bootstrap
+from ftlight.metrics.statistics import wilson
 from ftlight.metrics.sureness import Sureness
 from ftlight.models import saving as export
 from ftlight.models.windows import in_parts

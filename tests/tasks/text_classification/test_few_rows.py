@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import each
 
-from ftlight.metrics import intervals
+from ftlight.metrics import statistics
 from ftlight.task import EvaluationResult
 from ftlight.tasks.classification import Classification
 
@@ -24,7 +24,7 @@ def measured(rows_of_class: list[int]) -> EvaluationResult:
 
 def test_accuracy_and_f1_have_intervals() -> None:
     found = measured([20, 20]).intervals
-    assert found["accuracy"] == found["f1"] == pytest.approx(intervals.wilson(1.0, 40))
+    assert found["accuracy"] == found["f1"] == pytest.approx(statistics.wilson(1.0, 40))
 
 
 def test_classes_with_few_rows_are_counted() -> None:
