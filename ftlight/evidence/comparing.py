@@ -183,12 +183,11 @@ def _names(firsts: Sequence[Run]) -> list[str]:
     names = [key for key in keys if _varies(flat, key)]
     if not names or len(names) > NAMED:
         return [run.path for run in firsts]
-    return [
-        ", ".join(
-            f"{key.replace('.init_args', '')}: {shortened(str(one.get(key)), 30)}" for key in names
-        )
-        for one in flat
-    ]
+    return [", ".join(_option(key, one.get(key)) for key in names) for one in flat]
+
+
+def _option(key: str, value: Any) -> str:
+    return f"{key.replace('.init_args', '')}: {shortened(str(value), 30)}"
 
 
 def _varies(flat: Sequence[Mapping[str, Any]], key: str) -> bool:

@@ -85,6 +85,8 @@ def unexpected(name: str, section: str, known: Iterable[str]) -> str:
     >>> unexpected("epochs", "model", ["lr"]), unexpected("unfreze", "model", ["unfreeze"])
     ('; it belongs to the trainer: max_epochs', '; did you mean "unfreeze"?')
     """
+    if name == "seed":
+        return "; call lightning.seed_everything(N) before the task is made"
     home, _, option = foreign(name, known).partition(" ")[0].partition(".")
     if not option:
         return did_you_mean(name, known)

@@ -389,7 +389,7 @@ def test_unknown_sections() -> None:
             ("epochs", "; ftlight calls it trainer.max_epochs"),
             ("model_name_or_path", "; ftlight calls it model.backbone"),
             ("output_dir", "; ftlight calls it trainer.run (--run DIR)"),
-            ("seed", "; ftlight calls it seed_everything"),
+            ("seed", "; ftlight calls it seed_everything (--seed N)"),
         ],
         check,
     )
