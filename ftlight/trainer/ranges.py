@@ -14,7 +14,7 @@ Limit = Count | Share  # of batches: a number of them, or a share
 LIGHTNING: dict[str, Any] = {
     "devices": list[int] | str | Annotated[int, Range(least=1, most=1000, also=-1)],
     "num_nodes": PositiveInt,
-    "fast_dev_run": bool | Count,
+    "fast_dev_run": Count | bool,
     "min_epochs": Count | None,
     "min_steps": Count | None,
     "limit_train_batches": Limit | None,
