@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -92,7 +93,7 @@ def _known(
     return calibration
 
 
-def mark(answers: list[dict[str, Any]], promise: Promise) -> None:
+def mark(answers: list[dict[str, Any]], promise: Promise, empty: Iterable[int] = ()) -> None:
     """Marks the rows that are too unsure to answer, and adds sets or ranges.
 
     Args:
@@ -100,12 +101,14 @@ def mark(answers: list[dict[str, Any]], promise: Promise) -> None:
             if it is true; ``unsure`` of each item of a list; ``set``, labels from the most
             probable on; ``low`` and ``high``.
         promise: what to keep.
+        empty: numbers of the rows that hold nothing to read; none of them is sure.
     """
     threshold, quantile = promise
-    for answer in answers:
+    empty = set(empty)
+    for number, answer in enumerate(answers):
         if threshold is not None:
             for item in items([answer]):
-                item["unsure"] = item["score"] < threshold - ROUNDING
+                item["unsure"] = number in empty or item["score"] < threshold - ROUNDING
         if quantile is not None and "probabilities" in answer:
             answer["set"] = _set(answer["probabilities"], quantile)
         elif quantile is not None:

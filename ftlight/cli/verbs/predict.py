@@ -47,6 +47,8 @@ def run(words: Words, cli: CLI) -> None:
     if path is None:
         for fault in found.faults.values():
             screen.console.print(f"left out: {fault}")
+        if found.note and len(found.rows) > 1:
+            screen.console.print(found.note)
         return
     if "out" not in words.own:
         outputs.claim(path.parent, path.name, file)
@@ -58,8 +60,8 @@ def run(words: Words, cli: CLI) -> None:
     if listed is not None:
         skipped = cli.datamodule.left_out(found.faults, len(rows))
         screen.console.print(f"{skipped}; left out, and listed in {short(listed)}")
-    if unlike:
-        screen.console.print(unlike)
+    for line in filter(None, (found.note, unlike)):
+        screen.console.print(line)
 
 
 def _written(path: Path, found: Predicted) -> str:
