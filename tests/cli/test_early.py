@@ -72,14 +72,16 @@ def test_a_column_that_is_missing_is_found_first(config: str) -> None:
     assert "no column intent" in said("check", "-c", config, "--data.label", "intent")
 
 
-def test_predictions_are_no_spreadsheet(config: str) -> None:
+def test_predictions_have_formats_that_can_be_written(config: str) -> None:
     from ftlight.cli import prediction
     from ftlight.cli.command import Words
     from ftlight.utils.errors import UserError
 
-    words = Words("predict", ["run", "a.csv", "--out", "b.xlsx"])
-    with pytest.raises(UserError, match=r"--out b.xlsx: predictions are written as .csv or .jsonl"):
-        prediction.out(words)
+    said = r"predictions are written as .csv, .tsv, .jsonl, .json or .xlsx; name one"
+    for name in ("b.ods", "b.xls", "b.parquet", "b.csv.gz"):
+        words = Words("predict", ["run", "a.csv", "--out", name])
+        with pytest.raises(UserError, match=f"--out {name}: {said}"):
+            prediction.out(words)
     words = Words("predict", ["a.csv", "--text", "hi"])
     with pytest.raises(UserError, match=r"a.csv and --text .*: give one of them"):
         prediction.source(words)
@@ -101,5 +103,5 @@ def test_mistakes_of_a_prediction_are_found_first(config: str) -> None:
     assert "--at_least high: expected a share" in said(*right, "--at_least", "high")
     assert "--coverage 95: expected a share" in said(*right, "--coverage", "95")
     assert "foo is not an encoding" in said(*right, "--data.encoding", "foo")
-    assert "--out a.xlsx: predictions are" in said(*right, "--out", "a.xlsx")
+    assert "--out a.ods: predictions are" in said(*right, "--out", "a.ods")
     assert 'give a file to predict, or - for standard input, or --text "' in said("predict", "r")

@@ -14,7 +14,7 @@ from ftlight.data import files
 from ftlight.data.module import DataModule
 from ftlight.evidence import familiar
 from ftlight.run import console as screen
-from ftlight.run import outputs
+from ftlight.run import outputs, workbook
 from ftlight.run.folder import short
 from ftlight.run.predictions import COMMAS, are_in, write_left_out, write_predictions
 from ftlight.trainer import calibrating, unsure
@@ -52,9 +52,9 @@ def run(words: Words, cli: CLI) -> None:
         return
     if "out" not in words.own:
         outputs.claim(path.parent, path.name, file)
-    text = cli.model.predictions_text(path.suffix.lower(), found.rows, found.answers)
+    own = cli.model.predictions_text(path.suffix.lower(), found.rows, found.answers)
     dialect = cli.datamodule.source_at(file).dialect() if file else COMMAS
-    write_predictions(path, found.rows, found.answers, with_all, text, dialect)
+    write_predictions(path, found.rows, found.answers, with_all, own, dialect)
     screen.console.print(_written(path, found))
     listed = write_left_out(path, found.faults.values())
     if listed is not None:
@@ -116,12 +116,18 @@ def _path(words: Words, data: DataModule, file: str) -> Path | None:
 
 
 def _name(file: str) -> str:
-    """Name of the file of predictions: the input's, ending in .jsonl if that is JSON, else .csv."""
+    """Name of the file of predictions: the input's, with the suffix of JSON lines if that is JSON.
+
+    Of a spreadsheet it is one, too, if it can be written; of anything else CSV.
+    """
     path = Path(file).resolve()
     if path.is_dir():
         return f"{path.name}.csv"
     name = Path(path.name.removesuffix(".gz"))
-    return str(name.with_suffix(".jsonl" if name.suffix in (".json", ".jsonl") else ".csv"))
+    kinds = {".json": ".jsonl", ".jsonl": ".jsonl"}
+    if workbook.is_possible():
+        kinds[".xlsx"] = ".xlsx"
+    return str(name.with_suffix(kinds.get(name.suffix.lower(), ".csv")))
 
 
 def _rows_of_text(text: str | None, data: DataModule) -> list[files.Row]:
