@@ -15,7 +15,7 @@ from ftlight.utils.errors import UserError
 ROWS, COLUMNS = 2**20 - 1, 2**14  # of a sheet, beside its header
 LONGEST = 32_767  # characters of a cell
 MARK = "predictions of ftlight"  # in the properties of the file
-# What Excel would show as it is; leading zeros or many digits are of a name, such as a phone number.
+# What Excel shows as it is; leading zeros or many digits are of a name, such as a phone number.
 PLAIN = re.compile(r"-?(0|[1-9]\d{0,10})(\.\d{0,5}[1-9])?")
 
 

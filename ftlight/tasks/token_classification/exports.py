@@ -47,10 +47,10 @@ def content(
 ) -> str | Table | None:
     """A file of entities in the form of its suffix; None if there is no such form.
 
-    A table (.csv, .tsv, .xlsx) has a row for each entity, .conll a word and its tag in each line. A .jsonl has a row for
-    each document, which doccano takes as pre-annotated text: what else is in it becomes metadata
-    there. A .json is tasks of Label Studio with predictions. Unsure entities are marked in tables
-    and in ``prediction`` of .jsonl, and left out elsewhere.
+    A table (.csv, .tsv, .xlsx) has a row for each entity, .conll a word and its tag in each line.
+    A .jsonl has a row for each document, which doccano takes as pre-annotated text: what else is in
+    it becomes metadata there. A .json is tasks of Label Studio with predictions. Unsure entities
+    are marked in tables and in ``prediction`` of .jsonl, and left out elsewhere.
 
     Args:
         suffix: suffix of the file.
