@@ -16,7 +16,7 @@ from ftlight.cli.verbs import VERBS
 from ftlight.data import encoding, files, remarks
 from ftlight.models import load_errors
 from ftlight.models import places as backbones
-from ftlight.run import budget, former, records
+from ftlight.run import budget, ending, former, records
 from ftlight.utils import ranges, secrets
 from ftlight.utils.errors import UserError, did_you_mean
 from ftlight.utils.foreign import foreign
@@ -154,15 +154,26 @@ def secrets_again(
         raise UserError(placed("\n".join(faults), places))
 
 
-def checkpoint(path: str | None) -> None:
+def checkpoint(path: str | None, run: Path | None = None) -> None:
     """Checks that a checkpoint is there.
 
+    Args:
+        path: the checkpoint, if one is used.
+        run: folder of the run that is used, if there is one.
+
     Raises:
-        UserError: it is not; names those beside it.
+        UserError: it is not; names those beside it. Or the run was stopped before it had one.
     """
-    if path is not None and not Path(path).is_file():
-        beside = ", ".join(p.name for p in Path(path).parent.glob("*.ckpt")) or "none"
-        raise UserError(f"{path}: no such checkpoint (there are: {beside})")
+    if path is None or Path(path).is_file():
+        return
+    beside = [p.name for p in Path(path).parent.glob("*.ckpt")]
+    is_own = run is not None and Path(path).parent == run / "checkpoints"
+    if run is not None and is_own and (stopped := ending.unfinished(run)):
+        other = ", or use --ckpt_path last" if "last.ckpt" in beside else ""
+        raise UserError(
+            f"{stopped}, before it had a {Path(path).name}; to go on: {ending.resume(run)}{other}"
+        )
+    raise UserError(f"{path}: no such checkpoint (there are: {', '.join(beside) or 'none'})")
 
 
 def no_data(verb: str, words: Sequence[str], configs: Sequence[str]) -> None:

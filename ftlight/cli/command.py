@@ -135,7 +135,7 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
     if "from" in words.own:
         _know_labels(merged, words)
     checks.secrets_again(merged, places, words.options)
-    checks.checkpoint(words.own.get("ckpt_path"))
+    checks.checkpoint(words.own.get("ckpt_path"), words.run)
     expanded = config.expand(merged, places)
     known = config.options_of(expanded)
     checks.names(words.verb, words.options, known)
