@@ -260,9 +260,11 @@ def test_broken_images_are_left_out_counted_and_listed(
     assert main(["predict", "../run", "list.csv", "--out", "p.jsonl"]) == 0
     assert not Path("p.skipped.txt").exists()
     os.chdir("..")
-    monkeypatch.setattr("sys.stdin", io.StringIO("data/img/0.jpg\nnone.jpg\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("\ndata/img/0.jpg\nnone.jpg\n"))
     assert main(["predict", "run", "-"]) == 0
-    assert "left out: none.jpg (no such file)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "input: 1 of 3 lines is blank, and left out (line 1)" in said
+    assert "left out: none.jpg (no such file)" in said
     (images / "bad.jpg").write_bytes(b"")
     assert main(["predict", "run", "bad.jpg"]) == 2
     assert "1 of 1 images cannot be used: bad.jpg (it is empty)" in capsys.readouterr().err

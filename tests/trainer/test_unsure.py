@@ -64,8 +64,10 @@ def test_what_cannot_be_promised_is_said_in_one_line() -> None:
                 "single",
                 known(),
                 (0.999, None),
-                "--at_least 0.999: not reachable with 300 validation",
+                "--at_least 0.999: not reachable with 300 validation rows; they bear up to 0",
             ),
+            ("single", known(), (0.999, None), "it takes 2,703 if all were right; for more rows"),
+            ("single", known(), (0.99, None), "too many of the surest are wrong; for more rows"),
             ("single", known(), (98, None), "--at_least 98: expected a share between 0 and 1"),
             (
                 "single",

@@ -131,15 +131,25 @@ def _name(file: str) -> str:
 
 
 def _rows_of_text(text: str | None, data: DataModule) -> list[files.Row]:
-    """A row for the text given, or for each line of standard input."""
+    """A row for the text given, or for each line of standard input.
+
+    A blank line keeps its place, if the data know rows without a text; else a line names it.
+    """
     if len(data.columns) > 1:
         columns = ", ".join(data.columns)
         raise UserError(f"the run reads several columns ({columns}); give a file that has them")
     lines = [text] if text is not None else [line.rstrip("\n") for line in sys.stdin]
-    rows = [{data.columns[0]: line} for line in lines if line.strip()]
-    if not rows:
+    rows = [{data.columns[0]: line, files.LINE: i} for i, line in enumerate(lines, 1)]
+    blank = [row for row, line in zip(rows, lines, strict=True) if not line.strip()]
+    if len(blank) == len(rows):
         raise UserError("there is no text to predict")
-    return rows
+    if len(data.without_text(blank, "input")) == len(blank):
+        return rows
+    count = f"{len(blank):,} of {counted(len(rows), 'line')}"
+    where = files.places([row[files.LINE] for row in blank], 3)
+    verb = "is" if len(blank) == 1 else "are"
+    screen.console.print(f"input: {count} {verb} blank, and left out ({where})")
+    return [row for row in rows if row not in blank]
 
 
 def _compute(cli: CLI, ckpt_path: str) -> Answers:
@@ -156,7 +166,8 @@ def _compute(cli: CLI, ckpt_path: str) -> Answers:
 
 def _print(row: files.Row, answer: Mapping[str, Any], with_all: bool) -> None:
     """Prints a prediction with its three best probabilities, or all, and what else it holds."""
-    lines = [next(str(v) for k, v in row.items() if not k.startswith("__"))]
+    given = next(str(v) for k, v in row.items() if not k.startswith("__"))
+    lines = [given if given.strip() else "(no text)"]
     prediction = answer["prediction"]
     if isinstance(prediction, list):
         lines += [_line(item) for item in prediction] or ["nothing found"]
