@@ -24,6 +24,7 @@ from ftlight.metrics.evaluation import EvaluationResult as EvaluationResult
 from ftlight.metrics.evaluation import Step as Step
 from ftlight.metrics.sureness import Calibration, Sureness
 from ftlight.models import adapters, kernels, loading, weights
+from ftlight.run.predictions import Table
 from ftlight.training import memory, optim
 from ftlight.training.checkpoint import load
 from ftlight.training.lightning_internals import callbacks_of, trainer_of
@@ -236,8 +237,10 @@ class Task(TrainingModule):
         suffix: str,
         rows: Sequence[Mapping[str, Any]],
         answers: Sequence[Mapping[str, Any]],
-    ) -> str | None:
-        """A file of predictions in a form of the task's own; None for a table of the rows.
+    ) -> str | Table | None:
+        """Predictions in a form of the task's own: a file's text, or a table with other rows.
+
+        None for a table of the rows.
 
         Args:
             suffix: suffix of the file, lower case.

@@ -16,7 +16,7 @@ from ftlight.cli.verbs import VERBS
 from ftlight.data import encoding, files, remarks
 from ftlight.models import load_errors
 from ftlight.models import places as backbones
-from ftlight.run import former, records
+from ftlight.run import budget, ending, former, records
 from ftlight.utils import ranges, secrets
 from ftlight.utils.errors import UserError, did_you_mean
 from ftlight.utils.foreign import foreign
@@ -26,6 +26,8 @@ SEED = f"bool | Annotated[int, {ranges.SEED}] | None"  # Lightning's, without wh
 # Options of the data that name columns of a table.
 COLUMNS = ("text", "text_pair", "label", "source", "target", "user", "item", "time", "groups")
 DATA = (*files.SUFFIXES, *files.IMAGE_SUFFIXES, ".txt", ".zip", ".conll", ".bio", ".xls", ".ods")
+# Those that every table of a class must have, also if they are not given.
+ALWAYS = {"TextData": ("text", "text_pair", "label"), "Seq2SeqData": ("source",)}
 SPLITS = {
     "check": ("train", "validation", "test"),
     "fit": ("train", "validation", "test"),
@@ -152,15 +154,26 @@ def secrets_again(
         raise UserError(placed("\n".join(faults), places))
 
 
-def checkpoint(path: str | None) -> None:
+def checkpoint(path: str | None, run: Path | None = None) -> None:
     """Checks that a checkpoint is there.
 
+    Args:
+        path: the checkpoint, if one is used.
+        run: folder of the run that is used, if there is one.
+
     Raises:
-        UserError: it is not; names those beside it.
+        UserError: it is not; names those beside it. Or the run was stopped before it had one.
     """
-    if path is not None and not Path(path).is_file():
-        beside = ", ".join(p.name for p in Path(path).parent.glob("*.ckpt")) or "none"
-        raise UserError(f"{path}: no such checkpoint (there are: {beside})")
+    if path is None or Path(path).is_file():
+        return
+    beside = [p.name for p in Path(path).parent.glob("*.ckpt")]
+    is_own = run is not None and Path(path).parent == run / "checkpoints"
+    if run is not None and is_own and (stopped := ending.unfinished(run)):
+        other = ", or use --ckpt_path last" if "last.ckpt" in beside else ""
+        raise UserError(
+            f"{stopped}, before it had a {Path(path).name}; to go on: {ending.resume(run)}{other}"
+        )
+    raise UserError(f"{path}: no such checkpoint (there are: {', '.join(beside) or 'none'})")
 
 
 def no_data(verb: str, words: Sequence[str], configs: Sequence[str]) -> None:
@@ -226,6 +239,41 @@ def backbone(given: Mapping[str, str], model: Mapping[str, Any], places: Mapping
         raise UserError(placed(str(error), places, given)) from None
 
 
+def tables(
+    verb: str, given: Mapping[str, str], data: Mapping[str, Any], known: Sequence[Option]
+) -> None:
+    """Checks that the tables a verb reads have the columns it needs, of a shipped data module.
+
+    Raises:
+        UserError: one is missing.
+    """
+    if not data["class_path"].startswith("ftlight."):
+        return
+    always = ALWAYS.get(data["class_path"].rpartition(".")[2], ())
+    options = {option.name: option.default for option in known if option.name in always}
+    options |= data["init_args"]
+    options |= {k.partition(".")[2]: v for k, v in given.items() if k.startswith("data.")}
+    for split in SPLITS.get(verb, ()):
+        columns(options, options.get(split), COLUMNS if split == "train" else always)
+
+
+def time_limit(
+    given: Mapping[str, str], trainer: Mapping[str, Any], places: Mapping[str, str]
+) -> None:
+    """Checks how long a run may take.
+
+    Raises:
+        UserError: it is no time.
+    """
+    value = given.get("trainer.max_time", trainer.get("max_time"))
+    if isinstance(value, str):
+        value = parse(value, "--budget")[0] if value[:1] == "{" else value
+    try:
+        budget.limit(None if value == "null" else value)
+    except UserError as error:
+        raise UserError(placed(str(error), places, given)) from None
+
+
 def columns(options: Mapping[str, Any], file: Any, names: Sequence[str] = COLUMNS) -> None:
     """Checks that a table has the columns which are named, by its first row.
 
@@ -249,16 +297,19 @@ def columns(options: Mapping[str, Any], file: Any, names: Sequence[str] = COLUMN
         if isinstance(value, str) and value.startswith("["):
             value = parse(value, f"--data.{option}")[0]
         named += value if isinstance(value, list) else [value] if value else []
-    # of another encoding a first row takes the whole file, which may be UTF-8 after all
-    is_plain = (options.get("encoding") or "utf-8") == "utf-8"
-    if not isinstance(file, str) or options.get("header") or not is_plain or not named:
+    if not isinstance(file, str) or not named:
         return
+    header = options.get("header")
+    if isinstance(header, str):
+        header = parse(header, "--data.header")[0]
+    header = [str(name) for name in header] if isinstance(header, list) else []
     quotes: files.Quotes = "none" if options.get("quotes") == "none" else "csv"
     row: files.Row = {}
     with contextlib.suppress(UserError, OSError), remarks.collected():
         # JSON that is no lines, and quotes of auto, take the whole file
         if Path(file).is_file() and files.suffix(Path(file)) in {*files.SUFFIXES} - {".json"}:
-            row = next(iter(files.read(Path(file), quotes=quotes, columns=named)), {})
+            path, name = Path(file), options.get("encoding") or "utf-8"
+            row = next(iter(files.read(path, name, quotes, named, header)), {})
     if row:
         files.need(row, named, file)
 

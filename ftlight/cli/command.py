@@ -135,21 +135,19 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
     if "from" in words.own:
         _know_labels(merged, words)
     checks.secrets_again(merged, places, words.options)
-    checks.checkpoint(words.own.get("ckpt_path"))
+    checks.checkpoint(words.own.get("ckpt_path"), words.run)
     expanded = config.expand(merged, places)
     known = config.options_of(expanded)
     checks.names(words.verb, words.options, known)
     checks.plain_values(words.options, expanded, known, places)
+    checks.time_limit(words.options, expanded["trainer"], places)
     if verb.takes_file and words.alone:
         checks.data_file(words.alone[0])
     if not ("trainer.resume" in words.options or "resume" in expanded["trainer"]):
         checks.splits(words.verb, words.options, expanded["data"], places)  # one done reads none
         if words.run is None:
             checks.backbone(words.options, expanded["model"], places)
-            if expanded["data"]["class_path"].startswith("ftlight."):
-                given = {k.partition(".")[2]: v for k, v in words.options.items()}
-                options = {**expanded["data"]["init_args"], **given}
-                checks.columns(options, options.get("train"))
+        checks.tables(words.verb, words.options, expanded["data"], known["data"])
     return expanded, places
 
 

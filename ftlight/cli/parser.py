@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import pickle
 import sys
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from ftlight.cli.classes import find_class, public
 from ftlight.data.loaders import lost_worker
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
-from ftlight.run import former, records
+from ftlight.run import ending, former, records
 from ftlight.task import Task
 from ftlight.trainer import overlap
 from ftlight.trainer.predictor import Predictor
@@ -31,6 +32,8 @@ from ftlight.training import group, memory
 from ftlight.utils import secrets
 from ftlight.utils.errors import UserError, WriteError, holds_code, user_error
 from ftlight.utils.internals import let_errors_be_empty
+
+log = logging.getLogger(__name__)
 
 
 class CLI(LightningCLI):
@@ -194,7 +197,16 @@ def _build(words: command.Words, resolved: Mapping[str, Any]) -> CLI:
     cli = CLI(["--config", config, *_given(words)])
     cli.datamodule.set_task(cli.model)
     _as_kept(words, cli.datamodule)
+    _say_unfinished(words)
     return cli
+
+
+def _say_unfinished(words: command.Words) -> None:
+    """Says that the run whose weights are used is not done."""
+    kind = Path(words.own.get("ckpt_path", "")).stem
+    if words.run is not None and kind in ("best", "last") and (how := ending.unfinished(words.run)):
+        then = ending.resume(words.run)
+        log.warning("%s; these are its %s weights so far; to go on: %s", how, kind, then)
 
 
 def _keep_options(words: command.Words, resolved: Mapping[str, Any]) -> None:
@@ -261,6 +273,7 @@ def trained(path: str) -> Task:
     asked = [f"--{key}={json.dumps(resolved[key])}" for key in ("data", "model")]
     task = cast(Task, parser.instantiate_classes(parser.parse_args(asked)).model)
     task.load_weights(words.own["ckpt_path"])
+    _say_unfinished(words)
     return task
 
 

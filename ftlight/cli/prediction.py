@@ -8,12 +8,14 @@ from typing import Any
 
 from ftlight.cli import checks
 from ftlight.cli.command import Words
+from ftlight.run import workbook
+from ftlight.run.predictions import SUFFIXES
 from ftlight.utils.errors import UserError
 
 # Options that name the columns which each row to predict must have, by the class of the data.
 # Others take rows in several shapes, and are left to their readers.
 INPUTS = {"TextData": ("text", "text_pair"), "Seq2SeqData": ("source",)}
-SHEETS = (".xlsx", ".xls", ".ods", ".parquet")
+OTHERS = (".xls", ".xlsm", ".xlsb", ".ods", ".parquet", ".arrow", ".gz", ".zip")
 
 
 def check(words: Words, data: Mapping[str, Any]) -> None:
@@ -70,12 +72,17 @@ def out(words: Words) -> Path | None:
     """The file to write, if one is named.
 
     Raises:
-        UserError: it would be a spreadsheet.
+        UserError: predictions cannot be written in its format.
     """
     name = words.own.get("out", "")
     if not name:
         return None
     path = Path(name)
-    if path.suffix.lower() in SHEETS:
-        raise UserError(f"--out {name}: predictions are written as .csv or .jsonl; name one")
+    if path.suffix.lower() in OTHERS:
+        known = ", ".join(SUFFIXES[:-1])
+        raise UserError(
+            f"--out {name}: predictions are written as {known} or {SUFFIXES[-1]}; name one"
+        )
+    if path.suffix.lower() == ".xlsx":
+        workbook.need(f"--out {name}")
     return path

@@ -141,6 +141,7 @@ class DataModule(Audited):
         self.sets: dict[str, Any] = {}
         self._raw: dict[str, datasets.Dataset] = {}
         self._predict: list[files.Row] = []
+        self.empty: list[int] = []  # numbers of the rows to predict that hold nothing to read
 
     # What a subclass gives
 
@@ -208,6 +209,15 @@ class DataModule(Audited):
             place: file of the rows, for errors.
         """
         return {}
+
+    def without_text(self, rows: Sequence[files.Row], place: str) -> list[int]:
+        """Numbers from 0 of the rows to predict that hold nothing to read: no answer is sure.
+
+        Args:
+            rows: rows with the input columns and :data:`files.LINE`.
+            place: file of the rows, for errors.
+        """
+        return []
 
     def left_out(self, faults: Mapping[int, str], count: int) -> str:
         """Which of so many rows to predict cannot be read, in words."""
@@ -344,6 +354,7 @@ class DataModule(Audited):
         self._predict = [row for i, row in enumerate(rows) if i not in faults]
         kept = [row for i, row in enumerate(given) if i not in faults]
         self.sets["predict"] = self.encode_rows(kept, place)
+        self.empty = self.without_text(kept, place)
         return faults
 
 

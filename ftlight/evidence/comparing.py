@@ -11,7 +11,7 @@ import numpy as np
 
 from ftlight.metrics.seeds import Difference, Spread, difference, spread
 from ftlight.metrics.statistics import holm
-from ftlight.run import folder, outcomes, records
+from ftlight.run import ending, folder, outcomes, records
 from ftlight.run.outcomes import Outcomes
 from ftlight.utils.errors import UserError, shortened
 
@@ -88,6 +88,8 @@ def load(paths: Sequence[Path]) -> tuple[str, list[Run]]:
                 if kept is not None
             ]
     lacks = next(path for path, kept in zip(paths, found, strict=True) if kept is None)
+    if stopped := ending.unfinished(lacks):
+        raise UserError(f"{stopped}, and was not measured; to go on: {ending.resume(lacks)}")
     raise UserError(
         f"{folder.short(lacks)} has no outcomes of its rows; measure it: python -m ftlight test"
         f" {folder.short(lacks)} (with --data.test F if it had no test data)"

@@ -78,7 +78,8 @@ def keep_apart(path: Path, sources: Iterable[str | None]) -> None:
         return
     for source in filter(None, sources):
         place, own = Path(source).expanduser().resolve(), path.resolve()
-        is_result = path.suffix in (".csv", ".jsonl")  # of an earlier time, which may lie there
+        # a result of an earlier time may lie there
+        is_result = path.suffix in (".csv", ".jsonl", ".xlsx")
         inside = place.is_dir() and own.is_relative_to(place) and not is_result
         if inside or (place.exists() and os.path.samefile(place, own)):
             what = f"is in {source}, which is read" if inside else "is a file that is read"

@@ -1,4 +1,4 @@
-"""Writes predictions as CSV or JSON lines."""
+"""Writes predictions as a table or JSON lines."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ftlight.run import workbook
 from ftlight.utils.atomic import atomic_write, writing
+from ftlight.utils.format import counted
 
+log = logging.getLogger(__name__)
 MARK = "\ufeff"  # tells Excel that a file is UTF-8
 FIRST = 1 << 20  # most bytes of a line that tell what a file holds
 
@@ -30,6 +34,20 @@ class Dialect(NamedTuple):
 
 
 COMMAS = Dialect()
+TABLES = (".csv", ".tsv", ".xlsx")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".xlsx")
+
+
+class Table(NamedTuple):
+    """Predictions as a table of another form than a row for each row of the input.
+
+    Attributes:
+        names: names of the columns.
+        rows: the rows, by column.
+    """
+
+    names: list[str]
+    rows: list[dict[str, Any]]
 
 
 def write_predictions(
@@ -37,7 +55,7 @@ def write_predictions(
     rows: Iterable[Mapping[str, Any]],
     decoded: Iterable[Mapping[str, Any]],
     spread: bool,
-    text: str | None = None,
+    own: str | Table | None = None,
     dialect: Dialect = COMMAS,
 ) -> int:
     """Writes the columns of the input with ``prediction``, ``score`` and other results beside them.
@@ -46,11 +64,11 @@ def write_predictions(
 
     Args:
         path: file to write: JSON lines if it ends in .jsonl, an array of a row a line if in .json,
-            tabs between fields if in .tsv, else CSV.
+            tabs between fields if in .tsv, a spreadsheet if in .xlsx, else CSV.
         rows: rows of the input.
         decoded: results of each row.
         spread: whether to write the probability of every label, too.
-        text: what to write in place of that, if the task has a form of its own.
+        own: what to write in place of that, if the task has a form of its own.
         dialect: how CSV is written.
 
     Returns:
@@ -60,19 +78,35 @@ def write_predictions(
         WriteError: the file cannot be written.
     """
     merged = [merge(row, results, spread) for row, results in zip(rows, decoded, strict=True)]
+    names = list(dict.fromkeys(name for row in merged for name in row))
+    table = own if isinstance(own, Table) else Table(names, merged)
     kind = path.suffix.lower()
+    if kind == ".xlsx":
+        _write_xlsx(path, table)
+        return len(merged)
     if kind == ".tsv":
         dialect = dialect._replace(delimiter="\t")
-    if text is None and kind in (".jsonl", ".json"):
+    if isinstance(own, str):
+        text = own
+    elif kind in (".jsonl", ".json"):
         lines = [json.dumps(row, ensure_ascii=False) for row in merged]
         text = "[\n" + ",\n".join(lines) + "\n]\n" if kind == ".json" else "\n".join([*lines, ""])
-    elif text is None:
-        text = _csv(merged, dialect)
-    elif kind == ".csv":
-        text = _rewritten(text, dialect)
+    else:
+        text = _csv(table, dialect)
     with writing(path), atomic_write(path) as file:
         file.write(text.encode())
     return len(merged)
+
+
+def _write_xlsx(path: Path, table: Table) -> None:
+    rows = [{name: _plain(value) for name, value in row.items()} for row in table.rows]
+    with writing(path), atomic_write(path) as file:
+        cut = workbook.write(file, table.names, rows)
+    if cut:
+        log.warning(
+            "%s: %s cut after %s characters, the most that a cell holds; .csv holds all",
+            *(path, counted(cut, "text", "are"), f"{workbook.LONGEST:,}"),
+        )
 
 
 def are_in(path: Path) -> bool:
@@ -80,6 +114,8 @@ def are_in(path: Path) -> bool:
 
     Of words and their tags nobody can tell whose they are.
     """
+    if path.suffix.lower() == ".xlsx":
+        return not path.stat().st_size or workbook.is_ours(path)
     with path.open("rb") as file:
         lines = [file.readline(FIRST).decode("utf-8-sig", "replace").strip() for _ in range(2)]
     if not any(lines):
@@ -139,24 +175,13 @@ def merge(row: Mapping[str, Any], results: Mapping[str, Any], spread: bool) -> d
     return merged
 
 
-def _csv(rows: list[dict[str, Any]], dialect: Dialect) -> str:
+def _csv(table: Table, dialect: Dialect) -> str:
     text = io.StringIO(MARK if dialect.mark else "")
     text.seek(0, io.SEEK_END)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, columns, lineterminator="\n", delimiter=dialect.delimiter)
+    writer = csv.DictWriter(text, table.names, lineterminator="\n", delimiter=dialect.delimiter)
     writer.writeheader()
-    writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
+    writer.writerows({k: _cell(v) for k, v in row.items()} for row in table.rows)
     return text.getvalue()
-
-
-def _rewritten(text: str, dialect: Dialect) -> str:
-    """CSV with commas in another dialect."""
-    if dialect.delimiter != COMMAS.delimiter:
-        written = io.StringIO()
-        writer = csv.writer(written, lineterminator="\n", delimiter=dialect.delimiter)
-        writer.writerows(csv.reader(io.StringIO(text, newline="")))
-        text = written.getvalue()
-    return (MARK if dialect.mark else "") + text
 
 
 def _cell(value: Any) -> Any:
@@ -167,3 +192,8 @@ def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.6g}" if abs(value) < 1e5 else f"{value:.12g}"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+
+
+def _plain(value: Any) -> Any:
+    """A value for a cell of a spreadsheet: as in CSV, but numbers stay numbers."""
+    return float(_cell(value)) if isinstance(value, float) else _cell(value)

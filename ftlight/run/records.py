@@ -23,6 +23,7 @@ RUN: Shape = {
     "best": dict,
     "wandb": dict,
     "dropped": [int],
+    "epochs": int,
 }
 FORM: dict[str, Shape] = {
     "name": {"word", "joined", "list", "vector"},

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch.plugins.precision import Precision
 
-from ftlight.data.files import Row
+from ftlight.data import files
+from ftlight.data.files import LINE, Row
 from ftlight.data.module import DataModule
 from ftlight.run import folder as runs
 from ftlight.run import records
@@ -21,6 +23,7 @@ from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer import export, saving_run, unsure
 from ftlight.utils.errors import UserError, join_limited
+from ftlight.utils.format import counted
 
 log = logging.getLogger(__name__)
 Answers = dict[int, dict[str, Any]]  # by the number of the row
@@ -34,12 +37,14 @@ class Predicted(NamedTuple):
         answers: ``prediction``, ``score`` and the other fields of each.
         faults: the other rows by their number from 0, and why they could not be read.
         promise: what the answers keep.
+        note: how many rows have no text, and which; empty if all have one.
     """
 
     rows: list[Row]
     answers: list[dict[str, Any]]
     faults: dict[int, str]
     promise: unsure.Promise
+    note: str = ""
 
     def fields(self, probabilities: bool = False) -> list[dict[str, Any]]:
         """Each row's columns with its answer beside them, as a line of a JSONL file.
@@ -124,9 +129,11 @@ class Predictor:
             if found.faults:
                 count = len(found.rows) + len(found.faults)
                 log.warning("%s: %s", file, self.data.left_out(found.faults, count))
+            _warn(found.note)
             return found.fields(probabilities)
         listed = self._rows(rows)
         found = self.answer(listed, "rows", at_least, coverage)
+        _warn(found.note)
         answers = iter(found.answers)
         nothing = {"prediction": None, "score": None}
         return [
@@ -161,8 +168,21 @@ class Predictor:
         by_number = self._compute()
         kept = [row for i, row in enumerate(rows) if i not in faults]
         answers = [by_number[i] for i in range(len(kept))] if by_number else []
-        unsure.mark(answers, promise)
-        return Predicted(kept, answers, faults, promise)
+        unsure.mark(answers, promise, self.data.empty)
+        return Predicted(kept, answers, faults, promise, self._note(kept, place, promise))
+
+    def _note(self, rows: list[Row], place: str, promise: unsure.Promise) -> str:
+        """How many rows have no text, and which."""
+        empty = [rows[i] for i in self.data.empty]
+        if not empty:
+            return ""
+        lines = [row[LINE] for row in empty if LINE in row]  # rows of Python have none
+        named = [f"rows[{number}]" for number in self.data.empty]
+        where = files.places(lines, 3) if lines else join_limited(named, 3)
+        have = "has" if len(empty) == 1 else "have"
+        what = "unsure" if promise.threshold is not None else "no more than a guess"
+        count = f"{len(empty):,} of {counted(len(rows), 'row')}"
+        return f"{place}: {count} {have} no text ({where}): {what}"
 
     def read(self, file: str) -> list[Row]:
         """The rows of a file to predict.
@@ -217,16 +237,16 @@ class Predictor:
         if isinstance(given, (str, Mapping)):
             given = [given]
         elif hasattr(given, "to_dict") and hasattr(given, "columns"):
-            table = given.astype(object)  # a missing cell is null, as in a file, not nan
-            given = table.where(given.notna(), None).to_dict("records")
+            given = given.to_dict("records")
         first, rows = self.data.columns[0], []
         for number, row in enumerate(cast(Iterable[Any], given)):
             if isinstance(row, os.PathLike):
                 row = os.fspath(row)
-            if not isinstance(row, (str, Mapping)):
+            if not isinstance(row, (str, Mapping)) and not _is_missing(row):
                 kind = type(row).__name__
                 raise UserError(f"rows[{number}]: expected a text or a mapping, got {kind}")
-            rows.append({first: row} if isinstance(row, str) else dict(row))
+            cells = row if isinstance(row, Mapping) else {first: row}
+            rows.append({name: None if _is_missing(v) else v for name, v in cells.items()})
         return rows
 
     def _here(self) -> Answers:
@@ -238,3 +258,14 @@ class Predictor:
                 with self.precision.predict_step_context():
                     predictions.update(self.task.predict_step(batch))
         return predictions
+
+
+def _warn(note: str) -> None:
+    if note:
+        log.warning(note)
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a cell of pandas is empty: NaN, NaT, NA or None; in a file it is null."""
+    is_nan = isinstance(value, (float, np.floating)) and value != value
+    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")

@@ -189,6 +189,10 @@ class RunFolder(Callback):
         schedule = callback.of(trainer)
         schedule.count(trainer)
         if trainer.is_global_zero:
+            planned = self.run.budget is None and (trainer.max_epochs or -1) > 0
+            if self.run.folder is not None and planned:
+                with contextlib.suppress(OSError):  # no result depends on it
+                    runs.update(self.run.home, epochs=trainer.max_epochs)
             screen.table(summary.opening(trainer, self.run, pl_module))
             screen.grid(*summary.layers(schedule, screen.console.width), wraps="lr")
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 
-from ftlight.metrics.calibration import prediction_sets
+from ftlight.metrics.calibration import prediction_sets, rows_needed
 from ftlight.metrics.sureness import ROUNDING, Calibration
 from ftlight.task import Task
 from ftlight.utils.errors import UserError
+
+MORE = "for more rows raise data.validation_split, or give data.validation: FILE, and fit again"
 
 
 class Promise(NamedTuple):
@@ -52,10 +55,13 @@ def settle(
         threshold = known.threshold(at_least)
         if threshold is None:
             most = math.floor(known.most() * 1000) / 1000
+            count, needed = len(known.confidence), rows_needed(at_least)
+            why = "too many of the surest are wrong"
+            if count < needed:
+                why = f"it takes {needed:,} if all were right"
             raise UserError(
-                f"{place}: not reachable with {len(known.confidence):,} validation {known.unit}"
-                f"{known.left_out};"
-                f" they bear up to {most:g}, more {known.unit} more"
+                f"{place}: not reachable with {count:,} validation {known.unit}{known.left_out};"
+                f" they bear up to {most:g}, {why}; {MORE}"
             )
     if coverage is not None:
         place = f"{dashes}coverage {coverage:g}"
@@ -65,7 +71,7 @@ def settle(
             needed = math.ceil(coverage / (1 - coverage) - 1e-9)
             raise UserError(
                 f"{place}: not reachable with {known.rows:,} validation rows{known.left_out};"
-                f" it takes {needed:,}"
+                f" it takes {needed:,}; {MORE}"
             )
     return Promise(threshold, quantile)
 
@@ -92,7 +98,7 @@ def _known(
     return calibration
 
 
-def mark(answers: list[dict[str, Any]], promise: Promise) -> None:
+def mark(answers: list[dict[str, Any]], promise: Promise, empty: Iterable[int] = ()) -> None:
     """Marks the rows that are too unsure to answer, and adds sets or ranges.
 
     Args:
@@ -100,12 +106,14 @@ def mark(answers: list[dict[str, Any]], promise: Promise) -> None:
             if it is true; ``unsure`` of each item of a list; ``set``, labels from the most
             probable on; ``low`` and ``high``.
         promise: what to keep.
+        empty: numbers of the rows that hold nothing to read; none of them is sure.
     """
     threshold, quantile = promise
-    for answer in answers:
+    empty = set(empty)
+    for number, answer in enumerate(answers):
         if threshold is not None:
             for item in items([answer]):
-                item["unsure"] = item["score"] < threshold - ROUNDING
+                item["unsure"] = number in empty or item["score"] < threshold - ROUNDING
         if quantile is not None and "probabilities" in answer:
             answer["set"] = _set(answer["probabilities"], quantile)
         elif quantile is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 
 FILES = (
@@ -74,11 +75,18 @@ def shortened(text: str, most: int = 60) -> str:
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Returns ``; did you mean "x"?`` for the name closest to ``name``, or nothing.
 
+    If none is close, one counts that begins with the name or has it as a word.
+
     >>> did_you_mean("lable", ["label", "text"])
     '; did you mean "label"?'
+    >>> did_you_mean("Text", ["Betreff", "Text der Mail"])
+    '; did you mean "Text der Mail"?'
     """
-    by_lower = {n.lower(): n for n in names}
-    closest = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.65)
+    by_lower, wanted = {n.lower(): n for n in names}, name.lower()
+    closest = difflib.get_close_matches(wanted, by_lower, n=1, cutoff=0.65)
+    if not closest and len(wanted) > 2:
+        word = re.compile(rf"^{re.escape(wanted)}|(?<![^\W_]){re.escape(wanted)}(?![^\W_])")
+        closest = sorted(filter(word.search, by_lower), key=len)
     return f'; did you mean "{by_lower[closest[0]]}"?' if closest else ""
 
 

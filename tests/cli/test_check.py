@@ -158,6 +158,18 @@ def test_full_runs_the_model_once_and_a_fit_of_the_head_finds_that(
     assert "empty.csv: no such file" in capsys.readouterr().err
 
 
+@pytest.mark.run
+def test_new_data_are_checked_beside_what_a_run_without_leaks_was_trained_on(
+    words: list[str], tmp_path: Path, capsys: Any
+) -> None:
+    more = ["--model.unfreeze", "head", "--data.on_leak", "drop", "--run", "r"]
+    assert main(["fit", *words, *more]) == 0
+    write_csv(tmp_path / "new.csv", [(text, "") for text, _ in toy_rows(20)])
+    capsys.readouterr()
+    assert main(["check", "r", "new.csv"]) == 0
+    assert "unlike anything in training" in capsys.readouterr().out
+
+
 def test_a_chat_is_known_by_what_it_asks(tmp_path: Path, capsys: Any) -> None:
     def chat(asked: str, said: str) -> dict[str, Any]:
         turns = [("system", "You are kind. " * 9), ("user", asked), ("assistant", said)]

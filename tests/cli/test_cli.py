@@ -254,7 +254,9 @@ def test_predict_files_standard_input_and_text(
     assert main(["predict", str(folder), "-"]) == 0
     said = capsys.readouterr().out
     assert written[0]["prediction"] in said
-    assert said.count("\n  ") == 2
+    assert said.count("\n  ") == 3  # a blank line keeps its place
+    assert "(no text)\n" in said
+    assert "input: 1 of 3 rows has no text (line 2): no more than a guess" in said
     assert main(["predict", str(folder), "--text", "[red] it was late"]) == 0
     assert "[red] it was late" in capsys.readouterr().out
 

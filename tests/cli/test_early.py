@@ -72,14 +72,38 @@ def test_a_column_that_is_missing_is_found_first(config: str) -> None:
     assert "no column intent" in said("check", "-c", config, "--data.label", "intent")
 
 
-def test_predictions_are_no_spreadsheet(config: str) -> None:
+def test_a_column_is_found_missing_in_every_encoding_and_split(config: str) -> None:
+    Path("b.csv").write_bytes("Text der Mail;Müll\nhallo;ä\n".encode("cp1252"))
+    words = ["fit", "-c", config, "--data.train", "b.csv", "--data.text", "Text", "--data.encoding"]
+    for name in ("cp1252", "utf-8", "UTF8"):
+        if name != "cp1252":
+            Path("b.csv").write_text("Text der Mail;Müll\nhallo;ä\n")
+        assert 'b.csv: no column Text; did you mean "Text der Mail"?' in said(*words, name)
+    right = [*words[:5], "--data.text", "Text der Mail", "--data.encoding", "utf-8"]
+    assert "b.csv: no column label (columns: Text der Mail, Müll)" in said(*right)
+    assert "no column text" in said("fit", "-c", config, "--data.header", "[a, b]")
+    Path("test.csv").write_text("text,n\nhello,1\n")
+    assert "test.csv: no column label" in said("fit", "-c", config, "--data.test", "test.csv")
+
+
+def test_a_time_that_is_none_is_found_first(config: str) -> None:
+    for value in ("3min", "3", "soon", "0s"):
+        found = said("fit", "-c", config, "--budget", value)
+        assert f"(--budget): {value} is not how long a run may take; give a time" in found
+    Path("y.yaml").write_text(Path("x.yaml").read_text() + "trainer: {max_time: 3}\n")
+    assert "y.yaml:3: trainer.max_time (--budget): 3 is not" in said("fit", "-c", "y.yaml")
+
+
+def test_predictions_have_formats_that_can_be_written(config: str) -> None:
     from ftlight.cli import prediction
     from ftlight.cli.command import Words
     from ftlight.utils.errors import UserError
 
-    words = Words("predict", ["run", "a.csv", "--out", "b.xlsx"])
-    with pytest.raises(UserError, match=r"--out b.xlsx: predictions are written as .csv or .jsonl"):
-        prediction.out(words)
+    said = r"predictions are written as .csv, .tsv, .jsonl, .json or .xlsx; name one"
+    for name in ("b.ods", "b.xls", "b.parquet", "b.csv.gz"):
+        words = Words("predict", ["run", "a.csv", "--out", name])
+        with pytest.raises(UserError, match=f"--out {name}: {said}"):
+            prediction.out(words)
     words = Words("predict", ["a.csv", "--text", "hi"])
     with pytest.raises(UserError, match=r"a.csv and --text .*: give one of them"):
         prediction.source(words)
@@ -101,5 +125,5 @@ def test_mistakes_of_a_prediction_are_found_first(config: str) -> None:
     assert "--at_least high: expected a share" in said(*right, "--at_least", "high")
     assert "--coverage 95: expected a share" in said(*right, "--coverage", "95")
     assert "foo is not an encoding" in said(*right, "--data.encoding", "foo")
-    assert "--out a.xlsx: predictions are" in said(*right, "--out", "a.xlsx")
+    assert "--out a.ods: predictions are" in said(*right, "--out", "a.ods")
     assert 'give a file to predict, or - for standard input, or --text "' in said("predict", "r")

@@ -7,16 +7,21 @@ import io
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Run, each, toy_rows, write_csv
+from tiny import spreadsheet as tiny
 from tiny.image_classification import make_resnet, square
 
 from ftlight.__main__ import main
+from ftlight.cli import prediction
+from ftlight.cli.command import Words
 from ftlight.data import files
-from ftlight.run import outputs
+from ftlight.run import outputs, workbook
+from ftlight.run.predictions import write_predictions
 from ftlight.utils.errors import UserError
 
 
@@ -102,6 +107,54 @@ def test_what_is_no_prediction_is_never_overwritten(fit: Run, capsys: Any) -> No
         for _ in range(2):
             assert main(["predict", "run", "new.csv", "--out", name]) == 0
         assert [row["text"] for row in files.read(Path(name))] == [t for t, _ in toy_rows(3)]
+
+
+@pytest.mark.run
+def test_a_spreadsheet_has_numbers_texts_and_no_formulas(fit: Run, capsys: Any) -> None:
+    from python_calamine import CalamineWorkbook
+
+    def cells(path: str) -> list[list[Any]]:
+        return CalamineWorkbook.from_path(path).get_sheet_by_index(0).to_python()
+
+    fit()
+    rows = [("=1+1", 12, "007"), ("https://a.b", 1.5, "x"), ("{=2}", "", "49170123456789")]
+    path = tiny.write(Path("new.xlsx"), {"One": [("text", "n", "phone"), *rows]})
+    assert main(["predict", "run", path]) == 0
+    header, *found = cells("run/predictions/new.xlsx")
+    assert header == ["text", "n", "phone", "prediction", "score"]
+    assert [tuple(row[:3]) for row in found] == rows
+    assert all(isinstance(row[4], float) for row in found)
+    with zipfile.ZipFile("run/predictions/new.xlsx") as book:
+        assert b"<f>" not in book.read("xl/worksheets/sheet1.xml")
+    for _ in range(2):  # its own is written again, another's is not
+        assert main(["predict", "run", path, "--out", "out.xlsx", "--probabilities"]) == 0
+    assert cells("out.xlsx")[0][-1].startswith("p(")
+    tiny.write(Path("mine.xlsx"), {"One": [("prediction", "score"), (1, 2)]})
+    assert main(["predict", "run", path, "--out", "mine.xlsx"]) == 2
+    assert "--out mine.xlsx is there, and nothing in it" in capsys.readouterr().err
+    assert main(["predict", "run", "run/predictions/new.xlsx"]) == 0
+    assert Path("run/predictions/new-2.xlsx").is_file()
+
+
+def test_a_spreadsheet_holds_what_fits_and_says_what_does_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(workbook, "ROWS", 2)
+    rows = [{"text": "x" * 40_000 if i == 1 else f"a\x01{i}"} for i in range(5)]
+    answers = [{"prediction": "a", "score": float("nan") if i else 10**20} for i in range(5)]
+    write_predictions(Path("a.xlsx"), rows, answers, False)
+    assert "a.xlsx: 1 text is cut after 32,767 characters" in caplog.text
+    with zipfile.ZipFile("a.xlsx") as book:
+        assert len([name for name in book.namelist() if "worksheets/sheet" in name]) == 3
+    (first, *_) = files.read(Path("a.xlsx"))
+    assert (first["prediction"], first["score"]) == ("a", str(10**20))
+    write_predictions(Path("a.xlsx"), [], [], False)
+    with pytest.raises(UserError, match="more than a spreadsheet has"):
+        write_predictions(Path("a.xlsx"), [{str(i): i for i in range(20_000)}], [{}], False)
+    monkeypatch.setattr(workbook, "is_possible", lambda: False)
+    words = Words("predict", ["run", "a.csv", "--out", "b.xlsx"])
+    with pytest.raises(UserError, match=r"--out b.xlsx: spreadsheets need XlsxWriter: pip install"):
+        prediction.out(words)
 
 
 @pytest.mark.run
@@ -207,9 +260,11 @@ def test_broken_images_are_left_out_counted_and_listed(
     assert main(["predict", "../run", "list.csv", "--out", "p.jsonl"]) == 0
     assert not Path("p.skipped.txt").exists()
     os.chdir("..")
-    monkeypatch.setattr("sys.stdin", io.StringIO("data/img/0.jpg\nnone.jpg\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("\ndata/img/0.jpg\nnone.jpg\n"))
     assert main(["predict", "run", "-"]) == 0
-    assert "left out: none.jpg (no such file)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "input: 1 of 3 lines is blank, and left out (line 1)" in said
+    assert "left out: none.jpg (no such file)" in said
     (images / "bad.jpg").write_bytes(b"")
     assert main(["predict", "run", "bad.jpg"]) == 2
     assert "1 of 1 images cannot be used: bad.jpg (it is empty)" in capsys.readouterr().err

@@ -41,9 +41,8 @@ def test_from_a_spreadsheet_to_answers(bert: str, tmp_path: Path, command: Any) 
     assert "labels joined under the first" in " ".join(said.split())
     assert json.loads(Path("r/labels.json").read_text())["labels"] == ["Rückgabe", "Versand"]
     command("predict", "r", "new.csv", "--out", "answers.csv")
-    # as the table itself is: Excel opens it
     with Path("answers.csv").open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file, delimiter=";"))
+        rows = list(csv.DictReader(file, delimiter=";"))  # as the table that was read
     assert len(rows) == 6
     assert {row["prediction"] for row in rows} == {"Rückgabe", "Versand"}
     assert rows[0]["Nachricht"] == "money bitte zurück, Nummer 0 für 5 €"

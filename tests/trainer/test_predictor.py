@@ -72,11 +72,26 @@ def test_a_text_is_a_file_only_if_it_is_there(model: Predictor) -> None:
     assert len(model.predict(["new.csv"])) == 1
 
 
-def test_a_row_that_is_none_is_named(model: Predictor) -> None:
+def test_a_row_that_is_none_is_named(model: Predictor, caplog: Any) -> None:
     with pytest.raises(UserError, match=r"rows\[1\]: expected a text or a mapping, got int"):
         model.predict(["a card", 3])
     table = pd.DataFrame({"message": ["a card", None]})
-    assert len(model.predict(table)) == 2
+    nan = pd.DataFrame({"message": ["a card", float("nan")]})
+    answers = model.predict(table)
+    forms = [
+        table.message,
+        nan,
+        nan.message,
+        list(nan.message.astype(object)),
+        [{"message": "a card"}, {"message": pd.NA}],
+    ]
+
+    def check(rows: Any) -> None:
+        assert model.predict(rows) == answers
+        assert "rows: 1 of 2 rows has no text (rows[1])" in caplog.text
+        caplog.clear()
+
+    each([(form,) for form in forms], check)
     with pytest.raises(UserError, match="message"):
         model.predict(pd.DataFrame({"body": ["a card"]}))
 

@@ -20,6 +20,7 @@ from conftest import Run, each, same, still_bert, toy_rows, write_csv
 import ftlight
 from ftlight import TextClassification, TextData, Trainer, load
 from ftlight.__main__ import main
+from ftlight.run import ending
 from ftlight.utils.errors import UserError
 
 
@@ -353,6 +354,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
         in capsys.readouterr().out
     )
     assert json.loads((tmp_path / "stopped" / "run.json").read_text())["status"] == "stopped"
+    said = f"stopped was stopped in epoch {2 if at else 1} of 2"
+    assert ending.unfinished(tmp_path / "stopped") == said
 
 
 def test_going_on_after_an_epoch_keeps_the_order_and_the_best(tmp_path: Path, toy: str) -> None:

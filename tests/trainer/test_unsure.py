@@ -16,6 +16,7 @@ from ftlight.__main__ import main
 from ftlight.metrics.sureness import Calibration
 from ftlight.task import Task
 from ftlight.tasks.classification import Classification
+from ftlight.tasks.text_classification.data import TextData
 from ftlight.trainer import unsure
 from ftlight.utils.errors import UserError
 
@@ -63,8 +64,10 @@ def test_what_cannot_be_promised_is_said_in_one_line() -> None:
                 "single",
                 known(),
                 (0.999, None),
-                "--at_least 0.999: not reachable with 300 validation",
+                "--at_least 0.999: not reachable with 300 validation rows; they bear up to 0",
             ),
+            ("single", known(), (0.999, None), "it takes 2,703 if all were right; for more rows"),
+            ("single", known(), (0.99, None), "too many of the surest are wrong; for more rows"),
             ("single", known(), (98, None), "--at_least 98: expected a share between 0 and 1"),
             (
                 "single",
@@ -100,8 +103,30 @@ def test_answers_are_marked() -> None:
     unsure.mark(answers, unsure.Promise(None, 0.01))
     assert [a["set"] for a in answers] == [["a"], ["b"]]  # an empty set is filled
     numbers = [{"prediction": 3.0, "score": 3.0}]
-    unsure.mark(numbers, unsure.Promise(quantile=0.5))
+    unsure.mark(numbers, unsure.Promise(quantile=0.5), [0])
     assert numbers == [{"prediction": 3.0, "score": 3.0, "low": 2.5, "high": 3.5}]
+
+
+def test_a_row_without_a_text_is_never_sure() -> None:
+    answers = [{"prediction": label, "score": 0.97} for label in "ab"]
+    unsure.mark(answers, unsure.Promise(0.8), [1])
+    assert [a["prediction"] for a in answers] == ["a", None]
+
+    def check(options: dict[str, Any], rows: list[Any], numbers: list[int]) -> None:
+        data = TextData(**options)
+        given = [{**row, "__line__": i} for i, row in enumerate(rows, 1)]
+        assert data.without_text(given, "rows") == numbers
+
+    pairs = [{"a": a, "b": b} for a, b in (("x", "y"), ("x", None), (" ", ""))]
+    each(
+        [
+            ({}, [{"text": text} for text in ("x", " \n", None, "?")], [1, 2]),
+            ({"text": ["a", "b"]}, pairs, [2]),
+            ({"text": "a", "text_pair": "b"}, pairs, [2]),
+            ({"text": "a", "text_pair": "b", "on_empty_text": "skip"}, pairs, [1, 2]),
+        ],
+        check,
+    )
 
 
 @pytest.mark.run
@@ -131,6 +156,13 @@ def test_a_share_of_the_answers_is_right_and_sets_hold_the_truth(
     same = model.predict([text for text, _ in new], at_least=0.9, coverage=0.9)
     assert [a["set"] for a in same] == [row["set"] for row in found]
     assert [a["prediction"] for a in same] == [row["prediction"] for row in found]
+    empty = write_csv(tmp_path / "e.csv", [("good a",), (" ",), ("bad b",), ("",)], ("text",))
+    assert main(["predict", str(folder), empty, "--out", "e.jsonl", "--at_least", "0.6"]) == 0
+    said = "e.csv: 2 of 4 rows have no text (lines 3, 5): unsure"
+    assert said in " ".join(capsys.readouterr().out.split())
+    marked = [json.loads(line)["unsure"] for line in Path("e.jsonl").read_text().splitlines()]
+    assert marked[1::2] == [True, True]
+    assert [a["unsure"] for a in model.predict(["good a", None, "bad b", ""], 0.6)] == marked
     assert main(["predict", str(folder), "--text", "film a", *asked]) == 0
     shown = capsys.readouterr().out
     assert "unsure  (" in shown

@@ -221,10 +221,10 @@ VERBS = {
             ),
             Argument(
                 "--out F",
-                "File to write: JSON lines if it ends in .jsonl, else CSV. Of entities: .csv "
-                "(a row each), .conll, .jsonl (for doccano) or .json (for Label Studio). "
-                "Default: RUN/predictions/FILE, or ./RUN-results/predictions/FILE if RUN cannot be "
-                "written.",
+                "File to write: a spreadsheet if it ends in .xlsx, JSON lines if in .jsonl, else "
+                "CSV. Of entities: .csv or .xlsx (a row each), .conll, .jsonl (for doccano) or "
+                ".json (for Label Studio). Default: RUN/predictions/FILE, or "
+                "./RUN-results/predictions/FILE if RUN cannot be written.",
             ),
             Argument("--probabilities", "Add the probability of every label."),
             Argument(

@@ -73,7 +73,8 @@ def _new(words: Words, cli: CLI, file: str) -> list[Finding]:
     if not rows:
         raise UserError(f"{file} has a header but no rows")
     cli.model.load_weights(words.own["ckpt_path"])
-    cli.datamodule.check = "off"
+    # what leaked is known of the run, and taken out
+    cli.datamodule.check, cli.datamodule.on_leak = "off", "keep"
     cli.datamodule.setup("fit")
     faults = cli.datamodule.set_predict(rows, file)
     if faults:

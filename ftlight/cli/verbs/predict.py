@@ -14,7 +14,7 @@ from ftlight.data import files
 from ftlight.data.module import DataModule
 from ftlight.evidence import familiar
 from ftlight.run import console as screen
-from ftlight.run import outputs
+from ftlight.run import outputs, workbook
 from ftlight.run.folder import short
 from ftlight.run.predictions import COMMAS, are_in, write_left_out, write_predictions
 from ftlight.trainer import calibrating, unsure
@@ -47,19 +47,21 @@ def run(words: Words, cli: CLI) -> None:
     if path is None:
         for fault in found.faults.values():
             screen.console.print(f"left out: {fault}")
+        if found.note and len(found.rows) > 1:
+            screen.console.print(found.note)
         return
     if "out" not in words.own:
         outputs.claim(path.parent, path.name, file)
-    text = cli.model.predictions_text(path.suffix.lower(), found.rows, found.answers)
+    own = cli.model.predictions_text(path.suffix.lower(), found.rows, found.answers)
     dialect = cli.datamodule.source_at(file).dialect() if file else COMMAS
-    write_predictions(path, found.rows, found.answers, with_all, text, dialect)
+    write_predictions(path, found.rows, found.answers, with_all, own, dialect)
     screen.console.print(_written(path, found))
     listed = write_left_out(path, found.faults.values())
     if listed is not None:
         skipped = cli.datamodule.left_out(found.faults, len(rows))
         screen.console.print(f"{skipped}; left out, and listed in {short(listed)}")
-    if unlike:
-        screen.console.print(unlike)
+    for line in filter(None, (found.note, unlike)):
+        screen.console.print(line)
 
 
 def _written(path: Path, found: Predicted) -> str:
@@ -114,24 +116,40 @@ def _path(words: Words, data: DataModule, file: str) -> Path | None:
 
 
 def _name(file: str) -> str:
-    """Name of the file of predictions: the input's, ending in .jsonl if that is JSON, else .csv."""
+    """Name of the file of predictions: the input's, with the suffix of JSON lines if that is JSON.
+
+    Of a spreadsheet it is one, too, if it can be written; of anything else CSV.
+    """
     path = Path(file).resolve()
     if path.is_dir():
         return f"{path.name}.csv"
     name = Path(path.name.removesuffix(".gz"))
-    return str(name.with_suffix(".jsonl" if name.suffix in (".json", ".jsonl") else ".csv"))
+    kinds = {".json": ".jsonl", ".jsonl": ".jsonl"}
+    if workbook.is_possible():
+        kinds[".xlsx"] = ".xlsx"
+    return str(name.with_suffix(kinds.get(name.suffix.lower(), ".csv")))
 
 
 def _rows_of_text(text: str | None, data: DataModule) -> list[files.Row]:
-    """A row for the text given, or for each line of standard input."""
+    """A row for the text given, or for each line of standard input.
+
+    A blank line keeps its place, if the data know rows without a text; else a line names it.
+    """
     if len(data.columns) > 1:
         columns = ", ".join(data.columns)
         raise UserError(f"the run reads several columns ({columns}); give a file that has them")
     lines = [text] if text is not None else [line.rstrip("\n") for line in sys.stdin]
-    rows = [{data.columns[0]: line} for line in lines if line.strip()]
-    if not rows:
+    rows = [{data.columns[0]: line, files.LINE: i} for i, line in enumerate(lines, 1)]
+    blank = [row for row, line in zip(rows, lines, strict=True) if not line.strip()]
+    if len(blank) == len(rows):
         raise UserError("there is no text to predict")
-    return rows
+    if len(data.without_text(blank, "input")) == len(blank):
+        return rows
+    count = f"{len(blank):,} of {counted(len(rows), 'line')}"
+    where = files.places([row[files.LINE] for row in blank], 3)
+    verb = "is" if len(blank) == 1 else "are"
+    screen.console.print(f"input: {count} {verb} blank, and left out ({where})")
+    return [row for row in rows if row not in blank]
 
 
 def _compute(cli: CLI, ckpt_path: str) -> Answers:
@@ -148,7 +166,8 @@ def _compute(cli: CLI, ckpt_path: str) -> Answers:
 
 def _print(row: files.Row, answer: Mapping[str, Any], with_all: bool) -> None:
     """Prints a prediction with its three best probabilities, or all, and what else it holds."""
-    lines = [next(str(v) for k, v in row.items() if not k.startswith("__"))]
+    given = next(str(v) for k, v in row.items() if not k.startswith("__"))
+    lines = [given if given.strip() else "(no text)"]
     prediction = answer["prediction"]
     if isinstance(prediction, list):
         lines += [_line(item) for item in prediction] or ["nothing found"]

@@ -194,12 +194,24 @@ class TextData(Labelled):
 
     def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Tokenizes rows to predict, with the text columns that the run was trained on."""
+        return self._encoded(self._texts_of(rows, place))
+
+    def _texts_of(self, rows: Sequence[files.Row], place: str) -> dict[str, list[str]]:
         for row in rows:
             files.need(row, self.columns, place)
         texts = {"text": [files.joined(row, self.text, place) for row in rows]}
         if self.text_pair:
             texts["pair"] = [files.cell(row, self.text_pair, place) for row in rows]
-        return self._encoded(texts)
+        return texts
+
+    def without_text(self, rows: Sequence[files.Row], place: str) -> list[int]:
+        """Numbers of the rows without a text; of pairs, without both.
+
+        If training left out rows without a text, pairs that lack one of them count, too.
+        """
+        lacks = any if self.on_empty_text == "skip" else all
+        pairs = zip(*self._texts_of(rows, place).values(), strict=True)
+        return [i for i, texts in enumerate(pairs) if lacks(not text.strip() for text in texts)]
 
     def exchanged(self, split: str, rows: Sequence[int]) -> Exchanged | None:
         """Rows that hold a word of data.swaps, with the words of all texts exchanged."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ftlight.data.files import LINE
+from ftlight.run.predictions import TABLES, Table
 from ftlight.tasks.token_classification import label_studio, marks
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.layout import Layout
 
 CONLL = (".conll", ".bio", ".iob2")
-SUFFIXES = (".csv", ".jsonl", ".json", *CONLL)
+SUFFIXES = (*TABLES, ".jsonl", ".json", *CONLL)
 FIELDS = ("document", "type", "text", "start", "end", "score")
 
 
@@ -45,13 +44,13 @@ def content(
     found: Sequence[Predicted],
     layout: Layout,
     config: label_studio.Config = label_studio.UNKNOWN,
-) -> str | None:
+) -> str | Table | None:
     """A file of entities in the form of its suffix; None if there is no such form.
 
-    A .csv has a row for each entity, .conll a word and its tag in each line. A .jsonl has a row for
-    each document, which doccano takes as pre-annotated text: what else is in it becomes metadata
-    there. A .json is tasks of Label Studio with predictions. Unsure entities are marked in .csv and
-    in ``prediction`` of .jsonl, and left out elsewhere.
+    A table (.csv, .tsv, .xlsx) has a row for each entity, .conll a word and its tag in each line.
+    A .jsonl has a row for each document, which doccano takes as pre-annotated text: what else is in
+    it becomes metadata there. A .json is tasks of Label Studio with predictions. Unsure entities
+    are marked in tables and in ``prediction`` of .jsonl, and left out elsewhere.
 
     Args:
         suffix: suffix of the file.
@@ -59,7 +58,7 @@ def content(
         layout: columns of the rows.
         config: the labelling config of Label Studio that the run was trained on, if it was.
     """
-    if suffix == ".csv":
+    if suffix in TABLES:
         return _table(found, layout)
     if suffix == ".jsonl":
         return "".join(f"{_json(_doccano(item, layout))}\n" for item in found)
@@ -87,15 +86,11 @@ def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
 # A row for each entity
 
 
-def _table(found: Sequence[Predicted], layout: Layout) -> str:
+def _table(found: Sequence[Predicted], layout: Layout) -> Table:
     """Entities with the place of their document and its other columns that are no lists."""
     rows = [row for number, item in enumerate(found, 1) for row in _entities(item, number, layout)]
     names = dict.fromkeys(FIELDS) | dict.fromkeys(name for row in rows for name in row)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(names), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return Table(list(names), rows)
 
 
 def _entities(item: Predicted, number: int, layout: Layout) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,7 @@ from ftlight.metrics.classes import by_class, f1_of_rows
 from ftlight.metrics.sureness import Sureness
 from ftlight.models import saving as export
 from ftlight.models.losses import Loss
+from ftlight.run.predictions import Table
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks import temperature as temperatures
 from ftlight.tasks.token_classification import exports
@@ -213,7 +214,7 @@ class TokenClassification(Task):
         suffix: str,
         rows: Sequence[Mapping[str, Any]],
         answers: Sequence[Mapping[str, Any]],
-    ) -> str | None:
+    ) -> str | Table | None:
         """Entities as a table, CoNLL, or for doccano or Label Studio (see :mod:`.exports`)."""
         if suffix not in exports.SUFFIXES:
             return None

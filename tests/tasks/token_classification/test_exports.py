@@ -50,7 +50,7 @@ def write(suffix: str, found: list[exports.Predicted]) -> Path:
     content = exports.content(suffix, found, Layout())
     assert content is not None
     path = Path(f"out{suffix}")
-    path.write_bytes(content.encode())
+    predictions.write_predictions(path, [], [], False, content)
     return path
 
 
@@ -201,6 +201,9 @@ def test_conll_has_the_words_and_tags() -> None:
 
 def test_a_table_has_a_row_for_each_entity() -> None:
     rows = list(files.read(write(".csv", FOUND)))
+    assert list(files.read(write(".tsv", FOUND))) == rows
+    sheet = list(files.read(write(".xlsx", FOUND)))
+    assert [{**row, files.LINE: 0} for row in sheet] == [{**row, files.LINE: 0} for row in rows]
     assert [name for name in rows[0] if name != files.LINE] == [*exports.FIELDS, "id"]
     assert [(r["type"], r["text"]) for r in rows] == [*SPANS, ("LOC", "in\tNew York")]
     for row, item in zip(rows, [FOUND[0]] * 3 + [FOUND[1]], strict=True):
