@@ -154,6 +154,17 @@ def test_single_class() -> None:
     each([({"spam": 12}, "spam"), ({}, "none")], check)
 
 
+def test_a_single_class_beside_those_that_a_run_knows() -> None:
+    with pytest.raises(UserError) as info:
+        labels.collect({"spam": 12}, "single", "new.csv: column label", ["bad", "good"])
+    assert str(info.value) == (
+        "new.csv: column label holds a single class (spam); a run forgets what its train lacks:"
+        " put rows of the labels that it began with (bad, good) beside these, in one file"
+    )
+    notes = labels.absent(["a", "new"], "single", ["a", "b", "new"], "train", ["a", "b"])
+    assert "1 of the 3 labels (b): what is known of it is forgotten" in notes[0]
+
+
 def test_multi_counts_members() -> None:
     names, notes = collect(Counter({"b|a": 2, "a": 1, "c|": 1, "|": 5}), "multi")
     assert names == ["a", "b", "c"]
