@@ -229,7 +229,8 @@ class Labelled(DataModule):
         for table in self.train_tables():
             counts.update(tables.column(table, "label"))
         place = f"{self.files['train']}: {self.label_place}"
-        names, notes = labels.collect(counts, self.kind, place, self.known_labels)
+        is_asked = self.options_given.get("kind", "auto") != "auto"
+        names, notes = labels.collect(counts, self.kind, place, self.known_labels, is_asked)
         self.notes += notes
         return list(dict.fromkeys([*self.known_labels, *names]))
 

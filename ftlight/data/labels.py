@@ -54,7 +54,11 @@ def renamed(cell: str, kind: Kind, names: Mapping[str, str]) -> str:
 
 
 def collect(
-    counts: Mapping[str, int], kind: Kind, place: str, known: Sequence[str] = ()
+    counts: Mapping[str, int],
+    kind: Kind,
+    place: str,
+    known: Sequence[str] = (),
+    is_asked: bool = False,
 ) -> tuple[list[str], list[str]]:
     """The labels of a column in order: numbers by value, words by letters.
 
@@ -63,6 +67,7 @@ def collect(
         kind: kind of the task.
         place: file and column, for errors.
         known: labels of the run that this one begins with.
+        is_asked: whether the user asked for this kind.
 
     Returns:
         The labels, and notes of those that look alike.
@@ -86,7 +91,7 @@ def collect(
         raise UserError(fault)
     numbers = all(map(is_number, rows))
     labels = sorted(rows, key=lambda label: (float(label) if numbers else 0, label))
-    return labels, [*_alike(labels, rows), *_doubtful(labels, rows, numbers)]
+    return labels, [*_alike(labels, rows), *_doubtful(labels, rows, numbers and not is_asked)]
 
 
 def _alike(labels: Sequence[str], rows: Mapping[str, int]) -> list[str]:

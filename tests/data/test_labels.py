@@ -134,6 +134,7 @@ def test_labels_that_may_stand_for_none_have_a_note() -> None:
 def test_many_rare_numbers_have_a_note() -> None:
     notes = collect({str(i): 1 for i in range(40)})[1]
     assert notes[-1] == "these labels are numbers, most of them rare: if so, data.kind: regression"
+    assert labels.collect({str(i): 1 for i in range(40)}, "single", "", is_asked=True)[1] == []
 
 
 def test_zeros_alone_are_no_empty_label() -> None:
