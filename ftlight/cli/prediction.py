@@ -8,6 +8,7 @@ from typing import Any
 
 from ftlight.cli import checks
 from ftlight.cli.command import Words
+from ftlight.run import outputs
 from ftlight.utils.errors import UserError
 
 # Options that name the columns which each row to predict must have, by the class of the data.
@@ -70,12 +71,12 @@ def out(words: Words) -> Path | None:
     """The file to write, if one is named.
 
     Raises:
-        UserError: it would be a spreadsheet.
+        UserError: it would be a folder or a spreadsheet.
     """
     name = words.own.get("out", "")
     if not name:
         return None
-    path = Path(name)
+    path = outputs.named(name)
     if path.suffix.lower() in SHEETS:
         raise UserError(f"--out {name}: predictions are written as .csv or .jsonl; name one")
     return path

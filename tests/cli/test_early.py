@@ -102,4 +102,5 @@ def test_mistakes_of_a_prediction_are_found_first(config: str) -> None:
     assert "--coverage 95: expected a share" in said(*right, "--coverage", "95")
     assert "foo is not an encoding" in said(*right, "--data.encoding", "foo")
     assert "--out a.xlsx: predictions are" in said(*right, "--out", "a.xlsx")
+    assert "--out out/ is a folder; name a file in it" in said(*right, "--out", "out/")
     assert 'give a file to predict, or - for standard input, or --text "' in said("predict", "r")
