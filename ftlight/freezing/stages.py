@@ -78,6 +78,11 @@ class Stages(L.Callback):
         """Number of the running stage, from 0."""
         return self.progress.stage
 
+    @property
+    def trains_head_alone(self) -> bool:
+        """Whether nothing below the head trains in any stage."""
+        return set().union(*self.trainable_params) <= set(self.layers.get("head", ()))
+
     # Resolving
 
     def check(self, task: Any) -> None:
