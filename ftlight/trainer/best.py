@@ -69,6 +69,7 @@ class Best(Checkpoint):
         loss: their validation loss.
         epoch: the epoch, from 1, in which they were measured; None if that is not known.
         step: the optimizer step at which they were measured.
+        tied: the first epoch with the same score, whose weights had a higher loss; None if none.
         shown: rows of the table of their validation, for the screen.
         outcomes: how good they are on each row of it.
     """
@@ -82,6 +83,7 @@ class Best(Checkpoint):
         self.loss = math.nan
         self.epoch: int | None = None
         self.step: int | None = None
+        self.tied: int | None = None
         self.shown: list[tuple[str, str]] = []
         self.outcomes: dict[str, Tensor] = {}
         self.best_model_path = ""  # Lightning reads this attribute
@@ -112,6 +114,7 @@ class Best(Checkpoint):
             pl_module.calibration = None  # training goes on with other weights
             self.best_model_path = str(path)
             self.score, self.loss = None if math.isnan(value) else value, loss
+            self.tied = (self.tied or self.epoch) if chosen == self.chosen else None
             self.chosen = None if math.isnan(chosen) else chosen
             self.epoch, self.step = trainer.current_epoch + 1, trainer.global_step
             self.shown = show(pl_module, "val") if measured else []
@@ -137,6 +140,7 @@ class Best(Checkpoint):
             "loss": self.loss,
             "epoch": self.epoch,
             "step": self.step,
+            "tied": self.tied,
             "shown": [list(row) for row in self.shown],
             "outcomes": self.outcomes,
             "path": self.best_model_path,
@@ -162,6 +166,7 @@ class Best(Checkpoint):
         # checkpoints of 0.1 have the score alone: an equal one does not replace it
         self.loss = float(state.get("loss", -math.inf))
         self.epoch, self.step = state.get("epoch"), state.get("step")
+        self.tied = state.get("tied")
         self.shown = [(name, value) for name, value in state.get("shown", [])]
         self.outcomes = state.get("outcomes", {})
 

@@ -121,6 +121,8 @@ def _kept(trainer: L.Trainer, run: RunState) -> str:
     score = "not defined" if best.score is None else fmt.number(best.score)
     if best.chosen != best.score:
         score += f" ({fmt.number(best.chosen)} on the half that chooses)"
+    if best.tied is not None and best.tied != best.epoch:
+        score += f", as good as epoch {best.tied} and with a lower loss"
     if best.epoch is None:
         return f"the weights of the best {best.monitor}, {score}"
     place = f"epoch {best.epoch}, step {best.step:,}" if best.step else "the head as solved, step 0"
