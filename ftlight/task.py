@@ -18,7 +18,7 @@ from ftlight.freezing.head import Objective
 from ftlight.freezing.linear import Vectors
 from ftlight.freezing.stages import HeadFit
 from ftlight.freezing.thaw import Thawing
-from ftlight.freezing.unfreeze import read_unfreeze
+from ftlight.freezing.written import read_unfreeze
 from ftlight.metrics.evaluation import Evaluation
 from ftlight.metrics.evaluation import EvaluationResult as EvaluationResult
 from ftlight.metrics.evaluation import Step as Step

@@ -14,6 +14,7 @@ from ftlight.cli import values
 from ftlight.cli.options import Option
 from ftlight.cli.verbs import VERBS
 from ftlight.data import encoding, files, remarks
+from ftlight.freezing.written import read_unfreeze
 from ftlight.models import load_errors
 from ftlight.models import places as backbones
 from ftlight.run import budget, ending, former, records
@@ -270,6 +271,33 @@ def time_limit(
         value = parse(value, "--budget")[0] if value[:1] == "{" else value
     try:
         budget.limit(None if value == "null" else value)
+    except UserError as error:
+        raise UserError(placed(str(error), places, given)) from None
+
+
+def schedule(
+    given: Mapping[str, str],
+    model: Mapping[str, Any],
+    options: Sequence[Option],
+    places: Mapping[str, str],
+) -> None:
+    """Checks the form of ``unfreeze``, before what would train by it is imported.
+
+    Raises:
+        UserError: it is no word, and no list of stages.
+    """
+    if not model["class_path"].startswith("ftlight."):
+        return
+    defaults = {option.name: option.default for option in options}
+    asked = {**defaults, **model["init_args"]}
+    asked |= {key.partition(".")[2]: v for key, v in given.items() if key.startswith("model.")}
+    option = asked.get("unfreeze")
+    if isinstance(option, str) and option[:1] in ("{", "["):
+        option = parse(option, "--model.unfreeze")[0]
+    if option is None:
+        return
+    try:
+        read_unfreeze(option, solves=asked.get("head_fit") == "solve")
     except UserError as error:
         raise UserError(placed(str(error), places, given)) from None
 

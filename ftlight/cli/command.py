@@ -141,6 +141,7 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
     checks.names(words.verb, words.options, known)
     checks.plain_values(words.options, expanded, known, places)
     checks.time_limit(words.options, expanded["trainer"], places)
+    checks.schedule(words.options, expanded["model"], known["model"], places)
     if verb.takes_file and words.alone:
         checks.data_file(words.alone[0])
     if not ("trainer.resume" in words.options or "resume" in expanded["trainer"]):

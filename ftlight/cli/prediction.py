@@ -8,7 +8,7 @@ from typing import Any
 
 from ftlight.cli import checks
 from ftlight.cli.command import Words
-from ftlight.run import workbook
+from ftlight.run import outputs, workbook
 from ftlight.run.predictions import SUFFIXES
 from ftlight.utils.errors import UserError
 
@@ -72,12 +72,12 @@ def out(words: Words) -> Path | None:
     """The file to write, if one is named.
 
     Raises:
-        UserError: predictions cannot be written in its format.
+        UserError: it would be a folder, or predictions cannot be written in its format.
     """
     name = words.own.get("out", "")
     if not name:
         return None
-    path = Path(name)
+    path = outputs.named(name)
     if path.suffix.lower() in OTHERS:
         known = ", ".join(SUFFIXES[:-1])
         raise UserError(

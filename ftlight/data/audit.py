@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ftlight.data import personal, shortcuts, subgroups
-from ftlight.data.duplicates import Alike
+from ftlight.data.duplicates import DROP, Alike
 from ftlight.data.findings import Finding, Rows, count_of, from_json, ordered, to_json
 from ftlight.utils.errors import join_limited, shortened
 from ftlight.utils.format import counted
@@ -37,6 +37,12 @@ class Audit(NamedTuple):
         twins = {name: values.tolist() for name, values in self.twins.items()}
         rest = json.dumps({"twins": twins, "leaked": self.leaked.tolist()})
         return [*map(to_json, self.findings), rest]
+
+
+def settled(found: Audit) -> Audit:
+    """The audit of data whose leaks are taken out of train: they are no decision any more."""
+    calm = [f._replace(level="know", option="") if f.option == DROP else f for f in found.findings]
+    return found._replace(findings=ordered(calm))
 
 
 def read(lines: Sequence[str]) -> Audit:

@@ -61,7 +61,8 @@ class Audited(Splits):
             yield {"line": audit.audit(rows, forbids).lines()}
 
         features = datasets.Features({"line": tables.TEXT})
-        return audit.read(tables.column(tables.cached_table(key, run, features), "line"))
+        found = audit.read(tables.column(tables.cached_table(key, run, features), "line"))
+        return audit.settled(found) if self.on_leak == "drop" else found
 
     def _audit_rows(self, split: str, table: datasets.Dataset) -> findings.Rows:
         """The rows of a split as an audit sees them."""

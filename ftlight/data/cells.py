@@ -86,7 +86,7 @@ def found_in_some(rows: Iterable[Row], wanted: Mapping[str, str], path: str) -> 
     for option, column in missing.items():
         if known:
             what = unknown(f"{path}: no row has a column", column, known, "columns")
-            raise UserError(f"{what}; set data.{option}, or leave it out")
+            raise UserError(f"{what}; name one of them in data.{option}, or leave that out")
 
 
 def names(row: Iterable[str]) -> list[str]:

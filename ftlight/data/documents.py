@@ -200,7 +200,8 @@ def _report(folder: Path, faults: dict[str, list[str]], count: int) -> None:
         reasons = [*reasons[: REASONS - 1], ("of these each for another reason", rest)]
     for why, left_out in reasons:
         many = f"{len(left_out):,} of {count:,} documents left out"
-        lines.append(f"{folder}: {many} ({join_limited(left_out, NAMED)}): {why}")
+        what = f"{many} ({join_limited(left_out, NAMED)}): " if folder.is_dir() else ""
+        lines.append(f"{folder}: {what}{why}")
     if sum(map(len, faults.values())) == count:
         raise UserError("\n".join(lines))
     for line in lines:
@@ -210,6 +211,12 @@ def _report(folder: Path, faults: dict[str, list[str]], count: int) -> None:
 def _report_guesses(folder: Path, guesses: dict[str, list[str]]) -> None:
     """Says in one line which documents are read in a guessed encoding."""
     if guesses:
+        if not folder.is_dir():
+            remark(
+                f"{folder}: not in UTF-8, read as {next(iter(guesses))} by a guess; look at the"
+                " letters with marks"
+            )
+            return
         told = "; ".join(f"{join_limited(n, NAMED)} as {e}" for e, n in sorted(guesses.items()))
         count = counted(sum(map(len, guesses.values())), "document", "are")
         remark(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -71,8 +72,21 @@ def there(name: str, option: str = "") -> Path:
         return path
     beside: list[str] = []
     if path.parent.is_dir():
-        beside = [p.name for p in path.parent.iterdir() if p.is_file()]
-    raise UserError(f"{_before(option)}{path}: no such file{did_you_mean(path.name, beside)}")
+        beside = [p.name for p in path.parent.iterdir()]
+    what = "no such file" if path.suffix else "no such file or folder"
+    raise UserError(f"{_before(option)}{path}: {what}{_nearest(path.name, beside)}")
+
+
+def _nearest(name: str, beside: Sequence[str]) -> str:
+    """``did_you_mean`` of file names, which a suffix alone does not make alike.
+
+    >>> _nearest("lettres", ["letters", "lettres.py.txt"]), _nearest("a.csv", ["b.csv"])
+    ('; did you mean "letters"?', '')
+    """
+    alike = [n for n in beside if did_you_mean(Path(name).stem, [Path(n).stem]) and n[0] != "."]
+    same_kind = [n for n in alike if suffix(Path(n)) == suffix(Path(name))]
+    nearest = difflib.get_close_matches(name, same_kind or alike, n=1, cutoff=0.0)
+    return f'; did you mean "{nearest[0]}"?' if nearest else ""
 
 
 def check(name: str, option: str = "", suffixes: Sequence[str] = SUFFIXES) -> Path:

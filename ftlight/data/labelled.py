@@ -229,7 +229,8 @@ class Labelled(DataModule):
         for table in self.train_tables():
             counts.update(tables.column(table, "label"))
         place = f"{self.files['train']}: {self.label_place}"
-        names, notes = labels.collect(counts, self.kind, place)
+        is_asked = self.options_given.get("kind", "auto") != "auto"
+        names, notes = labels.collect(counts, self.kind, place, self.known_labels, is_asked)
         self.notes += notes
         return list(dict.fromkeys([*self.known_labels, *names]))
 
@@ -268,7 +269,7 @@ class Labelled(DataModule):
                 " there is nothing to learn"
             )
         numbers = labels.encode(values, lines, self.kind, self.labels, place, self.labels_from)
-        self.notes += labels.absent(values, self.kind, self.labels, split)
+        self.notes += labels.absent(values, self.kind, self.labels, split, self.known_labels)
         return numbers
 
     def batch_targets(self, numbers: Sequence[Any]) -> dict[str, torch.Tensor]:

@@ -53,13 +53,21 @@ def renamed(cell: str, kind: Kind, names: Mapping[str, str]) -> str:
     return joined(dict.fromkeys(new)) if kind == "multi" else new[0]
 
 
-def collect(counts: Mapping[str, int], kind: Kind, place: str) -> tuple[list[str], list[str]]:
+def collect(
+    counts: Mapping[str, int],
+    kind: Kind,
+    place: str,
+    known: Sequence[str] = (),
+    is_asked: bool = False,
+) -> tuple[list[str], list[str]]:
     """The labels of a column in order: numbers by value, words by letters.
 
     Args:
         counts: label to rows, as the column has it.
         kind: kind of the task.
         place: file and column, for errors.
+        known: labels of the run that this one begins with.
+        is_asked: whether the user asked for this kind.
 
     Returns:
         The labels, and notes of those that look alike.
@@ -73,10 +81,17 @@ def collect(counts: Mapping[str, int], kind: Kind, place: str) -> tuple[list[str
             rows[name] += count
     if (len(rows) < 2 and kind == "single") or not rows:
         names = join_limited(rows) or "none"
-        raise UserError(f"{place} holds a single class ({names}); there is nothing to learn")
+        fault = f"{place} holds a single class ({names}); there is nothing to learn"
+        if others := [label for label in known if label not in rows]:
+            fault = (
+                f"{place} holds a single class ({names}); a run forgets what its train lacks:"
+                f" put rows of the labels that it began with ({join_limited(others, 4)}) beside"
+                " these, in one file"
+            )
+        raise UserError(fault)
     numbers = all(map(is_number, rows))
     labels = sorted(rows, key=lambda label: (float(label) if numbers else 0, label))
-    return labels, [*_alike(labels, rows), *_doubtful(labels, rows, numbers)]
+    return labels, [*_alike(labels, rows), *_doubtful(labels, rows, numbers and not is_asked)]
 
 
 def _alike(labels: Sequence[str], rows: Mapping[str, int]) -> list[str]:
@@ -116,8 +131,14 @@ def _doubtful(labels: Sequence[str], rows: Mapping[str, int], numbers: bool) -> 
     return notes
 
 
-def absent(values: Iterable[str], kind: Kind, names: Sequence[str], split: str) -> list[str]:
-    """A note of labels that no row of a split has.
+def absent(
+    values: Iterable[str],
+    kind: Kind,
+    names: Sequence[str],
+    split: str,
+    known: Sequence[str] = (),
+) -> list[str]:
+    """A note of labels that no row of a split has; what train lacks of known ones is forgotten.
 
     >>> absent(["a", "b"], "single", ["a", "b", "c"], "test")[0]
     'test: no row has 1 of the 3 labels (c): it counts 0 in averages over labels, and auroc is n/a'
@@ -132,6 +153,8 @@ def absent(values: Iterable[str], kind: Kind, names: Sequence[str], split: str) 
     effect = f"{counts} 0 in averages over labels, and auroc is n/a"
     if split == "train":
         effect = "nothing is learned of it"
+        if not set(missing).isdisjoint(known):
+            effect = "what is known of it is forgotten"
     return [
         f"{split}: no row has {len(missing)} of the {len(names)} labels"
         f" ({join_limited(missing, 3)}): {effect}"

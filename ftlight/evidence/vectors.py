@@ -62,7 +62,7 @@ class Rows:
             **dict.fromkeys(("world_size", "num_nodes"), 1),
         )
         layers = num_layers(layer_groups(task.model))
-        self.cache = PrefixCache(task.cache_gb)
+        self.cache = PrefixCache(task.cache_gb, trains=False)
         if task.cache is not False:
             self.cache.begin(self.run, self.task, layers, "check")
         self.tap = self.cache.tap or Tap(task.model, layers)

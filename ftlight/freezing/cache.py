@@ -22,10 +22,11 @@ class PrefixCache(Filling):
 
     Args:
         gigabytes: the most that stored activations may take on the disk.
+        trains: whether steps follow, of which giving up changes the time.
     """
 
-    def __init__(self, gigabytes: float) -> None:
-        self.limit = gigabytes * 1e9
+    def __init__(self, gigabytes: float, trains: bool = True) -> None:
+        self.limit, self.trains = gigabytes * 1e9, trains
         self.tap: Tap | None = None
         self.draws = 0
         self.stores: dict[int, ActivationStore] = {}
@@ -148,7 +149,8 @@ class PrefixCache(Filling):
 
     def _give_up(self, reason: str, split: str = "train") -> None:
         self.off.add(split)
-        log.info("%s: the frozen layers run at every step of %s: %s", self.stage, split, reason)
+        if self.trains:
+            log.info("%s: the frozen layers run at every step of %s: %s", self.stage, split, reason)
         if split == "train":
             self.end()
 

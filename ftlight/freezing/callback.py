@@ -28,7 +28,7 @@ class Freezing(Stages):
     which stages started.
 
     Args:
-        option: value of ``unfreeze``, as returned by ``unfreeze.read_unfreeze``.
+        option: value of ``unfreeze``, as returned by ``written.read_unfreeze``.
         lr: learning rate of the whole model, for stages that set none.
         lr_given: whether the user set that rate.
         defaults: ``layer_decay``, ``warmup``, ``lr_schedule`` and ``lr_over`` of stages that do not

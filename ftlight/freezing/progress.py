@@ -20,6 +20,8 @@ STATE = {
     "solved": "solved",
 }
 
+WAY_OUT = "give it as it was, or begin a new run with these weights: fit --from RUN"
+
 
 class Progress:
     """Where a run stands in its schedule.
@@ -156,19 +158,73 @@ class Progress:
         state = {key: getattr(self, attribute) for key, attribute in STATE.items()}
         return {**state, "schedule": [dataclasses.asdict(stage) for stage in self.stages]}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], option: Any = None) -> None:
         """Takes the state of a checkpoint.
 
+        Args:
+            state: as :meth:`state_dict` returned it; a run's has its ``options`` too.
+            option: ``unfreeze`` of this run.
+
         Raises:
-            UserError: it belongs to another schedule; shows both.
+            UserError: it belongs to another schedule; a line for each option that is another.
         """
         saved = [Stage(**options) for options in state["schedule"]]
         if saved != self.stages:
-            theirs, ours = (" ".join(map(str, stages)) for stages in (saved, self.stages))
-            raise UserError(
-                f"model.unfreeze: the checkpoint belongs to another schedule, {theirs}; this run's"
-                f" is {ours}; use the config of its run, or train anew without ckpt_path"
-            )
+            then = state.get("options", {}).get("unfreeze", option)
+            lines = changes(saved, self.stages, then, option)
+            raise UserError("\n".join(f"{line}; {WAY_OUT}" for line in lines))
         state = {"solved": [], **state}  # 0.1 solved none
         for key, attribute in STATE.items():
             setattr(self, attribute, state[key])
+
+
+def changes(
+    then: Sequence[Stage], now: Sequence[Stage], option_then: Any = None, option_now: Any = None
+) -> list[str]:
+    """A line for each option of the model that makes a schedule another one.
+
+    Args:
+        then: the stages that a run began with.
+        now: those of this run.
+        option_then: ``unfreeze`` that the run began with.
+        option_now: that of this run.
+
+    >>> changes([Stage(("all",), lr=2e-3)], [Stage(("all",), lr=1e-3)])
+    ['model.lr: the run began with 0.002, this is 0.001']
+    """
+
+    def line(option: str, before: Any, after: Any) -> str:
+        return f"model.{option}: the run began with {before}, this is {after}"
+
+    plans = [[(s.train, s.epochs, s.steps, s.fraction, s.patience, s.monitor) for s in stages]
+             for stages in (then, now)]  # fmt: skip
+    if option_then != option_now or plans[0] != plans[1]:
+        words = [
+            option if isinstance(option, str) and option_then != option_now else listed(stages)
+            for option, stages in ((option_then, then), (option_now, now))
+        ]
+        return [line("unfreeze", *words)]
+    lines = []
+    for before, after in zip(then, now, strict=True):
+        if before.solved != after.solved:
+            ways = [
+                "a head that is solved" if stage.solved else f"one stepped at lr {stage.lr:g}"
+                for stage in (before, after)
+            ]
+            lines.append(line("lr or model.head_fit", *ways))
+            continue
+        lines += [
+            line(name, *(_shown(getattr(stage, name)) for stage in (before, after)))
+            for name in ("lr", "layer_decay", "warmup", "lr_schedule", "lr_over")
+            if getattr(before, name) != getattr(after, name)
+        ]
+    return list({text.partition(":")[0]: text for text in reversed(lines)}.values())[::-1]
+
+
+def listed(stages: Sequence[Stage]) -> str:
+    """Stages as YAML."""
+    return " ".join(map(str, stages))
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

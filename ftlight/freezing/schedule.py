@@ -6,13 +6,12 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Literal
 
+from ftlight.freezing.written import Over as Over
+from ftlight.freezing.written import Shape as Shape
 from ftlight.models.layers import num_layers
 from ftlight.utils.errors import UserError
 
-Shape = Literal["linear", "cosine", "constant"]
-Over = Literal["run", "stage"]
 HEAD_LR = 1e-2  # of a linear head alone, on frozen features
 MOST_RAISED = 10  # largest factor on the rate if little of the backbone trains
 

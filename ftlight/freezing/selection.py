@@ -9,36 +9,6 @@ from collections.abc import Set as AbstractSet
 from ftlight.models.layers import num_layers
 from ftlight.utils.errors import UserError
 
-SELECTORS = (
-    "all",
-    "head",
-    "embeddings",
-    "post",
-    "norm",
-    "bias",
-    "last:N",
-    "first:N",
-    "layer:I",
-    "layers:I-J",
-    "re:REGEX",
-)
-PATTERN = re.compile(
-    r"all|head|embeddings|post|norm|bias|(last|first):[1-9]\d*|layer:\d+|layers:\d+-\d+|re:.+"
-)
-
-
-def is_selector(word: str) -> bool:
-    """Whether a word has the form of a selector; ``re:`` needs a pattern that compiles.
-
-    >>> [is_selector(word) for word in ("last:2", "last:0", "re:.*bias", "re:(")]
-    [True, False, True, False]
-    """
-    try:
-        re.compile(word.removeprefix("re:"))
-    except re.error:
-        return False
-    return PATTERN.fullmatch(word) is not None
-
 
 def select(
     selectors: Sequence[str],

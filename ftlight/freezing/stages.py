@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from ftlight.data.module import DataModule
 from ftlight.freezing import head, unfreeze
 from ftlight.freezing.cache import Cache, PrefixCache
-from ftlight.freezing.progress import Progress
+from ftlight.freezing.progress import WAY_OUT, Progress
 from ftlight.freezing.schedule import Stage, frozen_layers
 from ftlight.freezing.tap import reach
 from ftlight.models.layers import layer_groups, module_layers, norm_parameters
@@ -77,6 +77,11 @@ class Stages(L.Callback):
     def stage(self) -> int:
         """Number of the running stage, from 0."""
         return self.progress.stage
+
+    @property
+    def trains_head_alone(self) -> bool:
+        """Whether nothing below the head trains in any stage."""
+        return set().union(*self.trainable_params) <= set(self.layers.get("head", ()))
 
     # Resolving
 
@@ -188,12 +193,11 @@ class Stages(L.Callback):
         began_stepped = not any(stage.get("solved") for stage in state["schedule"])
         if self.progress.solves and began_stepped:  # by 0.1, or for want of a way
             self.step_head("the run began so")
-        self.progress.load_state_dict(state)
+        self.progress.load_state_dict(state, self.option)
         draws, now = state.get("draws", (0, 0))  # 0.1 had none, and its runs go on without
         if draws and self.draws not in (0, draws):
             raise UserError(
-                f"model.cache_draws: the run began with {draws}, this is {self.draws}; resume with"
-                " it as it was, or train anew without ckpt_path"
+                f"model.cache_draws: the run began with {draws}, this is {self.draws}; {WAY_OUT}"
             )
         if self.draws:
             self.draws = draws

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from ftlight.models.layers import layer_of, module_layers
 from ftlight.utils import ranges
-from ftlight.utils.errors import UserError, unknown
+from ftlight.utils.errors import UserError, did_you_mean, join_limited, unknown
 from ftlight.utils.ranges import Fraction, Positive, PositiveInt
 
 WORDS: dict[str, dict[str, Any]] = {
@@ -32,6 +32,17 @@ NUMBERS: dict[str, Any] = {
     "lora_dropout": Fraction,
     "rank_dropout": Fraction,
     "module_dropout": Fraction,
+}
+
+# What people call options of peft, whose names differ by the kind of adapter.
+ALSO = {
+    "rank": ("r",),
+    "lora_r": ("r",),
+    "lora_rank": ("r",),
+    "alpha": ("lora_alpha",),
+    "lora_alpha": ("alpha",),
+    "dropout": ("lora_dropout", "module_dropout"),
+    "targets": ("target_modules",),
 }
 
 
@@ -69,12 +80,21 @@ def read(option: Any) -> dict[str, Any] | None:
                 f"model.peft.{name}: not supported; model.unfreeze says what trains whole"
             )
         if name not in known:
-            what = f"model.peft.{name}: {kind} has no"
-            raise UserError(unknown(what, name, known, "options", most=40))
+            raise UserError(_no_option(name, kind, known))
         wrong = ranges.fault(NUMBERS[name], option[name]) if name in NUMBERS else ""
         if wrong:
             raise UserError(f"model.peft.{name}: {wrong}")
     return dict(option)
+
+
+def _no_option(name: str, kind: str, known: Sequence[str]) -> str:
+    """The message for an option that peft does not have for a kind of adapter."""
+    usual = [n for n in (*NUMBERS, "target_modules", "layers_to_transform") if n in known]
+    meant = [n for n in ALSO.get(name, ()) if n in known]
+    nearest = f'; did you mean "{meant[0]}"?' if meant else did_you_mean(name, known)
+    rest = f" and {len(known) - len(usual)} more of peft's"
+    listed = f"(options: {join_limited(usual, 20)}{rest})"
+    return f"model.peft.{name}: {kind} has no {name}{nearest} {listed}"
 
 
 def _config_class(option: Mapping[str, Any]) -> Any:

@@ -97,6 +97,17 @@ def _absolute(source: str) -> str:
     return str(path.resolve()) if path.exists() else source  # a data set of the hub
 
 
+def named(name: str) -> Path:
+    """The file that ``--out`` names.
+
+    Raises:
+        UserError: it is a folder, or is written as one.
+    """
+    if name.endswith(("/", os.sep)) or Path(name).is_dir():
+        raise UserError(f"--out {name} is a folder; name a file in it")
+    return Path(name)
+
+
 def check(path: Path) -> None:
     """Refuses a file that could not be written, before the work that fills it.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,29 @@ def is_better(new: tuple[float, float], old: tuple[float, float], sign: float) -
     return ranked(new) > ranked(old)
 
 
+def is_cut_short(losses: Sequence[float], score: float | None, mcc: float | None) -> bool:
+    """Whether a run that reached its last step was still learning, and had not learned much.
+
+    That is so if its last validation has the lowest loss of all, by 1 % or more, and its best
+    score is that of knowing nothing. It is never said of what may be overfitting or noise.
+
+    Args:
+        losses: validation losses in order.
+        score: the best score, of which higher is better; None if it is not defined.
+        mcc: Matthews' correlation of the weights that are kept; None if it is not known.
+
+    >>> is_cut_short([2.0, 1.9, 1.7], 0.0, None), is_cut_short([1.4, 1.3], 0.17, 0.0)
+    (True, True)
+    >>> is_cut_short([2.0, 1.7], 0.4, 0.3), is_cut_short([1.7, 1.8], 0.0, 0.0)
+    (False, False)
+    >>> is_cut_short([1.7], 0.0, 0.0), is_cut_short([1.7, 1.699], 0.0, 0.0)
+    (False, False)
+    """
+    falls = len(losses) > 1 and losses[-1] < 0.99 * min(losses[:-1])
+    knows_nothing = any(value is not None and value <= 0 for value in (score, mcc))
+    return falls and knows_nothing and all(map(math.isfinite, losses))
+
+
 class Best(Checkpoint):
     """Keeps the weights with the best score as best.ckpt; of equal scores that of the lowest loss.
 
@@ -69,6 +93,9 @@ class Best(Checkpoint):
         loss: their validation loss.
         epoch: the epoch, from 1, in which they were measured; None if that is not known.
         step: the optimizer step at which they were measured.
+        tied: the first epoch with the same score, whose weights had a higher loss; None if none.
+        losses: validation losses so far.
+        mcc: Matthews' correlation of the weights that are kept; None if it is not known.
         shown: rows of the table of their validation, for the screen.
         outcomes: how good they are on each row of it.
     """
@@ -82,6 +109,9 @@ class Best(Checkpoint):
         self.loss = math.nan
         self.epoch: int | None = None
         self.step: int | None = None
+        self.tied: int | None = None
+        self.losses: list[float] = []
+        self.mcc: float | None = None
         self.shown: list[tuple[str, str]] = []
         self.outcomes: dict[str, Tensor] = {}
         self.best_model_path = ""  # Lightning reads this attribute
@@ -99,6 +129,7 @@ class Best(Checkpoint):
             return
         assert isinstance(pl_module, Task)
         value, loss = self._value(trainer), float(trainer.callback_metrics.get(LOSS, math.nan))
+        self.losses.append(loss)
         held, chosen = calibrating.hold_out(pl_module, self.monitor, value)
         old = math.nan if self.chosen is None else self.chosen
         wanted = not self.best_model_path or is_better((chosen, loss), (old, self.loss), self.sign)
@@ -112,8 +143,11 @@ class Best(Checkpoint):
             pl_module.calibration = None  # training goes on with other weights
             self.best_model_path = str(path)
             self.score, self.loss = None if math.isnan(value) else value, loss
+            self.tied = (self.tied or self.epoch) if chosen == self.chosen else None
             self.chosen = None if math.isnan(chosen) else chosen
             self.epoch, self.step = trainer.current_epoch + 1, trainer.global_step
+            values = pl_module.evidence["val"].values if measured else {}
+            self.mcc = values.get("mcc")
             self.shown = show(pl_module, "val") if measured else []
             if calibration is not None and (line := calibration.line()):
                 self.shown.append(("calibrated", line))
@@ -137,6 +171,9 @@ class Best(Checkpoint):
             "loss": self.loss,
             "epoch": self.epoch,
             "step": self.step,
+            "tied": self.tied,
+            "losses": self.losses,
+            "mcc": self.mcc,
             "shown": [list(row) for row in self.shown],
             "outcomes": self.outcomes,
             "path": self.best_model_path,
@@ -162,6 +199,9 @@ class Best(Checkpoint):
         # checkpoints of 0.1 have the score alone: an equal one does not replace it
         self.loss = float(state.get("loss", -math.inf))
         self.epoch, self.step = state.get("epoch"), state.get("step")
+        self.tied = state.get("tied")
+        self.losses, mcc = [float(loss) for loss in state.get("losses", [])], state.get("mcc")
+        self.mcc = None if mcc is None else float(mcc)
         self.shown = [(name, value) for name, value in state.get("shown", [])]
         self.outcomes = state.get("outcomes", {})
 

@@ -17,7 +17,7 @@ from ftlight.run import loggers
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer import calibrating, outcomes
-from ftlight.trainer.best import Best
+from ftlight.trainer.best import Best, is_cut_short
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.saving import flush, missing, note_end, save
 from ftlight.trainer.scores import show
@@ -95,6 +95,7 @@ def closing(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, st
         *(show(task, "test") if tested else _validation(trainer, task)),
         *([("kept", kept)] if (kept := _kept(trainer, run)) else []),
         *([("stopped", why)] if (why := ended(trainer, run)) else []),
+        *([("", more)] if (more := _more(trainer, run)) else []),
         *([] if tested or data is None else [("test", _untested(data, place))]),
         ("run", f"{place}: checkpoints, metrics.csv, config.yaml, run.json{files}"),
         *([("repeat", again)] if (again := _repeat(run, place)) else []),
@@ -121,6 +122,8 @@ def _kept(trainer: L.Trainer, run: RunState) -> str:
     score = "not defined" if best.score is None else fmt.number(best.score)
     if best.chosen != best.score:
         score += f" ({fmt.number(best.chosen)} on the half that chooses)"
+    if best.tied is not None and best.tied != best.epoch:
+        score += f", as good as epoch {best.tied} and with a lower loss"
     if best.epoch is None:
         return f"the weights of the best {best.monitor}, {score}"
     place = f"epoch {best.epoch}, step {best.step:,}" if best.step else "the head as solved, step 0"
@@ -136,12 +139,38 @@ def ended(trainer: L.Trainer, run: RunState) -> str:
         if stopping.wait_count >= stopping.patience:
             count = f"{stopping.patience} validation{'s' if stopping.patience > 1 else ''}"
             why = f"after epoch {done}: {count} without a better {stopping.monitor}"
-            return f"{why}{_few(trainer)}"
+            return f"{why}{_left(run)}{_few(trainer)}"
     if run.budget is not None and 0 < run.budget.total <= trainer.global_step:
         return f"as planned for {span(run.budget.seconds)}, after {run.budget.total:,} steps"
     if most > 0 and 0 < run.max_steps <= trainer.global_step:
         return f"in epoch {done} of {most}: trainer.max_steps {run.max_steps:,}"
     return ""
+
+
+def _more(trainer: L.Trainer, run: RunState) -> str:
+    """What to do if the last epoch or step came while a run was learning; empty otherwise."""
+    best = next(iter(callbacks_of(trainer, Best)), None)
+    if best is None or best.sign < 0 or run.budget is not None:
+        return ""
+    if any(s.wait_count >= s.patience for s in trainer.early_stopping_callbacks):
+        return ""
+    if 0 < (trainer.max_epochs or -1) <= trainer.current_epoch:
+        longer = f"--trainer.max_epochs {2 * (trainer.max_epochs or 1)}"
+    elif 0 < run.max_steps <= trainer.global_step:
+        longer = f"--trainer.max_steps {2 * run.max_steps}"
+    else:
+        return ""
+    if not is_cut_short(best.losses, best.score, best.mcc):
+        return ""
+    return f"val/loss still fell: more training is likely to help: {run.resume_command} {longer}"
+
+
+def _left(run: RunState) -> str:
+    """How much of its time limit a run leaves; empty if it has none, or has used it up."""
+    left = run.budget.seconds - run.budget.used if run.budget is not None else 0.0
+    if run.budget is None or left < 1:
+        return ""
+    return f"; {span(left)} of {span(run.budget.seconds)} are left"
 
 
 def _few(trainer: L.Trainer) -> str:

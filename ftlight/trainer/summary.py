@@ -28,6 +28,11 @@ GAP = 2  # between columns
 LEAST, MOST = 8, 36  # characters of the picture
 MARKS = {"█": "trains", "░": "frozen", "▒": "frozen, run once and kept"}
 
+IDLE = (
+    "no stage trains an adapter of model.peft, which changes nothing so: leave it out, or give"
+    " model.unfreeze: all"
+)
+
 
 def opening(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, str]]:
     """The rows of the table at the start."""
@@ -49,6 +54,7 @@ def opening(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, st
     return [
         *_data(trainer, task, run),
         ("model", "; ".join(filter(None, model))),
+        *([("", IDLE)] if task.peft is not None and callback.of(trainer).trains_head_alone else []),
         *([("from", f"{run.source}: {run.taken}")] if run.taken else []),
         ("rates", "; ".join(rates)),
         ("run", "; ".join(plan)),

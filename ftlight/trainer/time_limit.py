@@ -17,7 +17,7 @@ from ftlight.task import Task
 from ftlight.trainer import rehearsal
 from ftlight.training import optim
 from ftlight.training.lightning_internals import callbacks_of, is_dry_run
-from ftlight.training.plan import LATE, SPARE, Leg, Rate, learned, plan, seconds, why
+from ftlight.training.plan import LATE, SPARE, Leg, Rate, is_news, learned, plan, seconds, why
 from ftlight.utils.distributed import first_decides
 from ftlight.utils.format import span
 
@@ -49,6 +49,7 @@ class TimeLimit(Callback):
         self.since: float | None = None  # when the step began that is timed
         self.validates_since: float | None = None
         self.stage = 0
+        self.said: int | None = None  # steps of the last lower plan that a line told
 
     def on_train_start(self, trainer: Any, task: Any) -> None:
         """Plans the steps, or goes on with the plan of a checkpoint."""
@@ -189,8 +190,10 @@ class TimeLimit(Callback):
             return plan(rate, left, legs, budget.total, done)
 
         if (total := first_decides(trainer, decide)) < budget.total:
-            before = f"{total:,} steps instead of {budget.total:,}"
-            log.info("%s: %s: %s", span(budget.seconds), before, why(planned, rate))
+            if is_news(total, self.said):
+                before = f"{total:,} steps instead of {self.said or budget.total:,}"
+                log.info("%s: %s: %s", span(budget.seconds), before, why(planned, rate))
+                self.said = total
             budget.totals.append([done, total])
             callback.of(trainer).recount(trainer)
 

@@ -49,7 +49,8 @@ class CheckpointConnector(_CheckpointConnector):
         for callback in callbacks(self.trainer):
             if type(callback).__module__.startswith(("ftlight.", "lightning.")):
                 key, own = callback.state_key, dict(callback.state_dict())
-                own.pop("options", None)  # a schedule is text or a list: it is compared as a whole
+                for name in ("options", "schedule"):  # Freezing says what differs
+                    own.pop(name, None)
                 if isinstance(callback, Timer):  # one that has not begun has whole seconds
                     own["time_elapsed"] = {k: float(v) for k, v in own["time_elapsed"].items()}
                 self._compare(states.get(key, {}), own, f"callbacks.{key}")

@@ -18,7 +18,7 @@ from ftlight.training import clipping, fsdp, memory, optim, precision
 from ftlight.training.lightning_internals import datamodule, log_every_n_steps, trainer_of
 from ftlight.training.nonfinite import Guard
 from ftlight.utils import arguments, secrets
-from ftlight.utils.errors import UserError
+from ftlight.utils.errors import UserError, shortened
 
 
 class TrainingModule(L.LightningModule):
@@ -154,9 +154,18 @@ class TrainingModule(L.LightningModule):
         trainer = trainer_of(self)
         if trainer is not None and trainer.state.fn == "fit":
             precision.check_state(checkpoint, trainer)
-        if self.peft is None:
+        adapted = "fixed_sha256" in checkpoint
+        if adapted != (self.peft is not None):
+            there, here, new = "without", "with", "of its export, as model.backbone"
+            if adapted:
+                there, here, new = "with", "without", "with --from RUN, which merges them"
+            raise UserError(
+                f"model.peft: the checkpoint is of a model {there} adapters, this is one {here};"
+                f" give it as it was, or begin a new run {new}"
+            )
+        if not adapted:
             return
-        if checkpoint.get("fixed_sha256") != self._fixed_sha256:
+        if checkpoint["fixed_sha256"] != self._fixed_sha256:
             raise UserError(
                 "model.backbone: the adapters of the checkpoint belong to other weights than"
                 f" those of {self.backbone}"
@@ -174,8 +183,9 @@ class TrainingModule(L.LightningModule):
             first = " ".join(str(error).splitlines()[1:2]).strip()
             raise UserError(
                 f"model: the checkpoint is of another model than this one of {self.backbone}:"
-                f" {first.rstrip('.')}; a run needs config.yaml, labels.json and"
-                " backbone/config.json as it was trained"
+                f" {shortened(first.rstrip('.'), 200)}; options that shape it (model.pooling,"
+                " model.peft) must be as they were, and so config.yaml, labels.json and"
+                " backbone/config.json of the run"
             ) from error
 
     # Optimizer

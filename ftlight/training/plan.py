@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 SPARE = 0.05  # share of the time that the first plan leaves for what takes longer than measured
+NEWS = 0.1  # share of a plan by which it is lowered once more before that is said again
 LATE = 0.03  # share of the limit by which a run may be late before the clock ends it
 
 
@@ -109,6 +110,15 @@ def learned(planned: Rate, work: float, worked: float, validation: float) -> Rat
         work=worked / work if work else planned.work,
         validation=validation or planned.validation,
     )
+
+
+def is_news(total: int, said: int | None) -> bool:
+    """Whether a lower plan is worth a line: the first one, then each that takes off a tenth.
+
+    >>> is_news(236, None), is_news(230, 236), is_news(200, 236)
+    (True, False, True)
+    """
+    return said is None or said - total > NEWS * said
 
 
 def why(planned: Rate, now: Rate) -> str:

@@ -60,6 +60,15 @@ def test_a_run_that_goes_on_names_its_findings_and_does_not_repeat_them(
     assert "are in train too (lines" not in out
 
 
+@pytest.mark.run
+def test_leaks_that_are_taken_out_need_no_decision(words: list[str], capsys: Any) -> None:
+    assert main(["check", *words, "--data.on_leak", "drop"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "set data.on_leak" not in told
+    assert told.count("taken out") == 1
+    assert told.index("know") < told.index("are in train too") < told.index("taken out")
+
+
 def test_a_finding_that_stops_ends_with_1(words: list[str], capsys: Any) -> None:
     assert main(["check", *words, "--data.on_leak", "stop"]) == 1
     told = capsys.readouterr()
@@ -116,6 +125,8 @@ def test_leaks_are_taken_out_and_a_run_remembers_which(words: list[str], capsys:
     assert f"train: {len(dropped)} of " in told
     assert "taken out, since they are in validation or test too" in told
     assert len(dropped) >= 3
+    assert "are in train too" not in told  # what is set is not advised
+    assert "data.on_leak: drop" not in told
     assert "in train" not in [line.split("  ")[0] for line in told.splitlines()]
     assert ("leak", "test") in findings(Path("r/findings.jsonl"))
     assert main(["test", "r"]) == 0

@@ -75,7 +75,8 @@ def test_what_cannot_be_compared_is_refused_in_a_line(fit: Run, test: str, capsy
         (["one", "nothing"], "nothing is not a run"),
         (["one", "broken"], "broken/outcomes-test.npz is damaged; measure the run again"),
         (["one", "other", "--model.lr", "1"], "--model.lr is not an option of compare"),
-        (["one", "untested", "--out", "one"], "one is there and is no file"),
+        (["one", "untested", "--out", "one"], "--out one is a folder; name a file in it"),
+        (["one", "untested", "--out", "new/"], "--out new/ is a folder; name a file in it"),
     ]
 
     def check(words: list[str], said: str) -> None:

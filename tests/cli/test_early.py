@@ -51,6 +51,14 @@ def test_a_seed_is_called_what_it_was_typed_as(config: str) -> None:
     assert "error: --seed: expected" in said("fit", "-c", config, "--seed", "0,1")
 
 
+def test_a_schedule_that_is_none_is_found_first(config: str) -> None:
+    words = ("fit", "-c", config, "--model.unfreeze")
+    assert "model.unfreeze: no schedule last2" in said(*words, "last2")
+    assert len(said(*words, "[head, last:2]").splitlines()) == 1
+    Path("y.yaml").write_text((CONFIG % "bert").replace("bert}", "bert, unfreeze: [{train: x}]}"))
+    assert "y.yaml:1: model.unfreeze.0.train: no selector x" in said("fit", "-c", "y.yaml")
+
+
 def test_a_task_of_the_command_line_is_not_blamed_on_the_file(config: str) -> None:
     assert "error: --model: no class Foo" in said("fit", "-c", config, "--model", "Foo")
     Path("y.yaml").write_text(CONFIG.replace("TextClassification", "Foo") % "x")
@@ -126,4 +134,5 @@ def test_mistakes_of_a_prediction_are_found_first(config: str) -> None:
     assert "--coverage 95: expected a share" in said(*right, "--coverage", "95")
     assert "foo is not an encoding" in said(*right, "--data.encoding", "foo")
     assert "--out a.ods: predictions are" in said(*right, "--out", "a.ods")
+    assert "--out out/ is a folder; name a file in it" in said(*right, "--out", "out/")
     assert 'give a file to predict, or - for standard input, or --text "' in said("predict", "r")

@@ -151,6 +151,9 @@ def test_a_folder_in_which_nothing_can_be_read_is_an_error() -> None:
         "docs: 1 of 2 documents left out (a.txt): no text in it",
         "docs: 1 of 2 documents left out (b.docx): no Word file (File is not a zip file)",
     ]
+    with pytest.raises(UserError) as info:
+        TextData().read_predict("docs/b.docx")
+    assert str(info.value).endswith("docs/b.docx: no Word file (File is not a zip file)")
     put("other/x.doc")
     with pytest.raises(UserError, match=r"is a folder; name one of its files \(x.doc\), or a"):
         files.check("docs/other")

@@ -46,7 +46,7 @@ def fault_of_check(name: str, option: str = "") -> str:
 def test_missing_file_names_the_nearest_in_its_folder() -> None:
     Path("data").mkdir()
     put("data/train.csv", "text,label\n")
-    Path("data/tran.csv.d").mkdir()  # a folder is never the nearest
+    Path("data/tran.csv.d").mkdir()
     assert (
         fault_of_check("data/tran.csv") == 'data/tran.csv: no such file; did you mean "train.csv"?'
     )
@@ -56,6 +56,16 @@ def test_missing_file_with_nothing_like_it() -> None:
     put("zzz.parquet", "x")
     assert fault_of_check("train.csv") == "train.csv: no such file"
     assert fault_of_check("no/such/folder/train.csv") == "no/such/folder/train.csv: no such file"
+
+
+def test_what_is_missing_is_like_a_folder_or_a_file_but_not_by_its_suffix() -> None:
+    Path("letters").mkdir()
+    put("mail.csv", "x")
+    put(".lettre", "x")
+    assert fault_of_check("lettres") == 'lettres: no such file or folder; did you mean "letters"?'
+    assert fault_of_check("mial") == 'mial: no such file or folder; did you mean "mail.csv"?'
+    assert fault_of_check("mail.json") == 'mail.json: no such file; did you mean "mail.csv"?'
+    assert fault_of_check("x.csv") == "x.csv: no such file"
 
 
 def test_option_stands_in_front() -> None:

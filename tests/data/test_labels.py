@@ -134,6 +134,7 @@ def test_labels_that_may_stand_for_none_have_a_note() -> None:
 def test_many_rare_numbers_have_a_note() -> None:
     notes = collect({str(i): 1 for i in range(40)})[1]
     assert notes[-1] == "these labels are numbers, most of them rare: if so, data.kind: regression"
+    assert labels.collect({str(i): 1 for i in range(40)}, "single", "", is_asked=True)[1] == []
 
 
 def test_zeros_alone_are_no_empty_label() -> None:
@@ -152,6 +153,17 @@ def test_single_class() -> None:
         )
 
     each([({"spam": 12}, "spam"), ({}, "none")], check)
+
+
+def test_a_single_class_beside_those_that_a_run_knows() -> None:
+    with pytest.raises(UserError) as info:
+        labels.collect({"spam": 12}, "single", "new.csv: column label", ["bad", "good"])
+    assert str(info.value) == (
+        "new.csv: column label holds a single class (spam); a run forgets what its train lacks:"
+        " put rows of the labels that it began with (bad, good) beside these, in one file"
+    )
+    notes = labels.absent(["a", "new"], "single", ["a", "b", "new"], "train", ["a", "b"])
+    assert "1 of the 3 labels (b): what is known of it is forgotten" in notes[0]
 
 
 def test_multi_counts_members() -> None:

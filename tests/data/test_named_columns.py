@@ -48,7 +48,7 @@ def test_a_named_column_that_no_row_has_is_refused() -> None:
             data.load_split("train")
         said = str(info.value)
         assert said.startswith(f"a.jsonl: no row has a column {column}{hint}"), said
-        assert said.endswith(f"; set data.{option}, or leave it out")
+        assert said.endswith(f"; name one of them in data.{option}, or leave that out")
         assert "\n" not in said
 
     each(cases, check)

@@ -556,3 +556,14 @@ def test_a_store_that_one_process_gave_up_is_opened_anew_by_all() -> None:
     cached.begin(Fake(), None, 1, "stage 2")
     assert asked == [True]
     assert cached.tap is None
+
+
+def test_giving_up_is_said_if_steps_follow_alone(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        for trains in (True, False):
+            cached = PrefixCache(1.0, trains)
+            cached.stage = "stage 1"
+            cached._give_up("inputs differ")
+    assert [record.message for record in caplog.records] == [
+        "stage 1: the frozen layers run at every step of train: inputs differ"
+    ]

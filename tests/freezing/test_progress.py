@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import dataclasses
 
-from ftlight.freezing.progress import Progress
+import pytest
+from conftest import each
+
+from ftlight.freezing.progress import Progress, changes
 from ftlight.freezing.schedule import Stage
 from ftlight.utils.errors import UserError
 
@@ -76,7 +79,45 @@ def test_a_checkpoint_has_the_keys_of_0_1_and_goes_on() -> None:
 
 def test_a_checkpoint_of_another_schedule_is_refused_with_both() -> None:
     state = begin(HEAD, LAST).state_dict()
-    with pytest.raises(
-        UserError, match=r"another schedule, \{train: head.*; this run's is \{train"
-    ):
+    with pytest.raises(UserError, match=r"^model.unfreeze: .* began with \{train: head.*, this"):
         begin(LAST).load_state_dict(state)
+
+
+def test_what_makes_another_schedule_is_named_by_its_option() -> None:
+    every, slow = Stage(("all",), lr=2e-3, warmup=0.1), Stage(("all",), lr=1e-3, warmup=0.1)
+    solved = Stage(("head",), solved=True)
+
+    def check(then: list[Stage], now: list[Stage], options: list[str], lines: list[str]) -> None:
+        assert changes(then, now, *options) == [f"model.{line}" for line in lines]
+
+    each(
+        [
+            ([every], [slow], ["all"] * 2, ["lr: the run began with 0.002, this is 0.001"]),
+            (
+                [every] * 2,
+                [dataclasses.replace(slow, lr_schedule="cosine")] * 2,
+                ["gradual"] * 2,
+                [
+                    "lr: the run began with 0.002, this is 0.001",
+                    "lr_schedule: the run began with linear, this is cosine",
+                ],
+            ),
+            # another schedule has other rates, which nobody gave
+            (
+                [every],
+                [LAST],
+                ["all", "last:1"],
+                ["unfreeze: the run began with all, this is last:1"],
+            ),
+            (
+                [solved],
+                [Stage(("head",), lr=0.01)],
+                ["head"] * 2,
+                [
+                    "lr or model.head_fit: the run began with a head that is solved,"
+                    " this is one stepped at lr 0.01"
+                ],
+            ),
+        ],
+        check,
+    )

@@ -13,7 +13,7 @@ from conftest import each
 
 from ftlight.freezing.rates import lr_at, lr_factor
 from ftlight.freezing.schedule import HEAD_LR, Shape, Stage, default_lr, starts
-from ftlight.freezing.unfreeze import read_unfreeze
+from ftlight.freezing.written import read_unfreeze
 from ftlight.utils.yaml_file import Loader
 
 LAST = {"train": "all"}

@@ -14,12 +14,11 @@ from ftlight.freezing.selection import select
 from ftlight.freezing.unfreeze import (
     PROBE_SHARE,
     THAW_SHARE,
-    WORDS,
     Parameters,
     expand,
-    read_unfreeze,
     resolve,
 )
+from ftlight.freezing.written import WORDS, read_unfreeze
 from ftlight.utils.errors import UserError
 
 
@@ -318,6 +317,14 @@ FAULTS: list[tuple[Any, list[str]]] = [
         ],
     ),
 ]
+
+
+def test_a_list_of_words_is_one_mistake() -> None:
+    with pytest.raises(UserError) as caught:
+        read_unfreeze(["head", "last:2"])
+    said = str(caught.value)
+    assert "\n" not in said
+    assert "to train these together give {train: [head, last:2]}" in said
 
 
 def test_every_fault_has_a_line() -> None:

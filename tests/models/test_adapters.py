@@ -213,7 +213,8 @@ def test_faults_are_one_line(deep: str) -> None:
     each(
         [
             ("lra", 'no method lra; did you mean "lora"'),
-            ({"rank": 8}, "LORA has no rank"),
+            ({"rank": 8}, r'LORA has no rank; did you mean "r"\? \(options: r, lora_alpha, '),
+            ({"targets": "x"}, 'LORA has no targets; did you mean "target_modules"'),
             ({"peft_type": "LRA"}, 'peft has no LRA; did you mean "LORA"'),
             ({"target_modules": ["nothing"]}, "not found in the base model"),
             ({"r": 0}, "model.peft.r: 0 is out of range; it must be at least 1"),
@@ -223,6 +224,15 @@ def test_faults_are_one_line(deep: str) -> None:
         ],
         check,
     )
+
+
+def test_adapters_that_no_stage_trains_are_said(fit: Run, capsys: Any) -> None:
+    def check(unfreeze: str, is_said: bool) -> None:
+        fit("--model.peft", "lora", "--model.unfreeze", unfreeze, name=unfreeze)
+        told = " ".join(capsys.readouterr().out.split())
+        assert ("no stage trains an adapter of model.peft" in told) == is_said
+
+    each([("head", True), ("all", False)], check)
 
 
 def test_a_missing_package_is_one_line(deep: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,9 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,9 @@ from conftest import Run, each, toy_rows, write_csv
 from resuming import SignalAt, run
 
 from ftlight.__main__ import main
+from ftlight.run.budget import Budget
+from ftlight.trainer import closing
+from ftlight.trainer.best import Best
 from ftlight.training.signals import RunInterrupted
 
 pytestmark = pytest.mark.run
@@ -95,7 +100,9 @@ def test_of_equal_scores_that_of_the_lower_loss_is_kept(fit: Run, capsys: Any) -
     assert first_lowest > 0
     assert kept(folder)["epoch"] == first_lowest + 1
     assert kept(folder)["loss"] == pytest.approx(min(losses))
-    assert f"epoch {first_lowest + 1}," in line(capsys.readouterr().out, "kept")
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"kept epoch {first_lowest + 1}, step" in told
+    assert f"val/f1 {scores[0]:.4f}, as good as epoch 1 and with a lower loss stopped" in told
 
 
 def test_ties_are_broken_alike_by_a_run_that_resumes(fit: Run) -> None:
@@ -227,3 +234,35 @@ def test_a_run_with_more_steps_than_are_asked_for_is_done(
             ],
             check,
         )
+
+
+def test_a_run_that_leaves_some_of_its_time_says_how_much() -> None:
+    now = time.monotonic()
+    budgets = [Budget(600.0, begun=now - 240), Budget(600.0, begun=now - 600), None]
+    runs: Any = [SimpleNamespace(budget=budget) for budget in budgets]
+    said = [closing._left(run) for run in runs]
+    assert said == ["; 6m of 10m are left", "", ""]
+
+
+def test_a_run_that_ends_while_it_learns_names_the_option() -> None:
+    def check(losses: list[float], score: float, mcc: float | None, told: str) -> None:
+        best = Best(SimpleNamespace(), "val/f1", "max")  # type: ignore[arg-type]
+        best.losses, best.score, best.mcc = losses, score, mcc
+        trainer: Any = SimpleNamespace(
+            callbacks=[best], early_stopping_callbacks=[], max_epochs=3, current_epoch=3
+        )
+        run: Any = SimpleNamespace(budget=None, resume_command="fit --resume r")
+        said = closing._more(trainer, run)
+        assert said.endswith(told)
+        assert bool(said) == bool(told)
+        run.budget = Budget(60.0)
+        assert closing._more(trainer, run) == ""
+
+    each(
+        [
+            ([2.0, 1.8, 1.6], 0.0, None, "fit --resume r --trainer.max_epochs 6"),
+            ([2.0, 1.8, 1.6], 0.6, 0.4, ""),
+            ([1.6, 1.8, 1.7], 0.0, 0.0, ""),
+        ],
+        check,
+    )

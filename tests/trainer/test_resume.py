@@ -192,7 +192,20 @@ WRONG = [
     ),
     (
         ["fit", "--resume", "r", "--model.unfreeze", "head", "--trainer.max_epochs", "2"],
-        "model.unfreeze: the checkpoint belongs to another schedule",
+        "ftlight: error: model.unfreeze: the run began with all, this is head; give it as it was,"
+        " or begin a new run with these weights: fit --from RUN",
+    ),
+    (
+        ["fit", "--resume", "r", "--model.lr", "5e-4", "--trainer.max_epochs", "2"],
+        "ftlight: error: model.lr: the run began with",
+    ),
+    (
+        ["fit", "--resume", "r", "--model.peft", "lora", "--trainer.max_epochs", "2"],
+        "ftlight: error: model.peft: the checkpoint is of a model without adapters",
+    ),
+    (
+        ["fit", "--resume", "r", "--model.unfreeze", "lp_ft", "--trainer.max_epochs", "2"],
+        "ftlight: error: model.unfreeze: the run began with all, this is lp_ft",
     ),
 ]
 

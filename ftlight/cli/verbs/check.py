@@ -36,7 +36,7 @@ def run(words: Words, made: DataModule | CLI) -> None:
     out = words.own.get("out")
     data = made.datamodule if isinstance(made, CLI) else made
     if out is not None:
-        outputs.keep_apart(Path(out), [*words.alone, *data.files.values()])
+        outputs.keep_apart(outputs.named(out), [*words.alone, *data.files.values()])
         outputs.check(Path(out))
     if isinstance(made, CLI) and words.alone:
         found = _new(words, made, words.alone[0])

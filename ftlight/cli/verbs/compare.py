@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ftlight.cli.command import Words
@@ -24,7 +23,7 @@ def run(words: Words) -> str:
     folders = [folder for path in words.alone for folder in comparing.runs_of(path)]
     if len(folders) < 2:
         raise UserError("compare needs two runs or more: python -m ftlight compare RUN RUN")
-    out = Path(words.own["out"]) if "out" in words.own else None
+    out = outputs.named(words.own["out"]) if "out" in words.own else None
     if out is not None:
         outputs.check(out)
     split, runs = comparing.load(folders)
