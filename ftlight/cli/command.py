@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftlight.cli import checks, config
+from ftlight.cli import checks, config, early
 from ftlight.cli.verbs import VERBS, Verb
 from ftlight.run import folder as run
 from ftlight.run import records
@@ -102,7 +102,7 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
     if "resume" in words.own:
         _resume(words)
     if verb.takes_config:
-        checks.no_data(words.verb, words.alone[:1], words.configs)
+        early.no_data(words.verb, words.alone[:1], words.configs)
     if "from" in words.own:
         _from(words)
     if verb.takes_run and words.alone:
@@ -135,20 +135,20 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
     if "from" in words.own:
         _know_labels(merged, words)
     checks.secrets_again(merged, places, words.options)
-    checks.checkpoint(words.own.get("ckpt_path"), words.run)
+    early.checkpoint(words.own.get("ckpt_path"), words.run)
     expanded = config.expand(merged, places)
     known = config.options_of(expanded)
     checks.names(words.verb, words.options, known)
     checks.plain_values(words.options, expanded, known, places)
-    checks.time_limit(words.options, expanded["trainer"], places)
-    checks.schedule(words.options, expanded["model"], known["model"], places)
+    early.time_limit(words.options, expanded["trainer"], places)
+    early.schedule(words.options, expanded["model"], known["model"], places)
     if verb.takes_file and words.alone:
-        checks.data_file(words.alone[0])
+        early.data_file(words.alone[0])
     if not ("trainer.resume" in words.options or "resume" in expanded["trainer"]):
-        checks.splits(words.verb, words.options, expanded["data"], places)  # one done reads none
+        early.splits(words.verb, words.options, expanded["data"], places)  # one done reads none
         if words.run is None:
-            checks.backbone(words.options, expanded["model"], places)
-        checks.tables(words.verb, words.options, expanded["data"], known["data"])
+            early.backbone(words.options, expanded["model"], places)
+        early.tables(words.verb, words.options, expanded["data"], known["data"])
     return expanded, places
 
 

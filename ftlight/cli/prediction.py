@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftlight.cli import checks
 from ftlight.cli.command import Words
 from ftlight.run import outputs, workbook
 from ftlight.run.predictions import SUFFIXES
@@ -35,7 +34,7 @@ def check(words: Words, data: Mapping[str, Any]) -> None:
     options = {**data["init_args"], **{k.partition(".")[2]: v for k, v in words.options.items()}}
     named = INPUTS.get(data["class_path"].rpartition(".")[2], ())
     if file and data["class_path"].startswith("ftlight."):
-        checks.columns(options, file, named)
+        early.columns(options, file, named)
 
 
 def source(words: Words) -> str:
