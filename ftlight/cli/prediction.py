@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ftlight.cli import early
 from ftlight.cli.command import Words
 from ftlight.run import outputs, workbook
 from ftlight.run.predictions import SUFFIXES
