@@ -11,7 +11,6 @@ from ftlight.cli import verbs
 from ftlight.cli.verbs import VERBS
 from ftlight.utils.errors import UserError, WriteError, file_fault, unknown
 
-GROUPS = ("WORLD_SIZE", "SLURM_NTASKS")  # variables with the number of processes of a training
 BROKEN_PIPE, INTERRUPTED = 141, 130  # 128 + SIGPIPE and SIGINT, as shells report them
 
 
@@ -103,7 +102,7 @@ def _run(verb: str, argv: Sequence[str]) -> int:
     if not fault:
         return ended or written
     fault = secrets.hide(fault, checks.hidden(argv, configs))
-    if is_early and any(os.environ.get(name, "1") != "1" for name in GROUPS):
+    if is_early and command.in_group():
         from ftlight.training import group
 
         if group.fail_early(status, fault):  # the others would wait for this process

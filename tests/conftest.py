@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -305,6 +307,19 @@ class Commands:
 def command(capsys: pytest.CaptureFixture[str]) -> Commands:
     """Runs commands."""
     return Commands(capsys)
+
+
+def one_and_two(options: Sequence[str], home: Path) -> list[tuple[Path, str]]:
+    """Folder and screen of a run in one process, and of the same in two: batches are as large."""
+    runs = []
+    for processes, size in ((1, 8), (2, 4)):
+        folder = home / f"p{processes}"
+        more = ["--trainer.devices", str(processes), "--data.batch_size", str(size)]
+        command = [sys.executable, "-m", "ftlight", "fit", *options, *more, "--run", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        runs.append((folder, done.stdout))
+    return runs
 
 
 def card_lines(folder: Path) -> tuple[str, str]:

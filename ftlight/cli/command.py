@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,11 +21,17 @@ PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy", "precision")
 # To a command and its machine, rather than to a run.
 ATTACHED = {"callbacks", "logger", "plugins", "profiler"}
 ATTACHED |= {"accelerator", "devices", "num_nodes", "strategy"}
+GROUPS = ("WORLD_SIZE", "SLURM_NTASKS")  # variables with the number of processes of a training
 CLASSES = {  # options that name a class, with the section they belong to
     f"{section}{key}": section
     for section, word in (("model", "task"), ("data", "module"))
     for key in ("", f".{word}", ".class_path")
 }
+
+
+def in_group() -> bool:
+    """Whether this is one of several processes of a training."""
+    return any(os.environ.get(name, "1") != "1" for name in GROUPS)
 
 
 class Words:

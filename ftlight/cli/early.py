@@ -21,7 +21,8 @@ from ftlight.utils.yaml_file import parse
 # Options of the data that name columns of a table.
 COLUMNS = ("text", "text_pair", "label", "source", "target", "user", "item", "time", "groups")
 DATA = (*files.SUFFIXES, *files.IMAGE_SUFFIXES, ".txt", ".zip", ".conll", ".bio", ".xls", ".ods")
-# Those that every table of a class must have, also if they are not given.
+# Those that every table of a class must have, also if they are not given. Other classes take rows
+# in several shapes, and are left to their readers.
 ALWAYS = {"TextData": ("text", "text_pair", "label"), "Seq2SeqData": ("source",)}
 SPLITS = {
     "check": ("train", "validation", "test"),
@@ -127,9 +128,7 @@ def tables(
     if not data["class_path"].startswith("ftlight."):
         return
     always = ALWAYS.get(data["class_path"].rpartition(".")[2], ())
-    options = {option.name: option.default for option in known if option.name in always}
-    options |= data["init_args"]
-    options |= {k.partition(".")[2]: v for k, v in given.items() if k.startswith("data.")}
+    options = asked("data", given, data, [option for option in known if option.name in always])
     for split in SPLITS.get(verb, ()):
         columns(options, options.get(split), COLUMNS if split == "train" else always)
 
@@ -164,18 +163,35 @@ def schedule(
     """
     if not model["class_path"].startswith("ftlight."):
         return
-    defaults = {option.name: option.default for option in options}
-    asked = {**defaults, **model["init_args"]}
-    asked |= {key.partition(".")[2]: v for key, v in given.items() if key.startswith("model.")}
-    option = asked.get("unfreeze")
+    values = asked("model", given, model, options)
+    option = values.get("unfreeze")
     if isinstance(option, str) and option[:1] in ("{", "["):
         option = parse(option, "--model.unfreeze")[0]
     if option is None:
         return
     try:
-        read_unfreeze(option, solves=asked.get("head_fit") == "solve")
+        read_unfreeze(option, solves=values.get("head_fit") == "solve")
     except UserError as error:
         raise UserError(checks.placed(str(error), places, given)) from None
+
+
+def asked(
+    section: str,
+    given: Mapping[str, str],
+    config: Mapping[str, Any],
+    known: Sequence[Option] = (),
+) -> dict[str, Any]:
+    """Options of a section: those of the command line, else of the config, else the defaults.
+
+    Args:
+        section: model or data.
+        given: options of the command line by dotted name, as text.
+        config: the section of the config, in ``class_path`` form.
+        known: the options whose defaults count.
+    """
+    defaults = {option.name: option.default for option in known}
+    own = {k.partition(".")[2]: v for k, v in given.items() if k.startswith(f"{section}.")}
+    return {**defaults, **config["init_args"], **own}
 
 
 def columns(options: Mapping[str, Any], file: Any, names: Sequence[str] = COLUMNS) -> None:

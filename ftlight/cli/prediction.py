@@ -12,9 +12,6 @@ from ftlight.run import outputs, workbook
 from ftlight.run.predictions import SUFFIXES
 from ftlight.utils.errors import UserError
 
-# Options that name the columns which each row to predict must have, by the class of the data.
-# Others take rows in several shapes, and are left to their readers.
-INPUTS = {"TextData": ("text", "text_pair"), "Seq2SeqData": ("source",)}
 OTHERS = (".xls", ".xlsm", ".xlsb", ".ods", ".parquet", ".arrow", ".gz", ".zip")
 
 
@@ -32,10 +29,10 @@ def check(words: Words, data: Mapping[str, Any]) -> None:
     for option in ("at_least", "coverage"):
         share(words, option)
     out(words)
-    options = {**data["init_args"], **{k.partition(".")[2]: v for k, v in words.options.items()}}
-    named = INPUTS.get(data["class_path"].rpartition(".")[2], ())
+    always = early.ALWAYS.get(data["class_path"].rpartition(".")[2], ())
     if file and data["class_path"].startswith("ftlight."):
-        early.columns(options, file, named)
+        inputs = [name for name in always if name != "label"]
+        early.columns(early.asked("data", words.options, data), file, inputs)
 
 
 def source(words: Words) -> str:

@@ -17,7 +17,6 @@ from ftlight.utils.paths import user_path
 
 OWN = ("seeds", "seed", "seed_everything", "run", "trainer.run")  # what each run gets anew
 PASSED = ("SIGTERM", "SIGUSR1", "SIGHUP")  # a terminal sends the others to both processes
-MANY = ("WORLD_SIZE", "SLURM_NTASKS")
 
 
 def run(words: command.Words, argv: Sequence[str]) -> tuple[int, str]:
@@ -73,7 +72,7 @@ def _home(words: command.Words) -> Path:
         if (home / "config.yaml").is_file():
             raise UserError(f"{home} is a run; give another folder for those of --seeds")
         return home
-    if any(os.environ.get(name, "1") != "1" for name in MANY):
+    if command.in_group():
         raise UserError("--seeds in several processes needs --run DIR, the same one for all")
     return folder.make(None, words.options.get("trainer.name") or command.name_of(words))
 

@@ -196,9 +196,7 @@ def changes(
     def line(option: str, before: Any, after: Any) -> str:
         return f"model.{option}: the run began with {before}, this is {after}"
 
-    plans = [[(s.train, s.epochs, s.steps, s.fraction, s.patience, s.monitor) for s in stages]
-             for stages in (then, now)]  # fmt: skip
-    if option_then != option_now or plans[0] != plans[1]:
+    if option_then != option_now or list(map(_plan, then)) != list(map(_plan, now)):
         words = [
             option if isinstance(option, str) and option_then != option_now else listed(stages)
             for option, stages in ((option_then, then), (option_now, now))
@@ -219,6 +217,12 @@ def changes(
             if getattr(before, name) != getattr(after, name)
         ]
     return list({text.partition(":")[0]: text for text in reversed(lines)}.values())[::-1]
+
+
+def _plan(stage: Stage) -> tuple[Any, ...]:
+    """What trains in a stage, and what ends it."""
+    ends = stage.epochs, stage.steps, stage.fraction, stage.patience, stage.monitor
+    return stage.train, *ends
 
 
 def listed(stages: Sequence[Stage]) -> str:

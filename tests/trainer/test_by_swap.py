@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run, toy_rows, write_csv
+from conftest import Run, one_and_two, toy_rows, write_csv
 
 from ftlight.__main__ import main
 from ftlight.data.encoded import EncodedSplit
@@ -128,12 +126,7 @@ def test_two_processes_find_the_same(still: str, tmp_path: Path) -> None:
     options += ["--data.test", test, "--data.swaps", "[[red, blue]]", "--model.lr", "0.01"]
     options += ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu", "--data.check", "off"]
     found = []
-    for processes, size in ((1, 8), (2, 4)):
-        folder = tmp_path / f"p{processes}"
-        more = ["--trainer.devices", str(processes), "--data.batch_size", str(size)]
-        command = [sys.executable, "-m", "ftlight", "fit", *options, *more, "--run", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
+    for folder, _ in one_and_two(options, tmp_path):
         found.append(json.loads((folder / "test_metrics.json").read_text())["swaps"])
     one, two = found
     assert (one["rows"], one["changed"]) == (two["rows"], two["changed"])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Run, each, toy_rows, write_csv
+from conftest import Run, each, one_and_two, toy_rows, write_csv
 from resuming import SignalAt, run
 
 from ftlight.__main__ import main
@@ -145,13 +143,8 @@ def test_two_processes_keep_the_same(still: str, toy: str, tmp_path: Path) -> No
     options = ["--model", "TextClassification", "--model.backbone", still, "--data.train", toy]
     options += [*FLAT, "--trainer.max_epochs", "3", "--trainer.accelerator", "cpu"]
     found = []
-    for processes, size in ((1, 8), (2, 4)):
-        folder = tmp_path / f"p{processes}"
-        more = ["--trainer.devices", str(processes), "--data.batch_size", str(size)]
-        command = [sys.executable, "-m", "ftlight", "fit", *options, *more, "--run", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        found.append((kept(folder), line(done.stdout, "also"), line(done.stdout, "kept")))
+    for folder, shown in one_and_two(options, tmp_path):
+        found.append((kept(folder), line(shown, "also"), line(shown, "kept")))
     (one, *shown_by_one), (two, *shown_by_two) = found
     assert shown_by_one == shown_by_two
     assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)

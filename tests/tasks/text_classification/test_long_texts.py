@@ -7,8 +7,6 @@ import io
 import json
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import WORDS, Run, card_lines, each, same, toy_rows, write_csv
+from conftest import WORDS, Run, card_lines, each, one_and_two, same, toy_rows, write_csv
 
 import ftlight
 from ftlight.__main__ import main
@@ -387,13 +385,8 @@ def test_two_processes_train_and_measure_windows_as_one(
     options += ["--data.validation", test, "--data.test", test, "--model.lr", "0.01", *WINDOWS]
     options += ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
     scores = []
-    for processes, size in ((1, 8), (2, 4)):
-        folder = tmp_path / f"p{processes}"
-        more = ["--trainer.devices", str(processes), "--data.batch_size", str(size)]
-        command = [sys.executable, "-m", "ftlight", "fit", *options, *more, "--run", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert "read whole in up to" in done.stdout
+    for folder, shown in one_and_two(options, tmp_path):
+        assert "read whole in up to" in shown
         scores.append(json.loads((folder / "test_metrics.json").read_text()))
     one, two = scores
     assert one["test/rows"] == two["test/rows"] == 21
