@@ -74,7 +74,8 @@ class Task(TrainingModule):
         pretrained: Start from the pre-trained weights; false starts from random ones, for
             comparison.
         unfreeze: What trains: all, head, last:N, lp_ft, gradual, bias or norm; auto for as deep as
-            validation says pays; or a list of stages.
+            validation says pays; or a list of stages. Default: gradual for classes and entities;
+            all for other tasks, adapters or random weights.
         head_fit: How a linear head that trains alone at first is fitted: solve finds its optimum
             on kept features at once, step trains it with the optimizer.
         cache: Run frozen layers once and keep their output: true, false, or auto if it saves time.
@@ -90,6 +91,7 @@ class Task(TrainingModule):
     primary_metric: str = "accuracy"
     monitor: str = "val/accuracy"
     mode: str = "max"
+    default_unfreeze: ClassVar[str] = "all"  # of pre-trained layers
     cache_draws = 0  # random draws of augmented rows that epochs with frozen layers take in turn
     score = renamed_property("score", "primary_metric")
 
@@ -111,7 +113,7 @@ class Task(TrainingModule):
         weight_decay: NonNegative = 0.01,
         layer_decay: PositiveShare = 1.0,
         pretrained: bool = True,
-        unfreeze: Any = "all",
+        unfreeze: Any = None,
         head_fit: HeadFit = "solve",
         cache: Cache = "auto",
         cache_gb: Gigabytes = 4.0,
@@ -131,6 +133,8 @@ class Task(TrainingModule):
         self.warmup = warmup
         self.weight_decay = weight_decay
         self.layer_decay = layer_decay
+        if unfreeze is None:
+            unfreeze = self.default_unfreeze if pretrained and peft is None else "all"
         self.schedule = read_unfreeze(unfreeze, solves=head_fit == "solve")
         self.head_fit = head_fit
         self.cache = cache

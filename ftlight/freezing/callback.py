@@ -58,8 +58,7 @@ class Freezing(Stages):
 
     def _check_strategy(self, strategy: Strategy) -> None:
         count = len(self.progress.stages)
-        fixed = strategy.restore_checkpoint_after_setup or isinstance(strategy, DeepSpeedStrategy)
-        if count > 1 and fixed:
+        if count > 1 and keeps_trainable(strategy):
             raise UserError(
                 f"model.unfreeze: {type(strategy).__name__} takes one stage only, not {count};"
                 " use trainer.strategy: ddp, or a schedule of one stage"
@@ -273,6 +272,11 @@ class Freezing(Stages):
             for name, parameter in self.task.model.named_parameters():
                 parameter.requires_grad_(name in self.eligible)
         self.fitting = False
+
+
+def keeps_trainable(strategy: Strategy) -> bool:
+    """Whether what trains must stay the same during a run under a strategy."""
+    return strategy.restore_checkpoint_after_setup or isinstance(strategy, DeepSpeedStrategy)
 
 
 def of(trainer: Any) -> Freezing:

@@ -207,7 +207,8 @@ class Stages(L.Callback):
     def _keep_options(self, saved: Mapping[str, Any]) -> None:
         """Takes the options that the user did not give from a checkpoint; says what changes."""
         options = self.options()
-        for name in sorted(options.keys() - self.task.options_given.keys()):
+        given = {name for name, value in self.task.options_given.items() if value is not None}
+        for name in sorted(options.keys() - given):
             if options[name] != saved[name]:
                 log.info("model.%s: %s, as in the checkpoint", name, saved[name])
                 options[name] = saved[name]

@@ -57,6 +57,8 @@ class Classification(Task):
         base: Options of Task.
     """
 
+    default_unfreeze = "gradual"
+
     def __init__(
         self,
         backbone: str,

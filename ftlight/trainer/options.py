@@ -7,6 +7,8 @@ from typing import Any
 
 from lightning.pytorch.strategies import Strategy
 
+from ftlight.freezing.callback import keeps_trainable
+from ftlight.task import Task
 from ftlight.training import checkpoint
 from ftlight.training import precision as precisions
 
@@ -36,3 +38,12 @@ def plugins_for(strategy: str | Strategy, precision: str) -> list[Any]:
     if name == "fsdp2" or not name.startswith(("fsdp", "deepspeed", "model_parallel")):
         plugins.append(checkpoint.CheckpointIO())  # others write their own shards
     return plugins
+
+
+def settle_unfreeze(strategy: Strategy, task: Task) -> None:
+    """Makes the default of ``unfreeze`` all layers if a strategy allows one stage only; says so."""
+    is_default = task.options_given.get("unfreeze") is None
+    if is_default and task.schedule != "all" and keeps_trainable(strategy):
+        name = type(strategy).__name__
+        log.info("model.unfreeze: all, not %s: %s takes one stage only", task.schedule, name)
+        task.schedule = "all"

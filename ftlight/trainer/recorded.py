@@ -68,7 +68,8 @@ def config_of(
         schedule: options of the schedule that a run keeps unless others were given.
     """
     config: dict[str, Any] = {}
-    config["model"], lacks = _section("model", task, schedule)
+    kept = {"unfreeze": task.schedule, **(schedule or {})}
+    config["model"], lacks = _section("model", task, kept)
     if not isinstance(data, DataModule):
         return config, {**lacks, "data": "loaders or a data module that is not ftlight's"}
     config["data"], of_data = _section("data", data)
@@ -101,7 +102,8 @@ def _section(
         kept: options that it has unless others were given.
     """
     cls = type(part)
-    asked = {**defaults(cls), **(kept or {}), **part.options_given}
+    given = {name: value for name, value in part.options_given.items() if value is not None}
+    asked = {**defaults(cls), **(kept or {}), **given}
     known = accepted(cls)
     options, lacks = _options(section, {n: v for n, v in asked.items() if n in known})
     path = f"{cls.__module__}.{cls.__qualname__}"

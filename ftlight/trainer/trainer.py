@@ -22,7 +22,7 @@ from ftlight.trainer import done, held_out, recorded, resume_state, wise
 from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import conclude
-from ftlight.trainer.options import as_list, only_false, plugins_for
+from ftlight.trainer.options import as_list, only_false, plugins_for, settle_unfreeze
 from ftlight.trainer.patience import Patience, settle
 from ftlight.trainer.ranges import LIGHTNING, Steps
 from ftlight.trainer.resume import Last
@@ -204,6 +204,7 @@ class Trainer(L.Trainer):
                 ends as one that always had it.
         """
         self.run.begin()
+        settle_unfreeze(self.strategy, model)
         model.freezing().check(model)  # its errors come before a folder is made
         fsdp.check(self, model)
         precisions.check(self)

@@ -15,14 +15,20 @@ import pytest
 import torch
 from conftest import each, make_bert, same, toy_rows, write_csv
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
-from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import (
+    FSDPStrategy,
+    ModelParallelStrategy,
+    SingleDeviceStrategy,
+    Strategy,
+)
 from torch import Tensor
 
-from ftlight import TextClassification, TextData, Trainer
+from ftlight import MaskedLM, TextClassification, TextData, TokenClassification, Trainer
 from ftlight.__main__ import main
 from ftlight.freezing import callback as freezing
 from ftlight.freezing.rates import lr_at
 from ftlight.models.layers import layer_groups, layer_of, module_layers
+from ftlight.trainer.options import settle_unfreeze
 from ftlight.utils.errors import UserError
 
 THAW = [
@@ -790,6 +796,31 @@ def test_sharded_strategies_take_one_stage(deep: str, toy: str) -> None:
         task.freezing().setup(Fake(), task, "fit")
 
     each([FSDPStrategy, ModelParallelStrategy], check)
+
+
+def test_a_default_of_several_stages_gives_way_to_a_strategy_that_takes_one(
+    deep: str, toy: str
+) -> None:
+    data = TextData(train=toy, tokenizer=deep)
+
+    def settled(strategy: Strategy, **options: Any) -> Any:
+        task = TextClassification(deep, labels=data.labels, **options)
+        settle_unfreeze(strategy, task)
+        return task.schedule
+
+    assert settled(FSDPStrategy()) == "all"
+    assert settled(SingleDeviceStrategy()) == "gradual"
+    assert settled(FSDPStrategy(), unfreeze="lp_ft") == "lp_ft"  # refused, with the way out
+
+
+def test_the_default_is_gradual_for_a_pre_trained_classifier_alone(deep: str, toy: str) -> None:
+    data = TextData(train=toy, tokenizer=deep)
+    classifier = {"labels": data.labels, "unfreeze": None}
+    assert TextClassification(deep, **classifier).schedule == "gradual"
+    assert TextClassification(deep, **classifier, pretrained=False).schedule == "all"
+    assert TextClassification(deep, **classifier, peft="lora").schedule == "all"
+    assert TokenClassification(deep, labels=["PER"]).schedule == "gradual"
+    assert MaskedLM(deep).schedule == "all"
 
 
 @pytest.mark.run

@@ -193,3 +193,16 @@ def test_in_python_too_a_checkpoint_gives_what_the_user_does_not(
     assert [stage.lr_over for stage in stages] == ["stage", "stage"]
     with pytest.raises(UserError, match=r"model.lr_over: the run began with stage, this is run"):
         trained(bert, toy, tmp_path / "a", 6, unfreeze="lp_ft", lr_over="run")
+
+
+def test_a_run_records_the_schedule_that_is_the_default_and_goes_on_with_it(
+    fit: Run, bert: str, toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fit()
+    trained(bert, toy, tmp_path / "python", 1)
+    assert {model_of(path)["unfreeze"] for path in (folder, tmp_path / "python")} == {"gradual"}
+    monkeypatch.setattr(TextClassification, "default_unfreeze", "all")  # that of another version
+    assert main(["fit", "--resume", str(folder), "--trainer.max_epochs", "2"]) == 0
+    _, trainer = trained(bert, toy, tmp_path / "python", 2)
+    assert len(freezing.of(trainer).progress.stages) > 1
+    assert {model_of(path)["unfreeze"] for path in (folder, tmp_path / "python")} == {"gradual"}

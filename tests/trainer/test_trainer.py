@@ -54,7 +54,7 @@ class Modes(L.Callback):
 def test_dropout_is_on_in_training_and_off_in_evaluation(
     bert: str, toy: str, trainer_class: type, tmp_path: Path
 ) -> None:
-    task, data = build(bert, toy)
+    task, data = build(bert, toy, unfreeze="all")
     modes = Modes()
     options = (
         {"run": str(tmp_path / "r")}
@@ -213,7 +213,7 @@ def test_rates_follow_the_formula(bert: str, toy: str, tmp_path: Path) -> None:
         def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
             seen.append({g["name"]: g["lr"] for g in optimizer.param_groups})
 
-    task, data = build(bert, toy, lr=1e-3, layer_decay=0.5, warmup=0.25)
+    task, data = build(bert, toy, lr=1e-3, layer_decay=0.5, warmup=0.25, unfreeze="all")
     Trainer(
         max_epochs=2,
         accelerator="cpu",
@@ -363,7 +363,8 @@ def test_going_on_after_an_epoch_keeps_the_order_and_the_best(tmp_path: Path, to
 
     def run(name: str, epochs: int, ckpt_path: Path | None = None) -> TextClassification:
         L.seed_everything(0, verbose=False)
-        task, data = build(backbone, toy, lr=1e-3, lr_schedule="constant", warmup=0.0)
+        rates = {"lr": 1e-3, "lr_schedule": "constant", "warmup": 0.0}
+        task, data = build(backbone, toy, **rates, unfreeze="all")
         trainer = Trainer(
             max_epochs=epochs,
             accelerator="cpu",
