@@ -23,11 +23,12 @@ from ftlight.run import loggers, outputs
 from ftlight.run.provenance import provenance
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import recorded, results, resume_state, same_rows, summary
+from ftlight.trainer import estimate, recorded, results, resume_state, same_rows, summary
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.resume import Last
 from ftlight.training import optim
 from ftlight.training.lightning_internals import callbacks_of
+from ftlight.training.progress import Report
 from ftlight.training.signals import EXIT_REQUEUE, RunInterrupted
 from ftlight.utils import atomic
 from ftlight.utils.atomic import read_json, write_json, writing
@@ -188,12 +189,16 @@ class RunFolder(Callback):
             trainer.fit_loop.max_epochs = min(max(EPOCHS[0], epochs), EPOCHS[1])
         schedule = callback.of(trainer)
         schedule.count(trainer)
+        forecast = estimate.forecast(trainer, self.run, pl_module)
+        for report in callbacks_of(trainer, Report):
+            report.rest = forecast.rest if forecast else None
         if trainer.is_global_zero:
             planned = self.run.budget is None and (trainer.max_epochs or -1) > 0
             if self.run.folder is not None and planned:
                 with contextlib.suppress(OSError):  # no result depends on it
                     runs.update(self.run.home, epochs=trainer.max_epochs)
-            screen.table(summary.opening(trainer, self.run, pl_module))
+            cost = estimate.words(trainer, self.run, pl_module, forecast)
+            screen.table(summary.opening(trainer, self.run, pl_module, cost))
             screen.grid(*summary.layers(schedule, screen.console.width), wraps="lr")
 
     def on_train_batch_end(self, trainer: L.Trainer, *rest: Any) -> None:

@@ -34,8 +34,8 @@ IDLE = (
 )
 
 
-def opening(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, str]]:
-    """The rows of the table at the start."""
+def opening(trainer: L.Trainer, run: RunState, task: Task, cost: str) -> list[tuple[str, str]]:
+    """The rows of the table at the start; its last but one says what the run costs, if known."""
     depth = num_layers(callback.of(trainer).layers)
     count = fmt.count(sum(p.numel() for p in task.model.parameters()))
     model = [f"{task.backbone}: {count} parameters", f"{depth} layers", task.describe()]
@@ -58,6 +58,7 @@ def opening(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, st
         *([("from", f"{run.source}: {run.taken}")] if run.taken else []),
         ("rates", "; ".join(rates)),
         ("run", "; ".join(plan)),
+        *([("cost", cost)] if cost else []),
         ("", str(run.folder)),
     ]
 

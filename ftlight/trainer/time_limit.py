@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import math
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback, Timer
 
 from ftlight.freezing import callback, cost
-from ftlight.freezing.auto import trial_steps
-from ftlight.freezing.thaw import Thawing
 from ftlight.run.budget import UNPLANNED, Budget
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer import rehearsal
+from ftlight.trainer.legs import between_validations, legs_of, rate_of
 from ftlight.training import optim
 from ftlight.training.lightning_internals import callbacks_of, is_dry_run
 from ftlight.training.plan import LATE, SPARE, Leg, Rate, is_news, learned, plan, seconds, why
@@ -81,15 +79,11 @@ class TimeLimit(Callback):
         if stage is None:  # the head is solved, and no step taken
             return
         found = rehearsal.rehearse(trainer, task, schedule, stage, budget.seconds)
-        rate = Rate(
-            max(found.step, 1e-6) / cost.of_stage(schedule, stage),
-            found.validation,
-            _between_validations(trainer),
-        )
+        rate = rate_of(trainer, stage, found)
         test = found.test if self.run.test else 0.0
 
         def legs(total: int) -> list[Leg]:
-            return self._legs(trainer, total, rate, found.epoch, fresh=True)
+            return legs_of(trainer, total, rate, found.epoch, fresh=True)
 
         def decide() -> Budget:
             budget.rate = [rate.work, rate.validation, found.epoch]
@@ -109,21 +103,6 @@ class TimeLimit(Callback):
                 " takes %s, the test %s",
                 *(span(budget.seconds), span(budget.used), span(rate.validation), span(test)),
             )
-
-    def _legs(
-        self, trainer: Any, total: int, rate: Rate, epoch: float, fresh: bool = False
-    ) -> list[Leg]:
-        """The legs of a run with so many steps; stores are planned anew if it is fresh."""
-        schedule, done = callback.of(trainer), trainer.global_step
-        if isinstance(schedule, Thawing) and schedule.search is not None:
-            search = schedule.search
-            return cost.legs_of_search(schedule, search, total, done, epoch, rate.work)
-        start = schedule.progress.stage_starts[0]
-        stores = schedule.stores
-        if fresh:
-            stores = schedule.stores_of(trainer, total - start)
-        found = cost.legs(schedule, total - start, stores, epoch, schedule.draws)
-        return [Leg(start, 0.0), *found] if start else found
 
     def _set_clock(self, trainer: Any) -> None:
         """Has Lightning's timer count from the start of fit, and leave room for the test."""
@@ -177,11 +156,11 @@ class TimeLimit(Callback):
         if self.run.budget is None or not budget.totals or done >= budget.total:
             return
         work, validation, epoch = budget.rate
-        planned = Rate(work, validation, _between_validations(trainer))
+        planned = Rate(work, validation, between_validations(trainer))
         rate = learned(planned, self.work, self.worked, self.validation)
 
         def legs(total: int) -> list[Leg]:
-            return self._legs(trainer, total, rate, epoch)
+            return legs_of(trainer, total, rate, epoch)
 
         def decide() -> int:
             left = budget.seconds - self._reserve(rate) - budget.used
@@ -202,18 +181,3 @@ class TimeLimit(Callback):
         planned = self.budget.rate[1]
         longer = max(0.0, rate.validation / planned - 1) if planned else 0.0
         return self.budget.reserve + self.budget.test * longer
-
-
-def _between_validations(trainer: Any) -> float:
-    """Optimizer steps from one validation to the next."""
-    per_epoch = optim.steps_per_epoch(trainer)
-    batches, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch
-    if batches is None or math.isinf(batches):
-        batches = trainer.num_training_batches
-    every = batches / trainer.accumulate_grad_batches
-    if epochs:
-        every = every if every < per_epoch else per_epoch * epochs
-    schedule = callback.of(trainer)
-    if isinstance(schedule, Thawing) and schedule.search is not None and not schedule.search.over:
-        every = min(every, trial_steps(per_epoch))
-    return max(1.0, every)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,21 @@ def is_lack(error: BaseException) -> bool:
     if isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS):
         return True
     return error.__cause__ is not None and is_lack(error.__cause__)
+
+
+def peak(device: torch.device) -> int:
+    """The most bytes that this process held so far: of a GPU its own, else of memory.
+
+    0 if the system does not say.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def size(batch: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -28,6 +28,8 @@ class Report(L.Callback):
         seconds: seconds of its training at its end, without validation.
         paused: seconds of its validations.
         rate: rows per second of training.
+        rest: seconds that a forecast gives the rest of the run after so many optimizer steps, or
+            None.
     """
 
     def __init__(self, shows: bool = True) -> None:
@@ -35,6 +37,7 @@ class Report(L.Callback):
         self.bar: Progress | None = None
         self.rows = 0
         self.seconds = self.paused = self.rate = 0.0
+        self.rest: Callable[[int], float] | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clock."""
@@ -107,12 +110,14 @@ class Report(L.Callback):
         parts = [f"train/loss {number(float(pl_module.train_loss))}"]
         parts += [f"{name} {number(float(values[name]))}" for name in shown if name in values]
         parts = [f"epoch {_epoch(trainer)}", *parts, f"{self.rate:.0f} rows/s"]
-        total = optim.total_steps(trainer)
-        if total:
-            seconds_per_step = (now - self.begun) / max(1, trainer.global_step - self.first_step)
-            left = clock(seconds_per_step * max(0, total - trainer.global_step))
-            parts.append(f"{left} left")
+        if total := optim.total_steps(trainer):
+            parts.append(f"{clock(self._left(now - self.begun, trainer.global_step, total))} left")
         console.print(side_by_side(parts, console.width))
+
+    def _left(self, spent: float, done: int, total: int) -> float:
+        """Seconds that are left if the rest is as much slower than its forecast as what is done."""
+        rest = self.rest or (lambda step: float(max(0, total - step)))
+        return rest(done) * spent / max(1e-9, rest(self.first_step) - rest(done))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Takes the bar away."""

@@ -24,6 +24,15 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def size(amount: float) -> str:
+    """Formats a number of bytes.
+
+    >>> size(1.93e9), size(361_332_202)
+    ('1.9 GB', '361 MB')
+    """
+    return f"{amount / 1e9:.1f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"
+
+
 def counted(many: int, noun: str, verb: str = "") -> str:
     """A number of things, and what they do, in the singular or the plural.
 
