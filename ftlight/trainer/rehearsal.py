@@ -23,6 +23,7 @@ from ftlight.freezing.store import preserve_rng
 from ftlight.models.modes import evaluating
 from ftlight.task import Task
 from ftlight.trainer.parts import data_of
+from ftlight.training import memory
 from ftlight.training.fsdp import FSDP2
 from ftlight.utils.distributed import first_decides
 
@@ -64,12 +65,22 @@ def rehearse(trainer: Any, task: Task, schedule: Stages, stage: int, limit: floa
         schedule: its schedule.
         stage: number of the stage.
         limit: seconds that the run may take.
+
+    Raises:
+        UserError: the device has not enough memory for a step of the stage.
     """
-    with preserve_rng(), _kept(task.model), schedule.trying(stage):
+    with preserve_rng(), _kept(task.model), schedule.trying(stage), _explained(trainer, stage):
         step = _step(trainer, task, SHARE * limit)
     with preserve_rng():
         validation, test, epoch = _evaluations(trainer, task)
     return Measured(step, validation, test, epoch)
+
+
+def _explained(trainer: Any, stage: int) -> contextlib.AbstractContextManager[None]:
+    """Turns an out-of-memory error into one line that names the stage."""
+    options = [option for option in memory.SMALLER if hasattr(trainer.datamodule, option)]
+    ways = memory.words("", options, trains=True)
+    return memory.explained(lambda: f"stage {stage + 1} of the schedule: {ways}")
 
 
 @contextlib.contextmanager

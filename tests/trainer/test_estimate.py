@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import Run
 from resuming import differences, everything, run
 
+from ftlight import TextClassification
+from ftlight.__main__ import main
 from ftlight.trainer import estimate
 from ftlight.training.plan import Leg, Rate
 from ftlight.training.progress import Report
@@ -49,6 +52,25 @@ def test_a_forecast_leaves_no_trace(
         said.append(report.rest is not None)
     assert said == [True, False]
     assert differences(everything(tmp_path / "with"), everything(tmp_path / "without")) == []
+
+
+@pytest.mark.run
+def test_a_lack_of_memory_of_a_later_stage_is_said_before_the_first_step(
+    drops: str, toy: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    step = TextClassification.step
+
+    def lacks(task: TextClassification, batch: Any) -> Any:
+        if all(parameter.requires_grad for parameter in task.model.parameters()):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(task, batch)
+
+    monkeypatch.setattr(TextClassification, "step", lacks)
+    words = ["--model", "TextClassification", "--model.backbone", drops, "--data.train", toy]
+    assert main(["fit", *words, *LONG, "--run", "r"]) == 2
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert re.match(r"ftlight: error: stage \d of the schedule: not enough memory; ways out", said)
+    assert not Path("r/metrics.csv").exists()
 
 
 def test_what_is_left_is_as_much_slower_than_forecast_as_what_is_done() -> None:
