@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--train", required=True, help="a zip with train/CLASS/, val/ and test/")
     parser.add_argument("--backbone", required=True, help="hub id or folder")
     parser.add_argument("--schedules", nargs="+", default=["all", "last:4", "head"])
+    parser.add_argument("--kept-only", action="store_true", help="leave out what keeps nothing")
     parser.add_argument("--seeds", type=int, default=1, help="(1)")
     parser.add_argument("--images", type=int, default=0, help="training images; 0 for all (0)")
     parser.add_argument("--epochs", type=int, default=12, help="(12)")
@@ -143,7 +144,8 @@ def main() -> None:
     cells = [cell for cell in map(json.loads, lines) if cell["about"] == about]
     done = {(cell["variant"], cell["seed"]) for cell in cells}
     variants = {s: (s, True) for s in options.schedules}
-    variants |= {f"{s}, not kept": (s, False) for s in options.schedules if s != "all"}
+    if not options.kept_only:
+        variants |= {f"{s}, not kept": (s, False) for s in options.schedules if s != "all"}
     with tempfile.TemporaryDirectory() as folder:
         if options.images:
             sample(options, Path(folder))
