@@ -624,6 +624,8 @@ def test_nothing_else_is_printed(bert: str, toy: str, tmp_path: Path) -> None:
         "-m",
         "ftlight",
         *fit_words(bert, toy),
+        "--model.unfreeze",
+        "all",
         "--trainer.max_epochs",
         "1",
         "--run",
