@@ -32,6 +32,7 @@ from ftlight.training.module import TrainingModule
 from ftlight.training.nonfinite import Guard, Mode
 from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import (
+    Fraction,
     Gigabytes,
     NonNegative,
     Positive,
@@ -71,6 +72,8 @@ class Task(TrainingModule):
         weight_decay: AdamW's weight decay; biases and norms have none.
         layer_decay: Factor on the rate from each layer to the one below it; 1 trains all layers
             alike.
+        dropout: Share of dropout in the backbone and before the head. Default: the backbone's own;
+            more is for long training on few rows.
         pretrained: Start from the pre-trained weights; false starts from random ones, for
             comparison.
         unfreeze: What trains: all, head, last:N, lp_ft, gradual, bias or norm; auto for as deep as
@@ -110,6 +113,7 @@ class Task(TrainingModule):
         warmup: Share = 0.1,
         weight_decay: NonNegative = 0.01,
         layer_decay: PositiveShare = 1.0,
+        dropout: Fraction | None = None,
         pretrained: bool = True,
         unfreeze: Any = "all",
         head_fit: HeadFit = "solve",
@@ -131,6 +135,7 @@ class Task(TrainingModule):
         self.warmup = warmup
         self.weight_decay = weight_decay
         self.layer_decay = layer_decay
+        self.dropout = dropout
         self.schedule = read_unfreeze(unfreeze, solves=head_fit == "solve")
         self.head_fit = head_fit
         self.cache = cache
@@ -150,7 +155,8 @@ class Task(TrainingModule):
             auto: name of the transformers Auto class.
             config: changes to the model's config, such as ``num_labels``.
         """
-        return self.prepare(weights.load(self.backbone, auto, pretrained=self.pretrained, **config))
+        how: dict[str, Any] = {"pretrained": self.pretrained, "dropout": self.dropout}
+        return self.prepare(weights.load(self.backbone, auto, **how, **config))
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Puts adapters, if they are asked for, and kernels into a model."""

@@ -81,7 +81,8 @@ class TextClassification(Classification):
             self.model = self.native("AutoModelForSequenceClassification")
             return
         length = SCALE if from_labels else None
-        self.model = Pooled(self.load(), self.pooling, self.outputs, scale=length)
+        share = 0.1 if self.dropout is None else self.dropout
+        self.model = Pooled(self.load(), self.pooling, self.outputs, share, scale=length)
         if from_labels and self.pretrained:
             described = few_shot.descriptions(label_descriptions, self.labels)
             templates = [label_template] if isinstance(label_template, str) else label_template
