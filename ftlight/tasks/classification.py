@@ -19,14 +19,14 @@ from ftlight.freezing.linear import Vectors
 from ftlight.metrics import classes, regression, statistics, sureness
 from ftlight.metrics.sureness import Sureness
 from ftlight.models import scale
-from ftlight.models.losses import Loss
+from ftlight.models.losses import Loss, mixed
 from ftlight.models.scale import Scale
 from ftlight.models.windows import pooled
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.training.checkpoint import load
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import number
-from ftlight.utils.ranges import Fraction
+from ftlight.utils.ranges import Fraction, NonNegative
 
 PRIMARY = {"single": "accuracy", "multi": "f1_micro", "regression": "r2"}
 MONITOR = {"single": "val/f1", "multi": "val/f1_micro", "regression": "val/r2"}
@@ -54,6 +54,8 @@ class Classification(Task):
         class_weight: Weights of the classes in the loss: balanced gives rare ones more, by inverse
             frequency. Default: all alike.
         label_smoothing: Share of the target spread evenly over the other labels.
+        mixup: Trains the head on mixtures of two rows' vectors and targets, in shares drawn from
+            Beta(mixup, mixup), such as 0.2 or 1; for few rows or wrong labels.
         base: Options of Task.
     """
 
@@ -64,10 +66,12 @@ class Classification(Task):
         kind: labels.Kind = "single",
         class_weight: Literal["balanced"] | None = None,
         label_smoothing: Fraction = 0.0,
+        mixup: NonNegative = 0.0,
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
         self.kind, self.class_weight, self.label_smoothing = kind, class_weight, label_smoothing
+        self.mixup = mixup
         if kind != "regression" and not self.labels:
             raise UserError(
                 f"no labels: a {type(self).__name__} needs labels=[…];"
@@ -197,7 +201,7 @@ class Classification(Task):
         logits, targets = self.logits(batch), batch.get("targets")
         if targets is not None and self.kind == "regression":
             targets = scale.exact(targets, batch.get("target_bits"))
-        loss = None if targets is None else self.loss(logits, targets)
+        loss = None if targets is None else self.objective(logits, targets)
         return Step(loss, self.probabilities(logits), targets)
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -207,6 +211,14 @@ class Classification(Task):
         if self.calibration is not None and self.calibration.heat != 1.0:
             logits = logits / self.calibration.heat
         return logits.detach().softmax(-1) if self.kind == "single" else logits.detach().sigmoid()
+
+    def objective(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss over rows; in training that of mixed rows, if mixup asks for it."""
+        if not (self.mixup and self.training):
+            return self.loss(logits, targets)
+        order = torch.randperm(len(logits)).to(logits.device)
+        share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
+        return mixed(self.loss, logits, targets, order, share)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Returns the mean loss over rows: cross-entropy, binary cross-entropy or squared error.
@@ -223,6 +235,8 @@ class Classification(Task):
         """The same loss of a linear head; of a regression that of standardised values."""
         if self.scale is None:
             return "the run began with raw targets"
+        if self.mixup:
+            return "model.mixup mixes rows anew at each step"
         return Objective(Loss(self.kind, self.weights, self.label_smoothing))
 
     def head_vectors(self, batch: dict[str, Any], states: Tensor, used: Tensor | None) -> Vectors:

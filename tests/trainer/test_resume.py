@@ -67,6 +67,7 @@ HOWS: dict[str, dict[str, Any]] = {
         "trainer": {"accumulate_grad_batches": 2, "val_check_interval": 1}
     },
     "lora": {"model": {"peft": "lora"}},
+    "mixup": {"model": {"mixup": 0.4}},
     "tokens": {"data": {"tokens_per_batch": 64}},
     "no validation": {"data": {"validation": None, "validation_split": 0.0}},
 }

@@ -145,7 +145,7 @@ class TextClassification(Classification):
         targets = batch["targets"]
         logits, vectors = self._run(batch, both).tensor_split([self.outputs], 1)
         pairs = few_shot.contrastive(vectors, targets, 1 / SCALE)
-        loss = self.loss(logits, targets) + self.contrastive * pairs
+        loss = self.objective(logits, targets) + self.contrastive * pairs
         return Step(loss, self.probabilities(logits), targets)
 
     def head_objective(self) -> Objective | str:
