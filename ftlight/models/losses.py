@@ -72,3 +72,23 @@ def mixed(
     if targets.is_floating_point():
         return loss(both, share * targets + (1 - share) * targets[order])
     return share * loss(both, targets) + (1 - share) * loss(both, targets[order])
+
+
+def divergence(first: Tensor, second: Tensor, several: bool = False) -> Tensor:
+    """How far the probabilities of two passes over the same rows differ: the mean, a scalar.
+
+    That of a row is the mean of both Kullback-Leibler divergences (R-Drop, Liang et al. 2021,
+    arXiv:2106.14448); of several labels also the mean over these, as of the loss.
+
+    Args:
+        first: logits of the first pass, ``[rows, labels]``.
+        second: those of the second.
+        several: whether a row has several labels.
+
+    >>> divergence(Tensor([[0.0, 0.0]]), Tensor([[3.0, 3.0]]))
+    tensor(0.)
+    """
+    apart = first - second
+    if several:
+        return ((first.sigmoid() - second.sigmoid()) * apart).mean() / 2
+    return ((first.softmax(-1) - second.softmax(-1)) * apart).sum(-1).mean() / 2

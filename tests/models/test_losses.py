@@ -9,7 +9,7 @@ import torch
 from conftest import each
 from torch import Tensor, nn
 
-from ftlight.models.losses import Kind, Loss, mixed
+from ftlight.models.losses import Kind, Loss, divergence, mixed
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, -2.0], [1.0, 1.5, 3.0]])
 VALUES = torch.tensor([1.0, -2.0, 0.5])
@@ -70,3 +70,15 @@ def test_mixing_what_a_linear_head_gives_is_mixing_what_it_takes_in() -> None:
     found = mixed(loss, head(vectors), targets, ORDER, share)
     assert torch.allclose(found, wanted)
     assert torch.allclose(slope(found), slope(wanted), atol=1e-6)
+
+
+def test_the_difference_of_two_passes_is_the_mean_of_both_divergences() -> None:
+    other = LOGITS.flip(0) * 0.5
+    p, q = (x.double().softmax(-1) for x in (LOGITS, other))
+    wanted = ((p * (p / q).log()).sum(-1) + (q * (q / p).log()).sum(-1)).mean() / 2
+    assert math.isclose(divergence(LOGITS, other).item(), wanted.item(), rel_tol=1e-5)
+    p, q = (x.double().sigmoid() for x in (LOGITS, other))
+    one = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+    back = q * (q / p).log() + (1 - q) * ((1 - q) / (1 - p)).log()
+    found = divergence(LOGITS, other, several=True).item()
+    assert math.isclose(found, ((one + back) / 2).mean().item(), rel_tol=1e-5)

@@ -91,6 +91,8 @@ class TextClassification(Classification):
             self._init_head(few_shot.texts(self.labels, templates, described))
 
     def _check_few_shot(self) -> None:
+        if self.contrastive and self.r_drop:
+            raise UserError("model.contrastive and model.r_drop: a step has one of them; give one")
         wanted = {"head_init: labels": self.head_init == "labels", "contrastive": self.contrastive}
         for option in (name for name, is_set in wanted.items() if is_set):
             if self.kind != "single":
