@@ -70,6 +70,9 @@ class Task(TrainingModule):
         warmup: Share of these steps in which the rate rises from 0; a layer that a stage thaws
             rises over that share of the stage, in 10 steps at most.
         weight_decay: AdamW's weight decay; biases and norms have none.
+        l2_sp: Pull of the backbone towards the weights that it starts from, in place of its weight
+            decay, such as 10; keeps what it knows where rows are few. Takes the memory of one
+            more copy of the weights that train.
         layer_decay: Factor on the rate from each layer to the one below it; 1 trains all layers
             alike.
         dropout: Share of dropout in the backbone and before the head. Default: the backbone's own;
@@ -112,6 +115,7 @@ class Task(TrainingModule):
         lr_over: schedule.Over = "run",
         warmup: Share = 0.1,
         weight_decay: NonNegative = 0.01,
+        l2_sp: NonNegative = 0.0,
         layer_decay: PositiveShare = 1.0,
         dropout: Fraction | None = None,
         pretrained: bool = True,
@@ -134,6 +138,9 @@ class Task(TrainingModule):
         self.lr_over = lr_over
         self.warmup = warmup
         self.weight_decay = weight_decay
+        self.l2_sp = l2_sp
+        if l2_sp and not pretrained:
+            raise UserError("model.l2_sp: random weights (model.pretrained: false) are no start")
         self.layer_decay = layer_decay
         self.dropout = dropout
         self.schedule = read_unfreeze(unfreeze, solves=head_fit == "solve")

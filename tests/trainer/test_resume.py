@@ -69,6 +69,7 @@ HOWS: dict[str, dict[str, Any]] = {
     "lora": {"model": {"peft": "lora"}},
     "mixup": {"model": {"mixup": 0.4}},
     "R-Drop": {"model": {"r_drop": 1.0, "unfreeze": THAW, "cache": True}},
+    "L2-SP": {"model": {"l2_sp": 30.0, "unfreeze": THAW}},
     "tokens": {"data": {"tokens_per_batch": 64}},
     "no validation": {"data": {"validation": None, "validation_split": 0.0}},
 }
