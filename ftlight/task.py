@@ -139,8 +139,6 @@ class Task(TrainingModule):
         self.warmup = warmup
         self.weight_decay = weight_decay
         self.l2_sp = l2_sp
-        if l2_sp and not pretrained:
-            raise UserError("model.l2_sp: random weights (model.pretrained: false) are no start")
         self.layer_decay = layer_decay
         self.dropout = dropout
         self.schedule = read_unfreeze(unfreeze, solves=head_fit == "solve")

@@ -66,12 +66,14 @@ class Pull:
                     parameter.copy_(weight)
 
 
-def check(strategy: Strategy) -> None:
-    """Refuses strategies whose optimizer steps on other weights than the model's.
+def check(strategy: Strategy, pretrained: bool) -> None:
+    """Refuses strategies whose optimizer steps on other weights than the model's, and no start.
 
     Raises:
-        UserError: the strategy is one of them.
+        UserError: the strategy is one of them, or the weights began as random ones.
     """
+    if not pretrained:
+        raise UserError("model.l2_sp: random weights (model.pretrained: false) are no start")
     if not isinstance(strategy, (SingleDeviceStrategy, DDPStrategy, FSDP2)):
         raise UserError(
             f"model.l2_sp: {type(strategy).__name__} keeps weights of its own;"

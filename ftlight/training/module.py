@@ -27,6 +27,7 @@ class TrainingModule(L.LightningModule):
     Attributes:
         model: all that trains.
         backbone: hub id or folder of the pre-trained model.
+        pretrained: whether it starts from pre-trained weights.
         peft: options of adapters, or None.
         lr: learning rate of the top layer; the schedule sets that of each step.
         weight_decay: weight decay of matrices.
@@ -42,6 +43,7 @@ class TrainingModule(L.LightningModule):
     backbone: str
     peft: dict[str, Any] | None
     lr: float
+    pretrained: bool
     weight_decay: float
     l2_sp: float
     guard: Guard
@@ -207,7 +209,7 @@ class TrainingModule(L.LightningModule):
             fused = self.device.type in ("cpu", "cuda") and clipping.scaler(self.trainer) is None
             optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=fused)
         if pulled:
-            l2_sp.check(self.trainer.strategy)
+            l2_sp.check(self.trainer.strategy, self.pretrained)
             l2_sp.Pull(optimizer, [p for g in pulled for p in g["params"]], self.l2_sp)
         return optimizer
 

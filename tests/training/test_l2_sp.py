@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import each
-from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 from resuming import everything, run
 from torch import nn
 
 from ftlight import TextClassification
+from ftlight.__main__ import main
 from ftlight.models.layers import layer_groups
 from ftlight.training.l2_sp import Pull, check
 from ftlight.training.precision import MasterAdamW
@@ -107,13 +108,11 @@ def test_a_run_keeps_its_backbone_near_its_start(
 
     assert 0 < far(held) < 0.5 * far(free)
     assert all(not torch.equal(held[name], start[name]) for name in head)
+    assert main(["test", str(tmp_path / "held")]) == 0  # which loads no pre-trained weights
 
 
-def test_random_weights_are_no_start(bert: str) -> None:
-    with pytest.raises(UserError, match=r"model\.l2_sp: random weights"):
-        TextClassification(bert, labels=["a", "b"], pretrained=False, l2_sp=1.0)
-
-
-def test_strategies_with_weights_of_their_own_are_refused() -> None:
+def test_what_has_no_start_or_weights_of_its_own_is_refused() -> None:
     with pytest.raises(UserError, match=r"model\.l2_sp: FSDPStrategy keeps weights of its own"):
-        check(FSDPStrategy())
+        check(FSDPStrategy(), pretrained=True)
+    with pytest.raises(UserError, match=r"model\.l2_sp: random weights"):
+        check(DDPStrategy(), pretrained=False)
