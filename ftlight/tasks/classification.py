@@ -137,11 +137,14 @@ class Classification(Task):
             self.keeps_scale = True
 
     def describe_kind(self) -> str:
-        """Kind of labels; of a regression also what its targets are standardised by."""
-        if self.kind != "regression" or self.scale is None:
-            return self.kind
-        mean, sd = (number(value) for value in self.scale)
-        return f"regression, targets standardised (mean {mean}, sd {sd})"
+        """Kind of labels, what a regression's targets are standardised by, and regularisers."""
+        words = [self.kind]
+        if self.kind == "regression" and self.scale is not None:
+            mean, sd = (number(value) for value in self.scale)
+            words.append(f"targets standardised (mean {mean}, sd {sd})")
+        words += [f"mixup {self.mixup:g}"] if self.mixup else []
+        words += [f"R-Drop {self.r_drop:g}"] if self.r_drop else []
+        return ", ".join(words)
 
     # A checkpoint holds the scale as numbers: buffers would be rounded to the weights' precision.
 
