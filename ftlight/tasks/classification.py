@@ -138,7 +138,7 @@ class Classification(Task):
 
     def describe_kind(self) -> str:
         """Kind of labels, what a regression's targets are standardised by, and regularisers."""
-        words = [self.kind]
+        words: list[str] = [self.kind]
         if self.kind == "regression" and self.scale is not None:
             mean, sd = (number(value) for value in self.scale)
             words.append(f"targets standardised (mean {mean}, sd {sd})")
