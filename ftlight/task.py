@@ -32,6 +32,7 @@ from ftlight.training.module import TrainingModule
 from ftlight.training.nonfinite import Guard, Mode
 from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import (
+    Fraction,
     Gigabytes,
     NonNegative,
     Positive,
@@ -69,8 +70,13 @@ class Task(TrainingModule):
         warmup: Share of these steps in which the rate rises from 0; a layer that a stage thaws
             rises over that share of the stage, in 10 steps at most.
         weight_decay: AdamW's weight decay; biases and norms have none.
+        l2_sp: Pull of the backbone towards the weights that it starts from, in place of its weight
+            decay, such as 10; keeps what it knows where rows are few. Takes the memory of one
+            more copy of the weights that train.
         layer_decay: Factor on the rate from each layer to the one below it; 1 trains all layers
             alike.
+        dropout: Share of dropout in the backbone and before the head. Default: the backbone's own;
+            more is for long training on few rows.
         pretrained: Start from the pre-trained weights; false starts from random ones, for
             comparison.
         unfreeze: What trains: all, head, last:N, lp_ft, gradual, bias or norm; auto for as deep as
@@ -111,7 +117,9 @@ class Task(TrainingModule):
         lr_over: schedule.Over = "run",
         warmup: Share = 0.1,
         weight_decay: NonNegative = 0.01,
+        l2_sp: NonNegative = 0.0,
         layer_decay: PositiveShare = 1.0,
+        dropout: Fraction | None = None,
         pretrained: bool = True,
         unfreeze: Any = None,
         head_fit: HeadFit = "solve",
@@ -132,7 +140,9 @@ class Task(TrainingModule):
         self.lr_over = lr_over
         self.warmup = warmup
         self.weight_decay = weight_decay
+        self.l2_sp = l2_sp
         self.layer_decay = layer_decay
+        self.dropout = dropout
         if unfreeze is None:
             unfreeze = self.default_unfreeze if pretrained and peft is None else "all"
         self.schedule = read_unfreeze(unfreeze, solves=head_fit == "solve")
@@ -154,7 +164,8 @@ class Task(TrainingModule):
             auto: name of the transformers Auto class.
             config: changes to the model's config, such as ``num_labels``.
         """
-        return self.prepare(weights.load(self.backbone, auto, pretrained=self.pretrained, **config))
+        how: dict[str, Any] = {"pretrained": self.pretrained, "dropout": self.dropout}
+        return self.prepare(weights.load(self.backbone, auto, **how, **config))
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Puts adapters, if they are asked for, and kernels into a model."""

@@ -115,7 +115,7 @@ class PrefixCache(Filling):
         if states is None:
             self._give_up(verify.DIFFERS, split)
             return
-        self.tap.pending = states
+        self.tap.feed(states)
 
     def _begin_draw(self, draw: int) -> None:
         """Prepares a draw at its first batch in this stage, unless a process has given up."""
@@ -140,12 +140,12 @@ class PrefixCache(Filling):
         states = store.get(split, batch["index"], batch["inputs"])
         if states is None:
             raise ValueError(verify.DIFFERS)
-        self.tap.pending = states
+        self.tap.feed(states)
 
     def done(self) -> None:
         """Clears the tap after a batch."""
         if self.tap is not None:
-            self.tap.pending = None
+            self.tap.feed(None)
 
     def _give_up(self, reason: str, split: str = "train") -> None:
         self.off.add(split)

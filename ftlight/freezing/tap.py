@@ -59,11 +59,13 @@ class Tap:
     def __init__(self, model: nn.Module, cut: int) -> None:
         self.base: Any = getattr(model, "base_model", model)
         self.pending: Tensor | None = None  # what the next forward pass takes in
+        self.fed: tuple[list[Tensor], Tensor] | None = None  # inputs of the last, and what it took
         self.capturing: Callable[[Tensor], None] | None = None
         self.tuple_length: int | None = None  # of a layer's output; 0 if it is no tuple
         self.output: Any = None  # type and fields of the backbone's output
         self.transposed = False  # XLNet's states are [tokens, rows, …]
-        self.handles: list[Any] = []
+        hook = self.base.register_forward_pre_hook(self._begin, with_kwargs=True)
+        self.handles: list[Any] = [hook]
         self.swapped: list[nn.Module] = []
         self.cut = reach(model, cut)
         all_stacks = stacks(self.base)
@@ -103,9 +105,22 @@ class Tap:
             handle.remove()
         for module in self.swapped:
             del module.forward
-        self.handles, self.swapped, self.pending = [], [], None
+        self.handles, self.swapped = [], []
+        self.feed(None)
 
     # Injecting
+
+    def feed(self, states: Tensor | None) -> None:
+        """Gives the next pass these states, and any that follow on the same inputs; None ends."""
+        self.pending, self.fed = states, None
+
+    def _begin(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Feeds a pass on the inputs of the last one, as R-Drop makes it, with the same states."""
+        inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        if self.pending is not None:
+            self.fed = (inputs, self.pending)
+        elif self.fed is not None and list(map(id, inputs)) == list(map(id, self.fed[0])):
+            self.pending = self.fed[1]
 
     def _note_tuple(self, module: nn.Module, args: Any, output: Any) -> None:
         """Remembers what a layer returns, so that a skipped one returns the same."""
@@ -183,7 +198,8 @@ class Tap:
             ValueError: the model never came to the tap, or mixes rows.
         """
         captured: list[Tensor] = []
-        self.pending, self.capturing = None, captured.append
+        self.feed(None)
+        self.capturing = captured.append
         try:
             run()
         except _Captured:

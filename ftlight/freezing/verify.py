@@ -82,11 +82,11 @@ def _same_outputs(
 
 def _outputs(task: Any, tap: Tap, batch: dict[str, Any], states: Tensor | None) -> Tensor:
     """Outputs of the task as fp32, from activations at the tap if given."""
-    tap.pending = states
+    tap.feed(states)
     try:
         outputs = task.step(batch).outputs
     finally:
-        tap.pending = None
+        tap.feed(None)
     if isinstance(outputs, list):
         outputs = torch.cat([o.flatten() for o in outputs])
     return outputs.float()

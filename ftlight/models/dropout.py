@@ -1,13 +1,41 @@
-"""Dropout with masks that are cheap on a CPU."""
+"""The share of dropout in a config, and masks that are cheap on a CPU."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+# Not those that skip whole layers or paths (layerdrop, drop_path_rate).
+SHARE = re.compile(r"(^|_)(drop(out)?|[a-z]*pdrop)(_(prob|rate|p))?$")
 DRAWS = 1 << 16  # a mask is drawn with 16 bits a number, so a share is exact to 1/65536
+
+
+def changed(config: Mapping[str, Any], share: float) -> dict[str, Any]:
+    """The entries of a config that are shares of dropout, with another share; nested ones too.
+
+    Those that are null follow another one of the config.
+
+    >>> changed({"hidden_dropout_prob": 0.1, "classifier_dropout": None, "hidden_size": 8}, 0.2)
+    {'hidden_dropout_prob': 0.2}
+    >>> changed({"drop_path_rate": 0.1, "vision_config": {"attention_dropout": 0, "depth": 2}}, 0.2)
+    {'vision_config': {'attention_dropout': 0.2, 'depth': 2}}
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):  # others map labels, one of which may be called dropout
+            inside = changed(value, share) if str(key).endswith("config") else {}
+            found |= {key: {**value, **inside}} if inside else {}
+        elif (
+            SHARE.search(str(key))
+            and isinstance(value, (int, float))
+            and not isinstance(value, bool)
+        ):
+            found[key] = share
+    return found
 
 
 def dropout_mask(

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ftlight.models import folder_check
+from ftlight.models.dropout import changed
 from ftlight.models.load_errors import guarded
 from ftlight.models.loading import TRIED, load_config, load_tokenizer, locate, outline
 from ftlight.models.places import folder_of
@@ -22,7 +23,12 @@ NEW_PARTS = {"pooler", "crossattention"}
 
 
 def load(
-    name: str, auto: str = "AutoModel", *, pretrained: bool = True, **config: Any
+    name: str,
+    auto: str = "AutoModel",
+    *,
+    pretrained: bool = True,
+    dropout: float | None = None,
+    **config: Any,
 ) -> nn.Module:
     """Loads a pre-trained model in fp32 and training mode.
 
@@ -32,17 +38,25 @@ def load(
         name: hub id or folder.
         auto: name of the transformers Auto class.
         pretrained: whether to load the weights; otherwise they are random.
+        dropout: share of all its dropout. Default: its own.
         config: changes to the model's config, such as ``num_labels``.
 
     Raises:
-        UserError: the weights cannot be loaded, or do not fit the architecture below the head.
+        UserError: the weights cannot be loaded, or do not fit the architecture below the head; or
+            it has no dropout to change.
     """
     import transformers
 
     given = load_config(name)
     with guarded(name, f"the config.json in {name} cannot be used", folder_check.CONFIG):
-        settings = given.__class__.from_dict({**given.to_dict(), **config})
+        own: dict[str, Any] = given.to_dict()
+        dropped = {} if dropout is None else changed(own, dropout)
+        settings = given.__class__.from_dict({**own, **dropped, **config})
         text = settings.get_text_config()
+    if dropout and not dropped:
+        raise UserError(
+            f"model.dropout: {name} ({settings.model_type}) has no dropout; leave the option out"
+        )
     # BEiT has a vocabulary too, of visual tokens, but nothing to pad.
     if getattr(text, "vocab_size", None) and getattr(text, "pad_token_id", 0) is None:
         text.pad_token_id = load_tokenizer(name).pad_token_id

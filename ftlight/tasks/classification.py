@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,15 +20,16 @@ from ftlight.freezing.linear import Vectors
 from ftlight.metrics import classes, regression, statistics, sureness
 from ftlight.metrics.sureness import Sureness
 from ftlight.models import scale
-from ftlight.models.losses import Loss
+from ftlight.models.losses import Loss, divergence, mixed
 from ftlight.models.scale import Scale
 from ftlight.models.windows import pooled
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.training.checkpoint import load
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import number
-from ftlight.utils.ranges import Fraction
+from ftlight.utils.ranges import Fraction, NonNegative
 
+log = logging.getLogger(__name__)
 PRIMARY = {"single": "accuracy", "multi": "f1_micro", "regression": "r2"}
 MONITOR = {"single": "val/f1", "multi": "val/f1_micro", "regression": "val/r2"}
 OLD_MONITOR = "val/pearson"  # of a regression by 0.1, which did not standardise targets
@@ -54,6 +56,10 @@ class Classification(Task):
         class_weight: Weights of the classes in the loss: balanced gives rare ones more, by inverse
             frequency. Default: all alike.
         label_smoothing: Share of the target spread evenly over the other labels.
+        mixup: Trains the head on mixtures of two rows' vectors and targets, in shares drawn from
+            Beta(mixup, mixup), such as 0.2 or 1; for few rows or wrong labels.
+        r_drop: Weight of the difference between two passes with other dropout, such as 1 or 4
+            (R-Drop); for few rows. A step takes about twice as long.
         base: Options of Task.
     """
 
@@ -66,10 +72,16 @@ class Classification(Task):
         kind: labels.Kind = "single",
         class_weight: Literal["balanced"] | None = None,
         label_smoothing: Fraction = 0.0,
+        mixup: NonNegative = 0.0,
+        r_drop: NonNegative = 0.0,
         **base: Any,
     ) -> None:
         super().__init__(backbone, **base)
         self.kind, self.class_weight, self.label_smoothing = kind, class_weight, label_smoothing
+        self.mixup, self.r_drop = mixup, r_drop
+        if mixup and r_drop:
+            raise UserError("model.mixup and model.r_drop: both make a loss of their own; give one")
+        self.compared = False  # whether two passes have been seen to differ, or not to
         if kind != "regression" and not self.labels:
             raise UserError(
                 f"no labels: a {type(self).__name__} needs labels=[…];"
@@ -127,11 +139,14 @@ class Classification(Task):
             self.keeps_scale = True
 
     def describe_kind(self) -> str:
-        """Kind of labels; of a regression also what its targets are standardised by."""
-        if self.kind != "regression" or self.scale is None:
-            return self.kind
-        mean, sd = (number(value) for value in self.scale)
-        return f"regression, targets standardised (mean {mean}, sd {sd})"
+        """Kind of labels, what a regression's targets are standardised by, and regularisers."""
+        words: list[str] = [self.kind]
+        if self.kind == "regression" and self.scale is not None:
+            mean, sd = (number(value) for value in self.scale)
+            words.append(f"targets standardised (mean {mean}, sd {sd})")
+        words += [f"mixup {self.mixup:g}"] if self.mixup else []
+        words += [f"R-Drop {self.r_drop:g}"] if self.r_drop else []
+        return ", ".join(words)
 
     # A checkpoint holds the scale as numbers: buffers would be rounded to the weights' precision.
 
@@ -196,10 +211,13 @@ class Classification(Task):
 
     def step(self, batch: dict[str, Any]) -> Step:
         """Returns loss and probabilities (values for a regression) of a batch."""
-        logits, targets = self.logits(batch), batch.get("targets")
+        logits, targets, loss = self.logits(batch), batch.get("targets"), None
         if targets is not None and self.kind == "regression":
             targets = scale.exact(targets, batch.get("target_bits"))
-        loss = None if targets is None else self.loss(logits, targets)
+        if targets is not None and self.r_drop and self.training:
+            loss = self._twice(logits, self.logits(batch), targets)
+        elif targets is not None:
+            loss = self.objective(logits, targets)
         return Step(loss, self.probabilities(logits), targets)
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -209,6 +227,25 @@ class Classification(Task):
         if self.calibration is not None and self.calibration.heat != 1.0:
             logits = logits / self.calibration.heat
         return logits.detach().softmax(-1) if self.kind == "single" else logits.detach().sigmoid()
+
+    def objective(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss over rows; in training that of mixed rows, if mixup asks for it."""
+        if not (self.mixup and self.training):
+            return self.loss(logits, targets)
+        order = torch.randperm(len(logits)).to(logits.device)
+        share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
+        return mixed(self.loss, logits, targets, order, share)
+
+    def _twice(self, first: Tensor, second: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of two passes, and their difference (R-Drop); says if there is none."""
+        if not self.compared and torch.equal(first, second):
+            log.info("model.r_drop does nothing: what trains has no dropout (model.dropout)")
+        self.compared = True
+        if self.kind == "regression":
+            apart = self._squared_error(first, second)
+        else:
+            apart = divergence(first, second, self.kind == "multi")
+        return (self.loss(first, targets) + self.loss(second, targets)) / 2 + self.r_drop * apart
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Returns the mean loss over rows: cross-entropy, binary cross-entropy or squared error.
@@ -225,6 +262,10 @@ class Classification(Task):
         """The same loss of a linear head; of a regression that of standardised values."""
         if self.scale is None:
             return "the run began with raw targets"
+        if self.mixup:
+            return "model.mixup mixes rows anew at each step"
+        if self.r_drop:
+            return "model.r_drop compares two passes with dropout"
         return Objective(Loss(self.kind, self.weights, self.label_smoothing))
 
     def head_vectors(self, batch: dict[str, Any], states: Tensor, used: Tensor | None) -> Vectors:

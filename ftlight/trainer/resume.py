@@ -133,7 +133,7 @@ class Last(Checkpoint):
             return
         signum = self._signal_of_any(trainer)
         if signum and not _within_step(trainer):
-            if not trainer.should_stop:
+            if trainer.state.fn == "fit" and not trainer.should_stop:  # else all is saved
                 self.broken_off = not self.run.between_steps
                 self.save(trainer)
             self._stop(trainer, signum)

@@ -41,7 +41,7 @@ def opening(trainer: L.Trainer, run: RunState, task: Task, cost: str) -> list[tu
     model = [f"{task.backbone}: {count} parameters", f"{depth} layers", task.describe()]
     rates = [
         f"{task.lr_schedule}{_over(callback.of(trainer))}, warm-up {task.warmup:.0%}",
-        f"weight decay {task.weight_decay:g}",
+        f"weight decay {task.weight_decay:g}{f', L2-SP {task.l2_sp:g}' if task.l2_sp else ''}",
         f"gradients clipped at {trainer.gradient_clip_val or 'no norm'}",
         str(trainer.precision),
     ]

@@ -142,7 +142,8 @@ class TimeLimit(Callback):
     def on_validation_end(self, trainer: Any, task: Any) -> None:
         """Reviews the plan."""
         since = self.validates_since
-        if self.run.fitting and since is not None and not trainer.sanity_checking:
+        trains = self.run.fitting and trainer.state.fn == "fit" and not trainer.sanity_checking
+        if trains and since is not None:
             self.validation = max(self.validation, self.budget.used - since)
             self._review(trainer)
 

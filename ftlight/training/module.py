@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ftlight.metrics.evaluation import Step
 from ftlight.models.fixed import digest, fixed_weights, leave_out, put_back
 from ftlight.models.layers import layer_groups
-from ftlight.training import clipping, fsdp, memory, optim, precision
+from ftlight.training import clipping, fsdp, l2_sp, memory, optim, precision
 from ftlight.training.lightning_internals import datamodule, log_every_n_steps, trainer_of
 from ftlight.training.nonfinite import Guard
 from ftlight.utils import arguments, secrets
@@ -27,9 +27,11 @@ class TrainingModule(L.LightningModule):
     Attributes:
         model: all that trains.
         backbone: hub id or folder of the pre-trained model.
+        pretrained: whether it starts from pre-trained weights.
         peft: options of adapters, or None.
         lr: learning rate of the top layer; the schedule sets that of each step.
         weight_decay: weight decay of matrices.
+        l2_sp: strength of the pull of the backbone towards its start, in place of its decay.
         guard: what happens if a loss or gradient is not finite.
         train_losses: losses of the epoch's batches so far, each a scalar on the device.
         datamodule: data module of a module without a trainer; a trainer's own by default.
@@ -41,7 +43,9 @@ class TrainingModule(L.LightningModule):
     backbone: str
     peft: dict[str, Any] | None
     lr: float
+    pretrained: bool
     weight_decay: float
+    l2_sp: float
     guard: Guard
     train_losses: list[Tensor]
     datamodule: Any = None
@@ -191,13 +195,23 @@ class TrainingModule(L.LightningModule):
     # Optimizer
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW over all parameters, a group per layer and decay."""
+        """AdamW over all parameters, a group per layer and decay; with L2-SP if asked for."""
         groups = optim.groups(self.model, layer_groups(self.model), self.weight_decay)
+        pulled = [g for g in groups if self.l2_sp and g["layer"] != "head"]
+        for group in pulled:
+            group["weight_decay"] = 0.0
+        optimizer: torch.optim.Optimizer
         if isinstance(self.trainer.precision_plugin, precision.BF16Master):
-            return precision.MasterAdamW(groups, lr=self.lr)
-        # fused: 15 ms a step against 62 unfused (22 M parameters, 2 cores); fp16 could not clip it
-        fused = self.device.type in ("cpu", "cuda") and clipping.scaler(self.trainer) is None
-        return torch.optim.AdamW(groups, lr=self.lr, fused=fused)
+            optimizer = precision.MasterAdamW(groups, lr=self.lr)
+        else:
+            # fused: 15 ms a step against 62 unfused (22 M parameters, 2 cores); fp16 could not
+            # clip it
+            fused = self.device.type in ("cpu", "cuda") and clipping.scaler(self.trainer) is None
+            optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=fused)
+        if pulled:
+            l2_sp.check(self.trainer.strategy, self.pretrained)
+            l2_sp.Pull(optimizer, [p for g in pulled for p in g["params"]], self.l2_sp)
+        return optimizer
 
     def configure_gradient_clipping(
         self,

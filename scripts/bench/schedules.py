@@ -33,7 +33,7 @@ import random
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
@@ -155,8 +155,17 @@ def validations(run: Path, metric: str) -> list[float]:
     return [float(row["value"]) for row in rows]
 
 
-def measure(given: argparse.Namespace, options: list[str], schedule: str, about: Cell) -> Cell:
-    """Trains and tests a cell."""
+def measure(
+    options: list[str], schedule: str, about: Cell, more: Callable[[Path], Cell] | None = None
+) -> Cell:
+    """Trains and tests a cell.
+
+    Args:
+        options: those of ``fit``.
+        schedule: value of ``unfreeze``.
+        about: what tells it from other cells: its set, seed and steps among that.
+        more: looks at the run before it is deleted.
+    """
     metric = SETS[about["set"]].metric
     with tempfile.TemporaryDirectory() as home:
         os.environ["FTLIGHT_CACHE"] = f"{home}/cache"
@@ -176,6 +185,7 @@ def measure(given: argparse.Namespace, options: list[str], schedule: str, about:
             "seconds": round(seconds, 2),
             "cpu": round(cpu, 2),
             "said": [line for line in said.splitlines() if "kept" in line or "auto:" in line],
+            **(more(run) if more else {}),
         }
 
 
@@ -201,7 +211,7 @@ def run_grid(given: argparse.Namespace, schedules: dict[str, str]) -> None:
             about |= {"options": given.options}
             if any(about.items() <= cell.items() for cell in cells_of(file)):
                 continue
-            cell = about | measure(given, options, schedules[schedule], about)
+            cell = about | measure(options, schedules[schedule], about)
             with file.open("a", encoding="utf-8") as out:
                 out.write(json.dumps(cell) + "\n")
             told = "{set} {rows}, {schedule}, seed {seed}: {score:.4f} in {seconds:.0f} s".format(

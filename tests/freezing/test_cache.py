@@ -133,9 +133,12 @@ def test_the_same_batch_gives_the_same_bits() -> None:
         assert tap.pending is None
         layers = [m for m in model.modules() if "forward" in vars(m)]
         assert len(layers) == tap.cut
-        tap.pending = torch.zeros_like(states)
+        tap.feed(torch.zeros_like(states))
         with torch.no_grad():
-            assert not torch.equal(plain, model(**inputs)[0])  # what is put in is what counts
+            fed = model(**inputs)[0]
+            assert not torch.equal(plain, fed)  # what is put in is what counts
+            assert torch.equal(fed, model(**inputs)[0])  # in every pass on these inputs
+            assert torch.equal(plain, model(**{k: v.clone() for k, v in inputs.items()})[0])
         tap.remove()
         assert not any("forward" in vars(m) for m in model.modules())
         with torch.no_grad():

@@ -242,6 +242,8 @@ def test_a_head_that_cannot_be_solved_is_stepped_with_one_line_why(
             {"trainer": {"min_epochs": 1}},
             TextClassification,
         ),
+        ("model.mixup mixes rows anew", {"model": {"mixup": 0.2}}, TextClassification),
+        ("model.r_drop compares two passes", {"model": {"r_drop": 1.0}}, TextClassification),
         ("Own has a step of its own", {}, Own),
         ("its loss is not that of its last layer alone", {}, Other),
     ]

@@ -145,3 +145,43 @@ def test_a_row_without_tokens_gets_one(tmp_path: Path) -> None:
     each(
         [({"bos_token": "<s>", "eos_token": "</s>"}, 2), ({"eos_token": "</s>"}, 1), ({}, 0)], check
     )
+
+
+def test_dropout_is_that_of_all_parts(tmp_path: Path) -> None:
+    """Of modules, and of the attentions that have it as a number."""
+    from torch import nn
+
+    def check(name: str, auto: str, config: dict[str, Any]) -> None:
+        folder = save(name, tmp_path / name, **config)
+        for share in (0.3, 0.0):
+            model = weights.load(folder, auto, dropout=share)
+            shares = [m.p for m in model.modules() if isinstance(m, nn.Dropout)]
+            shares += [m.attention_dropout for m in model.modules() if hasattr(m, "q_proj")]
+            assert shares
+            assert set(shares) == {share}
+
+    text = "AutoModelForSequenceClassification"
+    bert = {**SIZES, "vocab_size": 50}
+    llama = {**bert, "num_key_value_heads": 2, "pad_token_id": 0}
+    gpt2 = {"vocab_size": 50, "n_embd": 16, "n_layer": 1, "n_head": 2, "pad_token_id": 0}
+    each(
+        [
+            ("BertModel", text, bert),
+            ("GPT2Model", text, gpt2),
+            ("LlamaForCausalLM", "AutoModelForCausalLM", llama),
+            ("ViTModel", "AutoModelForImageClassification", VISION),
+        ],
+        check,
+    )
+    resnet = save("ResNetModel", tmp_path / "r", hidden_sizes=[8], depths=[1], embedding_size=8)
+    with pytest.raises(UserError, match=r"model\.dropout: .* has no dropout"):
+        weights.load(resnet, dropout=0.1)
+
+
+def test_a_task_hands_its_dropout_on(bert: str) -> None:
+    from torch import nn
+
+    from ftlight import TextClassification
+
+    task = TextClassification(bert, labels=["a", "b"], dropout=0.25)
+    assert {m.p for m in task.model.modules() if isinstance(m, nn.Dropout)} == {0.25}

@@ -54,7 +54,8 @@ def trained(still: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("sharded")
     test = write_csv(home / "test.csv", toy_rows(41))
     rows = {"train": write_csv(home / "train.csv", toy_rows(48)), "validation": test, "test": test}
-    plain = {"model": {"pooling": "native", "lr": 3e-3}, "data": {"batch_size": 4}}
+    model = {"pooling": "native", "lr": 3e-3, "l2_sp": 10.0}
+    plain = {"model": model, "data": {"batch_size": 4}}
     jobs: list[dict[str, Any]] = []
     for strategy in ("ddp", "fsdp2"):
         trainer = {"devices": 2, "strategy": strategy}

@@ -16,7 +16,7 @@ from ftlight.tasks.classification import Classification
 from ftlight.tasks.image_classification import preparing
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.utils import internals
-from ftlight.utils.ranges import Count, Fraction
+from ftlight.utils.ranges import Count
 
 CONVOLUTIONAL_LR = 5e-4  # learning rate of networks with batch normalisation
 DROPOUT = 0.2  # the most dropout before the head, unless the user sets it
@@ -36,8 +36,6 @@ class ImageClassification(Classification):
         backbone: Pre-trained model: a hub id (OWNER/NAME) or a local folder.
         batch_norm: Statistics of batch normalisation: frozen keeps the pre-trained ones; train
             updates them, for large data that differ from the pre-training's.
-        dropout: Dropout before the head, if the architecture has one. Default: its own, at most
-            0.2.
         cache_draws: Augmented forms of each image, one an epoch in turn, while lower layers are
             frozen, whose output is kept for each; 0 for new ones in every epoch.
         base: Options of Classification.
@@ -50,7 +48,6 @@ class ImageClassification(Classification):
         backbone: str,
         *,
         batch_norm: Literal["frozen", "train"] = "frozen",
-        dropout: Fraction | None = None,
         cache_draws: Count = 4,
         **base: Any,
     ) -> None:
@@ -62,7 +59,7 @@ class ImageClassification(Classification):
         for module in self.model.modules():
             if isinstance(module, nn.Dropout) and id(module) not in in_backbone:
                 # MobileNets come with 0.8, which was the share to keep.
-                module.p = min(module.p, DROPOUT) if dropout is None else dropout
+                module.p = min(module.p, DROPOUT) if self.dropout is None else self.dropout
         self.norms = [m for m in self.model.modules() if isinstance(m, internals.NormBase)]
         if self.norms and not self.lr_given:
             self.lr = CONVOLUTIONAL_LR

@@ -23,7 +23,9 @@ def is_encoder_decoder(config: Any) -> bool:
     return type(config) in MODELS
 
 
-def encoder_decoder_from_encoder(name: str, pretrained: bool = True) -> nn.Module:
+def encoder_decoder_from_encoder(
+    name: str, pretrained: bool = True, dropout: float | None = None
+) -> nn.Module:
     """Builds an encoder-decoder from the weights of one encoder, with shared word embeddings.
 
     Cross-attention and a missing language head are new: they are listed in ``new_parameters``.
@@ -32,6 +34,7 @@ def encoder_decoder_from_encoder(name: str, pretrained: bool = True) -> nn.Modul
     Args:
         name: Hub id or folder of an encoder.
         pretrained: Whether to load its weights.
+        dropout: Share of all dropout. Default: the encoder's own.
 
     Raises:
         UserError: The architecture is a decoder, or cannot become one.
@@ -40,11 +43,12 @@ def encoder_decoder_from_encoder(name: str, pretrained: bool = True) -> nn.Modul
 
     config, tokenizer = loading.load_config(name), loading.load_tokenizer(name)
     _check_can_decode(name, config)
-    encoder: Any = weights.load(name, pretrained=pretrained)
+    encoder: Any = weights.load(name, pretrained=pretrained, dropout=dropout)
     decoder: Any = weights.load(
         name,
         "AutoModelForCausalLM",
         pretrained=pretrained,
+        dropout=dropout,
         is_decoder=True,
         add_cross_attention=True,
     )

@@ -87,7 +87,8 @@ class Seq2Seq(Task):
             # generate() goes by this word of config.json, all else by the architecture
             self.model = self.load("AutoModelForSeq2SeqLM", is_encoder_decoder=True)
         else:
-            self.model = self.prepare(encoder_decoder_from_encoder(backbone, self.pretrained))
+            made = encoder_decoder_from_encoder(backbone, self.pretrained, self.dropout)
+            self.model = self.prepare(made)
         self.generates = {
             "num_beams": num_beams,
             "max_new_tokens": max_new_tokens or min(128, most - 1),

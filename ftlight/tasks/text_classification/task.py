@@ -81,7 +81,8 @@ class TextClassification(Classification):
             self.model = self.native("AutoModelForSequenceClassification")
             return
         length = SCALE if from_labels else None
-        self.model = Pooled(self.load(), self.pooling, self.outputs, scale=length)
+        share = 0.1 if self.dropout is None else self.dropout
+        self.model = Pooled(self.load(), self.pooling, self.outputs, share, scale=length)
         if from_labels and self.pretrained:
             described = few_shot.descriptions(label_descriptions, self.labels)
             templates = [label_template] if isinstance(label_template, str) else label_template
@@ -90,6 +91,8 @@ class TextClassification(Classification):
             self._init_head(few_shot.texts(self.labels, templates, described))
 
     def _check_few_shot(self) -> None:
+        if self.contrastive and self.r_drop:
+            raise UserError("model.contrastive and model.r_drop: a step has one of them; give one")
         wanted = {"head_init: labels": self.head_init == "labels", "contrastive": self.contrastive}
         for option in (name for name, is_set in wanted.items() if is_set):
             if self.kind != "single":
@@ -144,7 +147,7 @@ class TextClassification(Classification):
         targets = batch["targets"]
         logits, vectors = self._run(batch, both).tensor_split([self.outputs], 1)
         pairs = few_shot.contrastive(vectors, targets, 1 / SCALE)
-        loss = self.loss(logits, targets) + self.contrastive * pairs
+        loss = self.objective(logits, targets) + self.contrastive * pairs
         return Step(loss, self.probabilities(logits), targets)
 
     def head_objective(self) -> Objective | str:
