@@ -60,6 +60,7 @@ class Seq2Seq(Task):
     data_module = "ftlight.Seq2SeqData"
     primary_metric = "bleu"
     monitor = "val/bleu"
+    starts_trained = True
 
     def __init__(
         self,

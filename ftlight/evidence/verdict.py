@@ -1,0 +1,382 @@
+"""What is to be said of a run at its end, and what to try next: decided from plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ftlight.metrics.classes import auroc
+from ftlight.metrics.statistics import Z, paired_bootstrap, random_score, wilson
+from ftlight.utils.format import counted, number
+
+FEW_VALIDATION = 30  # rows of validation, below which nothing is said
+SURE = 0.01  # p-value of chance, above which a run has shown nothing
+FEW_STEPS = 100  # optimizer steps, below which nothing learned may be too little time
+FEW_ROWS = 100  # of train, below which nothing learned may be too little to learn from
+HIGH_RATE = 2.0  # times the highest rate that ftlight would choose
+LEARNED = 0.9  # of the loss of a constant answer: a run above it has learned nothing of train
+FITTED = 0.5  # of the same: a run below it has learned train
+FALLS = 0.03  # of the loss, by which a validation improves on the one before while a run learns
+RANDOM_WRONG = 0.72  # AUROC of confidence, below which wrong answers are as sure as right ones
+NOISY = 0.1  # share of wrong answers from which on that says something
+ROWS_A_LABEL = 20  # of train, below which more of them are likely to help
+GOOD = 0.95  # score of rows from which on nothing is missing
+RISE = 1.25  # of the lowest validation loss, from which on a run has gone on in vain
+LATE = 0.5  # share of a run after its lowest validation loss, likewise
+DROP = 0.05  # of the score of rows, by which a test is much worse than validation
+
+
+class Facts(NamedTuple):
+    """What a run keeps of how it learned.
+
+    Attributes:
+        monitor: name of the score.
+        sign: 1 if a higher score is better, -1 if a lower one is.
+        train_rows: rows of train.
+        labels: number of labels; 0 if there are none.
+        steps: optimizer steps at each validation.
+        scores: score of each validation.
+        losses: validation loss of each.
+        train_losses: mean loss of each epoch, in training.
+        train_steps: optimizer steps at the end of each epoch.
+        constant_loss: loss in training of the best answer that is the same for all rows.
+        rate: the highest learning rate, in times the highest that ftlight would choose.
+        skipped: steps that were left out, since their loss or gradients were not finite.
+        kept: optimizer step of the weights that are kept; 0 for those before the first step.
+        longer: option that trains longer; empty if the run was not ended by a limit.
+        base: what the weights of step 0 are, in words.
+        rows: how good the kept weights are on each row of validation ``[rows]``; more is better.
+        chance: the same to expect if answers are dealt at random.
+        sure: how sure its answers are.
+        start: the same as rows before the first step, and rows of the kept weights, of some rows.
+        test: the same as rows, of test.
+    """
+
+    monitor: str = "val/f1"
+    sign: float = 1.0
+    train_rows: int = 0
+    labels: int = 0
+    steps: Sequence[int] = ()
+    scores: Sequence[float] = ()
+    losses: Sequence[float] = ()
+    train_losses: Sequence[float] = ()
+    train_steps: Sequence[int] = ()
+    constant_loss: float | None = None
+    rate: float = 0.0
+    skipped: int = 0
+    kept: int | None = None
+    longer: str = ""
+    base: str = "the model before its first step"
+    rows: np.ndarray | None = None
+    chance: np.ndarray | None = None
+    sure: np.ndarray | None = None
+    start: tuple[np.ndarray, np.ndarray] | None = None
+    test: np.ndarray | None = None
+
+    @property
+    def total(self) -> int:
+        """Optimizer steps of the run."""
+        return max([*self.steps, *self.train_steps], default=0)
+
+    @property
+    def best(self) -> float:
+        """The best score; nan if none is finite."""
+        known = [self.sign * score for score in self.scores if math.isfinite(score)]
+        return self.sign * max(known, default=math.nan)
+
+    @property
+    def fit(self) -> float | None:
+        """The last loss of train as a share of that of a constant answer; None if not known."""
+        if not self.train_losses or not self.constant_loss:
+            return None
+        return self.train_losses[-1] / self.constant_loss
+
+
+class Verdict(NamedTuple):
+    """What is to be said of a run.
+
+    Attributes:
+        kind: in a word or two.
+        sentence: in a plain sentence, with its evidence.
+        evidence: the figures behind it, by name.
+        option: what to try next; empty if nothing is to be.
+    """
+
+    kind: str
+    sentence: str
+    evidence: Mapping[str, float]
+    option: str
+
+    def line(self) -> str:
+        """The sentence, with what to try."""
+        return f"{self.sentence}; {self.option}" if self.option else self.sentence
+
+
+def decide(facts: Facts) -> Verdict:
+    """The first of these that applies; a run of which none does is fine.
+
+    Args:
+        facts: what the run keeps.
+    """
+    for rule in RULES:
+        if (found := rule(facts)) is not None:
+            return found
+    return _fine(facts)
+
+
+# The rules, in their order: what makes the evidence of later ones worthless comes first
+
+
+def rate_too_high(facts: Facts) -> Verdict | None:
+    """Training diverged: its loss is that of knowing nothing, or worse, at a high rate."""
+    fit = facts.fit
+    if fit is None:
+        return None
+    rises = fit > 1.1 and facts.start is None
+    lost = not math.isfinite(fit) or rises or facts.skipped > max(1, 0.01 * facts.total)
+    if not lost and not (facts.rate >= HIGH_RATE and fit > FITTED):
+        return None
+    said = (
+        f"rate too high: train/loss ended at {number(facts.train_losses[-1])}, where a constant"
+        f" answer has {number(facts.constant_loss)}"
+    )
+    if facts.skipped:
+        said += f", and {counted(facts.skipped, 'step')} had no finite loss or gradient"
+    times = facts.rate
+    if times > 1:
+        said += f"; the rate is {number(times)} times the highest that ftlight would choose"
+    way = "leave model.lr out" if times > 1 else "lower model.lr to a tenth"
+    return Verdict("rate too high", said, {"fit": fit, "rate": times}, f"try: {way}")
+
+
+def not_validated(facts: Facts) -> Verdict | None:
+    """There is nothing to judge by."""
+    if facts.scores and facts.rows is None and any(map(math.isfinite, facts.scores)):
+        return None
+    if facts.rows is not None and len(facts.rows):
+        return None
+    return Verdict(
+        "not validated",
+        "not judged: without validation rows nobody knows whether it learned anything of use",
+        {},
+        "try: data.validation: FILE, or data.validation_split: 0.1",
+    )
+
+
+def worse_than_base(facts: Facts) -> Verdict | None:
+    """The weights before the first step are better, or none better were found."""
+    way = "keep it; or try a third of model.lr, or model.unfreeze: head"
+    if facts.kept == 0 and facts.total:
+        said = f"keep the base: no step made {facts.base} better"
+        return Verdict("worse than base", said, {"steps": facts.total}, "try: model.unfreeze: head")
+    if facts.start is None or len(facts.start[0]) < FEW_VALIDATION:
+        return None
+    before, after = facts.start
+    compared = paired_bootstrap(after, before)
+    figures = {"before": float(before.mean()), "after": float(after.mean()), **compared._asdict()}
+    words = f"{number(before.mean())} → {number(after.mean())} on {counted(len(before), 'row')}"
+    if compared.better <= 0.025:
+        said = f"keep the base: {facts.base} was better ({words})"
+        return Verdict("worse than base", said, figures, way)
+    if compared.better < 0.975:
+        said = f"cannot tell whether it is better than {facts.base} ({words})"
+        return Verdict("cannot tell", said, figures, "try: more validation rows")
+    return None
+
+
+def too_few_to_tell(facts: Facts) -> Verdict | None:
+    """So few validation rows tell nothing."""
+    count = 0 if facts.rows is None else len(facts.rows)
+    if facts.rows is None or count >= FEW_VALIDATION:
+        return None
+    low, high = wilson(float(np.clip(facts.rows.mean(), 0, 1)), count)
+    said = f"cannot tell: {counted(count, 'validation row', 'are')} too few"
+    if _are_shares(facts.rows):
+        said += f" (a score of {number(facts.rows.mean())} may be {low:.2f} to {high:.2f})"
+    way = "try: more rows, such as data.validation_split: 0.3, or data.folds if there are none"
+    return Verdict("cannot tell", said, {"validation_rows": count}, way.split(", or data.f")[0])
+
+
+def nothing_learned(facts: Facts) -> Verdict | None:
+    """Answers are no better than chance: no signal, or too little time or data to find it."""
+    if facts.rows is None:
+        return None
+    if facts.chance is not None:
+        p = min(1.0, random_score(facts.rows, facts.chance) * max(1, len(facts.scores)))
+        if p < SURE:
+            return None
+        expected = float(facts.chance.mean())
+        figures = {"score": float(facts.rows.mean()), "chance": expected, "p": p}
+        words = (
+            f"the score of {counted(len(facts.rows), 'validation row')} is"
+            f" {number(facts.rows.mean())}, and {number(expected)} if answers are dealt at random"
+        )
+    elif facts.sign > 0 and facts.best <= 0 and facts.rows.max() <= 0:
+        figures, words = {"score": facts.best}, f"{facts.monitor} is {number(facts.best)}"
+    else:
+        return None
+    if facts.longer and (facts.total < FEW_STEPS or _still_falls(facts)):
+        said = f"too short: no better than chance after {counted(facts.total, 'step')} ({words})"
+        return Verdict("too short", said, figures, f"try: {facts.longer}")
+    if facts.train_rows < FEW_ROWS:
+        said = f"too few rows: {facts.train_rows:,} of train taught nothing ({words})"
+        return Verdict("too few rows", said, figures, "try: more labelled rows")
+    return Verdict(
+        "no signal",
+        f"no signal: no better than chance, as if labels were shuffled: {words}",
+        figures,
+        "look at the labels and the columns: python -m ftlight check RUN --full",
+    )
+
+
+def too_short(facts: Facts) -> Verdict | None:
+    """It still improved when a limit ended it."""
+    if not facts.longer or not _still_falls(facts) or _is_good(facts):
+        return None
+    last, before = facts.losses[-1], facts.losses[-2]
+    said = (
+        f"too short: it still improved when it ended (val/loss {number(before)} →"
+        f" {number(last)} between the last two validations)"
+    )
+    figures = {"before": before, "last": last, "steps": facts.total}
+    return Verdict("too short", said, figures, f"try: {facts.longer}")
+
+
+def label_noise(facts: Facts) -> Verdict | None:
+    """Wrong answers are as sure as right ones: then the labels may be what is wrong."""
+    if facts.rows is None or facts.sure is None:
+        return None
+    right = facts.rows >= 1
+    wrong = int((~right).sum())
+    if min(wrong, len(right) - wrong) < 15 or wrong < NOISY * len(right):
+        return None
+    area = auroc(torch.from_numpy(facts.sure), torch.from_numpy(right))
+    if area + Z * _area_error(area, wrong, len(right) - wrong) / 2 >= RANDOM_WRONG:
+        return None
+    said = (
+        f"label noise likely: {wrong:,} of {counted(len(right), 'validation row')} are wrong, and"
+        f" it is as sure of them as of the others (AUROC of its confidence {area:.2f})"
+    )
+    way = "look at the labels in doubt: python -m ftlight check RUN --full"
+    return Verdict("label noise", said, {"auroc": area, "wrong": wrong}, way)
+
+
+def too_few_rows(facts: Facts) -> Verdict | None:
+    """It knows train, but not validation, and labels have few rows."""
+    each = facts.train_rows / max(1, facts.labels)
+    few = each < ROWS_A_LABEL or facts.train_rows < FEW_ROWS
+    if facts.rows is None or not facts.labels or not few or _is_good(facts):
+        return None
+    said = (
+        f"too few rows: {number(each)} of train for each of {counted(facts.labels, 'label')}"
+        f" teach no more than {facts.monitor} {number(facts.best)}"
+    )
+    figures = {"rows_a_label": each, "score": facts.best}
+    return Verdict("too few rows", said, figures, "try: more labelled rows, or model.unfreeze: head")
+
+
+def too_long(facts: Facts) -> Verdict | None:
+    """It learned train by heart for most of the run, and nothing else."""
+    if len(facts.losses) < 4 or not facts.train_losses or not all(map(math.isfinite, facts.losses)):
+        return None
+    at = int(np.argmin(facts.losses))
+    rest, rise = 1 - facts.steps[at] / facts.total, facts.losses[-1] / facts.losses[at]
+    gain = facts.sign * (facts.best - facts.scores[at])
+    if rest < LATE or rise < RISE or facts.train_losses[-1] > facts.losses[at]:
+        return None
+    if facts.sign > 0 and gain > _noise(facts):
+        return None
+    epoch = next((i for i, s in enumerate(facts.train_steps, 1) if s >= facts.steps[at]), at + 1)
+    said = (
+        f"trained too long: val/loss was lowest at step {facts.steps[at]:,} of {facts.total:,} and"
+        f" rose from {number(facts.losses[at])} to {number(facts.losses[-1])}, while train/loss"
+        f" fell to {number(facts.train_losses[-1])}; later weights are no better beyond chance"
+    )
+    figures = {"step": facts.steps[at], "steps": facts.total, "rise": rise, "gain": gain}
+    return Verdict("too long", said, figures, f"try: trainer.max_epochs: {epoch + 1}")
+
+
+def worse_on_test(facts: Facts) -> Verdict | None:
+    """Test rows are much harder than validation rows."""
+    if facts.rows is None or facts.test is None or min(len(facts.rows), len(facts.test)) < 30:
+        return None
+    gap = float(facts.rows.mean() - facts.test.mean())
+    error = math.sqrt(facts.rows.var() / len(facts.rows) + facts.test.var() / len(facts.test))
+    if gap < 3 * error or gap < DROP * (1 if _are_shares(facts.rows) else abs(facts.rows.mean())):
+        return None
+    said = (
+        f"good on validation, worse on test: the mean score of rows is {number(facts.rows.mean())}"
+        f" there and {number(facts.test.mean())} here, beyond chance: rows differ, or those of"
+        " validation are too like train"
+    )
+    figures = {"validation": float(facts.rows.mean()), "test": float(facts.test.mean())}
+    return Verdict("worse on test", said, figures, "see: python -m ftlight check RUN TEST")
+
+
+RULES: tuple[Callable[[Facts], Verdict | None], ...] = (
+    rate_too_high,
+    not_validated,
+    worse_than_base,
+    too_few_to_tell,
+    nothing_learned,
+    too_short,
+    label_noise,
+    too_few_rows,
+    too_long,
+    worse_on_test,
+)
+
+
+def _fine(facts: Facts) -> Verdict:
+    count = 0 if facts.rows is None else len(facts.rows)
+    said = f"no fault found: {facts.monitor} {number(facts.best)}"
+    figures = {"score": facts.best, "validation_rows": count}
+    if facts.chance is not None and facts.rows is not None:
+        said += f", the score of rows {number(facts.rows.mean())} where chance is"
+        said += f" {number(facts.chance.mean())}"
+    elif facts.start is None:
+        said += f", on {counted(count, 'validation row')}"
+    if facts.start is not None:
+        said += f"; better than {facts.base}"
+    return Verdict("fine", said, figures, "")
+
+
+def _still_falls(facts: Facts) -> bool:
+    """Whether the last validation is the best so far, by more than noise."""
+    losses = facts.losses
+    if len(losses) < 2 or not all(map(math.isfinite, losses)):
+        return False
+    return losses[-1] < (1 - FALLS) * min(losses[:-1])
+
+
+def _is_good(facts: Facts) -> bool:
+    """Whether little is missing: the upper end of the score of rows is near 1."""
+    if facts.rows is None or not _are_shares(facts.rows):
+        return False
+    return wilson(float(facts.rows.mean()), len(facts.rows))[1] >= GOOD
+
+
+def _are_shares(rows: np.ndarray) -> bool:
+    return bool(len(rows)) and 0 <= rows.min() and rows.max() <= 1 and facts_vary(rows)
+
+
+def facts_vary(rows: np.ndarray) -> bool:
+    return True
+
+
+def _noise(facts: Facts) -> float:
+    """Half the 95 % interval of the score of rows."""
+    if facts.rows is None:
+        return 0.0
+    return Z * float(facts.rows.std()) / math.sqrt(len(facts.rows))
+
+
+def _area_error(area: float, wrong: int, right: int) -> float:
+    """Standard error of an AUROC (Hanley and McNeil 1982)."""
+    one, two = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = area * (1 - area) + (right - 1) * (one - area**2) + (wrong - 1) * (two - area**2)
+    return math.sqrt(max(0.0, spread) / (right * wrong))
