@@ -18,7 +18,7 @@ from ftlight.utils.atomic import write_json
 FILE = "verdict.json"
 
 
-def judge(run: str | Path) -> Verdict:
+def verdict(run: str | Path) -> Verdict:
     """The verdict on a finished run, which is also written into its folder as verdict.json.
 
     Args:

@@ -15,6 +15,7 @@ from ftlight.utils.format import counted, number
 
 FEW_VALIDATION = 30  # rows of validation, below which nothing is said
 SURE = 0.01  # p-value of chance, above which a run has shown nothing
+LITTLE = 0.1  # score of spans or answers, below which hardly any is right
 FEW_STEPS = 100  # optimizer steps, below which nothing learned may be too little time
 FEW_ROWS = 100  # of train, below which nothing learned may be too little to learn from
 HIGH_RATE = 2.0  # times the highest rate that ftlight would choose
@@ -136,7 +137,7 @@ def rate_too_high(facts: Facts) -> Verdict | None:
     fit = facts.fit
     if fit is None:
         return None
-    rises = fit > 1.1 and facts.start is None
+    rises = fit > 1.1 and facts.start is None and facts.train_losses[-1] > facts.train_losses[0]
     lost = not math.isfinite(fit) or rises or facts.skipped > max(1, 0.01 * facts.total)
     if not lost and not (facts.rate >= HIGH_RATE and fit > FITTED):
         return None
@@ -155,9 +156,7 @@ def rate_too_high(facts: Facts) -> Verdict | None:
 
 def not_validated(facts: Facts) -> Verdict | None:
     """There is nothing to judge by."""
-    if facts.scores and facts.rows is None and any(map(math.isfinite, facts.scores)):
-        return None
-    if facts.rows is not None and len(facts.rows):
+    if any(map(math.isfinite, facts.scores)):
         return None
     return Verdict(
         "not validated",
@@ -168,11 +167,7 @@ def not_validated(facts: Facts) -> Verdict | None:
 
 
 def worse_than_base(facts: Facts) -> Verdict | None:
-    """The weights before the first step are better, or none better were found."""
-    way = "keep it; or try a third of model.lr, or model.unfreeze: head"
-    if facts.kept == 0 and facts.total:
-        said = f"keep the base: no step made {facts.base} better"
-        return Verdict("worse than base", said, {"steps": facts.total}, "try: model.unfreeze: head")
+    """The weights before the first step are better, or may be."""
     if facts.start is None or len(facts.start[0]) < FEW_VALIDATION:
         return None
     before, after = facts.start
@@ -180,7 +175,8 @@ def worse_than_base(facts: Facts) -> Verdict | None:
     figures = {"before": float(before.mean()), "after": float(after.mean()), **compared._asdict()}
     words = f"{number(before.mean())} → {number(after.mean())} on {counted(len(before), 'row')}"
     if compared.better <= 0.025:
-        said = f"keep the base: {facts.base} was better ({words})"
+        said = f"worse than untuned: keep {facts.base}, which was better ({words})"
+        way = "try: look at the labels, a third of model.lr, or more rows"
         return Verdict("worse than base", said, figures, way)
     if compared.better < 0.975:
         said = f"cannot tell whether it is better than {facts.base} ({words})"
@@ -197,8 +193,8 @@ def too_few_to_tell(facts: Facts) -> Verdict | None:
     said = f"cannot tell: {counted(count, 'validation row', 'are')} too few"
     if _are_shares(facts.rows):
         said += f" (a score of {number(facts.rows.mean())} may be {low:.2f} to {high:.2f})"
-    way = "try: more rows, such as data.validation_split: 0.3, or data.folds if there are none"
-    return Verdict("cannot tell", said, {"validation_rows": count}, way.split(", or data.f")[0])
+    way = "try: more of them, such as data.validation_split: 0.3"
+    return Verdict("cannot tell", said, {"validation_rows": count}, way)
 
 
 def nothing_learned(facts: Facts) -> Verdict | None:
@@ -215,7 +211,7 @@ def nothing_learned(facts: Facts) -> Verdict | None:
             f"the score of {counted(len(facts.rows), 'validation row')} is"
             f" {number(facts.rows.mean())}, and {number(expected)} if answers are dealt at random"
         )
-    elif facts.sign > 0 and facts.best <= 0 and facts.rows.max() <= 0:
+    elif facts.start is None and facts.sign > 0 and not facts.best >= LITTLE:
         figures, words = {"score": facts.best}, f"{facts.monitor} is {number(facts.best)}"
     else:
         return None
@@ -231,6 +227,15 @@ def nothing_learned(facts: Facts) -> Verdict | None:
         figures,
         "look at the labels and the columns: python -m ftlight check RUN --full",
     )
+
+
+def steps_in_vain(facts: Facts) -> Verdict | None:
+    """No step made the head that was solved before them better."""
+    if facts.kept != 0 or not facts.total:
+        return None
+    said = f"worse than untuned: {counted(facts.total, 'step')} made {facts.base} no better"
+    way = "it is what was kept; try: model.unfreeze: head"
+    return Verdict("worse than base", said, {"steps": facts.total}, way)
 
 
 def too_short(facts: Facts) -> Verdict | None:
@@ -323,6 +328,7 @@ RULES: tuple[Callable[[Facts], Verdict | None], ...] = (
     worse_than_base,
     too_few_to_tell,
     nothing_learned,
+    steps_in_vain,
     too_short,
     label_noise,
     too_few_rows,
@@ -361,11 +367,7 @@ def _is_good(facts: Facts) -> bool:
 
 
 def _are_shares(rows: np.ndarray) -> bool:
-    return bool(len(rows)) and 0 <= rows.min() and rows.max() <= 1 and facts_vary(rows)
-
-
-def facts_vary(rows: np.ndarray) -> bool:
-    return True
+    return bool(len(rows)) and 0 <= rows.min() <= rows.max() <= 1
 
 
 def _noise(facts: Facts) -> float:

@@ -20,5 +20,4 @@ def run(words: Words, cli: CLI) -> None:
     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=words.own.get("ckpt_path"))
     if cli.trainer.is_global_zero and cli.trainer.folder is not None:
         familiar.keep(cli.model, cli.trainer.folder)
-        verdict = learned.judge(cli.trainer.folder)
-        console.table([("verdict", verdict.line())])
+        console.table([("verdict", learned.verdict(cli.trainer.folder).line())])
