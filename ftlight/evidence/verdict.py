@@ -21,13 +21,15 @@ FEW_ROWS = 100  # of train, below which nothing learned may be too little to lea
 HIGH_RATE = 2.0  # times the highest rate that ftlight would choose
 LEARNED = 0.9  # of the loss of a constant answer: a run above it has learned nothing of train
 FITTED = 0.5  # of the same: a run below it has learned train
-FALLS = 0.03  # of the loss, by which a validation improves on the one before while a run learns
+FALLS = 0.04  # of the loss of a constant answer, by which validations improve while a run learns
 RANDOM_WRONG = 0.72  # AUROC of confidence, below which wrong answers are as sure as right ones
 NOISY = 0.1  # share of wrong answers from which on that says something
 ROWS_A_LABEL = 20  # of train, below which more of them are likely to help
 GOOD = 0.95  # score of rows from which on nothing is missing
-RISE = 1.25  # of the lowest validation loss, from which on a run has gone on in vain
-LATE = 0.5  # share of a run after its lowest validation loss, likewise
+MANY = 6  # validations, from which on a run may be too long
+FLAT = 0.02  # of the loss of a constant answer, by which a validation loss may miss the lowest one
+LATE = 0.5  # share of a run by which all must have been gained, if it is too long
+MORE_ROWS = "try: more labelled rows, or model.unfreeze: head"
 DROP = 0.05  # of the score of rows, by which a test is much worse than validation
 
 
@@ -215,12 +217,12 @@ def nothing_learned(facts: Facts) -> Verdict | None:
         figures, words = {"score": facts.best}, f"{facts.monitor} is {number(facts.best)}"
     else:
         return None
+    if _has_few_rows(facts):
+        said = f"too few rows: {facts.train_rows:,} of train taught nothing beyond chance ({words})"
+        return Verdict("too few rows", said, figures, MORE_ROWS)
     if facts.longer and (facts.total < FEW_STEPS or _still_falls(facts)):
         said = f"too short: no better than chance after {counted(facts.total, 'step')} ({words})"
         return Verdict("too short", said, figures, f"try: {facts.longer}")
-    if facts.train_rows < FEW_ROWS:
-        said = f"too few rows: {facts.train_rows:,} of train taught nothing ({words})"
-        return Verdict("too few rows", said, figures, "try: more labelled rows")
     return Verdict(
         "no signal",
         f"no signal: no better than chance, as if labels were shuffled: {words}",
@@ -272,36 +274,38 @@ def label_noise(facts: Facts) -> Verdict | None:
 
 def too_few_rows(facts: Facts) -> Verdict | None:
     """It knows train, but not validation, and labels have few rows."""
-    each = facts.train_rows / max(1, facts.labels)
-    few = each < ROWS_A_LABEL or facts.train_rows < FEW_ROWS
-    if facts.rows is None or not facts.labels or not few or _is_good(facts):
-        return None
+    each = f" ({number(facts.train_rows / facts.labels)} a label)" if facts.labels else ""
     said = (
-        f"too few rows: {number(each)} of train for each of {counted(facts.labels, 'label')}"
-        f" teach no more than {facts.monitor} {number(facts.best)}"
+        f"too few rows: {facts.train_rows:,} of train{each} teach no more than {facts.monitor}"
+        f" {number(facts.best)}"
     )
-    figures = {"rows_a_label": each, "score": facts.best}
-    return Verdict("too few rows", said, figures, "try: more labelled rows, or model.unfreeze: head")
+    figures = {"train_rows": facts.train_rows, "labels": facts.labels, "score": facts.best}
+    return Verdict("too few rows", said, figures, MORE_ROWS)
 
 
 def too_long(facts: Facts) -> Verdict | None:
-    """It learned train by heart for most of the run, and nothing else."""
-    if len(facts.losses) < 4 or not facts.train_losses or not all(map(math.isfinite, facts.losses)):
+    """Nothing was gained in most of the run: no better score beyond chance, no lower loss."""
+    losses = facts.losses
+    if len(losses) < MANY or not facts.longer or not all(map(math.isfinite, losses)):
         return None
-    at = int(np.argmin(facts.losses))
-    rest, rise = 1 - facts.steps[at] / facts.total, facts.losses[-1] / facts.losses[at]
-    gain = facts.sign * (facts.best - facts.scores[at])
-    if rest < LATE or rise < RISE or facts.train_losses[-1] > facts.losses[at]:
+    near = min(losses) + FLAT * (facts.constant_loss or losses[0])
+    scores, best = [facts.sign * score for score in facts.scores], facts.sign * facts.best
+    slack = _noise(facts) if facts.sign > 0 else math.inf  # a loss that is the score is judged once
+    enough = (i for i, loss in enumerate(losses) if loss <= near and scores[i] >= best - slack)
+    at = next(enough, len(losses) - 1)
+    if facts.steps[at] > LATE * facts.total:
         return None
-    if facts.sign > 0 and gain > _noise(facts):
-        return None
-    epoch = next((i for i, s in enumerate(facts.train_steps, 1) if s >= facts.steps[at]), at + 1)
+    epoch = sum(step <= facts.steps[at] for step in facts.train_steps) or at + 1
     said = (
-        f"trained too long: val/loss was lowest at step {facts.steps[at]:,} of {facts.total:,} and"
-        f" rose from {number(facts.losses[at])} to {number(facts.losses[-1])}, while train/loss"
-        f" fell to {number(facts.train_losses[-1])}; later weights are no better beyond chance"
+        f"trained too long: nothing was gained beyond chance after step {facts.steps[at]:,} of"
+        f" {facts.total:,} (val/loss {number(losses[at])} then, {number(losses[-1])} at the end)"
     )
-    figures = {"step": facts.steps[at], "steps": facts.total, "rise": rise, "gain": gain}
+    figures = {
+        "step": facts.steps[at],
+        "steps": facts.total,
+        "loss": losses[at],
+        "last": losses[-1],
+    }
     return Verdict("too long", said, figures, f"try: trainer.max_epochs: {epoch + 1}")
 
 
@@ -351,12 +355,17 @@ def _fine(facts: Facts) -> Verdict:
     return Verdict("fine", said, figures, "")
 
 
+def _has_few_rows(facts: Facts) -> bool:
+    """Whether labels have so few rows of train that more of them are likely to help."""
+    return 0 < facts.train_rows < max(FEW_ROWS, ROWS_A_LABEL * facts.labels)
+
+
 def _still_falls(facts: Facts) -> bool:
     """Whether the last validation is the best so far, by more than noise."""
     losses = facts.losses
     if len(losses) < 2 or not all(map(math.isfinite, losses)):
         return False
-    return losses[-1] < (1 - FALLS) * min(losses[:-1])
+    return min(losses[:-1]) - losses[-1] > FALLS * (facts.constant_loss or losses[-1])
 
 
 def _is_good(facts: Facts) -> bool:

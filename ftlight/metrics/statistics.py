@@ -118,8 +118,8 @@ def random_score(scores: np.ndarray, chance: np.ndarray) -> float:
     """Tests whether the scores of rows are better than those to expect by chance.
 
     Of rows that are right or wrong the p-value is exact: their number has a Poisson binomial
-    distribution (Poisson 1837). Of other scores, and of thousands of rows, it is that of a z-test of
-    the mean difference.
+    distribution (Poisson 1837). Of other scores, and of thousands of rows, it is that of a z-test
+    of the mean difference.
 
     Args:
         scores: score of each row ``[rows]``.

@@ -289,9 +289,7 @@ class Classification(Task):
             return classes.row_f1(outputs, targets)
         return -(outputs.double() - targets.double()).square()
 
-    def chance_scores(
-        self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]
-    ) -> Tensor:
+    def chance_scores(self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """The mean over shuffles of all answers."""
         outputs = result.outputs
         assert isinstance(outputs, Tensor)

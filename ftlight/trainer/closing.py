@@ -73,7 +73,11 @@ def _close(trainer: L.Trainer, run: RunState, task: Task) -> None:
         outcomes.write(run, file, best.outcomes, data_of(trainer))
     calibrating.write(run)
     scores = {c.monitor: c.score for c in callbacks_of(trainer, Best) if c.score is not None}
-    facts: dict[str, Any] = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "best": scores}
+    facts: dict[str, Any] = {
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "best": scores,
+    }
     if run.budget is not None and run.budget.totals:
         facts["planned"] = run.budget.totals
     facts["learning"] = learning.facts(trainer, run, task, data_of(trainer))

@@ -15,7 +15,7 @@ from ftlight.task import Task
 from ftlight.trainer import outcomes
 from ftlight.trainer.best import Best
 from ftlight.trainer.parts import data_of
-from ftlight.training.lightning_internals import callbacks_of
+from ftlight.training.lightning_internals import callbacks_of, is_dry_run
 from ftlight.utils.distributed import first_decides
 
 START = "outcomes-start.npz"
@@ -38,9 +38,10 @@ class Start(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Asks for the check if the weights can do the task before they are tuned."""
         assert isinstance(pl_module, Task)
-        data = data_of(trainer)
-        knows = (pl_module.starts_trained and pl_module.pretrained) or self.run.source
-        if stage == "fit" and knows and data is not None and not trainer.num_sanity_val_steps:
+        data, model = data_of(trainer), pl_module
+        knows = (model.starts_trained and model.pretrained) or self.run.source is not None
+        asks = trainer.num_sanity_val_steps or is_dry_run(trainer)
+        if stage == "fit" and knows and data is not None and not asks:
             at_once = data.batch_size * trainer.world_size
             trainer.num_sanity_val_steps = math.ceil(ROWS / at_once)
 
@@ -49,9 +50,7 @@ class Start(L.Callback):
         assert isinstance(pl_module, Task)
         if "val" in pl_module.evidence and self.run.folder is not None:
             found, path = pl_module.row_outcomes("val"), self.run.home / START
-            first_decides(
-                trainer, lambda: outcomes.write(self.run, path, found, data_of(trainer))
-            )
+            first_decides(trainer, lambda: outcomes.write(self.run, path, found, data_of(trainer)))
             del pl_module.evidence["val"]
 
 
@@ -83,9 +82,7 @@ def facts(trainer: L.Trainer, run: RunState, task: Task, data: Any) -> dict[str,
 def rate(trainer: L.Trainer, task: Task) -> float:
     """The highest rate of a stage, in times the highest that ftlight would choose for it."""
     schedule, times = callback.of(trainer), [0.0]
-    for stage, layers in zip(
-        schedule.progress.stages, schedule.trainable_layers, strict=True
-    ):
+    for stage, layers in zip(schedule.progress.stages, schedule.trainable_layers, strict=True):
         usual = HEAD_LR if layers <= {"head"} else task.default_lr(task.backbone) * MOST_RAISED
         times.append(0.0 if stage.solved else stage.lr / usual)
     return max(times)

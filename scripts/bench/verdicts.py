@@ -64,7 +64,7 @@ def epochs(count: int, *more: str) -> tuple[str, ...]:
 
 SPARSE = ("--trainer.check_val_every_n_epoch", "3")
 SITUATIONS = {
-    "too few rows": Situation(("too few rows",), -3, epochs(30, *SPARSE)),
+    "too few rows": Situation(("too few rows",), -2, epochs(30, *SPARSE)),
     "too long": Situation(("too long",), 240, epochs(14)),
     "rate too high": Situation(("rate too high",), 400, epochs(3, "--model.lr", "0.01")),
     "label noise": Situation(("label noise",), 800, epochs(3), wrong=0.4),
@@ -224,8 +224,11 @@ def table(cells: Sequence[Cell]) -> str:
         expected = {**SITUATIONS, **MORE}[situation].right
         right = sum(kind in expected for kind in kinds.values())
         wrong = sum(kind == "fine" for kind in kinds.values()) if "fine" not in expected else 0
-        sums = {"right": sums["right"] + right, "fine": sums["fine"] + wrong,
-                "all": sums["all"] + len(kinds)}
+        sums = {
+            "right": sums["right"] + right,
+            "fine": sums["fine"] + wrong,
+            "all": sums["all"] + len(kinds),
+        }
         said = ", ".join(f"{seed}: {kind}" for seed, kind in sorted(kinds.items()))
         lines.append(f"| {name} | {situation} | {said} | {right} of {len(kinds)} | {wrong} |")
     total = f"| all | | | {sums['right']} of {sums['all']} | {sums['fine']} |"
@@ -259,7 +262,9 @@ def main() -> None:
             cell = about | measure(given, name, situation, seed)
             with file.open("a", encoding="utf-8") as out:
                 out.write(json.dumps(cell) + "\n")
-            print(f"{name}, {situation}, {seed}, {cell['seconds']:.0f} s: {cell['said']}", flush=True)
+            print(
+                f"{name}, {situation}, {seed}, {cell['seconds']:.0f} s: {cell['said']}", flush=True
+            )
     cells = [c for c in cells_of(file) if c["set"] in given.sets and c["seed"] in given.seeds]
     print("\n" + table([c for c in cells if c["planted"] in given.only]))
 

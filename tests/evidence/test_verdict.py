@@ -54,6 +54,14 @@ def cut(facts: Facts, count: int) -> Facts:
     return facts._replace(**rows)
 
 
+EPOCHS = [100 * epoch for epoch in range(1, 9)]
+LONG = history(
+    steps=EPOCHS,
+    train_steps=EPOCHS,
+    losses=[0.7, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1],
+    scores=[0.8, 0.84, 0.85, 0.84, 0.85, 0.84, 0.83, 0.83],
+    train_losses=[0.9, 0.4, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01],
+)
 CASES = {
     "fine": history(),
     "rate too high": history(train_losses=[3.0, 1.5, 1.4, 1.39], rate=10.0, rows=right(0.25)),
@@ -63,9 +71,7 @@ CASES = {
     "cannot tell": cut(history(), 20),
     "label noise": history(rows=np.tile([1.0, 0.0, 1.0, 1.0], 100)),
     "too few rows": history(train_rows=12, rows=right(0.6), longer=""),
-    "too long": history(
-        losses=[0.5, 0.7, 0.9, 1.1], scores=[0.84, 0.85, 0.84, 0.83], train_losses=[0.9, 0.2, 0.1, 0]
-    ),
+    "too long": LONG,
     "worse on test": history(test=right(0.5)),
     "not validated": history(steps=[], scores=[], losses=[], rows=None, chance=None, sure=None),
 }
@@ -83,7 +89,7 @@ def test_each_history_gets_its_verdict() -> None:
 
 def test_what_makes_later_evidence_worthless_is_said_first() -> None:
     diverged = CASES["rate too high"]
-    both = diverged._replace(losses=CASES["too long"].losses, test=right(0.5))
+    both = diverged._replace(losses=[0.7, 0.8, 0.9, 1.0], test=right(0.5))
     assert decide(both).kind == "rate too high"
     assert decide(CASES["no signal"]._replace(train_rows=12, labels=4)).kind == "too few rows"
     assert decide(cut(CASES["no signal"], 20)).kind == "cannot tell"
@@ -128,9 +134,18 @@ def test_losses_are_judged_where_they_are_the_score() -> None:
     )._replace(rows=rows, chance=None, sure=None, test=rows, constant_loss=None)
     assert decide(loss._replace(start=(rows - 0.5, rows))).kind == "fine"
     assert decide(loss._replace(start=(rows + 0.5, rows))).kind == "worse than base"
-    rising = [2.0, 2.4, 2.8, 3.2]
-    long = loss._replace(losses=rising, scores=rising, start=(rows - 0.5, rows))
+    long = LONG._replace(**{k: getattr(loss, k) for k in ("sign", "chance", "rows", "sure")})
+    long = long._replace(scores=LONG.losses, start=(rows - 0.5, rows), test=rows)
     assert decide(long).kind == "too long"
+
+
+def test_a_run_is_too_long_if_it_only_went_on() -> None:
+    assert decide(LONG).option == "try: trainer.max_epochs: 3"
+    flat = LONG._replace(losses=[0.7, 0.5, 0.49, 0.49, 0.49, 0.48, 0.48, 0.48])
+    assert decide(flat).kind == "too long"
+    # patience ended it; the score was still gaining
+    assert decide(LONG._replace(longer="")).kind == "fine"
+    assert decide(LONG._replace(scores=[0.5, 0.6, 0.7, 0.75, 0.8, 0.82, 0.84, 0.85])).kind == "fine"
 
 
 def test_a_head_that_no_step_made_better_is_named() -> None:
