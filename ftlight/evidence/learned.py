@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ftlight.evidence.verdict import Facts, Verdict, decide
+from ftlight.evidence.rules import decide
+from ftlight.evidence.verdict import Facts, Verdict
 from ftlight.run import ending, outcomes, records
 from ftlight.run import folder as runs
 from ftlight.utils.atomic import write_json

@@ -8,6 +8,9 @@ set, of BANKING77 and of Bitext other intents (12), and is that of the run. Vali
 file of their own. A right verdict is one of those that SITUATIONS names; "fine" must never be said
 of another situation.
 
+All but "fine, head" train the two top layers, from stored activations: that takes a third of the
+time of all layers.
+
 A finished cell is a line of OUT/cells.jsonl and is not run again; it keeps what the verdict was
 decided from. --table decides on that anew and runs nothing.
 """
@@ -151,7 +154,14 @@ def fit(folder: Path, train: str, validation: str, seed: int, *options: str) -> 
             [
                 *("fit", "--model", "TextClassification", "--model.backbone", TEXT),
                 *("--data.train", train, "--data.validation", validation),
-                *("--data.check", "off", "--trainer.enable_progress_bar", "false"),
+                *(
+                    "--model.unfreeze",
+                    "last:2",
+                    "--data.check",
+                    "off",
+                    "--trainer.enable_progress_bar",
+                    "false",
+                ),
                 *("--seed", str(seed), "--run", str(folder), *options),
             ]
         )
@@ -198,7 +208,8 @@ def plain(value: Any) -> Any:
 
 def decided(cell: Cell) -> Any:
     """The verdict on the facts of a cell."""
-    from ftlight.evidence.verdict import Facts, decide
+    from ftlight.evidence.rules import decide
+    from ftlight.evidence.verdict import Facts
 
     facts = dict(cell["facts"])
     for key in ("rows", "chance", "sure", "test"):

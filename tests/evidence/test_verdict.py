@@ -14,7 +14,8 @@ from scipy.stats import binom
 
 import ftlight
 from ftlight.__main__ import main
-from ftlight.evidence.verdict import Facts, decide
+from ftlight.evidence.rules import decide
+from ftlight.evidence.verdict import Facts
 from ftlight.metrics.statistics import random_score
 
 ROWS, SPREAD = 400, np.linspace(0, 1, 400)
