@@ -16,14 +16,14 @@ from ftlight.utils.format import counted, number
 FEW_VALIDATION = 30  # rows of validation, below which nothing is said
 SURE = 0.01  # p-value of chance, above which a run has shown nothing
 LITTLE = 0.1  # score of spans or answers, below which hardly any is right
-FEW_STEPS = 100  # optimizer steps, below which nothing learned may be too little time
+FEW_STEPS = 20  # optimizer steps, below which nothing learned may be too little time
 FEW_ROWS = 100  # of train, below which nothing learned may be too little to learn from
 HIGH_RATE = 2.0  # times the highest rate that ftlight would choose
-LEARNED = 0.9  # of the loss of a constant answer: a run above it has learned nothing of train
 FITTED = 0.5  # of the same: a run below it has learned train
 FALLS = 0.04  # of the loss of a constant answer, by which validations improve while a run learns
-RANDOM_WRONG = 0.72  # AUROC of confidence, below which wrong answers are as sure as right ones
-NOISY = 0.1  # share of wrong answers from which on that says something
+TELLS = 0.68  # AUROC of its confidence, from which on a model is less sure where it errs
+NOISY, LEAST_WRONG = 0.1, 15  # share and number of wrong answers from which on that says something
+BY_HEART = 0.2  # of the loss of a constant answer, below which train is learned by heart
 ROWS_A_LABEL = 20  # of train, below which more of them are likely to help
 GOOD = 0.95  # score of rows from which on nothing is missing
 MANY = 6  # validations, from which on a run may be too long
@@ -49,25 +49,25 @@ def decide(facts: Facts) -> Verdict:
 
 
 def rate_too_high(facts: Facts) -> Verdict | None:
-    """Training diverged: its loss is that of knowing nothing, or worse, at a high rate."""
-    fit = facts.fit
-    if fit is None:
+    """Training diverged, or a high rate threw it far back."""
+    fit, losses = facts.fit, facts.train_losses
+    if fit is None or facts.constant_loss is None:
         return None
-    rises = fit > 1.1 and facts.start is None and facts.train_losses[-1] > facts.train_losses[0]
+    rises = fit > 1.1 and facts.start is None and losses[-1] > losses[0]
     lost = not math.isfinite(fit) or rises or facts.skipped > max(1, 0.01 * facts.total)
-    if not lost and not (facts.rate >= HIGH_RATE and fit > FITTED):
+    thrown = fit > FITTED or losses[0] > facts.constant_loss
+    if not lost and not (facts.rate >= HIGH_RATE and thrown and not _is_good(facts)):
         return None
     said = (
-        f"rate too high: train/loss ended at {number(facts.train_losses[-1])}, where a constant"
-        f" answer has {number(facts.constant_loss)}"
+        f"rate too high: train/loss began with {number(losses[0])} and ended at"
+        f" {number(losses[-1])}, where a constant answer has {number(facts.constant_loss)}"
     )
     if facts.skipped:
         said += f", and {counted(facts.skipped, 'step')} had no finite loss or gradient"
-    times = facts.rate
-    if times > 1:
-        said += f"; the rate is {number(times)} times the highest that ftlight would choose"
-    way = "leave model.lr out" if times > 1 else "lower model.lr to a tenth"
-    return Verdict("rate too high", said, {"fit": fit, "rate": times}, f"try: {way}")
+    if facts.rate > 1:
+        said += f"; the rate is {number(facts.rate)} times the highest that ftlight would choose"
+    way = "leave model.lr out" if facts.rate > 1 else "lower model.lr to a tenth"
+    return Verdict("rate too high", said, {"fit": fit, "rate": facts.rate}, f"try: {way}")
 
 
 def not_validated(facts: Facts) -> Verdict | None:
@@ -167,25 +167,6 @@ def too_short(facts: Facts) -> Verdict | None:
     return Verdict("too short", said, figures, f"try: {facts.longer}")
 
 
-def label_noise(facts: Facts) -> Verdict | None:
-    """Wrong answers are as sure as right ones: then the labels may be what is wrong."""
-    if facts.rows is None or facts.sure is None:
-        return None
-    right = facts.rows >= 1
-    wrong = int((~right).sum())
-    if min(wrong, len(right) - wrong) < 15 or wrong < NOISY * len(right):
-        return None
-    area = auroc(torch.from_numpy(facts.sure), torch.from_numpy(right))
-    if area + Z * _area_error(area, wrong, len(right) - wrong) / 2 >= RANDOM_WRONG:
-        return None
-    said = (
-        f"label noise likely: {wrong:,} of {counted(len(right), 'validation row')} are wrong, and"
-        f" it is as sure of them as of the others (AUROC of its confidence {area:.2f})"
-    )
-    way = "look at the labels in doubt: python -m ftlight check RUN --full"
-    return Verdict("label noise", said, {"auroc": area, "wrong": wrong}, way)
-
-
 def too_few_rows(facts: Facts) -> Verdict | None:
     """Much is missing, and labels have few rows."""
     if facts.rows is None or not _has_few_rows(facts) or _is_good(facts):
@@ -225,6 +206,35 @@ def too_long(facts: Facts) -> Verdict | None:
     return Verdict("too long", said, figures, f"try: trainer.max_epochs: {epoch + 1}")
 
 
+def as_sure_of_wrong(facts: Facts) -> Verdict | None:
+    """Wrong answers are as sure as right ones: labels are wrong, or were learned by heart.
+
+    A sound model is less sure where it errs. What makes labels wrong it does not know, so that
+    answers are wrong among sure and unsure ones alike.
+    """
+    if facts.rows is None or facts.sure is None:
+        return None
+    right = facts.rows >= 1
+    wrong = int((~right).sum())
+    if min(wrong, len(right) - wrong) < LEAST_WRONG or wrong < NOISY * len(right):
+        return None
+    area = auroc(torch.from_numpy(facts.sure), torch.from_numpy(right))
+    if area + _area_error(area, wrong, len(right) - wrong) >= TELLS:
+        return None
+    words = (
+        f"{wrong:,} of {counted(len(right), 'validation row')} are wrong, and it is as sure of them"
+        f" as of the others (AUROC of its confidence {area:.2f})"
+    )
+    way = "look at the labels in doubt: python -m ftlight check RUN --full"
+    figures = {"auroc": area, "wrong": wrong}
+    if facts.fit is not None and facts.fit < BY_HEART:
+        said = (
+            f"overfitting: train is learned by heart (train/loss {number(facts.train_losses[-1])})"
+        )
+        return Verdict("overfitting", f"{said}, but {words}", figures, f"try: fewer epochs; {way}")
+    return Verdict("label noise", f"label noise likely: {words}", figures, way)
+
+
 def worse_on_test(facts: Facts) -> Verdict | None:
     """Test rows are much harder than validation rows."""
     if facts.rows is None or facts.test is None or min(len(facts.rows), len(facts.test)) < 30:
@@ -250,9 +260,9 @@ RULES: tuple[Callable[[Facts], Verdict | None], ...] = (
     nothing_learned,
     steps_in_vain,
     too_short,
-    label_noise,
     too_few_rows,
     too_long,
+    as_sure_of_wrong,
     worse_on_test,
 )
 

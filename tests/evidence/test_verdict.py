@@ -98,6 +98,7 @@ def test_what_makes_later_evidence_worthless_is_said_first() -> None:
 
 def test_a_high_rate_that_learned_is_no_fault_and_a_usual_one_that_diverged_is() -> None:
     assert decide(history(rate=10.0)).kind == "fine"
+    assert decide(history(rate=10.0, train_losses=[1.7, 1.0, 0.6, 0.3])).kind == "rate too high"
     found = decide(history(train_losses=[1.4, 1.6, 2.0, 2.4]))
     assert (found.kind, found.option) == ("rate too high", "try: lower model.lr to a tenth")
     assert decide(history(skipped=40)).kind == "rate too high"
@@ -138,6 +139,14 @@ def test_losses_are_judged_where_they_are_the_score() -> None:
     long = LONG._replace(**{k: getattr(loss, k) for k in ("sign", "chance", "rows", "sure")})
     long = long._replace(scores=LONG.losses, start=(rows - 0.5, rows), test=rows)
     assert decide(long).kind == "too long"
+
+
+def test_a_model_that_is_as_sure_of_wrong_answers_is_not_fine() -> None:
+    noisy = CASES["label noise"]
+    by_heart = noisy._replace(train_losses=[0.9, 0.4, 0.1, 0.02])
+    assert decide(by_heart).kind == "overfitting"
+    # errors among the least sure rows are those of a sound model
+    assert decide(noisy._replace(rows=right(0.75), test=right(0.75))).kind == "fine"
 
 
 def test_a_run_is_too_long_if_it_only_went_on() -> None:
