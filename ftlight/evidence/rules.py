@@ -194,7 +194,7 @@ def too_long(facts: Facts) -> Verdict | None:
         return None
     epoch = sum(step <= facts.steps[at] for step in facts.train_steps) or at + 1
     said = (
-        f"trained too long: nothing was gained beyond chance after step {facts.steps[at]:,} of"
+        f"overfitting, trained too long: nothing was gained beyond chance after step {facts.steps[at]:,} of"
         f" {facts.total:,} (val/loss {number(losses[at])} then, {number(losses[-1])} at the end)"
     )
     figures = {
@@ -203,7 +203,7 @@ def too_long(facts: Facts) -> Verdict | None:
         "loss": losses[at],
         "last": losses[-1],
     }
-    return Verdict("too long", said, figures, f"try: trainer.max_epochs: {epoch + 1}")
+    return Verdict("overfitting", said, figures, f"try: trainer.max_epochs: {epoch + 1}")
 
 
 def as_sure_of_wrong(facts: Facts) -> Verdict | None:
@@ -228,10 +228,9 @@ def as_sure_of_wrong(facts: Facts) -> Verdict | None:
     way = "look at the labels in doubt: python -m ftlight check RUN --full"
     figures = {"auroc": area, "wrong": wrong}
     if facts.fit is not None and facts.fit < BY_HEART:
-        said = (
-            f"overfitting: train is learned by heart (train/loss {number(facts.train_losses[-1])})"
-        )
-        return Verdict("overfitting", f"{said}, but {words}", figures, f"try: fewer epochs; {way}")
+        loss = number(facts.train_losses[-1])
+        said = f"overfitting: train is learned by heart (train/loss {loss}), but {words}"
+        return Verdict("overfitting", said, figures, f"try: fewer epochs, or more rows; {way}")
     return Verdict("label noise", f"label noise likely: {words}", figures, way)
 
 

@@ -68,7 +68,7 @@ def epochs(count: int, *more: str) -> tuple[str, ...]:
 SPARSE = ("--trainer.check_val_every_n_epoch", "3")
 SITUATIONS = {
     "too few rows": Situation(("too few rows",), -2, epochs(30, *SPARSE)),
-    "too long": Situation(("too long",), 240, epochs(14)),
+    "too long": Situation(("overfitting",), 240, epochs(14)),
     "rate too high": Situation(("rate too high",), 400, epochs(3, "--model.lr", "0.01")),
     "label noise": Situation(("label noise",), 800, epochs(3), wrong=0.4),
     "shuffled labels": Situation(("no signal",), 400, epochs(4), shuffled=True),

@@ -72,7 +72,7 @@ CASES = {
     "cannot tell": cut(history(), 20),
     "label noise": history(rows=np.tile([1.0, 0.0, 1.0, 1.0], 100)),
     "too few rows": history(train_rows=12, rows=right(0.6), longer=""),
-    "too long": LONG,
+    "overfitting": LONG,
     "worse on test": history(test=right(0.5)),
     "not validated": history(steps=[], scores=[], losses=[], rows=None, chance=None, sure=None),
 }
@@ -138,7 +138,7 @@ def test_losses_are_judged_where_they_are_the_score() -> None:
     assert decide(loss._replace(start=(rows + 0.5, rows))).kind == "worse than base"
     long = LONG._replace(**{k: getattr(loss, k) for k in ("sign", "chance", "rows", "sure")})
     long = long._replace(scores=LONG.losses, start=(rows - 0.5, rows), test=rows)
-    assert decide(long).kind == "too long"
+    assert decide(long).kind == "overfitting"
 
 
 def test_a_model_that_is_as_sure_of_wrong_answers_is_not_fine() -> None:
@@ -152,7 +152,7 @@ def test_a_model_that_is_as_sure_of_wrong_answers_is_not_fine() -> None:
 def test_a_run_is_too_long_if_it_only_went_on() -> None:
     assert decide(LONG).option == "try: trainer.max_epochs: 3"
     flat = LONG._replace(losses=[0.7, 0.5, 0.49, 0.49, 0.49, 0.48, 0.48, 0.48])
-    assert decide(flat).kind == "too long"
+    assert decide(flat).kind == "overfitting"
     # patience ended it; the score was still gaining
     assert decide(LONG._replace(longer="")).kind == "fine"
     assert decide(LONG._replace(scores=[0.5, 0.6, 0.7, 0.75, 0.8, 0.82, 0.84, 0.85])).kind == "fine"
