@@ -90,6 +90,7 @@ class Task(TrainingModule):
     primary_metric: str = "accuracy"
     monitor: str = "val/accuracy"
     mode: str = "max"
+    floor: ClassVar[float | None] = None  # the score of guessing, if it is the same for all data
     starts_trained: ClassVar[bool] = False  # whether a pre-trained model does the task untuned
     cache_draws = 0  # random draws of augmented rows that epochs with frozen layers take in turn
     score = renamed_property("score", "primary_metric")

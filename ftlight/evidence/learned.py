@@ -15,6 +15,7 @@ from ftlight.evidence.verdict import Facts, Verdict
 from ftlight.run import ending, outcomes, records
 from ftlight.run import folder as runs
 from ftlight.utils.atomic import write_json
+from ftlight.utils.errors import UserError
 
 FILE = "verdict.json"
 
@@ -26,9 +27,11 @@ def verdict(run: str | Path) -> Verdict:
         run: folder of the run.
 
     Raises:
-        UserError: it is not a run, or a file of it is damaged.
+        UserError: it is not a run, has not ended, or a file of it is damaged.
     """
     folder = runs.find(str(run))
+    if "learning" not in records.facts(folder):
+        raise UserError(f"{runs.short(folder)} has not ended, or is of a version without verdicts")
     found = decide(facts_of(folder))
     option = found.option.replace("RUN", runs.short(folder))
     found = found._replace(option=option)
@@ -59,6 +62,7 @@ def facts_of(folder: Path) -> Facts:
         sign=-1.0 if known.get("mode", "max") == "min" else 1.0,
         train_rows=known.get("rows", {}).get("train", 0),
         labels=known.get("labels", 0),
+        total=about.get("steps", 0),
         steps=list(scores),
         scores=list(scores.values()),
         losses=list(losses.values()),
@@ -69,6 +73,7 @@ def facts_of(folder: Path) -> Facts:
         skipped=known.get("skipped_steps", 0),
         kept=known.get("kept_step"),
         longer=_longer(folder, about, known),
+        floor=known.get("floor"),
         base=_base(about, known),
         rows=None if validated is None else validated.scores,
         chance=None if validated is None else validated.chance,
@@ -84,7 +89,7 @@ def _logged(path: Path, names: set[str]) -> dict[str, dict[int, float]]:
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                if row["name"] in names:
+                if row["name"] in names and row["step"]:
                     found[row["name"]][int(row["step"]) + 1] = float(row["value"])
     return found
 

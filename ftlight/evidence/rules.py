@@ -14,8 +14,9 @@ from ftlight.metrics.statistics import Z, paired_bootstrap, random_score, wilson
 from ftlight.utils.format import counted, number
 
 FEW_VALIDATION = 30  # rows of validation, below which nothing is said
+FEW_TO_TELL = 100  # rows of validation, below which a verdict says that they tell little
 SURE = 0.01  # p-value of chance, above which a run has shown nothing
-LITTLE = 0.1  # score of spans or answers, below which hardly any is right
+LITTLE = 0.1  # of a score beyond that of guessing, below which hardly anything is right
 FEW_STEPS = 20  # optimizer steps, below which nothing learned may be too little time
 FEW_ROWS = 100  # of train, below which nothing learned may be too little to learn from
 HIGH_RATE = 2.0  # times the highest rate that ftlight would choose
@@ -127,7 +128,7 @@ def nothing_learned(facts: Facts) -> Verdict | None:
             f"the score of {counted(len(facts.rows), 'validation row')} is"
             f" {number(facts.rows.mean())}, and {number(expected)} if answers are dealt at random"
         )
-    elif facts.start is None and facts.sign > 0 and not facts.best >= LITTLE:
+    elif facts.floor is not None and not facts.best >= facts.floor + LITTLE:
         figures, words = {"score": facts.best}, f"{facts.monitor} is {number(facts.best)}"
     else:
         return None
@@ -194,8 +195,8 @@ def too_long(facts: Facts) -> Verdict | None:
         return None
     epoch = sum(step <= facts.steps[at] for step in facts.train_steps) or at + 1
     said = (
-        f"overfitting, trained too long: nothing was gained beyond chance after step {facts.steps[at]:,} of"
-        f" {facts.total:,} (val/loss {number(losses[at])} then, {number(losses[-1])} at the end)"
+        "overfitting, trained too long: nothing was gained beyond chance after step"
+        f" {facts.steps[at]:,} of {facts.total:,} (val/loss {number(losses[at])} then, {number(losses[-1])} at the end)"
     )
     figures = {
         "step": facts.steps[at],
@@ -267,17 +268,22 @@ RULES: tuple[Callable[[Facts], Verdict | None], ...] = (
 
 
 def _fine(facts: Facts) -> Verdict:
-    count = 0 if facts.rows is None else len(facts.rows)
+    """No fault was found; that it is fine is said if it is known to be better than something."""
     said = f"no fault found: {facts.monitor} {number(facts.best)}"
-    figures = {"score": facts.best, "validation_rows": count}
-    if facts.chance is not None and facts.rows is not None:
-        said += f", the score of rows {number(facts.rows.mean())} where chance is"
-        said += f" {number(facts.chance.mean())}"
-    elif facts.start is None:
-        said += f", on {counted(count, 'validation row')}"
-    if facts.start is not None:
-        said += f"; better than {facts.base}"
-    return Verdict("fine", said, figures, "")
+    figures = {"score": facts.best}
+    if facts.rows is not None and facts.chance is not None:
+        expected = number(facts.chance.mean())
+        said += (
+            f", {number(facts.rows.mean())} of rows where answers dealt at random give {expected}"
+        )
+    elif facts.start is not None:
+        said += f", better than {facts.base}"
+    elif facts.rows is None or facts.floor is None:
+        return Verdict("cannot tell", f"{said}, but what chance gives is not known", figures, "")
+    count = 0 if facts.rows is None else len(facts.rows)
+    if count < FEW_TO_TELL:
+        said += f"; {counted(count, 'validation row', 'tell')} little"
+    return Verdict("fine", said, {**figures, "validation_rows": count}, "")
 
 
 def _has_few_rows(facts: Facts) -> bool:

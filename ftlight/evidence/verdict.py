@@ -17,6 +17,7 @@ class Facts(NamedTuple):
         sign: 1 if a higher score is better, -1 if a lower one is.
         train_rows: rows of train.
         labels: number of labels; 0 if there are none.
+        total: optimizer steps of the run.
         steps: optimizer steps at each validation.
         scores: score of each validation.
         losses: validation loss of each.
@@ -27,6 +28,7 @@ class Facts(NamedTuple):
         skipped: steps that were left out, since their loss or gradients were not finite.
         kept: optimizer step of the weights that are kept; 0 for those before the first step.
         longer: option that trains longer; empty if the run was not ended by a limit.
+        floor: the score of guessing, if that is the same for all data.
         base: what the weights of step 0 are, in words.
         rows: how good the kept weights are on each row of validation ``[rows]``; more is better.
         chance: the same to expect if answers are dealt at random.
@@ -39,6 +41,7 @@ class Facts(NamedTuple):
     sign: float = 1.0
     train_rows: int = 0
     labels: int = 0
+    total: int = 0
     steps: Sequence[int] = ()
     scores: Sequence[float] = ()
     losses: Sequence[float] = ()
@@ -49,17 +52,13 @@ class Facts(NamedTuple):
     skipped: int = 0
     kept: int | None = None
     longer: str = ""
+    floor: float | None = None
     base: str = "the model before its first step"
     rows: np.ndarray | None = None
     chance: np.ndarray | None = None
     sure: np.ndarray | None = None
     start: tuple[np.ndarray, np.ndarray] | None = None
     test: np.ndarray | None = None
-
-    @property
-    def total(self) -> int:
-        """Optimizer steps of the run."""
-        return max([*self.steps, *self.train_steps], default=0)
 
     @property
     def best(self) -> float:

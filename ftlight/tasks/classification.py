@@ -300,9 +300,11 @@ class Classification(Task):
         return torch.stack(found).mean(0)
 
     def constant_loss(self) -> float | None:
-        """The entropy of the labels; of numbers 1, in units of their variance."""
+        """The entropy of the labels as they are weighted; of numbers 1, in their variance."""
         if self.kind == "regression":
             return 1.0
+        if self.weights is not None:
+            return float(np.log(len(self.labels))) if self.kind == "single" else None
         if not isinstance(self.data, DataModule):
             return None
         targets = self.data.sets["train"].targets

@@ -31,6 +31,7 @@ def history(**changes: Any) -> Facts:
     sound = Facts(
         train_rows=4000,
         labels=4,
+        total=400,
         steps=[100, 200, 300, 400],
         scores=[0.7, 0.8, 0.84, 0.85],
         losses=[0.8, 0.6, 0.52, 0.51],
@@ -57,6 +58,7 @@ def cut(facts: Facts, count: int) -> Facts:
 
 EPOCHS = [100 * epoch for epoch in range(1, 9)]
 LONG = history(
+    total=800,
     steps=EPOCHS,
     train_steps=EPOCHS,
     losses=[0.7, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1],
@@ -124,9 +126,17 @@ def test_how_sure_one_can_be_is_told_by_the_rows() -> None:
 
 
 def test_answers_of_which_hardly_any_is_right_are_not_fine() -> None:
-    spans = history(chance=None, sure=None, rows=right(0.9), scores=[0.0, 0.0, 0.01, 0.02])
+    spans = history(
+        chance=None, sure=None, floor=0.0, rows=right(0.9), scores=[0.0, 0.0, 0.01, 0.02]
+    )
     assert decide(spans).kind == "no signal"
     assert decide(spans._replace(losses=[1.3, 1.1, 0.9, 0.7])).kind == "too short"
+
+
+def test_without_anything_to_compare_with_a_run_is_not_called_fine() -> None:
+    assert decide(history(chance=None, sure=None)).kind == "cannot tell"
+    assert decide(history(rows=None, chance=None, sure=None, test=None)).kind == "cannot tell"
+    assert decide(history(chance=None, sure=None, floor=0.0)).kind == "fine"
 
 
 def test_losses_are_judged_where_they_are_the_score() -> None:
@@ -186,6 +196,15 @@ def test_a_fit_ends_with_a_verdict_that_it_keeps_and_python_repeats(fit: Run, ca
     assert {**found._asdict(), "evidence": {**found.evidence}} == kept
     assert main(["fit", "--resume", str(folder), "--trainer.max_epochs", "5"]) == 0
     assert "verdict" in capsys.readouterr().out
+
+
+@pytest.mark.run
+def test_a_head_that_is_solved_is_judged_too(fit: Run) -> None:
+    write_csv(Path("big.csv"), toy_rows(240))
+    folder = fit("--data.validation_split", "0.3", "--model.unfreeze", "head", train="big.csv")
+    kept = json.loads((folder / "verdict.json").read_text())
+    assert kept["kind"] == "fine", kept
+    assert "72 validation rows tell little" in kept["sentence"]
 
 
 @pytest.mark.run

@@ -43,6 +43,7 @@ class TokenClassification(Task):
     data_module = "ftlight.TokenData"
     primary_metric = "f1"
     monitor = "val/f1"
+    floor = 0.0
 
     def __init__(self, backbone: str, **base: Any) -> None:
         super().__init__(backbone, **base)
