@@ -196,7 +196,8 @@ def too_long(facts: Facts) -> Verdict | None:
     epoch = sum(step <= facts.steps[at] for step in facts.train_steps) or at + 1
     said = (
         "overfitting, trained too long: nothing was gained beyond chance after step"
-        f" {facts.steps[at]:,} of {facts.total:,} (val/loss {number(losses[at])} then, {number(losses[-1])} at the end)"
+        f" {facts.steps[at]:,} of {facts.total:,} (val/loss {number(losses[at])} then,"
+        f" {number(losses[-1])} at the end)"
     )
     figures = {
         "step": facts.steps[at],
