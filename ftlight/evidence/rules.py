@@ -274,9 +274,7 @@ def _fine(facts: Facts) -> Verdict:
     figures = {"score": facts.best}
     if facts.rows is not None and facts.chance is not None:
         expected = number(facts.chance.mean())
-        said += (
-            f", {number(facts.rows.mean())} of rows where answers dealt at random give {expected}"
-        )
+        said += f" (score of rows {number(facts.rows.mean())}, by chance {expected})"
     elif facts.start is not None:
         said += f", better than {facts.base}"
     elif facts.rows is None or facts.floor is None:

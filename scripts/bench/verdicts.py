@@ -211,7 +211,7 @@ def decided(cell: Cell) -> Any:
     from ftlight.evidence.rules import decide
     from ftlight.evidence.verdict import Facts
 
-    facts = dict(cell["facts"])
+    facts = {"total": max(cell["facts"]["train_steps"], default=0), **cell["facts"]}
     for key in ("rows", "chance", "sure", "test"):
         facts[key] = None if facts[key] is None else np.asarray(facts[key])
     if facts["start"] is not None:
