@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ftlight.cli.parser import load as load
+    from ftlight.evidence.learned import verdict as verdict
     from ftlight.metrics.intervals import bootstrap as bootstrap
     from ftlight.models.pooling import Pooled as Pooled
     from ftlight.task import EvaluationResult as EvaluationResult
@@ -47,6 +48,7 @@ _HOMES = {
     "UserError": "ftlight.utils.errors",
     "bootstrap": "ftlight.metrics.intervals",
     "load": "ftlight.cli.parser",
+    "verdict": "ftlight.evidence.learned",
 }
 __all__ = [
     "CausalLM",
@@ -75,6 +77,7 @@ __all__ = [
     "__version__",
     "bootstrap",
     "load",
+    "verdict",
 ]
 
 

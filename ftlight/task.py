@@ -98,6 +98,8 @@ class Task(TrainingModule):
     monitor: str = "val/accuracy"
     mode: str = "max"
     default_unfreeze: ClassVar[str] = "all"  # of pre-trained layers
+    floor: ClassVar[float | None] = None  # the score of guessing, if it is the same for all data
+    starts_trained: ClassVar[bool] = False  # whether a pre-trained model does the task untuned
     cache_draws = 0  # random draws of augmented rows that epochs with frozen layers take in turn
     score = renamed_property("score", "primary_metric")
 
@@ -209,6 +211,24 @@ class Task(TrainingModule):
             ``float [rows]``, in the order of the rows, more is better; None if it is not known.
         """
         return None if result.row_losses is None else -result.row_losses
+
+    def chance_scores(
+        self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]
+    ) -> Tensor | None:
+        """The score to expect of each row if answers are dealt to rows at random.
+
+        Args:
+            result: what the evaluation found.
+            rows: the rows as read.
+
+        Returns:
+            ``double [rows]``; None if answers cannot be dealt so.
+        """
+        return None
+
+    def constant_loss(self) -> float | None:
+        """Loss in training of the best answer that is the same for all rows; None if not known."""
+        return None
 
     def weigh(
         self,

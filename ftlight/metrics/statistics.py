@@ -11,6 +11,7 @@ import numpy as np
 DRAWS = 1000
 Z = 1.959964  # of 95 %
 CELLS = 1 << 22  # random numbers drawn at once
+MOST_EXACT = 3000  # rows of an exact test, which takes their square
 
 
 class Comparison(NamedTuple):
@@ -111,6 +112,35 @@ def mcnemar(new: np.ndarray, old: np.ndarray) -> float:
     logs = factorials[differ] - factorials[k] - factorials[differ - k] - differ * math.log(2)
     chances = np.exp(logs)
     return float(min(1.0, 2 * chances.sum() - chances[-1]))
+
+
+def random_score(scores: np.ndarray, chance: np.ndarray) -> float:
+    """Tests whether the scores of rows are better than those to expect by chance.
+
+    Of rows that are right or wrong the p-value is exact: their number has a Poisson binomial
+    distribution (Poisson 1837). Of other scores, and of thousands of rows, it is that of a z-test
+    of the mean difference.
+
+    Args:
+        scores: score of each row ``[rows]``.
+        chance: the score to expect of it ``[rows]``, such as the chance that it is right.
+
+    Returns:
+        One-sided p-value.
+
+    >>> random_score(np.ones(5), np.full(5, 0.5))
+    0.03125
+    """
+    if len(scores) <= MOST_EXACT and np.isin(scores, [0, 1]).all():
+        shares = np.array([1.0])  # the probability of each number of right rows
+        for p in np.clip(chance, 0, 1):
+            shares = np.append(shares * (1 - p), 0.0) + np.append(0.0, shares * p)
+        return float(min(1.0, shares[int(scores.sum()) :].sum()))
+    differences = scores - chance
+    error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    if error == 0:
+        return float(differences.mean() <= 0)
+    return math.erfc(float(differences.mean()) / error / math.sqrt(2)) / 2
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

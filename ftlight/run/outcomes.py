@@ -11,6 +11,8 @@ import numpy as np
 
 from ftlight.utils.errors import UserError
 
+OPTIONAL = ("keys", "twins", "chance", "sure")
+
 
 class Outcomes(NamedTuple):
     """The rows of an evaluation, in the order of the data.
@@ -20,12 +22,17 @@ class Outcomes(NamedTuple):
         keys: what is equal for equal inputs, ``bytes [rows]``; None if the task knows none.
         rows: their numbers in the data, ``int64 [rows]``.
         twins: how like the nearest row of train each is, ``float64 [rows]``; None of validation.
+        chance: the score to expect of each row if answers are dealt at random, ``float64 [rows]``;
+            None if it is not known.
+        sure: how sure the answer of each row is, ``float64 [rows]``; None if it is not known.
     """
 
     scores: np.ndarray
     keys: np.ndarray | None
     rows: np.ndarray
     twins: np.ndarray | None
+    chance: np.ndarray | None = None
+    sure: np.ndarray | None = None
 
 
 def read(path: Path) -> Outcomes | None:
@@ -39,8 +46,8 @@ def read(path: Path) -> Outcomes | None:
     try:
         with np.load(path, allow_pickle=False) as kept:
             order = np.argsort(kept["rows"], kind="stable")
-            keys, near = (kept[name][order] if name in kept else None for name in ("keys", "twins"))
-            return Outcomes(kept["scores"][order], keys, kept["rows"][order], near)
+            keys, *others = (kept[name][order] if name in kept else None for name in OPTIONAL)
+            return Outcomes(kept["scores"][order], keys, kept["rows"][order], *others)
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged; measure the run again") from error
 

@@ -24,6 +24,7 @@ RUN: Shape = {
     "wandb": dict,
     "dropped": [int],
     "epochs": int,
+    "learning": dict,
 }
 FORM: dict[str, Shape] = {
     "name": {"word", "joined", "list", "vector"},

@@ -32,6 +32,7 @@ from ftlight.utils.ranges import Fraction, NonNegative
 log = logging.getLogger(__name__)
 PRIMARY = {"single": "accuracy", "multi": "f1_micro", "regression": "r2"}
 MONITOR = {"single": "val/f1", "multi": "val/f1_micro", "regression": "val/r2"}
+SHUFFLES = 16  # of answers, whose mean score is that of chance
 OLD_MONITOR = "val/pearson"  # of a regression by 0.1, which did not standardise targets
 SCALE = "target_scale"  # key of a checkpoint
 REFUSED = {
@@ -331,6 +332,31 @@ class Classification(Task):
             return classes.row_f1(outputs, targets)
         return -(outputs.double() - targets.double()).square()
 
+    def chance_scores(self, result: EvaluationResult, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """The mean over shuffles of all answers."""
+        outputs = result.outputs
+        assert isinstance(outputs, Tensor)
+        generator, found = torch.Generator().manual_seed(0), []
+        for _ in range(SHUFFLES):
+            dealt = outputs[torch.randperm(len(outputs), generator=generator)]
+            found.append(self.row_scores(result._replace(outputs=dealt), rows).double())
+        return torch.stack(found).mean(0)
+
+    def constant_loss(self) -> float | None:
+        """The entropy of the labels as they are weighted; of numbers 1, in their variance."""
+        if self.kind == "regression":
+            return 1.0
+        if self.weights is not None:
+            return float(np.log(len(self.labels))) if self.kind == "single" else None
+        if not isinstance(self.data, DataModule):
+            return None
+        targets = self.data.sets["train"].targets
+        flat = np.concatenate([np.atleast_1d(t) for t in targets]).astype(int)
+        shares = np.bincount(flat, minlength=len(self.labels)) / len(targets)
+        if self.kind == "multi":
+            return float(np.mean(_entropies(shares) + _entropies(1 - shares)))
+        return float(_entropies(shares).sum())
+
     def weigh(
         self,
         outputs: Tensor,
@@ -378,6 +404,12 @@ class Classification(Task):
         """Writes labels.json beside an export: kind, and labels in the order of the logits."""
         text = json.dumps({"kind": self.kind, "labels": self.labels}, indent=1)
         (folder / "labels.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _entropies(shares: np.ndarray) -> np.ndarray:
+    """What each share adds to an entropy, in nats."""
+    found: np.ndarray = -shares * np.log(np.where(shares > 0, shares, 1.0))
+    return found
 
 
 def _few_rows(confusion: Tensor) -> list[str]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import calibrating
+from ftlight.trainer import calibrating, outcomes
 from ftlight.trainer.saving import save
 from ftlight.trainer.scores import show
 from ftlight.training import checkpoint as files
@@ -169,7 +169,7 @@ class Best(Checkpoint):
             self.shown = show(pl_module, "val") if measured else []
             if calibration is not None and (line := calibration.line()):
                 self.shown.append(("calibrated", line))
-            self.outcomes = pl_module.row_outcomes("val") if measured else {}
+            self.outcomes = outcomes.of(pl_module, "val") if measured else {}
         return bool(wanted)
 
     def _value(self, trainer: L.Trainer) -> float:

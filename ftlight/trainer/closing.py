@@ -16,7 +16,7 @@ from ftlight.run import folder as runs
 from ftlight.run import loggers
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import averaging, calibrating, outcomes
+from ftlight.trainer import averaging, calibrating, learning, outcomes
 from ftlight.trainer.best import Best, is_cut_short
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.saving import flush, missing, note_end, save
@@ -74,9 +74,14 @@ def _close(trainer: L.Trainer, run: RunState, task: Task) -> None:
         outcomes.write(run, file, best.outcomes, data_of(trainer))
     calibrating.write(run)
     scores = {c.monitor: c.score for c in callbacks_of(trainer, Best) if c.score is not None}
-    facts = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "best": scores}
+    facts: dict[str, Any] = {
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "best": scores,
+    }
     if run.budget is not None and run.budget.totals:
         facts["planned"] = run.budget.totals
+    facts["learning"] = learning.facts(trainer, run, task, data_of(trainer))
     note_end(run, **facts)
     screen.table(closing(trainer, run, task))
     lacks = missing(run)

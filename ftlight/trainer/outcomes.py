@@ -10,8 +10,33 @@ from torch import Tensor
 
 from ftlight.data.module import DataModule
 from ftlight.run.state import RunState
+from ftlight.task import Task
 from ftlight.trainer.parts import noting
 from ftlight.utils.atomic import atomic_write
+
+
+def of(task: Task, stage: str) -> dict[str, Tensor]:
+    """How good each row of an evaluation is, with what a verdict needs beside that.
+
+    Args:
+        task: the task, with its evaluation.
+        stage: val or test.
+
+    Returns:
+        What :meth:`ftlight.task.Task.row_outcomes` gives; if they are known ``chance``, the score
+        of each row if answers are dealt at random, and ``sure``, how sure its answer is.
+    """
+    found, result = task.row_outcomes(stage), task.evidence[stage]
+    if not found:
+        return found
+    rows = task.rows_of(stage, result.numbers.tolist())  # type: ignore[union-attr]
+    chance = task.chance_scores(result, rows)
+    sure = task.weigh(result.outputs, result.targets, rows)
+    if chance is not None:
+        found["chance"] = chance
+    if sure is not None and len(sure.confidence) == len(found["scores"]):
+        found["sure"] = sure.confidence.double()
+    return found
 
 
 def write(

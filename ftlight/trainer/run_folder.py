@@ -214,6 +214,8 @@ class RunFolder(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs the confusion matrix to W&B."""
         assert isinstance(pl_module, Task)
+        if trainer.sanity_checking:
+            return
         result = pl_module.evidence["val"]
         loggers.confusion(trainer.loggers, "val", result.confusion, pl_module.labels)
 

@@ -137,7 +137,8 @@ class TimeLimit(Callback):
 
     def on_validation_start(self, trainer: Any, task: Any) -> None:
         """Times the validation."""
-        self.validates_since, self.since = self.budget.used, None
+        if not trainer.sanity_checking:
+            self.validates_since, self.since = self.budget.used, None
 
     def on_validation_end(self, trainer: Any, task: Any) -> None:
         """Reviews the plan."""

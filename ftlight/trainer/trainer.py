@@ -22,6 +22,7 @@ from ftlight.trainer import averaging, done, held_out, recorded, resume_state, w
 from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import conclude
+from ftlight.trainer.learning import Start
 from ftlight.trainer.options import as_list, only_false, plugins_for, settle_unfreeze
 from ftlight.trainer.patience import Patience, settle
 from ftlight.trainer.ranges import LIGHTNING, Steps
@@ -255,6 +256,7 @@ class Trainer(L.Trainer):
             callbacks.append(averaging.Averaging(self.average_last))
         if run.saves and not callbacks_of(self, Last):
             if validates:
+                callbacks.append(Start(run))
                 callbacks.append(Best(run, model.monitor, model.mode))
             last = Last(run, self.signals)
             run.obey = last.obey

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,15 @@ def test_the_outcomes_of_a_run_are_those_of_its_best_weights(task: str, tmp_path
     assert len(scores) == len(outcomes["rows"]) > 0
     assert np.isfinite(scores).all()
     assert torch.equal(state["outcomes"]["scores"], torch.from_numpy(scores))
+    # what can do its task untuned is measured before the first step, and every run is judged
+    start = Path("run/outcomes-start.npz")
+    assert start.is_file() == (task in ("retrieval", "causal_lm", "masked_lm", "seq2seq"))
+    if start.is_file():
+        before = np.load(start, allow_pickle=False)
+        assert np.isin(before["rows"], outcomes["rows"]).all()
+        assert len(before["scores"]) == len(before["rows"]) > 0
+        assert not np.array_equal(before["scores"], scores[: len(before["scores"])])
+    assert json.loads(Path("run/verdict.json").read_text())["sentence"]
     if "keys" in outcomes:
         assert len(outcomes["keys"]) == len(scores)
     metric = METRICS[task]

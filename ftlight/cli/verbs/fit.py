@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ftlight.cli.command import Words
 from ftlight.cli.parser import CLI, trained
-from ftlight.evidence import familiar
+from ftlight.evidence import familiar, learned
+from ftlight.run import console
 from ftlight.trainer import resume_state, transfer
 
 
@@ -19,3 +20,4 @@ def run(words: Words, cli: CLI) -> None:
     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=words.own.get("ckpt_path"))
     if cli.trainer.is_global_zero and cli.trainer.folder is not None:
         familiar.keep(cli.model, cli.trainer.folder)
+        console.table([("verdict", learned.verdict(cli.trainer.folder).line())])

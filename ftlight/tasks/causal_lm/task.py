@@ -44,6 +44,7 @@ class CausalLM(Task):
     primary_metric = "perplexity"
     monitor = "val/loss"
     mode = "min"
+    starts_trained = True
 
     def __init__(
         self,

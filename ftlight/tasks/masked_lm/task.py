@@ -34,6 +34,7 @@ class MaskedLM(Task):
     primary_metric = "perplexity"
     monitor = "val/loss"
     mode = "min"
+    starts_trained = True
 
     def __init__(self, backbone: str, **base: Any) -> None:
         super().__init__(backbone, **base)

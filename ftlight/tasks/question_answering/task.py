@@ -48,6 +48,7 @@ class QuestionAnswering(Task):
     data_module = "ftlight.QAData"
     primary_metric = "f1"
     monitor = "val/f1"
+    floor = 0.0
 
     def __init__(self, backbone: str, *, max_answer_length: PositiveInt = 30, **base: Any) -> None:
         super().__init__(backbone, **base)

@@ -44,6 +44,7 @@ class Retrieval(RankingTask):
     data_module = "ftlight.RetrievalData"
     primary_metric = "ndcg@10"
     monitor = "val/ndcg@10"
+    starts_trained = True
 
     def __init__(
         self,

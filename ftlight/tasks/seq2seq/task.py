@@ -60,6 +60,7 @@ class Seq2Seq(Task):
     data_module = "ftlight.Seq2SeqData"
     primary_metric = "bleu"
     monitor = "val/bleu"
+    starts_trained = True
 
     def __init__(
         self,
@@ -194,10 +195,15 @@ class Seq2Seq(Task):
         return Step(loss, outputs, weight=weight, row_losses=of_rows)
 
     def _is_drawn(self, row: int) -> bool:
-        """Whether a row of this evaluation is generated: all are, except in training."""
+        """Whether a row of this evaluation is generated: all are, except in training.
+
+        Before its first step none is: losses tell what a run begins with.
+        """
         trainer = trainer_of(self)
         if trainer is None or trainer.state.fn is None or trainer.state.fn.value != "fit":
             return True
+        if trainer.sanity_checking:
+            return False
         if not isinstance(self.data, DataModule):
             return True
         return decoding.drawn(row, len(self.data.sets["validation"]), self.sample)
@@ -207,6 +213,8 @@ class Seq2Seq(Task):
     def decoded(self, outputs: Sequence[Tensor], rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Decodes generated tokens ``[tokens, 2]``; restores capitals if the tokenizer has none."""
         ids = [output[:, 0].long().tolist() for output in outputs]
+        if not ids:
+            return []  # a tokenizer decodes one text of none
         decoded = self.data.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [self.data.finished(text, row) for text, row in zip(decoded, rows, strict=True)]
 

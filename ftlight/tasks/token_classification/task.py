@@ -44,6 +44,7 @@ class TokenClassification(Task):
     primary_metric = "f1"
     monitor = "val/f1"
     default_unfreeze = "gradual"
+    floor = 0.0
 
     def __init__(self, backbone: str, **base: Any) -> None:
         super().__init__(backbone, **base)

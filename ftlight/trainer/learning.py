@@ -1,0 +1,100 @@
+"""What is kept of how a run learned, for a verdict: in run.json, and outcomes-start.npz."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning as L
+
+from ftlight.data.module import DataModule
+from ftlight.freezing import callback
+from ftlight.freezing.schedule import HEAD_LR, MOST_RAISED
+from ftlight.run.state import RunState
+from ftlight.task import Task
+from ftlight.trainer import outcomes
+from ftlight.trainer.best import Best
+from ftlight.trainer.parts import data_of
+from ftlight.training.lightning_internals import callbacks_of, is_dry_run
+from ftlight.utils.distributed import first_decides
+
+START = "outcomes-start.npz"
+ROWS = 200  # of validation that are measured before the first step
+
+
+class Start(L.Callback):
+    """Keeps how good weights are on some validation rows before the first step.
+
+    They are measured by Lightning's own check before training, which leaves no trace in the run and
+    is left out if that resumes.
+
+    Args:
+        run: state of the run.
+    """
+
+    def __init__(self, run: RunState) -> None:
+        self.run = run
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Asks for the check if the weights can do the task before they are tuned."""
+        assert isinstance(pl_module, Task)
+        data, model = data_of(trainer), pl_module
+        knows = (model.starts_trained and model.pretrained) or self.run.source is not None
+        asks = trainer.num_sanity_val_steps or is_dry_run(trainer)
+        if stage == "fit" and knows and data is not None and not asks:
+            at_once = data.batch_size * trainer.world_size
+            trainer.num_sanity_val_steps = math.ceil(ROWS / at_once)
+
+    def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes the outcomes of the rows."""
+        assert isinstance(pl_module, Task)
+        if "val" in pl_module.evidence and self.run.folder is not None:
+            found, path = pl_module.row_outcomes("val"), self.run.home / START
+            first_decides(trainer, lambda: outcomes.write(self.run, path, found, data_of(trainer)))
+            del pl_module.evidence["val"]
+
+
+def facts(trainer: L.Trainer, run: RunState, task: Task, data: Any) -> dict[str, Any]:
+    """What run.json keeps of how a run learned.
+
+    Args:
+        trainer: the trainer, at the end of training.
+        run: state of the run.
+        task: the task.
+        data: its data module; if it is not ftlight's, its rows are not known.
+    """
+    best = next(iter(callbacks_of(trainer, Best)), None)
+    sets = data.sets if isinstance(data, DataModule) else {}
+    return {
+        "monitor": task.monitor,
+        "mode": task.mode,
+        "rows": {split: len(sets[split]) for split in ("train", "validation") if split in sets},
+        "labels": len(task.labels),
+        "constant_loss": task.constant_loss(),
+        "floor": task.floor,
+        "rate": rate(trainer, task),
+        "skipped_steps": task.guard.left_out,
+        "kept_step": None if best is None else best.step,
+        "ended_by": ended_by(trainer, run),
+        "budget": None if run.budget is None else run.budget.seconds,
+    }
+
+
+def rate(trainer: L.Trainer, task: Task) -> float:
+    """The highest rate of a stage, in times the highest that ftlight would choose for it."""
+    schedule, times = callback.of(trainer), [0.0]
+    for stage, layers in zip(schedule.progress.stages, schedule.trainable_layers, strict=True):
+        usual = HEAD_LR if layers <= {"head"} else task.default_lr(task.backbone) * MOST_RAISED
+        times.append(0.0 if stage.solved else stage.lr / usual)
+    return max(times)
+
+
+def ended_by(trainer: L.Trainer, run: RunState) -> str:
+    """What ended training: patience, budget, steps, epochs; empty if it is something else."""
+    if any(s.wait_count >= s.patience for s in trainer.early_stopping_callbacks):
+        return "patience"
+    if run.budget is not None and 0 < run.budget.total <= trainer.global_step:
+        return "budget"
+    if 0 < run.max_steps <= trainer.global_step:
+        return "steps"
+    return "epochs" if 0 < (trainer.max_epochs or -1) <= trainer.current_epoch else ""
