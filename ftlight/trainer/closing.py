@@ -11,6 +11,7 @@ import lightning as L
 
 from ftlight.data.module import DataModule
 from ftlight.freezing.auto import LEAST_ROWS
+from ftlight.freezing.callback import Freezing
 from ftlight.run import console as screen
 from ftlight.run import folder as runs
 from ftlight.run import loggers
@@ -74,6 +75,10 @@ def _close(trainer: L.Trainer, run: RunState, task: Task) -> None:
     calibrating.write(run)
     scores = {c.monitor: c.score for c in callbacks_of(trainer, Best) if c.score is not None}
     facts = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "best": scores}
+    for schedule in callbacks_of(trainer, Freezing):
+        facts["weights"] = schedule.trained_weights
+    if not run.goes_on and trainer.world_size == 1:  # what one process took from first to last
+        facts["cost"] = run.meter.read()._asdict()
     if run.budget is not None and run.budget.totals:
         facts["planned"] = run.budget.totals
     note_end(run, **facts)
