@@ -63,7 +63,8 @@ def neighbour(train: tuple[Tensor, Tensor], states: Tensor, kind: Kind, labels: 
 def nearest(states: Tensor, others: Tensor) -> Tensor:
     """Number of the nearest of others by cosine of each vector, ``int64 [rows]``."""
     units = normalize(others).T
-    return torch.cat([(normalize(block) @ units).argmax(1) for block in states.split(BLOCK)])
+    blocks = (states[begin : begin + BLOCK] for begin in range(0, len(states), BLOCK))
+    return torch.cat([(normalize(block) @ units).argmax(1) for block in blocks])
 
 
 def by_names(states: Tensor, directions: Tensor) -> Tensor:

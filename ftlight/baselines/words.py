@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ def require() -> None:
         UserError: it is not.
     """
     try:
-        import sklearn  # type: ignore[import-untyped,unused-ignore]  # noqa: F401
+        import sklearn  # noqa: F401
     except ImportError as error:
         raise UserError(
             'cheap models of words need scikit-learn: pip install "ftlight[baselines]"'
@@ -61,7 +62,7 @@ class Features:
 
     def __call__(self, parts: Parts) -> Any:
         """Features of rows, a sparse matrix ``[rows, features]``."""
-        from scipy import sparse  # type: ignore[import-untyped,unused-ignore]
+        from scipy import sparse
 
         columns = []
         for kind in self.kinds:
@@ -114,7 +115,9 @@ def _margins(seen: Any, known: np.ndarray, asked: Any) -> tuple[np.ndarray, int]
     present = np.unique(known)
     if len(present) == 1:
         return np.full((asked.shape[0], 1), -NEVER if present[0] else NEVER), 0
-    model = LinearSVC(C=1.0, random_state=0).fit(seen, known)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # few rows a class, which a learning curve begins with
+        model = LinearSVC(C=1.0, random_state=0).fit(seen, known)
     margins = model.decision_function(asked)
     if margins.ndim == 1:
         margins = np.stack([-margins, margins], 1)

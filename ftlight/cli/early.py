@@ -29,6 +29,7 @@ SPLITS = {
     "fit": ("train", "validation", "test"),
     "validate": ("validation",),
     "test": ("test",),
+    "baselines": ("train", "validation", "test"),
 }
 
 

@@ -90,15 +90,15 @@ def verdict(found: Sequence[Beside], rows: int) -> str:
     other = max(matched, key=lambda other: other.score.mean)
     how = "better" if other.is_better else "as good, as far as these rows tell"
     return (
-        f"{other.model.name} is {how}: {other.score.mean:.4f}, the run {run.score.mean:.4f};"
-        f" {_apart(other)}; keep {other.model.name}"
+        f"fine-tuning did not pay: {other.model.name} is {how} ({other.score.mean:.4f}, the run"
+        f" {run.score.mean:.4f}; {_apart(other)}); keep it"
     )
 
 
 def _apart(other: Beside) -> str:
     assert other.above is not None
     gain, low, high = other.above[:3]
-    return f"the run is {gain:+.4f} ({low:+.4f} to {high:+.4f})"
+    return f"difference {gain:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def from_scratch(found: Sequence[Beside], name: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 LEAST = 3  # sizes that a curve of three numbers takes
-EXPONENTS = np.geomspace(0.05, 2.0, 60)
+EXPONENTS = np.geomspace(0.05, 2.0, 60)  # of c
 ENDS = (0.025, 0.975)
 
 

@@ -46,7 +46,7 @@ def labelled(task: Classification, data: Labelled) -> Ladder:
         return Answer(*found)
 
     name = {"single": "majority", "multi": "most frequent set", "regression": "mean"}[kind]
-    rungs = [Rung(name, majority), Rung("probe", probe, "vectors")]
+    rungs = [Rung(name, majority, learns=False), Rung("probe", probe, "vectors")]
     return Ladder(rungs, judge, task.primary_metric)
 
 

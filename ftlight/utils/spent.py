@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +69,7 @@ def processor_seconds() -> float:
 
 
 def _processors() -> list[_Counter]:
-    """The counters of a machine's processors that can be read; there are none in most containers."""
+    """The counters of a machine's processors; containers mostly have none that can be read."""
     found = []
     for folder in sorted(COUNTERS.glob("intel-rapl:[0-9]*")):
         if folder.name.count(":") > 1:
@@ -78,8 +79,7 @@ def _processors() -> list[_Counter]:
             _microjoules(folder / "energy_uj")
         except (OSError, ValueError):
             continue
-        read = lambda path=folder / "energy_uj": _microjoules(path)  # noqa: E731
-        found.append(_Counter(COUNTED, read, most))
+        found.append(_Counter(COUNTED, partial(_microjoules, folder / "energy_uj"), most))
     return found
 
 
@@ -99,4 +99,4 @@ def _graphics() -> list[_Counter]:
             energy(handle)
     except Exception:  # not installed, no driver, or a GPU without such a counter
         return []
-    return [_Counter(CARDS, lambda handle=handle: energy(handle) / 1e3) for handle in handles]
+    return [_Counter(CARDS, lambda: sum(map(energy, handles)) / 1e3)] if handles else []

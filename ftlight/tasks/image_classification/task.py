@@ -14,8 +14,7 @@ from ftlight.data.module import DataModule
 from ftlight.models.modes import evaluating
 from ftlight.tasks import temperature
 from ftlight.tasks.classification import Classification
-from ftlight.tasks.image_classification import preparing
-from ftlight.tasks.image_classification import cheap
+from ftlight.tasks.image_classification import cheap, preparing
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.utils import internals
 from ftlight.utils.ranges import Count, Fraction

@@ -13,6 +13,7 @@ from ftlight.baselines import words
 from ftlight.baselines.ladder import Answer, Judged, Ladder, Material, Rung
 from ftlight.data import files, tables
 from ftlight.metrics import texts
+from ftlight.metrics.words import Tokenizer
 from ftlight.task import Task
 from ftlight.tasks.seq2seq import scores
 from ftlight.tasks.seq2seq.data import Seq2SeqData
@@ -21,7 +22,7 @@ END = re.compile(r"(?<=[.!?。！？])\s+|\n+")
 SCORE = "rougeL"
 
 
-def ladder(task: Task, data: Seq2SeqData, bleu_tokenize: str) -> Ladder:
+def ladder(task: Task, data: Seq2SeqData, bleu_tokenize: Tokenizer) -> Ladder:
     """The cheap models, judged by the ROUGE-L of each row: none of them has a loss.
 
     Args:

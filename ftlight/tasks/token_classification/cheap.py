@@ -46,7 +46,9 @@ def words_of(data: TokenData, split: str) -> Iterator[list[str]]:
         yield [text[start:end] for start, end in places]
 
 
-def count(rows: Iterator[list[str]], targets: Sequence[Sequence[int]], learn: Sequence[int]) -> Tags:
+def count(
+    rows: Iterator[list[str]], targets: Sequence[Sequence[int]], learn: Sequence[int]
+) -> Tags:
     """How often each word has each tag in rows that are learned; in small letters, too."""
     found: Tags = defaultdict(Counter)
     chosen = set(learn)
