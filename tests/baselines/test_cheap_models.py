@@ -53,14 +53,12 @@ def test_several_labels_and_numbers() -> None:
 
 
 def test_what_two_texts_have_in_common_counts() -> None:
-    """Pairs of equal and of other words, none of which is in train."""
+    """Pairs of equal and of other words."""
     random = np.random.default_rng(0)
     first = [" ".join(random.choice(list("abcdefgh"), 4)) for _ in range(80)]
+    other = [" ".join(random.choice(list("ijkl"), 4)) for _ in range(80)]
     alike = torch.arange(80) % 2
-    second = [text if same else text[::-1].upper() * 2 for text, same in zip(first, alike)]
-    second = [
-        t if same else " ".join(random.choice(list("ijkl"), 4)) for t, same in zip(second, alike)
-    ]
+    second = [first[row] if alike[row] else other[row] for row in range(80)]
     outputs, _ = words.linear(
         [first[:60], second[:60]], alike[:60], [first[60:], second[60:]], "single", 2
     )

@@ -118,16 +118,13 @@ def test_numbers_and_several_labels(fit: Run, tmp_path: Path) -> None:
         assert main(["baselines", str(run)]) == 0
         found = figures(run)
         assert found["models"][0]["name"] == first
-        assert len(found["models"]) == 4
+        assert len(found["models"]) == 4  # that, words, a probe, the run
 
-    several = ["a|b", "b", "a", "a|b|c"]
-    each(
-        [
-            ("many", several, "most frequent set", "multi"),
-            ("number", ["1.5", "2", "7"], "mean", "regression"),
-        ],
-        check,
-    )
+    cases = [
+        ("many", ["a|b", "b", "a", "a|b|c"], "most frequent set", "multi"),
+        ("number", ["1.5", "2", "7"], "mean", "regression"),
+    ]
+    each(cases, check)
 
 
 def test_a_run_without_a_test_is_compared_on_its_validation(fit: Run) -> None:
