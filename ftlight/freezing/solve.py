@@ -29,7 +29,7 @@ from ftlight.models.losses import Loss
 PENALTIES = tuple(10 ** (-n / 2) for n in range(-4, 13))
 FOLDS = 5
 ENOUGH = 2000  # vectors held out in turn: with more rows not all parts are
-WORSE = 2  # penalties in a row, each no better than the best and the one before, end the path
+WORSE = 3  # penalties in a row, each no better than the best and the one before, end the path
 GAIN = 1e-4  # what counts as lower, in units of the loss
 TOLERANCE = 3e-4  # share of the objective that a step must gain
 ON_PATH = 3e-3  # the same before the penalty is known

@@ -14,6 +14,7 @@ import numpy as np
 LEAST = 3  # sizes that a curve of three numbers takes
 EXPONENTS = np.geomspace(0.05, 2.0, 60)  # of c
 ENDS = (0.025, 0.975)
+MOST = 2.0  # factor that an interval is widened by, at most
 
 
 class Curve(NamedTuple):
@@ -41,8 +42,8 @@ class Forecast(NamedTuple):
 
     Attributes:
         rows: rows that there are.
-        curve: the curve.
-        twice: what twice as many would give, by the curve.
+        curve: the curve of all sizes.
+        twice: what twice as many would give, by curves.
         last: what the last doubling gave, as measured.
     """
 
@@ -108,9 +109,11 @@ def forecast(
 ) -> Forecast | None:
     """What twice the rows would give.
 
-    Intervals are those of a bootstrap over the rows measured, the same ones at each size, and over
-    draws of rows to learn. A size of a single draw has the spread of those of the largest size that
-    has several, less as the root of the number of rows.
+    A resample draws the rows measured, the same ones at each size; the draws of rows to learn; and
+    how many of the largest sizes the curve is fitted to, at least three, since small sizes may
+    follow another one. A size of a single draw has the spread of those of the largest size that
+    has several, less as the root of the number of rows. The interval is wider by the factor that
+    the curve of all sizes but the last is wrong by on the last doubling, by 2 if there is none.
 
     Args:
         sizes: numbers of rows learned, rising.
@@ -123,29 +126,55 @@ def forecast(
     """
     if len(sizes) < LEAST:
         return None
-    random, rows = np.random.default_rng(seed), errors[0].shape[1]
-    known, resampled = np.asarray(sizes, float), np.empty((draws, len(sizes)))
-    spreads = _spreads(known, errors)
+    random, known = np.random.default_rng(seed), np.asarray(sizes, float)
+    resampled = _resampled(known, errors, draws, random)
+    kept = random.integers(LEAST, len(sizes) + 1, size=draws)
+    gains = np.empty(draws)
+    for count in range(LEAST, len(sizes) + 1):
+        chosen = kept == count
+        gains[chosen] = _twice(fit(known[-count:], resampled[chosen, -count:]), known[-1])
+    means = np.array([of_size.mean() for of_size in errors])
+    factor = _wrong_by(known, means)
+    low, middle, high = np.quantile(gains, [ENDS[0], 0.5, ENDS[1]]).tolist()
+    last = np.quantile(resampled[:, -2] - resampled[:, -1], ENDS).tolist()
+    return Forecast(
+        int(sizes[-1]),
+        Curve(*fit(known, means[None])[0].tolist()),
+        Gain(middle, low / factor, high * factor),
+        Gain(float(means[-2] - means[-1]), *last),
+    )
+
+
+def _resampled(
+    sizes: np.ndarray, errors: Sequence[np.ndarray], draws: int, random: np.random.Generator
+) -> np.ndarray:
+    """Mean errors of resamples, ``float [draws, sizes]``."""
+    rows, spreads = errors[0].shape[1], _spreads(sizes, errors)
+    found = np.empty((draws, len(sizes)))
     for i in range(draws):
         times = np.bincount(random.integers(rows, size=rows), minlength=rows) / rows
         for at, of_size in enumerate(errors):
             chosen = random.integers(len(of_size), size=len(of_size))
-            value = float((of_size[chosen] @ times).mean())
             extra = spreads[at] * random.standard_normal() if len(of_size) == 1 else 0.0
-            resampled[i, at] = value + extra
-    means = np.array([of_size.mean() for of_size in errors])
-    curve = Curve(*fit(known, means[None])[0].tolist())
-    curves = fit(known, resampled)
-    last = means[-2] - means[-1]
-    measured = resampled[:, -2] - resampled[:, -1]
-    n = int(sizes[-1])
-    twice = curves[:, 1] * (n ** -curves[:, 2] - (2.0 * n) ** -curves[:, 2])
-    return Forecast(
-        n,
-        curve,
-        Gain(curve.error(n) - curve.error(2 * n), *np.quantile(twice, ENDS).tolist()),
-        Gain(float(last), *np.quantile(measured, ENDS).tolist()),
-    )
+            found[i, at] = (of_size[chosen] @ times).mean() + extra
+    return found
+
+
+def _twice(curves: np.ndarray, rows: float) -> np.ndarray:
+    """What twice the rows give by curves ``[curves, 3]``."""
+    gains: np.ndarray = curves[:, 1] * (rows ** -curves[:, 2] - (2 * rows) ** -curves[:, 2])
+    return gains
+
+
+def _wrong_by(sizes: np.ndarray, means: np.ndarray) -> float:
+    """The factor, at least 1, by which a curve without the last size misses the last doubling."""
+    if len(sizes) <= LEAST:
+        return MOST
+    told = float(_twice(fit(sizes[:-1], means[None, :-1]), sizes[-2])[0])
+    gave = float(means[-2] - means[-1])
+    if min(told, gave) <= 0:
+        return MOST
+    return min(MOST, max(told / gave, gave / told))
 
 
 def _spreads(sizes: np.ndarray, errors: Sequence[np.ndarray]) -> np.ndarray:
