@@ -76,11 +76,11 @@ class Ladder(NamedTuple):
         rungs: the models.
         judge: how good their answers are for the rows of a split; None without models.
         metric: the task's own metric, among the values of what is judged.
-        score: what the score of a row is, in words, if the run keeps other ones than its outcomes.
-        of_run: reads these scores of a run's rows from its folder, in the order of the rows.
+        score: what the score of a row is, if no metric is the mean of it.
+        of_run: reads the scores of a run's rows from its folder, if its outcomes are others.
         prompts: texts whose vectors a rung takes, too, such as names of labels.
         untuned: whether the pre-trained model answers as it is.
-        fits: trainings to measure beside, and their options.
+        fits: trainings that are cheap models, too, and their options.
         notes: what a person should know, a line each.
     """
 

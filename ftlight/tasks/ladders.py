@@ -12,6 +12,7 @@ from ftlight.data.labelled import Labelled
 from ftlight.tasks.classification import Classification
 
 Pair = tuple[Tensor, Tensor]
+SCORES = {"single": "", "multi": "F1 of a row", "regression": "negative squared error"}
 
 
 def targets(data: Labelled, split: str, rows: Any = None) -> Tensor:
@@ -47,7 +48,7 @@ def labelled(task: Classification, data: Labelled) -> Ladder:
 
     name = {"single": "majority", "multi": "most frequent set", "regression": "mean"}[kind]
     rungs = [Rung(name, majority, learns=False), Rung("probe", probe, "vectors")]
-    return Ladder(rungs, judge, task.primary_metric)
+    return Ladder(rungs, judge, task.primary_metric, score=SCORES[kind])
 
 
 def learned(data: Labelled, given: Material) -> Pair:

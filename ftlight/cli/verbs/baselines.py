@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ftlight.baselines.ladder import Ladder
@@ -44,7 +44,9 @@ def run(words: Words, cli: CLI) -> None:
     growth = climbing.grow(ladder, data, split, frozen[0], best(own)) if frozen else None
     if ladder.untuned:
         cheap.append(climbing.untuned(cli.trainer, task, data, split))
-    trained = trainings(words, home, ladder, cli, split, sizes)
+    cheap += trainings(words, home, ladder, cli, split, sizes, ladder.fits)
+    scratch = {beside.SCRATCH: beside.AFRESH} if words.own.get("scratch") == "true" else {}
+    trained = trainings(words, home, ladder, cli, split, sizes, scratch)
     found = paying.beside(own, cheap, trained)
     said = [paying.verdict(found, rows), paying.from_scratch(found, beside.SCRATCH)]
     if growth is not None and growth.forecast is not None:
@@ -82,13 +84,16 @@ def passes(words: Words, cli: CLI, ladder: Ladder, split: str) -> list[Frozen]:
 
 
 def trainings(
-    words: Words, home: Path, ladder: Ladder, cli: CLI, split: str, sizes: Sequence[int]
+    words: Words,
+    home: Path,
+    ladder: Ladder,
+    cli: CLI,
+    split: str,
+    sizes: Sequence[int],
+    asked: Mapping[str, Sequence[str]],
 ) -> list[Measured]:
-    """Trainings beside the run: those of the ladder, and with ``--scratch`` from random weights."""
+    """Trainings beside the run on each number of rows: names, and the options that they change."""
     assert words.run is not None
-    asked = {name: tuple(options) for name, options in ladder.fits.items()}
-    if words.own.get("scratch") == "true":
-        asked[beside.SCRATCH] = beside.AFRESH
     data, found = cli.datamodule, list[Measured]()
     rows = len(data.load_split("train"))
     for name, options in asked.items():

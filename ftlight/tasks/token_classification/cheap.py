@@ -36,7 +36,7 @@ def ladder(task: Task, data: TokenData, tags: int) -> Ladder:
 
     rungs = [Rung("most frequent tag of a word", frequent)]
     fits = {"head alone": ("--model.unfreeze", "head")}
-    return Ladder(rungs, judge, task.primary_metric, fits=fits)
+    return Ladder(rungs, judge, task.primary_metric, score="F1 of a row", fits=fits)
 
 
 def words_of(data: TokenData, split: str) -> Iterator[list[str]]:
