@@ -165,6 +165,7 @@ def untuned(trainer: Any, task: Task, data: DataModule, split: str) -> Measured:
         split: the split that is measured.
     """
     meter, found = Meter(), Evaluation()
+    task.cache = False  # rows are seen once
     rows = Rows(trainer, task, data)
     rows.close()
     begin = {"test": task.on_test_epoch_start, "validation": task.on_validation_epoch_start}[split]
