@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from ftlight.baselines.ladder import Ladder
 from ftlight.data.module import DataModule
 from ftlight.freezing import schedule
 from ftlight.freezing.cache import Cache
@@ -295,6 +296,14 @@ class Task(TrainingModule):
             For each row ``prediction`` and ``score``, then any other keys.
         """
         raise NotImplementedError
+
+    def ladder(self, data: DataModule) -> Ladder | str:
+        """Cheap models of the same rows, which this one should beat; or why there are none.
+
+        Args:
+            data: the data module, set up for training.
+        """
+        return f"{type(self).__name__} has no cheap models to compare with"
 
     def head_objective(self) -> Objective | str:
         """What a head of one linear layer learns, so that it can be solved; or why it cannot.

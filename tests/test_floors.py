@@ -14,6 +14,7 @@ FLOORS = [
     {"models", "metrics", "run"},
     {"data", "training"},
     {"freezing"},
+    {"baselines"},
     {"task"},
     {"tasks", "trainer", "evidence"},
     {"cli"},

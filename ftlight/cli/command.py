@@ -266,7 +266,9 @@ def _use_run(folder: Path, merged: dict[str, Any], words: Words) -> None:
         data["labels"] = known["labels"]
     if "kind" in known:
         data["kind"] = known["kind"]
-    if not model.get("peft") and not words.own.get("wise"):
+    if words.verb == "baselines":
+        pass  # cheap models begin with the pre-trained weights
+    elif not model.get("peft") and not words.own.get("wise"):
         # the checkpoint holds all weights: the pre-trained ones need not be there
         model.update(pretrained=False, backbone=str(folder / "backbone"))
     trainer: dict[str, Any] = {"devices": 1}  # where a run was trained is not where it is used

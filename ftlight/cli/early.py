@@ -29,6 +29,7 @@ SPLITS = {
     "fit": ("train", "validation", "test"),
     "validate": ("validation",),
     "test": ("test",),
+    "baselines": ("train", "validation", "test"),
 }
 
 
@@ -129,8 +130,11 @@ def tables(
         return
     always = ALWAYS.get(data["class_path"].rpartition(".")[2], ())
     options = asked("data", given, data, [option for option in known if option.name in always])
+    # a run records all options: a default is no column that anyone has named
+    defaults = {option.name: option.default for option in known}
+    named = [n for n in COLUMNS if n in always or options.get(n) != defaults.get(n)]
     for split in SPLITS.get(verb, ()):
-        columns(options, options.get(split), COLUMNS if split == "train" else always)
+        columns(options, options.get(split), named if split == "train" else always)
 
 
 def time_limit(

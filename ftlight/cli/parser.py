@@ -206,6 +206,18 @@ def _build(words: command.Words, resolved: Mapping[str, Any]) -> CLI:
     return cli
 
 
+def with_backbone(words: command.Words, backbone: str) -> CLI:
+    """Makes trainer, model and data of the run that is used, with another backbone.
+
+    Args:
+        words: the command line.
+        backbone: a hub id or a folder.
+    """
+    again = command.Words(words.verb, [str(words.run)])
+    again.options |= {"model.backbone": backbone, "model.peft": "null"}
+    return _build(again, command.resolve(again)[0])
+
+
 def _say_unfinished(words: command.Words) -> None:
     """Says that the run whose weights are used is not done."""
     kind = Path(words.own.get("ckpt_path", "")).stem

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from ftlight.cli import command
+from ftlight.cli import child, command
 from ftlight.run import folder
 from ftlight.utils.errors import UserError
 from ftlight.utils.paths import user_path
 
 OWN = ("seeds", "seed", "seed_everything", "run", "trainer.run")  # what each run gets anew
-PASSED = ("SIGTERM", "SIGUSR1", "SIGHUP")  # a terminal sends the others to both processes
 
 
 def run(words: command.Words, argv: Sequence[str]) -> tuple[int, str]:
@@ -39,7 +34,7 @@ def run(words: command.Words, argv: Sequence[str]) -> tuple[int, str]:
     runs = [home / f"seed-{seed}" for seed in range(first, first + count)]
     for seed, path in zip(range(first, first + count), runs, strict=True):
         own = ["--seed", str(seed), "--run", str(path), "--resume", "auto"]
-        status = _fit([*rest, *own])
+        status = child.fit([*rest, *own])
         if status:
             return status, ""
     if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))):
@@ -89,21 +84,3 @@ def _without(argv: Sequence[str], names: Sequence[str]) -> list[str]:
         else:
             kept.append(word)
     return kept
-
-
-def _fit(argv: Sequence[str]) -> int:
-    """Trains in a process of its own, which gets the signals of this one. Returns its status."""
-    child = subprocess.Popen([sys.executable, "-m", "ftlight", "fit", *argv])
-
-    def passed(signum: int, frame: Any) -> None:
-        child.send_signal(signum)
-
-    numbers = [getattr(signal, name) for name in PASSED if hasattr(signal, name)]
-    before = {number: signal.signal(number, passed) for number in numbers}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda signum, frame: None)
-    try:
-        status = child.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return status if status >= 0 else 128 - status

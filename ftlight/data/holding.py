@@ -78,3 +78,24 @@ def shots(classes: Sequence[str], count: int, seed: int) -> np.ndarray:
     sizes = np.bincount(codes)
     place = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return np.sort(order[place < count])
+
+
+def nested(classes: Sequence[str] | None, rows: int, seed: int) -> np.ndarray:
+    """An order of rows whose first so many are a draw: one of each class first, the rest at random.
+
+    Args:
+        classes: class of each row; None without.
+        rows: number of rows.
+        seed: seed of the order.
+
+    >>> nested(["a", "a", "a", "b"], 4, 0)[:2].tolist()
+    [2, 3]
+    """
+    order = np.random.default_rng(seed).permutation(rows)
+    if classes is None:
+        return order
+    places: dict[str, int] = {}
+    for place, row in enumerate(order.tolist()):
+        places.setdefault(classes[row], place)
+    first = np.fromiter(places.values(), np.int64)
+    return np.concatenate([order[first], np.delete(order, first)])

@@ -66,6 +66,8 @@ class DataModule(Audited):
             says if labels fall to one of them far more often, a test how good it is on each.
         shots: Rows of each class to train on, drawn from train by split_seed; nothing is then held
             out for validation.
+        train_rows: Rows of train to train on, drawn by split_seed with one of each class first; a
+            smaller number draws a part of the same rows. What is held out stays.
         batch_size: Rows per batch on each device.
         tokens_per_batch: Most tokens of a training batch, padding included; batches then differ in
             rows (at most batch_size).
@@ -108,6 +110,7 @@ class DataModule(Audited):
         on_leak: Literal["keep", "drop", "stop"] = "keep",
         groups: list[str] | None = None,
         shots: PositiveInt | None = None,
+        train_rows: PositiveInt | None = None,
         batch_size: PositiveInt = 32,
         tokens_per_batch: PositiveInt | None = None,
         workers: Processes = 0,
@@ -127,7 +130,7 @@ class DataModule(Audited):
             "validation": 0.0 if validation else validation_split,
             "test": 0.0 if test else test_split,
         }
-        self.split_seed, self.shots = split_seed, shots
+        self.split_seed, self.shots, self.train_rows = split_seed, shots, train_rows
         self.check, self.on_leak, self.dropped = check, on_leak, ()
         self.group_columns = tuple(groups or ())
         self.batch_size, self.tokens_per_batch, self.workers = batch_size, tokens_per_batch, workers

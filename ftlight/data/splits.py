@@ -31,6 +31,7 @@ class Splits(Loaders):
         shares: share of train to hold out for validation and test.
         split_seed: seed of the shares held out and the shots.
         shots: rows of each class to train on, or None for all.
+        train_rows: rows to train on, or None for all.
         encoding: encoding of text files.
         quotes: how quotation marks are read in CSV and TSV.
         header: names of the columns of CSV and TSV without a header.
@@ -44,6 +45,7 @@ class Splits(Loaders):
     shares: dict[str, float]
     split_seed: int
     shots: int | None
+    train_rows: int | None
     dropped: Sequence[int]
     encoding: str
     quotes: Quotes
@@ -163,6 +165,7 @@ class Splits(Loaders):
         if split == "train":
             self._hold_out()
             self._draw_shots()
+            self._draw_rows()
             if self.dropped:
                 self._drop()
         return self._raw[split]
@@ -243,6 +246,19 @@ class Splits(Loaders):
             self.notes.append(
                 "nothing is held out for validation: the weights at the end are kept (data.shots)"
             )
+
+    def drawing(self, table: datasets.Dataset, seed: int) -> np.ndarray:
+        """An order of the rows of train whose first so many are a draw of them."""
+        return holding.nested(self.classes(table), len(table), seed)
+
+    def _draw_rows(self) -> None:
+        """Keeps as many rows of train as are asked for."""
+        table, count = self._raw["train"], self.train_rows
+        if count is None or count >= len(table):
+            return
+        drawn = np.sort(self.drawing(table, self.split_seed)[:count])
+        self._raw["train"] = table.select(drawn)
+        self.notes.append(f"{count:,} of {len(table):,} rows of train drawn (data.train_rows)")
 
     def map_cached(
         self, table: datasets.Dataset, function: Callable[[Columns], Columns], *key: Any

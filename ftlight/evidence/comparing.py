@@ -88,11 +88,16 @@ def load(paths: Sequence[Path]) -> tuple[str, list[Run]]:
                 if kept is not None
             ]
     lacks = next(path for path, kept in zip(paths, found, strict=True) if kept is None)
-    if stopped := ending.unfinished(lacks):
-        raise UserError(f"{stopped}, and was not measured; to go on: {ending.resume(lacks)}")
-    raise UserError(
-        f"{folder.short(lacks)} has no outcomes of its rows; measure it: python -m ftlight test"
-        f" {folder.short(lacks)} (with --data.test F if it had no test data)"
+    raise unmeasured(lacks)
+
+
+def unmeasured(path: Path) -> UserError:
+    """The error for a run whose rows have no outcomes: it was stopped, or not tested."""
+    if stopped := ending.unfinished(path):
+        return UserError(f"{stopped}, and was not measured; to go on: {ending.resume(path)}")
+    return UserError(
+        f"{folder.short(path)} has no outcomes of its rows; measure it: python -m ftlight test"
+        f" {folder.short(path)} (with --data.test F if it had no test data)"
     )
 
 
@@ -100,10 +105,20 @@ def _run(path: Path, split: str, kept: Outcomes) -> Run:
     config, facts = folder.read_config(path), records.facts(path)
     seed = config.pop("seed_everything", None)
     begins = facts.get("data_sha256", {}).get("train", ""), facts.get("from", "")
-    metrics = records.of(path / "test_metrics.json", {}) if split == "test" else {}
-    numbers = {name: v for name, v in metrics.items() if isinstance(v, float | int)}
     seed = seed if isinstance(seed, int) and not isinstance(seed, bool) else None
-    return Run(folder.short(path), config, seed, begins, kept, numbers)
+    return Run(folder.short(path), config, seed, begins, kept, metrics(path, split))
+
+
+def metrics(path: Path, split: str) -> dict[str, float]:
+    """The metrics of a run on its test rows, by name; empty on validation.
+
+    Args:
+        path: folder of the test's files.
+        split: test or validation.
+    """
+    found = records.of(path / "test_metrics.json", {}) if split == "test" else {}
+    numbers = {name: v for name, v in found.items() if isinstance(v, float | int)}
+    return {name.removeprefix("test/"): value for name, value in numbers.items()}
 
 
 def compare(runs: Sequence[Run]) -> tuple[str, list[Group]]:
@@ -139,7 +154,7 @@ def compare(runs: Sequence[Run]) -> tuple[str, list[Group]]:
         Group(name, [runs[i] for i in group], spread(scores[group]), *found)
         for name, group, found in zip(names, numbers, beside, strict=True)
     ]
-    return _score(runs[0]), groups
+    return metric_of(runs[0].outcomes.scores, runs[0].metrics), groups
 
 
 def _paths(runs: Sequence[Run]) -> list[str]:
@@ -196,12 +211,16 @@ def _varies(flat: Sequence[Mapping[str, Any]], key: str) -> bool:
     return len({json.dumps(one.get(key), default=str) for one in flat}) > 1
 
 
-def _score(run: Run) -> str:
-    """The metric that the mean of the rows' scores is; ``score of a row`` if it is none."""
-    mean = float(run.outcomes.scores.mean())
+def metric_of(scores: np.ndarray, metrics: Mapping[str, float]) -> str:
+    """The metric that the mean of the rows' scores is; ``score of a row`` if it is none.
+
+    Args:
+        scores: score of each row.
+        metrics: metrics of the same rows, by name.
+    """
+    mean = float(scores.mean())
     for sign, word in ((1, ""), (-1, "negative ")):
-        for name, value in run.metrics.items():
-            metric = name.partition("/")[2]
+        for metric, value in metrics.items():
             is_end = metric.endswith(("_low", "_high"))
             if not is_end and abs(sign * value - mean) < 1e-6 * max(1.0, abs(mean)):
                 return f"{word}{metric}"

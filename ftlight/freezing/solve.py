@@ -29,7 +29,7 @@ from ftlight.models.losses import Loss
 PENALTIES = tuple(10 ** (-n / 2) for n in range(-4, 13))
 FOLDS = 5
 ENOUGH = 2000  # vectors held out in turn: with more rows not all parts are
-WORSE = 2  # penalties in a row without a lower loss that end the path
+WORSE = 3  # penalties in a row, each no better than the best and the one before, end the path
 GAIN = 1e-4  # what counts as lower, in units of the loss
 TOLERANCE = 3e-4  # share of the objective that a step must gain
 ON_PATH = 3e-3  # the same before the penalty is known
@@ -107,7 +107,7 @@ def solve(
     targets = torch.cat([outer.targets for _, outer in splits])
     moved = [points.still() for _ in splits]
     tried: dict[float, Scaled] = {}
-    best, worse = moved[0], 0
+    best, worse, before = moved[0], 0, math.inf
     for penalty in penalties:
         outputs = []
         for i, (inner, outer) in enumerate(splits):
@@ -117,7 +117,9 @@ def solve(
         tried[penalty] = found = scaled(torch.cat(outputs), targets, loss, scales)
         best = moved[0] if found.loss < least else best
         learned = least < tried[penalties[0]].loss - GAIN  # the strongest are all alike
-        worse = worse + 1 if learned and found.loss > least - GAIN else 0
+        # a loss that falls again after one that was low by chance does not end the path
+        rises = found.loss > max(least, before) - GAIN
+        worse, before = (worse + 1 if learned and rises else 0), found.loss
         if worse == WORSE:
             break
     chosen = min(tried, key=lambda penalty: tried[penalty].loss)

@@ -83,6 +83,11 @@ class Stages(L.Callback):
         """Whether nothing below the head trains in any stage."""
         return set().union(*self.trainable_params) <= set(self.layers.get("head", ()))
 
+    @property
+    def trained_weights(self) -> int:
+        """How many weights train in some stage."""
+        return sum(self.numel[name] for name in set().union(*self.trainable_params))
+
     # Resolving
 
     def check(self, task: Any) -> None:

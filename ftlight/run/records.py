@@ -7,6 +7,7 @@ from typing import Any
 
 from ftlight.utils.json_file import ANY, Shape, is_there, read
 
+COST: Shape = {"seconds": float, "processor": float, "joules": float, "way": str}
 RUN: Shape = {
     "status": str,
     "command": [str],
@@ -25,6 +26,8 @@ RUN: Shape = {
     "dropped": [int],
     "epochs": int,
     "learning": dict,
+    "weights": int,
+    "cost": COST,
 }
 FORM: dict[str, Shape] = {
     "name": {"word", "joined", "list", "vector"},

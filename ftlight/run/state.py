@@ -12,6 +12,7 @@ from typing import IO, Any, Literal
 from ftlight.run.budget import Budget, seconds_of
 from ftlight.run.folder import short
 from ftlight.utils.errors import UserError
+from ftlight.utils.spent import Meter
 
 Unsaved = Literal["warn", "stop"]
 
@@ -54,6 +55,7 @@ class RunState:
         unsaved: what to do if a checkpoint cannot be written: warn, or stop.
         saves: whether checkpoints are kept.
         auto_epochs: whether the number of epochs is set by the size of the data.
+        meter: measures what a fit takes, from its beginning on.
         begun: ``time.monotonic()`` at the beginning of the command; 0 if that is not known.
         budget: the time that the run may take, and the steps planned for it; None for no limit.
         config: config of the run, as config.yaml records it.
@@ -85,6 +87,7 @@ class RunState:
     unsaved: Unsaved = "warn"
     saves: bool = True
     auto_epochs: bool = False
+    meter: Meter = dataclasses.field(default_factory=Meter)
     begun: float = 0.0
     budget: Budget | None = None
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -113,7 +116,8 @@ class RunState:
             raise UserError("trainer.resume: give the folder of the run: trainer.run (--run DIR)")
 
     def begin(self) -> None:
-        """Starts the clock of a fit."""
+        """Starts the clocks of a fit."""
+        self.meter = Meter()
         if self.budget is not None:
             begun = self.begun or time.monotonic()
             self.budget.begun, self.budget.before, self.budget.totals = begun, 0.0, []

@@ -11,6 +11,7 @@ import lightning as L
 
 from ftlight.data.module import DataModule
 from ftlight.freezing.auto import LEAST_ROWS
+from ftlight.freezing.callback import Freezing
 from ftlight.run import console as screen
 from ftlight.run import folder as runs
 from ftlight.run import loggers
@@ -79,6 +80,10 @@ def _close(trainer: L.Trainer, run: RunState, task: Task) -> None:
         "steps": trainer.global_step,
         "best": scores,
     }
+    for schedule in callbacks_of(trainer, Freezing):
+        facts["weights"] = schedule.trained_weights
+    if not run.goes_on and trainer.world_size == 1:  # what one process took from first to last
+        facts["cost"] = run.meter.read()._asdict()
     if run.budget is not None and run.budget.totals:
         facts["planned"] = run.budget.totals
     facts["learning"] = learning.facts(trainer, run, task, data_of(trainer))

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from typing import Any
 
 import numpy as np
 from conftest import each
 
 from ftlight.data import holding
+from ftlight.tasks.text_classification.data import TextData
 
 
 def classes_of(sizes: list[int], seed: int = 0) -> list[str]:
@@ -128,3 +130,26 @@ def test_shots_are_so_many_of_each_class() -> None:
         )
 
     each(range(3), check)
+
+
+def test_smaller_draws_are_parts_of_larger_ones_with_one_of_each_class_first() -> None:
+    classes = ["a"] * 90 + ["b"] * 9 + ["c"]
+    order = holding.nested(classes, 100, 3)
+    assert sorted(order.tolist()) == list(range(100))
+    assert {classes[row] for row in order[:3]} == {"a", "b", "c"}
+    assert order.tolist() == holding.nested(classes, 100, 3).tolist()
+    assert order.tolist() != holding.nested(classes, 100, 4).tolist()
+    assert sorted(holding.nested(None, 100, 3).tolist()) == list(range(100))
+
+
+def test_as_many_rows_are_trained_on_as_are_asked_for(bert: str, toy: str) -> None:
+    def train(**options: Any) -> list[str]:
+        data = TextData(toy, tokenizer=bert, **options)
+        data.setup("fit")
+        assert len(data.load_split("validation")) == 6
+        assert data.labels == ["bad", "good", "late"]
+        return list(data.load_split("train")["text"])
+
+    few, more, everything = train(train_rows=3), train(train_rows=20), train(train_rows=500)
+    assert (len(few), len(more), len(everything)) == (3, 20, 54)
+    assert set(few) <= set(more) <= set(everything)

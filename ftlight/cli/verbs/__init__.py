@@ -259,6 +259,30 @@ VERBS = {
         ],
         model=False,
     ),
+    "baselines": Verb(
+        "RUN",
+        "Measures cheap models beside a run, on its own rows: did fine-tuning pay?",
+        "baselines runs/tickets/latest --rows 100,1000,all",
+        [
+            RUN,
+            Argument(
+                "--rows 100,1000,all",
+                "Numbers of training rows to measure each model with, drawn with one of each class "
+                "first; the larger draws hold the smaller ones.",
+                "all",
+            ),
+            Argument(
+                "--scratch",
+                "Also train the run's model from random weights, at its own steps, in "
+                "RUN/baselines; the same command goes on where it was stopped.",
+            ),
+            Argument(
+                "--backbones A,B",
+                "Pre-trained models whose frozen vectors are probed: hub ids or folders. Default: "
+                "that of the run.",
+            ),
+        ],
+    ),
     "export": Verb(
         "RUN",
         "Writes a run as a folder that stock libraries load with the same scores.",

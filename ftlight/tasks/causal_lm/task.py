@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ftlight.baselines.ladder import Ladder
 from ftlight.data.module import DataModule
 from ftlight.metrics import texts
 from ftlight.models.modes import evaluating
@@ -243,6 +244,10 @@ class CausalLM(Task):
                 answer["perplexity"] = texts.perplexity(nll, count)
             decoded.append(answer)
         return decoded
+
+    def ladder(self, data: DataModule) -> Ladder | str:
+        """The untuned model alone: nothing cheap gives probabilities of tokens."""
+        return Ladder([], None, self.primary_metric, untuned=True)
 
     def describe(self) -> str:
         """Length of replies, and how they are generated."""

@@ -9,11 +9,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ftlight.baselines.ladder import Ladder
 from ftlight.data.module import DataModule
 from ftlight.models.modes import evaluating
 from ftlight.tasks import temperature
 from ftlight.tasks.classification import Classification
-from ftlight.tasks.image_classification import preparing
+from ftlight.tasks.image_classification import cheap, preparing
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.utils import internals
 from ftlight.utils.ranges import Count
@@ -81,6 +82,11 @@ class ImageClassification(Classification):
         if self.batch_norm == "frozen" and self.pretrained:  # a random model has none to keep
             for norm in self.norms:
                 norm.training = False
+
+    def ladder(self, data: DataModule) -> Ladder | str:
+        """Majority, the nearest image, a solved probe."""
+        assert isinstance(data, ImageData)
+        return cheap.ladder(self, data)
 
     def describe(self) -> str:
         """Kind of labels, head, and size of the images."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ftlight.baselines.ladder import Ladder
 from ftlight.data.module import DataModule
 from ftlight.metrics import texts
 from ftlight.models import loading, saving
@@ -120,6 +121,10 @@ class MaskedLM(Task):
             perplexity = math.exp(loss) if math.isfinite(loss) else None
             decoded.append({"prediction": words, "score": score, "perplexity": perplexity})
         return decoded
+
+    def ladder(self, data: DataModule) -> Ladder | str:
+        """The untuned model alone: nothing cheap gives probabilities of tokens."""
+        return Ladder([], None, self.primary_metric, untuned=True)
 
     def describe(self) -> str:
         """Whether the head is new."""

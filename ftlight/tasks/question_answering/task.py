@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ftlight.baselines.ladder import Ladder
 from ftlight.data.module import DataModule
 from ftlight.metrics import answers
 from ftlight.metrics.intervals import UNIT, bootstrap
@@ -19,7 +20,7 @@ from ftlight.metrics.sureness import Sureness
 from ftlight.models import saving as export
 from ftlight.models.windows import in_parts
 from ftlight.task import EvaluationResult, Step, Task
-from ftlight.tasks.question_answering import card
+from ftlight.tasks.question_answering import card, cheap
 from ftlight.tasks.question_answering import windows as contexts
 from ftlight.tasks.question_answering.data import QAData
 from ftlight.training.lightning_internals import trainer_of
@@ -252,6 +253,11 @@ class QuestionAnswering(Task):
                     answer |= {"prediction": "", "score": no_answer, "start": None, "end": None}
             decoded.append(answer)
         return decoded
+
+    def ladder(self, data: DataModule) -> Ladder | str:
+        """The sentence that is most like the question."""
+        assert isinstance(data, QAData)
+        return cheap.ladder(self, data)
 
     def describe(self) -> str:
         """Length of the answers."""

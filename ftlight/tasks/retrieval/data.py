@@ -180,12 +180,7 @@ class RetrievalData(ItemData):
         place = self.file_of(split)
         key = (self.history, self.candidates.fingerprint) if self.user else ()
 
-        def texts(rows: Columns) -> list[str]:
-            if not self.user:
-                return list(rows["query"])
-            return [self._user_text(h, place) for h in rows["history"]]
-
-        encoded = self._mapped(table, texts, "query", *key)
+        encoded = self._mapped(table, lambda rows: self.queries(rows, place), "query", *key)
         self._note_cut(encoded, f"{len(table):,} {'users' if self.user else 'queries'} of {split}")
         columns = encoded.remove_columns("uncut")
         if split == "train":
@@ -195,6 +190,17 @@ class RetrievalData(ItemData):
         return EncodedSplit(
             columns, self._evaluated(table, split, place), internals.fingerprint_of(encoded)
         )
+
+    def queries(self, rows: Columns, place: str) -> list[str]:
+        """The text of each row's query: of a user that of the last items.
+
+        Args:
+            rows: columns of a split as read.
+            place: file of the rows, for errors.
+        """
+        if not self.user:
+            return list(rows["query"])
+        return [self._user_text(history, place) for history in rows["history"]]
 
     def collate(self, columns: Columns, rows: list[int]) -> dict[str, Any]:
         """A batch: ``inputs`` of the queries, and ``index``.

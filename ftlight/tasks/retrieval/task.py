@@ -10,11 +10,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ftlight.baselines.ladder import Ladder
 from ftlight.data.module import DataModule
 from ftlight.metrics.ranking import gain, ranking
 from ftlight.models import saving
 from ftlight.models.pooling import Encoder, Pooling, trained_pooling
 from ftlight.task import EvaluationResult, Step
+from ftlight.tasks.retrieval import cheap
 from ftlight.tasks.retrieval.data import RetrievalData
 from ftlight.tasks.retrieval.index import CELLS, RankingTask
 from ftlight.tasks.retrieval.loss import NEVER, contrast
@@ -171,6 +173,11 @@ class Retrieval(RankingTask):
                 answer["id"] = best["id"]
             decoded.append({**answer, "items": items})
         return decoded
+
+    def ladder(self, data: DataModule) -> Ladder | str:
+        """Popularity, words in common, the untuned model."""
+        assert isinstance(data, RetrievalData)
+        return cheap.ladder(self, data)
 
     def describe(self) -> str:
         """Pooling, temperature, and the weight of popularity."""

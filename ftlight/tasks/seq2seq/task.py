@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ftlight.baselines.ladder import Ladder
 from ftlight.data import tokens
 from ftlight.data.module import DataModule
 from ftlight.metrics import texts
@@ -17,7 +18,7 @@ from ftlight.metrics.words import Tokenizer
 from ftlight.models import loading
 from ftlight.models import saving as export
 from ftlight.task import EvaluationResult, Step, Task
-from ftlight.tasks.seq2seq import decoding, scores
+from ftlight.tasks.seq2seq import cheap, decoding, scores
 from ftlight.tasks.seq2seq.data import Seq2SeqData
 from ftlight.tasks.seq2seq.encoder_decoder import (
     encoder_decoder_from_encoder,
@@ -122,6 +123,11 @@ class Seq2Seq(Task):
                 f"targets have up to {longest} tokens, but at most {most} are generated"
                 " (model.max_new_tokens)"
             )
+
+    def ladder(self, data: DataModule) -> Ladder | str:
+        """The first sentences, and what was written for the nearest text."""
+        assert isinstance(data, Seq2SeqData)
+        return cheap.ladder(self, data, self.bleu_tokenize)
 
     def describe(self) -> str:
         """What the decoder is, and how it generates."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ftlight.baselines.ladder import Ladder
 from ftlight.data import files, tokens, windows
 from ftlight.data.module import DataModule
 from ftlight.freezing.head import Objective
@@ -20,7 +21,7 @@ from ftlight.models.windows import WindowPooling, in_parts, pooled
 from ftlight.task import Step
 from ftlight.tasks import temperature
 from ftlight.tasks.classification import Classification
-from ftlight.tasks.text_classification import card, few_shot
+from ftlight.tasks.text_classification import card, cheap, few_shot
 from ftlight.tasks.text_classification.data import TextData
 from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import NonNegative
@@ -158,6 +159,11 @@ class TextClassification(Classification):
         if self.window_pooling == "max" and self.long_text != "cut":
             return "model.window_pooling: max takes the largest of several of its outputs"
         return objective._replace(pulled=self.head_init == "labels")
+
+    def ladder(self, data: DataModule) -> Ladder | str:
+        """Majority, names of the labels, words and characters, a solved probe."""
+        assert isinstance(data, TextData)
+        return cheap.ladder(self, data)
 
     def describe(self) -> str:
         """Kind of labels, head, and what differs from the defaults."""

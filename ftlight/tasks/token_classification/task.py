@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ftlight.baselines.ladder import Ladder
 from ftlight.data.module import DataModule
 from ftlight.freezing.head import Objective
 from ftlight.freezing.linear import Vectors
@@ -22,7 +23,7 @@ from ftlight.models.losses import Loss
 from ftlight.run.predictions import Table
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks import temperature as temperatures
-from ftlight.tasks.token_classification import exports
+from ftlight.tasks.token_classification import cheap, exports
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.data import TokenData, tag_names
 from ftlight.utils.errors import UserError, join_limited
@@ -225,6 +226,11 @@ class TokenClassification(Task):
             text, words = self.data.document(row)
             found.append(exports.Predicted(row, text, words, answer))
         return exports.content(suffix, found, self.data.predicted_layout, self.data.config)
+
+    def ladder(self, data: DataModule) -> Ladder | str:
+        """The most frequent tag of each word, and the head alone."""
+        assert isinstance(data, TokenData)
+        return cheap.ladder(self, data, len(self.tags))
 
     def describe(self) -> str:
         """Entity types and head."""

@@ -1,0 +1,76 @@
+"""Options of ``baselines``, and the trainings that it measures beside a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ftlight.cli import child
+from ftlight.cli.command import Words
+from ftlight.run import folder, records
+from ftlight.utils.errors import UserError
+
+ALL = 0  # in place of a number of rows
+SCRATCH = "from scratch"
+# What a training from scratch changes: there is nothing to keep frozen, and no head to solve first.
+AFRESH = ("--model.pretrained", "false", "--model.unfreeze", "all", "--model.peft", "null")
+QUIET = ("--trainer.wandb", "null", "--trainer.enable_progress_bar", "false")
+
+
+def sizes(words: Words) -> list[int]:
+    """The numbers of rows of ``--rows``, rising; ``ALL`` for all, the last one.
+
+    Raises:
+        UserError: one is no number of rows.
+    """
+    found = set()
+    for text in words.own.get("rows", "all").split(","):
+        text = text.strip()
+        if text == "all":
+            found.add(ALL)
+        elif text.isascii() and text.isdigit() and int(text) > 1:
+            found.add(int(text))
+        else:
+            raise UserError(f"--rows: expected numbers from 2 on, or all, such as 100,all: {text}")
+    return sorted(found - {ALL}) + ([ALL] if ALL in found else [])
+
+
+def backbones(words: Words) -> list[str]:
+    """The backbones of ``--backbones``; none if it is not given."""
+    return [name.strip() for name in words.own.get("backbones", "").split(",") if name.strip()]
+
+
+def train(
+    run: Path, home: Path, name: str, options: Sequence[str], rows: int | None, labels: list[str]
+) -> Path:
+    """Trains a run again with other options, or goes on with that.
+
+    Args:
+        run: the run.
+        home: folder for such trainings.
+        name: name of the training.
+        options: what it changes.
+        rows: rows of train to draw; None for all.
+        labels: labels of the run, which a draw of rows may lack.
+
+    Returns:
+        Folder of the training.
+
+    Raises:
+        UserError: it failed; says how.
+    """
+    path = home / (name.replace(" ", "-") + (f"-{rows}" if rows else ""))
+    log = path.with_suffix(".log")
+    if records.facts(path).get("status") == "done":
+        return path
+    home.mkdir(parents=True, exist_ok=True)
+    drawn = ["--data.train_rows", str(rows)] if rows else []
+    known = ["--data.known_labels", json.dumps(labels, ensure_ascii=False)] if labels else []
+    words = ["-c", str(run / "config.yaml"), "--run", str(path), "--resume", "auto"]
+    status = child.fit([*words, *options, *drawn, *known, *QUIET], log)
+    if status:
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        said = lines[-1] if lines else f"status {status}"
+        raise UserError(f"{name}: {said} (all of it in {folder.short(log)})")
+    return path
