@@ -64,7 +64,7 @@ def _main(words: Sequence[str]) -> int:
 
 def _run(verb: str, argv: Sequence[str]) -> int:
     """Runs a verb. Returns the exit status: 2 if what the user gave is wrong, 74 if a disk is."""
-    from ftlight.cli import beside, checks, command, prediction
+    from ftlight.cli import baseline_runs, checks, command, prediction
     from ftlight.utils import secrets
 
     configs: list[str] = []
@@ -86,7 +86,7 @@ def _run(verb: str, argv: Sequence[str]) -> int:
             if verb == "predict":
                 prediction.check(words, resolved["data"])
             elif verb == "baselines":
-                beside.sizes(words)
+                baseline_runs.sizes(words)
             from ftlight.cli import parser  # brings torch, so only once the command is checked
 
             fault = parser.run_verb(words, resolved, places)

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ftlight.baselines.ladder import Ladder
-from ftlight.cli import beside, beside_table, parser
+from ftlight.cli import baseline_runs, baseline_table, parser
 from ftlight.cli.command import Words
 from ftlight.cli.parser import CLI
-from ftlight.evidence import as_measured, climbing, comparing, paying
-from ftlight.evidence.climbing import Frozen, Measured
+from ftlight.evidence import baseline_verdict, comparing, measured_run
+from ftlight.evidence import baselines as measuring
+from ftlight.evidence.baseline_verdict import Beside
+from ftlight.evidence.baselines import Frozen, Growth, Measured
 from ftlight.metrics import learning_curve
 from ftlight.run import console as screen
 from ftlight.run import outputs
@@ -35,30 +37,42 @@ def run(words: Words, cli: CLI) -> None:
     ladder = task.ladder(data)
     if isinstance(ladder, str):
         raise UserError(ladder)
-    split = as_measured.split_of(words.run, home, data)
-    own = as_measured.read(words.run, home, ladder, data, split)
+    split = measured_run.split_of(words.run, home, data)
+    own = measured_run.read(words.run, home, ladder, data, split)
     rows = len(data.load_split("train"))
-    sizes = sorted({min(size or rows, rows) for size in beside.sizes(words)})
+    sizes = sorted({min(size or rows, rows) for size in baseline_runs.sizes(words)})
     frozen = passes(words, cli, ladder, split)
-    cheap = climbing.climb(ladder, data, split, sizes, frozen)
-    growth = climbing.grow(ladder, data, split, frozen[0], best(own)) if frozen else None
+    cheap = measuring.measure_all(ladder, data, split, sizes, frozen)
+    growth = measuring.grow(ladder, data, split, frozen[0], best(own)) if frozen else None
     if ladder.untuned:
-        cheap.append(climbing.untuned(cli.trainer, task, data, split))
+        cheap.append(measuring.untuned(cli.trainer, task, data, split))
     cheap += trainings(words, home, ladder, cli, split, sizes, ladder.fits)
-    scratch = {beside.SCRATCH: beside.AFRESH} if words.own.get("scratch") == "true" else {}
-    trained = trainings(words, home, ladder, cli, split, sizes, scratch)
-    found = paying.beside(own, cheap, trained)
-    said = [paying.verdict(found, rows), paying.from_scratch(found, beside.SCRATCH)]
-    if growth is not None and growth.forecast is not None:
-        said.append(learning_curve.sentence(growth.forecast, best(own) == 1))
+    afresh = {baseline_runs.SCRATCH: baseline_runs.AFRESH}
+    asked = afresh if words.own.get("scratch") == "true" else {}
+    trained = trainings(words, home, ladder, cli, split, sizes, asked)
+    found = baseline_verdict.compare(own, cheap, trained)
+    said = verdicts(found, rows, growth, best(own) == 1)
     score = ladder.score or comparing.metric_of(own.scores, own.values)
-    figures = beside_table.as_json(found, split, score, ladder.metric, frozen, growth, said)
+    figures = baseline_table.as_json(found, split, score, ladder.metric, frozen, growth, said)
     with writing(home / NAME):
         write_json(home / NAME, figures)
     screen.console.print(f"{score} of {counted(len(own.scores), 'row')} of {split}")
-    screen.console.print(table(beside_table.lines(found, ladder.metric, frozen, growth)))
-    for line in filter(None, [*ladder.notes, beside_table.ways(found, frozen), *said]):
+    screen.console.print(table(baseline_table.lines(found, ladder.metric, frozen, growth)))
+    for line in filter(None, [*ladder.notes, baseline_table.ways(found, frozen), *said]):
         screen.console.print(line)
+
+
+def verdicts(
+    found: Sequence[Beside], rows: int, growth: Growth | None, is_share: bool
+) -> list[str]:
+    """What the figures say: whether the run paid, and what more rows would give."""
+    said = [
+        baseline_verdict.verdict(found, rows),
+        baseline_verdict.from_scratch(found, baseline_runs.SCRATCH),
+    ]
+    if growth is not None and growth.forecast is not None:
+        said.append(learning_curve.sentence(growth.forecast, is_share))
+    return said
 
 
 def set_up(cli: CLI) -> None:
@@ -75,11 +89,11 @@ def passes(words: Words, cli: CLI, ladder: Ladder, split: str) -> list[Frozen]:
     if not any(rung.takes == "vectors" for rung in ladder.rungs):
         return []
     found = []
-    for backbone in beside.backbones(words) or [""]:
+    for backbone in baseline_runs.backbones(words) or [""]:
         made = parser.with_backbone(words, backbone) if backbone else cli
         if backbone:
             set_up(made)
-        found.append(climbing.read(made.trainer, made.model, made.datamodule, ladder, split))
+        found.append(measuring.read(made.trainer, made.model, made.datamodule, ladder, split))
     return found
 
 
@@ -100,8 +114,10 @@ def trainings(
         for size in sizes:
             drawn = size if size < rows else None
             screen.console.print(f"{name}: trains on {size:,} rows")
-            path = beside.train(words.run, home / "baselines", name, options, drawn, data.labels)
-            found.append(as_measured.read(path, path, ladder, data, split, name, size))
+            path = baseline_runs.train(
+                words.run, home / "baselines", name, options, drawn, data.labels
+            )
+            found.append(measured_run.read(path, path, ladder, data, split, name, size))
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ftlight.evidence.climbing import Measured
+from ftlight.evidence.baselines import Measured
 from ftlight.metrics.seeds import Difference, Spread, difference, spread
 from ftlight.metrics.statistics import holm
 
@@ -47,7 +47,7 @@ class Beside(NamedTuple):
         return 0.0 if self.above is None else self.above.gain
 
 
-def beside(run: Measured, cheap: Sequence[Measured], trained: Sequence[Measured]) -> list[Beside]:
+def compare(run: Measured, cheap: Sequence[Measured], trained: Sequence[Measured]) -> list[Beside]:
     """Compares models with the run, row by row.
 
     Args:
@@ -73,7 +73,7 @@ def verdict(found: Sequence[Beside], rows: int) -> str:
     """Whether the run beats all cheap models by more than chance, in a line.
 
     Args:
-        found: the models, as :func:`beside` gives them.
+        found: the models, as :func:`compare` gives them.
         rows: rows of train; models that learned fewer do not count.
     """
     run = found[-1]
@@ -105,7 +105,7 @@ def from_scratch(found: Sequence[Beside], name: str) -> str:
     """What the pre-trained weights are worth, in a line; empty if that was not measured.
 
     Args:
-        found: the models, as :func:`beside` gives them.
+        found: the models, as :func:`compare` gives them.
         name: name of the training from scratch; of several the one of most rows counts.
     """
     known = [other for other in found if other.model.name == name and other.above is not None]

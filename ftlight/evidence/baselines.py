@@ -96,7 +96,7 @@ def read(trainer: Any, task: Task, data: DataModule, ladder: Ladder, split: str)
     return Frozen(task.backbone, vectors, meter.read())
 
 
-def climb(
+def measure_all(
     ladder: Ladder,
     data: DataModule,
     split: str,

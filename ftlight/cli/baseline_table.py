@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ftlight.evidence.climbing import Frozen, Growth
-from ftlight.evidence.paying import Beside, figures
+from ftlight.evidence.baseline_verdict import Beside, figures
+from ftlight.evidence.baselines import Frozen, Growth
 from ftlight.utils.format import count, number
 from ftlight.utils.spent import Spent
 

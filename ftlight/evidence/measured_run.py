@@ -9,7 +9,7 @@ import numpy as np
 from ftlight.baselines.ladder import Ladder
 from ftlight.data.module import DataModule
 from ftlight.evidence import comparing
-from ftlight.evidence.climbing import Measured
+from ftlight.evidence.baselines import Measured
 from ftlight.run import folder, outcomes, records
 from ftlight.utils.errors import UserError
 from ftlight.utils.spent import Spent
