@@ -68,7 +68,7 @@ def train(
     drawn = ["--data.train_rows", str(rows)] if rows else []
     known = ["--data.known_labels", json.dumps(labels, ensure_ascii=False)] if labels else []
     words = ["-c", str(run / "config.yaml"), "--run", str(path), "--resume", "auto"]
-    status = child.fit([*words, *options, *drawn, *known, *QUIET], log)
+    status = child.run("fit", [*words, *options, *drawn, *known, *QUIET], log)
     if status:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         said = lines[-1] if lines else f"status {status}"

@@ -34,7 +34,7 @@ def run(words: command.Words, argv: Sequence[str]) -> tuple[int, str]:
     runs = [home / f"seed-{seed}" for seed in range(first, first + count)]
     for seed, path in zip(range(first, first + count), runs, strict=True):
         own = ["--seed", str(seed), "--run", str(path), "--resume", "auto"]
-        status = child.fit([*rest, *own])
+        status = child.run("fit", [*rest, *own])
         if status:
             return status, ""
     if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))):

@@ -136,7 +136,7 @@ def compare(runs: Sequence[Run]) -> tuple[str, list[Group]]:
     twice = next((run.path for i, run in enumerate(runs) if run.path in _paths(runs[:i])), None)
     if twice is not None:
         raise UserError(f"{twice} is given twice")
-    scores = _aligned(runs)
+    scores = aligned(runs)
     numbers: list[list[int]] = []
     for i, run in enumerate(runs):
         like = (group for group in numbers if _differ_in_seed(runs[group[0]], run))
@@ -167,7 +167,7 @@ def _differ_in_seed(one: Run, other: Run) -> bool:
     return is_same and one.seed != other.seed
 
 
-def _aligned(runs: Sequence[Run]) -> np.ndarray:
+def aligned(runs: Sequence[Run]) -> np.ndarray:
     """Scores of the same rows by each run, ``float [runs, rows]``.
 
     Raises:

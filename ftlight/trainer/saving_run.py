@@ -23,7 +23,7 @@ from ftlight.utils.errors import UserError, WriteError
 
 BEST = Path("checkpoints") / "best.ckpt"
 # Of a run, what belongs to its training or was made of it later.
-LEFT_OUT = ("checkpoints", "predictions", "export", "wandb", runs.LOCK, "*.part")
+LEFT_OUT = ("checkpoints", "predictions", "export", "baselines", "wandb", runs.LOCK, "*.part")
 
 
 def save(task: Task, data: DataModule, run: Path | None, folder: Path) -> Path:

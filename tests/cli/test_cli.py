@@ -652,6 +652,7 @@ def test_nothing_else_is_printed(bert: str, toy: str, tmp_path: Path) -> None:
         "test",
         "run",
         "next",
+        "verdict",
     ]
 
 

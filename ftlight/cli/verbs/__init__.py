@@ -176,6 +176,11 @@ VERBS = {
                 "new labels get new rows. Without -c, that run's config is used.",
             ),
             Argument(
+                "--keep FILE",
+                "Rows of what the weights of --from RUN, or an untuned language model, could do: "
+                "scored before and after, so that what is forgotten shows.",
+            ),
+            Argument(
                 "--ckpt_path FILE",
                 "Start a new run from a checkpoint with its optimizer and progress, such as "
                 "OTHER_RUN/checkpoints/last.ckpt.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ftlight.cli import keeping
 from ftlight.cli.command import Words
 from ftlight.cli.parser import CLI, trained
 from ftlight.evidence import familiar, learned
@@ -17,7 +18,12 @@ def run(words: Words, cli: CLI) -> None:
     if source and not (state.resume and resume_state.newest(state, None)):
         state.source = source
         state.taken = transfer.take(cli.model, trained(source), source)
-    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=words.own.get("ckpt_path"))
-    if cli.trainer.is_global_zero and cli.trainer.folder is not None:
+    with keeping.weights_before(words, cli) as before:
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=words.own.get("ckpt_path"))
+        if not cli.trainer.is_global_zero or cli.trainer.folder is None:
+            return
         familiar.keep(cli.model, cli.trainer.folder)
-        console.table([("verdict", learned.verdict(cli.trainer.folder).line())])
+        said = [("verdict", learned.verdict(cli.trainer.folder).line())]
+        if before is not None:
+            said.append(("keep", keeping.measure(words, cli, before, cli.trainer.folder)))
+        console.table(said)
