@@ -187,7 +187,8 @@ def test_the_test_of_chance_is_that_of_a_binomial_distribution() -> None:
 @pytest.mark.run
 def test_a_fit_ends_with_a_verdict_that_it_keeps_and_python_repeats(fit: Run, capsys: Any) -> None:
     write_csv(Path("big.csv"), toy_rows(240))
-    folder = fit("--data.validation_split", "0.3", "--model.lr", "0.003", train="big.csv", epochs=4)
+    learns = ("--model.lr", "0.003", "--model.unfreeze", "all")
+    folder = fit("--data.validation_split", "0.3", *learns, train="big.csv", epochs=4)
     out = " ".join(capsys.readouterr().out.split())
     kept = json.loads((folder / "verdict.json").read_text())
     assert kept["kind"] == "fine"

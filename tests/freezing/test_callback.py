@@ -346,7 +346,13 @@ def test_batch_norm_keeps_its_statistics_while_frozen() -> None:
 def test_all_is_plain_fine_tuning_to_the_bit(still: str, toy: str, tmp_path: Path) -> None:
     """Against a loop written by hand: same batches, AdamW, warm-up and fall."""
     task, trainer = run(
-        still, toy, tmp_path / "r", epochs=2, pooling="native", trainer={"gradient_clip_val": 1.0}
+        still,
+        toy,
+        tmp_path / "r",
+        epochs=2,
+        pooling="native",
+        unfreeze="all",
+        trainer={"gradient_clip_val": 1.0},
     )
     L.seed_everything(0, verbose=False)
     data = TextData(train=toy, tokenizer=still, batch_size=8, validation_split=0.2)

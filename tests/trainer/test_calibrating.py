@@ -32,6 +32,7 @@ from ftlight.trainer import calibrating
 
 LABELS = ("good", "bad", "late")
 SURE = ["--model.lr", "0.02", "--trainer.patience", "0", "--model.lr_schedule", "constant"]
+SURE += ["--model.unfreeze", "all"]
 
 
 def noisy_rows(count: int, seed: int = 0, wrong: float = 0.45) -> list[tuple[str, str]]:

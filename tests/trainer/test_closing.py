@@ -22,7 +22,16 @@ from ftlight.trainer.best import Best
 from ftlight.training.signals import RunInterrupted
 
 pytestmark = pytest.mark.run
-FLAT = ["--model.lr", "1e-7", "--model.lr_schedule", "constant", "--model.warmup", "0"]
+FLAT = [
+    "--model.unfreeze",
+    "all",
+    "--model.lr",
+    "1e-7",
+    "--model.lr_schedule",
+    "constant",
+    "--model.warmup",
+    "0",
+]
 
 
 def values(folder: Path, name: str) -> list[float]:
@@ -45,7 +54,8 @@ def line(text: str, name: str) -> str:
 
 
 def test_without_test_data_the_scores_are_those_of_the_kept_weights(fit: Run, capsys: Any) -> None:
-    folder = fit("--model.lr", "0.05", "--trainer.patience", "3", epochs=30)
+    steady = ("--model.lr", "0.05", "--model.unfreeze", "all")
+    folder = fit(*steady, "--trainer.patience", "3", epochs=30)
     out = capsys.readouterr().out
     scores, losses = values(folder, "val/f1"), values(folder, "val/loss")
     best = max(range(len(scores)), key=lambda i: (scores[i], -losses[i]))

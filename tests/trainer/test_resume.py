@@ -114,6 +114,7 @@ def begun(drops: str, rows: dict[str, str], tmp_path: Path) -> Path:
     model = {
         "task": "TextClassification",
         "backbone": drops,
+        "unfreeze": "all",
         "lr_schedule": "constant",
         "warmup": 0.0,
     }

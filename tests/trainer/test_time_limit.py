@@ -22,6 +22,7 @@ from ftlight.trainer import rehearsal
 from ftlight.training.signals import RunInterrupted
 
 HOUR = {"trainer": {"max_time": "1h", "max_epochs": None, "patience": 0}}
+FLAT = {**HOUR, "model": {"unfreeze": "all"}}  # steps that all cost the same
 LIST = [
     {"train": "head", "epochs": 1},
     {"train": "last:1", "steps": 2},
@@ -145,7 +146,7 @@ def test_what_takes_longer_lowers_the_plan_and_it_ends_cooled_and_resumes_exactl
     steps_fit(3)
     clock = Clock(monkeypatch, 5, 0)
     rates, ticks = Rates(), Ticks(clock)
-    trainer = run(drops, rows, tmp_path / "whole", HOUR, ticks, rates)
+    trainer = run(drops, rows, tmp_path / "whole", FLAT, ticks, rates)
     totals = [total for _, total in trainer.run.budget.totals]
     assert len(totals) > 1
     assert totals == sorted(totals, reverse=True)
@@ -163,9 +164,9 @@ def test_what_takes_longer_lowers_the_plan_and_it_ends_cooled_and_resumes_exactl
         folder = tmp_path / f"stopped at {at}"
         clock.minutes = 0.0
         with pytest.raises(RunInterrupted):
-            run(drops, rows, folder, HOUR, Ticks(clock), SignalAt(at))
+            run(drops, rows, folder, FLAT, Ticks(clock), SignalAt(at))
         clock.minutes = 0.0  # what was used before is in the checkpoint
-        again = run(drops, rows, folder, HOUR, Ticks(clock), resume=True)
+        again = run(drops, rows, folder, FLAT, Ticks(clock), resume=True)
         assert again.run.budget.totals == trainer.run.budget.totals
         assert differences(left(tmp_path / "whole"), left(folder)) == []
 
@@ -179,10 +180,10 @@ def test_a_run_with_less_time_than_its_plan_needs_says_so_when_it_resumes(
     steps_fit(3)
     clock = Clock(monkeypatch, 3, 0)
     with pytest.raises(RunInterrupted):
-        run(drops, rows, tmp_path / "r", HOUR, Ticks(clock), SignalAt(4))
+        run(drops, rows, tmp_path / "r", FLAT, Ticks(clock), SignalAt(4))
     clock.minutes = 20.0  # that it takes to begin again
     capsys.readouterr()
-    trainer = run(drops, rows, tmp_path / "r", HOUR, Ticks(clock), resume=True)
+    trainer = run(drops, rows, tmp_path / "r", FLAT, Ticks(clock), resume=True)
     said = " ".join(capsys.readouterr().out.split())
     assert "32m of 1h are used; the plan was 18 steps" in said
     assert "steps instead of 18: what came before the steps took longer" in said

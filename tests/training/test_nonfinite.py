@@ -85,6 +85,7 @@ def run(
 ) -> tuple[Any, Steps]:
     """Trains two epochs of seven batches."""
     settings = {"nonfinite": options.pop("nonfinite")} if "nonfinite" in options else {}
+    settings["unfreeze"] = "all"
     fused = options.pop("fused", True)
     bert = folder / "bert"
     backbone = str(bert) if bert.is_dir() else still_bert(bert)

@@ -494,7 +494,9 @@ def test_what_can_be_predicted(squares: str, resnet: str, tmp_path: Path, capsys
 def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(
     squares: str, resnet: str, tmp_path: Path
 ) -> None:
-    steady = "--model.lr_schedule constant --model.warmup 0 --test false".split()
+    steady = (
+        "--model.unfreeze all --model.lr_schedule constant --model.warmup 0 --test false".split()
+    )
     last = "checkpoints/last.ckpt"
     whole = fit(squares, resnet, tmp_path / "whole", *steady)
     half = fit(squares, resnet, tmp_path / "half", *steady, "--trainer.max_steps", "12")

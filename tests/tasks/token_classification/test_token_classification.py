@@ -406,8 +406,8 @@ def trained(
         command = (
             f"fit --model TokenClassification --model.backbone {backbone} --model.lr 0.01 "
             f"--data.train {train} --data.validation {test} --data.test {test} "
-            "--data.batch_size 8 --trainer.max_epochs 5 --trainer.accelerator cpu "
-            f"--run {folder / 'run'}"
+            "--model.unfreeze all --data.batch_size 8 --trainer.max_epochs 5 "
+            f"--trainer.accelerator cpu --run {folder / 'run'}"
         )
         assert main(command.split()) == 0
         made[name] = (folder / "run", Path(test))
