@@ -24,7 +24,6 @@ from ftlight.run import console as screen
 from ftlight.run import ending, former, records
 from ftlight.task import Task
 from ftlight.trainer import overlap
-from ftlight.trainer.options import settle_unfreeze
 from ftlight.trainer.predictor import Predictor
 from ftlight.trainer.resume_state import peek
 from ftlight.trainer.scores import show
@@ -80,7 +79,7 @@ class CLI(LightningCLI):
 
     def record(self) -> dict[str, Any]:
         """The whole config as a run records it: with public names, without secrets."""
-        settle_unfreeze(self.trainer.strategy, self.model)
+        self.trainer.settle_unfreeze(self.model)
         options = self.config.model.init_args
         if options.get("unfreeze", "") is None:
             options.unfreeze = self.model.schedule

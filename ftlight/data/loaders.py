@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -25,6 +26,16 @@ LOST = re.compile(
 SHARED = ("bus error", "(shm)", "</torch_")
 
 
+def _lost_memory(error: BaseException) -> bool:
+    """Whether a batch was to be fetched from the memory of a process that is gone."""
+    if not isinstance(error, (ConnectionError, EOFError, FileNotFoundError)):
+        return False
+    modules = (
+        frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
+    return any(module == "torch.multiprocessing.reductions" for module in modules)
+
+
 def lost_worker(error: BaseException) -> str:
     """The line for a process that loads batches and is gone; empty for any other error.
 
@@ -36,7 +47,7 @@ def lost_worker(error: BaseException) -> str:
     while chain is not None:  # a cause may tell the signal
         found = LOST.search(str(chain))
         how = (found and found[1]) or how
-        if found or any(sign in str(chain).lower() for sign in SHARED):
+        if found or any(sign in str(chain).lower() for sign in SHARED) or _lost_memory(chain):
             said += str(chain).lower()
         chain = chain.__cause__ or chain.__context__
     if not said:

@@ -40,10 +40,19 @@ def plugins_for(strategy: str | Strategy, precision: str) -> list[Any]:
     return plugins
 
 
-def settle_unfreeze(strategy: Strategy, task: Task) -> None:
-    """Makes the default of ``unfreeze`` all layers if a strategy allows one stage only; says so."""
-    is_default = task.options_given.get("unfreeze") is None
-    if is_default and task.schedule != "all" and keeps_trainable(strategy):
-        name = type(strategy).__name__
-        log.info("model.unfreeze: all, not %s: %s takes one stage only", task.schedule, name)
+def settle_unfreeze(strategy: Strategy, is_limited: bool, task: Task) -> None:
+    """Makes the default of ``unfreeze`` all layers where shares of a run cannot be; says so.
+
+    Args:
+        strategy: that of the trainer.
+        is_limited: whether epochs, steps or a time end the run.
+        task: the task.
+    """
+    if task.options_given.get("unfreeze") is not None or task.schedule == "all":
+        return
+    reason = f"{type(strategy).__name__} takes one stage only" if keeps_trainable(strategy) else ""
+    if not is_limited:
+        reason = "a share of a run without an end is not known"
+    if reason:
+        log.info("model.unfreeze: all, not %s: %s", task.schedule, reason)
         task.schedule = "all"

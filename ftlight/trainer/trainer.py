@@ -210,7 +210,7 @@ class Trainer(L.Trainer):
                 ends as one that always had it.
         """
         self.run.begin()
-        settle_unfreeze(self.strategy, model)
+        self.settle_unfreeze(model)
         model.freezing().check(model)  # its errors come before a folder is made
         fsdp.check(self, model)
         precisions.check(self)
@@ -241,6 +241,13 @@ class Trainer(L.Trainer):
             self.run.fitting = False
             if self.run.lock is not None:
                 self.run.lock.close()
+
+    def settle_unfreeze(self, model: Task) -> None:
+        """Makes the default schedule of a task one that this trainer can follow."""
+        run = self.run
+        planned = run.auto_epochs or run.budget is not None
+        is_limited = planned or (self.max_epochs or -1) > 0 or run.max_steps > 0
+        settle_unfreeze(self.strategy, is_limited, model)
 
     def _add_callbacks(self, model: Task, validates: bool) -> None:
         """Adds early stopping and checkpoints, which need to know the task and its data."""

@@ -809,13 +809,14 @@ def test_a_default_of_several_stages_gives_way_to_a_strategy_that_takes_one(
 ) -> None:
     data = TextData(train=toy, tokenizer=deep)
 
-    def settled(strategy: Strategy, **options: Any) -> Any:
+    def settled(strategy: Strategy, is_limited: bool = True, **options: Any) -> Any:
         task = TextClassification(deep, labels=data.labels, **options)
-        settle_unfreeze(strategy, task)
+        settle_unfreeze(strategy, is_limited, task)
         return task.schedule
 
     assert settled(FSDPStrategy()) == "all"
     assert settled(SingleDeviceStrategy()) == "gradual"
+    assert settled(SingleDeviceStrategy(), is_limited=False) == "all"
     assert settled(FSDPStrategy(), unfreeze="lp_ft") == "lp_ft"  # refused, with the way out
 
 

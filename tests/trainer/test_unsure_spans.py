@@ -41,6 +41,7 @@ def test_a_share_of_the_spans_is_right(tmp_path: Path, capsys: Any) -> None:
     words = ["fit", "--model", "TokenClassification", "--model.backbone", str(bert), "--run", "run"]
     words += [w for name, file in files.items() for w in (f"--data.{name}", file)]
     words += ["--trainer.max_epochs", "6", "--trainer.accelerator", "cpu", "--model.lr", "0.01"]
+    words += ["--model.unfreeze", "all"]
     assert main([*words, "--data.batch_size", "8", "--data.check", "off"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     kept = json.loads(Path("run/calibration.json").read_text())

@@ -17,6 +17,7 @@ from conftest import ROOT, make_bert, toy_rows, write_csv
 from forked import Done, command
 from resuming import differences, everything
 
+from ftlight.data.loaders import lost_worker
 from ftlight.utils.atomic import read_json
 
 pytestmark = [pytest.mark.run, pytest.mark.processes]
@@ -173,6 +174,19 @@ def test_a_process_that_loads_batches_is_killed(home: Path) -> None:
     last = ended.stdout.splitlines()[-1]
     assert "error: a process that loads batches was killed" in last
     assert "lower data.workers" in last
+
+
+def test_a_batch_in_the_memory_of_a_process_that_is_gone_says_the_same() -> None:
+    lines = "def fetch():\n    raise ConnectionRefusedError(111, 'Connection refused')"
+    torchs: dict[str, Any] = {"__name__": "torch.multiprocessing.reductions"}
+    exec(lines, torchs)
+    ours: dict[str, Any] = {"__name__": "ours"}
+    exec(lines, ours)
+    for fetch, is_lost in ((torchs["fetch"], True), (ours["fetch"], False)):
+        with pytest.raises(ConnectionRefusedError) as raised:
+            fetch()
+        said = lost_worker(raised.value)
+        assert said.startswith("a process that loads batches was killed") == is_lost
 
 
 def test_a_process_that_lightning_started_is_noticed(home: Path) -> None:

@@ -92,8 +92,10 @@ def test_a_weight_without_a_gradient_stays_where_it_is() -> None:
 def test_a_run_keeps_its_backbone_near_its_start(
     bert: str, rows: dict[str, str], tmp_path: Path
 ) -> None:
+    plain = {"weight_decay": 0.0, "lr": 3e-3, "unfreeze": "all"}
+
     def weights(name: str, **model: Any) -> dict[str, torch.Tensor]:
-        run(bert, rows, tmp_path / name, {"model": {"weight_decay": 0.0, "lr": 3e-3, **model}})
+        run(bert, rows, tmp_path / name, {"model": {**plain, **model}})
         found: dict[str, torch.Tensor] = everything(tmp_path / name)["last"]["state_dict"]
         return found
 
