@@ -70,7 +70,6 @@ def train(
     words = ["-c", str(run / "config.yaml"), "--run", str(path), "--resume", "auto"]
     status = child.run("fit", [*words, *options, *drawn, *known, *QUIET], log)
     if status:
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        said = lines[-1] if lines else f"status {status}"
+        said = child.last_line(log) or f"status {status}"
         raise UserError(f"{name}: {said} (all of it in {folder.short(log)})")
     return path

@@ -37,6 +37,12 @@ def run(verb: str, argv: Sequence[str], log: Path | None = None, alone: bool = F
         return _ended(subprocess.Popen(command, env=left, stdout=file, stderr=subprocess.STDOUT))
 
 
+def last_line(log: Path) -> str:
+    """The last line that a process printed into its log; empty if there is none."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
 def _ended(child: subprocess.Popen[bytes]) -> int:
     def passed(signum: int, frame: Any) -> None:
         child.send_signal(signum)

@@ -266,10 +266,8 @@ def _use_run(folder: Path, merged: dict[str, Any], words: Words) -> None:
         data["labels"] = known["labels"]
     if "kind" in known:
         data["kind"] = known["kind"]
-    if words.verb == "baselines":
-        pass  # cheap models begin with the pre-trained weights
-    elif not model.get("peft") and not words.own.get("wise"):
-        # the checkpoint holds all weights: the pre-trained ones need not be there
+    needs_pretrained = words.verb == "baselines" or model.get("peft") or words.own.get("wise")
+    if not needs_pretrained:  # the checkpoint holds all weights
         model.update(pretrained=False, backbone=str(folder / "backbone"))
     trainer: dict[str, Any] = {"devices": 1}  # where a run was trained is not where it is used
     if words.verb in ("validate", "test"):

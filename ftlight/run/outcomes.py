@@ -34,6 +34,10 @@ class Outcomes(NamedTuple):
     chance: np.ndarray | None = None
     sure: np.ndarray | None = None
 
+    def has_keys(self, keys: Sequence[str]) -> bool:
+        """Whether the rows have these keys, in this order; false if theirs are not known."""
+        return self.keys is not None and [key.decode() for key in self.keys.tolist()] == list(keys)
+
 
 def read(path: Path) -> Outcomes | None:
     """Reads a file of outcomes; None if there is none.
@@ -66,6 +70,4 @@ def twins(path: Path, keys: Sequence[str]) -> np.ndarray | None:
         kept = read(path)
     except UserError:
         return None
-    if kept is None or kept.keys is None:
-        return None
-    return kept.twins if [key.decode() for key in kept.keys.tolist()] == list(keys) else None
+    return kept.twins if kept is not None and kept.has_keys(keys) else None

@@ -55,7 +55,7 @@ class RunState:
         unsaved: what to do if a checkpoint cannot be written: warn, or stop.
         saves: whether checkpoints are kept.
         auto_epochs: whether the number of epochs is set by the size of the data.
-        meter: measures what a fit takes, from its beginning on.
+        meter: measures what a fit takes, from its beginning on; None before.
         begun: ``time.monotonic()`` at the beginning of the command; 0 if that is not known.
         budget: the time that the run may take, and the steps planned for it; None for no limit.
         config: config of the run, as config.yaml records it.
@@ -87,7 +87,7 @@ class RunState:
     unsaved: Unsaved = "warn"
     saves: bool = True
     auto_epochs: bool = False
-    meter: Meter = dataclasses.field(default_factory=Meter)
+    meter: Meter | None = None
     begun: float = 0.0
     budget: Budget | None = None
     config: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -82,7 +82,8 @@ def _close(trainer: L.Trainer, run: RunState, task: Task) -> None:
     }
     for schedule in callbacks_of(trainer, Freezing):
         facts["weights"] = schedule.trained_weights
-    if not run.goes_on and trainer.world_size == 1:  # what one process took from first to last
+    is_whole = not run.goes_on and trainer.world_size == 1
+    if is_whole and run.meter is not None:  # what one process took from first to last
         facts["cost"] = run.meter.read()._asdict()
     if run.budget is not None and run.budget.totals:
         facts["planned"] = run.budget.totals

@@ -89,8 +89,5 @@ def evaluates_otherwise(task: Task) -> bool:
 
 def on_disk(trainer: Any, task: Task) -> int:
     """Bytes of the best and the last checkpoint."""
-    schedule = callback.of(trainer)
-    trained = set().union(*schedule.trainable_params)
-    moved = sum(p.numel() for name, p in task.model.named_parameters() if name in trained)
     held = sum(t.numel() * t.element_size() for t in task.model.state_dict().values())
-    return 2 * held + ADAM * moved
+    return 2 * held + ADAM * callback.of(trainer).trained_weights

@@ -38,8 +38,8 @@ class Start(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Asks for the check if the weights can do the task before they are tuned."""
         assert isinstance(pl_module, Task)
-        data, model = data_of(trainer), pl_module
-        knows = (model.starts_trained and model.pretrained) or self.run.source is not None
+        data, untuned = data_of(trainer), pl_module.starts_trained and pl_module.pretrained
+        knows = untuned or self.run.source is not None
         asks = trainer.num_sanity_val_steps or is_dry_run(trainer)
         if stage == "fit" and knows and data is not None and not asks:
             at_once = data.batch_size * trainer.world_size
