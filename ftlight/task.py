@@ -20,7 +20,7 @@ from ftlight.freezing.linear import Vectors
 from ftlight.freezing.stages import HeadFit
 from ftlight.freezing.thaw import Thawing
 from ftlight.freezing.written import read_unfreeze
-from ftlight.metrics.evaluation import Evaluation
+from ftlight.metrics.evaluation import Asked, Evaluation
 from ftlight.metrics.evaluation import EvaluationResult as EvaluationResult
 from ftlight.metrics.evaluation import Step as Step
 from ftlight.metrics.sureness import Calibration, Sureness
@@ -101,6 +101,7 @@ class Task(TrainingModule):
     default_unfreeze: ClassVar[str] = "all"  # of pre-trained layers
     floor: ClassVar[float | None] = None  # the score of guessing, if it is the same for all data
     starts_trained: ClassVar[bool] = False  # whether a pre-trained model does the task untuned
+    support_unit: str = "p"  # p: support is a log-probability; else what it is: value, cosine
     cache_draws = 0  # random draws of augmented rows that epochs with frozen layers take in turn
     score = renamed_property("score", "primary_metric")
 
@@ -294,6 +295,30 @@ class Task(TrainingModule):
 
         Returns:
             For each row ``prediction`` and ``score``, then any other keys.
+        """
+        raise NotImplementedError
+
+    def asked(self, answer: Mapping[str, Any]) -> list[Asked]:
+        """The parts of an answer that can be explained, each by itself.
+
+        Args:
+            answer: what :meth:`postprocess` made of a row.
+
+        Raises:
+            UserError: the task gives no support of answers.
+        """
+        raise UserError(f"{type(self).__name__} cannot explain: it has no support of answers")
+
+    def support(self, batch: dict[str, Any], asked: Sequence[Asked]) -> Tensor:
+        """How strongly the model holds to answers that are given, for explanations.
+
+        Args:
+            batch: a batch of rows to predict.
+            asked: the answer of each of its rows, with the characters of its span in that row.
+
+        Returns:
+            ``float [rows]``, with gradients: the log-probability of each answer; of numbers and
+            items (see :attr:`support_unit`) the value or cosine itself.
         """
         raise NotImplementedError
 

@@ -17,6 +17,8 @@ FLOORS = [
     {"baselines"},
     {"task"},
     {"tasks", "trainer", "evidence"},
+    {"explain"},
+    {"report"},
     {"cli"},
     {"__main__"},
 ]

@@ -169,6 +169,20 @@ class DataModule(Audited):
         """Input columns that a row to predict must have."""
         raise NotImplementedError
 
+    def texts_of(self, row: files.Row) -> dict[str, str]:
+        """The texts of a row to predict that a model reads, by name, for explanations.
+
+        Default: the input columns that hold texts.
+
+        Args:
+            row: a row with the input columns.
+        """
+        return {name: row[name] for name in self.columns if isinstance(row.get(name), str)}
+
+    def with_texts(self, row: files.Row, texts: Mapping[str, str]) -> files.Row:
+        """A row with other texts in place of those of :meth:`texts_of`."""
+        return {**row, **texts}
+
     @property
     def column_names(self) -> dict[str, str]:
         """The user's column names by the names that rows hold them under: text to message, say."""

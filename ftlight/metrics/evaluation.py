@@ -32,6 +32,24 @@ class Step(NamedTuple):
     row_losses: Tensor | None = None
 
 
+class Asked(NamedTuple):
+    """A part of an answer whose support is measured: it stays the same, and the row is changed.
+
+    Attributes:
+        name: the part for a person: a label, the text of an entity, a reply.
+        key: what :meth:`ftlight.task.Task.support` knows it by: number of a label, type of an
+            entity, tokens of a reply, number of an item.
+        text: name of the text that it is a part of (see
+            :meth:`ftlight.data.module.DataModule.texts_of`); empty if it is not.
+        span: its characters in that text, ``(start, end)``.
+    """
+
+    name: str
+    key: Any
+    text: str = ""
+    span: tuple[int, int] | None = None
+
+
 class EvaluationResult(NamedTuple):
     """What an evaluation found.
 
