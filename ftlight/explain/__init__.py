@@ -1,1 +1,1 @@
-"""Why a model answers as it does: words, patches and rows that decide, and how far to trust that."""
+"""Why a model answers as it does: words, patches and rows that decide, each with its check."""
