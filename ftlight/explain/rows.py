@@ -1,0 +1,149 @@
+"""Explains the answers to rows: masks what is in them, and measures what the answers lose."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from ftlight.data.files import Row
+from ftlight.explain import gradients, occlusion, pictures
+from ftlight.explain.explanation import Check, Explained, Explanation, Side, Word
+from ftlight.explain.support import supports
+from ftlight.explain.units import Piece, Unit, masked, moved, units
+from ftlight.metrics.evaluation import Asked
+from ftlight.trainer.predictor import Predictor
+
+Method = Literal["occlusion", "ig"]
+
+
+def explain(
+    predictor: Predictor,
+    rows: Sequence[Row],
+    place: str = "rows",
+    method: Method = "occlusion",
+    seconds: float = math.inf,
+) -> list[Explained]:
+    """Explains the answers to rows, each part of an answer by itself.
+
+    Args:
+        predictor: the model.
+        rows: rows with the input columns of training.
+        place: file of the rows, for errors.
+        method: how words are weighed.
+        seconds: after so many no further row is begun.
+
+    Returns:
+        The rows that could be read, as far as the time went.
+
+    Raises:
+        UserError: the task cannot explain, or not by this method.
+    """
+    end = time.monotonic() + seconds
+    given = list(rows)
+    found = predictor.answer(given, place)
+    numbers = [i for i in range(len(given)) if i not in found.faults]
+    explained = []
+    for number, row, answer in zip(numbers, found.rows, found.answers, strict=True):
+        if time.monotonic() > end:
+            break
+        asked = predictor.task.asked(answer)
+        why = [explain_one(predictor, row, part, method) for part in asked]
+        explained.append(Explained(number, row, answer, why))
+    return explained
+
+
+def explain_one(predictor: Predictor, row: Row, asked: Asked, method: Method) -> Explanation:
+    """Explains a part of an answer to a row.
+
+    Raises:
+        UserError: the method is none for such rows.
+    """
+    texts = predictor.data.texts_of(row)
+    if not texts:
+        return pictures.explain(predictor, row, asked)
+    masking = Masking(predictor, row, texts, asked)
+    if method == "ig":
+        whole, weights = gradients.weigh(predictor, row, asked, masking.words)
+        pieces = [Piece([word], [[word]]) for word in masking.piece.words]
+    else:
+        whole, pieces, by_piece = occlusion.weigh(masking.piece, masking.support)
+        weights = occlusion.of_words(pieces, by_piece)
+    unit = predictor.task.support_unit
+    score = occlusion.scored(whole, unit)
+    check = None
+    if len(weights) > 1:
+        removed = occlusion.trials(weights)
+        top, *drawn = (occlusion.scored(value, unit) for value in masking.support(removed))
+        by_chance = score - float(np.mean(drawn))
+        check = Check(len(removed[0]), len(weights), score - top, by_chance)
+    sides = _sides(masking, pieces, weights)
+    return Explanation(asked.name, score, unit, sides, check=check)
+
+
+class Masking:
+    """A row whose words are masked while an answer stays.
+
+    Args:
+        predictor: the model.
+        row: the row.
+        texts: its texts by name.
+        asked: the part of the answer that stays.
+    """
+
+    def __init__(
+        self, predictor: Predictor, row: Row, texts: Mapping[str, str], asked: Asked
+    ) -> None:
+        self.predictor, self.row, self.texts, self.asked = predictor, row, texts, asked
+        kept = {asked.text: asked.span} if asked.span is not None else {}
+        self.words, self.piece = units(texts, kept)
+        self.mask = mask_of(predictor.data.tokenizer)
+
+    def support(self, variants: Sequence[Sequence[int]]) -> list[float]:
+        """Support of the answer with words masked, by their numbers, for each variant."""
+        rows, asked = [], []
+        for numbers in variants:
+            changed, by_text = masked(self.texts, (self.words[i] for i in numbers), self.mask)
+            rows.append(self.predictor.data.with_texts(self.row, changed))
+            span = self.asked.span
+            if span is not None:
+                name = self.asked.text
+                span = moved(self.texts[name], span, by_text[name], self.mask)
+            asked.append(self.asked._replace(span=span))
+        return supports(self.predictor, rows, asked)
+
+
+def mask_of(tokenizer: Any) -> str:
+    """What stands for a word that is not known: the mask, or the unknown token; empty if none.
+
+    The unknown token of some decoders is that which ends a text, which says something else.
+    """
+    ends = (tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token)
+    known = (tokenizer.mask_token, tokenizer.unk_token)
+    return next((str(token) for token in known if token and token not in ends), "")
+
+
+def _sides(masking: Masking, pieces: Sequence[Piece], weights: np.ndarray) -> list[Side]:
+    """The texts with the weights of their words; words of one piece are one run in each text."""
+    words: dict[str, list[Word]] = {name: [] for name in masking.texts}
+    span = masking.asked.span or (-1, -1)
+    for piece in pieces:
+        run: list[Unit] = []
+        total = 0.0
+        for number in piece.words:
+            unit = masking.words[number]
+            is_across = run and run[-1].end <= span[0] and unit.start >= span[1]
+            if run and (unit.text != run[-1].text or is_across):
+                words[run[0].text].append(Word(run[0].start, run[-1].end, total))
+                run, total = [], 0.0
+            run.append(unit)
+            total += float(weights[number])
+        words[run[0].text].append(Word(run[0].start, run[-1].end, total))
+    found = []
+    for name, text in masking.texts.items():
+        own = masking.asked.span if name == masking.asked.text else None
+        found.append(Side(name, text, words[name], own))
+    return found
