@@ -18,6 +18,7 @@ from ftlight.data.module import DataModule
 from ftlight.freezing.head import Objective
 from ftlight.freezing.linear import Vectors
 from ftlight.metrics import classes, regression, statistics, sureness
+from ftlight.metrics.evaluation import Asked
 from ftlight.metrics.sureness import Sureness
 from ftlight.models import scale
 from ftlight.models.losses import Loss, divergence, mixed
@@ -90,6 +91,7 @@ class Classification(Task):
             )
         self.primary_metric = PRIMARY[kind]
         self.monitor = MONITOR[kind]
+        self.support_unit = "value" if kind == "regression" else "p"
         self.outputs = len(self.labels) or 1
         self.scale: Scale | None = Scale()  # of the targets; None if a run of 0.1 learned raw ones
         self.variance = 1.0  # of the training targets, for a run of 0.1
@@ -223,11 +225,16 @@ class Classification(Task):
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Returns probabilities ``[rows, labels]``, as calibrated; values ``[rows]`` unchanged."""
+        logits = self._calibrated(logits.detach())
         if self.kind == "regression":
-            return logits.detach()
-        if self.calibration is not None and self.calibration.heat != 1.0:
-            logits = logits / self.calibration.heat
-        return logits.detach().softmax(-1) if self.kind == "single" else logits.detach().sigmoid()
+            return logits
+        return logits.softmax(-1) if self.kind == "single" else logits.sigmoid()
+
+    def _calibrated(self, logits: Tensor) -> Tensor:
+        """Logits divided by the temperature; values unchanged."""
+        if self.kind == "regression" or self.calibration is None or self.calibration.heat == 1.0:
+            return logits
+        return logits / self.calibration.heat
 
     def objective(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The mean loss over rows; in training that of mixed rows, if mixup asks for it."""
@@ -399,6 +406,25 @@ class Classification(Task):
             score = min(max(p, 1 - p) for p in row)
         text = labels.SEPARATOR.join(predicted)
         return {"prediction": text, "score": score, "probabilities": by_label}
+
+    def asked(self, answer: Mapping[str, Any]) -> list[Asked]:
+        """Each label that is predicted, or the likeliest if none is; the value of a regression."""
+        if self.kind == "regression":
+            return [Asked("value", 0)]
+        by_label = answer["probabilities"]
+        predicted = [max(by_label, key=by_label.__getitem__)]
+        if self.kind == "multi":
+            predicted = [label for label, p in by_label.items() if p >= 0.5] or predicted
+        return [Asked(label, self.labels.index(label)) for label in predicted]
+
+    def support(self, batch: dict[str, Any], asked: Sequence[Asked]) -> Tensor:
+        """The log-probability of a label in each row, as calibrated; or the value."""
+        logits = self._calibrated(self.logits(batch))
+        if self.kind == "regression":
+            return logits
+        logs = logits.log_softmax(-1) if self.kind == "single" else F.logsigmoid(logits)
+        numbers = torch.tensor([part.key for part in asked], device=logs.device)
+        return logs.gather(1, numbers[:, None])[:, 0]
 
     def write_labels(self, folder: Path) -> None:
         """Writes labels.json beside an export: kind, and labels in the order of the logits."""

@@ -120,6 +120,10 @@ class ImageData(ImageBatches):
         """The column of the image or its path."""
         return [self.image]
 
+    def texts_of(self, row: files.Row) -> dict[str, str]:
+        """None: the path of an image is no text."""
+        return {}
+
     @property
     def column_names(self) -> dict[str, str]:
         """The user's names of columns that rows as read hold under others, by those."""
