@@ -64,7 +64,7 @@ def _main(words: Sequence[str]) -> int:
 
 def _run(verb: str, argv: Sequence[str]) -> int:
     """Runs a verb. Returns the exit status: 2 if what the user gave is wrong, 74 if a disk is."""
-    from ftlight.cli import baseline_runs, checks, command, prediction
+    from ftlight.cli import baseline_runs, checks, command, explaining, prediction
     from ftlight.utils import secrets
 
     configs: list[str] = []
@@ -85,6 +85,8 @@ def _run(verb: str, argv: Sequence[str]) -> int:
             resolved, places = command.resolve(words)
             if verb == "predict":
                 prediction.check(words, resolved["data"])
+            elif verb == "explain":
+                explaining.check(words)
             elif verb == "baselines":
                 baseline_runs.sizes(words)
             from ftlight.cli import parser  # brings torch, so only once the command is checked

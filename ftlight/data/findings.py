@@ -118,6 +118,11 @@ def write(path: Path, findings: Iterable[Finding]) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
+def read(path: Path) -> list[Finding]:
+    """Reads findings from JSON lines."""
+    return [from_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def from_json(line: str) -> Finding:
     """The finding in a line of JSON."""
     return Finding(**json.loads(line))

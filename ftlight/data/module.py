@@ -215,6 +215,26 @@ class DataModule(Audited):
             return list(documents.read_text(path, self.encoding, self.document_columns))
         return list(self.source_at(str(files.check(name))).read(self.columns))
 
+    def rows_to_predict(self, split: str, numbers: Sequence[int]) -> list[files.Row]:
+        """Rows of a split as :meth:`read_predict` reads them, with the user's columns.
+
+        Args:
+            split: the split.
+            numbers: numbers of its rows.
+
+        Raises:
+            UserError: they are no rows of a file that can be predicted.
+        """
+        origin = split if self.files[split] else "train"
+        places, name = self.places(split), str(self.files[origin])
+        source = self.source_of(origin)
+        read = source.rows(self.columns) if source.on_hub else self.read_predict(name)
+        row_at = {str(row[files.LINE]): row for row in read}
+        wanted = [str(places[number]) for number in numbers]
+        if lost := [place for place in wanted if place not in row_at]:
+            raise UserError(f"{name}: rows of {split} cannot be found again ({lost[0]})")
+        return [row_at[place] for place in wanted]
+
     def set_task(self, task: Any) -> None:
         """Learns from the task that it feeds how that reads rows, before any is encoded."""
 

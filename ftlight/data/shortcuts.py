@@ -63,7 +63,7 @@ def words(texts: Sequence[str], labels: Sequence[Sequence[str]]) -> list[Word]:
     found = []
     for (word, label), rows in together.items():
         precision, recall = rows / with_word[word], rows / of_class[label]
-        least = OF_ITS_NAME if _in_name(word, label) else RECALL
+        least = OF_ITS_NAME if in_name(word, label) else RECALL
         if rows >= ROWS and precision >= PRECISION and recall >= least:
             found.append(Word(word, label, rows, precision, recall))
     return sorted(found, key=lambda item: (-item.rows, item.word))
@@ -74,7 +74,8 @@ def tokens(text: str) -> set[str]:
     return set(TOKEN.findall(text.casefold()))
 
 
-def _in_name(word: str, label: str) -> bool:
+def in_name(word: str, label: str) -> bool:
+    """Whether a word, or a part of it, stands in the name of a class."""
     name = plain(label).split()
     return any(word in part or part in word for part in name if len(part) > 2)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ftlight.data.findings import Finding
 from ftlight.data.near import plain
+from ftlight.data.shortcuts import in_name
 from ftlight.explain.explanation import Explained, Explanation, Side
 
 HEAVY = 0.5  # share of the heaviest word's weight from which on a word decides
@@ -82,17 +83,20 @@ def _heavy(side: Side, heaviest: float) -> list[str]:
 def findings(deciders: Iterable[Decider], split: str) -> list[Finding]:
     """What should be looked at: words that decide a class, or errors, more than one would expect.
 
-    Words of the class's own name are left out where they decide rightly.
+    Words of the class's own name are left out, if the answers are right.
+
+    Those that decide the largest share of a class come first.
 
     Args:
-        deciders: the words, those of most rows first.
+        deciders: the words.
         split: split of the rows.
     """
     found = []
-    for item in deciders:
+    for item in sorted(deciders, key=lambda d: (-d.rows / d.of, -d.rows)):
         if item.rows < LEAST or (not item.wrong and item.rows < SHARE * item.of):
             continue
-        if not item.wrong and item.word in plain(item.label).split():
+        parts = plain(item.word).split()
+        if not item.wrong and any(in_name(part, item.label) for part in parts):
             continue
         what = f"{item.word!r} decides {item.label} in {item.rows} of {item.of} explained rows"
         if item.wrong:
@@ -103,16 +107,44 @@ def findings(deciders: Iterable[Decider], split: str) -> list[Finding]:
     return found
 
 
-def lines(deciders: Sequence[Decider], wrong: bool) -> list[tuple[str, str]]:
-    """For each class the words that most often decide it, in words.
+def by_label(deciders: Sequence[Decider], wrong: bool) -> list[tuple[str, list[str]]]:
+    """For each class the words that most often decide it, with the numbers of rows.
 
     Args:
         deciders: the words, those of most rows first.
         wrong: whether of rows in which the answer is wrong.
     """
-    by_label: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for item in deciders:
-        words = by_label.setdefault(item.label, [])
+        words = found.setdefault(item.label, [])
         if item.wrong == wrong and len(words) < SHOWN and (item.rows > 1 or not words):
             words.append(f"{item.word} {item.rows}/{item.of}")
-    return [(label, ", ".join(words)) for label, words in by_label.items() if words]
+    return [(label, words) for label, words in found.items() if words]
+
+
+def choose(right: Sequence[bool], labels: Sequence[str], most: int) -> list[int]:
+    """Rows to explain: up to half of them wrong ones, and of all classes alike.
+
+    Args:
+        right: whether the answer of each row is right.
+        labels: label of each row; all the same if there are none.
+        most: number of rows to choose at most.
+
+    >>> choose([True, True, False, True], ["a", "a", "a", "b"], 2)
+    [2, 0]
+    """
+    wrong = _in_turn([i for i, is_right in enumerate(right) if not is_right], labels)
+    others = _in_turn([i for i, is_right in enumerate(right) if is_right], labels)
+    count = max(most // 2, most - len(others))
+    chosen = wrong[:count]
+    return [*chosen, *others[: most - len(chosen)]]
+
+
+def _in_turn(rows: Sequence[int], labels: Sequence[str]) -> list[int]:
+    """Rows so that those of each class come in turn."""
+    seen = Counter[str]()
+    turns = []
+    for row in rows:
+        turns.append((seen[labels[row]], row))
+        seen[labels[row]] += 1
+    return [row for _, row in sorted(turns)]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
-from torch import Tensor
+from torch import Tensor, nn
 
 from ftlight.data.files import Row
 from ftlight.explain.units import Unit
@@ -126,7 +126,7 @@ def integrate(
         steps: points of the path.
     """
     task, tokenizer = predictor.task, predictor.data.tokenizer
-    table = task.model.get_input_embeddings()
+    table = _embeddings(task.model)
     fill = next(
         token for token in (tokenizer.mask_token_id, tokenizer.pad_token_id, 0) if token is not None
     )
@@ -154,7 +154,18 @@ def integrate(
     weights = torch.tensor(shares / 2, dtype=slopes.dtype, device=slopes.device)
     mean = (weights[:, None, None] * slopes[1:-1]).sum(0)
     tokens = ((stop - start) * mean).sum(-1).float().cpu()
-    return Path(tokens, float(found[-1]), float(found[0]))
+    ends = found.detach()
+    return Path(tokens, float(ends[-1]), float(ends[0]))
+
+
+def _embeddings(model: nn.Module) -> nn.Module:
+    """The layer that turns tokens into vectors, of the outermost model that says which it is."""
+    for module in model.modules():
+        if hasattr(module, "get_input_embeddings"):
+            layer: Any = module
+            found: nn.Module = layer.get_input_embeddings()
+            return found
+    raise UserError(f"--method ig: {type(model).__name__} does not say where tokens are embedded")
 
 
 def repeat(batch: Mapping[str, Any], count: int) -> dict[str, Any]:

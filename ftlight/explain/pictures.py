@@ -56,13 +56,19 @@ def _cuts(start: int, end: int, most: int) -> list[int]:
     return [start + round(i * (end - start) / count) for i in range(count + 1)]
 
 
-def explain(predictor: Predictor, row: Row, asked: Asked) -> Explanation:
+def explain(predictor: Predictor, row: Row, asked: Asked, place: str) -> Explanation:
     """Explains the answer to a picture.
+
+    Args:
+        predictor: the model.
+        row: the row.
+        asked: the part of the answer.
+        place: file of the row.
 
     Raises:
         UserError: the row holds no picture either.
     """
-    predictor.data.set_predict([row])
+    predictor.data.set_predict([row], place)
     (batch,) = predictor.data.predict_dataloader()
     pixels = batch.get("inputs", {}).get("pixel_values")
     if pixels is None:
@@ -106,7 +112,7 @@ def weigh(boxes: list[Box], support: Support) -> tuple[float, list[Box], list[fl
     finer: list[Box] = []
     for i in sorted(heavy):
         finer += parts(boxes[i], 2)
-    values = support([[box] for box in finer]) if finer else []
+    values = list(support([[box] for box in finer])) if finer else []
     found += [(box, whole - value) for box, value in zip(finer, values, strict=True)]
     return whole, [box for box, _ in found], [weight for _, weight in found]
 

@@ -51,20 +51,22 @@ def explain(
         if time.monotonic() > end:
             break
         asked = predictor.task.asked(answer)
-        why = [explain_one(predictor, row, part, method) for part in asked]
+        why = [explain_one(predictor, row, part, method, place) for part in asked]
         explained.append(Explained(number, row, answer, why))
     return explained
 
 
-def explain_one(predictor: Predictor, row: Row, asked: Asked, method: Method) -> Explanation:
-    """Explains a part of an answer to a row.
+def explain_one(
+    predictor: Predictor, row: Row, asked: Asked, method: Method, place: str
+) -> Explanation:
+    """Explains a part of an answer to a row; arguments as those of :func:`explain`.
 
     Raises:
         UserError: the method is none for such rows.
     """
     texts = predictor.data.texts_of(row)
     if not texts:
-        return pictures.explain(predictor, row, asked)
+        return pictures.explain(predictor, row, asked, place)
     masking = Masking(predictor, row, texts, asked)
     if method == "ig":
         whole, weights = gradients.weigh(predictor, row, asked, masking.words)

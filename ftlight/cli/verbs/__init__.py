@@ -288,6 +288,35 @@ VERBS = {
             ),
         ],
     ),
+    "explain": Verb(
+        "RUN [FILE]",
+        "Explains answers: the words or parts of an image that decide, and how far to trust that.",
+        'explain runs/tickets/latest --text "my card has not arrived"',
+        [
+            RUN,
+            Argument(
+                "FILE",
+                "Rows to explain, as predict takes them. Without one: validation rows, half of "
+                "them wrong if there are so many, and what decides across them.",
+            ),
+            Argument('--text "…"', "One text, in place of FILE."),
+            Argument(
+                "--method occlusion|ig",
+                "How words are weighed: by what the answer loses without each, or by integrated "
+                "gradients.",
+                "occlusion",
+            ),
+            Argument("--rows N", "Most rows to explain.", "50"),
+            Argument(
+                "--neighbours N",
+                "Also show so many rows of train that are most like each row.",
+                "0",
+            ),
+            Argument("--out F.html|F.json", "File to write all explanations to."),
+            CHECKPOINT,
+            SEED,
+        ],
+    ),
     "export": Verb(
         "RUN",
         "Writes a run as a folder that stock libraries load with the same scores.",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftlight.cli import prediction
+from ftlight.cli import prediction, text_rows
 from ftlight.cli.command import Words
 from ftlight.cli.parser import CLI
 from ftlight.data import files
@@ -34,7 +33,7 @@ def run(words: Words, cli: CLI) -> None:
     )
     cli.model.calibration = calibrating.of_checkpoint(Path(ckpt_path))  # weights are read later
     text = words.own.get("text")
-    rows = model.read(file) if file else _rows_of_text(text, cli.datamodule)
+    rows = model.read(file) if file else text_rows.of(text, cli.datamodule)
     seen = _familiar(words, cli)
     found = model.answer(rows, file or "input", at_least, coverage, "--")
     unlike = _unlike(cli, seen)
@@ -128,28 +127,6 @@ def _name(file: str) -> str:
     if workbook.is_possible():
         kinds[".xlsx"] = ".xlsx"
     return str(name.with_suffix(kinds.get(name.suffix.lower(), ".csv")))
-
-
-def _rows_of_text(text: str | None, data: DataModule) -> list[files.Row]:
-    """A row for the text given, or for each line of standard input.
-
-    A blank line keeps its place, if the data know rows without a text; else a line names it.
-    """
-    if len(data.columns) > 1:
-        columns = ", ".join(data.columns)
-        raise UserError(f"the run reads several columns ({columns}); give a file that has them")
-    lines = [text] if text is not None else [line.rstrip("\n") for line in sys.stdin]
-    rows = [{data.columns[0]: line, files.LINE: i} for i, line in enumerate(lines, 1)]
-    blank = [row for row, line in zip(rows, lines, strict=True) if not line.strip()]
-    if len(blank) == len(rows):
-        raise UserError("there is no text to predict")
-    if len(data.without_text(blank, "input")) == len(blank):
-        return rows
-    count = f"{len(blank):,} of {counted(len(rows), 'line')}"
-    where = files.places([row[files.LINE] for row in blank], 3)
-    verb = "is" if len(blank) == 1 else "are"
-    screen.console.print(f"input: {count} {verb} blank, and left out ({where})")
-    return [row for row in rows if row not in blank]
 
 
 def _compute(cli: CLI, ckpt_path: str) -> Answers:

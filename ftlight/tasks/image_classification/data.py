@@ -225,6 +225,11 @@ class ImageData(ImageBatches):
             return row
         return {**row, "image": str(Path(container) / str(row[image_rows.NAME]))}
 
+    def rows_to_predict(self, split: str, numbers: Sequence[int]) -> list[files.Row]:
+        """Rows of a split, which know where their images are."""
+        rows = [dict(self.usable(row)) for row in self.rows(split, numbers)]
+        return [{**row, self.image: row["image"], files.LINE: row["image"]} for row in rows]
+
     def unreadable(self, rows: Sequence[files.Row], place: str) -> dict[int, str]:
         """Which images to predict cannot be used, and why."""
 
@@ -236,7 +241,14 @@ class ImageData(ImageBatches):
     def _entries(self, rows: Sequence[files.Row], place: str) -> list[Entry]:
         """Where the images to predict are."""
         listed = place == self.reading
-        return [predicting.entry(row, place, listed, self._columns) for row in rows]
+        found = []
+        for row in rows:
+            if image_rows.CONTAINER in row:  # a row of a split
+                where = str(row[image_rows.CONTAINER]), str(row[image_rows.NAME])
+                found.append(Entry(*where, str(row["image"]), "", row[files.LINE]))
+            else:
+                found.append(predicting.entry(row, place, listed, self._columns))
+        return found
 
     # Batches
 

@@ -1,0 +1,70 @@
+"""Checks of ``explain`` that need nothing imported: file or text, numbers, method, output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from ftlight.cli.command import Words
+from ftlight.run import outputs
+from ftlight.utils.errors import UserError, did_you_mean
+
+Method = Literal["occlusion", "ig"]
+METHODS: tuple[Method, ...] = get_args(Method)
+SUFFIXES = (".html", ".json")
+
+
+def check(words: Words) -> None:
+    """Checks the command line of an explanation.
+
+    Raises:
+        UserError: something is wrong with it.
+    """
+    if words.alone and "text" in words.own:
+        raise UserError(f'{words.alone[0]} and --text "…": give one of them')
+    method(words)
+    count(words, "rows", 50, 1)
+    count(words, "neighbours", 0, 0)
+    out(words)
+
+
+def method(words: Words) -> Method:
+    """How words are weighed.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    given = words.own.get("method", "occlusion")
+    for known in METHODS:
+        if given == known:
+            return known
+    hint = did_you_mean(given, METHODS)
+    raise UserError(f"--method {given}: expected {' or '.join(METHODS)}{hint}")
+
+
+def count(words: Words, option: str, default: int, least: int) -> int:
+    """The number that an option gives.
+
+    Raises:
+        UserError: it is none, or too small.
+    """
+    given = words.own.get(option, str(default))
+    if not (given.isascii() and given.isdigit() and int(given) >= least):
+        raise UserError(f"--{option} {given}: expected a whole number from {least} on")
+    return int(given)
+
+
+def out(words: Words) -> Path | None:
+    """The file to write, if one is named.
+
+    Raises:
+        UserError: it cannot be written, or explanations are not written in its format.
+    """
+    name = words.own.get("out", "")
+    if not name:
+        return None
+    path = outputs.named(name)
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--out {name}: explanations are written as .html or .json; name one")
+    outputs.check(path)
+    return path
