@@ -88,9 +88,11 @@ def made_with(tokenizer: Any) -> dict[str, str]:
 def hidden(tokenizer: Any) -> str:
     """What stands for a word that a model is not to see: its mask, else its unknown token.
 
-    Empty if the tokenizer has neither: the word is then to be left out.
+    Empty if the tokenizer has neither, or the latter ends texts: the word is then to be left out.
     """
-    return tokenizer.mask_token or tokenizer.unk_token or ""
+    ends = (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token)
+    unknown = "" if tokenizer.unk_token in ends else tokenizer.unk_token
+    return tokenizer.mask_token or unknown or ""
 
 
 def blank(tokenizer: Any) -> int:
