@@ -177,7 +177,8 @@ class DataModule(Audited):
         Args:
             row: a row with the input columns.
         """
-        return {name: row[name] for name in self.columns if isinstance(row.get(name), str)}
+        cells = next(with_nested(iter([row]), self.columns))
+        return {name: cells[name] for name in self.columns if isinstance(cells.get(name), str)}
 
     def with_texts(self, row: files.Row, texts: Mapping[str, str]) -> files.Row:
         """A row with other texts in place of those of :meth:`texts_of`."""

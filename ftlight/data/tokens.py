@@ -85,6 +85,16 @@ def made_with(tokenizer: Any) -> dict[str, str]:
     return {"tokenizer": f"{rules} {padding}"}
 
 
+def hidden(tokenizer: Any) -> str:
+    """What stands for a word that a model is not to see: its mask, else its unknown token.
+
+    Empty if the tokenizer has neither, or the latter ends texts: the word is then to be left out.
+    """
+    ends = (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token)
+    unknown = "" if tokenizer.unk_token in ends else tokenizer.unk_token
+    return tokenizer.mask_token or unknown or ""
+
+
 def blank(tokenizer: Any) -> int:
     """The token of a row without any: a decoder's tokenizer gives none for an empty text."""
     known = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)

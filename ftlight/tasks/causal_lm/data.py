@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ from ftlight.utils.ranges import Length
 
 # What a run keeps of its chats.
 CHAT = {"format": {"text", "chat"}, "template": str, "tool_template": str, "ends": [int]}
+CHANGED = "__changed"  # of a row whose messages have other texts: these as JSON
 
 
 class ChatData(DataModule):
@@ -246,15 +247,51 @@ class ChatData(DataModule):
 
         One that is no chat is empty text and gets no reply if data.on_bad_chat is skip.
         """
-        chats = []
-        for row in rows:
-            try:
-                chats.append(chat.dump(self._asked(row, place)))
-            except UserError:
-                if self.on_bad_chat == "error":
-                    raise
-                chats.append("")
+        read = [self._asked_or_none(row, place) for row in rows]
+        chats = [chat.dump(messages) if messages else "" for messages in read]
         return EncodedSplit({"chat": chats, "length": [len(text) for text in chats]})
+
+    def _asked_or_none(self, row: files.Row, place: str) -> list[chat.Message]:
+        """The same as :meth:`_asked`; empty if it is no chat and data.on_bad_chat is skip."""
+        try:
+            return self._asked(row, place)
+        except UserError:
+            if self.on_bad_chat == "error":
+                raise
+            return []
+
+    def texts_of(self, row: files.Row) -> dict[str, str]:
+        """The text of each message to reply to by its role: user, user 2 …; or the plain text."""
+        messages = self._asked_or_none({files.LINE: 1, **row}, "rows")
+        names = chat.names(messages)
+        return {name: m.content for name, m in zip(names, messages, strict=True) if name}
+
+    def with_texts(self, row: files.Row, texts: Mapping[str, str]) -> files.Row:
+        """A row with other texts in its messages, one of which may be empty."""
+        messages = self._asked_or_none({files.LINE: 1, **row}, "rows")
+        changed = [
+            message._replace(content=texts.get(name, message.content))
+            for name, message in zip(chat.names(messages), messages, strict=True)
+        ]
+        return {**row, CHANGED: chat.dump(changed)} if messages else row
+
+    def reply_tokens(self, text: str) -> list[int]:
+        """The tokens of a reply as a model writes it behind a prompt, with the one that ends it.
+
+        A plain text goes on with a space. Without an end if the chat template rewrites the reply.
+        """
+        if self.plain:
+            ids, places = self.template.tokens(f"a {text}")
+            end = self.tokenizer.eos_token_id
+            own = [token for token, place in zip(ids, places, strict=True) if place[1] > 1]
+            return own if end is None else [*own, end]
+        try:
+            said = [chat.Message("user", "a"), chat.Message("assistant", text)]
+            sample = self.template.encode(said)
+        except UserError:
+            return self.template.tokens(text)[0]
+        pairs = zip(sample.ids, sample.loss_mask, strict=True)
+        return [token for token, is_written in pairs if is_written]
 
     def _asked(self, row: files.Row, name: str) -> list[chat.Message]:
         """The messages of a row up to its last reply.
@@ -262,6 +299,8 @@ class ChatData(DataModule):
         Raises:
             UserError: it is no chat, or the template cannot say it.
         """
+        if CHANGED in row:
+            return chat.load(row[CHANGED])
         place = files.place(name, row[files.LINE])
         kind = formats.detect(row, self.names, name)
         if kind == "text" and not self.plain:

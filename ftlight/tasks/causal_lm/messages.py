@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -55,6 +56,23 @@ def split_tools(messages: Sequence[Message]) -> tuple[list[dict[str, Any]], list
     if messages and messages[0].role == TOOLS:
         return json.loads(messages[0].content), list(messages[1:])
     return [], list(messages)
+
+
+def names(messages: Sequence[Message]) -> list[str]:
+    """A name for the text of each message: its role, and its number if it is not the first.
+
+    Empty if it has no text, or holds tools.
+
+    >>> names([Message("system", "a"), Message("user", "b"), Message("user", "c")])
+    ['system', 'user', 'user 2']
+    """
+    counts = Counter[str]()
+    found = []
+    for message in messages:
+        counts[message.role] += 1
+        name = f"{message.role} {counts[message.role]}".removesuffix(" 1")
+        found.append(name if message.content and message.role != TOOLS else "")
+    return found
 
 
 def dump(messages: Sequence[Message]) -> str:

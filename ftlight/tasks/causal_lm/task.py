@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
 from torch import Tensor
 
 from ftlight.baselines.ladder import Ladder
 from ftlight.data.module import DataModule
+from ftlight.data.tokens import blank
 from ftlight.metrics import texts
+from ftlight.metrics.evaluation import Asked
 from ftlight.models.modes import evaluating
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks import generation
 from ftlight.tasks.causal_lm import messages as chat
 from ftlight.tasks.causal_lm import replies, truncation
 from ftlight.tasks.causal_lm.data import ChatData
+from ftlight.tasks.causal_lm.packing import padded
 from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import Count, NonNegative, PositiveInt, PositiveShare
 
@@ -244,6 +248,37 @@ class CausalLM(Task):
                 answer["perplexity"] = texts.perplexity(nll, count)
             decoded.append(answer)
         return decoded
+
+    def asked(self, answer: Mapping[str, Any]) -> list[Asked]:
+        """The reply, if there is one; its key are its tokens, with the one that ends it.
+
+        One that was cut at max_new_tokens has no end.
+        """
+        text = answer["prediction"]
+        if text is None:
+            return []
+        return [Asked(text, tuple(self.data.reply_tokens(text)[: self._new]))]
+
+    def support(self, batch: dict[str, Any], asked: Sequence[Asked]) -> Tensor:
+        """The mean log-probability of a reply's tokens behind the prompt; nan if that is no chat.
+
+        At a temperature of 1, whatever the reply was drawn at.
+        """
+        longest, nothing = self.data.max_length - self._new, [blank(self.data.tokenizer)]
+        is_chat = torch.tensor([bool(text) for text in batch["chats"]], device=self.device)
+        prompts = [
+            (self.data.prompt(chat.load(text), longest) if text else []) or nothing
+            for text in batch["chats"]
+        ]
+        pairs = list(zip(prompts, (list(part.key) for part in asked), strict=True))
+        masks = [[False] * len(prompt) + [True] * len(reply) for prompt, reply in pairs]
+        ids, pad = [prompt + reply for prompt, reply in pairs], self.data.tokenizer.pad_token_id
+        made = move_data_to_device(padded(ids, masks, pad), self.device)
+        total = torch.zeros(len(ids), dtype=torch.float, device=self.device)
+        for nll, _, line in replies.likelihood(self.model, made["inputs"], made["labels"]):
+            total = total.index_add(0, line, -nll)
+        means = total / total.new_tensor([len(part.key) for part in asked])
+        return means.where(is_chat, torch.nan)
 
     def ladder(self, data: DataModule) -> Ladder | str:
         """The untuned model alone: nothing cheap gives probabilities of tokens."""

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ftlight.baselines.ladder import Ladder
 from ftlight.data.module import DataModule
 from ftlight.metrics import answers
+from ftlight.metrics.evaluation import Asked
 from ftlight.metrics.intervals import UNIT, bootstrap
 from ftlight.metrics.statistics import wilson
 from ftlight.metrics.sureness import Sureness
@@ -28,6 +29,7 @@ from ftlight.utils.ranges import PositiveInt
 
 AT_ONCE = 8  # windows run together if a batch has fewer rows
 TINY = 1e-9  # of a probability whose logarithm is taken
+ANSWER, NO_ANSWER = "answer", "no answer"  # what can be asked for
 SPAN = 4  # outputs before those of each temperature
 
 
@@ -253,6 +255,37 @@ class QuestionAnswering(Task):
                     answer |= {"prediction": "", "score": no_answer, "start": None, "end": None}
             decoded.append(answer)
         return decoded
+
+    def asked(self, answer: Mapping[str, Any]) -> list[Asked]:
+        """The answer, or that there is none; nothing if the answer is blank."""
+        start, text = answer["start"], answer["prediction"]
+        if start is None:
+            return [Asked(NO_ANSWER, NO_ANSWER)]
+        span = (start, answer["end"])
+        return [Asked(text, ANSWER, self.data.context, span)] if text else []
+
+    def support(self, batch: dict[str, Any], asked: Sequence[Asked]) -> Tensor:
+        """The log-probability of start and end at the characters of an answer, as calibrated.
+
+        It is that in the window where the answer is likeliest; nan if no window holds all of it.
+        Of no answer the log-probability that it is predicted, at the threshold 1/2.
+        """
+        start, end = self(batch)
+        best = contexts.best_spans(start, end, batch, self.max_answer_length)
+        odds = (best[:, 3] - best[:, 2] - self.threshold) / self._heat
+        hot = [(logs / self._heat).log_softmax(1) for logs in (start, end)]
+        found = list(F.logsigmoid(odds))
+        for row, part in enumerate(asked):
+            if part.span is None:
+                continue
+            places = contexts.tokens_of(batch, row, *part.span)
+            if not places:
+                found[row] = start.new_full((), torch.nan)
+                continue
+            window, first, last = torch.tensor(places, device=start.device).unbind(1)
+            likeliest = (start[window, first] + end[window, last]).argmax()
+            found[row] = (hot[0][window, first] + hot[1][window, last])[likeliest]
+        return torch.stack(found)
 
     def ladder(self, data: DataModule) -> Ladder | str:
         """The sentence that is most like the question."""

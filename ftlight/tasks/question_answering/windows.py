@@ -100,6 +100,25 @@ def target(
     return positions
 
 
+def tokens_of(
+    batch: Mapping[str, Tensor], row: int, start: int, stop: int
+) -> list[tuple[int, int, int]]:
+    """Windows of a batch that hold an answer whole, with its first and last token in each.
+
+    Args:
+        batch: As of :func:`collate`.
+        row: Place of the row in the batch.
+        start: First character of the answer in the context.
+        stop: The character after its last.
+    """
+    windows = (batch["sample_mapping"] == row).nonzero()[:, 0].tolist()
+    begin, end = (batch[name][windows].cpu().numpy() for name in ("begin", "end"))
+    sizes = np.full(len(windows), begin.shape[1])
+    places = target(begin.ravel(), end.ravel(), sizes, start, stop)
+    pairs = zip(windows, places, strict=True)
+    return [(window, *place) for window, place in pairs if place[0] >= 0]
+
+
 def text_of(context: str, begin: int, end: int) -> tuple[str, int, int]:
     """Returns the text between two characters, stripped, with its new begin and end.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -12,11 +12,13 @@ from ftlight.data import files, tables, tokens
 from ftlight.data.module import Columns, EncodedSplit, Reader
 from ftlight.tasks.retrieval import catalogue as cat
 from ftlight.tasks.retrieval import interactions
-from ftlight.tasks.retrieval.events import in_order
+from ftlight.tasks.retrieval.events import in_order, user_text
 from ftlight.tasks.retrieval.items import ItemData
 from ftlight.utils import internals
 from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import Finite, Length, PositiveInt
+
+IN_WORDS = "__in_words"  # of a row whose history is a text, though it may be the id of an item
 
 
 class RetrievalData(ItemData):
@@ -255,9 +257,8 @@ class RetrievalData(ItemData):
                 texts.append(files.cell(row, column, place))
                 targets.append(([], self._itself(texts[-1])))
                 continue
-            history = cat.several(row[column], place, row[files.LINE], column)
-            in_words = isinstance(row[column], str) and row[column]
-            if in_words and not any(item in self._ids() for item in history):
+            history = self._history(row, place)
+            if history is None:
                 texts.append(row[column])
                 targets.append(([], []))
             else:
@@ -266,6 +267,43 @@ class RetrievalData(ItemData):
                 targets.append(([], self.numbers(history, at)))
         columns = tables.mapped(lambda rows: self._tokenize(rows["text"], "query"), {"text": texts})
         return EncodedSplit({k: columns[k] for k in ("input_ids", "length")}, targets)
+
+    def _history(self, row: files.Row, place: str) -> list[str] | None:
+        """Ids of the items that a row has as its history; None if it is a text in words."""
+        column = self.columns[0]
+        given = row[column]
+        if given and isinstance(given, str) and row.get(IN_WORDS):
+            return None
+        history = cat.several(given, place, row.get(files.LINE, 1), column)
+        if given and isinstance(given, str) and not any(item in self._ids() for item in history):
+            return None
+        return history
+
+    # Explanations
+
+    def texts_of(self, row: files.Row) -> dict[str, str]:
+        """The query; of a history of ids the text of each item that is read, by its id.
+
+        An item that is there again has its place behind its id.
+        """
+        history = self._history(row, "rows") if self.user and self.columns[0] in row else None
+        if history is None:
+            return super().texts_of(row)
+        texts: dict[str, str] = {}
+        last = history[-self.history :]
+        for place, number in enumerate(self.numbers(last, "rows")):
+            name = last[place] if last[place] not in texts else f"{last[place]} ({place + 1})"
+            texts[name] = self.catalogue.texts[number]
+        return texts
+
+    def with_texts(self, row: files.Row, texts: Mapping[str, str]) -> files.Row:
+        """A row with another query; of a history one in words, without items that are hidden."""
+        if not self.user:
+            return super().with_texts(row, texts)
+        hidden = tokens.hidden(self.tokenizer)
+        changed = {**self.texts_of(row), **texts}.values()
+        shown = [text for text in changed if text.replace(hidden, "").strip()]
+        return {**row, self.columns[0]: user_text(shown), IN_WORDS: True}
 
     def _ids(self) -> dict[str, int]:
         return self._numbers if self.catalogue else {}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ftlight.baselines.ladder import Ladder
 from ftlight.data.module import DataModule
+from ftlight.metrics.evaluation import Asked
 from ftlight.metrics.ranking import gain, ranking
 from ftlight.models import saving
 from ftlight.models.pooling import Encoder, Pooling, trained_pooling
@@ -47,6 +48,7 @@ class Retrieval(RankingTask):
     primary_metric = "ndcg@10"
     monitor = "val/ndcg@10"
     starts_trained = True
+    support_unit = "cosine"
 
     def __init__(
         self,
@@ -173,6 +175,26 @@ class Retrieval(RankingTask):
                 answer["id"] = best["id"]
             decoded.append({**answer, "items": items})
         return decoded
+
+    def asked(self, answer: Mapping[str, Any]) -> list[Asked]:
+        """The best item, if there is one."""
+        if not answer["items"]:
+            return []
+        best = answer["items"][0]
+        number = self.data.numbers([best.get("id", best["text"])], "prediction")[0]
+        return [Asked(best["text"], number)]
+
+    def support(self, batch: dict[str, Any], asked: Sequence[Asked]) -> Tensor:
+        """The cosine of query and item, without the item's popularity.
+
+        The catalogue is encoded once, as for a prediction.
+        """
+        if not self._indexes:
+            self._index("predict")
+        items = self._indexes[""][1][[part.key for part in asked]]
+        queries = self(batch["inputs"])
+        with torch.autocast(queries.device.type, enabled=False):
+            return (queries.float() * items).sum(1)
 
     def ladder(self, data: DataModule) -> Ladder | str:
         """Popularity, words in common, the untuned model."""

@@ -156,8 +156,14 @@ class Seq2SeqData(DataModule):
         texts = [self.prefix + text for text in rows["source"]]
         return tokens.tokenize(self.tokenizer, texts, None, self.max_length)
 
-    def _targets(self, texts: Sequence[str]) -> Columns:
-        tokenizer, eos, most = self.tokenizer, self.eos, self.max_target_length
+    def target(self, text: str) -> list[int]:
+        """The tokens of a target, with the one that ends it; cut at what the backbone takes."""
+        most = tokens.max_length(self.tokenizer_name, trained=False)
+        ids: list[int] = self._targets([text], most)["input_ids"][0]
+        return ids
+
+    def _targets(self, texts: Sequence[str], most: int) -> Columns:
+        tokenizer, eos = self.tokenizer, self.eos
 
         def as_targets(texts: Sequence[str], **options: Any) -> Any:
             return tokenizer(text_target=texts, **options)
@@ -172,7 +178,7 @@ class Seq2SeqData(DataModule):
 
     def _encode(self, rows: Columns) -> Columns:
         first = rows["target"] if "target" in rows else [texts[0] for texts in rows["references"]]
-        targets = self._targets(first)
+        targets = self._targets(first, self.max_target_length)
         return {
             **self._sources(rows),
             "labels": targets["input_ids"],

@@ -99,6 +99,12 @@ def begin_with_language(config: Any, data: Any) -> None:
         config.decoder_start_token_id = ids[-1]
 
 
+def start_of(model: Any) -> int:
+    """The token that the decoder starts with when it generates."""
+    start = model.generation_config.decoder_start_token_id
+    return int(start if isinstance(start, int) else model.config.decoder_start_token_id)
+
+
 def generate(
     model: Any, states: Tensor, mask: Tensor, losses: Callable[..., tuple[Tensor, Tensor]]
 ) -> list[Tensor]:

@@ -14,10 +14,12 @@ from ftlight.baselines.ladder import Ladder
 from ftlight.data import tokens
 from ftlight.data.module import DataModule
 from ftlight.metrics import texts
+from ftlight.metrics.evaluation import Asked
 from ftlight.metrics.words import Tokenizer
 from ftlight.models import loading
 from ftlight.models import saving as export
 from ftlight.task import EvaluationResult, Step, Task
+from ftlight.tasks.generation import truncate_at_eos
 from ftlight.tasks.seq2seq import cheap, decoding, scores
 from ftlight.tasks.seq2seq.data import Seq2SeqData
 from ftlight.tasks.seq2seq.encoder_decoder import (
@@ -248,6 +250,29 @@ class Seq2Seq(Task):
             {"prediction": text, "score": score}
             for text, score in zip(self.decoded(outputs, rows), means, strict=True)
         ]
+
+    def asked(self, answer: Mapping[str, Any]) -> list[Asked]:
+        """The text that was generated; its key are its tokens, with the one that ends it.
+
+        One that was cut at max_new_tokens has no end.
+        """
+        decoding.begin_with_language(self.model.generation_config, self.data)
+        ids, start = self.data.target(answer["prediction"]), decoding.start_of(self.model)
+        ids = ids[1:] if ids[:1] == [start] and len(ids) > 1 else ids
+        ends = set() if self.data.eos is None else {self.data.eos}
+        written = truncate_at_eos(ids, ends)[: int(self.generates["max_new_tokens"])]
+        return [Asked(answer["prediction"], tuple(written))]
+
+    def support(self, batch: dict[str, Any], asked: Sequence[Asked]) -> Tensor:
+        """The mean log-probability of a text's tokens, given the source."""
+        decoding.begin_with_language(self.model.generation_config, self.data)
+        start, pad = decoding.start_of(self.model), self.data.tokenizer.pad_token_id
+        before = [[start, *part.key[:-1]] for part in asked]
+        labels = tokens.pad([part.key for part in asked], tokens.IGNORE).to(self.device)
+        losses, _ = self.losses(labels, tokens.pad(before, pad).to(self.device), **batch["inputs"])
+        real = labels != tokens.IGNORE
+        sums = losses.new_zeros(len(labels)).index_add(0, real.nonzero()[:, 0], losses)
+        return -sums / real.sum(1)
 
     def export(self, folder: Path, data: DataModule) -> str:
         """Writes a transformers folder whose ``generate`` gives the same texts."""

@@ -166,8 +166,27 @@ class TokenData(DataModule):
     def document(
         self, row: Mapping[str, Any], place: str = "input:1"
     ) -> tuple[str, list[spans.Range]]:
-        """Text of a row to predict, and the characters of its words."""
-        return readers.document(row, self.predicted_layout, place)
+        """Text of a row to predict, and the characters of its words; a hidden one is a word."""
+        text, words = readers.document(row, self.predicted_layout, place)
+        hidden = tokens.hidden(self.tokenizer) if self.tokenizer_name else ""
+        return text, spans.unite(words, text, hidden)
+
+    def texts_of(self, row: files.Row) -> dict[str, str]:
+        """The text of a row to predict; of a list of words, these joined by spaces."""
+        return {self.layout.text: self.document(row)[0]}
+
+    def with_texts(self, row: files.Row, texts: Mapping[str, str]) -> files.Row:
+        """A row with another text, which a space divides into words if the row is a list of them.
+
+        Its marks are left out, since they are of the old text.
+        """
+        text = texts.get(self.layout.text)
+        if text is None:
+            return row
+        line = {files.LINE: row[files.LINE]} if files.LINE in row else {}
+        if readers.has_words(marks.plain(row, self.predicted_layout), self.predicted_layout):
+            return {**line, self.layout.tokens: text.split(" ")}
+        return {**line, self.layout.text: text}
 
     # What a run keeps
 

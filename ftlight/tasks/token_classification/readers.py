@@ -88,7 +88,7 @@ def _habits(source: Source, layout: Layout) -> Habits:
     def marked() -> Iterator[tuple[str, list[marks.Mark]]]:
         for row in _gold_rows(source, layout):
             place = files.place(source.name, row[files.LINE])
-            if _has_words(row, layout):
+            if has_words(row, layout):
                 words = row[layout.tokens]
                 if isinstance(words, list):  # else the second reading says what is wrong
                     tags.update(dict.fromkeys(_read_tags(row, layout, len(words), place)))
@@ -105,7 +105,7 @@ def _read_row(
     """A row in the form of all; counts in ``facts`` what a person should know of it."""
     text, words = document(row, layout, place)
     tags: list[str] = []
-    if _has_words(row, layout):
+    if has_words(row, layout):
         written = _read_tags(row, layout, len(words), place)
         tags = [habits.tags.get(tag, tag) for tag in written]
         if tags != written:
@@ -160,7 +160,7 @@ def _read(
     return files.found_in_some(rows, layout.named, source.name) if tagged else rows
 
 
-def _has_words(row: Mapping[str, Any], layout: Layout) -> bool:
+def has_words(row: Mapping[str, Any], layout: Layout) -> bool:
     """Whether a row has a list of words; Prodigy lists tokens as objects, beside the text."""
     words = row.get(layout.tokens)
     objects = isinstance(words, list) and all(isinstance(word, Mapping) for word in words)
@@ -174,7 +174,7 @@ def document(row: Mapping[str, Any], layout: Layout, place: str) -> tuple[str, l
         UserError: it has neither, or they are of the wrong type.
     """
     row = marks.plain(row, layout)
-    if _has_words(row, layout):
+    if has_words(row, layout):
         words = row[layout.tokens]
         if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
             raise UserError(

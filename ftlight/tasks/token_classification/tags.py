@@ -158,6 +158,22 @@ def split(text: str) -> list[Range]:
     return [*words, (start, len(text))] if start >= 0 else words
 
 
+def unite(words: Sequence[Range], text: str, token: str) -> list[Range]:
+    """Words of a text, with those inside of an occurrence of a token as one.
+
+    >>> unite(split("is [MASK]."), "is [MASK].", "[MASK]")
+    [(0, 2), (3, 9), (9, 10)]
+    """
+    if not token or token not in text:
+        return list(words)
+    places = [found.span() for found in re.finditer(re.escape(token), text)]
+    united: dict[Range, None] = {}
+    for start, end in words:
+        around = (place for place in places if place[0] <= start and end <= place[1])
+        united[next(around, (start, end))] = None
+    return list(united)
+
+
 def join(tokens: Sequence[str]) -> tuple[str, list[Range]]:
     """Joins words by spaces; returns the text and the characters of each word.
 

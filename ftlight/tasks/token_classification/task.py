@@ -17,6 +17,7 @@ from ftlight.freezing.linear import Vectors
 from ftlight.metrics import calibration, intervals
 from ftlight.metrics import spans as metrics
 from ftlight.metrics.classes import by_class, f1_of_rows
+from ftlight.metrics.evaluation import Asked
 from ftlight.metrics.sureness import Sureness
 from ftlight.models import saving as export
 from ftlight.models.losses import Loss
@@ -84,8 +85,7 @@ class TokenClassification(Task):
         """
         logits = self(batch["inputs"])[batch["window"], batch["place"]]  # [words, tags]
         has_piece, words_per_row = batch["has_piece"], batch["words"]
-        heat = 1.0 if self.calibration is None else self.calibration.heat
-        scaled = logits.detach() / heat
+        scaled = logits.detach() / self._heat
         probabilities, tags = scaled.softmax(-1).max(-1)
         tags = tags.where(has_piece, OUTSIDE).to(probabilities.dtype)
         predicted = torch.stack([tags, probabilities.where(has_piece, 1.0)], -1)
@@ -98,6 +98,39 @@ class TokenClassification(Task):
         losses = F.cross_entropy(logits, batch["targets"], reduction="none")
         loss = losses.where(has_piece, 0.0).sum() / max(count, 1)
         return Step(loss, outputs, list(torch.split(batch["targets"], words_per_row)), count)
+
+    @property
+    def _heat(self) -> float:
+        return 1.0 if self.calibration is None else self.calibration.heat
+
+    def asked(self, answer: Mapping[str, Any]) -> list[Asked]:
+        """Each entity that is found."""
+        name = self.data.layout.text
+        return [
+            Asked(found["text"], found["type"], name, (found["start"], found["end"]))
+            for found in answer["prediction"]
+        ]
+
+    def support(self, batch: dict[str, Any], asked: Sequence[Asked]) -> Tensor:
+        """The mean log-probability of the tags of an entity's words, as calibrated.
+
+        Its first word has the tag B-, the others I-; nan if there is no word at its characters.
+        """
+        logits = self(batch["inputs"])[batch["window"], batch["place"]]  # [words, tags]
+        logs = (logits / self._heat).log_softmax(-1)
+        has_piece, found = batch["has_piece"].split(batch["words"]), []
+        of_rows = zip(logs.split(batch["words"]), has_piece, asked, strict=True)
+        rows = self.rows_of("predict", batch["index"])
+        for row, (of_row, seen, part) in zip(rows, of_rows, strict=True):
+            assert part.span is not None
+            aligned = spans.align([(part.key, *part.span)], self.data.document(row)[1]).spans
+            _, first, after = aligned[0] if aligned else (part.key, 0, 0)
+            begin, inside = self.tags.index(f"B-{part.key}"), self.tags.index(f"I-{part.key}")
+            tags = [begin, *[inside] * (after - first - 1)][: after - first]
+            words = torch.arange(first, after, device=logs.device)
+            of_words = of_row[words, torch.tensor(tags, dtype=torch.long, device=logs.device)]
+            found.append(of_words[seen[first:after]].mean())
+        return torch.stack(found)
 
     def head_objective(self) -> Objective:
         """Cross-entropy over words."""

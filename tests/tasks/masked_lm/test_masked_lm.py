@@ -341,3 +341,8 @@ def test_frozen_layers_and_whole_words(tmp_path: Path, plain_bert: str) -> None:
         "--trainer.accelerator cpu --run r --test false"
     )
     assert main(command.split()) == 0
+
+
+def test_it_has_no_answer_to_explain(bert: str) -> None:
+    with pytest.raises(UserError, match="cannot explain: it has no support of answers"):
+        MaskedLM(bert).asked({"prediction": ["parcel"], "score": 0.5})
