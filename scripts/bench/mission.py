@@ -67,7 +67,7 @@ def chosen(cells: Sequence[Cell], name: str, about: Cell) -> str:
 def taken(run: Path) -> Cell:
     """How many steps a run took."""
     with (run / "metrics.csv").open(newline="") as file:
-        return {"taken": max(int(row["step"]) for row in csv.DictReader(file))}
+        return {"taken": 1 + max(int(row["step"]) for row in csv.DictReader(file))}
 
 
 def run_cell(given: argparse.Namespace, name: str, about: Cell) -> Cell:
