@@ -111,5 +111,6 @@ def as_json(
 
 
 def _forecast(forecast: Any) -> dict[str, Any]:
-    parts = {name: getattr(forecast, name)._asdict() for name in ("curve", "twice", "last")}
+    names = ("curve", "twice", "four_times", "last")
+    parts = {name: getattr(forecast, name)._asdict() for name in names}
     return {"rows": forecast.rows, **parts, "helps": forecast.helps}

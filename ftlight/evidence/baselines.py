@@ -194,7 +194,12 @@ class Growth(NamedTuple):
 
 
 def grow(
-    ladder: Ladder, data: DataModule, split: str, frozen: Frozen, best: float
+    ladder: Ladder,
+    data: DataModule,
+    split: str,
+    frozen: Frozen,
+    best: float,
+    within: np.ndarray | None = None,
 ) -> Growth | None:
     """Measures the learning curve of the solved probe; None if the task has none.
 
@@ -204,17 +209,20 @@ def grow(
         split: the split that is measured.
         frozen: vectors of the rows.
         best: the best score that a row can have.
+        within: numbers of the rows of train that count as all there are. Default: every row.
     """
     probes = [rung for rung in ladder.rungs if rung.takes == "vectors" and rung.learns]
     if not probes:
         return None
     meter, table = Meter(), data.load_split("train")
+    there = np.arange(len(table)) if within is None else within
+    table = table if within is None else table.select(within)
     least = max(LEAST, len(set(data.classes(table) or ())))
     sizes, errors = learning_curve.sizes_of(len(table), least), []
     for size in sizes:
         scores = []
         for draw in range(1 if size == len(table) else DRAWS):
-            rows = np.sort(data.drawing(table, data.split_seed + draw)[:size])
+            rows = np.sort(there[data.drawing(table, data.split_seed + draw)[:size]])
             found = measure(ladder, probes[-1], data, split, rows, frozen, size, 1)
             scores.append(found.scores)
         errors.append(best - np.stack(scores))

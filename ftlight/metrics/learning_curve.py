@@ -1,4 +1,4 @@
-"""What more data would give: the learning curve error = a + b n^-c, and what it says of twice n.
+"""What more data would give: the learning curve error = a + b n^-c, and what it says of 2 and 4 n.
 
 The form is that of Cortes et al. (1993, "Learning curves: asymptotic values and rate of
 convergence") and Hestness et al. (2017, arXiv:1712.00409).
@@ -44,12 +44,14 @@ class Forecast(NamedTuple):
         rows: rows that there are.
         curve: the curve of all sizes.
         twice: what twice as many would give, by curves.
+        four_times: what four times as many would give.
         last: what the last doubling gave, as measured.
     """
 
     rows: int
     curve: Curve
     twice: Gain
+    four_times: Gain
     last: Gain
 
     @property
@@ -107,7 +109,7 @@ def fit(sizes: np.ndarray, errors: np.ndarray) -> np.ndarray:
 def forecast(
     sizes: Sequence[int], errors: Sequence[np.ndarray], draws: int = 1000, seed: int = 0
 ) -> Forecast | None:
-    """What twice the rows would give.
+    """What twice and four times the rows would give.
 
     A resample draws the rows measured, the same ones at each size; the draws of rows to learn; and
     how many of the largest sizes the curve is fitted to, at least three, since small sizes may
@@ -129,18 +131,18 @@ def forecast(
     random, known = np.random.default_rng(seed), np.asarray(sizes, float)
     resampled = _resampled(known, errors, draws, random)
     kept = random.integers(LEAST, len(sizes) + 1, size=draws)
-    gains = np.empty(draws)
+    curves = np.empty((draws, 3))
     for count in range(LEAST, len(sizes) + 1):
         chosen = kept == count
-        gains[chosen] = _twice(fit(known[-count:], resampled[chosen, -count:]), known[-1])
+        curves[chosen] = fit(known[-count:], resampled[chosen, -count:])
     means = np.array([of_size.mean() for of_size in errors])
     factor = _wrong_by(known, means)
-    low, middle, high = np.quantile(gains, [ENDS[0], 0.5, ENDS[1]]).tolist()
     last = np.quantile(resampled[:, -2] - resampled[:, -1], ENDS).tolist()
     return Forecast(
         int(sizes[-1]),
         Curve(*fit(known, means[None])[0].tolist()),
-        Gain(middle, low / factor, high * factor),
+        _between(_gains(curves, known[-1], 2), factor),
+        _between(_gains(curves, known[-1], 4), factor),
         Gain(float(means[-2] - means[-1]), *last),
     )
 
@@ -160,17 +162,23 @@ def _resampled(
     return found
 
 
-def _twice(curves: np.ndarray, rows: float) -> np.ndarray:
-    """What twice the rows give by curves ``[curves, 3]``."""
-    gains: np.ndarray = curves[:, 1] * (rows ** -curves[:, 2] - (2 * rows) ** -curves[:, 2])
+def _gains(curves: np.ndarray, rows: float, times: float) -> np.ndarray:
+    """What so many times the rows give by curves ``[curves, 3]``."""
+    gains: np.ndarray = curves[:, 1] * (rows ** -curves[:, 2] - (times * rows) ** -curves[:, 2])
     return gains
+
+
+def _between(gains: np.ndarray, factor: float) -> Gain:
+    """The median of gains with an interval that is wider by a factor."""
+    low, middle, high = np.quantile(gains, [ENDS[0], 0.5, ENDS[1]]).tolist()
+    return Gain(middle, low / factor, high * factor)
 
 
 def _wrong_by(sizes: np.ndarray, means: np.ndarray) -> float:
     """The factor, at least 1, by which a curve without the last size misses the last doubling."""
     if len(sizes) <= LEAST:
         return MOST
-    told = float(_twice(fit(sizes[:-1], means[None, :-1]), sizes[-2])[0])
+    told = float(_gains(fit(sizes[:-1], means[None, :-1]), sizes[-2], 2)[0])
     gave = float(means[-2] - means[-1])
     if min(told, gave) <= 0:
         return MOST
@@ -194,7 +202,7 @@ def sentence(found: Forecast, is_share: bool) -> str:
         found: the forecast.
         is_share: whether the score is a share, which is told in points of a hundredth.
 
-    >>> gains = Gain(0.008, 0.002, 0.014), Gain(0.012, 0.004, 0.02)
+    >>> gains = Gain(0.008, 0.002, 0.014), Gain(0.013, 0.003, 0.025), Gain(0.012, 0.004, 0.02)
     >>> sentence(Forecast(1000, Curve(0.05, 2.0, 0.5), *gains), True)
     'more data help: twice the data would give about +0.8 points (0.2 to 1.4)'
     """
