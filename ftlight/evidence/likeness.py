@@ -44,7 +44,7 @@ def most_like(
         UserError: the model gives no vector of a row.
     """
     try:
-        reader = Rows(trainer, task, data)
+        reader = Rows(trainer, task, data, "neighbours")
         train = normalize(reader.read("train").vectors)
         data.set_predict(rows, place)
         own = normalize(reader.read("predict").vectors)

@@ -46,9 +46,10 @@ class Rows:
         trainer: a trainer of one process; says device and precision.
         task: the task.
         data: its data module, set up for training.
+        name: what the pass is for, in messages.
     """
 
-    def __init__(self, trainer: Any, task: Task, data: DataModule) -> None:
+    def __init__(self, trainer: Any, task: Task, data: DataModule, name: str = "check") -> None:
         strategy, precision = trainer.strategy, trainer.precision_plugin
         self.task = precision.convert_module(task.eval().to(strategy.root_device))
         task.datamodule = data
@@ -64,7 +65,7 @@ class Rows:
         layers = num_layers(layer_groups(task.model))
         self.cache = PrefixCache(task.cache_gb, trains=False)
         if task.cache is not False:
-            self.cache.begin(self.run, self.task, layers, "check")
+            self.cache.begin(self.run, self.task, layers, name)
         self.tap = self.cache.tap or Tap(task.model, layers)
 
     def read(self, split: str) -> Read:

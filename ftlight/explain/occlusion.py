@@ -38,13 +38,13 @@ def weigh(
     """
     pieces = divide(whole, most)
     unchanged, *values = support([[], *(piece.words for piece in pieces)])
-    weights = [unchanged - value for value in values]
+    weights = [fall(unchanged, value) for value in values]
     for _ in range(TURNS):
         parts = _divided(pieces, weights, most)
         tried = [part.words for of_piece in parts.values() for part in of_piece]
         if not tried:
             break
-        falls = iter([unchanged - value for value in support(tried)])
+        falls = iter([fall(unchanged, value) for value in support(tried)])
         old, pieces, weights = list(zip(pieces, weights, strict=True)), [], []
         for i, (piece, weight) in enumerate(old):
             pieces += parts.get(i, [piece])
@@ -85,6 +85,11 @@ def trials(weights: np.ndarray, seed: int = 0) -> list[list[int]]:
     rng = np.random.default_rng(seed)
     drawn = [rng.permutation(len(weights))[:count].tolist() for _ in range(DRAWS)]
     return [heaviest.tolist(), *drawn]
+
+
+def fall(whole: float, value: float) -> float:
+    """What is lost; nothing if it cannot be measured, as where no text is left to read."""
+    return 0.0 if math.isnan(value) else whole - value
 
 
 def scored(support: float, unit: str) -> float:

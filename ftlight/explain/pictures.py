@@ -81,9 +81,9 @@ def explain(predictor: Predictor, row: Row, asked: Asked, place: str) -> Explana
     whole, boxes, weights = weigh(parts(Box(0, 0, height, width), GRID), scores)
     unit = predictor.task.support_unit
     removed = trials(boxes, weights)
-    top, *drawn = (scored(value, unit) for value in scores(removed))
     score = scored(whole, unit)
-    check = Check(len(removed[0]), len(boxes), score - top, score - float(np.mean(drawn)))
+    top, *drawn = (score - scored(value, unit) for value in scores(removed))
+    check = Check(len(removed[0]), len(boxes), top, float(np.mean(drawn)))
     cells = []
     for box, weight in zip(boxes, weights, strict=True):
         edges = box.left / width, box.top / height, box.right / width, box.bottom / height

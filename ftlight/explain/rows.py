@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from ftlight.data import tokens
 from ftlight.data.files import Row
 from ftlight.explain import gradients, occlusion, pictures
 from ftlight.explain.explanation import Check, Explained, Explanation, Side, Word
@@ -52,7 +53,8 @@ def explain(
             break
         asked = predictor.task.asked(answer)
         why = [explain_one(predictor, row, part, method, place) for part in asked]
-        explained.append(Explained(number, row, answer, why))
+        known = [part for part in why if not math.isnan(part.score)]
+        explained.append(Explained(number, row, answer, known))
     return explained
 
 
@@ -79,9 +81,11 @@ def explain_one(
     check = None
     if len(weights) > 1:
         removed = occlusion.trials(weights)
-        top, *drawn = (occlusion.scored(value, unit) for value in masking.support(removed))
-        by_chance = score - float(np.mean(drawn))
-        check = Check(len(removed[0]), len(weights), score - top, by_chance)
+        top, *drawn = (
+            occlusion.fall(score, occlusion.scored(value, unit))
+            for value in masking.support(removed)
+        )
+        check = Check(len(removed[0]), len(weights), top, float(np.mean(drawn)))
     sides = _sides(masking, pieces, weights)
     return Explanation(asked.name, score, unit, sides, check=check)
 
@@ -102,7 +106,7 @@ class Masking:
         self.predictor, self.row, self.texts, self.asked = predictor, row, texts, asked
         kept = {asked.text: asked.span} if asked.span is not None else {}
         self.words, self.piece = units(texts, kept)
-        self.mask = mask_of(predictor.data.tokenizer)
+        self.mask = tokens.hidden(predictor.data.tokenizer)
 
     def support(self, variants: Sequence[Sequence[int]]) -> list[float]:
         """Support of the answer with words masked, by their numbers, for each variant."""
@@ -116,16 +120,6 @@ class Masking:
                 span = moved(self.texts[name], span, by_text[name], self.mask)
             asked.append(self.asked._replace(span=span))
         return supports(self.predictor, rows, asked)
-
-
-def mask_of(tokenizer: Any) -> str:
-    """What stands for a word that is not known: the mask, or the unknown token; empty if none.
-
-    The unknown token of some decoders is that which ends a text, which says something else.
-    """
-    ends = (tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token)
-    known = (tokenizer.mask_token, tokenizer.unk_token)
-    return next((str(token) for token in known if token and token not in ends), "")
 
 
 def _sides(masking: Masking, pieces: Sequence[Piece], weights: np.ndarray) -> list[Side]:
