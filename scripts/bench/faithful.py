@@ -24,6 +24,7 @@ import torch
 
 import ftlight
 from ftlight.explain import gradients
+from ftlight.explain.explanation import Check
 from ftlight.explain.rows import Masking, explain
 from ftlight.explain.units import units
 from ftlight.utils.format import table
@@ -38,6 +39,7 @@ class Counted:
         task.support = self
 
     def __call__(self, batch: dict[str, Any], asked: Sequence[Any]) -> Any:
+        """The support, counted."""
         self.calls += 1
         self.rows += len(asked)
         return self.given(batch, asked)
@@ -60,16 +62,17 @@ def measure(name: str, file: str, method: Any, given: argparse.Namespace) -> lis
     """A line of the table."""
     predictor = ftlight.load(name)
     counted = Counted(predictor.task)
-    checks, gaps, parts = [], [], 0
-    began, calls = time.process_time(), 0.0
+    checks: list[Check] = []
+    gaps: list[float] = []
+    began, calls, parts = time.process_time(), 0, 0
     for row in chosen(predictor, file, given):
         before = counted.calls
         (found,) = explain(predictor, [row], file, method)
-        known = [why for why in found.why if why.check is not None]
+        known = [why.check for why in found.why if why.check is not None]
         if not known:
             continue
-        calls += (counted.calls - before) / len(known)
-        checks += [why.check for why in known]
+        calls += counted.calls - before
+        checks += known
         parts += len(known)
         if method == "ig":
             asked = predictor.task.asked(found.answer)[0]
