@@ -218,7 +218,9 @@ def same_config(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _on(config: Mapping[str, Any]) -> dict[str, Any]:
     """The plain values that are neither off nor auto, by their dotted names."""
-    return {k: v for k, v in flat(config) if v not in (None, "auto") and v is not False}
+    on = {k: v for k, v in flat(config) if v not in (None, "auto") and v is not False}
+    on.pop("trainer.report", None)  # a page about a run is no part of it
+    return on
 
 
 def as_yaml(config: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from ftlight.training.lightning_internals import callbacks_of, is_dry_run
 from ftlight.utils.distributed import first_decides
 
 START = "outcomes-start.npz"
+RATES = 100  # of the schedule that are kept, about
 ROWS = 200  # of validation that are measured before the first step
 
 
@@ -77,7 +78,34 @@ def facts(trainer: L.Trainer, run: RunState, task: Task, data: Any) -> dict[str,
         "kept_step": None if best is None else best.step,
         "ended_by": ended_by(trainer, run),
         "budget": None if run.budget is None else run.budget.seconds,
+        **stages(callback.of(trainer), trainer.global_step),
     }
+
+
+def stages(schedule: callback.Freezing, steps: int) -> dict[str, Any]:
+    """The stages that a run went through, and the rate of its top layer at some steps.
+
+    Args:
+        schedule: the schedule, at the end of training.
+        steps: optimizer steps of the run.
+
+    Returns:
+        ``stages``: what trained, from which step on, and the rate; ``rates``: pairs of step and
+        rate, none while a depth was searched for.
+    """
+    progress = schedule.progress
+    begun = zip(progress.stages, progress.stage_starts, strict=False)
+    found = [
+        {"train": list(stage.train), "begins": start, "lr": None if stage.solved else stage.lr}
+        for stage, start in begun
+    ]
+    first = progress.stage_starts[0]
+    if getattr(schedule, "search", None) is not None or steps <= first:
+        return {"stages": found, "rates": []}
+    always = [True] * len(progress.stages)
+    every = max(1, (steps - first) // RATES)
+    at = [*range(first, steps, every), steps - 1]
+    return {"stages": found, "rates": [[i, progress.at(i).lr(0, i, always)] for i in at]}
 
 
 def rate(trainer: L.Trainer, task: Task) -> float:
