@@ -75,7 +75,7 @@ LEARNING: Shape = {
     "mode": str,
     "rows": {ANY: int},
     "kept_step": (int, None),
-    "stages": [{"train": [str], "begins": int, "lr": NUMBER}],
+    "stages": [{"train": [str], "begins": int, "lr": NUMBER, "stored": bool}],
     "rates": [[float]],
 }
 NEED = {"verdict.json": tuple(VERDICT), "kept.json": tuple(KEPT)}

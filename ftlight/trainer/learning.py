@@ -90,15 +90,16 @@ def stages(schedule: callback.Freezing, steps: int) -> dict[str, Any]:
         steps: optimizer steps of the run.
 
     Returns:
-        ``stages``: what trained, from which step on, and the rate; ``rates``: pairs of step and
-        rate, none while a depth was searched for.
+        ``stages``: what trained, from which step on, the rate, and whether frozen layers were
+        read from the store; ``rates``: pairs of step and rate, none while a depth was searched for.
     """
     progress = schedule.progress
-    begun = zip(progress.stages, progress.stage_starts, strict=False)
-    found = [
-        {"train": list(stage.train), "begins": start, "lr": None if stage.solved else stage.lr}
-        for stage, start in begun
-    ]
+    found: list[dict[str, Any]] = []
+    for stage, start, store in zip(progress.stages, progress.stage_starts, schedule.stores):
+        lr = None if stage.solved else stage.lr
+        found.append(
+            {"train": list(stage.train), "begins": start, "lr": lr, "stored": store is not None}
+        )
     first = progress.stage_starts[0]
     if getattr(schedule, "search", None) is not None or steps <= first:
         return {"stages": found, "rates": []}
