@@ -204,7 +204,9 @@ def _tick(value: float) -> str:
     if abs(value) >= 10_000:
         return f"{value / 1000:g}k"
     text = f"{value:g}"
-    return text.replace("e-0", "e-").replace("-", "\u2212") if value < 0 else text.replace("e-0", "e-")
+    return (
+        text.replace("e-0", "e-").replace("-", "\u2212") if value < 0 else text.replace("e-0", "e-")
+    )
 
 
 def _bands(

@@ -18,14 +18,14 @@ UNSEEN = re.compile(
 
 
 def clean(value: str, most: int = MOST) -> str:
-    """A text without what hides in it or harms a page, cut with the count of what is left out.
+    r"""A text without what hides in it or harms a page, cut with the count of what is left out.
 
     Args:
         value: any text.
         most: characters that are kept, at least 1.
 
-    >>> clean("a\\x00b\\u202ec"), clean("x" * 9, most=4)
-    ('a\u2400b⟨U+202E⟩c', 'xxxx … (5 more characters)')
+    >>> clean("a\x00b\u202ec"), clean("x" * 9, most=4)
+    ('a␀b⟨U+202E⟩c', 'xxxx … (5 more characters)')
     """
     rest = len(value) - most
     if rest > 0:
@@ -44,12 +44,26 @@ def _written(match: re.Match[str]) -> str:
     return f"⟨U+{code:04X}⟩"
 
 
+class Cut(str):
+    """A text that is clean already."""
+
+
+def cut(value: object, most: int) -> Cut:
+    """A value as a text that is clean, and no longer than told.
+
+    Args:
+        value: any value.
+        most: characters that are kept.
+    """
+    return Cut(clean(str(value), most))
+
+
 def printed(value: Any) -> Any:
     """What a template prints of a value: texts are cleaned, whoever they are of.
 
     Args:
         value: value of an expression in a template; of ours if it is marked as HTML.
     """
-    if isinstance(value, Markup):
+    if isinstance(value, (Markup, Cut)):
         return value
     return clean(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""The sections of a test: metrics, classes, confusions, groups, and what probabilities are worth."""
+"""The sections of a test: metrics, classes, confusions, groups, worth of probabilities."""
 
 from __future__ import annotations
 
@@ -130,7 +130,9 @@ def metrics(run: Files) -> list[Metric]:
     found = []
     for name in names:
         low, high = (run.test.get(f"{name}_{end}") for end in ("low", "high"))
-        found.append(Metric(name.removeprefix("test/"), number(run.test[name]), interval(low, high)))
+        found.append(
+            Metric(name.removeprefix("test/"), number(run.test[name]), interval(low, high))
+        )
     return found
 
 

@@ -1,8 +1,9 @@
-"""Explanations as a page draws them: words in shades, a picture under veils, the check in a line."""
+"""Explanations as a page draws them: words in shades, pictures under veils, checks in a line."""
 
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -122,9 +123,7 @@ def checked(check: Check, unit: str, parts: str) -> str:
     'Removing the top 20 % of the words lowers p by .61; at random by .22.'
     """
     share = 100 * check.removed / max(1, check.of)
-    falls = [
-        short(fall) if unit == "p" else number(fall) for fall in (check.fall, check.by_chance)
-    ]
+    falls = [short(fall) if unit == "p" else number(fall) for fall in (check.fall, check.by_chance)]
     what = f"the top {share:.0f} % of the {parts}" if check.of > 1 else f"the only {parts[:-1]}"
     return f"Removing {what} lowers {unit} by {falls[0]}; at random by {falls[1]}."
 
@@ -164,7 +163,7 @@ def _text(side: Side, most: float) -> Text:
     cuts = {0, end, *(max(0, min(end, at)) for mark in marks for at in mark[:2])}
     cuts |= {max(0, min(end, at)) for at in side.span or ()}
     places, pieces, here = sorted(cuts), list[Piece](), 0
-    for start, stop in zip(places, places[1:], strict=False):
+    for start, stop in itertools.pairwise(places):
         while here < len(marks) and marks[here][1] <= start:
             here += 1
         inside = here < len(marks) and marks[here][0] <= start
@@ -178,14 +177,14 @@ def picture(found: Picture) -> ShadedPicture:
     width, height = jpeg_size(found.jpeg)
     most = max((abs(cell.weight) for cell in found.cells), default=0.0)
     data = base64.b64encode(found.jpeg).decode()
-    source = Markup(f"data:image/jpeg;base64,{data}")  # noqa: S704 - letters of base64 alone
+    source = Markup(f"data:image/jpeg;base64,{data}")
     return ShadedPicture(source, width, height, [_veil(c, most) for c in found.cells], len(source))
 
 
 def _veil(cell: Cell, most: float) -> Veil:
-    ends = [round(100 * min(1.0, max(0.0, end)), 2) for end in cell[:4]]
-    sizes = [round(ends[2] - ends[0], 2), round(ends[3] - ends[1], 2)]
-    return Veil(ends[0], ends[1], *sizes, shade(cell.weight, most) or "f0")
+    left, top, right, bottom = (100 * min(1.0, max(0.0, end)) for end in cell[:4])
+    width, height = round(right - left, 2), round(bottom - top, 2)
+    return Veil(round(left, 2), round(top, 2), width, height, shade(cell.weight, most) or "f0")
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:

@@ -127,7 +127,9 @@ def _score(run: Files) -> str:
     if "of test" not in name:
         size = run.learning.get("rows", {}).get("validation")
         where = f"{size:,} validation rows" if size else "the validation rows"
-        return f"The {name.removesuffix(' of validation')} of {where} is {value}; it was not tested."
+        return (
+            f"The {name.removesuffix(' of validation')} of {where} is {value}; it was not tested."
+        )
     where = f"{rows:,} test rows" if isinstance(rows, int) else "the test rows"
     between = f" (95 % interval {ends})" if ends else ""
     return f"The {name.removesuffix(' of test')} of {where} is {value}{between}."

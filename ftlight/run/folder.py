@@ -118,6 +118,20 @@ def lock(folder: Path) -> IO[str]:
     return file
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process has locked a run folder; true where there are no locks to ask for."""
+    try:
+        import fcntl
+
+        with (folder / LOCK).open("r+", encoding="utf-8") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except (ImportError, OSError):  # held, of another user, or on a system without locks
+        return True
+    return False
+
+
 def short(path: Path) -> str:
     """A path relative to the working folder, if there is such a path."""
     try:

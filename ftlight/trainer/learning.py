@@ -9,7 +9,7 @@ import lightning as L
 
 from ftlight.data.module import DataModule
 from ftlight.freezing import callback
-from ftlight.freezing.schedule import HEAD_LR, MOST_RAISED
+from ftlight.freezing.schedule import HEAD_LR, MOST_RAISED, Stage
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer import outcomes
@@ -93,20 +93,23 @@ def stages(schedule: callback.Freezing, steps: int) -> dict[str, Any]:
         ``stages``: what trained, from which step on, the rate, and whether frozen layers were
         read from the store; ``rates``: pairs of step and rate, none while a depth was searched for.
     """
-    progress = schedule.progress
-    found: list[dict[str, Any]] = []
-    for stage, start, store in zip(progress.stages, progress.stage_starts, schedule.stores):
-        lr = None if stage.solved else stage.lr
-        found.append(
-            {"train": list(stage.train), "begins": start, "lr": lr, "stored": store is not None}
-        )
+    progress, stores = schedule.progress, schedule.stores
+    begun = list(enumerate(progress.stage_starts))
+    searches = getattr(schedule, "search", None) is not None
+    if searches:  # stages come and go: the last one is that of the weights
+        begun = [(progress.stage, progress.stage_starts[-1])]
+    found = [_stage(progress.stages[i], start, stores[i] is not None) for i, start in begun]
     first = progress.stage_starts[0]
-    if getattr(schedule, "search", None) is not None or steps <= first:
+    if searches or steps <= first:
         return {"stages": found, "rates": []}
     always = [True] * len(progress.stages)
-    every = max(1, (steps - first) // RATES)
-    at = [*range(first, steps, every), steps - 1]
+    at = [*range(first, steps, max(1, (steps - first) // RATES)), steps - 1]
     return {"stages": found, "rates": [[i, progress.at(i).lr(0, i, always)] for i in at]}
+
+
+def _stage(stage: Stage, start: int, is_stored: bool) -> dict[str, Any]:
+    lr = None if stage.solved else stage.lr
+    return {"train": list(stage.train), "begins": start, "lr": lr, "stored": is_stored}
 
 
 def rate(trainer: L.Trainer, task: Task) -> float:
