@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ftlight.report.numbers import number
 
 WIDTH, HEIGHT = 340.0, 190.0
-LEFT, RIGHT, TOP, BOTTOM = 44.0, 70.0, 18.0, 30.0
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 70.0, 18.0, 34.0
 POINTS = 150  # of a line that are drawn
 GAP = 12.0  # between names of lines
 
@@ -114,7 +114,7 @@ def draw(
         [(line.kind, path(place)) for line, place in pairs if len(place) > 1],
         [Mark(*place[0], line.name, line.kind) for line, place in pairs if len(place) == 1],
         [Mark(across(x), HEIGHT - BOTTOM, _tick(x)) for x in ticks(first, last, 4)],
-        [Mark(LEFT, up(y), _tick(y)) for y in ticks(low, high, 4)],
+        [Mark(LEFT, up(y), _tick(y)) for y in ticks(low, high, 5)],
         apart(ends),
         _bands(bands, across, last),
         None if chosen is None else round(across(chosen), 1),
@@ -198,8 +198,8 @@ def _padded(low: float, high: float) -> tuple[float, float]:
 def _tick(value: float) -> str:
     """A tick's number, as short as can be.
 
-    >>> _tick(1e-4), _tick(20_000.0), _tick(0.5)
-    ('1e-4', '20k', '0.5')
+    >>> _tick(1e-5), _tick(20_000.0), _tick(0.5)
+    ('1e-5', '20k', '0.5')
     """
     if abs(value) >= 10_000:
         return f"{value / 1000:g}k"

@@ -11,16 +11,19 @@ MINUS = "\u2212"
 
 
 def number(value: Any) -> str:
-    """A value with four significant digits; a dash if there is none.
+    """A value with four digits behind the point if it is small; a dash if there is none.
 
-    >>> number(0.92994), number(-3), number(None), number(True)
-    ('0.9299', '\u22123', '–', 'True')
+    >>> number(0.9), number(-3), number(175.932), number(None), number(True)
+    ('0.9000', '\u22123', '175.9', '–', 'True')
     """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
-    text = f"{value:,}" if isinstance(value, int) else fmt.number(value)
+    text = f"{value:,}"
+    if isinstance(value, float):
+        is_small = 0.001 <= abs(value) < 10
+        text = f"{value:.4f}" if is_small else fmt.number(value)
     return text.replace("-", MINUS, 1) if value < 0 else text
 
 
@@ -59,7 +62,7 @@ def interval(low: float | None, high: float | None) -> str:
     """The ends of an interval; empty if there is none.
 
     >>> interval(0.91, 0.94), interval(None, 1.0)
-    ('0.91 to 0.94', '')
+    ('0.9100 to 0.9400', '')
     """
     return "" if low is None or high is None else f"{number(low)} to {number(high)}"
 

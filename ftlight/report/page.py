@@ -60,12 +60,16 @@ def of_runs(
 def section(run: Files, most: int, explained: Sequence[Explained]) -> dict[str, Any]:
     """What a template shows of a run, by name."""
     levels = ("stop", "look", "know")
+    said, models = verdicts.sentences(run), verdicts.baselines(run)
+    if models is not None:
+        lines = [line for line in models.verdict if line not in said]
+        models = models._replace(verdict=lines)
     return {
         "name": run.name,
         "headline": verdicts.headline(run),
         "kind": run.verdict.get("kind", ""),
-        "sentences": verdicts.sentences(run),
-        "baselines": verdicts.baselines(run),
+        "sentences": said,
+        "baselines": models,
         "steps": verdicts.following(run),
         "findings": [[f for f in run.findings if f.level == level] for level in levels],
         "curves": curves.curves(run),

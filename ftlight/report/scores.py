@@ -261,7 +261,7 @@ def _lines(run: Files) -> Sequence[str]:
     rows = f"{found.get('rows', 0):,} validation rows"
     if found.get("temperature") is not None:
         apart = "" if found.get("apart", True) else ", which also chose the weights"
-        said.append(f"Temperature {number(found['temperature'])}, fitted on {rows}{apart}.")
+        said.append(f"Temperature {found['temperature']:.3g}, fitted on {rows}{apart}.")
     if found.get("error") is not None:
         before = number(found.get("error_before"))
         said.append(

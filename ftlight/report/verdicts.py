@@ -221,7 +221,11 @@ def following(run: Files) -> list[Step]:
     """What to do next, as lines to copy."""
     place = shlex.quote(short(run.folder))
     advice = [run.verdict.get("option", "")]
-    advice += [found.option for found in run.findings if found.level != "know"]
+    advice += [
+        f"{found.split or 'data'}: {found.message}: {found.option}"
+        for found in run.findings
+        if found.option and found.level != "know"
+    ]
     advice += [line for line in run.baselines.get("verdict", []) if COMMAND.search(line)]
     if run.kept and run.kept["difference"]["p"] is not None and run.kept["difference"]["p"] < 0.05:
         if run.kept["difference"]["gain"] < 0:
