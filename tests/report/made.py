@@ -12,8 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from ftlight.explain.explanation import Cell, Check, Explained, Explanation, Neighbour
-from ftlight.explain.explanation import Picture, Side, Word
+from ftlight.explain.explanation import (
+    Cell,
+    Check,
+    Explained,
+    Explanation,
+    Neighbour,
+    Picture,
+    Side,
+    Word,
+)
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
