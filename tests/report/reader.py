@@ -10,6 +10,9 @@ from html.parser import HTMLParser
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 NEVER = {"script", "iframe", "object", "embed", "link", "form", "base", "img", "foreignobject"}
+UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 class Reader(HTMLParser):
@@ -89,8 +92,5 @@ def check(html: str) -> Reader:
     assert page.all("html") == [{"lang": "en"}]
     regions = [found["aria-label"] for _, found in page.tags if "aria-label" in found]
     assert len(regions) == len(set(regions))
-    unseen = re.findall(
-        "[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]", html
-    )
-    assert unseen == []
+    assert UNSEEN.findall(html) == []
     return page
