@@ -92,7 +92,7 @@ def _stamps(runs: Sequence[Path]) -> Iterator[object]:
         if not any(is_running(run) for run in runs):
             ended = time.monotonic() if ended is None else ended
             told = all((run / "verdict.json").is_file() for run in runs)
-            if told or not all(_is_done(run) for run in runs):
+            if told or any(_status(run) != "done" for run in runs):
                 return
             if time.monotonic() - ended > SETTLES:
                 return
@@ -101,11 +101,11 @@ def _stamps(runs: Sequence[Path]) -> Iterator[object]:
 
 def is_running(run: Path) -> bool:
     """Whether a run trains: it says so, and its process holds the folder."""
-    return records.facts(run).get("status") == "running" and folder.is_locked(run)
+    return _status(run) == "running" and folder.is_locked(run)
 
 
-def _is_done(run: Path) -> bool:
-    return records.facts(run).get("status") == "done"
+def _status(run: Path) -> str:
+    return str(records.facts(run).get("status", ""))
 
 
 def count(text: str) -> int:

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 from ftlight.evidence import comparing
 from ftlight.evidence.comparing import Group
 from ftlight.report.chart import Chart, Line, draw
-from ftlight.report.numbers import number, p_value, signed
+from ftlight.report.numbers import Interval, interval_of, number, p_value, placed, signed
 from ftlight.report.reading import Files
-from ftlight.report.verdicts import Interval, interval_of, placed
 from ftlight.run import folder as runs
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import count, span

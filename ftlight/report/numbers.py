@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from ftlight.utils import format as fmt
 
 MINUS = "\u2212"
+
+
+class Interval(NamedTuple):
+    """A value with its interval, and their places on a common scale from 0 to 100.
+
+    Attributes:
+        value: the value.
+        words: its interval in words.
+        at: place of the value.
+        low: place of the lower end.
+        high: place of the upper end.
+    """
+
+    value: str
+    words: str
+    at: float
+    low: float
+    high: float
 
 
 def number(value: Any) -> str:
@@ -76,3 +95,21 @@ def p_value(value: float | None) -> str:
     if value is None:
         return "–"
     return "< 1e-6" if value < 1e-6 else f"{value:.2g}"
+
+
+def placed(
+    value: float | None, low: float | None, high: float | None, scale: tuple[float, float]
+) -> Interval:
+    """A value with its interval on a scale."""
+    room = (scale[1] - scale[0]) or 1.0
+
+    def at(x: float | None) -> float:
+        return 0.0 if x is None else round(min(100.0, max(0.0, 100 * (x - scale[0]) / room)), 1)
+
+    ends = (value if low is None else low, value if high is None else high)
+    return Interval(number(value), interval(low, high), at(value), at(ends[0]), at(ends[1]))
+
+
+def interval_of(found: Mapping[str, Any]) -> str:
+    """The interval of a difference."""
+    return f"{signed(found['low'])} to {signed(found['high'])}"

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ftlight.explain.explanation import Explained
-from ftlight.report import about, beside, curves, rows, scores, verdicts
+from ftlight.report import about, beside, curves, rows, scores, sureness, verdicts
 from ftlight.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 from ftlight.report.clean import cut, printed
 from ftlight.report.reading import Files, read
@@ -77,7 +77,7 @@ def section(run: Files, most: int, explained: Sequence[Explained]) -> dict[str, 
         "classes": scores.classes(run),
         "groups": scores.groups(run),
         "swaps": scores.swaps(run),
-        "calibration": scores.calibration(run),
+        "calibration": sureness.calibration(run),
         "rows": rows.rows(run, most, explained),
         "texts": rows.texts(run) if most else [],
         "cost": about.cost(run),

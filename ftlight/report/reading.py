@@ -9,75 +9,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ftlight.data.findings import LEVELS, Finding
+from ftlight.data.findings import Finding
+from ftlight.report.shapes import (
+    BASELINES,
+    CALIBRATION,
+    FINDING,
+    KEPT,
+    LEARNING,
+    TEST,
+    VERDICT,
+)
 from ftlight.run import folder as runs
 from ftlight.run import outcomes, records
 from ftlight.run.outcomes import Outcomes
 from ftlight.utils.errors import UserError
-from ftlight.utils.json_file import ANY, Shape, is_there, misfit, parse
+from ftlight.utils.json_file import Shape, is_there, misfit, parse
 
-NUMBER = (float, None)
-INTERVAL: Shape = {"value": NUMBER, "low": NUMBER, "high": NUMBER}
-ABOVE: Shape = {"gain": float, "low": float, "high": float, "p": NUMBER, "p_holm": NUMBER}
-VERDICT: Shape = {"kind": str, "sentence": str, "evidence": {ANY: NUMBER}, "option": str}
-CALIBRATION: Shape = {
-    "temperature": NUMBER,
-    "rows": int,
-    "apart": bool,
-    **dict.fromkeys(("error_before", "error", "floor"), NUMBER),
-    "unit": str,
-    "in_train": int,
-    "at_least": {ANY: ({"threshold": float, "answered": float}, None)},
-    "coverage": {ANY: NUMBER},
-}
-MODEL: Shape = {
-    "name": str,
-    "cheap": bool,
-    "train_rows": (int, None),
-    **dict.fromkeys(("score", "low", "high"), float),
-    "weights": (int, None),
-    "spent": (records.COST, None),
-    "run_above": (ABOVE, None),
-}
-FORECAST: Shape = {"rows": int, "twice": INTERVAL, "last": INTERVAL, "helps": bool}
-BASELINES: Shape = {
-    "split": str,
-    "rows": int,
-    "score": str,
-    "verdict": [str],
-    "models": [MODEL],
-    "learning_curve": ({"scores": {ANY: [float]}, "forecast": (FORECAST, None)}, None),
-}
-KEPT: Shape = {
-    "file": str,
-    "rows": int,
-    "score": str,
-    "before": float,
-    "after": float,
-    "difference": ABOVE,
-}
-GROUP: Shape = {"rows": int, "low": NUMBER, "high": NUMBER, "p": NUMBER}
-GROUPS: Shape = {"metric": str, "by_group": {ANY: GROUP}, "difference": NUMBER, "ratio": NUMBER}
-TEST: Shape = {
-    "classes": {ANY: {ANY: NUMBER}},
-    "confusion": [list],
-    "groups": {ANY: GROUPS},
-    "swaps": {"rows": int, "changed": int},
-}
-FINDING: Shape = {
-    **dict.fromkeys(("kind", "split", "message", "example", "option"), str),
-    "level": set(LEVELS),
-    "rows": int,
-    "lines": list,
-}
-LEARNING: Shape = {
-    "monitor": str,
-    "mode": str,
-    "rows": {ANY: int},
-    "kept_step": (int, None),
-    "stages": [{"train": [str], "begins": int, "lr": NUMBER, "stored": bool}],
-    "rates": [[float]],
-}
 NEED = {"verdict.json": tuple(VERDICT), "kept.json": tuple(KEPT)}
 
 
@@ -132,8 +79,8 @@ class Files(NamedTuple):
 
     @property
     def is_running(self) -> bool:
-        """Whether it has neither ended nor said why."""
-        return self.facts.get("status") == "running"
+        """Whether it trains: it says so, and its process holds the folder."""
+        return self.facts.get("status") == "running" and runs.is_locked(self.folder)
 
     @property
     def data(self) -> Mapping[str, Any]:

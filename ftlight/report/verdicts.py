@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ftlight.report.chart import Chart, Line, draw
-from ftlight.report.numbers import interval, number, p_value, signed
+from ftlight.report.numbers import (
+    Interval,
+    interval,
+    interval_of,
+    number,
+    p_value,
+    placed,
+    signed,
+)
 from ftlight.report.reading import Files
 from ftlight.run import ending
 from ftlight.run.folder import short
@@ -19,24 +27,6 @@ COMMAND = re.compile(
     r"|--[a-z][\w.]* [^\s;,]+|(?:model|data|trainer)\.[a-z_0-9]+: (?:\[[^\]]*\]|[^\s;,]+))"
 )
 """What of an advice can be copied: a command, or an option."""
-
-
-class Interval(NamedTuple):
-    """A value with its interval, and their places on a common scale from 0 to 100.
-
-    Attributes:
-        value: the value.
-        words: its interval in words.
-        at: place of the value.
-        low: place of the lower end.
-        high: place of the upper end.
-    """
-
-    value: str
-    words: str
-    at: float
-    low: float
-    high: float
 
 
 class Step(NamedTuple):
@@ -174,19 +164,6 @@ def baselines(run: Files) -> Baselines | None:
     )
 
 
-def placed(
-    value: float | None, low: float | None, high: float | None, scale: tuple[float, float]
-) -> Interval:
-    """A value with its interval on a scale."""
-    room = (scale[1] - scale[0]) or 1.0
-
-    def at(x: float | None) -> float:
-        return 0.0 if x is None else round(min(100.0, max(0.0, 100 * (x - scale[0]) / room)), 1)
-
-    ends = (value if low is None else low, value if high is None else high)
-    return Interval(number(value), interval(low, high), at(value), at(ends[0]), at(ends[1]))
-
-
 def _model(model: Mapping[str, Any], scale: tuple[float, float]) -> Model:
     above, spent = model.get("run_above"), model.get("spent") or {}
     rows, weights = model.get("train_rows"), model.get("weights")
@@ -201,11 +178,6 @@ def _model(model: Mapping[str, Any], scale: tuple[float, float]) -> Model:
         "" if "processor" not in spent else f"{spent['processor']:,.1f}",
         "" if weights is None else count(weights),
     )
-
-
-def interval_of(found: Mapping[str, Any]) -> str:
-    """The interval of a difference."""
-    return f"{signed(found['low'])} to {signed(found['high'])}"
 
 
 def learning_curve(scores: Mapping[str, Sequence[float]], name: str) -> Chart | None:

@@ -45,10 +45,10 @@ def test_fit_ends_with_a_page_unless_it_is_told_not_to(
     def fails(*_: object) -> str:
         raise ZeroDivisionError("no luck")
 
-    monkeypatch.setattr(page, "of_runs", fails)
-    fit("--data.test", test, name="other")  # which succeeds
+    with monkeypatch.context() as patch:
+        patch.setattr(page, "of_runs", fails)
+        fit("--data.test", test, name="other")  # which succeeds
     assert "no page was made: no luck" in capsys.readouterr().out.splitlines()[-1]
-    monkeypatch.undo()
     # a page is no part of a run: these differ in nothing but their name
     assert main(["report", "run", "other"]) == 0
     assert "In what they differ" not in Path("report.html").read_text()
@@ -127,8 +127,11 @@ def test_a_page_follows_a_run_until_it_has_its_verdict(
 def test_a_page_does_not_follow_a_run_whose_process_is_gone(run: Path) -> None:
     about = json.loads((run / "run.json").read_text())
     made.dump(run / "run.json", {**about, "status": "running"})
+    (run / "verdict.json").unlink()
     assert main(["report", "run", "--follow"]) == 0
-    assert "has not ended, or was killed" in (run / "report.html").read_text()
+    text = check((run / "report.html").read_text()).text
+    assert "Run has not ended, or was killed" in text
+    assert "python -m ftlight fit --resume run" in text
 
 
 def test_a_folder_that_a_process_has_locked_is_known(run: Path) -> None:

@@ -10,9 +10,7 @@ from html.parser import HTMLParser
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 NEVER = {"script", "iframe", "object", "embed", "link", "form", "base", "img", "foreignobject"}
-UNSEEN = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]"
-)
+UNSEEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class Reader(HTMLParser):

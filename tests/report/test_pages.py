@@ -14,6 +14,7 @@ from report import made
 from report.reader import check
 
 from ftlight.report import page
+from ftlight.run import folder
 from ftlight.utils.errors import UserError
 
 SECTIONS = [
@@ -224,6 +225,8 @@ def test_only_a_page_of_a_running_run_reads_itself_again(
     assert refresh not in page.of_runs([run], follows=True)
     about = json.loads((run / "run.json").read_text())
     made.dump(run / "run.json", {**about, "status": "running"})
+    assert refresh not in page.of_runs([run], follows=True)  # its process is gone
+    monkeypatch.setattr(folder, "is_locked", lambda path: True)
     assert refresh in page.of_runs([run], follows=True)
     assert refresh not in page.of_runs([run])
 
