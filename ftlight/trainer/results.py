@@ -139,6 +139,7 @@ def _metrics(result: EvaluationResult, mixed: Mapping[str, Any], task: Task) -> 
 def _confusion(matrix: Tensor, labels: Sequence[str]) -> list[tuple[str, str, int]]:
     """Label, prediction and rows of each cell that is not empty, of ``[actual, predicted]``.
 
+    >>> import torch
     >>> _confusion(torch.tensor([[5, 1], [0, 4]]), ["good", "bad"])
     [('good', 'good', 5), ('good', 'bad', 1), ('bad', 'bad', 4)]
     """
