@@ -131,13 +131,23 @@ def _view(row: Mapping[str, str], truths: str, reasons: Sequence[Shaded]) -> Row
     return RowView(
         row.get("why", ""),
         TITLES.get(row.get("why", ""), row.get("why", "")),
-        row.get("line", ""),
+        place_of(row),
         words(row.get(truths, "")),
         words(row.get("prediction_", row.get("prediction", ""))),
         score_of(row),
         columns,
         reasons,
     )
+
+
+def place_of(row: Mapping[str, str]) -> str:
+    """Where a row was read, in words.
+
+    >>> place_of({"line": "7"}), place_of({"line": "row 5 (id q4)"})
+    ('line 7', 'row 5 (id q4)')
+    """
+    place = row.get("line", "")
+    return f"line {place}" if place.isdigit() else place
 
 
 def score_of(row: Mapping[str, str]) -> str:
@@ -215,7 +225,7 @@ def texts(run: Files) -> list[Text]:
 
 def _written(run: Files, row: Mapping[str, str]) -> Text:
     written = row.get("prediction_", row.get("prediction", ""))
-    place = row.get("line", "")
+    place = place_of(row)
     turns = parsed(row.get("messages", ""))
     if isinstance(turns, list) and turns and all(isinstance(t, list) and t for t in turns):
         before = [words(json.dumps([turn], ensure_ascii=False)) for turn in turns[:-1]]

@@ -84,6 +84,8 @@ class Baselines(NamedTuple):
 def headline(run: Files) -> tuple[str, str, str]:
     """Name, value and interval of the score that counts: of the test, else of validation."""
     name = run.monitor.removeprefix("val/")
+    if run.test and f"test/{name}_low" not in run.test:  # a loss chooses, perplexity is told
+        name = next((n[5:-4] for n in run.test if n.endswith("_low")), name)
     if run.test.get(f"test/{name}") is not None:
         low, high = (run.test.get(f"test/{name}_{end}") for end in ("low", "high"))
         return f"{name} of test", number(run.test[f"test/{name}"]), interval(low, high)
@@ -193,10 +195,11 @@ def following(run: Files) -> list[Step]:
     """What to do next, as lines to copy."""
     place = shlex.quote(short(run.folder))
     advice = [run.verdict.get("option", "")]
+    told = {found.option: found for found in reversed(run.findings) if found.level != "know"}
     advice += [
-        f"{found.split or 'data'}: {found.message}: {found.option}"
-        for found in run.findings
-        if found.option and found.level != "know"
+        f"{found.split or 'data'}: {found.message}: {option}"
+        for option, found in reversed(told.items())
+        if option
     ]
     advice += [line for line in run.baselines.get("verdict", []) if COMMAND.search(line)]
     if run.kept and run.kept["difference"]["p"] is not None and run.kept["difference"]["p"] < 0.05:
@@ -225,4 +228,4 @@ def step_of(advice: str) -> Step:
     """
     lines = [match.strip() for match in COMMAND.findall(advice)]
     why = COMMAND.sub("", advice).strip(" ;:,()") if lines else advice
-    return Step(" ".join(why.split()), lines)
+    return Step(" ".join(why.split()).removesuffix(" set"), lines)

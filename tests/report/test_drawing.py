@@ -95,6 +95,7 @@ def test_advice_is_taken_apart_into_why_and_what_to_copy() -> None:
                 "see them: ; then",
                 ["python -m ftlight check r --full", "data.on_leak: drop"],
             ),
+            ("out of train set data.on_leak: drop", "out of train", ["data.on_leak: drop"]),
             ("--trainer.max_epochs 6", "", ["--trainer.max_epochs 6"]),
         ],
         check,
