@@ -17,7 +17,12 @@ from ftlight.utils.errors import UserError, shortened
 
 SPLITS = ("test", "validation")
 NAMED = 3  # options that name a group of runs, at most
-INTERNAL = (".known_labels", ".run", ".name")  # options that no user gives to tell runs apart
+INTERNAL = (
+    ".known_labels",
+    ".run",
+    ".name",
+    ".report",
+)  # options that no user gives to tell runs apart
 
 
 class Run(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -126,6 +127,19 @@ class Progress:
             self.stage_starts.append(step)
             self._reset_patience()
         return self.stage != before
+
+    def at(self, step: int) -> Progress:
+        """Where the run stood at a step that it has taken.
+
+        >>> progress = Progress([Stage(("head",), steps=10), Stage(("all",))], step=0)
+        >>> progress.stage, progress.stage_starts = 1, [0, 10]
+        >>> progress.at(9).stage, progress.at(10).stage
+        (0, 1)
+        """
+        then = copy.copy(self)
+        then.stage_starts = [start for start in self.stage_starts if start <= step]
+        then.stage = len(then.stage_starts) - 1
+        return then
 
     def lr(self, depth: int, step: int, trained: Sequence[bool]) -> float:
         """Learning rate of a layer at an optimizer step of the run; 0 if it is frozen.

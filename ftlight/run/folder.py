@@ -118,6 +118,20 @@ def lock(folder: Path) -> IO[str]:
     return file
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process has locked a run folder; true where there are no locks to ask for."""
+    try:
+        import fcntl
+
+        with (folder / LOCK).open("r+", encoding="utf-8") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except (ImportError, OSError):  # held, of another user, or on a system without locks
+        return True
+    return False
+
+
 def short(path: Path) -> str:
     """A path relative to the working folder, if there is such a path."""
     try:
@@ -218,7 +232,9 @@ def same_config(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _on(config: Mapping[str, Any]) -> dict[str, Any]:
     """The plain values that are neither off nor auto, by their dotted names."""
-    return {k: v for k, v in flat(config) if v not in (None, "auto") and v is not False}
+    on = {k: v for k, v in flat(config) if v not in (None, "auto") and v is not False}
+    on.pop("trainer.report", None)  # a page about a run is no part of it
+    return on
 
 
 def as_yaml(config: Mapping[str, Any]) -> str:

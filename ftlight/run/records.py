@@ -28,6 +28,7 @@ RUN: Shape = {
     "learning": dict,
     "weights": int,
     "cost": COST,
+    "memory": int,
 }
 FORM: dict[str, Shape] = {
     "name": {"word", "joined", "list", "vector"},

@@ -47,6 +47,7 @@ class RunState:
         name: name of the run.
         wandb: W&B project, or None.
         test: whether the best checkpoint is tested after training.
+        report: whether the command makes a page that shows the run.
         patience: validations without a better score after which training stops; 0 for no limit,
             None until it is settled.
         too_few: validation rows, if they are so few that they end no run.
@@ -80,6 +81,7 @@ class RunState:
     name: str = "run"
     wandb: str | None = None
     test: bool = True
+    report: bool = True
     patience: int | None = None
     too_few: int = 0
     max_steps: int = -1

@@ -22,6 +22,7 @@ from ftlight.trainer.best import Best, is_cut_short
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.saving import flush, missing, note_end, save
 from ftlight.trainer.scores import show
+from ftlight.training import memory
 from ftlight.training.checkpoint import fault
 from ftlight.training.lightning_internals import callbacks_of
 from ftlight.utils import format as fmt
@@ -85,6 +86,7 @@ def _close(trainer: L.Trainer, run: RunState, task: Task) -> None:
     is_whole = not run.goes_on and trainer.world_size == 1
     if is_whole and run.meter is not None:  # what one process took from first to last
         facts["cost"] = run.meter.read()._asdict()
+    facts["memory"] = memory.peak(trainer.strategy.root_device)
     if run.budget is not None and run.budget.totals:
         facts["planned"] = run.budget.totals
     facts["learning"] = learning.facts(trainer, run, task, data_of(trainer))

@@ -9,7 +9,7 @@ import lightning as L
 
 from ftlight.data.module import DataModule
 from ftlight.freezing import callback
-from ftlight.freezing.schedule import HEAD_LR, MOST_RAISED
+from ftlight.freezing.schedule import HEAD_LR, MOST_RAISED, Stage
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer import outcomes
@@ -19,6 +19,7 @@ from ftlight.training.lightning_internals import callbacks_of, is_dry_run
 from ftlight.utils.distributed import first_decides
 
 START = "outcomes-start.npz"
+RATES = 100  # of the schedule that are kept, about
 ROWS = 200  # of validation that are measured before the first step
 
 
@@ -77,7 +78,38 @@ def facts(trainer: L.Trainer, run: RunState, task: Task, data: Any) -> dict[str,
         "kept_step": None if best is None else best.step,
         "ended_by": ended_by(trainer, run),
         "budget": None if run.budget is None else run.budget.seconds,
+        **stages(callback.of(trainer), trainer.global_step),
     }
+
+
+def stages(schedule: callback.Freezing, steps: int) -> dict[str, Any]:
+    """The stages that a run went through, and the rate of its top layer at some steps.
+
+    Args:
+        schedule: the schedule, at the end of training.
+        steps: optimizer steps of the run.
+
+    Returns:
+        ``stages``: what trained, from which step on, the rate, and whether frozen layers were
+        read from the store; ``rates``: pairs of step and rate, none while a depth was searched for.
+    """
+    progress, stores = schedule.progress, schedule.stores
+    begun = list(enumerate(progress.stage_starts))
+    searches = getattr(schedule, "search", None) is not None
+    if searches:  # stages come and go: the last one is that of the weights
+        begun = [(progress.stage, progress.stage_starts[-1])]
+    found = [_stage(progress.stages[i], start, stores[i] is not None) for i, start in begun]
+    first = progress.stage_starts[0]
+    if searches or steps <= first:
+        return {"stages": found, "rates": []}
+    always = [True] * len(progress.stages)
+    at = [*range(first, steps, max(1, (steps - first) // RATES)), steps - 1]
+    return {"stages": found, "rates": [[i, progress.at(i).lr(0, i, always)] for i in at]}
+
+
+def _stage(stage: Stage, start: int, is_stored: bool) -> dict[str, Any]:
+    lr = None if stage.solved else stage.lr
+    return {"train": list(stage.train), "begins": start, "lr": lr, "stored": is_stored}
 
 
 def rate(trainer: L.Trainer, task: Task) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from torch import Tensor
 
 from ftlight.data.module import DataModule
 from ftlight.data.sources import Source
@@ -65,7 +66,7 @@ def write_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
         log.info("%s cannot be written: the files of the test are in %s", place, runs.short(home))
     stem = _stem(trainer, run, data, mixed, home)
     with noting(run, home / f"{stem}_metrics.json") as path:
-        write_json(path, _metrics(result, mixed, task.primary_metric))
+        write_json(path, _metrics(result, mixed, task))
     found = task.row_outcomes("test")
     if found and result.twins is not None:
         found["twins"] = result.twins
@@ -112,7 +113,8 @@ def _stem(
     return "-".join(parts)
 
 
-def _metrics(result: EvaluationResult, mixed: Mapping[str, Any], main: str) -> dict[str, Any]:
+def _metrics(result: EvaluationResult, mixed: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    main = task.primary_metric
     metrics: dict[str, Any] = {f"test/{name}": value for name, value in result.values.items()}
     for name, (low, high) in result.intervals.items():
         metrics |= {f"test/{name}_low": low, f"test/{name}_high": high}
@@ -128,8 +130,21 @@ def _metrics(result: EvaluationResult, mixed: Mapping[str, Any], main: str) -> d
             metrics[f"{name}_low"], metrics[f"{name}_high"] = result.unseen.intervals[main]
     if result.classes:
         metrics["classes"] = dict(result.classes)
+    if result.confusion is not None:
+        metrics["confusion"] = _confusion(result.confusion, task.labels)
     metrics |= result.facts
     return {**metrics, "wise": dict(mixed)} if mixed else metrics
+
+
+def _confusion(matrix: Tensor, labels: Sequence[str]) -> list[tuple[str, str, int]]:
+    """Label, prediction and rows of each cell that is not empty, of ``[actual, predicted]``.
+
+    >>> import torch
+    >>> _confusion(torch.tensor([[5, 1], [0, 4]]), ["good", "bad"])
+    [('good', 'good', 5), ('good', 'bad', 1), ('bad', 'bad', 4)]
+    """
+    cells = matrix.nonzero().tolist()
+    return [(labels[i], labels[j], int(matrix[i, j])) for i, j in cells]
 
 
 def _log_texts(

@@ -54,6 +54,7 @@ class Trainer(L.Trainer):
         name: Name of the run. Default: that of the config file.
         wandb: W&B project to track the run in; with WANDB_MODE=offline nothing leaves this machine.
         test: Test the best checkpoint after training, if there are test data.
+        report: Make RUN/report.html at the end of the command fit: one page that shows the run.
         patience: Stop after this many validations in a row without a better score; 0 never stops
             early. Default: 3; with a time limit and fewer than 200 validation rows, 0.
         max_epochs: Passes over the training data. Default: enough for about 1,000 steps, at least
@@ -93,6 +94,7 @@ class Trainer(L.Trainer):
         name: str = "run",
         wandb: str | None = None,
         test: bool = True,
+        report: bool = True,
         patience: Count | None = None,
         max_epochs: Steps | None = None,
         max_steps: Steps = -1,
@@ -124,6 +126,7 @@ class Trainer(L.Trainer):
             name=name,
             wandb=wandb,
             test=test,
+            report=report,
             patience=patience,
             max_steps=max_steps,
             save_every=save_every,

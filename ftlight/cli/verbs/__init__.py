@@ -317,6 +317,27 @@ VERBS = {
             SEED,
         ],
     ),
+    "report": Verb(
+        "RUN RUN…",
+        "Makes one HTML page that shows a run to others, or several side by side.",
+        "report runs/tickets/latest",
+        [
+            RUN,
+            Argument("RUN…", "Others, compared with the first on the same rows."),
+            Argument(
+                "--out F.html",
+                "File to write. Default: RUN/report.html; of several runs ./report.html.",
+            ),
+            Argument(
+                "--rows N",
+                "Rows of the test to show: errors, the surest first, and doubtful ones; 0 shows "
+                "no texts of your data.",
+                "20",
+            ),
+            Argument("--follow", "Make the page again while the run trains, until it has ended."),
+        ],
+        model=False,
+    ),
     "export": Verb(
         "RUN",
         "Writes a run as a folder that stock libraries load with the same scores.",

@@ -18,6 +18,7 @@ from ftlight.data.module import DataModule
 from ftlight.evidence.likeness import most_like
 from ftlight.explain import across, rows, shown
 from ftlight.explain.explanation import Explained, Neighbour
+from ftlight.report import page
 from ftlight.run import console as screen
 from ftlight.run import outcomes, outputs
 from ftlight.run.folder import short
@@ -56,7 +57,7 @@ def run(words: Words, cli: CLI) -> None:
     else:
         _say_across(words, explained, [right[row.number] for row in explained])
     if out is not None:
-        write(out, explained)
+        write(out, explained, f"Why {short(Path(str(words.run)))} answers so")
         screen.console.print(f"{counted(len(explained), 'explained row')} in {short(out)}")
 
 
@@ -140,8 +141,11 @@ def _say_across(words: Words, explained: Sequence[Explained], right: Sequence[bo
         findings.write(path, [*(f for f in kept if f.kind != across.KIND), *new])
 
 
-def write(path: Path, explained: Sequence[Explained]) -> None:
-    """Writes explanations as JSON, or as a page."""
+def write(path: Path, explained: Sequence[Explained], title: str) -> None:
+    """Writes explanations as JSON, or as a page with a title."""
+    if path.suffix.lower() == ".html":
+        page.write(path, page.of_explanations(explained, title))
+        return
     with writing(path):
         write_json(path, [as_json(row) for row in explained])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ftlight.cli import keeping
+from ftlight.cli import keeping, reporting
 from ftlight.cli.command import Words
 from ftlight.cli.parser import CLI, trained
 from ftlight.evidence import familiar, learned
@@ -26,4 +26,6 @@ def run(words: Words, cli: CLI) -> None:
         said = [("verdict", learned.verdict(cli.trainer.folder).line())]
         if before is not None:
             said.append(("keep", keeping.measure(words, cli, before, cli.trainer.folder)))
+        if state.report:
+            said.append(("report", reporting.at_end(cli.trainer.folder)))
         console.table(said)
