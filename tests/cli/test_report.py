@@ -26,7 +26,7 @@ def test_fit_ends_with_a_page_unless_it_is_told_not_to(
     fit: Run, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     test = write_csv(Path("test.csv"), toy_rows(41))
-    folder = fit("--data.test", test)
+    folder = fit("--data.test", test, "--trainer.report", "true")
     assert capsys.readouterr().out.splitlines()[-1].split() == ["report", "run/report.html"]
     text = check((folder / "report.html").read_text()).text
     assert "f1 of 41 test rows" in text
@@ -47,7 +47,7 @@ def test_fit_ends_with_a_page_unless_it_is_told_not_to(
 
     with monkeypatch.context() as patch:
         patch.setattr(page, "of_runs", fails)
-        fit("--data.test", test, name="other")  # which succeeds
+        fit("--data.test", test, "--trainer.report", "true", name="other")  # which succeeds
     assert "no page was made: no luck" in capsys.readouterr().out.splitlines()[-1]
     # a page is no part of a run: these differ in nothing but their name
     assert main(["report", "run", "other"]) == 0

@@ -38,6 +38,8 @@ def run(words: Words, cli: CLI) -> None:
         UserError: the task cannot explain, or there is nothing to explain.
     """
     out, most = explaining.out(words), explaining.count(words, "rows", 50, 1)
+    if out is not None and out.suffix.lower() == ".html":
+        page.check(out)
     task, data = cli.model, cli.datamodule
     task.load_weights(words.own["ckpt_path"])
     task.to(cli.trainer.strategy.root_device)
