@@ -28,17 +28,18 @@ def explained(run: Path, rows: Sequence[Mapping[str, Any]], seconds: float) -> l
         seconds: time that it may take; rows for which there is none left are not explained.
 
     Returns:
-        Nothing of tasks that cannot explain, and of rows that lack an input column.
+        Nothing of tasks that cannot explain, of rows that lack an input column, and of a run
+        without its weights.
     """
     if not rows:
         return []
     from ftlight.cli import parser  # brings torch, which a page without rows does not need
     from ftlight.explain.rows import explain
 
-    predictor = parser.load(str(run))
-    if any(name not in rows[0] for name in predictor.data.columns):
-        return []
     try:
+        predictor = parser.load(str(run))
+        if any(name not in rows[0] for name in predictor.data.columns):
+            return []
         return explain(predictor, [dict(row) for row in rows], "wrong.csv", seconds=seconds)
     except UserError:
         return []

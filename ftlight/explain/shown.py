@@ -67,22 +67,21 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def check_line(check: Check | None, unit: str, what: str = "words") -> str:
-    """Whether the weights are to be trusted, in words.
+def check_line(check: Check, unit: str, what: str) -> str:
+    """What the check of an explanation found, in words.
 
-    >>> check_line(Check(2, 11, 0.61, 0.22), "p")
+    Args:
+        check: the check.
+        unit: what the score is: p, cosine or value.
+        what: what was removed: words or parts.
+
+    >>> check_line(Check(2, 10, 0.61, 0.22), "p", "words")
     'removing the top 20 % of the words lowers p by 0.61; at random by 0.22'
-    >>> check_line(Check(2, 11, 0.1, 0.22), "p")[-38:]
-    'these words explain no better than any'
     """
-    if check is None:
-        return f"too few {what} to weigh"
     name = "the value" if unit == "value" else unit
-    said = (
-        f"removing the top 20 % of the {what} lowers {name} by {number(check.fall)};"
-        f" at random by {number(check.by_chance)}"
-    )
-    return said if check.holds else f"{said}: these {what} explain no better than any"
+    share = f"the top {check.removed / check.of:.0%}".replace("%", " %")
+    falls = f"{number(check.fall)}; at random by {number(check.by_chance)}"
+    return f"removing {share} of the {what} lowers {name} by {falls}"
 
 
 def average(held: int, rows: int, fall: float, by_chance: float, unit: str) -> str:
@@ -107,8 +106,13 @@ def lines(why: Explanation, in_colour: bool) -> list[Text]:
         found.append(Text(f"  {name}").append_text(shown))
     if why.picture is not None:
         found.append(Text(f"  {_places(why.picture, most)}"))
-    what = "picture" if why.picture is not None else "words"
-    found.append(Text(f"  {check_line(why.check, why.unit, what)}"))
+    what = "words" if why.picture is None else "parts"
+    if why.check is None:
+        found.append(Text(f"  too few {what} to weigh"))
+    else:
+        found.append(Text(f"  {check_line(why.check, why.unit, what)}"))
+        if not why.check.holds:
+            found.append(Text(f"  these {what} explain no better than any", "bold"))
     for near in why.neighbours:
         label = f", {near.label}" if near.label else ""
         place = printable(f"{near.likeness:.2f}{label}, {near.place}: {near.text[:100]}")

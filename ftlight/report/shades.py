@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from ftlight.explain.explanation import Cell, Check, Explanation, Neighbour, Picture, Side
+from ftlight.explain.explanation import Cell, Explanation, Neighbour, Picture, Side
+from ftlight.explain.shown import check_line
 from ftlight.report.numbers import number, short
 
 SHADES = 5
@@ -103,29 +104,18 @@ def shaded(why: Explanation) -> Shaded:
     """An explanation as a page draws it."""
     weights = [abs(word.weight) for side in why.sides for word in side.words]
     most = max(weights, default=0.0)
-    unit = "words" if why.picture is None else "patches"
+    what = "words" if why.picture is None else "parts"
+    said = "" if why.check is None else check_line(why.check, why.unit, what)
     return Shaded(
         why.answer,
         f"{why.unit} {short(why.score) if why.unit == 'p' else number(why.score)}",
         [_text(side, most) for side in why.sides],
         None if why.picture is None else picture(why.picture),
         strongest(why.sides),
-        "" if why.check is None else checked(why.check, why.unit, unit),
+        said and f"{said[0].upper()}{said[1:]}.",
         why.check is None or why.check.holds,
         why.neighbours,
     )
-
-
-def checked(check: Check, unit: str, parts: str) -> str:
-    """What a check says, in a sentence.
-
-    >>> checked(Check(2, 10, 0.61, 0.22), "p", "words")
-    'Removing the top 20 % of the words lowers p by .61; at random by .22.'
-    """
-    share = 100 * check.removed / max(1, check.of)
-    falls = [short(fall) if unit == "p" else number(fall) for fall in (check.fall, check.by_chance)]
-    what = f"the top {share:.0f} % of the {parts}" if check.of > 1 else f"the only {parts[:-1]}"
-    return f"Removing {what} lowers {unit} by {falls[0]}; at random by {falls[1]}."
 
 
 def strongest(sides: Sequence[Side]) -> str:

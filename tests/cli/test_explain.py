@@ -78,7 +78,7 @@ def test_a_text_and_a_file_are_shown_with_brackets(shortcut: Path, command: Comm
     write_csv(Path("new.csv"), [(text,), ("green <b>sad</b>",), ("blue",)], ("text",))
     of_file = command("explain", run, "new.csv", "--rows", "2", "--out", "why.html")
     page = Path("why.html").read_text()
-    assert "removing the top 20 % of the words" in page
+    assert "Removing the top 20 % of the words" in page
     assert "<b>" not in page
     assert of_file.count("  p ") == 2
     assert "[[parcel]]" in of_file

@@ -7,7 +7,7 @@ import random
 
 from conftest import each
 
-from ftlight.explain.explanation import Check, Explanation, Side, Word
+from ftlight.explain.explanation import Explanation, Side, Word
 from ftlight.report import shades
 from ftlight.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Line, draw, ticks
 from ftlight.report.rows import words
@@ -75,11 +75,6 @@ def test_the_pieces_of_a_text_are_the_text() -> None:
         assert answer == text[: shades.TEXT][span[0] : span[1]]
 
     each([0, 1, 40, 400, shades.TEXT, 9000], check)
-
-
-def test_a_check_says_what_removing_does() -> None:
-    said = shades.checked(Check(1, 1, 0.5, 0.5), "cosine", "words")
-    assert said == "Removing the only word lowers cosine by 0.5000; at random by 0.5000."
 
 
 def test_advice_is_taken_apart_into_why_and_what_to_copy() -> None:

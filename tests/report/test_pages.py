@@ -107,7 +107,9 @@ def test_explained_rows_show_their_words_in_shades_and_their_check(run: Path) ->
     found = [made.explained(0, SENTENCE), made.explained(1, SENTENCE, holds=False)]
     html = page.of_runs([run], 6, found)
     text = check(html).text
-    assert text.count("Removing the top 20 % of the words lowers p by .61; at random by .22.") == 1
+    assert (
+        text.count("Removing the top 20 % of the words lowers p by 0.61; at random by 0.22.") == 1
+    )
     assert text.count("Not to be trusted: what weighs most here does no better") == 1
     assert text.count(SENTENCE) == 2  # whole, whatever is shaded
     assert '<mark class="f5">my</mark> <mark class="a1">parcel</mark> is' in html
