@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import datasets
-from torch import nn
+from torch import Tensor, nn
 
 from ftlight.data import documents, files, tokens
 from ftlight.data.audited import Audited
@@ -183,6 +183,14 @@ class DataModule(Audited):
     def with_texts(self, row: files.Row, texts: Mapping[str, str]) -> files.Row:
         """A row with other texts in place of those of :meth:`texts_of`."""
         return {**row, **texts}
+
+    def jpeg(self, pixels: Tensor) -> bytes:
+        """An image of a batch as a JPEG, for explanations.
+
+        Args:
+            pixels: ``[channels, height, width]``.
+        """
+        raise UserError(f"{type(self).__name__} has no images to show")
 
     @property
     def column_names(self) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
-from torch import Tensor
 
 from ftlight.data.files import Row
 from ftlight.explain.explanation import Cell, Check, Explanation, Picture
@@ -22,7 +20,6 @@ from ftlight.utils.errors import UserError
 GRID = 7  # parts of a side
 FINER = 8  # parts that are divided into four
 AT_ONCE = 16  # pictures run together
-QUALITY = 80  # of the JPEG
 
 
 class Box(NamedTuple):
@@ -88,7 +85,7 @@ def explain(predictor: Predictor, row: Row, asked: Asked, place: str) -> Explana
     for box, weight in zip(boxes, weights, strict=True):
         edges = box.left / width, box.top / height, box.right / width, box.bottom / height
         cells.append(Cell(*edges, weight))
-    picture = Picture(jpeg(predictor.data, pixels[0]), cells)
+    picture = Picture(predictor.data.jpeg(pixels[0]), cells)
     return Explanation(asked.name, score, unit, picture=picture, check=check)
 
 
@@ -162,23 +159,3 @@ def supports(
         with torch.inference_mode(), precision.predict_step_context():
             found += task.support(given, [asked] * len(some)).tolist()
     return found
-
-
-def jpeg(data: Any, pixels: Tensor) -> bytes:
-    """A picture as the model sees it, as a JPEG.
-
-    Args:
-        data: the data module.
-        pixels: ``[channels, height, width]``.
-    """
-    from ftlight.tasks.image_classification import decoding, preparing
-
-    values = preparing.packed(data.processor, pixels)
-    if values is None:
-        low, high = pixels.min(), pixels.max()
-        values = ((pixels - low) / (high - low).clamp(min=1e-6) * 255).to(torch.uint8)
-    shown = values.permute(1, 2, 0).numpy()
-    image = decoding.pillow().fromarray(shown[..., 0] if shown.shape[2] == 1 else shown)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()

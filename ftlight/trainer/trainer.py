@@ -135,7 +135,7 @@ class Trainer(L.Trainer):
         )
         self.average_last = average_last
         given = as_list(callbacks)
-        report = Report(shows=enable_progress_bar)
+        progress = Report(shows=enable_progress_bar)
         precision = precisions.auto(accelerator) if precision == "auto" else precision
         for key, value in DEFAULTS.items():
             kwargs[key] = value if kwargs.get(key) is None else kwargs[key]
@@ -152,8 +152,8 @@ class Trainer(L.Trainer):
                 group.Watch(self.run),
                 RunFolder(self.run),
                 *given,
-                report,
-                Timing(self.run, report),
+                progress,
+                Timing(self.run, progress),
             ],
             plugins=[*as_list(plugins), *plugins_for(strategy, precision)],
             enable_progress_bar=False,  # Report is ours

@@ -118,6 +118,10 @@ class ImageBatches(Labelled):
             self.room -= packed.numel()
         return packed
 
+    def jpeg(self, pixels: torch.Tensor) -> bytes:
+        """An image as the model sees it, as a JPEG."""
+        return preparing.jpeg(self.processor, pixels)
+
     def _unpacked(self, pixels: torch.Tensor) -> torch.Tensor:
         return preparing.unpacked(self.processor, pixels) if pixels.dtype == torch.uint8 else pixels
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from ftlight.models.loading import load_config, locate
 from ftlight.tasks.image_classification.decoding import pillow
 from ftlight.utils.errors import UserError
 
+QUALITY = 80  # of a JPEG
 NO_PROCESSOR = "no image processor in {}; it needs a preprocessor_config.json"
 
 
@@ -165,3 +167,21 @@ def unpacked(made: Any, values: torch.Tensor) -> torch.Tensor:
     """
     step, black = _scale(made)
     return values * step + black
+
+
+def jpeg(made: Any, values: torch.Tensor) -> bytes:
+    """A prepared image as a JPEG.
+
+    Args:
+        made: the processor.
+        values: ``[channels, height, width]``.
+    """
+    whole = packed(made, values)
+    if whole is None:  # the processor does more than scale and shift
+        low, high = values.min(), values.max()
+        whole = ((values - low) / (high - low).clamp(min=1e-6) * 255).to(torch.uint8)
+    shown = whole.permute(1, 2, 0).numpy()
+    file = io.BytesIO()
+    image = pillow().fromarray(shown[..., 0] if shown.shape[2] == 1 else shown)
+    image.save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
