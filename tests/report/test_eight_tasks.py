@@ -1,7 +1,8 @@
-"""The page that a fit of each task makes."""
+"""The page that a fit of each task makes, and why its model answers as it does."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ SHOWS = {
     "token_classification": "THING",
 }
 
+UNEXPLAINED = {"masked_lm": "MaskedLM cannot explain: it has no support of answers"}
+
 
 @pytest.mark.parametrize("task", TASKS)
 def test_fit_makes_a_page(task: str, tmp_path: Path, capsys: Any) -> None:
@@ -36,3 +39,15 @@ def test_fit_makes_a_page(task: str, tmp_path: Path, capsys: Any) -> None:
     assert len(html) < 100_000
     for part in ("Verdict", "How it learned", "Learning rate", "Rows to look at", SHOWS[task]):
         assert part in text, part
+    assert (
+        main(["explain", "made", "--rows", "3", "--out", "why.json"]) == (task in UNEXPLAINED) * 2
+    )
+    said = capsys.readouterr()
+    if task in UNEXPLAINED:
+        assert said.err == f"ftlight: error: {UNEXPLAINED[task]}\n"
+        return
+    rows = json.loads(Path("why.json").read_text())
+    assert 1 <= len(rows) <= 3
+    for why in rows[0]["why"]:
+        assert why["score"] > 0
+        assert why["sides"] or why["picture"]

@@ -243,6 +243,13 @@ class RetrievalData(ItemData):
             return rows
         return interactions.by_user(rows, self.event, name)
 
+    def rows_to_predict(self, split: str, numbers: Sequence[int]) -> list[files.Row]:
+        """Queries of a split; users by what they had before, which their file alone does not say."""
+        if not self.user:
+            return super().rows_to_predict(split, numbers)
+        rows = zip(numbers, self.rows(split, numbers), strict=True)
+        return [{"history": list(row["history"]), files.LINE: i + 1} for i, row in rows]
+
     def encode_rows(self, rows: Sequence[files.Row], place: str) -> EncodedSplit:
         """Tokenizes queries, or users by their history.
 
