@@ -244,7 +244,7 @@ class RetrievalData(ItemData):
         return interactions.by_user(rows, self.event, name)
 
     def rows_to_predict(self, split: str, numbers: Sequence[int]) -> list[files.Row]:
-        """Queries of a split; users by what they had before, which their file alone does not say."""
+        """Queries of a split; users by what they had before, which their file does not say."""
         if not self.user:
             return super().rows_to_predict(split, numbers)
         rows = zip(numbers, self.rows(split, numbers), strict=True)
