@@ -15,7 +15,10 @@ ALL = 0  # in place of a number of rows
 SCRATCH = "from scratch"
 # What a training from scratch changes: there is nothing to keep frozen, and no head to solve first.
 AFRESH = ("--model.pretrained", "false", "--model.unfreeze", "all", "--model.peft", "null")
-QUIET = ("--trainer.wandb", "null", "--trainer.enable_progress_bar", "false")
+QUIET = (
+    *("--trainer.wandb", "null", "--trainer.report", "false"),
+    *("--trainer.enable_progress_bar", "false"),
+)
 
 
 def sizes(words: Words) -> list[int]:

@@ -7,11 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from ftlight.run import records
+from ftlight.utils.errors import UserError
+from ftlight.utils.json_file import Shape, is_there, misfit, parse
 from ftlight.utils.paths import places
 
 Level = Literal["stop", "look", "know"]
 LEVELS: tuple[Level, ...] = ("stop", "look", "know")
 SHOWN = 3  # lines named in a message
+SHAPE: Shape = {
+    **dict.fromkeys(("kind", "split", "message", "example", "option"), str),
+    "level": set(LEVELS),
+    "rows": int,
+    "lines": list,
+}
 
 
 class Rows(NamedTuple):
@@ -119,8 +128,23 @@ def write(path: Path, findings: Iterable[Finding]) -> None:
 
 
 def read(path: Path) -> list[Finding]:
-    """Reads findings from JSON lines."""
-    return [from_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """Reads the findings of a run; none without the file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if not is_there(path):
+        return []
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            value = parse(line)
+            if wrong := misfit(value, SHAPE):
+                raise ValueError(wrong)
+            found.append(Finding(**{key: value[key] for key in Finding._fields if key in value}))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}:{number}: {error}; {records.WAY}") from None
+    return found
 
 
 def from_json(line: str) -> Finding:

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ftlight.data import findings
 from ftlight.data.findings import Finding
 from ftlight.report.shapes import (
     BASELINES,
     CALIBRATION,
-    FINDING,
     KEPT,
     LEARNING,
     TEST,
@@ -23,7 +23,7 @@ from ftlight.run import folder as runs
 from ftlight.run import outcomes, records
 from ftlight.run.outcomes import Outcomes
 from ftlight.utils.errors import UserError
-from ftlight.utils.json_file import Shape, is_there, misfit, parse
+from ftlight.utils.json_file import Shape, misfit
 
 NEED = {"verdict.json": tuple(VERDICT), "kept.json": tuple(KEPT)}
 
@@ -111,7 +111,7 @@ def read(folder: Path, shown: int = 10) -> Files:
         _of(folder, "calibration.json", CALIBRATION),
         _of(folder, "baselines.json", BASELINES),
         _of(folder, "kept.json", KEPT),
-        findings(folder / "findings.jsonl"),
+        findings.read(folder / "findings.jsonl"),
         logged(folder / "metrics.csv"),
         rows(folder / "epochs.csv"),
         rows(folder / "wrong.csv"),
@@ -138,26 +138,6 @@ def _of(folder: Path, name: str, shape: Shape) -> dict[str, Any]:
 def _check(path: Path, value: Any, shape: Shape) -> None:
     if wrong := misfit(value, shape):
         raise UserError(f"{path}: {wrong}; {records.WAY}")
-
-
-def findings(path: Path) -> list[Finding]:
-    """The findings of an audit; none without the file.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    if not is_there(path):
-        return []
-    found = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            value = parse(line)
-            if wrong := misfit(value, FINDING):
-                raise ValueError(wrong)
-            found.append(Finding(**{key: value[key] for key in Finding._fields if key in value}))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path}:{number}: {error}; {records.WAY}") from None
-    return found
 
 
 def logged(path: Path) -> dict[str, list[tuple[int, float]]]:

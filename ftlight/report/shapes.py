@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ftlight.data.findings import LEVELS
 from ftlight.run import records
 from ftlight.utils.json_file import ANY, Shape
 
@@ -53,12 +52,6 @@ TEST: Shape = {
     "confusion": [list],
     "groups": {ANY: GROUPS},
     "swaps": {"rows": int, "changed": int},
-}
-FINDING: Shape = {
-    **dict.fromkeys(("kind", "split", "message", "example", "option"), str),
-    "level": set(LEVELS),
-    "rows": int,
-    "lines": list,
 }
 LEARNING: Shape = {
     "monitor": str,

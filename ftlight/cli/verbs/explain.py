@@ -138,9 +138,9 @@ def _say_across(words: Words, explained: Sequence[Explained], right: Sequence[bo
     for finding in new:
         console.print(finding.line)
     path = outputs.home(words.run) / FINDINGS
+    kept = [old for old in findings.read(path) if old.kind != across.KIND]
     with writing(path):
-        kept = findings.read(path) if path.is_file() else []
-        findings.write(path, [*(f for f in kept if f.kind != across.KIND), *new])
+        findings.write(path, [*kept, *new])
 
 
 def write(path: Path, explained: Sequence[Explained], title: str) -> None:
