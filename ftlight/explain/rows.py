@@ -19,6 +19,7 @@ from ftlight.metrics.evaluation import Asked
 from ftlight.trainer.predictor import Predictor
 
 Method = Literal["occlusion", "ig"]
+AT_ONCE = 4  # rows that are answered together if there is little time
 
 
 def explain(
@@ -43,18 +44,19 @@ def explain(
     Raises:
         UserError: the task cannot explain, or not by this method.
     """
-    end = time.monotonic() + seconds
-    given = list(rows)
-    found = predictor.answer(given, place)
-    numbers = [i for i in range(len(given)) if i not in found.faults]
-    explained = []
-    for number, row, answer in zip(numbers, found.rows, found.answers, strict=True):
-        if time.monotonic() > end:
-            break
-        asked = predictor.task.asked(answer)
-        why = [explain_one(predictor, row, part, method, place) for part in asked]
-        known = [part for part in why if not math.isnan(part.score)]
-        explained.append(Explained(number, row, answer, known))
+    end, explained = time.monotonic() + seconds, list[Explained]()
+    size = len(rows) if seconds == math.inf else AT_ONCE
+    for start in range(0, len(rows), max(1, size)):
+        some = list(rows[start : start + size])
+        found = predictor.answer(some, place)
+        numbers = [start + i for i in range(len(some)) if i not in found.faults]
+        for number, row, answer in zip(numbers, found.rows, found.answers, strict=True):
+            if time.monotonic() > end:
+                return explained
+            asked = predictor.task.asked(answer)
+            why = [explain_one(predictor, row, part, method, place) for part in asked]
+            known = [part for part in why if not math.isnan(part.score)]
+            explained.append(Explained(number, row, answer, known))
     return explained
 
 

@@ -94,6 +94,8 @@ def stages(schedule: callback.Freezing, steps: int) -> dict[str, Any]:
         read from the store; ``rates``: pairs of step and rate, none while a depth was searched for.
     """
     progress, stores = schedule.progress, schedule.stores
+    if not progress.stage_starts:  # it had ended before, and nothing was left to train
+        return {"stages": [], "rates": []}
     begun = list(enumerate(progress.stage_starts))
     searches = getattr(schedule, "search", None) is not None
     if searches:  # stages come and go: the last one is that of the weights

@@ -653,6 +653,7 @@ def test_nothing_else_is_printed(bert: str, toy: str, tmp_path: Path) -> None:
         "run",
         "next",
         "verdict",
+        "report",
     ]
 
 

@@ -258,6 +258,8 @@ def test_shares_of_pre_trained_and_fine_tuned(
         all_of_it = json.loads((folder / "test-wise_metrics.json").read_text())
         assert all_of_it.pop("wise") == {"share": 1.0, "checkpoint": "best"}
         assert all_of_it.pop("classes").keys() == plain.pop("classes").keys()
+        counts = [sum(cell[2] for cell in found.pop("confusion")) for found in (all_of_it, plain)]
+        assert counts == [60, 60]
         assert all_of_it == pytest.approx(
             plain, abs=5e-3 if peft else 1e-6
         )  # merged, some close scores change places

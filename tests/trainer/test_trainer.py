@@ -287,6 +287,7 @@ def test_a_run_leaves_its_record(fit: Run, tmp_path: Path) -> None:
     assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     scores = json.loads((folder / "test_metrics.json").read_text())
     assert set(scores.pop("classes")) == {"bad", "good", "late"}
+    assert sum(cell[2] for cell in scores.pop("confusion")) == 15
     assert all(v is None or isinstance(v, (int, float)) for v in scores.values())
     assert scores["test/rows"] == 15
     assert (
@@ -562,6 +563,7 @@ def test_two_processes_measure_as_one(bert: str, tmp_path: Path) -> None:
     assert scores[0]["test/rows"] == scores[1]["test/rows"] == 41
     assert texts == [42, 42]
     classes = [found.pop("classes") for found in scores]
+    assert scores[0].pop("confusion") == scores[1].pop("confusion")
     for label, values in classes[0].items():
         assert classes[1][label] == pytest.approx(values, abs=2e-4), label
     for name, value in scores[0].items():

@@ -30,7 +30,7 @@ def losses(folder: Path) -> list[float]:
 
 def scores(folder: Path) -> dict[str, float]:
     found = dict(json.loads((folder / "test_metrics.json").read_text()))
-    del found["classes"]  # mappings of their own
+    del found["classes"], found["confusion"]  # no numbers
     return found
 
 

@@ -588,7 +588,8 @@ def test_only_the_sample_is_written_while_training(
         return generate(model, states, *rest)
 
     monkeypatch.setattr(decoding, "generate", counted)
-    fit(made["bart"], tmp_path, "--model.sample", "3", "--trainer.num_sanity_val_steps", "0")
+    more = ["--trainer.num_sanity_val_steps", "0", "--trainer.report", "false"]
+    fit(made["bart"], tmp_path, "--model.sample", "3", *more)
     assert sum(written) == 3 + 12  # validation, then all of the test
 
 
