@@ -100,7 +100,12 @@ def stages(schedule: callback.Freezing, steps: int) -> dict[str, Any]:
     searches = getattr(schedule, "search", None) is not None
     if searches:  # stages come and go: the last one is that of the weights
         begun = [(progress.stage, progress.stage_starts[-1])]
-    found = [_stage(progress.stages[i], start, stores[i] is not None) for i, start in begun]
+    # a run that had ended has no stores
+    stored = [i < len(stores) and stores[i] is not None for i, _ in begun]
+    found = [
+        _stage(progress.stages[i], start, is_stored)
+        for (i, start), is_stored in zip(begun, stored, strict=True)
+    ]
     first = progress.stage_starts[0]
     if searches or steps <= first:
         return {"stages": found, "rates": []}
