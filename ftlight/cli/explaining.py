@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from ftlight.cli.command import Words
+from ftlight.explain.explanation import Method
 from ftlight.run import outputs
 from ftlight.utils.errors import UserError, did_you_mean
 
-Method = Literal["occlusion", "ig"]
 METHODS: tuple[Method, ...] = get_args(Method)
 SUFFIXES = (".html", ".json")
 

@@ -129,6 +129,6 @@ def count(text: str) -> int:
     Raises:
         UserError: it is none.
     """
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise UserError(f"--rows: expected a number of rows, got {text}; 0 shows none")
     return int(text)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+Method = Literal["occlusion", "ig"]
+"""How words are weighed: by what an answer loses without each, or by integrated gradients."""
 
 
 class Word(NamedTuple):

@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
 from ftlight.data import tokens
 from ftlight.data.files import Row
 from ftlight.explain import gradients, occlusion, pictures
-from ftlight.explain.explanation import Check, Explained, Explanation, Side, Word
+from ftlight.explain.explanation import Check, Explained, Explanation, Method, Side, Word
 from ftlight.explain.support import supports
 from ftlight.explain.units import Piece, Unit, masked, moved, units
 from ftlight.metrics.evaluation import Asked
 from ftlight.trainer.predictor import Predictor
 
-Method = Literal["occlusion", "ig"]
 AT_ONCE = 4  # rows that are answered together if there is little time
 
 

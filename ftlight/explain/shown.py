@@ -10,7 +10,6 @@ from ftlight.utils.format import number
 STRONG, WEAK = 0.5, 0.15  # shares of the heaviest weight
 STYLES = {2: "black on bright_yellow", 1: "black on yellow", -1: "white on blue"}
 BRACKETS = {2: ("[[", "]]"), 1: ("[", "]"), -1: ("(", ")")}
-LEGEND = "words that decide: [[much]], [less], (against it)"
 AROUND = 60  # characters that are shown on both sides of such a word in a long text
 LONG = 600  # characters of a text that is shown in parts
 

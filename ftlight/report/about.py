@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ftlight.report.numbers import number
-from ftlight.report.reading import Files
+from ftlight.report.reading import Files, mapping
 from ftlight.run import folder as runs
 from ftlight.utils.format import count, size, span
 
@@ -92,7 +92,7 @@ def _speeds(run: Files) -> list[tuple[str, str]]:
 def about(run: Files) -> About:
     """Where a run comes from, and how to repeat it."""
     facts, place = run.facts, runs.short(run.folder)
-    git, machine = _mapping(facts.get("git")), _mapping(facts.get("machine"))
+    git, machine = mapping(facts.get("git")), mapping(facts.get("machine"))
     known = [
         ("started", facts.get("started")),
         ("status", facts.get("status")),
@@ -101,7 +101,7 @@ def about(run: Files) -> About:
         ("begun with the weights of", facts.get("from")),
         ("commit", git.get("commit") and f"{git['commit']}{' and changes' * bool(git['dirty'])}"),
         ("machine", machine and f"{machine.get('cores')} cores, {machine.get('system')}"),
-        ("rows of train", _mapping(run.learning.get("rows")).get("train")),
+        ("rows of train", mapping(run.learning.get("rows")).get("train")),
         ("labels", run.learning.get("labels") or None),
         ("resumed", len(facts.get("resumed", [])) or None),
     ]
@@ -114,7 +114,3 @@ def about(run: Files) -> About:
         f"python -m ftlight fit -c {shlex.quote(f'{place}/config.yaml')}",
         runs.as_yaml(run.config),
     )
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -85,8 +85,8 @@ class Files(NamedTuple):
     @property
     def data(self) -> Mapping[str, Any]:
         """Options of its data module."""
-        options = _mapping(_mapping(self.config.get("data")).get("init_args"))
-        return options or _mapping(self.config.get("data"))
+        options = mapping(mapping(self.config.get("data")).get("init_args"))
+        return options or mapping(self.config.get("data"))
 
 
 def read(folder: Path, shown: int = 10) -> Files:
@@ -186,5 +186,6 @@ def _delimiter(names: str) -> str:
     return end[0]
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A mapping as it is; an empty one in place of anything else."""
     return value if isinstance(value, Mapping) else {}

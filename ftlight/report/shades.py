@@ -10,7 +10,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from ftlight.explain.explanation import Cell, Explanation, Neighbour, Picture, Side
-from ftlight.explain.shown import check_line
+from ftlight.explain.shown import check_line, heaviest
 from ftlight.report.numbers import number, short
 
 SHADES = 5
@@ -102,8 +102,7 @@ class Shaded(NamedTuple):
 
 def shaded(why: Explanation) -> Shaded:
     """An explanation as a page draws it."""
-    weights = [abs(word.weight) for side in why.sides for word in side.words]
-    most = max(weights, default=0.0)
+    most = heaviest(why)
     what = "words" if why.picture is None else "parts"
     said = "" if why.check is None else check_line(why.check, why.unit, what)
     return Shaded(
