@@ -58,7 +58,7 @@ def test_the_config_is_the_one_of_the_same_command(fit: Run, bert: str) -> None:
     L.seed_everything(3)
     task, data = made(bert, unfreeze="lp_ft", warmup=0.2)
     run = "python"
-    Trainer(run=run, max_epochs=1, accelerator="cpu").fit(task, datamodule=data)
+    Trainer(run=run, max_epochs=1, accelerator="cpu", report=False).fit(task, datamodule=data)
     assert config(run) == by_command
     assert Path(run, "checkpoints/best.ckpt").is_file()
 
