@@ -70,14 +70,15 @@ class Task(TrainingModule):
             that sets its own warmup or lr_schedule, or if nothing limits the run, always the stage.
         warmup: Share of these steps in which the rate rises from 0; a layer that a stage thaws
             rises over that share of the stage, in 10 steps at most.
-        weight_decay: AdamW's weight decay; biases and norms have none.
+        weight_decay: AdamW's weight decay; biases and norms have none. With few rows of two labels
+            1 may pay.
         l2_sp: Pull of the backbone towards the weights that it starts from, in place of its weight
-            decay, such as 10; keeps what it knows where rows are few. Takes the memory of one
-            more copy of the weights that train.
+            decay, such as 10; pays with few rows of few labels, and costs with many labels. Takes
+            the memory of one more copy of the weights that train.
         layer_decay: Factor on the rate from each layer to the one below it; 1 trains all layers
             alike.
         dropout: Share of dropout in the backbone and before the head. Default: the backbone's own;
-            more is for long training on few rows.
+            0 may pay with many labels and few rows; more than 0.1 seldom does.
         pretrained: Start from the pre-trained weights; false starts from random ones, for
             comparison.
         unfreeze: What trains: all, head, last:N, lp_ft, gradual, bias or norm; auto for as deep as

@@ -93,7 +93,6 @@ class Best(Checkpoint):
         loss: their validation loss.
         epoch: the epoch, from 1, in which they were measured; None if that is not known.
         step: the optimizer step at which they were measured.
-        averaged: steps whose mean the weights are; 0 if they are those of a step.
         tied: the first epoch with the same score, whose weights had a higher loss; None if none.
         losses: validation losses so far.
         mcc: Matthews' correlation of the weights that are kept; None if it is not known.
@@ -110,7 +109,6 @@ class Best(Checkpoint):
         self.loss = math.nan
         self.epoch: int | None = None
         self.step: int | None = None
-        self.averaged = 0
         self.tied: int | None = None
         self.losses: list[float] = []
         self.mcc: float | None = None
@@ -130,23 +128,8 @@ class Best(Checkpoint):
         if is_dry_run(trainer):
             return
         assert isinstance(pl_module, Task)
-        self.losses.append(float(trainer.callback_metrics.get(LOSS, math.nan)))
-        self.consider(trainer, pl_module)
-
-    def consider(self, trainer: L.Trainer, pl_module: Task, averaged: int = 0) -> bool:
-        """Saves weights that were just validated if they are the best so far.
-
-        Args:
-            trainer: the trainer.
-            pl_module: the task with these weights.
-            averaged: steps whose mean they are; 0 if they are those of a step.
-
-        Returns:
-            Whether they are the best.
-        """
-        path = self.run.best_path
-        assert path is not None
         value, loss = self._value(trainer), float(trainer.callback_metrics.get(LOSS, math.nan))
+        self.losses.append(loss)
         held, chosen = calibrating.hold_out(pl_module, self.monitor, value)
         old = math.nan if self.chosen is None else self.chosen
         wanted = not self.best_model_path or is_better((chosen, loss), (old, self.loss), self.sign)
@@ -163,14 +146,12 @@ class Best(Checkpoint):
             self.tied = (self.tied or self.epoch) if chosen == self.chosen else None
             self.chosen = None if math.isnan(chosen) else chosen
             self.epoch, self.step = trainer.current_epoch + 1, trainer.global_step
-            self.averaged = averaged
             values = pl_module.evidence["val"].values if measured else {}
             self.mcc = values.get("mcc")
             self.shown = show(pl_module, "val") if measured else []
             if calibration is not None and (line := calibration.line()):
                 self.shown.append(("calibrated", line))
             self.outcomes = outcomes.of(pl_module, "val") if measured else {}
-        return bool(wanted)
 
     def _value(self, trainer: L.Trainer) -> float:
         values = trainer.callback_metrics
@@ -190,7 +171,6 @@ class Best(Checkpoint):
             "loss": self.loss,
             "epoch": self.epoch,
             "step": self.step,
-            "averaged": self.averaged,
             "tied": self.tied,
             "losses": self.losses,
             "mcc": self.mcc,
@@ -219,7 +199,7 @@ class Best(Checkpoint):
         # checkpoints of 0.1 have the score alone: an equal one does not replace it
         self.loss = float(state.get("loss", -math.inf))
         self.epoch, self.step = state.get("epoch"), state.get("step")
-        self.averaged, self.tied = state.get("averaged", 0), state.get("tied")
+        self.tied = state.get("tied")
         self.losses, mcc = [float(loss) for loss in state.get("losses", [])], state.get("mcc")
         self.mcc = None if mcc is None else float(mcc)
         self.shown = [(name, value) for name, value in state.get("shown", [])]

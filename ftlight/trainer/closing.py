@@ -17,7 +17,7 @@ from ftlight.run import folder as runs
 from ftlight.run import loggers
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import averaging, calibrating, learning, outcomes
+from ftlight.trainer import calibrating, learning, outcomes
 from ftlight.trainer.best import Best, is_cut_short
 from ftlight.trainer.parts import data_of
 from ftlight.trainer.saving import flush, missing, note_end, save
@@ -45,7 +45,6 @@ def conclude(trainer: L.Trainer, run: RunState, task: Task, data: Any) -> None:
     Raises:
         WriteError: not all that belongs to the run is on the disk; on the first process.
     """
-    averaging.settle(trainer, run, task, data)
     _keep_some(trainer, run)
     flush(trainer, run)
     if run.test and isinstance(data, DataModule) and data.has("test"):
@@ -138,8 +137,6 @@ def _kept(trainer: L.Trainer, run: RunState) -> str:
         score += f" ({fmt.number(best.chosen)} on the half that chooses)"
     if best.tied is not None and best.tied != best.epoch:
         score += f", as good as epoch {best.tied} and with a lower loss"
-    if best.averaged:
-        return f"the mean of the last {best.averaged:,} steps: {best.monitor} {score}"
     if best.epoch is None:
         return f"the weights of the best {best.monitor}, {score}"
     place = f"epoch {best.epoch}, step {best.step:,}" if best.step else "the head as solved, step 0"

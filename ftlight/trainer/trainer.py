@@ -18,7 +18,7 @@ from ftlight.run import outputs
 from ftlight.run.budget import Budget
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
-from ftlight.trainer import averaging, done, held_out, recorded, resume_state, wise
+from ftlight.trainer import done, held_out, recorded, resume_state, wise
 from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import conclude
@@ -38,7 +38,7 @@ from ftlight.training.lightning_internals import callbacks_of
 from ftlight.training.progress import Report
 from ftlight.training.signals import Signals
 from ftlight.utils.errors import UserError
-from ftlight.utils.ranges import Count, Fraction, NonNegative, PositiveInt, check_ranges
+from ftlight.utils.ranges import Count, NonNegative, PositiveInt, check_ranges
 
 # Other defaults than Lightning's.
 DEFAULTS = {"num_sanity_val_steps": 0, "enable_model_summary": False}
@@ -71,9 +71,6 @@ class Trainer(L.Trainer):
         accelerator: cpu, gpu, tpu, mps, or auto for the best there is.
         precision: auto for bf16-mixed if the device has it, else 32-true; bf16-master keeps the
             weights in bfloat16, with an fp32 copy for the optimizer; or one of Lightning's.
-        average_last: Share of the planned steps, at the end, whose weights are averaged, such as
-            0.25; the mean is kept if it validates better than the best weights, which it may if
-            validations go up and down. Takes the memory of one more copy of what trains.
         gradient_clip_val: Largest norm of all gradients together; 0 for no clipping.
         logger: More Lightning loggers; metrics.csv is always written.
         callbacks: More Lightning callbacks.
@@ -104,7 +101,6 @@ class Trainer(L.Trainer):
         strategy: str | Strategy = "auto",
         accelerator: str = "auto",
         precision: str = "auto",
-        average_last: Fraction = 0.0,
         gradient_clip_val: NonNegative | None = 1.0,
         logger: Logger | list[Logger] | bool | None = None,
         callbacks: list[Callback] | Callback | None = None,
@@ -133,7 +129,6 @@ class Trainer(L.Trainer):
             unsaved=unsaved,
             saves=enable_checkpointing is not False,
         )
-        self.average_last = average_last
         given = as_list(callbacks)
         progress = Report(shows=enable_progress_bar)
         precision = precisions.auto(accelerator) if precision == "auto" else precision
@@ -260,10 +255,6 @@ class Trainer(L.Trainer):
             stopping = Patience(model.monitor, model.mode, run.patience)
             callbacks.append(stopping)
         lightning_internals.average_floats_alone(self)
-        if self.average_last:
-            averaging.check(self, validates and run.saves)
-        if self.average_last and not callbacks_of(self, averaging.Averaging):
-            callbacks.append(averaging.Averaging(self.average_last))
         if run.saves and not callbacks_of(self, Last):
             if validates:
                 callbacks.append(Start(run))

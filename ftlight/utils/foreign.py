@@ -50,8 +50,6 @@ FOREIGN = {
     "rdrop_alpha": "model.r_drop",
     "hidden_dropout_prob": "model.dropout",
     "classifier_dropout": "model.dropout",
-    "swa": "trainer.average_last",
-    "stochastic_weight_avg": "trainer.average_last",
     "freeze": "model.unfreeze (what trains)",
     "freeze_backbone": "model.unfreeze (what trains)",
     "lora": "model.peft",

@@ -53,7 +53,6 @@ ARMS: dict[str, dict[str, str]] = {
     "R-Drop": {w: f"--model.r_drop {w}" for w in ("1", "4")},
     "L2-SP": {s: f"--model.l2_sp {s}" for s in ("10", "100")},
     "weight decay": {d: f"--model.weight_decay {d}" for d in ("0.1", "1")},
-    "mean of the last": {s: f"--trainer.average_last {s}" for s in ("0.25", "0.5")},
     "moving average": {str(d): average(d) for d in (0.98, 0.995)},
 }
 

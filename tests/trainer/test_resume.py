@@ -70,10 +70,6 @@ HOWS: dict[str, dict[str, Any]] = {
     "mixup": {"model": {"mixup": 0.4}},
     "R-Drop": {"model": {"r_drop": 1.0, "unfreeze": THAW, "cache": True}},
     "L2-SP": {"model": {"l2_sp": 30.0, "unfreeze": THAW}},
-    "mean of the last steps": {
-        "trainer": {"average_last": 0.6, "val_check_interval": 2},
-        "model": {"unfreeze": THAW, "cache": True},
-    },
     "tokens": {"data": {"tokens_per_batch": 64}},
     "no validation": {"data": {"validation": None, "validation_split": 0.0}},
 }
