@@ -1,12 +1,20 @@
-"""A command of ftlight in a process of its own."""
+"""A command of ftlight in a process of its own.
+
+Where a process can fork, commands are forked from one that has imported everything and computed
+nothing: only the first of many waits for imports, and none sees what another left in memory.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import runpy
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +36,12 @@ def run(verb: str, argv: Sequence[str], log: Path | None = None, alone: bool = F
     Returns:
         Its status.
     """
-    command = [sys.executable, "-m", "ftlight", verb, *argv]
     names = [name for name in os.environ if name in GROUP or name.startswith(LAUNCHERS)]
     left = {name: value for name, value in os.environ.items() if not alone or name not in names}
-    if log is None:
-        return _ended(subprocess.Popen(command, env=left))
-    with log.open("wb") as file:
-        return _ended(subprocess.Popen(command, env=left, stdout=file, stderr=subprocess.STDOUT))
+    sys.stdout.flush()
+    target = None if log is None else str(log)
+    screen = [DupFd(1), DupFd(2)] if log is None else []
+    return _ended(context().Process(target=_work, args=([verb, *argv], left, target, screen)))
 
 
 def last_line(log: Path) -> str:
@@ -43,16 +50,51 @@ def last_line(log: Path) -> str:
     return lines[-1] if lines else ""
 
 
-def _ended(child: subprocess.Popen[bytes]) -> int:
-    def passed(signum: int, frame: Any) -> None:
-        child.send_signal(signum)
+@cache
+def context() -> Any:
+    """How processes are started: forked if that is possible, else anew."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["ftlight.cli.preloaded"])
+    return made
 
+
+def _work(
+    words: list[str], environment: dict[str, str], log: str | None, screen: Sequence[Any]
+) -> None:
+    """Runs a command line in this process, and ends it."""
+    for name in ("SIGINT", *PASSED):
+        if hasattr(signal, name):
+            usual = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+            signal.signal(getattr(signal, name), usual)
+    os.environ.clear()
+    os.environ.update(environment)
+    if log is not None:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        targets = [file, file]
+    else:
+        targets = [handle.detach() for handle in screen]
+    for target, number in zip(targets, (1, 2), strict=True):
+        os.dup2(target, number)
+    sys.argv = ["ftlight", *words]  # further processes of a training repeat the command
+    runpy.run_module("ftlight", run_name="__main__", alter_sys=True)
+
+
+def _ended(child: Any) -> int:
+    def passed(signum: int, frame: Any) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signum)
+
+    child.start()
     numbers = [getattr(signal, name) for name in PASSED if hasattr(signal, name)]
     before = {number: signal.signal(number, passed) for number in numbers}
     before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda signum, frame: None)
     try:
-        status = child.wait()
+        child.join()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    status = int(child.exitcode)
+    child.close()
     return status if status >= 0 else 128 - status
