@@ -73,7 +73,8 @@ def _run(verb: str, argv: Sequence[str]) -> int:
         words = command.Words(verb, argv)
         configs = words.configs  # that of a run joins them
         if not VERBS[verb].model:
-            checks.names(verb, words.options, {})
+            if not VERBS[verb].hands_on:
+                checks.names(verb, words.options, {})
             for option in [*(["config"] if words.configs else []), *words.classes]:
                 raise UserError(f"--{option} is not an option of {verb}")
             text = verbs.load(verb).run(words)

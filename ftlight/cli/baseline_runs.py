@@ -39,9 +39,16 @@ def sizes(words: Words) -> list[int]:
     return sorted(found - {ALL}) + ([ALL] if ALL in found else [])
 
 
-def backbones(words: Words) -> list[str]:
-    """The backbones of ``--backbones``; none if it is not given."""
-    return [name.strip() for name in words.own.get("backbones", "").split(",") if name.strip()]
+def backbones(words: Words, default: str) -> list[str]:
+    """The backbones of ``--backbones``, which may be none; the default if it is not given."""
+    if "backbones" not in words.own:
+        return [default]
+    return [] if words.own["backbones"] == "none" else names(words.own["backbones"])
+
+
+def names(given: str) -> list[str]:
+    """Names with commas between them."""
+    return [name.strip() for name in given.split(",") if name.strip()]
 
 
 def train(

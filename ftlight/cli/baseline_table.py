@@ -26,7 +26,8 @@ def lines(
     other_metric = any(_differs(model, metric) for model in found)
     more = [metric] if other_metric else []
     head = ["", "train rows", "score", "95 % interval", *more]
-    rows = [[*head, "seconds", "of processors", "weights", "energy", "run is better by", "p"]]
+    compared = ["run is better by", "p"] if any(one.above is not None for one in found) else []
+    rows = [[*head, "seconds", "of processors", "weights", "energy", *compared]]
     for beside in found:
         model, score = beside.model, beside.score
         row = [model.name, "" if model.rows is None else f"{model.rows:,}", f"{score.mean:.4f}"]

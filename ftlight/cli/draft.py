@@ -41,7 +41,7 @@ def draft(guess: Guess) -> str:
         comments["header"] = "the first row names no columns; give them names of your own"
     backbone = BACKBONES.get(guess.task, SENTENCE_ENCODER)
     lines = [
-        _comment(f"from {guess.files['train']}: {_summary(guess)}"),
+        _comment(f"from {guess.files['train']}: {summary(guess)}"),
         *(_comment(note) for note in [*content.notes][:NOTES]),
         f"model: {{task: {guess.task}, backbone: {backbone}}}"
         "  # any that fits the task, a hub id or a folder",
@@ -61,7 +61,7 @@ def _comment(text: str) -> str:
     return f"# {' '.join(text.split())}"
 
 
-def _summary(guess: Guess) -> str:
+def summary(guess: Guess) -> str:
     """What train holds, in a line."""
     content, why = guess.content, guess.shape.why
     text = f"{content.rows:,} {content.unit}"

@@ -8,12 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ftlight.cli import classes
 from ftlight.data import delimited, documents, encoding_guess, files, headers
 from ftlight.data.recognition import Content, Look, Shape
 from ftlight.data.remarks import collected
 from ftlight.data.sources import Source
 from ftlight.tasks import HOMES
-from ftlight.utils.errors import UserError, join_limited
+from ftlight.utils.errors import UserError, join_limited, unknown
 
 # A table may suit several: the first takes it. Any other task only if it is asked for.
 ORDER = (
@@ -58,8 +59,10 @@ def guess(name: str, label: str | None, task: str | None) -> Guess:
         task: name of the task; found if None.
 
     Raises:
-        UserError: it does not read, or the task cannot be told.
+        UserError: it does not read, there is no such task, or the task cannot be told.
     """
+    if task is not None and task not in classes.task_names():
+        raise UserError(unknown("no task", task, classes.task_names(), "tasks"))
     path = _data_file(files.there(name))
     options, rows = _opened(path)
     source = _source(str(path), "train", options)

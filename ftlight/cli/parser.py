@@ -206,13 +206,16 @@ def _build(words: command.Words, resolved: Mapping[str, Any]) -> CLI:
 
 
 def with_backbone(words: command.Words, backbone: str) -> CLI:
-    """Makes trainer, model and data of the run that is used, with another backbone.
+    """Makes trainer, model and data of the run or config that is used, with another backbone.
 
     Args:
         words: the command line.
         backbone: a hub id or a folder.
     """
-    again = command.Words(words.verb, [str(words.run)])
+    again = command.Words(words.verb, [] if words.run is None else [str(words.run)])
+    if words.run is None:
+        again.configs, again.classes = list(words.configs), dict(words.classes)
+        again.options |= words.options
     again.options |= {"model.backbone": backbone, "model.peft": "null"}
     return _build(again, command.resolve(again)[0])
 

@@ -15,6 +15,7 @@ from ftlight.report.shapes import (
     BASELINES,
     CALIBRATION,
     KEPT,
+    LADDER,
     LEARNING,
     TEST,
     VERDICT,
@@ -41,6 +42,7 @@ class Files(NamedTuple):
         calibration: calibration.json.
         baselines: baselines.json.
         kept: kept.json.
+        ladder: auto.json of the ladder that it is a rung of.
         findings: findings.jsonl.
         logged: values of metrics.csv by name, as pairs of optimizer steps and value.
         epochs: rows of epochs.csv.
@@ -58,6 +60,7 @@ class Files(NamedTuple):
     calibration: Mapping[str, Any]
     baselines: Mapping[str, Any]
     kept: Mapping[str, Any]
+    ladder: Mapping[str, Any]
     findings: Sequence[Finding]
     logged: Mapping[str, Sequence[tuple[int, float]]]
     epochs: Sequence[Mapping[str, str]]
@@ -111,6 +114,7 @@ def read(folder: Path, shown: int = 10) -> Files:
         _of(folder, "calibration.json", CALIBRATION),
         _of(folder, "baselines.json", BASELINES),
         _of(folder, "kept.json", KEPT),
+        _ladder(folder),
         findings.read(folder / "findings.jsonl"),
         logged(folder / "metrics.csv"),
         rows(folder / "epochs.csv"),
@@ -125,6 +129,14 @@ def _name(folder: Path) -> str:
     place = folder.resolve()
     dated = place.name[:2] == "20" and place.parent.name
     return f"{place.parent.name}/{place.name}" if dated else place.name
+
+
+def _ladder(folder: Path) -> dict[str, Any]:
+    """The ladder that a run is a rung of; empty if it is none."""
+    place = folder.resolve()
+    found = _of(place.parent, "auto.json", LADDER)
+    is_rung = any(rung.get("run") == place.name for rung in found.get("rungs", []))
+    return found if is_rung else {}
 
 
 def _of(folder: Path, name: str, shape: Shape) -> dict[str, Any]:

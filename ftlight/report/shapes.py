@@ -37,6 +37,14 @@ BASELINES: Shape = {
     "models": [MODEL],
     "learning_curve": ({"scores": {ANY: [float]}, "forecast": (FORECAST, None)}, None),
 }
+RUNG: Shape = {
+    **dict.fromkeys(("name", "run", "score_name"), str),
+    **dict.fromkeys(("score", "low", "high"), NUMBER),
+    "seconds": float,
+    "rows": int,
+    "best": bool,
+}
+LADDER: Shape = {"rungs": [RUNG], "said": [str]}
 KEPT: Shape = {
     "file": str,
     "rows": int,

@@ -81,6 +81,59 @@ class Baselines(NamedTuple):
     curve: Chart | None
 
 
+class Rung(NamedTuple):
+    """A rung of the ladder that a run is of.
+
+    Attributes:
+        name: what it is.
+        is_best: whether it is the one that was kept.
+        score: its score on the validation rows.
+        rows: rows of train that it learned.
+        seconds: what it took.
+    """
+
+    name: str
+    is_best: bool
+    score: Interval
+    rows: str
+    seconds: str
+
+
+class Ladder(NamedTuple):
+    """The ladder that a run is a rung of.
+
+    Attributes:
+        title: what is measured.
+        said: what it says, in lines.
+        rungs: its rungs.
+    """
+
+    title: str
+    said: Sequence[str]
+    rungs: Sequence[Rung]
+
+
+def ladder(run: Files) -> Ladder | None:
+    """The ladder that a run is a rung of; None if it is none."""
+    rungs = run.ladder.get("rungs", [])
+    if not rungs:
+        return None
+    ends = [rung[end] for rung in rungs for end in ("low", "high") if rung.get(end) is not None]
+    scale = (min(ends, default=0.0), max(ends, default=1.0))
+    shown = [
+        Rung(
+            rung["name"],
+            rung["best"],
+            placed(rung["score"], rung["low"], rung["high"], scale),
+            f"{rung['rows']:,}" if rung["rows"] else "",
+            f"{rung['seconds']:,.0f}",
+        )
+        for rung in rungs
+    ]
+    said = [_sentence(" ".join(line.split())) for line in run.ladder.get("said", [])]
+    return Ladder(f"{rungs[-1]['score_name']} of the validation rows", said, shown)
+
+
 def headline(run: Files) -> tuple[str, str, str]:
     """Name, value and interval of the score that counts: of the test, else of validation."""
     name = run.monitor.removeprefix("val/")

@@ -132,8 +132,9 @@ def ended_by(trainer: L.Trainer, run: RunState) -> str:
     """What ended training: patience, budget, steps, epochs; empty if it is something else."""
     if any(s.wait_count >= s.patience for s in trainer.early_stopping_callbacks):
         return "patience"
-    if run.budget is not None and 0 < run.budget.total <= trainer.global_step:
-        return "budget"
     if 0 < run.max_steps <= trainer.global_step:
         return "steps"
-    return "epochs" if 0 < (trainer.max_epochs or -1) <= trainer.current_epoch else ""
+    if 0 < (trainer.max_epochs or -1) <= trainer.current_epoch:
+        return "epochs"  # also if a plan ended there: it was not cut
+    budget = run.budget
+    return "budget" if budget is not None and 0 < budget.total <= trainer.global_step else ""

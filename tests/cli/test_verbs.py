@@ -65,9 +65,9 @@ def test_the_readme_shows_the_table() -> None:
 def test_the_table_as_markdown() -> None:
     rows = verbs.markdown().splitlines()
     assert rows[0] == "| verb | options | does |"
-    assert rows[4].startswith("| `fit -c X.yaml` | `--run DIR`, `--name N`, ")
-    assert r"`--resume RUN\|auto`" in rows[4]
-    assert rows[5].startswith("| `validate RUN`, `validate -c X.yaml` | ")
+    assert rows[5].startswith("| `fit -c X.yaml` | `--run DIR`, `--name N`, ")
+    assert r"`--resume RUN\|auto`" in rows[5]
+    assert rows[6].startswith("| `validate RUN`, `validate -c X.yaml` | ")
     assert {row.replace(r"\|", "").count("|") for row in rows} == {4}
 
 

@@ -52,6 +52,8 @@ class Verb(NamedTuple):
             it is called. The file of any other has ``run(words)``, which returns what to print.
         only_data: whether neither trainer nor model is made without ``--full``: the file then has
             ``run(words, data)``.
+        hands_on: whether it hands options of model, data and trainer to further commands, which
+            check them.
     """
 
     takes: str
@@ -60,6 +62,7 @@ class Verb(NamedTuple):
     arguments: Sequence[Argument]
     model: bool = True
     only_data: bool = False
+    hands_on: bool = False
 
     @property
     def takes_run(self) -> bool:
@@ -130,6 +133,40 @@ VERBS = {
             ),
         ],
         only_data=True,
+    ),
+    "auto": Verb(
+        "FILE",
+        "Makes the best model that a time limit allows, from a data file or folder alone.",
+        "auto tickets.csv --budget 10m",
+        [
+            Argument("FILE", "Data file or folder."),
+            Argument("--label COLUMN", "Column of the label. Default: found by name and values."),
+            Argument("--task T", "Task. Default: found from the data."),
+            Argument("--budget T", "Time for all of it, with the test: 90s, 10m or 2h.", "10m"),
+            Argument(
+                '--goal "METRIC >= X"',
+                "Stop as soon as this metric of the validation data is reached, such as "
+                '"accuracy >= 0.9".',
+            ),
+            Argument(
+                "--backbones A,B",
+                "Pre-trained models to choose from: hub ids or folders. Default: small ones for "
+                "the task that are on this machine, else one from the hub.",
+            ),
+            Argument(
+                "--run DIR",
+                "Folder of all that is made; the same command goes on there. Default: "
+                "runs/auto-NAME.",
+            ),
+            SEED,
+            Argument(
+                "--data.encoding E",
+                "Encoding of FILE. So for all other options of fit, which every training gets: "
+                "--data.text COLUMN, --trainer.max_epochs 3.",
+            ),
+        ],
+        model=False,
+        hands_on=True,
     ),
     "fit": Verb(
         "-c X.yaml",
@@ -265,11 +302,12 @@ VERBS = {
         model=False,
     ),
     "baselines": Verb(
-        "RUN",
-        "Measures cheap models beside a run, on its own rows: did fine-tuning pay?",
+        "RUN | -c X.yaml",
+        "Measures cheap models beside a run, or before any training: does fine-tuning pay?",
         "baselines runs/tickets/latest --rows 100,1000,all",
         [
             RUN,
+            CONFIG,
             Argument(
                 "--rows 100,1000,all",
                 "Numbers of training rows to measure each model with, drawn with one of each class "
@@ -283,8 +321,12 @@ VERBS = {
             ),
             Argument(
                 "--backbones A,B",
-                "Pre-trained models whose frozen vectors are probed: hub ids or folders. Default: "
-                "that of the run.",
+                "Pre-trained models whose frozen vectors are probed: hub ids or folders; none for "
+                "models of words alone. Default: that of the run or config.",
+            ),
+            Argument(
+                "--out F.json",
+                "File to write all figures to. Default: RUN/baselines.json; with -c none.",
             ),
         ],
     ),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ftlight.baselines.ladder import Ladder
-from ftlight.cli import baseline_runs, baseline_table, parser
+from ftlight.cli import baseline_runs, baseline_table, baselines_before, parser
 from ftlight.cli.command import Words
 from ftlight.cli.parser import CLI
 from ftlight.evidence import baseline_verdict, comparing, measured_run
@@ -29,9 +29,12 @@ def run(words: Words, cli: CLI) -> None:
     Raises:
         UserError: the run was not measured on these rows, or there are no cheap models.
     """
-    assert words.run is not None
+    if words.run is None:
+        baselines_before.run(words, cli)
+        return
     home = outputs.home(words.run)
-    outputs.check(home / NAME)
+    out = Path(words.own.get("out", home / NAME))
+    outputs.check(out)
     set_up(cli)
     task, data = cli.model, cli.datamodule
     ladder = task.ladder(data)
@@ -54,8 +57,8 @@ def run(words: Words, cli: CLI) -> None:
     said = verdicts(found, rows, growth, best(own) == 1)
     score = ladder.score or comparing.metric_of(own.scores, own.values)
     figures = baseline_table.as_json(found, split, score, ladder.metric, frozen, growth, said)
-    with writing(home / NAME):
-        write_json(home / NAME, figures)
+    with writing(out):
+        write_json(out, figures)
     screen.console.print(f"{score} of {counted(len(own.scores), 'row')} of {split}")
     screen.console.print(table(baseline_table.lines(found, ladder.metric, frozen, growth)))
     for line in filter(None, [*ladder.notes, baseline_table.ways(found, frozen), *said]):
@@ -89,7 +92,7 @@ def passes(words: Words, cli: CLI, ladder: Ladder, split: str) -> list[Frozen]:
     if not any(rung.takes == "vectors" for rung in ladder.rungs):
         return []
     found = []
-    for backbone in baseline_runs.backbones(words) or [""]:
+    for backbone in baseline_runs.backbones(words, ""):
         made = parser.with_backbone(words, backbone) if backbone else cli
         if backbone:
             set_up(made)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ftlight.cli import classes, draft, guess
+from ftlight.cli import draft, guess
 from ftlight.cli.command import Words
-from ftlight.utils.errors import UserError, did_you_mean, join_limited, unknown
+from ftlight.utils.errors import UserError, did_you_mean, join_limited
 
 
 def run(words: Words) -> str:
@@ -72,6 +72,4 @@ def from_data(name: str, label: str | None, task: str | None) -> str:
     Raises:
         UserError: the file does not read, or the task cannot be told.
     """
-    if task is not None and task not in classes.task_names():
-        raise UserError(unknown("no task", task, classes.task_names(), "tasks"))
     return draft.draft(guess.guess(name, label, task))

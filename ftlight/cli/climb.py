@@ -1,0 +1,307 @@
+"""The ladder that ``auto`` climbs: each rung is a command in a process of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ftlight.cli import backbones, child
+from ftlight.evidence import choice, comparing
+from ftlight.evidence.goal import Goal
+from ftlight.metrics.seeds import spread
+from ftlight.report.reading import logged
+from ftlight.run import folder, outcomes, records
+from ftlight.utils.errors import UserError
+from ftlight.utils.format import span
+from ftlight.utils.json_file import read
+
+DATA, CHEAP = "data.yaml", "cheap.json"
+PROBED = 10  # rows of train that backbones are compared on, for each second of the budget
+CHEAP_SHARE, HEAD_SHARE = 0.25, 0.4  # of the time that is left, at most
+LOADS = 6.0  # seconds until a command computes
+PAGE = 8.0  # seconds of the page at the end
+UNKNOWN = 0.12  # share of the budget for the test, before its rows' speed is known
+WORTH = 0.6  # share of the first training's time that another needs to be worth a try
+HOPELESS = 0.1  # chance of being better, below which a try was in vain; two in a row end them
+LONGER = 1.5  # times the seconds of a training that the time cut, to train it anew
+TUNED = "fine-tuned"
+SOLVED = ("TextClassification", "ImageClassification")  # tasks whose head can be solved
+QUIET = ("--trainer.test", "false", "--trainer.report", "false", "--trainer.wandb", "null")
+
+
+class Rung(NamedTuple):
+    """A model on the ladder, measured on the validation rows.
+
+    Attributes:
+        name: what it is.
+        run: folder of its run, below that of the ladder; empty for a cheap model.
+        options: what it changes of the ladder's config.
+        score: mean score of the rows, with its interval.
+        low: its lower end.
+        high: its upper end.
+        score_name: what the score is.
+        metrics: metrics of validation by name.
+        scores: how good each row is; None if that is not known.
+        seconds: what it took.
+        verdict: what is said of the run, in a word; empty for a cheap model.
+        ended_by: what ended its training.
+        rows: rows of train that it learned.
+    """
+
+    name: str
+    run: str
+    options: Mapping[str, str]
+    score: float
+    low: float
+    high: float
+    score_name: str
+    metrics: Mapping[str, float]
+    scores: np.ndarray | None
+    seconds: float
+    verdict: str = ""
+    ended_by: str = ""
+    rows: int = 0
+
+
+class Broken(Exception):
+    """A command was stopped by a signal, whose status this is."""
+
+
+@dataclass
+class Climb:
+    """What a ladder is climbed with.
+
+    Attributes:
+        home: its folder, with the config.
+        task: name of the task.
+        options: options that all rungs have.
+        deadline: ``time.monotonic()`` by which all must be done.
+        seconds: the whole budget.
+        rows: rows by split.
+        goal: what ends the climb; None for the end of the time.
+        rungs: what was measured.
+    """
+
+    home: Path
+    task: str
+    options: dict[str, str]
+    deadline: float
+    seconds: float
+    rows: Mapping[str, int]
+    goal: Goal | None = None
+    rungs: list[Rung] = field(default_factory=list)
+
+    @property
+    def left(self) -> float:
+        """Seconds that training may still take: the test and the page come after it."""
+        return self.deadline - time.monotonic() - self.closing
+
+    @property
+    def closing(self) -> float:
+        """Seconds that the test and the page will take."""
+        page = min(PAGE, 0.08 * self.seconds)
+        if not self.rows.get("test"):
+            return page
+        speeds = [_speed(rung, self.rows) for rung in self.runs if rung.name.startswith("head")]
+        if not speeds:
+            return page + max(LOADS, UNKNOWN * self.seconds)
+        return page + LOADS + 1.2 * self.rows["test"] / max(speeds)
+
+    @property
+    def runs(self) -> list[Rung]:
+        """The rungs that are runs."""
+        return [rung for rung in self.rungs if rung.run]
+
+    @property
+    def best(self) -> Rung:
+        """The run to keep: a later one only if validation tells it from the earlier ones."""
+        runs = self.runs
+        scores = [rung.scores for rung in runs if rung.scores is not None]
+        if len(scores) == len(runs) and len({len(rows) for rows in scores}) == 1:
+            return runs[choice.climb(scores)]
+        return max(runs, key=lambda rung: rung.score)
+
+    @property
+    def is_over(self) -> str:
+        """Why the climb ends here, before its time is over; empty if it does not."""
+        if not self.runs:
+            return ""
+        best = self.best
+        if self.goal is not None and self.goal.is_reached(best.metrics):
+            return f"{self.goal.metric} {best.metrics[self.goal.metric]:.4f} reaches the goal"
+        if best.scores is not None and best.low > 0 and (best.scores == 1).all():
+            return "all validation rows are right: they cannot tell what is better"
+        return ""
+
+
+def _speed(rung: Rung, rows: Mapping[str, int]) -> float:
+    """Rows a second that a frozen backbone reads."""
+    return (rung.rows + rows.get("validation", 0)) / max(1.0, rung.seconds - LOADS)
+
+
+def cheap(climb: Climb, names: Sequence[str]) -> Iterator[Rung]:
+    """Measures models that cost little, and says which of several backbones is best.
+
+    Args:
+        climb: the ladder; the backbone is put into its options.
+        names: backbones.
+    """
+    several = len(names) > 1
+    climb.options["model.backbone"] = names[0]
+    out, log = climb.home / CHEAP, climb.home / "cheap.log"
+    if not out.is_file():
+        drawn = round(PROBED * climb.seconds)
+        limit = {"data.train_rows": str(drawn)} if several and drawn < climb.rows["train"] else {}
+        words = {"backbones": ",".join(names) if several else "none", "out": str(out), **limit}
+        seconds = CHEAP_SHARE * climb.left
+        status = child.run("baselines", _words(climb, words), log, seconds=seconds)
+        _check_signal(status)
+    if not out.is_file():
+        return  # there are none for the task, or they took too long: the log says it
+    found = read(out, {"models": [dict]}, "remove it")
+    tables = np.load(out.with_suffix(".npy"), allow_pickle=False)
+    for model, scores in zip(found["models"], tables, strict=True):
+        spent = (model.get("spent") or {}).get("seconds", 0.0)
+        figures = (model["score"], model["low"], model["high"], found.get("score", ""))
+        rows = model.get("train_rows") or 0
+        yield Rung(model["name"], "", {}, *figures, model["metrics"], scores, spent, rows=rows)
+    probes = [m for m in found["models"] if ", " in m["name"] and m["name"].startswith("probe")]
+    if several and probes:
+        best = max(probes, key=lambda model: float(model["score"]))
+        climb.options["model.backbone"] = best["name"].partition(", ")[2]
+
+
+def head(climb: Climb) -> Iterator[Rung]:
+    """Solves a head on the frozen backbone, if the task has one that can be."""
+    if climb.task in SOLVED and (_is_done(climb, "head") or climb.left > LOADS):
+        options = {"model.unfreeze": "head"}
+        yield train(climb, "head", "head alone, solved", options, HEAD_SHARE * climb.left)
+
+
+def tuned(climb: Climb) -> Iterator[Rung]:
+    """Fine-tunes by the defaults, in the time that is left."""
+    for number in range(1, 1000):
+        place = "fit" if number == 1 else f"fit-{number}"
+        is_done = _is_done(climb, place)
+        if not is_done and climb.left < 2 * LOADS and climb.runs:
+            return
+        rung = train(climb, place, TUNED, {}, max(climb.left, 2 * LOADS))
+        yield rung
+        # a larger budget than that of the command before may train it longer
+        if not is_done or rung.ended_by != "budget" or climb.left < LONGER * rung.seconds:
+            return
+
+
+def tries(climb: Climb) -> Iterator[Rung]:
+    """Fine-tunes with other settings, one at a time, while that may still gain."""
+    first = next((rung for rung in climb.runs if rung.name == TUNED), None)
+    if first is None:
+        return
+    learning = records.facts(climb.home / first.run).get("learning", {})
+    last: dict[str, Any] = (learning.get("stages") or [{}])[-1]
+    vain = 0
+    options_of = backbones.settings(climb.task, learning.get("labels", 0), last.get("lr"))
+    for number, options in enumerate(options_of, 1):
+        has_time = _is_done(climb, f"try-{number}") or climb.left >= WORTH * first.seconds
+        if not has_time or vain >= 2:
+            return
+        name = ", ".join(f"{key}: {value}" for key, value in options.items())
+        before = climb.best
+        try:
+            rung = train(climb, f"try-{number}", name, options, climb.left)
+        except UserError as error:  # a setting may not suit a backbone
+            print(f"  {name}: {error}", flush=True)
+            continue
+        yield rung
+        vain = vain + 1 if _is_vain(rung, before) else 0
+
+
+def _is_vain(rung: Rung, before: Rung) -> bool:
+    """Whether a rung is surely no better than another."""
+    new, old = rung.scores, before.scores
+    if new is None or old is None or len(new) != len(old):
+        return False
+    return choice.chance_better(new, old) < HOPELESS
+
+
+def train(
+    climb: Climb, folder_name: str, name: str, options: Mapping[str, str], seconds: float
+) -> Rung:
+    """Trains a run, or reads one that is done.
+
+    Args:
+        climb: the ladder.
+        folder_name: name of its folder.
+        name: what it is.
+        options: what it changes.
+        seconds: what it may take.
+
+    Raises:
+        UserError: it failed; says how.
+        Broken: it was stopped.
+    """
+    run, log = climb.home / folder_name, climb.home / f"{folder_name}.log"
+    began = time.monotonic()
+    if not _is_done(climb, folder_name):
+        print(f"  {name}: at most {span(seconds)} ({folder.short(log)}) …", flush=True)
+        words = {**options, "run": str(run), "resume": "auto", "budget": f"{seconds:.0f}s"}
+        status = child.run("fit", [*_words(climb, words), *QUIET], log)
+        _check_signal(status)
+        if status:
+            said = child.last_line(log).removeprefix("ftlight: error: ") or f"status {status}"
+            raise UserError(f"{said} ({folder.short(log)})")
+        took = time.monotonic() - began
+    else:
+        took = float(records.facts(run).get("cost", {}).get("seconds", 0.0))
+    return measured(run, name, options, took)
+
+
+def measured(run: Path, name: str, options: Mapping[str, str], seconds: float) -> Rung:
+    """A run as validation measured it.
+
+    Raises:
+        UserError: a file of it is damaged.
+    """
+    facts = records.facts(run)
+    learning: Mapping[str, Any] = facts.get("learning", {})
+    kept = outcomes.read(run / "outcomes-validation.npz")
+    step = learning.get("kept_step")
+    metrics: dict[str, float] = {}
+    for key, values in logged(run / "metrics.csv").items():
+        if key.startswith("val/") and values:
+            by_step: dict[Any, float] = dict(values)
+            metrics[key.removeprefix("val/")] = by_step.get(step, values[-1][1])
+    verdict = records.of(run / "verdict.json", {}).get("kind", "")
+    if kept is not None and len(kept.scores):
+        found = spread(kept.scores[None])
+        score = (found.mean, found.low, found.high, comparing.metric_of(kept.scores, metrics))
+    else:
+        monitor, best = next(iter(facts.get("best", {}).items()), ("val/loss", float("nan")))
+        sign = -1 if learning.get("mode") == "min" else 1
+        score = (sign * best, sign * best, sign * best, monitor)
+    scores = None if kept is None else kept.scores
+    rows = learning.get("rows", {}).get("train", 0)
+    ended = learning.get("ended_by", "")
+    return Rung(name, run.name, options, *score, metrics, scores, seconds, verdict, ended, rows)
+
+
+def _is_done(climb: Climb, name: str) -> bool:
+    """Whether a run was trained to its end."""
+    return records.facts(climb.home / name).get("status") == "done"
+
+
+def _words(climb: Climb, options: Mapping[str, str]) -> list[str]:
+    """The words of a command on the ladder's config."""
+    pairs = [(f"--{key}", value) for key, value in {**climb.options, **options}.items()]
+    return ["-c", str(climb.home / DATA), *(word for pair in pairs for word in pair)]
+
+
+def _check_signal(status: int) -> None:
+    """Raises Broken if a command was stopped."""
+    if status in (75, 130, 143):
+        raise Broken(status)

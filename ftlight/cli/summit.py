@@ -1,0 +1,159 @@
+"""The end of ``auto``: the best run is tested once, named, and shown."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import yaml
+
+from ftlight.cli import child
+from ftlight.cli.climb import DATA, TUNED, Climb, Rung
+from ftlight.evidence import choice
+from ftlight.metrics.seeds import difference
+from ftlight.run import folder as runs
+from ftlight.run import records
+from ftlight.utils.atomic import write_json
+from ftlight.utils.errors import UserError
+from ftlight.utils.format import span
+
+NAME = "auto.json"
+INTERRUPTED = 130
+ROWS_SHOWN = 20  # on the page, if there is time to explain them
+EXPLAINS = 14.0  # seconds that a page with explanations may take
+
+
+def finish(climb: Climb, why: str, begun: float, known: Mapping[str, Any]) -> str:
+    """Tests the best run and writes what was found. Returns what to print.
+
+    Args:
+        climb: the ladder.
+        why: why it ended before its time; empty if it did not.
+        begun: ``time.monotonic()`` at which the command began.
+        known: what an earlier command wrote.
+
+    Raises:
+        UserError: there is no run, or the test failed.
+    """
+    if not climb.runs:
+        raise UserError(
+            f"{why or 'the time was too short'}: no model was trained yet; the same command goes"
+            " on, with a larger --budget if need be"
+        )
+    best = climb.best
+    path = climb.home / best.run
+    name(climb, best)
+    if climb.rows.get("test"):
+        log = climb.home / "test.log"
+        if not (path / "test_metrics.json").is_file():
+            print(f"  tests {best.name}, once …", flush=True)
+            if status := child.run("test", [str(path)], log):
+                said = child.last_line(log).removeprefix("ftlight: error: ")
+                raise UserError(said or f"the test ended with status {status}")
+    lines = sentences(climb, best, why)
+    used = time.monotonic() - begun + known.get("seconds", 0.0)
+    write_json(climb.home / NAME, as_json(climb, best, lines, used))
+    if len(climb.rungs) > len(known.get("rungs", [])) or not (path / "report.html").is_file():
+        left = climb.deadline - time.monotonic()
+        rows = ROWS_SHOWN if left > EXPLAINS else 0
+        child.run("report", [str(path), "--rows", str(rows)], climb.home / "report.log")
+    place = runs.short(climb.home / "best")
+    lines += [f"took   {span(time.monotonic() - begun)}"]
+    lines += [f"page   {runs.short(path / 'report.html')}", f"config {place}.yaml"]
+    lines += [f'next   python -m ftlight predict {place} --text "…"']
+    return "\n".join(lines)
+
+
+def name(climb: Climb, best: Rung) -> None:
+    """Lets ``best`` point to the best run, and writes the config that repeats it as best.yaml."""
+    config = yaml.safe_load((climb.home / DATA).read_text(encoding="utf-8"))
+    for key, value in {**climb.options, **best.options}.items():
+        section, _, option = key.partition(".")
+        config.setdefault(section, {})[option] = yaml.safe_load(value)
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    (climb.home / "best.yaml").write_text(text, encoding="utf-8")
+    link = climb.home / f".best-{os.getpid()}"
+    with suppress(OSError):  # Windows lets only some users create links
+        link.symlink_to(best.run)
+        os.replace(link, climb.home / "best")
+
+
+def sentences(climb: Climb, best: Rung, why: str) -> list[str]:
+    """What is to be said at the end."""
+    path = climb.home / best.run
+    said = [f"best   {best.name}, {climb.options.get('model.backbone', '')} ({runs.short(path)})"]
+    tested = records.of(path / "test_metrics.json", {})
+    if found := _tested(tested, best):
+        said.append(f"test   {found}")
+    said += [f"       {line}" for line in (_flattered(climb, best), _beside(climb, best)) if line]
+    verdict = records.of(path / "verdict.json", {})
+    if verdict:
+        said.append(f"verdict {verdict['sentence']}")
+    said.append(f"more   {_more(climb, best, why)}")
+    return said
+
+
+def _tested(tested: Mapping[str, Any], best: Rung) -> str:
+    """The score of the test that is that of the ladder, else its first one with an interval."""
+    names = [best.score_name, *(key[5:-4] for key in tested if key.endswith("_low"))]
+    for metric in names:
+        if f"test/{metric}_low" in tested:
+            low, high = (tested[f"test/{metric}_{end}"] for end in ("low", "high"))
+            rows = f", {tested['test/rows']:,} rows" if "test/rows" in tested else ""
+            value = tested[f"test/{metric}"]
+            return f"{metric} {value:.4f} (95 % interval {low:.4f} to {high:.4f}{rows})"
+    return ""
+
+
+def _flattered(climb: Climb, best: Rung) -> str:
+    """By how much validation flatters what it chose."""
+    scores = [rung.scores for rung in climb.runs if rung.scores is not None]
+    if len(scores) < 2 or len({len(rows) for rows in scores}) > 1:
+        return ""
+    by = choice.flattery(scores)
+    tests = "the test chose nothing" if climb.rows.get("test") else "there is no test"
+    return (
+        f"validation chose among {len(scores)} runs, which flatters {best.score:.4f} by about"
+        f" {by:.4f}; {tests}"
+    )
+
+
+def _beside(climb: Climb, best: Rung) -> str:
+    """The best cheap model beside it, on the same validation rows."""
+    cheap = [rung for rung in climb.rungs if not rung.run]
+    if not cheap:
+        return ""
+    other = max(cheap, key=lambda rung: rung.score)
+    if best.scores is None or other.scores is None or len(best.scores) != len(other.scores):
+        return f"the best cheap model ({other.name}): {other.score:.4f}"
+    gain, low, high = difference(best.scores[None], other.scores[None])[:3]
+    than = f"than the best cheap model ({other.name}, {other.score:.4f})"
+    return f"{gain:+.4f} ({low:+.4f} to {high:+.4f}) {than}"
+
+
+def _more(climb: Climb, best: Rung, why: str) -> str:
+    """What more time would likely bring."""
+    if why and why != "stopped":
+        return why
+    last = climb.runs[-1]
+    stopped = "it was stopped: the same command goes on" if why else ""
+    if not any(rung.name == TUNED for rung in climb.runs):
+        return stopped or "the time was too short to fine-tune: a larger --budget"
+    if "budget" in (best.ended_by, last.ended_by):
+        twice = span(2 * climb.seconds).replace(" ", "")
+        return stopped or f"training was cut short by the time: --budget {twice} may gain"
+    return stopped or "more time gains little: training ended by itself; more rows may"
+
+
+def as_json(climb: Climb, best: Rung, said: list[str], used: float) -> dict[str, Any]:
+    """All of the ladder, for a file."""
+    rungs = []
+    for rung in climb.rungs:
+        row = {k: v for k, v in rung._asdict().items() if k not in ("scores", "metrics")}
+        rungs.append({**row, "metrics": dict(rung.metrics), "best": rung is best})
+    names = ("task", "options", "rows")
+    about = {name: getattr(climb, name) for name in names}
+    return {**about, "budget": climb.seconds, "seconds": used, "said": said, "rungs": rungs}

@@ -1,0 +1,133 @@
+"""``auto``: from a file alone to a tested model."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import toy_rows, write_csv
+
+from ftlight.__main__ import main
+from ftlight.cli import backbones
+from ftlight.cli.climb import Climb, Rung
+
+pytestmark = pytest.mark.processes
+
+
+def ladder(home: str = "runs/auto-toy") -> Any:
+    return json.loads(Path(home, "auto.json").read_text())
+
+
+def doubtful(count: int) -> list[tuple[str, str]]:
+    """Rows of which each seventh has the label of another."""
+    rows = toy_rows(count)
+    return [(text, rows[i - 1][1] if i % 7 == 6 else label) for i, (text, label) in enumerate(rows)]
+
+
+def test_a_file_becomes_a_tested_model_and_the_same_command_has_nothing_left(
+    bert: str, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbones, "settings", lambda *about: [{"model.lr": "0.001"}])
+    write_csv(tmp_path / "toy.csv", [*doubtful(200), ("", "good"), ("no label", "")])
+    words = ["auto", "toy.csv", "--backbones", bert, "--trainer.max_epochs", "2"]
+    assert main(words) == 0
+    said = capfd.readouterr().out
+    assert "data   toy.csv: 201 rows, 3 labels" in said  # of one the label is missing
+    assert "majority" in said
+    assert "fine-tuned" in said
+    assert "1 of 202 rows left out: column label has no label (line 203)" in said
+    assert "1 of 201 rows left out: they have no text (line 202)" in said
+    found = ladder()
+    runs = [rung["run"] for rung in found["rungs"] if rung["run"]]
+    assert runs == ["head", "fit", "try-1"]
+    (best,) = (rung for rung in found["rungs"] if rung["best"])
+    home = Path("runs/auto-toy")
+    assert (home / "best").resolve().name == best["run"]
+    tested = [path.parent.name for path in home.glob("*/test_metrics.json")]
+    assert tested == ["best", best["run"]] or tested == [best["run"], "best"]  # a link, and it
+    page = (home / "best" / "report.html").read_text()
+    assert "The ladder that led here" in page
+    assert main(words) == 0
+    assert "at most" not in capfd.readouterr().out  # nothing was trained again
+    config = yaml.safe_load((home / "best.yaml").read_text())
+    assert config["model"]["backbone"] == bert
+    assert config["data"]["on_leak"] == "drop"
+    assert config["trainer"]["max_epochs"] == 2
+    assert main(["fit", "-c", str(home / "best.yaml"), "--run", "again"]) == 0
+    assert main(["auto", "toy.csv", "--label", "text", "--backbones", bert]) == 2
+    assert "was begun with other data or options" in capfd.readouterr().err
+
+
+def test_a_stop_leaves_the_best_so_far_tested(bert: str, tmp_path: Path) -> None:
+    write_csv(tmp_path / "toy.csv", doubtful(300))
+    words = [sys.executable, "-m", "ftlight", "auto", "toy.csv", "--backbones", bert]
+    process = subprocess.Popen(
+        words, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "fine-tuned: at most" in line:
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    assert process.wait() == 0
+    assert "it was stopped: the same command goes on" in "".join(lines)
+    home = tmp_path / "runs" / "auto-toy"
+    assert (home / "head" / "test_metrics.json").is_file()
+    assert (home / "best").resolve() == home / "head"
+
+
+def test_labels_that_say_nothing(bert: str, tmp_path: Path, capfd: Any) -> None:
+    rows = toy_rows(1500)
+    labels = [label for _, label in rows]
+    random.Random(0).shuffle(labels)
+    write_csv(
+        tmp_path / "toy.csv", [(text, label) for (text, _), label in zip(rows, labels, strict=True)]
+    )
+    assert main(["auto", "toy.csv", "--backbones", bert, "--budget", "40s"]) == 0
+    assert "verdict no signal" in capfd.readouterr().out
+
+
+def test_what_is_refused(toy: str, tmp_path: Path, capsys: Any) -> None:
+    for words, line in [
+        ([], "auto needs one file or folder"),
+        (["none.csv"], "none.csv"),
+        ([toy, "--budget", "soon"], "--budget: expected a time from 20s on, such as 10m, got soon"),
+        ([toy, "--goal", "better"], "--goal: expected such as"),
+        ([toy, "--task", "Classification"], 'did you mean "TextClassification"'),
+        ([toy, "--budgt", "1m"], 'did you mean "--budget"'),
+    ]:
+        assert main(["auto", *words]) == 2
+        assert line in capsys.readouterr().err
+    Path("mine").mkdir()
+    Path("mine", "notes.txt").write_text("of a person")
+    assert main(["auto", toy, "--run", "mine"]) == 2
+    assert "exists and is not of auto" in capsys.readouterr().err
+
+
+def test_other_settings_suit_the_number_of_labels() -> None:
+    few = backbones.settings("TextClassification", 2, 1e-4)
+    many = backbones.settings("TextClassification", 77, 1e-4)
+    assert {"model.l2_sp": "10"} in few
+    assert {"model.l2_sp": "10"} not in many
+    assert {"model.lr": "0.0002"} in many
+    assert backbones.settings("Seq2Seq", 0, None) == [{"model.unfreeze": "auto"}]
+
+
+def test_time_is_left_for_the_test_and_the_page() -> None:
+    climb = Climb(Path(), "TextClassification", {}, 1e12, 600, {"train": 1000, "test": 500})
+    guessed = climb.closing
+    head = Rung("head alone, solved", "head", {}, 0.8, 0.7, 0.9, "accuracy", {}, None, 16, rows=900)
+    climb.rungs.append(head)
+    assert climb.closing < guessed
+    assert climb.closing == pytest.approx(8 + 6 + 1.2 * 500 / 90)
+    climb.rows = {"train": 1000}
+    assert climb.closing == 8
