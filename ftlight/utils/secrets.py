@@ -1,6 +1,6 @@
 """Keeps passwords and keys of configs and command lines out of files, logs and messages.
 
-A value is secret by its name, or by being the value of a secret in the environment.
+A value is secret by its name, by its form, or by being the value of a secret in the environment.
 """
 
 from __future__ import annotations
@@ -14,14 +14,23 @@ from typing import Any
 
 import yaml
 
+from ftlight.utils import secret_forms
+
 HIDDEN = "<secret, not kept>"
 LEAST = 8  # characters of a secret that is hidden inside longer words, too
 ALWAYS = {
     *("secret", "secrets", "password", "passwords", "passwd", "passphrase", "authorization"),
-    *("credential", "credentials", "apikey", "apikeys", "apitoken"),
+    *("credential", "credentials", "apikey", "apikeys", "apitoken", "auth", "bearer", "jwt"),
+    *("pat", "pwd", "passcode", "cookie", "cookies", "webhook", "connectionstring", "dsn"),
 }
 # last words of names that describe a secret and do not hold it
-ABOUT = {"column", "count", "field", "file", "length", "name", "path"}
+ABOUT = {
+    *("column", "count", "field", "file", "length", "name", "path", "type", "method", "mode"),
+    *("scheme", "header", "enabled", "provider", "kind", "env", "expiry", "ttl", "timeout"),
+    *("limit", "policy", "domain", "version", "required", "retries", "host", "port", "user"),
+    *("id", "prefix", "strength", "store", "manager", "class"),
+}
+PLACES = {"PWD", "OLDPWD"}  # variables of the environment with folders
 # Words before key or token in the name of a secret. Others, as in label_key or pad_token, mostly
 # name parts of texts, tables and mappings: there a value is secret if it looks generated.
 BEFORE = {
@@ -31,6 +40,8 @@ BEFORE = {
 _GENERATED = re.compile(r"(?=.*[a-zA-Z])(?=.*[0-9])[\w.:+/=~-]{16,}")
 NOTHING = {"", "true", "false", "null", "none"}
 _LINK = re.compile(r"(?<=://)[^/\s:@]*:([^/\s@]+)(?=@)")
+_OPTION = re.compile(r"(?<![\w-])--?([a-zA-Z][\w.-]*)[=\s]\s*([^\s\"',]+)")
+_VARIABLE = re.compile(r"(?:^|[\s;,])([A-Za-z_]\w*)=([^\s;,\"']+)")
 _QUERY = re.compile(r"[?&]([\w.-]+)=([^&#\s]+)")
 
 
@@ -69,7 +80,11 @@ def is_secret(name: str, value: str = "") -> bool:
 def of_environment(environment: Mapping[str, str] | None = None) -> set[str]:
     """Secrets among the values of the environment, too long to be ordinary words."""
     environment = os.environ if environment is None else environment
-    return {v for name, v in environment.items() if len(v) >= LEAST and _in_environment(name)}
+    found: set[str] = set()
+    for name, value in environment.items():
+        if len(value) >= LEAST and name not in PLACES:
+            found |= {value} if _in_environment(name) else secret_forms.find(value)
+    return found
 
 
 def _in_environment(name: str) -> bool:
@@ -88,8 +103,7 @@ def within(data: Any, name: str = "", seen: set[tuple[int, str]] | None = None) 
         if (id(data), name) in seen:  # an alias: there can be billions
             return set()
         seen.add((id(data), name))
-        items = data.items() if isinstance(data, Mapping) else ((name, v) for v in data)
-        return set().union(*(within(v, str(k), seen) for k, v in items))
+        return set().union(*(within(value, key, seen) for key, value in named(data, name)))
     if _hidden(name, data):
         return {str(data)}
     return _inside(data) if isinstance(data, str) else set()
@@ -102,9 +116,31 @@ def _hidden(name: str, value: Any) -> bool:
     return type(value) in (int, float) and is_secret(name) and bool(ALWAYS & set(words(name)))
 
 
+def named(data: Mapping[Any, Any] | Sequence[Any], name: str) -> Iterator[tuple[str, Any]]:
+    """Pairs the values of a mapping or list with the names that tell whether they are secret.
+
+    A value after an option in a list is of that option, and ``value`` beside ``name`` of that name.
+
+    >>> list(named(["--token", "x"], "args")), list(named({"name": "KEY", "value": "x"}, "env"))
+    ([('args', '--token'), ('token', 'x')], [('name', 'KEY'), ('KEY', 'x')])
+    """
+    if isinstance(data, Mapping):
+        own = data.get("name", data.get("key"))
+        for key, value in data.items():
+            yield str(own if key == "value" and isinstance(own, str) else key), value
+        return
+    option = ""
+    for value in data:
+        yield option or name, value
+        is_option = isinstance(value, str) and re.fullmatch(r"--?[a-zA-Z][\w.-]*", value)
+        option = value.lstrip("-") if is_option else ""
+
+
 def _inside(text: str) -> set[str]:
-    """Collects the secrets inside a text: of URLs, and of YAML in brackets."""
-    secrets = set(_LINK.findall(text))
+    """Collects the secrets inside a text: by form, of URLs and options, of YAML in brackets."""
+    secrets = set(_LINK.findall(text)) | secret_forms.find(text)
+    for form in (_OPTION, _VARIABLE):
+        secrets |= {value for name, value in form.findall(text) if _hidden(name, value)}
     secrets |= {value for name, value in _QUERY.findall(text) if is_secret(name, value)}
     if text.lstrip()[:1] in ("{", "["):
         with contextlib.suppress(Exception):  # texts that are no YAML fail in many ways
@@ -137,10 +173,9 @@ def redact(data: Any, more: Collection[str] | None = None, name: str = "") -> An
     {'url': 'http://me:<secret, not kept>@host', 'api_key': '<secret, not kept>', 'lr': 0.1}
     """
     more = of_environment() if more is None else more
-    if isinstance(data, Mapping):
-        return {k: redact(v, more, str(k)) for k, v in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [redact(v, more, name) for v in data]
+    if isinstance(data, (Mapping, list, tuple)):
+        safe = [redact(value, more, key) for key, value in named(data, name)]
+        return dict(zip(data, safe, strict=True)) if isinstance(data, Mapping) else safe
     if _hidden(name, data):
         return HIDDEN
     return hide(data, {*more, *_inside(data)}) if isinstance(data, str) else data

@@ -242,3 +242,122 @@ def test_ordinary_options_are_kept(fit: Run) -> None:
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["data"]["init_args"]["tokens_per_batch"] == 400
     assert json.loads((folder / "run.json").read_text())["command"][1:] == sys.argv[1:]
+
+
+RANDOM = "7Qd9vXr2LmKp4ZtB8wYc3NfHs6JgTe1U"
+PLANTED: list[tuple[dict[str, Any], str]] = [
+    *(({name: "opensesame12"}, "opensesame12") for name in ("auth", "bearer", "pat", "pwd", "jwt")),
+    *(({name: "opensesame12"}, "opensesame12") for name in ("cookie", "webhook", "db_pwd", "dsn")),
+    *(({name: "opensesame12"}, "opensesame12") for name in ("proxyAuth", "GITHUB_PAT", "x-auth")),
+    ({"odbc": "Server=db;User=me;Password=pw1;"}, "pw1"),
+    ({"odbc": "Driver={x}; PWD = pw2 ; Encrypt=yes"}, "pw2"),
+    ({"blob": "AccountName=a;AccountKey=Zm9vYmFyYmF6==;"}, "Zm9vYmFyYmF6=="),
+    ({"data": "https://a.blob.core.windows.net/c/f.csv?sv=2024&sig=abc%2Fdef%3D"}, "abc%2Fdef%3D"),
+    ({"data": "https://s3.amazonaws.com/b/f?X-Amz-Signature=0a1b2c3d4e5f"}, "0a1b2c3d4e5f"),
+    ({"data": "https://storage.googleapis.com/b/f?X-Goog-Signature=77aa88"}, "77aa88"),
+    ({"url": "postgres://me:pw3@host/db"}, "pw3"),
+    ({"url": "https://host/v1?access_token=tok4"}, "tok4"),
+    ({"notify": "https://hooks.slack.com/services/T00/B00/XyZ123"}, "T00/B00/XyZ123"),
+    ({"notify": "https://discord.com/api/webhooks/123/abcDEF"}, "123/abcDEF"),
+    ({"notify": "https://x.webhook.office.com/webhookb2/1@2/In/3"}, "webhookb2/1@2/In/3"),
+    ({"args": "--token tok5 --epochs 3"}, "tok5"),
+    ({"args": ["--api-key", "key6", "--epochs", "3"]}, "key6"),
+    ({"args": ["--api-key=key7"]}, "key7"),
+    ({"env": ["HF_TOKEN=tok8", "OMP_NUM_THREADS=2"]}, "tok8"),
+    ({"env": [{"name": "DB_PASSWORD", "value": "pw9"}]}, "pw9"),
+    ({"headers": {"X": "Authorization: Bearer abcdef123456"}}, "abcdef123456"),
+    ({"headers": {"X": "Basic dXNlcjpwYXNzd29yZA=="}}, "dXNlcjpwYXNzd29yZA=="),
+    ({"note": "ghp_" + "a1B2" * 9}, "ghp_" + "a1B2" * 9),
+    ({"note": "github_pat_" + "a1B2" * 9}, "github_pat_" + "a1B2" * 9),
+    ({"note": "glpat-" + "a1B2" * 5}, "glpat-" + "a1B2" * 5),
+    ({"note": "hf_" + "aBcD" * 8}, "hf_" + "aBcD" * 8),
+    ({"note": "sk-proj-" + "a1B2" * 8}, "sk-proj-" + "a1B2" * 8),
+    ({"note": "AKIAIOSFODNN7EXAMPLE"}, "AKIAIOSFODNN7EXAMPLE"),
+    ({"note": "AIza" + "a1B2c" * 7}, "AIza" + "a1B2c" * 7),
+    ({"note": "xoxb-123456789012-abcdef"}, "xoxb-123456789012-abcdef"),
+    ({"note": "sk_live_" + "a1B2" * 5}, "sk_live_" + "a1B2" * 5),
+    ({"note": "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSM"}, "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSM"),
+    ({"note": "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----"}, "MIIE"),
+    ({"note": f"it is {RANDOM}"}, RANDOM),
+]
+# Names and values of ordinary configs.
+HARMLESS: dict[str, Any] = {
+    **dict.fromkeys(("tokenizer", "backbone"), "sentence-transformers/paraphrase-MiniLM-L12-v2"),
+    **{"text": "text", "label": "label_key", "text_pair": "Answer", "group_key": "customer"},
+    **{"pad_token": "[PAD]", "eos_token": "<|endoftext|>", "sep_token": "</s>", "row_key": "id"},
+    **{
+        "keys": ["a", "b"],
+        "tokens": 3,
+        "max_tokens": 512,
+        "tokens_per_batch": 4096,
+        "sort_key": "n",
+    },
+    **{
+        "revision": "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
+        "digest": "d41d8cd98f00b204e9800998",
+    },
+    **{
+        "sha256": "b06e26ac675513959a63135f11b94ea7786ed02da65db93a5650d8838cbc664b",
+        "pattern": "a",
+    },
+    **{"path": "/home/me/Projects2024/Tickets-EU/Export_v12/final-FINAL-2.csv", "compat": True},
+    **{"auth_type": "none", "auth_method": "kerberos", "auth_file": "auth.json", "author": "Ann"},
+    **{"password_column": "pw", "cookie_domain": "shop", "cookies_enabled": True, "patience": 3},
+    **{"monkey": "b", "keyboard": "qwerty", "secretary": "Bo", "passenger": "7", "compass": "N"},
+    **{"name": "run-2026-11-30_10-00-00", "date": "2026-11-30T10:00:00+0000", "uuid_file": "u.txt"},
+    **{
+        "uuid": "123e4567-e89b-12d3-a456-426614174000",
+        "locale": "de_DE.UTF-8",
+        "version": "1.2.3rc4",
+    },
+    **{"url": "https://example.org/data/train.csv?version=2&split=train", "hub": "hf://a/b@main"},
+    **{"schedule": "[{train: head, steps: 10}, {train: last:2}]", "template": "This is {label}."},
+    **{
+        "label_template": "This text is about {}.",
+        "columns": ["accessToken", "apiKey"],
+        "lr": 1e-4,
+    },
+    **{"args": "--epochs 3 --lr=0.1 --tokenizer bert", "cmd": ["--batch", "8", "--seed", "1"]},
+    **{
+        "env": ["OMP_NUM_THREADS=2", "TOKENIZERS_PARALLELISM=false"],
+        "basic": "basic text cleaning",
+    },
+    **{"sentence": "The bearer of this card, basically anyone, may pay.", "a": "x=1;y=2;mode=fast"},
+    **{
+        "classes": "ftlight.TextClassification",
+        "quotes": "auto",
+        "signature": "image_classification",
+    },
+    **{
+        "sig": "x",
+        "credential_type": "ssh",
+        "skill": "sk-learn",
+        "model": "AIzen-large",
+        "hash": "9f",
+    },
+}
+
+
+def test_planted_secrets_are_hidden() -> None:
+    def check(number: int) -> None:
+        data, secret = PLANTED[number]
+        text = json.dumps(secrets.redact(data, ()))
+        assert json.dumps(secret)[1:-1] not in text
+        assert secrets.HIDDEN in text
+        assert secret in secrets.within(data)
+
+    assert len(PLANTED) >= 40
+    each(range(len(PLANTED)), check)
+
+
+def test_ordinary_configs_stay_as_they_are() -> None:
+    def check(name: str) -> None:
+        assert secrets.redact({name: HARMLESS[name]}, ()) == {name: HARMLESS[name]}
+
+    assert len(HARMLESS) >= 60
+    each(HARMLESS, check)
+
+
+def test_secrets_of_the_environment_are_told_by_form_too() -> None:
+    environment = {"CONN": "Server=db;Password=opensesame", "PWD": "/home/me", "X": RANDOM}
+    assert secrets.of_environment(environment) == {"opensesame", RANDOM}
