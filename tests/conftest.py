@@ -79,6 +79,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     datasets.config.HF_DATASETS_CACHE = folder
     os.environ["HF_DATASETS_CACHE"] = str(folder)  # for the processes that tests start
     os.environ["FTLIGHT_CACHE"] = str(tmp_path_factory.mktemp("prefix"))
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
     yield
     datasets.config.HF_DATASETS_CACHE = old
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+OFFLINE = ("HF_HUB_OFFLINE", "OMP_NUM_THREADS")
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
@@ -94,7 +95,7 @@ def command(
     os.close(handle)
     kept = {
         k: os.environ[k]
-        for k in ("HF_DATASETS_CACHE", "FTLIGHT_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS")
+        for k in (*("HF_DATASETS_CACHE", "FTLIGHT_CACHE", "XDG_STATE_HOME"), *OFFLINE)
         if k in os.environ
     }
     process = CONTEXT.Process(

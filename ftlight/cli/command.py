@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftlight.cli import checks, config, early
+from ftlight.cli import checks, config, early, trusting
 from ftlight.cli.verbs import VERBS, Verb
 from ftlight.run import folder as run
 from ftlight.run import records
@@ -45,6 +44,7 @@ class Words:
         own: options of the verb itself by name; as text, ``true`` for a flag.
         alone: words that belong to no option: a run, a file.
         run: folder of the run that is used; None if there is none.
+        begun_with: runs whose configs come before all others.
         begun: ``time.monotonic()`` at which the command began.
     """
 
@@ -56,6 +56,7 @@ class Words:
         self.own: dict[str, str] = {}
         self.alone: list[str] = []
         self.run: Path | None = None
+        self.begun_with: list[Path] = []
         self.begun = time.monotonic()
         rest = list(argv)
         if any(UNUSABLE.search(word) for word in rest):
@@ -116,13 +117,14 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
         words.run = run.find(words.alone.pop(0))
         _begin_with(words.run, words)
     _check_words(words, verb)
-    merged, places = config.merge(words.configs)
+    merged, places = config.merge(words.configs, words.begun_with)
     asked = merged["trainer"]
     if not verb.takes_run and (resumed := _resumed(words, asked)) is not None:
         _begin_with(resumed, words)  # an option that is not given stays as it was
-        merged, places = config.merge(words.configs)
+        merged, places = config.merge(words.configs, words.begun_with)
         for name in ATTACHED - asked.keys():
             merged["trainer"].pop(name, None)
+    trusting.check(words, words.begun_with, begins=verb.takes_config and not verb.takes_run)
     for path in words.configs:
         checks.whole(Path(path).parent, words.options)
     for option, value in words.options.items():
@@ -181,9 +183,7 @@ def _check_words(words: Words, verb: Verb) -> None:
 def _begin_with(folder: Path, words: Words) -> None:
     """Puts the config of a run before all others."""
     words.configs.insert(0, str(folder / "config.yaml"))
-    for path in records.facts(folder).get("python_path", []):
-        if path not in sys.path:
-            sys.path.append(path)
+    words.begun_with.append(folder)
 
 
 def _resume(words: Words) -> None:

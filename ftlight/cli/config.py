@@ -20,8 +20,16 @@ TRAINER = "ftlight.trainer.trainer.Trainer"
 TOP = ("model", "data", "trainer", "seed_everything")
 
 
-def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
+def merge(
+    paths: Iterable[str | Path], strangers: Iterable[Path] = ()
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Reads and merges YAML files in order: later ones win, key by key; lists are replaced whole.
+
+    Classes are found beside a file, but for those of runs: nothing is imported from these.
+
+    Args:
+        paths: the files.
+        strangers: folders of runs, also such as lack what would tell that they are some.
 
     Returns:
         ``{"model": (class name, options), "data": (…), "trainer": {…}, …}`` and the places of the
@@ -36,11 +44,13 @@ def merge(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
         raw, here = read_yaml(path)
         places |= {k.replace(".init_args.", "."): v for k, v in here.items()}
         folder = Path(path).absolute().parent
-        if (folder / "run.json").is_file():
+        is_run = (folder / "run.json").is_file()
+        is_place = not is_run and folder not in strangers
+        if is_run:
             if not raw.get("model"):
                 raise UserError(f"{path}: names no model; {records.WAY}")
             raw = as_recorded_now(raw, records.labels(folder))
-        if str(folder) not in sys.path:
+        if is_place and str(folder) not in sys.path:
             sys.path.append(str(folder))
         for key, value in raw.items():
             place = f"{here.get(str(key), path)}: "

@@ -296,18 +296,35 @@ def trained(path: str) -> Task:
     return task
 
 
-def load(path: str, precision: str = "32-true") -> Predictor:
+def load(
+    path: str,
+    precision: str = "32-true",
+    *,
+    task: type[Task] | None = None,
+    data: type[DataModule] | None = None,
+    trust: bool = False,
+) -> Predictor:
     """Loads the best model of a run.
 
     Args:
         path: Folder of the run.
         precision: One of Lightning's. bf16-true is fastest on devices that compute in bfloat16, and
             rounds scores.
+        task: Class of the task, if it is your own: a run that was not made here may name any.
+        data: Class of the data module likewise. Default: that of the task.
+        trust: Whether classes that the run names are imported though it was not made here.
 
     Raises:
-        UserError: there is no such run, or it has no checkpoint.
+        UserError: there is no such run, it has no checkpoint, or it names code that is not trusted.
     """
-    words = command.Words("predict", [path])
+    words = command.Words("predict", [path, *(["--trust"] if trust else [])])
+    if task is not None:
+        words.classes["model"] = f"{task.__module__}.{task.__qualname__}"
+        own = task.data_module or "ftlight."
+        if data is None and not own.startswith("ftlight."):
+            words.classes["data"] = own
+    if data is not None:
+        words.classes["data"] = f"{data.__module__}.{data.__qualname__}"
     resolved, _ = command.resolve(words)
     resolved["seed_everything"] = False  # the caller's random numbers stay as they are
     resolved["trainer"]["precision"] = precision

@@ -19,13 +19,16 @@ SETTLES = 10.0  # seconds that a run may take from its end to its verdict
 EXPLAINING = 10.0  # seconds that explanations may take
 
 
-def explained(run: Path, rows: Sequence[Mapping[str, Any]], seconds: float) -> list[Explained]:
+def explained(
+    run: Path, rows: Sequence[Mapping[str, Any]], seconds: float, trust: bool = False
+) -> list[Explained]:
     """Why a run says what it says of some rows.
 
     Args:
         run: folder of the run.
         rows: rows of its wrong.csv; the numbers of what is returned are theirs.
         seconds: time that it may take; rows for which there is none left are not explained.
+        trust: whether classes that the run names are imported though it was not made here.
 
     Returns:
         Nothing of tasks that cannot explain, of rows that lack an input column, and of a run
@@ -37,7 +40,7 @@ def explained(run: Path, rows: Sequence[Mapping[str, Any]], seconds: float) -> l
     from ftlight.explain.rows import explain
 
     try:
-        predictor = parser.load(str(run))
+        predictor = parser.load(str(run), trust=trust)
         if any(name not in rows[0] for name in predictor.data.columns):
             return []
         return explain(predictor, [dict(row) for row in rows], "wrong.csv", seconds=seconds)
@@ -45,7 +48,9 @@ def explained(run: Path, rows: Sequence[Mapping[str, Any]], seconds: float) -> l
         return []
 
 
-def make(runs: Sequence[Path], out: Path, rows: int, follows: bool = False) -> None:
+def make(
+    runs: Sequence[Path], out: Path, rows: int, follows: bool = False, trust: bool = False
+) -> None:
     """Makes the page about runs.
 
     Args:
@@ -53,6 +58,7 @@ def make(runs: Sequence[Path], out: Path, rows: int, follows: bool = False) -> N
         out: the file to write.
         rows: rows of the test that are shown.
         follows: whether the page reads itself again while a run trains.
+        trust: whether classes that a run names are imported though it was not made here.
 
     Raises:
         UserError: a file of a run is damaged.
@@ -61,7 +67,7 @@ def make(runs: Sequence[Path], out: Path, rows: int, follows: bool = False) -> N
     why: list[Explained] = []
     if len(runs) == 1 and rows and not follows:
         wrong = reading.rows(runs[0] / "wrong.csv")
-        why = explained(runs[0], choose(wrong, rows), EXPLAINING)
+        why = explained(runs[0], choose(wrong, rows), EXPLAINING, trust)
     page.write(out, page.of_runs(runs, rows, why, follows))
 
 

@@ -6,7 +6,7 @@ the norm above them are not moved.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,7 +62,7 @@ def weigh(
     Raises:
         UserError: the row is not read as plain texts, or in several windows.
     """
-    batch, owners = read(predictor, row, words)
+    batch, owners = read(predictor, row, words, steps)
     path = integrate(predictor, batch, asked, owners, steps)
     weights = np.zeros(len(words))
     for share, owner in zip(path.tokens.tolist(), owners, strict=True):
@@ -72,19 +72,26 @@ def weigh(
 
 
 def read(
-    predictor: Predictor, row: Row, words: Sequence[Unit]
+    predictor: Predictor, row: Row, words: Sequence[Unit], steps: int = STEPS
 ) -> tuple[dict[str, Any], list[int | None]]:
-    """The batch of a row, and for each of its tokens the number of the word that it is of.
+    """A batch of the row for each point of the path and both ends, and the word of each token.
+
+    Returns:
+        The batch, and for each token the number of the word that it is of.
 
     Raises:
         UserError: the tokens are not those of the row's texts, one after the other.
     """
-    data = predictor.data
-    data.set_predict([row])
-    (batch,) = data.predict_dataloader()
+    data, count = predictor.data, steps + 2
+    data.set_predict([row] * count)
+    at_once, data.batch_size = data.batch_size, count
+    try:
+        batch, *more = data.predict_dataloader()
+    finally:
+        data.batch_size = at_once
     ids = batch.get("inputs", {}).get("input_ids")
     texts = data.texts_of(row)
-    if ids is None or len(ids) != 1 or len(texts) > 2 or not data.tokenizer.is_fast:
+    if more or ids is None or len(ids) != count or len(texts) > 2 or not data.tokenizer.is_fast:
         raise UserError(f"--method ig: {WHY}")
     made = data.tokenizer(
         *texts.values(), truncation=True, max_length=len(ids[0]), return_offsets_mapping=True
@@ -120,7 +127,7 @@ def integrate(
 
     Args:
         predictor: the model.
-        batch: a batch of one row.
+        batch: a batch of the row, as often as the path has points and ends.
         asked: the answer.
         owners: for each token the word that it is of; others are not masked.
         steps: points of the path.
@@ -138,7 +145,6 @@ def integrate(
     along = torch.tensor(np.concatenate([[0.0], (points + 1) / 2, [1.0]]), dtype=stop.dtype)
     path = start + along.to(stop.device)[:, None, None] * (stop - start)
     path.requires_grad_()
-    whole = repeat(batch, len(path))
 
     def put(module: Any, args: Any, output: Tensor) -> Tensor:
         return path
@@ -146,7 +152,7 @@ def integrate(
     handle = table.register_forward_hook(put)
     try:
         with torch.enable_grad(), predictor.precision.forward_context():
-            inputs = move_data_to_device(whole, task.device)
+            inputs = move_data_to_device(batch, task.device)
             found = task.support(predictor.precision.convert_input(inputs), [asked] * len(path))
             (slopes,) = torch.autograd.grad(found.sum(), path)
     finally:
@@ -166,18 +172,3 @@ def _embeddings(model: nn.Module) -> nn.Module:
             found: nn.Module = layer.get_input_embeddings()
             return found
     raise UserError(f"--method ig: {type(model).__name__} does not say where tokens are embedded")
-
-
-def repeat(batch: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """A batch of one row so many times."""
-    found: dict[str, Any] = {}
-    for name, value in batch.items():
-        if isinstance(value, Tensor):
-            found[name] = value.expand(count, *value.shape[1:])
-        elif isinstance(value, Mapping):
-            found[name] = repeat(value, count)
-        elif isinstance(value, list) and len(value) == 1:  # such as the number of the row
-            found[name] = value * count
-        else:
-            found[name] = value
-    return found

@@ -19,7 +19,7 @@ from ftlight.freezing import callback
 from ftlight.models import loading
 from ftlight.run import console as screen
 from ftlight.run import folder as runs
-from ftlight.run import loggers, outputs
+from ftlight.run import loggers, outputs, trust
 from ftlight.run.provenance import provenance
 from ftlight.run.state import RunState
 from ftlight.task import Task
@@ -142,6 +142,7 @@ class RunFolder(Callback):
             if data is not None:
                 with atomic_files(run.home, "data") as made:
                     describe(task, data, made)
+        trust.note(run.home)
         return begun.get("wandb", {}).get("id")
 
     def _facts(self, trainer: L.Trainer, task: Task) -> dict[str, Any]:

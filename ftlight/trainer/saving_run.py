@@ -11,6 +11,7 @@ import lightning as L
 
 from ftlight.data.module import DataModule
 from ftlight.run import folder as runs
+from ftlight.run import trust
 from ftlight.run.provenance import provenance
 from ftlight.task import Task
 from ftlight.trainer import export, recorded
@@ -47,6 +48,7 @@ def save(task: Task, data: DataModule, run: Path | None, folder: Path) -> Path:
             shutil.copyfile(run / BEST, part / BEST)
         else:
             _make(task, data, part)
+    trust.note(folder)
     return folder
 
 

@@ -54,6 +54,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the fixture; its task of one's own is imported anew."""
     monkeypatch.setattr(sys, "path", sys.path.copy())
     sys.modules.pop("own_scale", None)
+    monkeypatch.setenv("FTLIGHT_TRUST", str(tmp_path / "root" / "own"))  # it was made elsewhere
     yield answers.copied(tmp_path / "root")
     sys.modules.pop("own_scale", None)
 

@@ -31,7 +31,7 @@ def test_shares_add_up_and_are_those_of_captum(tmp_path: Path) -> None:
     model = predictor(str(make_bert(tmp_path / "bert")))
     asked = model.task.asked(model.predict(TEXT)[0])[0]
     words, _ = units({"text": TEXT}, {})
-    batch, owners = gradients.read(model, {"text": TEXT}, words)
+    batch, owners = gradients.read(model, {"text": TEXT}, words, steps=64)
     found = gradients.integrate(model, batch, asked, owners, steps=64)
     assert found.gap < 0.02
     support, weights = gradients.weigh(model, {"text": TEXT}, asked, words, steps=64)
@@ -39,7 +39,7 @@ def test_shares_add_up_and_are_those_of_captum(tmp_path: Path) -> None:
     assert support == pytest.approx(found.end)
 
     network = model.task.model
-    ids, mask = (batch["inputs"][name] for name in ("input_ids", "attention_mask"))
+    ids, mask = (batch["inputs"][name][:1] for name in ("input_ids", "attention_mask"))
     is_word = torch.tensor([owner is not None for owner in owners])
     blank = torch.where(is_word, model.data.tokenizer.mask_token_id, ids)
 
@@ -52,6 +52,22 @@ def test_shares_add_up_and_are_those_of_captum(tmp_path: Path) -> None:
         ids, blank, target=asked.key, additional_forward_args=(mask,), n_steps=64
     )
     assert torch.allclose(found.tokens, oracle.sum(-1)[0].float(), atol=1e-2)
+
+
+def test_entities_have_shares_that_add_up(tmp_path: Path) -> None:
+    bert = str(make_bert(tmp_path / "bert"))
+    torch.manual_seed(0)
+    task = ftlight.TokenClassification(bert, labels=["O", "B-THING", "I-THING"])
+    for layer in (m for m in task.modules() if isinstance(m, torch.nn.Linear)):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    model = Predictor(task, ftlight.TokenData(tokenizer=bert, labels=task.labels))
+    row = {"text": TEXT}
+    words, _ = units(model.data.texts_of(row), {})
+    asked = task.asked(model.predict([row])[0])
+    assert asked
+    batch, owners = gradients.read(model, row, words, steps=64)
+    for each in asked:
+        assert gradients.integrate(model, batch, each, owners, steps=64).gap < 0.02
 
 
 def test_pairs_have_their_own_words(tmp_path: Path) -> None:

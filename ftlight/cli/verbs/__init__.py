@@ -96,6 +96,11 @@ SEED = Argument(
     "0",
     "seed_everything",
 )
+TRUST = Argument(
+    "--trust",
+    "Import the classes that a run names though it was not made here, or was changed or moved "
+    "since: its code is run.",
+)
 WISE = Argument(
     "--wise SHARE|auto",
     "Average the fine-tuned weights with the pre-trained ones (WiSE-FT). SHARE is that of the "
@@ -131,6 +136,7 @@ VERBS = {
             Argument(
                 "--out F.jsonl", "File to write: each finding as JSON, with the lines of its rows."
             ),
+            TRUST,
         ],
         only_data=True,
     ),
@@ -222,6 +228,7 @@ VERBS = {
                 "Start a new run from a checkpoint with its optimizer and progress, such as "
                 "OTHER_RUN/checkpoints/last.ckpt.",
             ),
+            TRUST,
         ],
     ),
     "validate": Verb(
@@ -234,13 +241,14 @@ VERBS = {
             CHECKPOINT,
             SEED,
             Argument("--data.validation F", "Other validation data."),
+            TRUST,
         ],
     ),
     "test": Verb(
         "RUN",
         "Measures a run on test data.",
         "test runs/tickets/latest --data.test new.csv",
-        [RUN, CHECKPOINT, SEED, Argument("--data.test F", "Other test data."), WISE],
+        [RUN, CHECKPOINT, SEED, Argument("--data.test F", "Other test data."), WISE, TRUST],
     ),
     "predict": Verb(
         "RUN FILE",
@@ -285,6 +293,7 @@ VERBS = {
                 "--trainer.precision bf16-true",
                 "Predict in bfloat16: faster on devices that compute in it, with rounded scores.",
             ),
+            TRUST,
         ],
     ),
     "compare": Verb(
@@ -328,6 +337,7 @@ VERBS = {
                 "--out F.json",
                 "File to write all figures to. Default: RUN/baselines.json; with -c none.",
             ),
+            TRUST,
         ],
     ),
     "explain": Verb(
@@ -357,6 +367,7 @@ VERBS = {
             Argument("--out F.html|F.json", "File to write all explanations to."),
             CHECKPOINT,
             SEED,
+            TRUST,
         ],
     ),
     "report": Verb(
@@ -377,6 +388,7 @@ VERBS = {
                 "20",
             ),
             Argument("--follow", "Make the page again while the run trains, until it has ended."),
+            TRUST,
         ],
         model=False,
     ),
@@ -393,6 +405,7 @@ VERBS = {
             ),
             CHECKPOINT,
             WISE,
+            TRUST,
         ],
     ),
 }

@@ -30,7 +30,7 @@ def run(words: Words) -> str:
         print(f"follows {short(runs[0])}: open {short(out)}", flush=True)
         reporting.follow(runs, out, rows)
     else:
-        reporting.make(runs, out, rows)
+        reporting.make(runs, out, rows, trust=words.own.get("trust") == "true")
     return f"{short(out)}: {out.stat().st_size / 1000:,.0f} kB"
 
 
