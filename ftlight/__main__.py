@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from ftlight.cli import verbs
 from ftlight.cli.verbs import VERBS
 from ftlight.utils.errors import UserError, WriteError, file_fault, unknown
+from ftlight.utils.printable import printable
 
 BROKEN_PIPE, INTERRUPTED = 141, 130  # 128 + SIGPIPE and SIGINT, as shells report them
 
@@ -101,7 +102,7 @@ def _run(verb: str, argv: Sequence[str]) -> int:
         if not fault and not shown:
             raise
         if not fault:
-            print(shown, end="", file=sys.stderr)
+            print(printable(shown), end="", file=sys.stderr)
             return 1
     written = _show(text)
     if not fault:
@@ -117,6 +118,7 @@ def _run(verb: str, argv: Sequence[str]) -> int:
 
 def _show(text: str) -> int:
     """Prints a text, and what is still buffered. Returns the exit status."""
+    text = printable(text)
     try:
         print(text, end="" if text.endswith("\n") or not text else "\n", flush=True)
     except OSError as error:
@@ -132,7 +134,7 @@ def _fail(fault: str, status: int = UserError.status) -> int:
     """Prints what is wrong, a line each. Returns the exit status."""
     with contextlib.suppress(OSError):  # the status says it, too
         for line in fault.splitlines():
-            print(f"ftlight: error: {line}", file=sys.stderr)
+            print(f"ftlight: error: {printable(line)}", file=sys.stderr)
     return status
 
 

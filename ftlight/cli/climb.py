@@ -19,6 +19,7 @@ from ftlight.run import folder, outcomes, records
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import span
 from ftlight.utils.json_file import read
+from ftlight.utils.printable import say
 
 DATA, CHEAP = "data.yaml", "cheap.json"
 PROBED = 10  # rows of train that backbones are compared on, for each second of the budget
@@ -215,7 +216,7 @@ def tries(climb: Climb) -> Iterator[Rung]:
         try:
             rung = train(climb, f"try-{number}", name, options, climb.left)
         except UserError as error:  # a setting may not suit a backbone
-            print(f"  {name}: {error}", flush=True)
+            say(f"  {name}: {error}")
             continue
         yield rung
         vain = vain + 1 if _is_vain(rung, before) else 0
@@ -248,7 +249,7 @@ def train(
     run, log = climb.home / folder_name, climb.home / f"{folder_name}.log"
     began = time.monotonic()
     if not _is_done(climb, folder_name):
-        print(f"  {name}: at most {span(seconds)} ({folder.short(log)}) …", flush=True)
+        say(f"  {name}: at most {span(seconds)} ({folder.short(log)}) …")
         words = {**options, "run": str(run), "resume": "auto", "budget": f"{seconds:.0f}s"}
         status = child.run("fit", [*_words(climb, words), *QUIET], log)
         _check_signal(status)

@@ -19,6 +19,7 @@ from ftlight.run import records
 from ftlight.utils.atomic import write_json
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import span
+from ftlight.utils.printable import say
 
 NAME = "auto.json"
 INTERRUPTED = 130
@@ -49,7 +50,7 @@ def finish(climb: Climb, why: str, begun: float, known: Mapping[str, Any]) -> st
     if climb.rows.get("test"):
         log = climb.home / "test.log"
         if not (path / "test_metrics.json").is_file():
-            print(f"  tests {best.name}, once …", flush=True)
+            say(f"  tests {best.name}, once …")
             if status := child.run("test", [str(path)], log):
                 said = child.last_line(log).removeprefix("ftlight: error: ")
                 raise UserError(said or f"the test ended with status {status}")

@@ -6,6 +6,7 @@ from rich.text import Text
 
 from ftlight.explain.explanation import Check, Explanation, Picture, Side
 from ftlight.utils.format import number
+from ftlight.utils.printable import printable
 
 STRONG, WEAK = 0.5, 0.15  # shares of the heaviest weight
 STYLES = {2: "black on bright_yellow", 1: "black on yellow", -1: "white on blue"}
@@ -45,7 +46,7 @@ def text_of(side: Side, most: float, in_colour: bool) -> Text:
     for word, degree in marked:
         whole.append(_gap(side.text, last, word.start, len(side.text) > LONG))
         before, after = ("", "") if in_colour else BRACKETS[degree]
-        shown = printable(side.text[word.start : word.end])
+        shown = one_line(side.text[word.start : word.end])
         whole.append(f"{before}{shown}{after}", STYLES[degree] if in_colour else "")
         last = word.end
     whole.append(_gap(side.text, last, len(side.text), len(side.text) > LONG))
@@ -55,15 +56,15 @@ def text_of(side: Side, most: float, in_colour: bool) -> Text:
 def _gap(text: str, start: int, end: int, is_long: bool) -> str:
     """What stands between two words; of a long text only what is near to them."""
     if not is_long or end - start <= 2 * AROUND:
-        return printable(text[start:end])
+        return one_line(text[start:end])
     before = "" if start == 0 else text[start : start + AROUND]
     after = "" if end == len(text) else text[end - AROUND : end]
-    return printable(f"{before} … {after}")
+    return one_line(f"{before} … {after}")
 
 
-def printable(text: str) -> str:
+def one_line(text: str) -> str:
     """A text whose control characters are blanks."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return printable(text).replace("\n", " ").replace("\t", " ")
 
 
 def check_line(check: Check, unit: str, what: str) -> str:
@@ -98,7 +99,7 @@ def lines(why: Explanation, in_colour: bool) -> list[Text]:
     """An explanation as lines."""
     most = heaviest(why)
     sides = [text_of(side, most, in_colour) for side in why.sides]
-    head = Text(f"{printable(why.answer)}  {why.unit} {number(why.score)}", "bold")
+    head = Text(f"{one_line(why.answer)}  {why.unit} {number(why.score)}", "bold")
     found = [head]
     for side, shown in zip(why.sides, sides, strict=True):
         name = f"{side.name}: " if len(sides) > 1 else ""
@@ -114,7 +115,7 @@ def lines(why: Explanation, in_colour: bool) -> list[Text]:
             found.append(Text(f"  these {what} explain no better than any", "bold"))
     for near in why.neighbours:
         label = f", {near.label}" if near.label else ""
-        place = printable(f"{near.likeness:.2f}{label}, {near.place}: {near.text[:100]}")
+        place = one_line(f"{near.likeness:.2f}{label}, {near.place}: {near.text[:100]}")
         found.append(Text(f"  like  {place}"))
     return found
 

@@ -8,13 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ftlight.utils.printable import UNSEEN
+
 MOST = 2000  # characters of a value that are shown
 CELL = 160  # of one in a table
-UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    "\ud800-\udfff\ufeff\ufff9-\uffff\U000e0000-\U000e007f]"
-)
-"""Controls, marks that turn the direction of a text, what has no width, halves of characters."""
 
 
 def clean(value: str, most: int = MOST) -> str:

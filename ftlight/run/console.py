@@ -6,13 +6,16 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, cast
 
 from lightning.pytorch.utilities import rank_zero_only
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from torch import Tensor
+
+from ftlight.utils.printable import printable
 
 LOGGERS = (
     *("lightning", "lightning.pytorch", "lightning.fabric"),
@@ -69,6 +72,16 @@ class Screen(Console):
     """
 
     on_no_reader: Callable[[], None] | None = None
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """What is written, without what texts of others would do to a terminal."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(printable(segment.text), segment.style)
 
     def on_broken_pipe(self) -> None:
         """Writes to nowhere from now on, or ends the program."""

@@ -21,6 +21,7 @@ from ftlight.training.lightning_internals import LAUNCHER, Launcher
 from ftlight.training.peers import GRACE, Peers
 from ftlight.training.signals import RunInterrupted
 from ftlight.utils.errors import first_line, user_error
+from ftlight.utils.printable import printable
 
 # In what torch's backends say if another process is gone.
 SIGNS = ("gloo", "nccl", "closed by peer", "reset by peer")
@@ -168,7 +169,7 @@ def _leave(peers: Peers, error: BaseException) -> None:
         raise SystemExit(peers.told.status) from error
     if follows and peers.end is not None:
         if peers.speaks:
-            print(f"ftlight: error: {peers.words(peers.end)}", file=sys.stderr)
+            print(printable(f"ftlight: error: {peers.words(peers.end)}"), file=sys.stderr)
         raise SystemExit(peers.end.status) from error
 
 

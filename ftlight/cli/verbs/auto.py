@@ -21,6 +21,7 @@ from ftlight.utils.errors import UserError
 from ftlight.utils.format import span
 from ftlight.utils.json_file import is_there, read
 from ftlight.utils.paths import user_path
+from ftlight.utils.printable import say
 
 # What the data lack that a person would be asked about, by the words of the file: each is said.
 MENDS: Mapping[str, Mapping[str, str]] = {
@@ -46,15 +47,15 @@ def run(words: Words) -> str:
     told = guess.guess(words.alone[0], words.own.get("label"), words.own.get("task"))
     home = _home(words, told)
     config, known = _begun(home, told)
-    print(f"data   {told.files['train']}: {draft.summary(told)}", flush=True)
-    print(f"task   {told.task} (another: --task T; the config: {runs.short(home / climb.DATA)})")
+    say(f"data   {told.files['train']}: {draft.summary(told)}")
+    say(f"task   {told.task} (another: --task T; the config: {runs.short(home / climb.DATA)})")
     names = baseline_runs.names(words.own.get("backbones", ""))
     rows = _rows(told, config["data"])
     options = {"data.on_leak": "drop", **MENDS.get(told.task, {}), "trainer.name": home.name}
     options |= words.options
     deadline = words.begun + seconds - known.get("seconds", 0.0)
     ladder = Climb(home, told.task, options, deadline, seconds, rows, aim)
-    print(f"time   {span(seconds)} with the test, from now", flush=True)
+    say(f"time   {span(seconds)} with the test, from now")
     why = _climb(ladder, names or backbones.candidates(told.task))
     return ending.finish(ladder, why, words.begun, known)
 
@@ -86,7 +87,7 @@ def _take(ladder: Climb, rung: Rung) -> None:
     interval = f"{rung.score:.4f} ({rung.low:.4f} to {rung.high:.4f})"
     rows = f"{rung.rows:,} rows" if rung.rows and rung.rows < ladder.rows["train"] * 0.8 else ""
     parts = [f"{rung.name:38.38}", rung.score_name, interval, span(rung.seconds), rows, mark]
-    print("  ".join(part for part in parts if part), flush=True)
+    say("  ".join(part for part in parts if part))
     if is_first:
         _say_findings(ladder.home / rung.run)
 
@@ -96,9 +97,9 @@ def _say_findings(run: Path) -> None:
     known = findings.read(run / "findings.jsonl")
     found = [f for f in known if f.level != "know" or f.kind == "read"]
     for finding in found[:SHOWN]:
-        print(f"       data: {finding.line}")
+        say(f"       data: {finding.line}")
     if len(found) > SHOWN:
-        print(f"       and {len(found) - SHOWN} more: {runs.short(run / 'findings.jsonl')}")
+        say(f"       and {len(found) - SHOWN} more: {runs.short(run / 'findings.jsonl')}")
 
 
 def _seconds(text: str) -> float:

@@ -11,6 +11,7 @@ from ftlight.report import page
 from ftlight.run import outputs
 from ftlight.run.folder import short
 from ftlight.utils.errors import UserError
+from ftlight.utils.printable import say
 
 
 def run(words: Words) -> str:
@@ -27,7 +28,7 @@ def run(words: Words) -> str:
     outputs.check(out)
     page.check(out)
     if words.own.get("follow") == "true":
-        print(f"follows {short(runs[0])}: open {short(out)}", flush=True)
+        say(f"follows {short(runs[0])}: open {short(out)}")
         reporting.follow(runs, out, rows)
     else:
         reporting.make(runs, out, rows, trust=words.own.get("trust") == "true")
