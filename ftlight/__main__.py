@@ -81,6 +81,10 @@ def _run(verb: str, argv: Sequence[str]) -> int:
             from ftlight.cli import seeds
 
             ended, text = seeds.run(words, argv)
+        elif "folds" in words.own:
+            from ftlight.cli import folds
+
+            ended, text = folds.run(words, argv)
         else:
             resolved, places = command.resolve(words)
             if verb == "predict":

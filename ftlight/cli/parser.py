@@ -205,6 +205,22 @@ def _build(words: command.Words, resolved: Mapping[str, Any]) -> CLI:
     return cli
 
 
+def measured(path: str) -> CLI:
+    """Trainer, model and data of a run, whose best weights have been validated.
+
+    Raises:
+        UserError: there is no such run, or it cannot be measured.
+    """
+    words = command.Words("validate", [path])
+    resolved, _ = command.resolve(words)
+    screen.silence_libraries()
+    cli = _build(words, resolved)
+    checkpoint = words.own["ckpt_path"]
+    how: dict[str, Any] = {"verbose": False, "weights_only": True}
+    cli.trainer.validate(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, **how)
+    return cli
+
+
 def with_backbone(words: command.Words, backbone: str) -> CLI:
     """Makes trainer, model and data of the run that is used, with another backbone.
 

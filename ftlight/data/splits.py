@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 import datasets
 import numpy as np
 
-from ftlight.data import documents, duplicates, files, holding, hub, tables
+from ftlight.data import documents, duplicates, files, folds, holding, hub, tables
 from ftlight.data.delimited import Quotes
 from ftlight.data.loaders import Loaders
 from ftlight.data.remarks import collected
 from ftlight.data.sources import Source
 from ftlight.data.tables import Columns
 from ftlight.utils import internals
-from ftlight.utils.errors import UserError
+from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.paths import user_path
 
 HELD_OUT = "of train held out (data."
@@ -32,6 +32,7 @@ class Splits(Loaders):
         split_seed: seed of the shares held out and the shots.
         shots: rows of each class to train on, or None for all.
         train_rows: rows to train on, or None for all.
+        fold: number of the fold of train that is validation data, and of all; None without folds.
         encoding: encoding of text files.
         quotes: how quotation marks are read in CSV and TSV.
         header: names of the columns of CSV and TSV without a header.
@@ -46,6 +47,7 @@ class Splits(Loaders):
     split_seed: int
     shots: int | None
     train_rows: int | None
+    fold: tuple[int, int] | None
     dropped: Sequence[int]
     encoding: str
     quotes: Quotes
@@ -134,6 +136,8 @@ class Splits(Loaders):
             if not self.files[split]:
                 self.files[split], self.shares[split] = train, 0.0
                 self.notes.append(f"{split}: found in {train}")
+        if self.fold is not None:
+            folds.check_validation(self.files["validation"])
 
     def file_of(self, split: str) -> str:
         """The file that holds the rows of a split: its own, or that of train."""
@@ -211,6 +215,10 @@ class Splits(Loaders):
             if self.files[split] or not share:
                 continue
             table = self._raw["train"]
+            if split == "validation" and self.fold is not None:
+                kept, held = self._take_fold(table, *self.fold)
+                self._raw["train"], self._raw[split] = table.select(kept), table.select(held)
+                continue
             groups = self.groups(table)
             if groups is None:
                 classes = self.classes(table)
@@ -224,6 +232,39 @@ class Splits(Loaders):
                 )
             self._raw["train"], self._raw[split] = table.select(kept), table.select(held)
             self.notes.append(f"no {split} data given: {share:.0%} {HELD_OUT}{split}_split)")
+
+    def _take_fold(
+        self, table: datasets.Dataset, fold: int, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to train on, and those of a fold.
+
+        Raises:
+            UserError: there are too few rows, or a class has no rows outside of a fold.
+        """
+        groups, classes = self.groups(table), self.classes(table)
+        if groups is None:
+            groups = self.duplicate_keys(table)  # a row and its repeats say nothing of each other
+        if classes is not None and (names := folds.alone(classes, groups)):
+            raise UserError(
+                f"{self.file_of('validation')}: the rows of some labels would all be in one of"
+                f" the {count} folds, since there is one row of each, or the same one repeated:"
+                f" {join_limited(names)}; add rows, join such labels, or take them out"
+            )
+        labels, values = self.row_labels(table), self.row_values(table)
+        if labels is None and values is not None:
+            labels = folds.strata(values, count)
+        of = folds.assign(labels, groups, len(table), count, self.split_seed)
+        kept, held = np.flatnonzero(of != fold), np.flatnonzero(of == fold)
+        if not len(held) or not len(kept):
+            raise UserError(
+                f"{self.file_of('validation')}: {len(table)} rows are too few for {count} folds"
+                " (rows that must stay together are in one)"
+            )
+        few = [name for name, rows in Counter(classes or ()).items() if rows < count]
+        if few:
+            self.notes.append(f"some folds have no rows of {join_limited(few)}: too few (data.folds)")
+        self.notes.append(f"validation: fold {fold} of 0 to {count - 1}: {len(held)} rows of train")
+        return kept, held
 
     def _draw_shots(self) -> None:
         """Keeps a few rows of each class of train."""
