@@ -77,14 +77,14 @@ def _run(verb: str, argv: Sequence[str]) -> int:
             for option in [*(["config"] if words.configs else []), *words.classes]:
                 raise UserError(f"--{option} is not an option of {verb}")
             text = verbs.load(verb).run(words)
-        elif "seeds" in words.own:
-            from ftlight.cli import seeds
-
-            ended, text = seeds.run(words, argv)
         elif "folds" in words.own:
             from ftlight.cli import folds
 
             ended, text = folds.run(words, argv)
+        elif "seeds" in words.own:
+            from ftlight.cli import seeds
+
+            ended, text = seeds.run(words, argv)
         else:
             resolved, places = command.resolve(words)
             if verb == "predict":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ftlight.cli import command, early, several
@@ -53,7 +52,9 @@ def run(words: command.Words, argv: Sequence[str]) -> tuple[int, str]:
     from ftlight.cli import out_of_fold  # brings torch
 
     found = out_of_fold.pool(runs, home)
-    steps = out_of_fold.steps_on_all([records.facts(path) for path in runs], found.rows, has_lengths)
+    steps = out_of_fold.steps_on_all(
+        [records.facts(path) for path in runs], found.rows, has_lengths
+    )
     own = ["--trainer.max_steps", str(steps)] if steps else []
     own += ["--trainer.calibration", str(found.calibration)] if found.calibration else []
     out_of_fold.write(found, steps, home)

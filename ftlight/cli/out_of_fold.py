@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from ftlight.cli import parser
 from ftlight.data.module import DataModule
@@ -20,7 +19,6 @@ from ftlight.task import Task
 from ftlight.trainer import calibrating, outcomes
 from ftlight.utils import format as fmt
 from ftlight.utils.atomic import atomic_write, write_json, writing
-
 
 
 class Fold(NamedTuple):

@@ -58,10 +58,11 @@ def assign(
 ) -> np.ndarray:
     """Gives each row one fold, so that folds have as many rows, and rows of each label, as can be.
 
-    Labels are dealt one by one, the rarest first, to the fold that has the fewest rows of it
-    (Sechidis, Tsoumakas and Vlahavas 2011, "On the stratification of multi-label data"). Of rows
-    with one label and without groups, folds then differ by one row at most, in all and of each
-    label.
+    Groups come first, the largest before others, each to the fold that has the least of its labels
+    and rows. Then single rows are dealt label by label, the rarest first, to the fold that has the
+    fewest of it (Sechidis, Tsoumakas and Vlahavas 2011, "On the stratification of multi-label
+    data"). Of rows with one label and without groups, folds then differ by one row at most, in all
+    and of each label.
 
     Args:
         labels: labels of each row; None for folds by number of rows alone.
@@ -72,32 +73,68 @@ def assign(
 
     Returns:
         The fold of each row, ``int64 [rows]``.
-
-    >>> assign([["a"], ["a"], ["b"], ["b"]], None, 4, 2, 0).tolist()
-    [1, 0, 1, 0]
     """
     rng = np.random.default_rng(seed)
     units = _units(groups, rows)
-    order, ties = rng.permutation(len(units)).tolist(), rng.permutation(folds).tolist()
-    of_unit = [_tally(labels, unit) for unit in units]
+    units = [units[i] for i in rng.permutation(len(units))]
+    deal = _Deal(labels, rows, rng.permutation(folds).tolist())
+    several = sorted((unit for unit in units if len(unit) > 1), key=len, reverse=True)
+    for unit in several:
+        deal.give(unit, deal.emptiest(deal.tally(unit)))
     holders: dict[Hashable, list[int]] = {}
-    for number in order:
-        for label in of_unit[number]:
-            holders.setdefault(label, []).append(number)
-    totals = {label: sum(of_unit[i][label] for i in known) for label, known in holders.items()}
-    found, sizes = np.full(rows, -1), [0] * folds
-    counts = {label: [0] * folds for label in holders}
-    steps = [(label, holders[label]) for label in sorted(totals, key=lambda x: (totals[x], str(x)))]
-    for dealt, numbers in [*steps, (None, order)]:
-        left = [number for number in numbers if found[units[number][0]] < 0]
-        for number in sorted(left, key=lambda n: -len(units[n])):
-            own = counts[dealt] if dealt is not None else sizes
-            fold = min(range(folds), key=lambda f: (own[f], sizes[f], ties[f]))  # noqa: B023
-            found[units[number]] = fold
-            sizes[fold] += len(units[number])
-            for label, count in of_unit[number].items():
-                counts[label][fold] += count
-    return found
+    for row in (unit[0] for unit in units if len(unit) == 1):
+        for label in deal.labels_of(row):
+            holders.setdefault(label, []).append(row)
+    for label in sorted(holders, key=lambda name: (len(holders[name]), str(name))):
+        for row in holders[label]:
+            if deal.of[row] < 0:
+                deal.give([row], deal.fewest(label))
+    return deal.of
+
+
+class _Deal:
+    """Rows given to folds so far.
+
+    Attributes:
+        of: the fold of each row, -1 before it has one.
+        counts: rows of each fold by label; ``None`` is a label of all rows.
+    """
+
+    def __init__(
+        self, labels: Sequence[Sequence[Hashable]] | None, rows: int, order: list[int]
+    ) -> None:
+        self._labels, self._order = labels, order
+        self.of = np.full(rows, -1)
+        self._totals = self.tally(range(rows))
+        self.counts = {label: [0] * len(order) for label in self._totals}
+
+    def labels_of(self, row: int) -> list[Hashable]:
+        """Labels of a row; that of all rows comes last."""
+        own = () if self._labels is None else self._labels[row]
+        return [*dict.fromkeys(own), None]
+
+    def tally(self, rows: Sequence[int]) -> Counter[Hashable]:
+        """How many of some rows have each label."""
+        return Counter(label for row in rows for label in self.labels_of(row))
+
+    def give(self, rows: Sequence[int], fold: int) -> None:
+        """Gives rows to a fold."""
+        self.of[list(rows)] = fold
+        for label, count in self.tally(rows).items():
+            self.counts[label][fold] += count
+
+    def fewest(self, label: Hashable) -> int:
+        """The fold with the fewest rows of a label, and of such folds the smallest."""
+        own, sizes = self.counts[label], self.counts[None]
+        return min(self._order, key=lambda fold: (own[fold], sizes[fold]))
+
+    def emptiest(self, tally: Counter[Hashable]) -> int:
+        """The fold that has the least shares of some labels, each weighed by how many are added."""
+
+        def share(fold: int) -> float:
+            return sum(n * self.counts[x][fold] / self._totals[x] for x, n in tally.items())
+
+        return min(self._order, key=share)
 
 
 def _units(groups: Sequence[str] | None, rows: int) -> list[list[int]]:
@@ -108,13 +145,6 @@ def _units(groups: Sequence[str] | None, rows: int) -> list[list[int]]:
     for row, group in enumerate(groups):
         found.setdefault(group or row, []).append(row)
     return list(found.values())
-
-
-def _tally(labels: Sequence[Sequence[Hashable]] | None, unit: Sequence[int]) -> Counter[Hashable]:
-    """How many of some rows have each label."""
-    if labels is None:
-        return Counter()
-    return Counter(label for row in unit for label in dict.fromkeys(labels[row]))
 
 
 def strata(values: Sequence[float], folds: int) -> list[list[int]]:

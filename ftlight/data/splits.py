@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import datasets
@@ -250,20 +250,23 @@ class Splits(Loaders):
                 f" the {count} folds, since there is one row of each, or the same one repeated:"
                 f" {join_limited(names)}; add rows, join such labels, or take them out"
             )
-        labels, values = self.row_labels(table), self.row_values(table)
+        labels: Sequence[Sequence[Hashable]] | None = self.row_labels(table)
+        values = self.row_values(table)
         if labels is None and values is not None:
             labels = folds.strata(values, count)
         of = folds.assign(labels, groups, len(table), count, self.split_seed)
         kept, held = np.flatnonzero(of != fold), np.flatnonzero(of == fold)
-        if not len(held) or not len(kept):
+        if len(set(of.tolist())) < count:
             raise UserError(
                 f"{self.file_of('validation')}: {len(table)} rows are too few for {count} folds"
                 " (rows that must stay together are in one)"
             )
         few = [name for name, rows in Counter(classes or ()).items() if rows < count]
         if few:
-            self.notes.append(f"some folds have no rows of {join_limited(few)}: too few (data.folds)")
-        self.notes.append(f"validation: fold {fold} of 0 to {count - 1}: {len(held)} rows of train")
+            self.notes.append(
+                f"some folds have no rows of {join_limited(few)}: too few (data.folds)"
+            )
+        self.notes.append(f"validation: {len(held)} rows of train, fold {fold} of 0 to {count - 1}")
         return kept, held
 
     def _draw_shots(self) -> None:

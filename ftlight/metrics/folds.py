@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import mean, median, stdev
+from statistics import median
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from ftlight.metrics.collected import Rows
@@ -53,7 +54,8 @@ def score(
     weighted = sum(v * n for v, n in zip(values, rows, strict=True)) / sum(rows)
     value, ends = (weighted, None) if pooled is None else (pooled, interval)
     low, high = ends or (None, None)
-    return Score(value, low, high, pooled is not None, mean(values), stdev(values), list(values))
+    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
+    return Score(value, low, high, pooled is not None, mean, sd, list(values))
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
