@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from ftlight.utils.errors import UserError
+from ftlight.utils.errors import UserError, join_limited
 
 
 def read_fold(
@@ -47,6 +48,59 @@ def check_validation(name: str | None) -> None:
             f"data.folds: each fold of train is the validation data in its turn, and {name} would"
             " be left unused; take data.validation out, or add its rows to data.train"
         )
+
+
+class Rows(NamedTuple):
+    """Rows that are to be divided.
+
+    Attributes:
+        count: how many there are.
+        groups: group of each, which stays whole; "" for a row by itself. None for no groups.
+        classes: the only class of each; None without.
+        labels: the labels of each; None without.
+        values: the number that is learned of each; None if it is none.
+    """
+
+    count: int
+    groups: Sequence[str] | None
+    classes: Sequence[str] | None
+    labels: Sequence[Sequence[str]] | None
+    values: Sequence[float] | None
+
+    def folds(self, folds: int, seed: int, place: str) -> np.ndarray:
+        """The fold of each row, ``int64 [rows]``.
+
+        Args:
+            folds: number of folds.
+            seed: seed of the folds.
+            place: file of the rows, for errors.
+
+        Raises:
+            UserError: there are too few rows, or a class has none outside of a fold.
+        """
+        if self.classes is not None and (names := alone(self.classes, self.groups)):
+            raise UserError(
+                f"{place}: the rows of some labels would all be in one of the {folds} folds, since"
+                " there is one row of each, or the same one repeated:"
+                f" {join_limited(names)}; add rows, join such labels, or take them out"
+            )
+        labels: Sequence[Sequence[Hashable]] | None = self.labels
+        if labels is None and self.values is not None:
+            labels = strata(self.values, folds)
+        of = assign(labels, self.groups, self.count, folds, seed)
+        if len(set(of.tolist())) < folds:
+            raise UserError(
+                f"{place}: {self.count} rows are too few for {folds} folds"
+                " (rows that must stay together are in one)"
+            )
+        return of
+
+    def notes(self, folds: int) -> list[str]:
+        """Lines about classes that some folds lack."""
+        counts = Counter(self.classes or ())
+        few = [name for name, rows in counts.items() if rows < folds]
+        listed = join_limited(few)
+        return [f"some folds have no rows of {listed}: too few (data.folds)"] if few else []
 
 
 def assign(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import datasets
@@ -16,7 +16,7 @@ from ftlight.data.remarks import collected
 from ftlight.data.sources import Source
 from ftlight.data.tables import Columns
 from ftlight.utils import internals
-from ftlight.utils.errors import UserError, join_limited
+from ftlight.utils.errors import UserError
 from ftlight.utils.paths import user_path
 
 HELD_OUT = "of train held out (data."
@@ -239,35 +239,21 @@ class Splits(Loaders):
         """Rows to train on, and those of a fold.
 
         Raises:
-            UserError: there are too few rows, or a class has no rows outside of a fold.
+            UserError: there are too few rows, or a class has none outside of a fold.
         """
-        groups, classes = self.groups(table), self.classes(table)
-        if groups is None:
-            groups = self.duplicate_keys(table)  # a row and its repeats say nothing of each other
-        if classes is not None and (names := folds.alone(classes, groups)):
-            raise UserError(
-                f"{self.file_of('validation')}: the rows of some labels would all be in one of"
-                f" the {count} folds, since there is one row of each, or the same one repeated:"
-                f" {join_limited(names)}; add rows, join such labels, or take them out"
-            )
-        labels: Sequence[Sequence[Hashable]] | None = self.row_labels(table)
-        values = self.row_values(table)
-        if labels is None and values is not None:
-            labels = folds.strata(values, count)
-        of = folds.assign(labels, groups, len(table), count, self.split_seed)
-        kept, held = np.flatnonzero(of != fold), np.flatnonzero(of == fold)
-        if len(set(of.tolist())) < count:
-            raise UserError(
-                f"{self.file_of('validation')}: {len(table)} rows are too few for {count} folds"
-                " (rows that must stay together are in one)"
-            )
-        few = [name for name, rows in Counter(classes or ()).items() if rows < count]
-        if few:
-            self.notes.append(
-                f"some folds have no rows of {join_limited(few)}: too few (data.folds)"
-            )
+        rows = folds.Rows(
+            len(table),
+            # a row and its repeats say nothing of each other
+            self.groups(table) or self.duplicate_keys(table),
+            self.classes(table),
+            self.row_labels(table),
+            self.row_values(table),
+        )
+        of = rows.folds(count, self.split_seed, self.file_of("validation"))
+        held = np.flatnonzero(of == fold)
+        self.notes += rows.notes(count)
         self.notes.append(f"validation: {len(held)} rows of train, fold {fold} of 0 to {count - 1}")
-        return kept, held
+        return np.flatnonzero(of != fold), held
 
     def _draw_shots(self) -> None:
         """Keeps a few rows of each class of train."""

@@ -131,9 +131,7 @@ def main() -> None:
                 cells.append({**about, **measure(given, name, draw)})
                 with file.open("a") as out:
                     out.write(json.dumps(cells[-1]) + "\n")
-    print(
-        "| set | estimate by | truth | estimate | error: mean | SD | interval | holds the truth |"
-    )
+    print("| set | by | truth | estimate | error: mean | SD | interval | holds the truth |")
     print("|---|---|---|---|---|---|---|---|")
     for name in given.sets:
         own = [c for c in cells if c["set"] == name and c["rows"] == given.rows]
