@@ -54,14 +54,14 @@ class Rows(NamedTuple):
     """Rows that are to be divided.
 
     Attributes:
-        count: how many there are.
+        number: how many there are.
         groups: group of each, which stays whole; "" for a row by itself. None for no groups.
         classes: the only class of each; None without.
         labels: the labels of each; None without.
         values: the number that is learned of each; None if it is none.
     """
 
-    count: int
+    number: int
     groups: Sequence[str] | None
     classes: Sequence[str] | None
     labels: Sequence[Sequence[str]] | None
@@ -87,10 +87,10 @@ class Rows(NamedTuple):
         labels: Sequence[Sequence[Hashable]] | None = self.labels
         if labels is None and self.values is not None:
             labels = strata(self.values, folds)
-        of = assign(labels, self.groups, self.count, folds, seed)
+        of = assign(labels, self.groups, self.number, folds, seed)
         if len(set(of.tolist())) < folds:
             raise UserError(
-                f"{place}: {self.count} rows are too few for {folds} folds"
+                f"{place}: {self.number} rows are too few for {folds} folds"
                 " (rows that must stay together are in one)"
             )
         return of
@@ -160,7 +160,7 @@ class _Deal:
         self._labels, self._order = labels, order
         self.of = np.full(rows, -1)
         self._totals = self.tally(range(rows))
-        self.counts = {label: [0] * len(order) for label in self._totals}
+        self.numbers = {label: [0] * len(order) for label in self._totals}
 
     def labels_of(self, row: int) -> list[Hashable]:
         """Labels of a row; that of all rows comes last."""
@@ -175,18 +175,18 @@ class _Deal:
         """Gives rows to a fold."""
         self.of[list(rows)] = fold
         for label, count in self.tally(rows).items():
-            self.counts[label][fold] += count
+            self.numbers[label][fold] += count
 
     def fewest(self, label: Hashable) -> int:
         """The fold with the fewest rows of a label, and of such folds the smallest."""
-        own, sizes = self.counts[label], self.counts[None]
+        own, sizes = self.numbers[label], self.numbers[None]
         return min(self._order, key=lambda fold: (own[fold], sizes[fold]))
 
     def emptiest(self, tally: Counter[Hashable]) -> int:
         """The fold that has the least shares of some labels, each weighed by how many are added."""
 
         def share(fold: int) -> float:
-            return sum(n * self.counts[x][fold] / self._totals[x] for x, n in tally.items())
+            return sum(n * self.numbers[x][fold] / self._totals[x] for x, n in tally.items())
 
         return min(self._order, key=share)
 
