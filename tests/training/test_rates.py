@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 from conftest import each
@@ -45,7 +46,7 @@ def test_rates_go_from_a_hundredth_to_a_hundred_times_the_default() -> None:
     assert len(tried) == rates.TRIED
     assert math.isclose(tried[0], 2e-6)
     assert math.isclose(tried[-1], 2e-2)
-    factors = [after / before for before, after in zip(tried, tried[1:], strict=False)]
+    factors = [after / before for before, after in itertools.pairwise(tried)]
     assert max(factors) - min(factors) < 1e-9
 
 
