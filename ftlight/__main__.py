@@ -79,6 +79,10 @@ def _run(verb: str, argv: Sequence[str]) -> int:
             for option in [*(["config"] if words.configs else []), *words.classes]:
                 raise UserError(f"--{option} is not an option of {verb}")
             text = verbs.load(verb).run(words)
+        elif "folds" in words.own:
+            from ftlight.cli import folds
+
+            ended, text = folds.run(words, argv)
         elif "seeds" in words.own:
             from ftlight.cli import seeds
 

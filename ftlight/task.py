@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import lightning as L
 import torch
@@ -63,8 +63,9 @@ class Task(TrainingModule):
     Args:
         backbone: Pre-trained model: a hub id (OWNER/NAME) or a local folder.
         labels: Labels in the order of the model's outputs. Default: read from the data.
-        lr: Learning rate of the top layer. Default: set by the backbone's width (1e-4 at 384), up
-            to 10× higher the fewer weights train; 0.01 for a head alone.
+        lr: Learning rate of the top layer; auto tries out rates before the first step. Default: set
+            by the backbone's width (1e-4 at 384), up to 10× higher the fewer weights train; 0.01
+            for a head alone.
         lr_schedule: How the rate falls after warm-up: linear, cosine or constant.
         lr_over: Over what the rate rises and falls: the whole run, or each stage anew; over a stage
             that sets its own warmup or lr_schedule, or if nothing limits the run, always the stage.
@@ -117,7 +118,7 @@ class Task(TrainingModule):
         backbone: str,
         *,
         labels: Sequence[str] = (),
-        lr: Positive | None = None,
+        lr: Positive | Literal["auto"] | None = None,
         lr_schedule: schedule.Shape = "linear",
         lr_over: schedule.Over = "run",
         warmup: Share = 0.1,
@@ -139,7 +140,8 @@ class Task(TrainingModule):
         self.labels = list(labels)
         self.pretrained = pretrained
         self.peft = adapters.read(peft)
-        self.lr = lr or self.default_lr(backbone)
+        self.lr_auto = lr == "auto"  # until it is chosen
+        self.lr = lr if isinstance(lr, float | int) else self.default_lr(backbone)
         self.lr_given = lr is not None
         self.lr_schedule = lr_schedule
         self.lr_over = lr_over

@@ -34,6 +34,7 @@ from ftlight.utils.errors import UserError, WriteError, holds_code, user_error
 from ftlight.utils.internals import let_errors_be_empty
 
 log = logging.getLogger(__name__)
+ALONE = {"devices": 1, "num_nodes": 1, "strategy": "auto"}  # one process, whatever a run had
 
 
 class CLI(LightningCLI):
@@ -157,8 +158,7 @@ def _made(words: command.Words, resolved: Mapping[str, Any]) -> CLI | DataModule
         return _build(words, resolved)
     if words.own.get("full") != "true" and not words.alone:
         return _data(words, resolved)
-    alone = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-    return _build(words, {**resolved, "trainer": {**resolved["trainer"], **alone}})
+    return _build(words, {**resolved, "trainer": {**resolved["trainer"], **ALONE}})
 
 
 def _data(words: command.Words, resolved: Mapping[str, Any]) -> DataModule:
@@ -202,6 +202,22 @@ def _build(words: command.Words, resolved: Mapping[str, Any]) -> CLI:
     cli.datamodule.set_task(cli.model)
     _as_kept(words, cli.datamodule)
     _say_unfinished(words)
+    return cli
+
+
+def measured(path: str) -> CLI:
+    """Trainer, model and data of a run, whose best weights have been validated in this process.
+
+    Raises:
+        UserError: there is no such run, or it cannot be measured.
+    """
+    words = command.Words("validate", [path])
+    resolved, _ = command.resolve(words)
+    screen.silence_libraries()
+    cli = _build(words, {**resolved, "trainer": {**resolved["trainer"], **ALONE}})
+    checkpoint = words.own["ckpt_path"]
+    how: dict[str, Any] = {"verbose": False, "weights_only": True}
+    cli.trainer.validate(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, **how)
     return cli
 
 

@@ -13,6 +13,7 @@ from ftlight.data import documents, files, tokens
 from ftlight.data.audited import Audited
 from ftlight.data.cells import with_nested
 from ftlight.data.encoded import EncodedSplit as EncodedSplit
+from ftlight.data.folds import read_fold
 from ftlight.data.splits import Reader as Reader
 from ftlight.data.swaps import Exchanged
 from ftlight.data.tables import Columns as Columns
@@ -21,7 +22,7 @@ from ftlight.models.loading import load_tokenizer
 from ftlight.models.weights import check_tokenizer
 from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.paths import user_path
-from ftlight.utils.ranges import Count, Fraction, PositiveInt, Processes, check_ranges
+from ftlight.utils.ranges import Count, Folds, Fraction, PositiveInt, Processes, check_ranges
 from ftlight.utils.renamed import keep_old_names, old_attribute
 
 SPLITS = {
@@ -64,6 +65,9 @@ class DataModule(Audited):
             over 90 % of its rows in train is always an error.
         groups: Columns that tell which group a row belongs to, such as gender or region: an audit
             says if labels fall to one of them far more often, a test how good it is on each.
+        folds: Number of parts that train is divided into, classes and groups alike in each, by
+            split_seed; one of them is the validation data. The command fit --folds trains on all.
+        fold: Which of these parts is the validation data, from 0.
         shots: Rows of each class to train on, drawn from train by split_seed; nothing is then held
             out for validation.
         train_rows: Rows of train to train on, drawn by split_seed with one of each class first; a
@@ -109,6 +113,8 @@ class DataModule(Audited):
         check: Literal["fast", "off"] = "fast",
         on_leak: Literal["keep", "drop", "stop"] = "keep",
         groups: list[str] | None = None,
+        folds: Folds | None = None,
+        fold: Count | None = None,
         shots: PositiveInt | None = None,
         train_rows: PositiveInt | None = None,
         batch_size: PositiveInt = 32,
@@ -131,6 +137,9 @@ class DataModule(Audited):
             "test": 0.0 if test else test_split,
         }
         self.split_seed, self.shots, self.train_rows = split_seed, shots, train_rows
+        self.fold = read_fold(fold, folds, validation, shots)
+        if self.fold is not None:
+            self.shares["validation"] = 1 / self.fold[1]
         self.check, self.on_leak, self.dropped = check, on_leak, ()
         self.group_columns = tuple(groups or ())
         self.batch_size, self.tokens_per_batch, self.workers = batch_size, tokens_per_batch, workers

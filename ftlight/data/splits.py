@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import datasets
 import numpy as np
 
-from ftlight.data import documents, duplicates, files, holding, hub, tables
+from ftlight.data import documents, duplicates, files, folds, holding, hub, tables
 from ftlight.data.delimited import Quotes
 from ftlight.data.loaders import Loaders
 from ftlight.data.remarks import collected
@@ -32,6 +32,7 @@ class Splits(Loaders):
         split_seed: seed of the shares held out and the shots.
         shots: rows of each class to train on, or None for all.
         train_rows: rows to train on, or None for all.
+        fold: number of the fold of train that is validation data, and of all; None without folds.
         encoding: encoding of text files.
         quotes: how quotation marks are read in CSV and TSV.
         header: names of the columns of CSV and TSV without a header.
@@ -46,6 +47,7 @@ class Splits(Loaders):
     split_seed: int
     shots: int | None
     train_rows: int | None
+    fold: tuple[int, int] | None
     dropped: Sequence[int]
     encoding: str
     quotes: Quotes
@@ -134,6 +136,8 @@ class Splits(Loaders):
             if not self.files[split]:
                 self.files[split], self.shares[split] = train, 0.0
                 self.notes.append(f"{split}: found in {train}")
+        if self.fold is not None:
+            folds.check_validation(self.files["validation"])
 
     def file_of(self, split: str) -> str:
         """The file that holds the rows of a split: its own, or that of train."""
@@ -211,6 +215,10 @@ class Splits(Loaders):
             if self.files[split] or not share:
                 continue
             table = self._raw["train"]
+            if split == "validation" and self.fold is not None:
+                kept, held = self._take_fold(table, *self.fold)
+                self._raw["train"], self._raw[split] = table.select(kept), table.select(held)
+                continue
             groups = self.groups(table)
             if groups is None:
                 classes = self.classes(table)
@@ -224,6 +232,28 @@ class Splits(Loaders):
                 )
             self._raw["train"], self._raw[split] = table.select(kept), table.select(held)
             self.notes.append(f"no {split} data given: {share:.0%} {HELD_OUT}{split}_split)")
+
+    def _take_fold(
+        self, table: datasets.Dataset, fold: int, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to train on, and those of a fold.
+
+        Raises:
+            UserError: there are too few rows, or a class has none outside of a fold.
+        """
+        rows = folds.Rows(
+            len(table),
+            # a row and its repeats say nothing of each other
+            self.groups(table) or self.duplicate_keys(table),
+            self.classes(table),
+            self.row_labels(table),
+            self.row_values(table),
+        )
+        of = rows.folds(count, self.split_seed, self.file_of("validation"))
+        held = np.flatnonzero(of == fold)
+        self.notes += rows.notes(count)
+        self.notes.append(f"validation: {len(held)} rows of train, fold {fold} of 0 to {count - 1}")
+        return np.flatnonzero(of != fold), held
 
     def _draw_shots(self) -> None:
         """Keeps a few rows of each class of train."""

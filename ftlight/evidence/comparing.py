@@ -85,7 +85,7 @@ def load(paths: Sequence[Path]) -> tuple[str, list[Run]]:
         UserError: a run was not measured, or is damaged.
     """
     for split in SPLITS:
-        found = [outcomes.read(path / f"outcomes-{split}.npz") for path in paths]
+        found = [_outcomes(path, split) for path in paths]
         if all(kept is not None for kept in found):
             return split, [
                 _run(path, split, kept)
@@ -94,6 +94,12 @@ def load(paths: Sequence[Path]) -> tuple[str, list[Run]]:
             ]
     lacks = next(path for path, kept in zip(paths, found, strict=True) if kept is None)
     raise unmeasured(lacks)
+
+
+def _outcomes(path: Path, split: str) -> Outcomes | None:
+    if split == "validation":
+        return outcomes.validation(path)
+    return outcomes.read(path / f"outcomes-{split}.npz")
 
 
 def unmeasured(path: Path) -> UserError:

@@ -54,7 +54,9 @@ def facts_of(folder: Path) -> Facts:
     monitor = known.get("monitor", next(iter(about.get("best", {})), "val/loss"))
     logged = _logged(folder / "metrics.csv", {monitor, "val/loss", "train/loss"})
     scores, losses, train = (logged[name] for name in (monitor, "val/loss", "train/loss"))
-    validated = outcomes.read(folder / "outcomes-validation.npz")
+    if not scores and folder.name == runs.ALL:
+        scores, losses = (_of_folds(folder, name, about) for name in (monitor, "val/loss"))
+    validated = outcomes.validation(folder)
     tested = outcomes.read(folder / "outcomes-test.npz")
     start = outcomes.read(folder / "outcomes-start.npz")
     return Facts(
@@ -92,6 +94,13 @@ def _logged(path: Path, names: set[str]) -> dict[str, dict[int, float]]:
                 if row["name"] in names and row["step"]:
                     found[row["name"]][int(row["step"]) + 1] = float(row["value"])
     return found
+
+
+def _of_folds(folder: Path, name: str, about: Mapping[str, Any]) -> dict[int, float]:
+    """What folds say of a run on all rows, as its only validation; empty without folds."""
+    metrics = records.of(folder.parent / runs.FOLDS, {}).get("metrics", {})
+    found = metrics.get(name.removeprefix("val/"), {}).get("value")
+    return {} if found is None else {int(about.get("steps", 0)): float(found)}
 
 
 def _paired(

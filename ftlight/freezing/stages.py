@@ -143,6 +143,12 @@ class Stages(L.Callback):
         self.resolve(self.task)
         self.progress.stage_starts = begun
 
+    def give_lr(self, lr: float) -> None:
+        """Changes the rate of the whole model, before the first step."""
+        begun, self.lr = self.progress.stage_starts[:1], lr
+        self.resolve(self.task)
+        self.progress.stage_starts = begun
+
     def cut(self, stage: int) -> int:
         """How many frozen layers at the bottom of a stage can be skipped."""
         frozen = frozen_layers(self.trainable_layers[stage], list(self.layers))

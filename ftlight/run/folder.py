@@ -21,6 +21,8 @@ from ftlight.utils.yaml_file import read_yaml
 
 log = logging.getLogger(__name__)
 LOCK = ".lock"
+ALL = "all"  # in a folder of fit --folds, the run on all rows
+FOLDS = "folds.json"  # beside it: what the folds say of each row
 
 
 def make(path: str | None, name: str, resume: bool = False) -> Path:
@@ -141,13 +143,20 @@ def short(path: Path) -> str:
 
 
 def find(path: str) -> Path:
-    """Finds the folder of an existing run.
+    """Finds the folder of an existing run; in a folder of ``fit --folds`` that of all rows.
 
     Raises:
         UserError: there is no run; the message names some that exist.
     """
     folder = user_path(path)
     if not (folder / "config.yaml").is_file():
+        if (folder / ALL / "config.yaml").is_file():
+            return (folder / ALL).resolve()
+        if folds := sorted(folder.glob("fold-*/config.yaml")):
+            raise UserError(
+                f"{folder} has no model of all rows yet: give the command fit --folds again, with"
+                f" --run {folder}; or a fold, such as {folds[0].parent}"
+            )
         if seeds := sorted(folder.glob("seed-*/config.yaml")):
             raise UserError(
                 f"{folder} holds a run for each seed; give one, such as {seeds[0].parent}"

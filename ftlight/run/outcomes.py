@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ftlight.run.folder import ALL
 from ftlight.utils.errors import UserError
 
+OUT_OF_FOLD = "outcomes-folds.npz"  # of fit --folds, beside its runs
 OPTIONAL = ("keys", "twins", "chance", "sure")
 
 
@@ -54,6 +56,22 @@ def read(path: Path) -> Outcomes | None:
             return Outcomes(kept["scores"][order], keys, kept["rows"][order], *others)
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged; measure the run again") from error
+
+
+def validation(run: Path) -> Outcomes | None:
+    """The outcomes of a run's validation; None if there are none.
+
+    Those of a run on all rows of ``fit --folds`` are of the folds: each row by the run that was not
+    trained on it.
+
+    Args:
+        run: folder of the run.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    found = read(run / "outcomes-validation.npz")
+    return read(run.parent / OUT_OF_FOLD) if found is None and run.name == ALL else found
 
 
 def twins(path: Path, keys: Sequence[str]) -> np.ndarray | None:

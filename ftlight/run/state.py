@@ -50,6 +50,7 @@ class RunState:
         report: whether the command makes a page that shows the run.
         patience: validations without a better score after which training stops; 0 for no limit,
             None until it is settled.
+        calibration: file with the calibration of a run that validates nothing.
         too_few: validation rows, if they are so few that they end no run.
         max_steps: optimizer steps after which training stops; -1 for no limit.
         save_every: optimizer steps, or a time such as 10m, between checkpoints.
@@ -83,6 +84,7 @@ class RunState:
     test: bool = True
     report: bool = True
     patience: int | None = None
+    calibration: str | None = None
     too_few: int = 0
     max_steps: int = -1
     save_every: int | str = "10m"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from ftlight.data import files
 from ftlight.data.module import DataModule
 from ftlight.data.near import REPEATS
 from ftlight.metrics.calibration import HeldOut, held_out
@@ -16,7 +19,9 @@ from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer.parts import noting
 from ftlight.trainer.resume_state import peek
-from ftlight.utils.atomic import write_json
+from ftlight.training.checkpoint import pack, write_packed
+from ftlight.utils.atomic import write_json, writing
+from ftlight.utils.errors import UserError, WriteError
 
 FILE = "calibration.json"
 
@@ -53,36 +58,66 @@ def hold_out(task: Task, monitor: str, value: float) -> tuple[HeldOut, float]:
 def fit(task: Task, held: HeldOut) -> Calibration | None:
     """Calibrates weights by their validation; None if there is nothing to calibrate.
 
-    Rows that are in train, the same or nearly, do not count: a model knows them too well.
-
     Args:
         task: the task, with its evaluation.
         held: the rows that calibrate.
     """
-    result = task.evidence["val"]
     if not len(held.rows) or not is_defined(task):
         return None
+    outputs, targets, rows = told(task, held.rows.tolist())
+    return of_rows(task, outputs, targets, rows, held.apart, len(held.rows) - len(rows))
+
+
+def told(task: Task, held: Sequence[int]) -> tuple[Any, Any, list[Mapping[str, Any]]]:
+    """Outputs, targets and rows of a validation that tell what probabilities are worth.
+
+    Rows that are in train, the same or nearly, do not count: a model knows them too well.
+
+    Args:
+        task: the task, with its evaluation.
+        held: places of the rows in it that may tell.
+    """
+    result, known = task.evidence["val"], in_train(task)
     assert result.outputs is not None
     assert result.numbers is not None
-    known = _in_train(task)
-    chosen = [i for i in held.rows.tolist() if int(result.numbers[i]) not in known]
-    if not chosen:
-        return None
-    outputs = select(result.outputs, chosen)
+    chosen = [i for i in held if int(result.numbers[i]) not in known]
     targets = None if result.targets is None else select(result.targets, chosen)
-    rows = task.rows_of("val", result.numbers[chosen].tolist())
+    rows = task.rows_of("val", result.numbers[chosen].tolist()) if chosen else []
+    return select(result.outputs, chosen), targets, list(rows)
+
+
+def of_rows(
+    task: Task,
+    outputs: Any,
+    targets: Any,
+    rows: Sequence[Mapping[str, Any]],
+    apart: bool,
+    left_out: int,
+) -> Calibration | None:
+    """Calibrates probabilities by rows that did not train them; None if these do not tell.
+
+    Args:
+        task: the task.
+        outputs: those of the rows.
+        targets: those of the rows, or None.
+        rows: the rows as read.
+        apart: whether other rows chose the epoch.
+        left_out: rows that do not count, since they are in train.
+    """
+    if not len(rows):
+        return None
     before = task.weigh(outputs, targets, rows)
     if before is None or not _is_finite(before):
         return None
     temperature = task.fit_temperature(outputs, targets, rows)
-    if temperature is not None and len(chosen) < LEAST:
+    if temperature is not None and len(rows) < LEAST:
         temperature = 1.0
     after = task.weigh(outputs, targets, rows, temperature or 1.0)
     assert after is not None
     return Calibration(
         temperature,
-        len(chosen),
-        held.apart,
+        len(rows),
+        apart,
         before.error,
         after.error,
         after.floor,
@@ -90,11 +125,11 @@ def fit(task: Task, held: HeldOut) -> Calibration | None:
         after.right,
         after.misfits,
         after.unit,
-        len(held.rows) - len(chosen),
+        left_out,
     )
 
 
-def _in_train(task: Task) -> set[int]:
+def in_train(task: Task) -> set[int]:
     """Numbers of the validation rows that are in train too, as the audit found them."""
     data = task.data
     if not isinstance(data, DataModule) or data.check == "off" or not data.has("validation"):
@@ -107,6 +142,31 @@ def of_checkpoint(path: Path) -> Calibration | None:
     """The calibration of the weights in a checkpoint; None if it has none."""
     state = peek(path).get("calibration")
     return None if state is None else Calibration.of_state(state)
+
+
+def save(calibration: Calibration, path: Path) -> None:
+    """Writes a calibration into a file of its own, for ``trainer.calibration``."""
+    with writing(path):
+        if problem := write_packed(pack({"calibration": calibration._asdict()}), path):
+            raise WriteError(problem)
+
+
+def given(path: str) -> Calibration:
+    """The calibration in a file of :func:`save`.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = of_checkpoint(files.there(path, "trainer.calibration"))
+    if found is None:
+        raise UserError(f"trainer.calibration: {path} holds none; fit --folds writes such a file")
+    return found
+
+
+def adopt(run: RunState, task: Task) -> None:
+    """Gives weights that nothing validated the calibration that the run was given, if any."""
+    if run.calibration:
+        task.calibration = given(run.calibration)
 
 
 def write(run: RunState) -> None:

@@ -45,7 +45,7 @@ def conclude(trainer: L.Trainer, run: RunState, task: Task, data: Any) -> None:
     Raises:
         WriteError: not all that belongs to the run is on the disk; on the first process.
     """
-    _keep_some(trainer, run)
+    _keep_some(trainer, run, task)
     flush(trainer, run)
     if run.test and isinstance(data, DataModule) and data.has("test"):
         best = run.best_path
@@ -58,7 +58,7 @@ def conclude(trainer: L.Trainer, run: RunState, task: Task, data: Any) -> None:
         _close(trainer, run, task)
 
 
-def _keep_some(trainer: L.Trainer, run: RunState) -> None:
+def _keep_some(trainer: L.Trainer, run: RunState, task: Task) -> None:
     """Keeps the weights as they are if no best ones were, and nothing was left to train."""
     best = run.best_path
     if best is None or run.is_unwritten(best):
@@ -66,6 +66,7 @@ def _keep_some(trainer: L.Trainer, run: RunState) -> None:
     if any(c.best_model_path for c in callbacks_of(trainer, Best)):
         return
     if first_decides(trainer, lambda: bool(fault(best))):
+        calibrating.adopt(run, task)
         save(trainer, run, best, weights_only=True, keep=True)
 
 

@@ -26,6 +26,8 @@ def widen(run: RunState, task: Task, data: Any) -> None:
     if task.schedule != "auto" or not isinstance(data, DataModule):
         return
     share = data.shares["validation"]
+    if data.fold is not None:
+        return
     if data.files["validation"] or share != defaults(type(data)).get("validation_split"):
         return
     rows = len(data.load_split("validation"))

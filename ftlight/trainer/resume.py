@@ -14,7 +14,7 @@ from ftlight.data.sampling import run_seed
 from ftlight.run import folder as runs
 from ftlight.run.state import RunState, interval
 from ftlight.task import Task
-from ftlight.trainer import resume_state
+from ftlight.trainer import calibrating, resume_state
 from ftlight.trainer.best import Best
 from ftlight.trainer.saving import missing, save
 from ftlight.training import checkpoint as files
@@ -170,6 +170,7 @@ class Last(Checkpoint):
         """Saves the state at the end; the weights as the best ones if nothing was validated."""
         path = self.run.best_path
         if path is not None and not any(c.best_model_path for c in callbacks_of(trainer, Best)):
+            calibrating.adopt(self.run, trainer.lightning_module)  # type: ignore[arg-type]
             save(trainer, self.run, path, weights_only=True, keep=True)
         self.save(trainer, ended=True)
 

@@ -18,7 +18,7 @@ from ftlight.run import outputs
 from ftlight.run.budget import Budget
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
-from ftlight.trainer import done, held_out, recorded, resume_state, wise
+from ftlight.trainer import calibrating, done, held_out, range_test, recorded, resume_state, wise
 from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import conclude
@@ -57,6 +57,8 @@ class Trainer(L.Trainer):
         report: Make RUN/report.html at the end of the command fit: one page that shows the run.
         patience: Stop after this many validations in a row without a better score; 0 never stops
             early. Default: 3; with a time limit and fewer than 200 validation rows, 0.
+        calibration: File that says what the probabilities are worth, for a run that validates
+            nothing; fit --folds writes it.
         max_epochs: Passes over the training data. Default: enough for about 1,000 steps, at least
             3 and at most 30.
         max_steps: Stop after this many optimizer steps; -1 for no limit.
@@ -93,6 +95,7 @@ class Trainer(L.Trainer):
         test: bool = True,
         report: bool = True,
         patience: Count | None = None,
+        calibration: str | None = None,
         max_epochs: Steps | None = None,
         max_steps: Steps = -1,
         max_time: str | timedelta | dict[str, int] | None = None,
@@ -124,6 +127,7 @@ class Trainer(L.Trainer):
             test=test,
             report=report,
             patience=patience,
+            calibration=calibration,
             max_steps=max_steps,
             save_every=save_every,
             unsaved=unsaved,
@@ -163,6 +167,7 @@ class Trainer(L.Trainer):
         if seconds := min(filter(None, limits), default=None):
             self.run.budget = Budget(seconds)
             lightning_internals.callbacks(self).insert(0, TimeLimit(self.run, self.run.budget))
+        lightning_internals.callbacks(self).insert(0, range_test.RangeTest(self.run))
 
     @property
     def folder(self) -> Path | None:
@@ -208,7 +213,10 @@ class Trainer(L.Trainer):
                 ends as one that always had it.
         """
         self.run.begin()
+        if self.run.calibration:
+            calibrating.given(self.run.calibration)  # its errors come before the training
         self.settle_unfreeze(model)
+        range_test.settle(self.run, model, self, ckpt_path)
         model.freezing().check(model)  # its errors come before a folder is made
         fsdp.check(self, model)
         precisions.check(self)

@@ -67,6 +67,7 @@ class Range(NamedTuple):
 SEED = Range(least=0, most=2**32 - 1)  # numpy's
 PositiveInt = Annotated[int, Range(least=1)]
 Count = Annotated[int, Range(least=0)]
+Folds = Annotated[int, Range(least=2, most=1000)]
 Length = Annotated[int, Range(least=3)]  # tokens: one between those of the beginning and the end
 Processes = Annotated[int, Range(least=0, most=1000)]
 Gigabytes = Annotated[float, Range(least=0, most=1000000)]

@@ -196,6 +196,12 @@ VERBS = {
                 "them; the same command with the same --run DIR goes on.",
             ),
             Argument(
+                "--folds N",
+                "Cross-validation for small data: train on all rows but a fold of N in turn, in "
+                "RUN/fold-0, RUN/fold-1, …, score each row by the model that never saw it, then "
+                "train on all rows, in RUN/all; the same command with the same --run DIR goes on.",
+            ),
+            Argument(
                 "--wandb PROJECT",
                 "Log to this W&B project too; WANDB_MODE=offline keeps the log on this machine.",
                 key="trainer.wandb",

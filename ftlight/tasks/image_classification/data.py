@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import datasets
 import torch
 
-from ftlight.data import files, tables
+from ftlight.data import files, folds, tables
 from ftlight.data.label_columns import label_text
 from ftlight.data.labelled import without
 from ftlight.data.module import Columns, EncodedSplit, Reader
@@ -108,6 +108,8 @@ class ImageData(ImageBatches):
             if split in found and not self.files[split]:
                 self.files[split], self.shares[split] = train, 0.0
                 self.notes.append(f"{split}: found in {train}")
+        if self.fold is not None:
+            folds.check_validation(self.files["validation"])
 
     @property
     def label_place(self) -> str:

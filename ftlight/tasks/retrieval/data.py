@@ -101,6 +101,10 @@ class RetrievalData(ItemData):
                     f"data.{split}: interactions are split in time (data.held_out);"
                     " give them all as data.train"
                 )
+        if self.fold is not None:
+            raise UserError(
+                "data.folds: interactions are split in time (data.held_out), not in folds"
+            )
         if not items:
             raise UserError(
                 "data.items: interactions need a table of items with their texts,"

@@ -1,0 +1,70 @@
+"""Several runs of one command, each in a process of its own, in the folders of one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ftlight.cli import child, command
+from ftlight.run import folder
+from ftlight.utils.errors import UserError
+from ftlight.utils.paths import user_path
+
+RESUME = ("--resume", "auto")  # each run starts, goes on, or is done
+
+
+def number(words: command.Words, option: str) -> int:
+    """How many runs an option asks for.
+
+    Raises:
+        UserError: it is no such number, or another option does not go with it.
+    """
+    given = words.own[option]
+    if not given.isascii() or not given.isdigit() or not 2 <= int(given) <= 1000:
+        raise UserError(f"--{option}: expected a whole number from 2 to 1,000, got {given}")
+    for other in ("resume", "ckpt_path"):
+        if other in words.own:
+            raise UserError(
+                f"--{other} does not go with --{option}; the same command with the same --run DIR"
+                " goes on where it was stopped"
+            )
+    return int(given)
+
+
+def home(words: command.Words, option: str) -> Path:
+    """The folder of the runs.
+
+    Raises:
+        UserError: it is a run itself, or several processes would make one each.
+    """
+    if "trainer.run" in words.options:
+        found = user_path(words.options["trainer.run"], "trainer.run").absolute()
+        if (found / "config.yaml").is_file():
+            raise UserError(f"{found} is a run; give another folder for those of --{option}")
+        return found
+    if command.in_group():
+        raise UserError(f"--{option} in several processes needs --run DIR, the same one for all")
+    return folder.make(None, words.options.get("trainer.name") or command.name_of(words))
+
+
+def fit(path: Path, argv: Sequence[str]) -> int:
+    """Trains a run in a process of its own, unless it is done already. Returns its status."""
+    return child.run("fit", [*argv, "--run", str(path), *RESUME])
+
+
+def without(argv: Sequence[str], names: Sequence[str]) -> list[str]:
+    """A command line without some options and their values.
+
+    >>> without(["-c", "a.yaml", "--seed", "1", "--run=r", "--name", "n"], ["seed", "run"])
+    ['-c', 'a.yaml', '--name', 'n']
+    """
+    kept, rest = [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        name, equals, _ = word.partition("=")
+        if word.startswith("--") and name.lstrip("-") in names:
+            if not equals:
+                rest.pop(0)
+        else:
+            kept.append(word)
+    return kept
