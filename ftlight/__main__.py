@@ -77,6 +77,8 @@ def _run(verb: str, argv: Sequence[str]) -> int:
             for option in [*(["config"] if words.configs else []), *words.classes]:
                 raise UserError(f"--{option} is not an option of {verb}")
             text = verbs.load(verb).run(words)
+        elif VERBS[verb].starts:
+            ended, text = verbs.load(verb).run(words)
         elif "seeds" in words.own:
             from ftlight.cli import seeds
 

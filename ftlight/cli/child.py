@@ -11,7 +11,7 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from multiprocessing.reduction import DupFd
@@ -24,7 +24,14 @@ LAUNCHERS = ("TORCHELASTIC_", "SLURM_", "OMPI_", "PMI_", "MASTER_", "GROUP_", "R
 GROUP = ("RANK", "WORLD_SIZE", "NODE_RANK", "FTLIGHT_LAUNCHER")
 
 
-def run(verb: str, argv: Sequence[str], log: Path | None = None, alone: bool = False) -> int:
+def run(
+    verb: str,
+    argv: Sequence[str],
+    log: Path | None = None,
+    alone: bool = False,
+    variables: Mapping[str, str] | None = None,
+    seconds: float | None = None,
+) -> int:
     """Runs a verb in a process of its own, which gets the signals of this one.
 
     Args:
@@ -32,16 +39,20 @@ def run(verb: str, argv: Sequence[str], log: Path | None = None, alone: bool = F
         argv: what follows it.
         log: file for what it prints. Default: it prints where this process does.
         alone: whether it is no member of the group of processes that this one is in.
+        variables: more variables of its environment.
+        seconds: after so many it is asked to stop; None for no limit.
 
     Returns:
         Its status.
     """
     names = [name for name in os.environ if name in GROUP or name.startswith(LAUNCHERS)]
     left = {name: value for name, value in os.environ.items() if not alone or name not in names}
+    left |= variables or {}
     sys.stdout.flush()
     target = None if log is None else str(log)
     screen = [DupFd(1), DupFd(2)] if log is None else []
-    return _ended(context().Process(target=_work, args=([verb, *argv], left, target, screen)))
+    made = context().Process(target=_work, args=([verb, *argv], left, target, screen))
+    return _ended(made, seconds)
 
 
 def last_line(log: Path) -> str:
@@ -81,7 +92,7 @@ def _work(
     runpy.run_module("ftlight", run_name="__main__", alter_sys=True)
 
 
-def _ended(child: Any) -> int:
+def _ended(child: Any, seconds: float | None) -> int:
     def passed(signum: int, frame: Any) -> None:
         with suppress(ProcessLookupError):
             os.kill(child.pid, signum)
@@ -91,7 +102,10 @@ def _ended(child: Any) -> int:
     before = {number: signal.signal(number, passed) for number in numbers}
     before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda signum, frame: None)
     try:
-        child.join()
+        child.join(None if seconds is None else max(0.0, seconds))
+        if child.is_alive():
+            child.terminate()
+            child.join()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
