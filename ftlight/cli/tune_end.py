@@ -74,7 +74,7 @@ def end(asked: Asked, tried: Study) -> str:
     _write_yaml(asked.home, kept.best)
     tested = _test(asked, kept.best)
     listed = [_tried(trial, sign) for trial in tried.get_trials(deepcopy=False)]
-    note = ending.note(len(found), not isinstance(tested, str))
+    note = ending.note(len(found), not isinstance(tested, str)) if kept.number else ""
     names = [p.name for p in asked.parameters if not p.is_fixed]
     weights = study.importance(tried)
     about = {
