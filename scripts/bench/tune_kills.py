@@ -36,7 +36,7 @@ SWEEP = """parameters:
   model.unfreeze: {values: [all, gradual, [{train: head, fraction: 0.3}, {train: all}]]}
 """
 CONFIG = """model: {task: TextClassification, backbone: bert}
-data: {train: train.csv, validation: validation.csv, batch_size: 8}
+data: {train: text-train.csv, test: text-test.csv, batch_size: 8}
 trainer: {max_epochs: 4, accelerator: cpu, save_every: 5}
 """
 TORN = b'{"op_code":8,"worker_id":"killed","trial_id":3,"user_attr":{"seconds":1.5}}'

@@ -190,55 +190,6 @@ VERBS = {
             ),
         ],
     ),
-    "tune": Verb(
-        "-c X.yaml",
-        "Tries other settings of a config, each in a run of its own, and keeps the best.",
-        "tune -c tickets.yaml --budget 20m",
-        [
-            CONFIG,
-            Argument(
-                "--sweep S.yaml",
-                "What varies, in the sweep format of W&B: any options by their dotted names. "
-                "Default: the few that matter most for the task.",
-            ),
-            Argument(
-                "--trials N",
-                "Settings to try; the first is the config as it is. Default: as many as the "
-                "budget allows, without one 20.",
-            ),
-            Argument(
-                "--budget T",
-                "Time that all may take, such as 20m or 2h, with the trainings on more seeds and "
-                "the test.",
-            ),
-            Argument(
-                "--seeds N",
-                "Seeds on which the best three are trained; the best mean wins. 1 for none but "
-                "the config's.",
-                "3",
-            ),
-            Argument(
-                "--jobs K",
-                "Trials at once on this machine. The same command with the same --run DIR on "
-                "other machines, or in a job array, shares the trials.",
-                "1",
-            ),
-            Argument(
-                "--prune true|false",
-                "Stop trials that are not among the best third at a third of their steps, or at "
-                "two thirds; none before 3 epochs.",
-                "true",
-            ),
-            Argument("--keep best|all", "Whose checkpoints stay: the best run's, or all.", "best"),
-            Argument(
-                "--run DIR",
-                "Folder of the trials; the same command goes on where it was stopped. Default: "
-                "runs/NAME-tune/TIME.",
-            ),
-            SEED,
-        ],
-        starts=True,
-    ),
     "validate": Verb(
         "RUN | -c X.yaml",
         "Measures a run on validation data; with -c, a model before training.",
@@ -301,6 +252,55 @@ VERBS = {
                 "Predict in bfloat16: faster on devices that compute in it, with rounded scores.",
             ),
         ],
+    ),
+    "tune": Verb(
+        "-c X.yaml",
+        "Tries other settings of a config, each in a run of its own, and keeps the best.",
+        "tune -c tickets.yaml --budget 20m",
+        [
+            CONFIG,
+            Argument(
+                "--sweep S.yaml",
+                "What varies, in the sweep format of W&B: any options by their dotted names. "
+                "Default: the few that matter most for the task.",
+            ),
+            Argument(
+                "--trials N",
+                "Settings to try; the first is the config as it is. Default: as many as the "
+                "budget allows, without one 20.",
+            ),
+            Argument(
+                "--budget T",
+                "Time that all may take, such as 20m or 2h, with the trainings on more seeds and "
+                "the test.",
+            ),
+            Argument(
+                "--seeds N",
+                "Seeds on which the best three are trained; the best mean wins. 1 for none but "
+                "the config's.",
+                "3",
+            ),
+            Argument(
+                "--jobs K",
+                "Trials at once on this machine. The same command with the same --run DIR on "
+                "other machines, or in a job array, shares the trials.",
+                "1",
+            ),
+            Argument(
+                "--prune true|false",
+                "Stop trials that are not among the best third at a third of their steps, or at "
+                "two thirds; none before 3 epochs.",
+                "true",
+            ),
+            Argument("--keep best|all", "Whose checkpoints stay: the best run's, or all.", "best"),
+            Argument(
+                "--run DIR",
+                "Folder of the trials; the same command goes on where it was stopped. Default: "
+                "runs/NAME-tune/TIME.",
+            ),
+            SEED,
+        ],
+        starts=True,
     ),
     "compare": Verb(
         "RUN RUN…",
