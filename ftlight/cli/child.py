@@ -61,6 +61,17 @@ def last_line(log: Path) -> str:
     return lines[-1] if lines else ""
 
 
+def prepared() -> Any:
+    """Begins to import what commands need, in the process from which they are forked.
+
+    Returns:
+        A process that ends once that is done.
+    """
+    made = context().Process(target=int)
+    made.start()
+    return made
+
+
 @cache
 def context() -> Any:
     """How processes are started: forked if that is possible, else anew."""

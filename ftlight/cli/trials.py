@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ftlight.cli import child
 from ftlight.run import console as screen
 from ftlight.run import folder, records
-from ftlight.tune import planning, study, watch
+from ftlight.tune import planning, rungs, study
 from ftlight.tune.space import Parameter, as_text, words
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import span
@@ -195,7 +195,7 @@ def train(
 ) -> int:
     """Trains, or goes on with that. Returns the status."""
     own = [*asked.fit, *options, *QUIET, f"--run={run}", "--resume=auto"]
-    variables = {watch.VARIABLE: "1"} if prunes else {}
+    variables = {rungs.VARIABLE: "1"} if prunes else {}
     return child.run("fit", own, log_of(run), True, variables, limit)
 
 
@@ -207,11 +207,11 @@ def finish(asked: Asked, tried: Study, given: study.Given, run: Path) -> None:
     """
     found = measured(run)
     check_metric(asked, found)
-    rungs = watch.rungs(run) if asked.prunes else {}
-    pruned = any(not goes_on for _, goes_on in rungs.values())
+    reached = rungs.read(run) if asked.prunes else {}
+    pruned = any(not goes_on for _, goes_on in reached.values())
     given.trial.set_user_attr("monitor", found.monitor)
     given.trial.set_user_attr("sign", found.sign)
-    scores = {number: score for number, (score, _) in rungs.items()}
+    scores = {number: score for number, (score, _) in reached.items()}
     study.tell(tried, given, found.sign * found.score, scores, pruned)
     if run.name == given.name:
         screen.console.print(said(given, found, pruned, study.finished(tried)[0]))

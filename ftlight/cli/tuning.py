@@ -13,7 +13,7 @@ from typing import Any
 
 from optuna.study import Study
 
-from ftlight.cli import trials, tune_end, tune_words
+from ftlight.cli import child, trials, tune_end, tune_words
 from ftlight.cli.command import Words
 from ftlight.cli.trials import Asked
 from ftlight.run import console as screen
@@ -32,14 +32,16 @@ def run(words: Words) -> tuple[int, str]:
         UserError: what is asked for is wrong, the config fails, or no trial ended in time.
     """
     screen.silence_libraries()
+    tune_words.threads(tune_words.number(words, "jobs") or 1)
+    imports = child.prepared()
     asked = tune_words.read(words)
-    tune_words.threads(asked.jobs)
     tried = study.opened(asked.home, asked.method, asked.seed, asked.own)
     is_helper = bool(os.environ.get(HELPER))
     if not is_helper:
         screen.console.print(opening(asked, tried))
     with helpers(words, asked) as others:
         try:
+            imports.join()  # so that they are no part of the first trial's time
             status = trials.run(asked, tried)
             status = status or trials.repeat(asked, trials.to_repeat(asked, tried))
         except KeyboardInterrupt:

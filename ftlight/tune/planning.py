@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 TOP = 3  # settings that are trained again
 SHARE = 0.4  # of the time that such trainings may take, at most
-START, AS_ALL = 5.0, 0.03  # seconds, and a share of all, for the test and what else ends a tune
+START, AS_ALL = 8.0, 0.03  # seconds, and a share of all, for the test and what else ends a tune
 LATE = 1.1  # times that a training may take longer than those before
 
 
@@ -39,7 +39,7 @@ def rest(top: int, seeds: int, seconds: float, jobs: int = 1) -> float:
 def reserve(budget: float, seconds: float, seeds: int, jobs: int = 1) -> float:
     """Seconds that trials leave for the trainings on more seeds, and for the test.
 
-    >>> reserve(1200, 30, 3) == 6 * 30 * 1.1 + 5 + 36
+    >>> reserve(1200, 30, 3) == 6 * 30 * 1.1 + 8 + 36
     True
     """
     if budget == float("inf"):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -15,15 +13,12 @@ from lightning.pytorch.callbacks import Callback
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.training import lightning_internals, optim
-from ftlight.tune import pruning
+from ftlight.tune import pruning, rungs
+from ftlight.tune.rungs import FILE
 from ftlight.utils.atomic import write_json, writing
 from ftlight.utils.distributed import first_decides
-from ftlight.utils.json_file import ANY, Shape, is_there, read
 
 log = logging.getLogger(__name__)
-VARIABLE = "FTLIGHT_PRUNE"  # set for the trials of a tune that cuts bad ones short
-FILE = "rungs.json"
-RUNGS: Shape = {ANY: {"score": float, "goes_on": bool}}
 
 
 class Watch(Callback):
@@ -55,13 +50,15 @@ class Watch(Callback):
 
     def _goes_on(self, number: int) -> bool:
         home = self.run.home
-        known = rungs(home)
+        known = rungs.read(home)
         if number not in known:
             best = self.best if math.isfinite(self.best) else math.nan
-            goes_on = pruning.goes_on(best, beside(home, number)) or home.name.endswith("-000")
+            goes_on = pruning.goes_on(best, rungs.beside(home, number)) or home.name.endswith(
+                "-000"
+            )
             known[number] = (-1e300 if math.isnan(best) else best, goes_on)
             with writing(home / FILE):
-                write_json(home / FILE, as_json(known))
+                write_json(home / FILE, rungs.as_json(known))
             if not goes_on:
                 log.info("cut short: other trials were better at this share of their steps")
         return known[number][1]
@@ -75,24 +72,7 @@ class Watch(Callback):
         self.best = float(state_dict["best"])
 
 
-def as_json(known: Mapping[int, tuple[float, bool]]) -> dict[str, dict[str, Any]]:
-    """Rungs as their file has them."""
-    return {str(n): {"score": score, "goes_on": on} for n, (score, on) in known.items()}
-
-
-def rungs(run: Path) -> dict[int, tuple[float, bool]]:
-    """The rungs that a trial reached: its best score there, and whether it went on."""
-    found = read(run / FILE, RUNGS) if is_there(run / FILE) else {}
-    return {int(number): (rung["score"], rung["goes_on"]) for number, rung in found.items()}
-
-
-def beside(run: Path, number: int) -> list[float]:
-    """The scores of the trials beside a run at a rung."""
-    others = [path.parent for path in run.parent.glob(f"trial-*/{FILE}") if path.parent != run]
-    return [found[number][0] for other in others if number in (found := rungs(other))]
-
-
 def add(trainer: L.Trainer, run: RunState) -> None:
     """Has a trainer cut its run short if the process is one of a tune's trials."""
-    if os.environ.get(VARIABLE):
+    if os.environ.get(rungs.VARIABLE):
         lightning_internals.callbacks(trainer).append(Watch(run))

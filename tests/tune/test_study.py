@@ -17,7 +17,7 @@ from optuna.storages.journal import JournalFileOpenLock, JournalFileSymlinkLock
 from optuna.trial import Trial, TrialState
 
 from ftlight.run import folder
-from ftlight.tune import journal, planning, study, watch
+from ftlight.tune import journal, planning, rungs, study
 from ftlight.tune.space import Parameter
 
 RATE = Parameter("model.lr", None, 1e-5, 1e-3, log=True)
@@ -253,11 +253,11 @@ def test_rungs_are_noted_once_and_read_by_those_beside(tmp_path: Path) -> None:
     for number, score in ((1, 0.5), (2, 0.7)):
         run = tmp_path / study.name_of(number)
         run.mkdir()
-        (run / watch.FILE).write_text(json.dumps(watch.as_json({0: (score, True)})))
-    assert watch.beside(tmp_path / "trial-001", 0) == [0.7]
-    assert sorted(watch.beside(tmp_path / "trial-003", 0)) == [0.5, 0.7]
-    assert watch.beside(tmp_path / "trial-003", 1) == []
-    assert watch.rungs(tmp_path / "trial-002") == {0: (0.7, True)}
+        (run / rungs.FILE).write_text(json.dumps(rungs.as_json({0: (score, True)})))
+    assert rungs.beside(tmp_path / "trial-001", 0) == [0.7]
+    assert sorted(rungs.beside(tmp_path / "trial-003", 0)) == [0.5, 0.7]
+    assert rungs.beside(tmp_path / "trial-003", 1) == []
+    assert rungs.read(tmp_path / "trial-002") == {0: (0.7, True)}
 
 
 def test_what_is_left_for_the_end_never_grows_with_a_shorter_budget() -> None:
