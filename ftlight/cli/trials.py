@@ -5,6 +5,7 @@ Any number of processes do this together, on one machine or many that share the 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ftlight.cli import child
-from ftlight.run import console as screen
 from ftlight.run import folder, records
 from ftlight.tune import planning, rungs, study
 from ftlight.tune.space import Parameter, as_text, words
@@ -78,6 +78,12 @@ class Measured(NamedTuple):
     score: float
     monitor: str
     sign: float
+
+
+def say(line: str) -> None:
+    """Prints a line at once; the trials go on if nobody reads it any more."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def measured(run: Path) -> Measured:
@@ -181,7 +187,7 @@ def attempt(asked: Asked, tried: Study, given: study.Given) -> int:
         if failures >= TRIES or status == UserError.status:
             why = why or f"it ended with status {status}"
             study.tell_failure(tried, given, why)
-            screen.console.print(f"trial {number} failed: {why}")
+            say(f"trial {number} failed: {why}")
             return 0
 
 
@@ -214,7 +220,7 @@ def finish(asked: Asked, tried: Study, given: study.Given, run: Path) -> None:
     scores = {number: score for number, (score, _) in reached.items()}
     study.tell(tried, given, found.sign * found.score, scores, pruned)
     if run.name == given.name:
-        screen.console.print(said(given, found, pruned, study.finished(tried)[0]))
+        say(said(given, found, pruned, study.finished(tried)[0]))
 
 
 def check_metric(asked: Asked, found: Measured) -> None:
@@ -333,7 +339,7 @@ def _once_more(asked: Asked, again: Again, limit: float | None) -> int:
     if not status:
         found = measured(run)
         value = f"{found.monitor} {found.score:.4f}"
-        screen.console.print(f"trial {again.number}, seed {again.seed}: {value}")
+        say(f"trial {again.number}, seed {again.seed}: {value}")
     return status
 
 

@@ -16,7 +16,6 @@ from optuna.study import Study
 from ftlight.cli import child, trials, tune_end, tune_words
 from ftlight.cli.command import Words
 from ftlight.cli.trials import Asked
-from ftlight.run import console as screen
 from ftlight.run.folder import short
 from ftlight.tune import study
 from ftlight.utils.format import counted
@@ -31,14 +30,13 @@ def run(words: Words) -> tuple[int, str]:
     Raises:
         UserError: what is asked for is wrong, the config fails, or no trial ended in time.
     """
-    screen.silence_libraries()
     tune_words.threads(tune_words.number(words, "jobs") or 1)
     imports = child.prepared()
     asked = tune_words.read(words)
     tried = study.opened(asked.home, asked.method, asked.seed, asked.own)
     is_helper = bool(os.environ.get(HELPER))
     if not is_helper:
-        screen.console.print(opening(asked, tried))
+        trials.say(opening(asked, tried))
     with helpers(words, asked) as others:
         try:
             imports.join()  # so that they are no part of the first trial's time
