@@ -11,9 +11,11 @@ import os
 import runpy
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
@@ -51,8 +53,9 @@ def run(
     sys.stdout.flush()
     target = None if log is None else str(log)
     screen = [DupFd(1), DupFd(2)] if log is None else []
-    made = context().Process(target=_work, args=([verb, *argv], left, target, screen))
-    return _ended(made, seconds)
+    heard, hears = context().Pipe(duplex=False)
+    made = context().Process(target=_work, args=([verb, *argv], left, target, screen, hears))
+    return _ended(made, heard, hears, seconds)
 
 
 def last_line(log: Path) -> str:
@@ -83,13 +86,18 @@ def context() -> Any:
 
 
 def _work(
-    words: list[str], environment: dict[str, str], log: str | None, screen: Sequence[Any]
+    words: list[str],
+    environment: dict[str, str],
+    log: str | None,
+    screen: Sequence[Any],
+    hears: Connection,
 ) -> None:
     """Runs a command line in this process, and ends it."""
     for name in ("SIGINT", *PASSED):
         if hasattr(signal, name):
             usual = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
             signal.signal(getattr(signal, name), usual)
+    hears.close()
     os.environ.clear()
     os.environ.update(environment)
     if log is not None:
@@ -103,23 +111,39 @@ def _work(
     runpy.run_module("ftlight", run_name="__main__", alter_sys=True)
 
 
-def _ended(child: Any, seconds: float | None) -> int:
-    def passed(signum: int, frame: Any) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(child.pid, signum)
+def _ended(child: Any, heard: Connection, hears: Connection, seconds: float | None) -> int:
+    """Starts a process and waits for its end, passing signals on once it hears them."""
+    waiting: list[int] = []
+    is_heard = False
 
+    def passed(signum: int, frame: Any) -> None:
+        waiting.append(signum)
+        if is_heard:
+            deliver()
+
+    def deliver() -> None:
+        while waiting:
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, waiting.pop(0))
+
+    begun = time.monotonic()
     child.start()
+    hears.close()  # the process has its own
     numbers = [getattr(signal, name) for name in PASSED if hasattr(signal, name)]
     before = {number: signal.signal(number, passed) for number in numbers}
     before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda signum, frame: None)
     try:
-        child.join(None if seconds is None else max(0.0, seconds))
+        wait([heard, child.sentinel])  # until then it ignores signals, as what it is forked from
+        is_heard = True
+        deliver()
+        child.join(None if seconds is None else max(0.0, begun + seconds - time.monotonic()))
         if child.is_alive():
             child.terminate()
             child.join()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        heard.close()
     status = int(child.exitcode)
     child.close()
     return status if status >= 0 else 128 - status
