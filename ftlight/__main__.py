@@ -74,8 +74,7 @@ def _run(verb: str, argv: Sequence[str]) -> int:
         words = command.Words(verb, argv)
         configs = words.configs  # that of a run joins them
         if not VERBS[verb].model:
-            if not VERBS[verb].hands_on:
-                checks.names(verb, words.options, {})
+            checks.names(verb, words.options, {})
             for option in [*(["config"] if words.configs else []), *words.classes]:
                 raise UserError(f"--{option} is not an option of {verb}")
             text = verbs.load(verb).run(words)
@@ -83,6 +82,8 @@ def _run(verb: str, argv: Sequence[str]) -> int:
             from ftlight.cli import folds
 
             ended, text = folds.run(words, argv)
+        elif VERBS[verb].starts:
+            ended, text = verbs.load(verb).run(words)
         elif "seeds" in words.own:
             from ftlight.cli import seeds
 

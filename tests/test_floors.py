@@ -17,7 +17,7 @@ FLOORS = [
     {"baselines"},
     {"task"},
     {"tasks", "trainer", "evidence"},
-    {"explain"},
+    {"explain", "tune"},
     {"report"},
     {"cli"},
     {"__main__"},

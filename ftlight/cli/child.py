@@ -11,7 +11,7 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from multiprocessing import reduction
@@ -33,6 +33,7 @@ def run(
     argv: Sequence[str],
     log: Path | None = None,
     alone: bool = False,
+    variables: Mapping[str, str] | None = None,
     seconds: float | None = None,
 ) -> int:
     """Runs a verb in a process of its own, which gets the signals of this one.
@@ -42,6 +43,7 @@ def run(
         argv: what follows it.
         log: file for what it prints. Default: it prints where this process does.
         alone: whether it is no member of the group of processes that this one is in.
+        variables: more variables of its environment.
         seconds: after which it is asked to end, as by SIGTERM, and is ended 30 seconds later.
 
     Returns:
@@ -49,6 +51,7 @@ def run(
     """
     names = [name for name in os.environ if name in GROUP or name.startswith(LAUNCHERS)]
     left = {name: value for name, value in os.environ.items() if not alone or name not in names}
+    left |= variables or {}
     sys.stdout.flush()
     target = None if log is None else str(log)
     screen = []
@@ -63,6 +66,17 @@ def last_line(log: Path) -> str:
     """The last line that a process printed into its log; empty if there is none."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else ""
+
+
+def prepared() -> Any:
+    """Begins to import what commands need, in the process from which they are forked.
+
+    Returns:
+        A process that ends once that is done.
+    """
+    made = context().Process(target=int)
+    made.start()
+    return made
 
 
 @cache
@@ -131,6 +145,7 @@ def _ended(child: Any, seconds: float | None, listens: Connection, tells: Connec
                 child.join(GRACE)
         child.join()
     finally:
+        listens.close()
         for number, handler in before.items():
             signal.signal(number, handler)
     status = int(child.exitcode)

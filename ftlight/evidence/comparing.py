@@ -102,6 +102,21 @@ def _outcomes(path: Path, split: str) -> Outcomes | None:
     return outcomes.read(path / f"outcomes-{split}.npz")
 
 
+def validated(paths: Sequence[Path]) -> np.ndarray:
+    """Scores of the validation rows by each run, ``float [runs, rows]``.
+
+    Raises:
+        UserError: a run was not validated, or on other rows.
+    """
+    runs = []
+    for path in paths:
+        kept = outcomes.read(path / "outcomes-validation.npz")
+        if kept is None:
+            raise unmeasured(path)
+        runs.append(_run(path, "validation", kept))
+    return aligned(runs)
+
+
 def unmeasured(path: Path) -> UserError:
     """The error for a run whose rows have no outcomes: it was stopped, or not tested."""
     if stopped := ending.unfinished(path):

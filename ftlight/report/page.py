@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ftlight.explain.explanation import Explained
-from ftlight.report import about, beside, curves, rows, scores, sureness, verdicts
+from ftlight.report import about, beside, curves, rows, scores, sureness, tuned, verdicts
 from ftlight.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 from ftlight.report.clean import cut, printed
 from ftlight.report.reading import Files, read
@@ -84,6 +84,16 @@ def section(run: Files, most: int, explained: Sequence[Explained]) -> dict[str, 
         "cost": about.cost(run),
         "about": about.about(run),
     }
+
+
+def of_tune(folder: Path) -> str:
+    """The page about a tune, as HTML.
+
+    Raises:
+        UserError: its tune.json is damaged.
+    """
+    name = folder.resolve().name
+    return _render("tune.html", name, 0, **tuned.section(tuned.load(folder), name))
 
 
 def of_explanations(explained: Sequence[Explained], title: str, notes: Sequence[str] = ()) -> str:

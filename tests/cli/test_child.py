@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ftlight.cli import child
+
 PYTHON = [sys.executable, "-m", "ftlight", "fit", "--model", "TextClassification", "--run", "s"]
 PYTHON += ["--trainer.accelerator", "cpu", "--trainer.report", "false", "--seeds", "2"]
 
@@ -46,3 +48,11 @@ def test_a_command_starts_the_other_processes_of_its_training(
         facts = json.loads((tmp_path / "s" / f"seed-{seed}" / "run.json").read_text())
         assert facts["status"] == "done"
     assert done.stdout.count("2 x cpu") == 2
+
+
+@pytest.mark.processes
+def test_a_command_is_asked_to_stop_once_its_time_is_up(bert: str, toy: str) -> None:
+    words = [*PYTHON[4:-2], "--model.backbone", bert, "--data.train", toy]
+    words += ["--trainer.max_epochs", "1000", "--trainer.patience", "0"]
+    # stopped before it trains, or saved between two steps
+    assert child.run("fit", words, Path("log"), seconds=0.0) in (75, 143)

@@ -50,10 +50,10 @@ class Verb(NamedTuple):
         model: whether it works on one model. Its file then has ``run(words, cli)``: names, values
             and files are checked before it is imported, and trainer, model and data are made before
             it is called. The file of any other has ``run(words)``, which returns what to print.
+        starts: whether it starts trainings in processes of their own. Its file then has
+            ``run(words)``, which checks the config, and returns the status and what to print.
         only_data: whether neither trainer nor model is made without ``--full``: the file then has
             ``run(words, data)``.
-        hands_on: whether it hands options of model, data and trainer to further commands, which
-            check them.
     """
 
     takes: str
@@ -62,7 +62,7 @@ class Verb(NamedTuple):
     arguments: Sequence[Argument]
     model: bool = True
     only_data: bool = False
-    hands_on: bool = False
+    starts: bool = False
 
     @property
     def takes_run(self) -> bool:
@@ -171,8 +171,7 @@ VERBS = {
                 "--data.text COLUMN, --trainer.max_epochs 3.",
             ),
         ],
-        model=False,
-        hands_on=True,
+        starts=True,
     ),
     "fit": Verb(
         "-c X.yaml",
@@ -301,6 +300,55 @@ VERBS = {
             ),
             TRUST,
         ],
+    ),
+    "tune": Verb(
+        "-c X.yaml",
+        "Tries other settings of a config, each in a run of its own, and keeps the best.",
+        "tune -c tickets.yaml --budget 20m",
+        [
+            CONFIG,
+            Argument(
+                "--sweep S.yaml",
+                "What varies, in the sweep format of W&B: any options by their dotted names. "
+                "Default: the few that matter most for the task.",
+            ),
+            Argument(
+                "--trials N",
+                "Settings to try; the first is the config as it is. Default: as many as the "
+                "budget allows, without one 20.",
+            ),
+            Argument(
+                "--budget T",
+                "Time that all may take, such as 20m or 2h, with the trainings on more seeds and "
+                "the test.",
+            ),
+            Argument(
+                "--seeds N",
+                "Seeds on which the best three are trained; the best mean wins. 1 for none but "
+                "the config's.",
+                "3",
+            ),
+            Argument(
+                "--jobs K",
+                "Trials at once on this machine. The same command with the same --run DIR on "
+                "other machines, or in a job array, shares the trials.",
+                "1",
+            ),
+            Argument(
+                "--prune true|false",
+                "Stop trials that are not among the best third at a third of their steps, or at "
+                "two thirds; none before 3 epochs.",
+                "true",
+            ),
+            Argument("--keep best|all", "Whose checkpoints stay: the best run's, or all.", "best"),
+            Argument(
+                "--run DIR",
+                "Folder of the trials; the same command goes on where it was stopped. Default: "
+                "runs/NAME-tune/TIME.",
+            ),
+            SEED,
+        ],
+        starts=True,
     ),
     "compare": Verb(
         "RUN RUN…",

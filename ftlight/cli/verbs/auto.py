@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
-from ftlight.cli import backbones, baseline_runs, climb, draft, guess
+from ftlight.cli import backbones, baseline_runs, checks, climb, draft, guess
 from ftlight.cli import summit as ending
 from ftlight.cli.climb import Broken, Climb, Rung
 from ftlight.cli.command import Words
+from ftlight.cli.config import TOP
 from ftlight.cli.guess import Guess
 from ftlight.data import findings
 from ftlight.evidence import goal
@@ -34,12 +35,13 @@ SHOWN = 12  # findings of the data that are printed
 LEAST = 20.0  # seconds of a budget
 
 
-def run(words: Words) -> str:
-    """Climbs, tests the best, and writes a page. Returns what to print.
+def run(words: Words) -> tuple[int, str]:
+    """Climbs, tests the best, and writes a page. Returns the status and what to print.
 
     Raises:
         UserError: the file does not read, an option is wrong, or no run could be made.
     """
+    checks.names("auto", [name for name in words.options if name.partition(".")[0] not in TOP], {})
     if len(words.alone) != 1:
         raise UserError("auto needs one file or folder: python -m ftlight auto tickets.csv")
     seconds = _seconds(words.own.get("budget", "10m"))
@@ -56,8 +58,11 @@ def run(words: Words) -> str:
     deadline = words.begun + seconds - known.get("seconds", 0.0)
     ladder = Climb(home, told.task, options, deadline, seconds, rows, aim)
     say(f"time   {span(seconds)} with the test, from now")
-    why = _climb(ladder, names or backbones.candidates(told.task))
-    return ending.finish(ladder, why, words.begun, known)
+    try:
+        why = _climb(ladder, names or backbones.candidates(told.task))
+    except Broken as stopped:
+        return stopped.args[0], ""  # as a job that is queued again
+    return 0, ending.finish(ladder, why, words.begun, known)
 
 
 def _climb(ladder: Climb, names: list[str]) -> str:
@@ -72,9 +77,11 @@ def _climb(ladder: Climb, names: list[str]) -> str:
             _take(ladder, rung)
             if why := ladder.is_over:
                 return why
-    except (Broken, KeyboardInterrupt) as stopped:
-        if isinstance(stopped, Broken) and stopped.args[0] != ending.INTERRUPTED:
-            raise SystemExit(stopped.args[0]) from None  # as a job that is queued again
+    except KeyboardInterrupt:
+        return "stopped"
+    except Broken as stopped:
+        if stopped.args[0] != ending.INTERRUPTED:
+            raise
         return "stopped"
     return ""
 

@@ -8,6 +8,7 @@ from ftlight.cli.parser import CLI, trained
 from ftlight.evidence import familiar, learned
 from ftlight.run import console
 from ftlight.trainer import resume_state, transfer
+from ftlight.tune import watch
 
 
 def run(words: Words, cli: CLI) -> None:
@@ -18,6 +19,7 @@ def run(words: Words, cli: CLI) -> None:
     if source and not (state.resume and resume_state.newest(state, None)):
         state.source = source
         state.taken = transfer.take(cli.model, trained(source), source)
+    watch.add(cli.trainer, state)
     with keeping.weights_before(words, cli) as before:
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=words.own.get("ckpt_path"))
         if not cli.trainer.is_global_zero or cli.trainer.folder is None:

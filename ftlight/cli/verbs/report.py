@@ -7,7 +7,7 @@ from pathlib import Path
 from ftlight.cli import reporting
 from ftlight.cli.command import Words
 from ftlight.evidence import comparing
-from ftlight.report import page
+from ftlight.report import page, tuned
 from ftlight.run import outputs
 from ftlight.run.folder import short
 from ftlight.utils.errors import UserError
@@ -22,6 +22,12 @@ def run(words: Words) -> str:
     """
     if not words.alone:
         raise UserError("report needs a run: python -m ftlight report RUN")
+    if len(words.alone) == 1 and (tune := _tune(words.alone[0])) is not None:
+        out = outputs.named(words.own["out"]) if "out" in words.own else tune / page.NAME
+        outputs.check(out)
+        page.check(out)
+        page.write(out, page.of_tune(tune))
+        return f"{short(out)}: {out.stat().st_size / 1000:,.0f} kB"
     runs = [folder for path in words.alone for folder in comparing.runs_of(path)]
     rows = reporting.count(words.own.get("rows", str(page.SHOWN)))
     out = _out(words, runs)
@@ -33,6 +39,12 @@ def run(words: Words) -> str:
     else:
         reporting.make(runs, out, rows, trust=words.own.get("trust") == "true")
     return f"{short(out)}: {out.stat().st_size / 1000:,.0f} kB"
+
+
+def _tune(path: str) -> Path | None:
+    """The folder of a tune; None if it is none."""
+    folder = Path(path).expanduser()
+    return folder if (folder / tuned.FILE).is_file() else None
 
 
 def _out(words: Words, runs: list[Path]) -> Path:

@@ -1,0 +1,1 @@
+"""Settings tried one after another: what may vary, who tries what, and which runs are cut short."""

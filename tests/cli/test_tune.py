@@ -1,0 +1,210 @@
+"""``tune``: trials are runs, none is lost or made twice, and the choice is honest."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import each, toy_rows, write_csv
+from resuming import differences
+
+from ftlight.__main__ import main
+from ftlight.cli import tune_end
+from ftlight.metrics.seeds import difference
+from ftlight.run import folder
+from ftlight.training import checkpoint
+from ftlight.tune import ending, study
+
+SWEEP = """
+metric: {name: val/f1, goal: maximize}
+parameters:
+  model.lr: {min: 1.0e-4, max: 1.0e-2, distribution: log_uniform_values}
+  model.unfreeze: {values: [all, [{train: head, fraction: 0.3}, {train: all}]]}
+"""
+
+
+@pytest.fixture
+def config(bert: str, tmp_path: Path) -> str:
+    """A config of a tiny model, with test data, and a sweep beside it."""
+    rows = toy_rows(150)
+    write_csv(tmp_path / "train.csv", rows[:100])
+    write_csv(tmp_path / "test.csv", rows[100:])
+    (tmp_path / "s.yaml").write_text(SWEEP)
+    path = tmp_path / "toy.yaml"
+    path.write_text(
+        f"model: {{task: TextClassification, backbone: {bert}}}\n"
+        "data: {train: train.csv, test: test.csv, batch_size: 16}\n"
+        "trainer: {max_epochs: 4, accelerator: cpu, save_every: 5}\n"
+    )
+    return str(path)
+
+
+def tune(config: str, *words: str, home: str = "t") -> list[str]:
+    return ["tune", "-c", config, "--sweep", "s.yaml", "--run", home, *words]
+
+
+def found(home: str = "t") -> dict[str, Any]:
+    known: dict[str, Any] = json.loads((Path(home) / "tune.json").read_text())
+    return known
+
+
+@pytest.mark.run
+@pytest.mark.processes
+def test_a_tune_leaves_the_best_run_its_config_and_all_that_was_tried(
+    config: str, capsys: Any
+) -> None:
+    assert main(tune(config, "--trials", "3", "--seeds", "2")) == 0
+    said, known = capsys.readouterr().out, found()
+    assert [trial["number"] for trial in known["trials"]] == [0, 1, 2]
+    assert known["trials"][0]["settings"] == {}  # the config as it is
+    whole = [trial for trial in known["trials"] if trial["state"] == "complete"]
+    assert all(0 <= trial["score"] <= 1 for trial in known["trials"])
+    again = {(run["trial"], run["seed"]) for run in known["repeated"]}
+    assert again == {(t["number"], 1) for t in whole} or len(whole) < 2
+    # the best one is a run, tested once; others have no checkpoints left
+    best = Path("t/best")
+    assert best.is_symlink()
+    assert best.resolve().name == known["best"]["run"]
+    assert known["test"].keys() >= {"test/f1", "test/accuracy"}
+    assert [p.parent.parent.name for p in Path("t").glob("trial-*/checkpoints/best.ckpt")] == [
+        known["best"]["run"]
+    ]
+    assert len(list(Path("t").glob("*/test_metrics.json"))) == 2  # of the run, and by its link
+    config_of_best = folder.read_config(Path("t/best"))
+    repeated = Path("t/best.yaml").read_text()
+    assert f"seed_everything: {config_of_best['seed_everything']}" in repeated
+    assert "test: false" not in repeated
+    assert "python -m ftlight fit -c t/best.yaml" in said
+    # once more: nothing is left to do
+    tested = (best / "test_metrics.json").stat().st_mtime_ns
+    assert main(tune(config, "--trials", "3", "--seeds", "2")) == 0
+    assert (best / "test_metrics.json").stat().st_mtime_ns == tested
+    assert found() == known
+    # another sweep is another tune
+    Path("s.yaml").write_text(SWEEP.replace("1.0e-2", "1.0e-1"))
+    assert main(tune(config, "--trials", "3")) == 2
+    assert "is a tune of another sweep; give another --run DIR" in capsys.readouterr().err
+
+
+def stopped(command: list[str], run: Path, signum: int) -> tuple[int, str]:
+    """Starts a tune in a process group of its own, and sends a signal to all of it.
+
+    Returns:
+        Status and output of the tune, which got it after the first epoch of a run.
+    """
+    words = [sys.executable, "-m", "ftlight", *command]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    deadline, epochs = time.monotonic() + 120, run / "epochs.csv"
+    while time.monotonic() < deadline and process.poll() is None:
+        if epochs.is_file() and epochs.read_text().count("\n") > 1:
+            break
+        time.sleep(0.01)
+    os.killpg(process.pid, signum)
+    said, _ = process.communicate()
+    return process.returncode, said
+
+
+@pytest.mark.run
+@pytest.mark.processes
+def test_a_tune_that_is_killed_within_a_trial_ends_as_one_that_was_not(config: str) -> None:
+    words = ["--trials", "2", "--seeds", "1", "--keep", "all", "--prune", "false"]
+    assert main(tune(config, *words)) == 0
+    stopped(tune(config, *words, home="k"), Path("k/trial-000"), signal.SIGKILL)
+    with Path("k/journal.log").open("ab") as file:
+        file.write(b'{"op_code":6,"worker_id":"dead","tri')
+    tried = study.opened(Path("k"), "bayes", 0, {})
+    assert [trial.state.name for trial in tried.trials] == ["RUNNING"]
+    assert main(tune(config, *words, home="k")) == 0
+    both = [found(home)["trials"] for home in ("t", "k")]
+    for one, other in zip(*both, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+        weights = [
+            checkpoint.load(Path(home) / study.name_of(one["number"]) / "checkpoints/best.ckpt")
+            for home in ("t", "k")
+        ]
+        assert differences(weights[0]["state_dict"], weights[1]["state_dict"]) == []
+    assert json.loads(Path("k/trial-000/run.json").read_text())["resumed"]
+
+
+@pytest.mark.run
+@pytest.mark.processes
+def test_an_interrupted_tune_says_what_it_has_and_how_it_goes_on(config: str) -> None:
+    status, said = stopped(tune(config, "--trials", "9"), Path("t/trial-000"), signal.SIGINT)
+    assert status == 130, said
+    assert json.loads(Path("t/trial-000/run.json").read_text())["status"] == "stopped"
+    assert "no trial has ended yet" in said
+    assert re.search(r"to go on: python -m ftlight tune .*--run=\S+/t", said)
+
+
+def test_what_is_wrong_is_said_before_a_trial_begins(config: str, capsys: Any) -> None:
+    def check(sweep: str, words: list[str], fault: str) -> None:
+        Path("s.yaml").write_text(sweep)
+        assert main(tune(config, *words)) == 2
+        assert fault in capsys.readouterr().err
+        assert not Path("t/trial-000").exists()
+
+    lr = "parameters: {model.lr: {values: [1.0e-3]}}"
+    each(
+        [
+            ("parameters: {model.lrr: {value: 1}}", [], 'did you mean "model.lr"?'),
+            ("parameters: {model.lr: {values: [fast]}}", [], "model.lr: expected a number"),
+            ("parameters: {model.lr: {min: -1, max: 1}}", [], "model.lr: -1 is out of range"),
+            ("parameters: {trainer.run: {values: [a]}}", [], "trainer.run cannot vary"),
+            ("parameters: {data.validation_split: {values: [0.1]}}", [], "scores on other rows"),
+            ("parameters: {seed_everything: {values: [1]}}", [], "tune --seeds N"),
+            (lr, ["--trials", "many"], "--trials: expected a whole number"),
+            (lr, ["--budget", "soon"], "--budget: expected a time"),
+            (lr, ["--keep", "some"], "--keep: no some"),
+            (lr, ["--trial", "3"], "--trial is not an option of tune"),
+            (lr, ["--model.lr", "fast"], "model.lr: expected a number"),
+            (lr, ["--data.train", "no.csv"], "no.csv"),
+            (lr, ["file.csv"], "file.csv: unexpected"),
+        ],
+        check,
+    )
+    Path("full").mkdir()
+    Path("full/letter.txt").write_text("mine")
+    assert main(tune(config, home="full")) == 2
+    assert "exists and is no tune" in capsys.readouterr().err
+
+
+def test_a_winner_within_noise_is_told_as_such() -> None:
+    rng = np.random.default_rng(0)
+    config = (rng.random((1, 300)) < 0.8).astype(float)
+    close = config.copy()
+    close[0, :4] = 1.0
+    found = difference(close, config)
+    assert not ending.is_better(found, 20)
+    said = ending.verdict("trial-007", found, 20)
+    assert "within noise" in said
+    assert said.endswith("the config is kept as it is")
+    better = difference(np.ones((1, 300)), config)
+    assert ending.is_better(better, 20)
+    said = ending.verdict("trial-007", better, 20)
+    assert said.startswith("trial-007 is better than the config as it is: +0.")
+
+
+def test_the_best_of_many_must_be_better_by_more() -> None:
+    # as good as the config, by chance better: how often is one of twenty such trials called better?
+    rng, false = np.random.default_rng(1), 0
+    for _ in range(100):
+        config = (rng.random((1, 200)) < 0.8).astype(float)
+        others = (rng.random((20, 200)) < 0.8).astype(float)
+        best = others[others.mean(1).argmax()][None]
+        false += ending.is_better(difference(best, config), 20)
+    assert false <= 8  # of 100, at 5 %
+
+
+def test_candidates_on_several_seeds_come_first() -> None:
+    one = tune_end.Candidate(3, [Path("a"), Path("b")], [0.7, 0.9])
+    assert one.mean == pytest.approx(0.8)
+    assert one.best == Path("b")
