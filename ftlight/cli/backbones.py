@@ -22,6 +22,7 @@ LISTS: Mapping[str, Sequence[str]] = {
     "CausalLM": (BACKBONES["CausalLM"], "Qwen/Qwen2.5-0.5B-Instruct"),
     "Seq2Seq": (BACKBONES["Seq2Seq"], "google/flan-t5-small"),
 }
+DEPTH = {"model.unfreeze": "auto"}
 MOST = 3  # backbones that are compared unless they are named
 FEW_LABELS = 3  # up to which l2_sp and mixup were measured to pay
 
@@ -60,4 +61,4 @@ def settings(task: str, labels: int, rate: float | None) -> list[dict[str, str]]
         found += few if labels <= FEW_LABELS else many
     if rate:
         found += [{"model.lr": f"{rate * times:.2g}"} for times in (2, 0.5)]
-    return [*found, {"model.unfreeze": "auto"}]
+    return [*found, DEPTH]

@@ -18,7 +18,7 @@ from ftlight.report.reading import logged
 from ftlight.run import folder, outcomes, records
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import span
-from ftlight.utils.json_file import read
+from ftlight.utils.json_file import ANY, read
 from ftlight.utils.printable import say
 
 DATA, CHEAP = "data.yaml", "cheap.json"
@@ -84,6 +84,7 @@ class Climb:
         deadline: ``time.monotonic()`` by which all must be done.
         seconds: the whole budget.
         rows: rows by split.
+        folds: number of folds that score each run, which has all rows then; 0 for validation rows.
         goal: what ends the climb; None for the end of the time.
         rungs: what was measured.
     """
@@ -94,6 +95,7 @@ class Climb:
     deadline: float
     seconds: float
     rows: Mapping[str, int]
+    folds: int = 0
     goal: Goal | None = None
     rungs: list[Rung] = field(default_factory=list)
 
@@ -101,6 +103,11 @@ class Climb:
     def left(self) -> float:
         """Seconds that training may still take: the test and the page come after it."""
         return self.deadline - time.monotonic() - self.closing
+
+    @property
+    def starting(self) -> float:
+        """Seconds that the processes of a run take before they compute."""
+        return LOADS * (self.folds + 1)
 
     @property
     def closing(self) -> float:
@@ -159,9 +166,12 @@ def cheap(climb: Climb, names: Sequence[str]) -> Iterator[Rung]:
         drawn = round(PROBED * climb.seconds)
         limit = {"data.train_rows": str(drawn)} if several and drawn < climb.rows["train"] else {}
         words = {"backbones": ",".join(names) if several else "none", "out": str(out), **limit}
-        seconds = CHEAP_SHARE * climb.left
+        if climb.folds:
+            words["data.validation_split"] = "0.4"  # a tenth of few rows tells nothing
+        seconds, began = CHEAP_SHARE * climb.left, time.monotonic()
         status = child.run("baselines", _words(climb, words), log, seconds=seconds)
-        _check_signal(status)
+        if time.monotonic() - began < seconds:  # else it was stopped for the time alone
+            _check_signal(status)
     if not out.is_file():
         return  # there are none for the task, or they took too long: the log says it
     found = read(out, {"models": [dict]}, "remove it")
@@ -179,7 +189,7 @@ def cheap(climb: Climb, names: Sequence[str]) -> Iterator[Rung]:
 
 def head(climb: Climb) -> Iterator[Rung]:
     """Solves a head on the frozen backbone, if the task has one that can be."""
-    if climb.task in SOLVED and (_is_done(climb, "head") or climb.left > LOADS):
+    if climb.task in SOLVED and (_is_done(climb, "head") or climb.left > climb.starting):
         options = {"model.unfreeze": "head"}
         yield train(climb, "head", "head alone, solved", options, HEAD_SHARE * climb.left)
 
@@ -189,9 +199,9 @@ def tuned(climb: Climb) -> Iterator[Rung]:
     for number in range(1, 1000):
         place = "fit" if number == 1 else f"fit-{number}"
         is_done = _is_done(climb, place)
-        if not is_done and climb.left < 2 * LOADS and climb.runs:
+        if not is_done and climb.left < 2 * climb.starting and climb.runs:
             return
-        rung = train(climb, place, TUNED, {}, max(climb.left, 2 * LOADS))
+        rung = train(climb, place, TUNED, {}, max(climb.left, 2 * climb.starting))
         yield rung
         # a larger budget than that of the command before may train it longer
         if not is_done or rung.ended_by != "budget" or climb.left < LONGER * rung.seconds:
@@ -207,6 +217,8 @@ def tries(climb: Climb) -> Iterator[Rung]:
     last: dict[str, Any] = (learning.get("stages") or [{}])[-1]
     vain = 0
     options_of = backbones.settings(climb.task, learning.get("labels", 0), last.get("lr"))
+    if climb.folds:  # a depth that validation finds cannot be had on all rows
+        options_of = [options for options in options_of if options != backbones.DEPTH]
     for number, options in enumerate(options_of, 1):
         has_time = _is_done(climb, f"try-{number}") or climb.left >= WORTH * first.seconds
         if not has_time or vain >= 2:
@@ -250,7 +262,8 @@ def train(
     began = time.monotonic()
     if not _is_done(climb, folder_name):
         say(f"  {name}: at most {span(seconds)} ({folder.short(log)}) …")
-        words = {**options, "run": str(run), "resume": "auto", "budget": f"{seconds:.0f}s"}
+        words = {**options, "run": str(run), "budget": f"{seconds / (climb.folds + 1):.0f}s"}
+        words |= {"folds": str(climb.folds)} if climb.folds else {"resume": "auto"}
         status = child.run("fit", [*_words(climb, words), *QUIET], log)
         _check_signal(status)
         if status:
@@ -258,7 +271,9 @@ def train(
             raise UserError(f"{said} ({folder.short(log)})")
         took = time.monotonic() - began
     else:
-        took = float(records.facts(run).get("cost", {}).get("seconds", 0.0))
+        runs = [run] if not climb.folds else [path.parent for path in run.glob("*/run.json")]
+        costs = (records.facts(path).get("cost", {}) for path in runs)
+        took = sum(float(cost.get("seconds", 0.0)) for cost in costs)
     return measured(run, name, options, took)
 
 
@@ -268,16 +283,12 @@ def measured(run: Path, name: str, options: Mapping[str, str], seconds: float) -
     Raises:
         UserError: a file of it is damaged.
     """
-    facts = records.facts(run)
+    place = folder.find(str(run))
+    facts = records.facts(place)
     learning: Mapping[str, Any] = facts.get("learning", {})
-    kept = outcomes.read(run / "outcomes-validation.npz")
-    step = learning.get("kept_step")
-    metrics: dict[str, float] = {}
-    for key, values in logged(run / "metrics.csv").items():
-        if key.startswith("val/") and values:
-            by_step: dict[Any, float] = dict(values)
-            metrics[key.removeprefix("val/")] = by_step.get(step, values[-1][1])
-    verdict = records.of(run / "verdict.json", {}).get("kind", "")
+    kept = outcomes.validation(place)
+    metrics = _metrics(run, learning.get("kept_step"))
+    verdict = records.of(place / "verdict.json", {}).get("kind", "")
     if kept is not None and len(kept.scores):
         found = spread(kept.scores[None])
         score = (found.mean, found.low, found.high, comparing.metric_of(kept.scores, metrics))
@@ -291,9 +302,23 @@ def measured(run: Path, name: str, options: Mapping[str, str], seconds: float) -
     return Rung(name, run.name, options, *score, metrics, scores, seconds, verdict, ended, rows)
 
 
+def _metrics(run: Path, step: int | None) -> dict[str, float]:
+    """Metrics of the validation rows by name, of the weights that are kept; pooled over folds."""
+    if (run / folder.FOLDS).is_file():
+        found = read(run / folder.FOLDS, {"metrics": {ANY: {"value": float}}})
+        return {name: float(about["value"]) for name, about in found["metrics"].items()}
+    metrics: dict[str, float] = {}
+    for key, values in logged(run / "metrics.csv").items():
+        if key.startswith("val/") and values:
+            by_step: dict[Any, float] = dict(values)
+            metrics[key.removeprefix("val/")] = by_step.get(step, values[-1][1])
+    return metrics
+
+
 def _is_done(climb: Climb, name: str) -> bool:
     """Whether a run was trained to its end."""
-    return records.facts(climb.home / name).get("status") == "done"
+    place = climb.home / name / folder.ALL if climb.folds else climb.home / name
+    return records.facts(place).get("status") == "done"
 
 
 def _words(climb: Climb, options: Mapping[str, str]) -> list[str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -45,8 +44,8 @@ def finish(climb: Climb, why: str, begun: float, known: Mapping[str, Any]) -> st
             " on, with a larger --budget if need be"
         )
     best = climb.best
-    path = climb.home / best.run
     name(climb, best)
+    path = place_of(climb, best)
     if climb.rows.get("test"):
         log = climb.home / "test.log"
         if not (path / "test_metrics.json").is_file():
@@ -68,6 +67,11 @@ def finish(climb: Climb, why: str, begun: float, known: Mapping[str, Any]) -> st
     return "\n".join(lines)
 
 
+def place_of(climb: Climb, rung: Rung) -> Path:
+    """The run of a rung; of several folds the one on all rows."""
+    return climb.home / rung.run / (runs.ALL if climb.folds else "")
+
+
 def name(climb: Climb, best: Rung) -> None:
     """Lets ``best`` point to the best run, and writes the config that repeats it as best.yaml."""
     config = yaml.safe_load((climb.home / DATA).read_text(encoding="utf-8"))
@@ -76,15 +80,12 @@ def name(climb: Climb, best: Rung) -> None:
         config.setdefault(section, {})[option] = yaml.safe_load(value)
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     (climb.home / "best.yaml").write_text(text, encoding="utf-8")
-    link = climb.home / f".best-{os.getpid()}"
-    with suppress(OSError):  # Windows lets only some users create links
-        link.symlink_to(best.run)
-        os.replace(link, climb.home / "best")
+    runs.point(climb.home / "best", place_of(climb, best).relative_to(climb.home))
 
 
 def sentences(climb: Climb, best: Rung, why: str) -> list[str]:
     """What is to be said at the end."""
-    path = climb.home / best.run
+    path = place_of(climb, best)
     said = [f"best   {best.name}, {climb.options.get('model.backbone', '')} ({runs.short(path)})"]
     tested = records.of(path / "test_metrics.json", {})
     if found := _tested(tested, best):
@@ -115,9 +116,10 @@ def _flattered(climb: Climb, best: Rung) -> str:
     if len(scores) < 2 or len({len(rows) for rows in scores}) > 1:
         return ""
     by = choice.flattery(scores)
+    where = f"scores of {climb.folds} folds" if climb.folds else "validation"
     tests = "the test chose nothing" if climb.rows.get("test") else "there is no test"
     return (
-        f"validation chose among {len(scores)} runs, which flatters {best.score:.4f} by about"
+        f"{where} chose among {len(scores)} runs, which flatters {best.score:.4f} by about"
         f" {by:.4f}; {tests}"
     )
 

@@ -5,7 +5,6 @@ Any number of processes do this together, on one machine or many that share the 
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from ftlight.tune import planning, rungs, study
 from ftlight.tune.space import Parameter, as_text, words
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import span
+from ftlight.utils.printable import say
 
 QUIET = ("--trainer.test=false", "--trainer.report=false", "--trainer.enable_progress_bar=false")
 STOPPED = (75, 129, 130, 141, 143)  # of a training that was asked to stop, and has saved itself
@@ -78,12 +78,6 @@ class Measured(NamedTuple):
     score: float
     monitor: str
     sign: float
-
-
-def say(line: str) -> None:
-    """Prints a line at once; the trials go on if nobody reads it any more."""
-    with contextlib.suppress(OSError):
-        print(line, flush=True)
 
 
 def measured(run: Path) -> Measured:

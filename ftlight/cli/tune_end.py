@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -161,10 +159,8 @@ def _sweep(asked: Asked, best: Path) -> None:
 
 def _link(home: Path, run: Path) -> Path:
     """The link to the best run; where there are no links, the run itself."""
-    link, made = home / "best", home / f".best-{os.getpid()}"
-    with contextlib.suppress(OSError):
-        made.symlink_to(run.name)
-        os.replace(made, link)
+    link = home / "best"
+    folder.point(link, run.name)
     return link if link.is_symlink() else run
 
 

@@ -19,6 +19,7 @@ from ftlight.cli.trials import Asked
 from ftlight.run.folder import short
 from ftlight.tune import study
 from ftlight.utils.format import counted
+from ftlight.utils.printable import say
 
 HELPER = "FTLIGHT_TUNE_HELPER"  # set for the further processes of --jobs
 INTERRUPTED = 130
@@ -36,7 +37,7 @@ def run(words: Words) -> tuple[int, str]:
     tried = study.opened(asked.home, asked.method, asked.seed, asked.own)
     is_helper = bool(os.environ.get(HELPER))
     if not is_helper:
-        trials.say(opening(asked, tried))
+        say(opening(asked, tried))
     with helpers(words, asked) as others:
         try:
             imports.join()  # so that they are no part of the first trial's time

@@ -20,7 +20,9 @@ from ftlight.metrics.evaluation import Asked
 from ftlight.trainer.predictor import Predictor
 from ftlight.utils.errors import UserError
 
-STEPS = 32  # points of the path
+STEPS = 32  # points of the path, doubled while shares are off by more than GAP
+GAP = 0.02
+MOST = 40_000  # tokens of all points, for which there is memory
 WHY = "needs rows whose texts the model reads as they are, in one window; use occlusion"
 
 
@@ -45,7 +47,7 @@ class Path(NamedTuple):
 
 
 def weigh(
-    predictor: Predictor, row: Row, asked: Asked, words: Sequence[Unit], steps: int = STEPS
+    predictor: Predictor, row: Row, asked: Asked, words: Sequence[Unit]
 ) -> tuple[float, np.ndarray]:
     """Weighs the words of a row by their share in the support of an answer.
 
@@ -54,7 +56,6 @@ def weigh(
         row: the row.
         asked: the answer.
         words: the words.
-        steps: points of the path.
 
     Returns:
         The support of the row, and the weight of each word ``[words]``.
@@ -62,13 +63,35 @@ def weigh(
     Raises:
         UserError: the row is not read as plain texts, or in several windows.
     """
-    batch, owners = read(predictor, row, words, steps)
-    path = integrate(predictor, batch, asked, owners, steps)
+    path, owners = fine(predictor, row, asked, words)
     weights = np.zeros(len(words))
     for share, owner in zip(path.tokens.tolist(), owners, strict=True):
         if owner is not None:
             weights[owner] += share
     return path.end, weights
+
+
+def fine(
+    predictor: Predictor, row: Row, asked: Asked, words: Sequence[Unit]
+) -> tuple[Path, list[int | None]]:
+    """Integrates with as many points as the shares need to add up, and the word of each token.
+
+    Args:
+        predictor: the model.
+        row: the row.
+        asked: the answer.
+        words: the words.
+
+    Raises:
+        UserError: the row is not read as plain texts, or in several windows.
+    """
+    steps = STEPS
+    while True:
+        batch, owners = read(predictor, row, words, steps)
+        path = integrate(predictor, batch, asked, owners, steps)
+        if path.gap <= GAP or 2 * steps * len(owners) > MOST:
+            return path, owners
+        steps *= 2
 
 
 def read(

@@ -134,6 +134,7 @@ def _name(folder: Path) -> str:
 def _ladder(folder: Path) -> dict[str, Any]:
     """The ladder that a run is a rung of; empty if it is none."""
     place = folder.resolve()
+    place = place.parent if place.name == runs.ALL else place
     found = _of(place.parent, "auto.json", LADDER)
     is_rung = any(rung.get("run") == place.name for rung in found.get("rungs", []))
     return found if is_rung else {}

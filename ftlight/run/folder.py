@@ -85,11 +85,16 @@ def _make_dated(parent: Path) -> Path:
             continue
         except OSError as error:
             raise _not_made(folder, error) from None
-    link = parent / f".latest-{os.getpid()}"
-    with contextlib.suppress(OSError):  # Windows lets only some users create links
-        link.symlink_to(folder.name)
-        os.replace(link, parent / "latest")
+    point(parent / "latest", folder.name)
     return folder
+
+
+def point(link: Path, target: str | Path) -> None:
+    """Lets a link point to a folder beside it; where there are no links it is left out."""
+    made = link.with_name(f".{link.name}-{os.getpid()}")
+    with contextlib.suppress(OSError):  # Windows lets only some users create links
+        made.symlink_to(target)
+        os.replace(made, link)
 
 
 def lock(folder: Path) -> IO[str]:

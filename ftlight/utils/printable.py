@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 UNSEEN = re.compile(
@@ -29,5 +30,6 @@ def _sign(match: re.Match[str]) -> str:
 
 
 def say(text: str) -> None:
-    """Prints a line that may hold texts of others, at once."""
-    print(printable(text), flush=True)
+    """Prints a line that may hold texts of others, at once; work goes on if nobody reads it."""
+    with contextlib.suppress(OSError):
+        print(printable(text), flush=True)

@@ -77,8 +77,7 @@ def measure(name: str, file: str, method: Any, given: argparse.Namespace) -> lis
         if method == "ig":
             asked = predictor.task.asked(found.answer)[0]
             words = Masking(predictor, row, predictor.data.texts_of(row), asked).words
-            batch, owners = gradients.read(predictor, row, words)
-            gaps.append(gradients.integrate(predictor, batch, asked, owners).gap)
+            gaps.append(gradients.fine(predictor, row, asked, words)[0].gap)
         if parts >= given.rows:
             break
     spent = time.process_time() - began

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from conftest import toy_rows, write_csv
@@ -36,15 +37,15 @@ def test_a_file_becomes_a_tested_model_and_the_same_command_has_nothing_left(
     bert: str, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backbones, "settings", lambda *about: [{"model.lr": "0.001"}])
-    write_csv(tmp_path / "toy.csv", [*doubtful(200), ("", "good"), ("no label", "")])
+    write_csv(tmp_path / "toy.csv", [*doubtful(600), ("", "good"), ("no label", "")])
     words = ["auto", "toy.csv", "--backbones", bert, "--trainer.max_epochs", "2"]
     assert main(words) == 0
     said = capfd.readouterr().out
-    assert "data   toy.csv: 201 rows, 3 labels" in said  # of one the label is missing
+    assert "data   toy.csv: 601 rows, 3 labels" in said  # of one the label is missing
     assert "majority" in said
     assert "fine-tuned" in said
-    assert "1 of 202 rows left out: column label has no label (line 203)" in said
-    assert "1 of 201 rows left out: they have no text (line 202)" in said
+    assert "1 of 602 rows left out: column label has no label (line 603)" in said
+    assert "1 of 601 rows left out: they have no text (line 602)" in said
     found = ladder()
     runs = [rung["run"] for rung in found["rungs"] if rung["run"]]
     assert runs == ["head", "fit", "try-1"]
@@ -67,7 +68,7 @@ def test_a_file_becomes_a_tested_model_and_the_same_command_has_nothing_left(
 
 
 def test_a_stop_leaves_the_best_so_far_tested(bert: str, tmp_path: Path) -> None:
-    write_csv(tmp_path / "toy.csv", doubtful(300))
+    write_csv(tmp_path / "toy.csv", doubtful(600))
     words = [sys.executable, "-m", "ftlight", "auto", "toy.csv", "--backbones", bert]
     process = subprocess.Popen(
         words, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -83,6 +84,24 @@ def test_a_stop_leaves_the_best_so_far_tested(bert: str, tmp_path: Path) -> None
     home = tmp_path / "runs" / "auto-toy"
     assert (home / "head" / "test_metrics.json").is_file()
     assert (home / "best").resolve() == home / "head"
+
+
+def test_few_rows_are_scored_by_folds(bert: str, tmp_path: Path, capfd: Any) -> None:
+    write_csv(tmp_path / "toy.csv", doubtful(75))
+    words = ["auto", "toy.csv", "--backbones", bert, "--goal", "accuracy > 0.1"]
+    assert main(words) == 0
+    said = capfd.readouterr().out
+    assert "folds  5: of fewer than 500 rows" in said
+    assert "reaches the goal" in said
+    home = Path("runs/auto-toy")
+    assert (home / "best").resolve() == (home / "head" / "all").resolve()
+    (head,) = (rung for rung in ladder()["rungs"] if rung["run"])
+    with np.load(home / "head" / "outcomes-folds.npz") as kept:
+        assert head["score"] == pytest.approx(kept["scores"].mean())
+        assert len(kept["scores"]) == 60  # of 75 rows a fifth is the test
+    assert "The ladder that led here" in (home / "best" / "report.html").read_text()
+    assert main(words) == 0
+    assert "at most" not in capfd.readouterr().out
 
 
 def test_labels_that_say_nothing(bert: str, tmp_path: Path, capfd: Any) -> None:

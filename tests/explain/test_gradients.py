@@ -34,8 +34,9 @@ def test_shares_add_up_and_are_those_of_captum(tmp_path: Path) -> None:
     batch, owners = gradients.read(model, {"text": TEXT}, words, steps=64)
     found = gradients.integrate(model, batch, asked, owners, steps=64)
     assert found.gap < 0.02
-    support, weights = gradients.weigh(model, {"text": TEXT}, asked, words, steps=64)
-    assert weights.sum() == pytest.approx(found.tokens.sum().item(), abs=1e-5)  # all in words
+    support, weights = gradients.weigh(model, {"text": TEXT}, asked, words)
+    path, _ = gradients.fine(model, {"text": TEXT}, asked, words)
+    assert weights.sum() == pytest.approx(path.tokens.sum().item(), abs=1e-5)  # all in words
     assert support == pytest.approx(found.end)
 
     network = model.task.model
@@ -52,6 +53,20 @@ def test_shares_add_up_and_are_those_of_captum(tmp_path: Path) -> None:
         ids, blank, target=asked.key, additional_forward_args=(mask,), n_steps=64
     )
     assert torch.allclose(found.tokens, oracle.sum(-1)[0].float(), atol=1e-2)
+
+
+def test_points_are_added_until_shares_add_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = predictor(str(make_bert(tmp_path / "bert")))
+    asked = model.task.asked(model.predict(TEXT)[0])[0]
+    words, _ = units({"text": TEXT}, {})
+    monkeypatch.setattr(gradients, "STEPS", 1)
+    batch, owners = gradients.read(model, {"text": TEXT}, words, steps=1)
+    assert gradients.integrate(model, batch, asked, owners, steps=1).gap > 0.02
+    assert gradients.fine(model, {"text": TEXT}, asked, words)[0].gap <= 0.02
+    monkeypatch.setattr(gradients, "MOST", len(owners))  # no memory for more
+    assert gradients.fine(model, {"text": TEXT}, asked, words)[0].gap > 0.02
 
 
 def test_entities_have_shares_that_add_up(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ MENDS: Mapping[str, Mapping[str, str]] = {
 }
 PLAIN = ("train", "data", "dataset", "all")  # names of files that say nothing: their folder does
 SHOWN = 12  # findings of the data that are printed
+FOLDS, FEW = 5, 500  # folds, and rows below which they score a run
+FOLDING = 180.0  # seconds of a budget from which there is time for folds
 LEAST = 20.0  # seconds of a budget
 
 
@@ -56,7 +58,13 @@ def run(words: Words) -> tuple[int, str]:
     options = {"data.on_leak": "drop", **MENDS.get(told.task, {}), "trainer.name": home.name}
     options |= words.options
     deadline = words.begun + seconds - known.get("seconds", 0.0)
-    ladder = Climb(home, told.task, options, deadline, seconds, rows, aim)
+    is_small = told.content.rows < FEW and seconds >= FOLDING
+    folds = FOLDS if is_small and _can_fold(told) else 0
+    if folds:
+        rows = {**rows, "train": rows["train"] + rows["validation"], "validation": 0}
+        say(f"folds  {folds}: of fewer than {FEW} rows, each run is scored on all, none of which")
+        say("       its model saw; the model that is kept learns from all")
+    ladder = Climb(home, told.task, options, deadline, seconds, rows, folds, aim)
     say(f"time   {span(seconds)} with the test, from now")
     try:
         why = _climb(ladder, names or backbones.candidates(told.task))
@@ -96,7 +104,7 @@ def _take(ladder: Climb, rung: Rung) -> None:
     parts = [f"{rung.name:38.38}", rung.score_name, interval, span(rung.seconds), rows, mark]
     say("  ".join(part for part in parts if part))
     if is_first:
-        _say_findings(ladder.home / rung.run)
+        _say_findings(ending.place_of(ladder, rung))
 
 
 def _say_findings(run: Path) -> None:
@@ -156,6 +164,14 @@ def _begun(home: Path, told: Guess) -> tuple[dict[str, Any], dict[str, Any]]:
     path.write_text(made, encoding="utf-8")
     file = home / ending.NAME
     return config, read(file, {"seconds": float}) if is_there(file) else {}
+
+
+def _can_fold(told: Guess) -> bool:
+    """Whether rows can be dealt into folds: there is no validation file, and rows stand alone."""
+    content = told.content
+    if "validation" in (*told.files, *content.splits) or told.task == "Retrieval":
+        return False
+    return min(content.labels.values(), default=FOLDS) > 1
 
 
 def _rows(told: Guess, data: Mapping[str, Any]) -> dict[str, int]:
