@@ -27,13 +27,16 @@ class Dialect(NamedTuple):
     Attributes:
         delimiter: what divides fields.
         mark: whether it begins with a byte order mark.
+        safe: whether texts that a spreadsheet would run as a formula get an apostrophe in front.
     """
 
     delimiter: str = ","
     mark: bool = False
+    safe: bool = False
 
 
 COMMAS = Dialect()
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 TABLES = (".csv", ".tsv", ".xlsx")
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".xlsx")
 
@@ -178,10 +181,22 @@ def merge(row: Mapping[str, Any], results: Mapping[str, Any], spread: bool) -> d
 def _csv(table: Table, dialect: Dialect) -> str:
     text = io.StringIO(MARK if dialect.mark else "")
     text.seek(0, io.SEEK_END)
-    writer = csv.DictWriter(text, table.names, lineterminator="\n", delimiter=dialect.delimiter)
-    writer.writeheader()
-    writer.writerows({k: _cell(v) for k, v in row.items()} for row in table.rows)
+    writer = csv.writer(text, lineterminator="\n", delimiter=dialect.delimiter)
+    for row in [dict(zip(table.names, table.names, strict=True)), *table.rows]:
+        cells = [_cell(row.get(name, "")) for name in table.names]
+        writer.writerow(map(harmless, cells) if dialect.safe else cells)
     return text.getvalue()
+
+
+def harmless(cell: Any) -> Any:
+    """A cell with an apostrophe before a text that a spreadsheet would run, as OWASP advises.
+
+    >>> harmless("=HYPERLINK(1)"), harmless("-0.5"), harmless(-0.5), harmless("a=b")
+    ("'=HYPERLINK(1)", '-0.5', -0.5, 'a=b')
+    """
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return cell
+    return cell if NUMBER.fullmatch(cell) else f"'{cell}"
 
 
 def _cell(value: Any) -> Any:

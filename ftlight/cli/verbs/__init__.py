@@ -283,6 +283,10 @@ VERBS = {
             ),
             Argument("--probabilities", "Add the probability of every label."),
             Argument(
+                "--safe_csv",
+                "Put an apostrophe before texts in CSV that a spreadsheet would run as a formula.",
+            ),
+            Argument(
                 "--at_least P",
                 "Answer only rows so sure that a share P of the answers is right, such as 0.98, by "
                 "the validation rows; the others are unsure.",

@@ -53,6 +53,7 @@ def run(words: Words, cli: CLI) -> None:
         outputs.claim(path.parent, path.name, file)
     own = cli.model.predictions_text(path.suffix.lower(), found.rows, found.answers)
     dialect = cli.datamodule.source_at(file).dialect() if file else COMMAS
+    dialect = dialect._replace(safe=words.own.get("safe_csv") == "true")
     write_predictions(path, found.rows, found.answers, with_all, own, dialect)
     screen.console.print(_written(path, found))
     listed = write_left_out(path, found.faults.values())
