@@ -34,9 +34,12 @@ def make(path: str | None, name: str, resume: bool = False) -> Path:
         resume: whether ``path`` may hold the run that is to be resumed.
 
     Raises:
-        UserError: ``path`` exists and is not to be resumed, or cannot be created.
+        UserError: ``path`` exists and is not to be resumed, or cannot be created; or the name would
+            lead out of ``runs``.
     """
     if path is None:
+        if Path(name).is_absolute() or ".." in Path(name).parts or "\\" in name:
+            raise UserError(f"trainer.name: {name} leads out of runs/; give --run DIR for a place")
         return _make_dated(Path("runs").absolute() / name)
     folder = user_path(path, "trainer.run").absolute()
     if resume and folder.is_dir():

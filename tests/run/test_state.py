@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ftlight import Trainer
+from ftlight.run import folder
 from ftlight.run.state import RunState, state_of
 from ftlight.utils.errors import UserError
 
@@ -28,6 +29,13 @@ def test_the_folder_of_a_run(tmp_path: Path) -> None:
     assert run.best_path == tmp_path / "made" / "checkpoints" / "best.ckpt"
     run.saves = False
     assert run.best_path is None
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "a/../../x", "..\\x"])
+def test_no_name_leads_out_of_the_runs(name: str) -> None:
+    with pytest.raises(UserError, match="leads out of runs/"):
+        folder.make(None, name)
+    assert not Path("runs").exists()
 
 
 def test_a_run_goes_on_from_its_own_checkpoint_alone(tmp_path: Path) -> None:
