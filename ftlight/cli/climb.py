@@ -173,7 +173,9 @@ def cheap(climb: Climb, names: Sequence[str]) -> Iterator[Rung]:
         if time.monotonic() - began < seconds:  # else it was stopped for the time alone
             _check_signal(status)
     if not out.is_file():
-        return  # there are none for the task, or they took too long: the log says it
+        why = child.last_line(log).removeprefix("ftlight: error: ") if log.is_file() else ""
+        say(f"  no cheap models: {why or 'they took too long'}")
+        return
     found = read(out, {"models": [dict]}, "remove it")
     tables = np.load(out.with_suffix(".npy"), allow_pickle=False)
     for model, scores in zip(found["models"], tables, strict=True):

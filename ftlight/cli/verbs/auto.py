@@ -11,7 +11,7 @@ import yaml
 from ftlight.cli import backbones, baseline_runs, checks, climb, draft, guess
 from ftlight.cli import summit as ending
 from ftlight.cli.climb import Broken, Climb, Rung
-from ftlight.cli.command import Words
+from ftlight.cli.command import Words, in_group
 from ftlight.cli.config import TOP
 from ftlight.cli.guess import Guess
 from ftlight.data import findings
@@ -46,6 +46,8 @@ def run(words: Words) -> tuple[int, str]:
     checks.names("auto", [name for name in words.options if name.partition(".")[0] not in TOP], {})
     if len(words.alone) != 1:
         raise UserError("auto needs one file or folder: python -m ftlight auto tickets.csv")
+    if in_group():
+        raise UserError("auto: start it as one process, which starts each training")
     seconds = _seconds(words.own.get("budget", "10m"))
     aim = goal.read(words.own["goal"]) if "goal" in words.own else None
     told = guess.guess(words.alone[0], words.own.get("label"), words.own.get("task"))
