@@ -132,15 +132,15 @@ def kind(text: str) -> str:
 
     >>> kind("float | None"), kind("bool | Literal['auto']"), kind("list[int]"), kind("Any")
     ('X', 'true|false|auto', 'N', '…')
+    >>> kind("Annotated[float, Range(above=0)] | Literal['auto'] | None")
+    'X|auto'
     """
     choices = re.search(r"Literal\[([^\]]+)\]", text)
-    if choices:
-        words = [word.strip(" '") for word in choices[1].split(",")]
-        return "|".join([*(["true", "false"] if "bool" in text else []), *words])
+    words = [word.strip(" '") for word in choices[1].split(",")] if choices else []
     for name, word in (("bool", "true|false"), ("str", "TEXT"), ("int", "N"), ("float", "X")):
-        if re.search(rf"\b{name}\b", text):
-            return word
-    return "…"
+        if re.search(rf"\b{name}\b", text.replace(choices[0], "") if choices else text):
+            return "|".join([word, *words])
+    return "|".join(words) or "…"
 
 
 def _lines(shown: Sequence[tuple[str, str]]) -> str:

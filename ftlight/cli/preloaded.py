@@ -7,12 +7,15 @@ end in their own way; this one ends with the process that started it.
 from __future__ import annotations
 
 import signal
+import sys
 
 import ftlight.cli.parser
 import ftlight.trainer.trainer  # noqa: F401
 
 IGNORED = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 
-for name in IGNORED:
+IS_SERVER = any("multiprocessing.forkserver" in word for word in sys.orig_argv)
+
+for name in IGNORED if IS_SERVER else ():
     if hasattr(signal, name):
         signal.signal(getattr(signal, name), signal.SIG_IGN)

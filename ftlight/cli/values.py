@@ -121,7 +121,8 @@ def _expected(types: Sequence[str], choices: Sequence[list[Any]], got: str, valu
     words: list[str] = []
     for choice in choices:
         words += map(str, choice)
-        wanted.append(f"one of {', '.join(map(str, choice))}")
+        listed = ", ".join(map(str, choice))
+        wanted.append(listed if len(choice) == 1 else f"one of {listed}")
     return f"expected {' or '.join(dict.fromkeys(wanted))}{got}{did_you_mean(value, words)}"
 
 

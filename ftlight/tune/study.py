@@ -234,8 +234,9 @@ def left(study: Study, home: Path) -> tuple[Trial, IO[str]] | None:
         if folder.is_locked(home / name):  # a training has outlived the process that started it
             held.close()
             continue
-        # no public call of Optuna takes up a trial that runs
-        return Trial(study, frozen._trial_id), held
+        from ftlight.utils import internals  # not above: it loads torch
+
+        return Trial(study, internals.id_of_trial(frozen)), held
     return None
 
 

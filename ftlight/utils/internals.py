@@ -78,6 +78,11 @@ def type_of(action: Any) -> Any:
     return getattr(action, "_typehint", "")
 
 
+def id_of_trial(trial: Any) -> int:
+    """What Optuna's storage calls a trial: no public call takes up one that runs."""
+    return int(trial._trial_id)
+
+
 def let_errors_be_empty() -> None:
     """Lets jsonargparse pass on an error without a message, such as MemoryError or a bare assert.
 

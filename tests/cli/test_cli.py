@@ -332,7 +332,7 @@ def test_help_and_version(capsys: Any) -> None:
     assert len(overview.splitlines()) < 50
     assert main(["fit", "--help"]) == 0
     short = capsys.readouterr().out
-    assert "--model.lr X" in short
+    assert "--model.lr X|auto" in short
     assert "--data.text_pair" in short
     sentence = {o.name: o.help for o in describe("TextClassification").options}["warmup"]
     assert " ".join(sentence.split()) in " ".join(short.split())
@@ -417,7 +417,7 @@ def test_a_wrong_option(bert: str, toy: str, capsys: Any) -> None:
             (["--modle.lr", "1"], 'did you mean "--model.lr"?'),
             (["--epochs", "1"], "ftlight calls it --trainer.max_epochs"),
             (["--lr", "1"], '--lr is not an option of fit; did you mean "--model.lr"?'),
-            (["--model.lr", "fast"], "model.lr: expected a number, got fast"),
+            (["--model.lr", "fast"], "model.lr: expected a number or auto, got fast"),
             (["--model.lr_schedule", "step"], "model.lr_schedule: expected one of"),
             (
                 ["--trainer.max_epochs", "2.5"],
@@ -507,7 +507,7 @@ def test_a_wrong_yaml(toy: str, tmp_path: Path, capsys: Any) -> None:
             ),
             (
                 "model:\n  task: TextClassification\n  lr: fast\n",
-                "X.yaml:3: model.lr: expected a number, got fast",
+                "X.yaml:3: model.lr: expected a number or auto, got fast",
             ),
             (
                 "model:\n  task: TextClassification\ntrainer:\n  max_epochs: many\n",
