@@ -22,6 +22,7 @@ from ftlight.tune import defaults, space, study
 from ftlight.tune.space import GOALS, Parameter, Sweep
 from ftlight.utils.atomic import read_json, write_json, writing
 from ftlight.utils.errors import UserError, unknown
+from ftlight.utils.foreign import foreign
 from ftlight.utils.paths import anchor, user_path
 from ftlight.utils.yaml_file import parse, read_yaml
 
@@ -192,6 +193,9 @@ def _fault(parameter: Parameter, found: Config) -> str:
     options = {f"{s}.{o.name}": o for s, known in found.known.items() for o in known}
     base = ".".join(name.split(".")[:2])
     if base not in options:
+        ours = foreign(name.rpartition(".")[2], [option.rpartition(".")[2] for option in options])
+        if ours:
+            return f"no option {name}; ftlight calls it {ours}"
         return unknown("no option", name, options, "options")
     if base != name:
         return ""
