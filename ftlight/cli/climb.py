@@ -6,19 +6,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ftlight.cli import backbones, child
-from ftlight.evidence import choice, comparing
+from ftlight.cli.rung import Rung, measured
+from ftlight.evidence import choice
 from ftlight.evidence.goal import Goal
-from ftlight.metrics.seeds import spread
-from ftlight.report.reading import logged
-from ftlight.run import folder, outcomes, records
+from ftlight.run import folder, records
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import span
-from ftlight.utils.json_file import ANY, read
+from ftlight.utils.json_file import read
 from ftlight.utils.printable import say
 
 DATA, CHEAP = "data.yaml", "cheap.json"
@@ -33,40 +32,6 @@ LONGER = 1.5  # times the seconds of a training that the time cut, to train it a
 TUNED = "fine-tuned"
 SOLVED = ("TextClassification", "ImageClassification")  # tasks whose head can be solved
 QUIET = ("--trainer.test", "false", "--trainer.report", "false", "--trainer.wandb", "null")
-
-
-class Rung(NamedTuple):
-    """A model on the ladder, measured on the validation rows.
-
-    Attributes:
-        name: what it is.
-        run: folder of its run, below that of the ladder; empty for a cheap model.
-        options: what it changes of the ladder's config.
-        score: mean score of the rows, with its interval.
-        low: its lower end.
-        high: its upper end.
-        score_name: what the score is.
-        metrics: metrics of validation by name.
-        scores: how good each row is; None if that is not known.
-        seconds: what it took.
-        verdict: what is said of the run, in a word; empty for a cheap model.
-        ended_by: what ended its training.
-        rows: rows of train that it learned.
-    """
-
-    name: str
-    run: str
-    options: Mapping[str, str]
-    score: float
-    low: float
-    high: float
-    score_name: str
-    metrics: Mapping[str, float]
-    scores: np.ndarray | None
-    seconds: float
-    verdict: str = ""
-    ended_by: str = ""
-    rows: int = 0
 
 
 class Broken(Exception):
@@ -215,7 +180,8 @@ def tries(climb: Climb) -> Iterator[Rung]:
     first = next((rung for rung in climb.runs if rung.name == TUNED), None)
     if first is None:
         return
-    learning = records.facts(climb.home / first.run).get("learning", {})
+    run = folder.find(str(climb.home / first.run))
+    learning = records.facts(run).get("learning", {})
     last: dict[str, Any] = (learning.get("stages") or [{}])[-1]
     vain = 0
     options_of = backbones.settings(climb.task, learning.get("labels", 0), last.get("lr"))
@@ -277,44 +243,6 @@ def train(
         costs = (records.facts(path).get("cost", {}) for path in runs)
         took = sum(float(cost.get("seconds", 0.0)) for cost in costs)
     return measured(run, name, options, took)
-
-
-def measured(run: Path, name: str, options: Mapping[str, str], seconds: float) -> Rung:
-    """A run as validation measured it.
-
-    Raises:
-        UserError: a file of it is damaged.
-    """
-    place = folder.find(str(run))
-    facts = records.facts(place)
-    learning: Mapping[str, Any] = facts.get("learning", {})
-    kept = outcomes.validation(place)
-    metrics = _metrics(run, learning.get("kept_step"))
-    verdict = records.of(place / "verdict.json", {}).get("kind", "")
-    if kept is not None and len(kept.scores):
-        found = spread(kept.scores[None])
-        score = (found.mean, found.low, found.high, comparing.metric_of(kept.scores, metrics))
-    else:
-        monitor, best = next(iter(facts.get("best", {}).items()), ("val/loss", float("nan")))
-        sign = -1 if learning.get("mode") == "min" else 1
-        score = (sign * best, sign * best, sign * best, monitor)
-    scores = None if kept is None else kept.scores
-    rows = learning.get("rows", {}).get("train", 0)
-    ended = learning.get("ended_by", "")
-    return Rung(name, run.name, options, *score, metrics, scores, seconds, verdict, ended, rows)
-
-
-def _metrics(run: Path, step: int | None) -> dict[str, float]:
-    """Metrics of the validation rows by name, of the weights that are kept; pooled over folds."""
-    if (run / folder.FOLDS).is_file():
-        found = read(run / folder.FOLDS, {"metrics": {ANY: {"value": float}}})
-        return {name: float(about["value"]) for name, about in found["metrics"].items()}
-    metrics: dict[str, float] = {}
-    for key, values in logged(run / "metrics.csv").items():
-        if key.startswith("val/") and values:
-            by_step: dict[Any, float] = dict(values)
-            metrics[key.removeprefix("val/")] = by_step.get(step, values[-1][1])
-    return metrics
 
 
 def _is_done(climb: Climb, name: str) -> bool:

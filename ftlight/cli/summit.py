@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from ftlight.cli import child
-from ftlight.cli.climb import DATA, TUNED, Climb, Rung
+from ftlight.cli.climb import DATA, TUNED, Climb
+from ftlight.cli.rung import Rung
 from ftlight.evidence import choice
 from ftlight.metrics.seeds import difference
 from ftlight.run import folder as runs

@@ -18,7 +18,8 @@ from conftest import toy_rows, write_csv
 
 from ftlight.__main__ import main
 from ftlight.cli import backbones
-from ftlight.cli.climb import Climb, Rung
+from ftlight.cli.climb import Climb
+from ftlight.cli.rung import Rung
 
 pytestmark = pytest.mark.processes
 

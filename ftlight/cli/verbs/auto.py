@@ -10,10 +10,11 @@ import yaml
 
 from ftlight.cli import backbones, baseline_runs, checks, climb, draft, guess
 from ftlight.cli import summit as ending
-from ftlight.cli.climb import Broken, Climb, Rung
+from ftlight.cli.climb import Broken, Climb
 from ftlight.cli.command import Words, in_group
 from ftlight.cli.config import TOP
 from ftlight.cli.guess import Guess
+from ftlight.cli.rung import Rung
 from ftlight.data import findings
 from ftlight.evidence import goal
 from ftlight.run import budget
