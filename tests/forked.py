@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Callable
@@ -57,6 +58,10 @@ def _work(
     environment: dict[str, str],
     before: Callable[[], None] | None,
 ) -> None:
+    # the server is that of ftlight's own commands, too, if one of these came first
+    for name in ("SIGTERM", "SIGUSR1", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment)
     os.chdir(home)
     tempfile.tempdir = None
