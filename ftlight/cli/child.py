@@ -68,6 +68,11 @@ def last_line(log: Path) -> str:
     return lines[-1] if lines else ""
 
 
+def fault(log: Path) -> str:
+    """What a command said last, without the mark of an error; empty if it said nothing."""
+    return last_line(log).removeprefix("ftlight: error: ")
+
+
 def prepared() -> Any:
     """Begins to import what commands need, in the process from which they are forked.
 

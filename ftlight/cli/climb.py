@@ -138,7 +138,7 @@ def cheap(climb: Climb, names: Sequence[str]) -> Iterator[Rung]:
         if time.monotonic() - began < seconds:  # else it was stopped for the time alone
             _check_signal(status)
     if not out.is_file():
-        why = child.last_line(log).removeprefix("ftlight: error: ") if log.is_file() else ""
+        why = child.fault(log) if log.is_file() else ""
         say(f"  no cheap models: {why or 'they took too long'}")
         return
     found = read(out, {"models": [dict]}, "remove it")
@@ -235,7 +235,7 @@ def train(
         status = child.run("fit", [*_words(climb, words), *QUIET], log)
         _check_signal(status)
         if status:
-            said = child.last_line(log).removeprefix("ftlight: error: ") or f"status {status}"
+            said = child.fault(log) or f"status {status}"
             raise UserError(f"{said} ({folder.short(log)})")
         took = time.monotonic() - began
     else:

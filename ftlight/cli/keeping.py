@@ -97,8 +97,7 @@ def _tested(cli: CLI, run: Path, copy: Path, file: str) -> Path:
         path.unlink()
     log = copy.with_suffix(".log")
     if child.run("test", [str(copy), "--data.test", file], log, alone=True):
-        said = child.last_line(log) or "it ended without a word"
-        raise UserError(said.removeprefix("ftlight: error: "))
+        raise UserError(child.fault(log) or "it ended without a word")
     for path in _measured(copy):
         path.rename(copy / ("test_metrics.json" if path.suffix == ".json" else "outcomes-test.npz"))
     return copy

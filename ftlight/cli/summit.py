@@ -52,7 +52,7 @@ def finish(climb: Climb, why: str, begun: float, known: Mapping[str, Any]) -> st
         if not (path / "test_metrics.json").is_file():
             say(f"  tests {best.name}, once …")
             if status := child.run("test", [str(path)], log):
-                said = child.last_line(log).removeprefix("ftlight: error: ")
+                said = child.fault(log)
                 raise UserError(said or f"the test ended with status {status}")
     lines = sentences(climb, best, why)
     used = time.monotonic() - begun + known.get("seconds", 0.0)

@@ -173,7 +173,7 @@ def attempt(asked: Asked, tried: Study, given: study.Given) -> int:
             return status
         if folder.is_locked(run):  # a process that outlived its own still trains it
             return 0
-        why = child.last_line(log_of(run)).removeprefix("ftlight: error: ")
+        why = child.fault(log_of(run))
         failures = given.trial.user_attrs.get("failures", 0) + 1
         given.trial.set_user_attr("failures", failures)
         if number == 0 and status == UserError.status:

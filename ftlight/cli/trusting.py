@@ -25,7 +25,7 @@ def check(words: Any, folders: list[Path], begins: bool) -> None:
     Raises:
         UserError: a run names code that is not named now, and is neither trusted nor made here.
     """
-    named = _named_now(words, folders)
+    named = _named_now(words, folders) if folders else set()
     for folder in folders:
         config = runs.read_config(folder)
         code = [name for name in trust.classes(config) if name not in named]

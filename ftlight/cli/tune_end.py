@@ -178,7 +178,7 @@ def _test(asked: Asked, run: Path) -> dict[str, Any] | str:
     log = asked.home / "test.log"
     if not (run / "test_metrics.json").is_file():
         if child.run("test", [str(run)], log, alone=True):
-            why = child.last_line(log).removeprefix("ftlight: error: ")
+            why = child.fault(log)
             return f"not tested: {why}"
     found = records.of(run / "test_metrics.json", {})
     return {name: v for name, v in found.items() if isinstance(v, int | float)}

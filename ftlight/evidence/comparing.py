@@ -110,7 +110,7 @@ def validated(paths: Sequence[Path]) -> np.ndarray:
     """
     runs = []
     for path in paths:
-        kept = outcomes.read(path / "outcomes-validation.npz")
+        kept = _outcomes(path, "validation")
         if kept is None:
             raise unmeasured(path)
         runs.append(_run(path, "validation", kept))

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ftlight.baselines.ladder import Ladder
-from ftlight.cli import baseline_runs, baseline_table, baselines_before, parser
+from ftlight.cli import baseline_runs, baseline_table, baselines_before
 from ftlight.cli.command import Words
 from ftlight.cli.parser import CLI
 from ftlight.evidence import baseline_verdict, comparing, measured_run
 from ftlight.evidence import baselines as measuring
 from ftlight.evidence.baseline_verdict import Beside
-from ftlight.evidence.baselines import Frozen, Growth, Measured
+from ftlight.evidence.baselines import Growth, Measured
 from ftlight.metrics import learning_curve
 from ftlight.run import console as screen
 from ftlight.run import outputs
@@ -44,7 +44,7 @@ def run(words: Words, cli: CLI) -> None:
     own = measured_run.read(words.run, home, ladder, data, split)
     rows = len(data.load_split("train"))
     sizes = sorted({min(size or rows, rows) for size in baseline_runs.sizes(words)})
-    frozen = passes(words, cli, ladder, split)
+    frozen = baselines_before.passes(words, cli, ladder, split, set_up)
     cheap = measuring.measure_all(ladder, data, split, sizes, frozen)
     growth = measuring.grow(ladder, data, split, frozen[0], best(own)) if frozen else None
     if ladder.untuned:
@@ -85,19 +85,6 @@ def set_up(cli: CLI) -> None:
     task.datamodule = data
     data.setup("fit")
     task.setup("fit")
-
-
-def passes(words: Words, cli: CLI, ladder: Ladder, split: str) -> list[Frozen]:
-    """The vectors of each backbone that is asked for; none if no model takes them."""
-    if not any(rung.takes == "vectors" for rung in ladder.rungs):
-        return []
-    found = []
-    for backbone in baseline_runs.backbones(words, ""):
-        made = parser.with_backbone(words, backbone) if backbone else cli
-        if backbone:
-            set_up(made)
-        found.append(measuring.read(made.trainer, made.model, made.datamodule, ladder, split))
-    return found
 
 
 def trainings(
