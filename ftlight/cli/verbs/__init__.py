@@ -167,8 +167,8 @@ VERBS = {
             SEED,
             Argument(
                 "--data.encoding E",
-                "Encoding of FILE. So for all other options of fit, which every training gets: "
-                "--data.text COLUMN, --trainer.max_epochs 3.",
+                "Encoding of FILE. Every training gets this and any other option of fit, such as "
+                "--data.text COLUMN or --trainer.max_epochs 3.",
             ),
         ],
         starts=True,

@@ -25,7 +25,7 @@ from ftlight.utils.json_file import is_there, read
 from ftlight.utils.paths import user_path
 from ftlight.utils.printable import say
 
-# What the data lack that a person would be asked about, by the words of the file: each is said.
+# Faults of data that are mended without a question; what was left out is printed.
 MENDS: Mapping[str, Mapping[str, str]] = {
     "TextClassification": {"data.on_empty_text": "skip", "data.on_missing_label": "skip"},
     "ImageClassification": {"data.on_bad_image": "skip"},
@@ -65,8 +65,8 @@ def run(words: Words) -> tuple[int, str]:
     folds = FOLDS if is_small and _can_fold(told) else 0
     if folds:
         rows = {**rows, "train": rows["train"] + rows["validation"], "validation": 0}
-        say(f"folds  {folds}: of fewer than {FEW} rows, each run is scored on all, none of which")
-        say("       its model saw; the model that is kept learns from all")
+        say(f"folds  {folds}: of fewer than {FEW} rows, each is scored by a model that did not")
+        say("       train on it; the model that is kept trains on all of them")
     ladder = Climb(home, told.task, options, deadline, seconds, rows, folds, aim)
     say(f"time   {span(seconds)} with the test, from now")
     try:
