@@ -17,7 +17,7 @@ FEW_VALIDATION = 30  # rows of validation, below which nothing is said
 FEW_TO_TELL = 100  # rows of validation, below which a verdict says that they tell little
 SURE = 0.01  # p-value of chance, above which a run has shown nothing
 LITTLE = 0.1  # of a score beyond that of guessing, below which hardly anything is right
-FEW_STEPS = 20  # optimizer steps, below which nothing learned may be too little time
+FEW_STEPS = 20  # optimizer steps, below which what was not learned may be too little time
 FEW_ROWS = 100  # of train, below which nothing learned may be too little to learn from
 HIGH_RATE = 2.0  # times the highest rate that ftlight would choose
 FITTED = 0.5  # of the same: a run below it has learned train
@@ -156,16 +156,27 @@ def steps_in_vain(facts: Facts) -> Verdict | None:
 
 
 def too_short(facts: Facts) -> Verdict | None:
-    """It still improved when a limit ended it."""
-    if not facts.longer or not _still_falls(facts) or _is_good(facts):
+    """It still improved when a limit ended it, or had only begun to learn."""
+    if not facts.longer or _is_good(facts):
         return None
-    last, before = facts.losses[-1], facts.losses[-2]
-    said = (
-        f"too short: it still improved when it ended (val/loss {number(before)} →"
-        f" {number(last)} between the last two validations)"
-    )
-    figures = {"before": before, "last": last, "steps": facts.total}
-    return Verdict("too short", said, figures, f"try: {facts.longer}")
+    if _still_falls(facts):
+        last, before = facts.losses[-1], facts.losses[-2]
+        figures = {"before": before, "last": last, "steps": facts.total}
+        said = (
+            f"it still improved when it ended (val/loss {number(before)} →"
+            f" {number(last)} between the last two validations)"
+        )
+    elif facts.total < FEW_STEPS and facts.fit is not None and facts.fit > FITTED:
+        loss = facts.train_losses[-1]
+        figures = {"loss": loss, "constant": facts.constant_loss or loss, "steps": facts.total}
+        said = (
+            f"it had only begun to learn train when it ended after"
+            f" {counted(facts.total, 'step')} (train/loss {number(loss)}, where a constant answer"
+            f" has {number(figures['constant'])})"
+        )
+    else:
+        return None
+    return Verdict("too short", f"too short: {said}", figures, f"try: {facts.longer}")
 
 
 def too_few_rows(facts: Facts) -> Verdict | None:

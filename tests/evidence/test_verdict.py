@@ -116,6 +116,16 @@ def test_a_score_of_chance_is_never_fine() -> None:
     each(range(50), check)
 
 
+def test_few_steps_that_left_train_to_learn_are_too_short_without_a_fall_to_see() -> None:
+    brief = history(total=7, steps=[7], train_steps=[7], losses=[0.8], scores=[0.7])
+    begun = brief._replace(train_losses=[1.1], rows=right(0.7))
+    assert decide(begun).kind == "too short"
+    assert "after 7 steps" in decide(begun).sentence
+    assert decide(begun._replace(train_losses=[0.5])).kind == "fine", "it has learned train"
+    assert decide(begun._replace(rows=right(0.99), test=None)).kind == "fine", "nothing is missing"
+    assert decide(begun._replace(longer="")).kind == "fine", "no limit ended it"
+
+
 def test_how_sure_one_can_be_is_told_by_the_rows() -> None:
     start = (right(0.80), right(0.81)[::-1])
     assert decide(history(start=start)).kind == "cannot tell"
