@@ -26,9 +26,10 @@ from ftlight.metrics.evaluation import Step as Step
 from ftlight.metrics.sureness import Calibration, Sureness
 from ftlight.models import adapters, kernels, loading, weights
 from ftlight.run.predictions import Table
-from ftlight.training import memory, optim
+from ftlight.training import batches, memory, optim
+from ftlight.training.batches import Scaling
 from ftlight.training.checkpoint import load
-from ftlight.training.lightning_internals import callbacks_of, trainer_of
+from ftlight.training.lightning_internals import callbacks_of, datamodule, trainer_of
 from ftlight.training.module import TrainingModule
 from ftlight.training.nonfinite import Guard, Mode
 from ftlight.utils.errors import UserError
@@ -66,6 +67,8 @@ class Task(TrainingModule):
         lr: Learning rate of the top layer; auto tries out rates before the first step. Default: set
             by the backbone's width (1e-4 at 384), up to 10× higher the fewer weights train; 0.01
             for a head alone.
+        lr_scaling: Whether the default rate is the same for any rows of an optimizer step (none),
+            or follows their square root (sqrt): the same at 32 rows, twice that at 128.
         lr_schedule: How the rate falls after warm-up: linear, cosine or constant.
         lr_over: Over what the rate rises and falls: the whole run, or each stage anew; over a stage
             that sets its own warmup or lr_schedule, or if nothing limits the run, always the stage.
@@ -119,6 +122,7 @@ class Task(TrainingModule):
         *,
         labels: Sequence[str] = (),
         lr: Positive | Literal["auto"] | None = None,
+        lr_scaling: Scaling = "none",
         lr_schedule: schedule.Shape = "linear",
         lr_over: schedule.Over = "run",
         warmup: Share = 0.1,
@@ -143,6 +147,7 @@ class Task(TrainingModule):
         self.lr_auto = lr == "auto"  # until it is chosen
         self.lr = lr if isinstance(lr, float | int) else self.default_lr(backbone)
         self.lr_given = lr is not None
+        self.lr_scaling = lr_scaling
         self.lr_schedule = lr_schedule
         self.lr_over = lr_over
         self.warmup = warmup
@@ -364,6 +369,20 @@ class Task(TrainingModule):
     def default_lr(self, backbone: str) -> float:
         """The learning rate of the top layer if none is given."""
         return optim.default_lr(loading.width(backbone))
+
+    def scaled_lr(self, trainer: Any) -> float:
+        """The learning rate of the whole model, for the rows of an optimizer step.
+
+        Raises:
+            UserError: the data module is not ftlight's, and does not say how many these are.
+        """
+        if self.lr_given or self.lr_scaling == "none":
+            return self.lr
+        data = datamodule(trainer)
+        if not isinstance(data, DataModule):
+            raise UserError("model.lr_scaling: sqrt needs ftlight's data modules; give model.lr")
+        rows = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        return batches.scale(self.lr, rows)
 
     def begin_from(self, path: str) -> None:
         """Takes from the checkpoint that training begins from what callbacks must know before."""

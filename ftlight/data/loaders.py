@@ -71,6 +71,7 @@ class Loaders(L.LightningDataModule):
     Attributes:
         sets: encoded splits by name.
         batch_size: rows per batch on each device.
+        batch_size_auto: whether that is still to be chosen.
         tokens_per_batch: most tokens of a training batch, or None.
         workers: processes that load batches.
         processes: for which batches are made: those at the start of the run; 0 before.
@@ -87,6 +88,7 @@ class Loaders(L.LightningDataModule):
     may_change: ClassVar[frozenset[str]] = frozenset({"workers", "check", "groups", "log_text"})
     sets: dict[str, Any]
     batch_size: int
+    batch_size_auto: bool
     tokens_per_batch: int | None
     workers: int
     processes: int

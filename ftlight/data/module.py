@@ -72,7 +72,9 @@ class DataModule(Audited):
             out for validation.
         train_rows: Rows of train to train on, drawn by split_seed with one of each class first; a
             smaller number draws a part of the same rows. What is held out stays.
-        batch_size: Rows per batch on each device.
+        batch_size: Rows per batch on each device; auto takes the fewest whose rows a second are
+            within a tenth of the most, of sizes that fit in memory and leave 20 steps an epoch, and
+            has the default rate follow the square root of the rows.
         tokens_per_batch: Most tokens of a training batch, padding included; batches then differ in
             rows (at most batch_size).
         workers: Processes that load batches; 0 loads them in the training process, which is as fast
@@ -117,7 +119,7 @@ class DataModule(Audited):
         fold: Count | None = None,
         shots: PositiveInt | None = None,
         train_rows: PositiveInt | None = None,
-        batch_size: PositiveInt = 32,
+        batch_size: PositiveInt | Literal["auto"] = 32,
         tokens_per_batch: PositiveInt | None = None,
         workers: Processes = 0,
         encoding: str = "utf-8",
@@ -142,7 +144,9 @@ class DataModule(Audited):
             self.shares["validation"] = 1 / self.fold[1]
         self.check, self.on_leak, self.dropped = check, on_leak, ()
         self.group_columns = tuple(groups or ())
-        self.batch_size, self.tokens_per_batch, self.workers = batch_size, tokens_per_batch, workers
+        self.batch_size_auto = batch_size == "auto"  # until it is chosen
+        self.batch_size = 32 if batch_size == "auto" else batch_size
+        self.tokens_per_batch, self.workers = tokens_per_batch, workers
         self.encoding, self.quotes, self.header = encoding, quotes, tuple(header or ())
         self.tokenizer_name, self.log_text = tokenizer, log_text
         self.given_labels = [str(label) for label in labels] if labels else None

@@ -50,6 +50,7 @@ class Freezing(Stages):
         if not self.fitting:
             return
         self.task, self.entered = task, None
+        self.lr = task.scaled_lr(trainer)
         self.check(task)
         self.progress.stage_starts = [trainer.global_step]
         self._check_strategy(trainer.strategy)

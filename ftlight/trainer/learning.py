@@ -36,13 +36,13 @@ class Start(L.Callback):
     def __init__(self, run: RunState) -> None:
         self.run = run
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Asks for the check if the weights can do the task before they are tuned."""
         assert isinstance(pl_module, Task)
         data, untuned = data_of(trainer), pl_module.starts_trained and pl_module.pretrained
         knows = untuned or self.run.source is not None
         asks = trainer.num_sanity_val_steps or is_dry_run(trainer)
-        if stage == "fit" and knows and data is not None and not asks:
+        if knows and data is not None and not asks:
             at_once = data.batch_size * trainer.world_size
             trainer.num_sanity_val_steps = math.ceil(ROWS / at_once)
 

@@ -13,13 +13,11 @@ from lightning.pytorch.callbacks import Callback
 from ftlight.freezing import callback, copies, cost
 from ftlight.freezing.callback import Freezing
 from ftlight.freezing.store import preserve_rng
-from ftlight.run import folder as runs
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import rehearsal
+from ftlight.trainer import chosen, rehearsal
 from ftlight.training import rates
 from ftlight.training.lightning_internals import is_dry_run
-from ftlight.utils.atomic import atomic_write, writing
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import rate as shown
 
@@ -42,10 +40,8 @@ def settle(run: RunState, task: Task, trainer: Any, ckpt_path: str | None) -> No
     """
     if not task.lr_auto:
         return
-    recorded = runs.read_config(run.home).get("model", {}) if run.resume and run.given else {}
-    chosen = recorded.get("init_args", {}).get("lr")
-    if isinstance(chosen, float | int):
-        keep(run, task, float(chosen))
+    if (lr := chosen.recorded(run, "model", "lr")) is not None:
+        keep(run, task, float(lr))
         return
     if trainer.world_size > 1:
         raise UserError(f"{OPTION}: rates are tried out in one process; {WAY}")
@@ -59,9 +55,7 @@ def settle(run: RunState, task: Task, trainer: Any, ckpt_path: str | None) -> No
 def keep(run: RunState, task: Task, lr: float) -> None:
     """Gives a task, and the config that its run records, a rate in place of ``auto``."""
     task.lr, task.lr_auto = lr, False
-    task.options_given["lr"] = lr
-    if run.config:
-        run.config["model"]["init_args"]["lr"] = lr
+    chosen.note(run, task, "model", "lr", lr)
 
 
 class RangeTest(Callback):
@@ -93,7 +87,7 @@ class RangeTest(Callback):
         tried, losses = _losses(trainer, task, schedule, stage)
         lr = rates.rounded(rates.valley(tried, losses))
         keep(self.run, task, lr)
-        self._record()
+        chosen.write(self.run)
         schedule.give_lr(lr)
         log.info(
             "model.lr: auto: %s, in the middle of the longest fall of the loss at %d rates from %s"
@@ -101,14 +95,6 @@ class RangeTest(Callback):
             *(shown(lr), len(losses), shown(tried[0]), shown(tried[len(losses) - 1])),
             time.monotonic() - begun,
         )
-
-    def _record(self) -> None:
-        """Writes the rate into config.yaml, which resumes with it."""
-        run = self.run
-        if run.folder is not None and run.config:
-            path = run.home / "config.yaml"
-            with writing(path), atomic_write(path) as file:
-                file.write(runs.as_yaml(run.config).encode())
 
 
 def _stage(schedule: Freezing) -> int:

@@ -69,7 +69,7 @@ def rehearse(trainer: Any, task: Task, schedule: Stages, stage: int, limit: floa
     Raises:
         UserError: the device has not enough memory for a step of the stage.
     """
-    with preserve_rng(), _kept(task.model), schedule.trying(stage), _explained(trainer, stage):
+    with preserve_rng(), kept(task.model), schedule.trying(stage), _explained(trainer, stage):
         step = _step(trainer, task, SHARE * limit)
     with preserve_rng():
         validation, test, epoch = _evaluations(trainer, task)
@@ -84,7 +84,7 @@ def _explained(trainer: Any, stage: int) -> contextlib.AbstractContextManager[No
 
 
 @contextlib.contextmanager
-def _kept(model: nn.Module) -> Iterator[None]:
+def kept(model: nn.Module) -> Iterator[None]:
     """Keeps buffers, such as the statistics of batch norms, as they are."""
     before = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
     try:
@@ -106,26 +106,28 @@ def _step(trainer: Any, task: Task, most: float) -> float:
         batch = next(batches, None)
         if batch is None:
             break
-        _backward(trainer, task, trainer.strategy.batch_to_device(batch))
-        times.append(_since(trainer, begun))
+        backward(trainer, task, trainer.strategy.batch_to_device(batch))
+        times.append(since(trainer, begun))
         if len(times) == 2:  # all processes try the same number: they wait for each other
             count = first_decides(trainer, lambda: min(MOST, round(most / max(times[1], 1e-9))))
     if isinstance(trainer.strategy, DDPStrategy):
         begun = time.monotonic()
         _exchange(task)
-        times = [seconds + _since(trainer, begun) for seconds in times]
+        times = [seconds + since(trainer, begun) for seconds in times]
     counted = times[1:] or times
     mean = sum(counted) / max(1, len(counted))
-    return mean * trainer.accumulate_grad_batches + _optimizer(trainer)
+    return mean * trainer.accumulate_grad_batches + optimizer_seconds(trainer)
 
 
-def _since(trainer: Any, begun: float) -> float:
+def since(trainer: Any, begun: float) -> float:
+    """Seconds since then, with all that a GPU still had to do."""
     if trainer.strategy.root_device.type == "cuda":
         torch.cuda.synchronize()
     return time.monotonic() - begun
 
 
-def _backward(trainer: Any, task: Task, batch: Any) -> None:
+def backward(trainer: Any, task: Task, batch: Any) -> None:
+    """Works out the gradients of a batch, as a training step does."""
     with trainer.precision_plugin.forward_context():
         loss = task.step(trainer.precision_plugin.convert_input(batch)).loss
     assert loss is not None
@@ -140,8 +142,8 @@ def _exchange(task: Task) -> None:
         dist.all_reduce(torch.cat(gradients))
 
 
-def _optimizer(trainer: Any) -> float:
-    """Seconds of the optimizer alone; 0 if it has a state, which it would change."""
+def optimizer_seconds(trainer: Any) -> float:
+    """Seconds of an optimizer step alone; 0 if it has a state, which it would change."""
     optimizer = trainer.optimizers[0]
     if optimizer.state or isinstance(trainer.strategy, FSDP2):
         return 0.0
@@ -155,7 +157,7 @@ def _optimizer(trainer: Any) -> float:
     for _ in range(2):  # the first makes the state
         begun = time.monotonic()
         optimizer.step()
-        seconds = _since(trainer, begun)
+        seconds = since(trainer, begun)
     optimizer.state.clear()
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
@@ -187,6 +189,6 @@ def _row(trainer: Any, task: Task, data: DataModule) -> float:
     for batch in identity.load(trainer, table, chosen):
         with evaluating(task), torch.no_grad(), trainer.precision_plugin.forward_context():
             task.step(batch)
-        times.append(_since(trainer, begun))
+        times.append(since(trainer, begun))
         begun = time.monotonic()
     return sum(times[1:]) / sum(len(rows) for rows in chosen[1:])

@@ -18,7 +18,16 @@ from ftlight.run import outputs
 from ftlight.run.budget import Budget
 from ftlight.run.state import RunState, Unsaved
 from ftlight.task import Task
-from ftlight.trainer import calibrating, done, held_out, range_test, recorded, resume_state, wise
+from ftlight.trainer import (
+    batch_size,
+    calibrating,
+    done,
+    held_out,
+    range_test,
+    recorded,
+    resume_state,
+    wise,
+)
 from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import conclude
@@ -167,7 +176,8 @@ class Trainer(L.Trainer):
         if seconds := min(filter(None, limits), default=None):
             self.run.budget = Budget(seconds)
             lightning_internals.callbacks(self).insert(0, TimeLimit(self.run, self.run.budget))
-        lightning_internals.callbacks(self).insert(0, range_test.RangeTest(self.run))
+        choosing = [batch_size.BatchSize(self.run), range_test.RangeTest(self.run)]
+        lightning_internals.callbacks(self)[:0] = choosing
 
     @property
     def folder(self) -> Path | None:
@@ -216,6 +226,7 @@ class Trainer(L.Trainer):
         if self.run.calibration:
             calibrating.given(self.run.calibration)  # its errors come before the training
         self.settle_unfreeze(model)
+        batch_size.settle(self.run, model, datamodule, ckpt_path)
         range_test.settle(self.run, model, self, ckpt_path)
         model.freezing().check(model)  # its errors come before a folder is made
         fsdp.check(self, model)

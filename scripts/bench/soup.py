@@ -60,8 +60,9 @@ def main() -> None:
         names = f"{Path(given.runs[a]).name}, {Path(given.runs[b]).name}"
         lines.append([names, *(f"{value:.4f}" for value in (*better, *found)), f"{gains[-1]:+.2f}"])
     print(table(lines))
-    print(f"mean gain {mean(gains):+.2f} points; of the {len(liked)} that validation likes", end=" ")
-    print(f"{mean(liked):+.2f}" if liked else "none")
+    print(f"mean gain {mean(gains):+.2f} points")
+    if liked:
+        print(f"of the {len(liked)} that validation likes {mean(liked):+.2f}")
 
 
 if __name__ == "__main__":
