@@ -54,18 +54,21 @@ def finish(climb: Climb, why: str, begun: float, known: Mapping[str, Any]) -> st
             if status := child.run("test", [str(path)], log):
                 said = child.fault(log)
                 raise UserError(said or f"the test ended with status {status}")
-    lines = sentences(climb, best, why)
+    said = sentences(climb, best, why)
     used = time.monotonic() - begun + known.get("seconds", 0.0)
-    write_json(climb.home / NAME, as_json(climb, best, lines, used))
+    write_json(climb.home / NAME, as_json(climb, best, said, used))
     if len(climb.rungs) > len(known.get("rungs", [])) or not (path / "report.html").is_file():
         left = climb.deadline - time.monotonic()
         rows = ROWS_SHOWN if left > EXPLAINS else 0
         child.run("report", [str(path), "--rows", str(rows)], climb.home / "report.log")
     place = runs.short(climb.home / "best")
-    lines += [f"took   {span(time.monotonic() - begun)}"]
-    lines += [f"page   {runs.short(path / 'report.html')}", f"config {place}.yaml"]
-    lines += [f'next   python -m ftlight predict {place} --text "…"']
-    return "\n".join(lines)
+    said += [
+        ("took", span(time.monotonic() - begun)),
+        ("page", runs.short(path / "report.html")),
+        ("config", f"{place}.yaml"),
+        ("next", f'python -m ftlight predict {place} --text "…"'),
+    ]
+    return "\n".join(f"{word:6} {line}" for word, line in said)
 
 
 def place_of(climb: Climb, rung: Rung) -> Path:
@@ -84,19 +87,19 @@ def name(climb: Climb, best: Rung) -> None:
     runs.point(climb.home / "best", place_of(climb, best).relative_to(climb.home))
 
 
-def sentences(climb: Climb, best: Rung, why: str) -> list[str]:
-    """What is to be said at the end."""
+def sentences(climb: Climb, best: Rung, why: str) -> list[tuple[str, str]]:
+    """What is to be said at the end, each with a word for what it is of."""
     path = place_of(climb, best)
-    said = [f"best   {best.name}, {climb.options.get('model.backbone', '')} ({runs.short(path)})"]
-    tested = records.of(path / "test_metrics.json", {})
-    if found := _tested(tested, best):
-        said.append(f"test   {found}")
-    said += [f"       {line}" for line in (_flattered(climb, best), _beside(climb, best)) if line]
-    verdict = records.of(path / "verdict.json", {})
-    if verdict:
-        said.append(f"verdict {verdict['sentence']}")
-    said.append(f"more   {_more(climb, best, why)}")
-    return said
+    backbone = climb.options.get("model.backbone", "")
+    said = [
+        ("best", f"{best.name}, {backbone} ({runs.short(path)})"),
+        ("test", _tested(records.of(path / "test_metrics.json", {}), best)),
+        ("choice", _flattered(climb, best)),
+        ("cheap", _beside(climb, best)),
+        ("verdict", records.of(path / "verdict.json", {}).get("sentence", "")),
+        ("more", _more(climb, best, why)),
+    ]
+    return [(word, line) for word, line in said if line]
 
 
 def _tested(tested: Mapping[str, Any], best: Rung) -> str:
@@ -152,7 +155,7 @@ def _more(climb: Climb, best: Rung, why: str) -> str:
     return stopped or "more time gains little: training ended by itself; more rows may"
 
 
-def as_json(climb: Climb, best: Rung, said: list[str], used: float) -> dict[str, Any]:
+def as_json(climb: Climb, best: Rung, said: list[tuple[str, str]], used: float) -> dict[str, Any]:
     """All of the ladder, for a file."""
     rungs = []
     for rung in climb.rungs:
@@ -160,4 +163,5 @@ def as_json(climb: Climb, best: Rung, said: list[str], used: float) -> dict[str,
         rungs.append({**row, "metrics": dict(rung.metrics), "best": rung is best})
     names = ("task", "options", "rows")
     about = {name: getattr(climb, name) for name in names}
-    return {**about, "budget": climb.seconds, "seconds": used, "said": said, "rungs": rungs}
+    lines = [{"word": word, "line": line} for word, line in said]
+    return {**about, "budget": climb.seconds, "seconds": used, "said": lines, "rungs": rungs}

@@ -230,7 +230,8 @@ def _names(firsts: Sequence[Run]) -> list[str]:
 
 
 def _option(key: str, value: Any) -> str:
-    return f"{key.replace('.init_args', '')}: {shortened(str(value), 30)}"
+    shown = "not set" if value is None else shortened(str(value), 30)
+    return f"{key.replace('.init_args', '')}: {shown}"
 
 
 def _varies(flat: Sequence[Mapping[str, Any]], key: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,8 @@ from ftlight.run.outcomes import Outcomes
 from ftlight.utils.errors import UserError
 from ftlight.utils.json_file import Shape, misfit
 
+# Names that commands give to folders of runs.
+PLAIN = re.compile(r"20\d\d-.*|all|head|fit(-\d+)?|(try|trial|seed|fold)-\d+(-seed-\d+)?")
 NEED = {"verdict.json": tuple(VERDICT), "kept.json": tuple(KEPT)}
 
 
@@ -125,10 +128,13 @@ def read(folder: Path, shown: int = 10) -> Files:
 
 
 def _name(folder: Path) -> str:
-    """Such as tickets/2026-11-30_10-00-00: the time alone names nothing."""
+    """Such as tickets/2026-11-30_10-00-00: what a command calls a folder names nothing alone."""
     place = folder.resolve()
-    dated = place.name[:2] == "20" and place.parent.name
-    return f"{place.parent.name}/{place.name}" if dated else place.name
+    parts = [place.name]
+    while PLAIN.fullmatch(parts[0]) and place.parent.name:
+        place = place.parent
+        parts.insert(0, place.name)
+    return "/".join(parts)
 
 
 def _ladder(folder: Path) -> dict[str, Any]:

@@ -44,7 +44,7 @@ RUNG: Shape = {
     "rows": int,
     "best": bool,
 }
-LADDER: Shape = {"rungs": [RUNG], "said": [str]}
+LADDER: Shape = {"rungs": [RUNG], "said": [{"word": str, "line": str}]}
 KEPT: Shape = {
     "file": str,
     "rows": int,

@@ -104,12 +104,12 @@ class Ladder(NamedTuple):
 
     Attributes:
         title: what is measured.
-        said: what it says, in lines.
+        said: what it says, each line with a word for what it is of.
         rungs: its rungs.
     """
 
     title: str
-    said: Sequence[str]
+    said: Sequence[tuple[str, str]]
     rungs: Sequence[Rung]
 
 
@@ -130,7 +130,7 @@ def ladder(run: Files) -> Ladder | None:
         )
         for rung in rungs
     ]
-    said = [_sentence(" ".join(line.split())) for line in run.ladder.get("said", [])]
+    said = [(line["word"], line["line"]) for line in run.ladder.get("said", [])]
     return Ladder(f"{rungs[-1]['score_name']} of the validation rows", said, shown)
 
 
@@ -159,7 +159,7 @@ def sentences(run: Files) -> list[str]:
         said.append(_forgotten(run.kept))
     elif run.baselines.get("verdict"):
         said.append(_sentence(run.baselines["verdict"][0]))
-    elif not run.is_running:
+    elif not run.is_running and not run.ladder:
         said.append("No cheap models were measured beside it: whether fine-tuning paid is open.")
     return said
 
@@ -264,7 +264,7 @@ def following(run: Files) -> list[Step]:
     if not run.test and not run.is_running:
         line = f"python -m ftlight test {place} --data.test FILE"
         steps.append(Step("it was not tested: measure it on rows that chose nothing", [line]))
-    if not run.baselines and not run.is_running:
+    if not run.baselines and not run.ladder and not run.is_running:
         line = f"python -m ftlight baselines {place}"
         steps.append(Step("did fine-tuning pay? Measure cheap models beside it", [line]))
     if not run.is_running:
