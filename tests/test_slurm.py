@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -124,12 +125,7 @@ class Cluster:
         self._daemon("slurmctld", "-D")
         self._daemon("slurmd", "-D", "-N", "n1")
         self._daemon("slurmd", "-D", "-N", "n2")
-        until(
-            "two idle nodes",
-            lambda: self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split() == ["idle"] * 2,
-            30,
-            self.logs,
-        )
+        until("two idle nodes", lambda: self._states() == ["idle"] * 2, 30, self.logs)
 
     def _daemon(self, *command: str) -> None:
         with (self.folder / "daemons.log").open("ab") as log:
@@ -155,13 +151,40 @@ class Cluster:
         for process in self.processes():
             os.kill(process, signal.SIGKILL)
 
-    def processes(self) -> list[int]:
-        """All processes of this cluster, its jobs among them: they know its config."""
-        mine = f"SLURM_CONF={self.folder / 'slurm.conf'}".encode()
+    def lose(self, node: str) -> None:
+        """Kills a node: its daemon, and all of its jobs."""
+        daemon = self.daemons[-1 if node == "n2" else -2]
+        daemon.kill()
+        daemon.wait()
+        for process in self.processes(f"SLURMD_NODENAME={node}"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    def bring_back(self, node: str) -> None:
+        """Starts a node again that was lost."""
+        self.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
+        self._daemon("slurmd", "-D", "-N", node)
+
+        def is_up() -> bool:
+            self.ask("scontrol", "update", f"nodename={node}", "state=resume")  # no-op if it is
+            return self._states() == ["idle"] * 2
+
+        until("two idle nodes", is_up, 60, lambda: f"{self._states()} {self.logs()}")
+
+    def _states(self) -> list[str]:
+        return self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split()
+
+    def processes(self, also: str = "") -> list[int]:
+        """All processes of this cluster, its jobs among them: they know its config.
+
+        Args:
+            also: a variable that they must have, with its value.
+        """
+        mine = {f"SLURM_CONF={self.folder / 'slurm.conf'}".encode(), also.encode()} - {b""}
         found = []
         for environ in Path("/proc").glob("[0-9]*/environ"):
             try:
-                if mine in environ.read_bytes().split(b"\0"):
+                if mine <= set(environ.read_bytes().split(b"\0")):
                     found.append(int(environ.parent.name))
             except OSError:  # it has ended
                 continue
@@ -477,3 +500,35 @@ def test_a_job_whose_time_is_over_goes_on(
         "start",
         "done",
     ]
+
+
+def test_an_array_shares_a_tune_though_a_node_dies(
+    cluster: Cluster, bert: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("optuna")
+    prepare(tmp_path, bert)
+    lr = "{min: 1.0e-4, max: 1.0e-2, distribution: log_uniform_values}"
+    (tmp_path / "s.yaml").write_text(f"parameters: {{model.lr: {lr}}}")
+    tune = "python -m ftlight tune -c x.yaml --sweep s.yaml --trials 8 --seeds 1 --run t"
+    options = ["--parsable", f"--chdir={tmp_path}", "--time=10", "--no-requeue", "--array=0-3"]
+    job = cluster.ask("sbatch", *options, "--ntasks=1", "--wrap", f"{tune} --prune false")
+    assert job
+    log = tmp_path / f"slurm-{job}_0.out"
+
+    def begun() -> int:
+        return len(list(tmp_path.glob("t/trial-*/metrics.csv")))
+
+    until("four trials", lambda: begun() >= 4, 150, lambda: cluster.logs(log))
+    dead = {task for task in range(4) if cluster.fact(f"{job}_{task}", "NodeList") == "n2"}
+    cluster.lose("n2")
+    try:
+        assert 0 < len(dead) < 4
+        for task in set(range(4)) - dead:
+            log = tmp_path / f"slurm-{job}_{task}.out"
+            assert cluster.wait(f"{job}_{task}", 300, log) == "COMPLETED", log.read_text()
+        trials = json.loads((tmp_path / "t" / "tune.json").read_text())["trials"]
+        assert [trial["number"] for trial in trials] == list(range(8))
+        assert {trial["state"] for trial in trials} == {"complete"}
+        assert (tmp_path / "t" / "best" / "test_metrics.json").is_file()
+    finally:
+        cluster.bring_back("n2")

@@ -137,6 +137,34 @@ def test_a_tune_that_is_killed_within_a_trial_ends_as_one_that_was_not(config: s
 
 @pytest.mark.run
 @pytest.mark.processes
+def test_two_jobs_make_the_trials_of_one_each_once(config: str) -> None:
+    words = ["--trials", "3", "--seeds", "1", "--prune", "false"]
+    assert main(tune(config, *words)) == 0
+    assert main(tune(config, *words, "--jobs", "2", home="two")) == 0
+    one, two = (
+        {trial["number"]: {**trial, "seconds": 0} for trial in found(home)["trials"]}
+        for home in ("t", "two")
+    )
+    assert len(found("two")["trials"]) == 3
+    assert two == one
+
+
+@pytest.mark.run
+@pytest.mark.processes
+def test_a_hopeless_trial_is_cut_short_unless_pruning_is_off(config: str) -> None:
+    Path("s.yaml").write_text("parameters: {model.lr: {values: [1.0e-9]}}")
+    own = ["--trials", "2", "--seeds", "1", "--model.lr", "3e-3", "--model.unfreeze", "all"]
+    own += ["--trainer.max_epochs", "6", "--trainer.patience", "0"]
+    for home, prunes, state, epochs in (("t", "true", "pruned", 3), ("u", "false", "complete", 6)):
+        assert main(tune(config, *own, "--prune", prunes, home=home)) == 0
+        first, second = found(home)["trials"]
+        assert (first["state"], second["state"]) == ("complete", state)
+        assert json.loads(Path(home, "trial-001/run.json").read_text())["epochs"] == epochs
+        assert found(home)["best"]["trial"] == 0
+
+
+@pytest.mark.run
+@pytest.mark.processes
 def test_an_interrupted_tune_says_what_it_has_and_how_it_goes_on(config: str) -> None:
     status, said = stopped(tune(config, "--trials", "9"), Path("t/trial-000"), signal.SIGINT)
     assert status == 130, said
