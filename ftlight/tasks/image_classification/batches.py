@@ -16,9 +16,8 @@ from ftlight.tasks.image_classification import augment as augmenting
 from ftlight.tasks.image_classification import containers, decoding, preparing
 from ftlight.utils.errors import UserError, first_line
 
-Kept = tuple[
-    str, str | bytes, int, int
-]  # container, name, draw and row; -1 for both if not augmented
+# container, name, draw and row; -1 for both if not augmented
+Kept = tuple[str, str | bytes, int, int]
 
 
 class ImageBatches(Labelled):
