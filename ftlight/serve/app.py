@@ -144,12 +144,10 @@ class Server:
             Refused: too many wait, or nobody does.
         """
         run = self.runs[asked.model]
-        counts = self.board.counts(asked.model, self.process)
         try:
             future = run.queue.put(asked, len(asked.rows))
         except Full:
             raise Refused(503, f"too many requests wait for {asked.model}; try again") from None
-        counts.put("waiting", run.queue.rows)
         found: asyncio.Future[Any] = asyncio.wrap_future(future)
         gone: asyncio.Future[Any] = asyncio.ensure_future(request.receive())
         try:
@@ -159,9 +157,8 @@ class Server:
             answers: list[Answer] = found.result()
             return answers
         finally:
-            found.cancel()
+            future.cancel()  # without effect once the model has begun
             gone.cancel()
-            counts.put("waiting", run.queue.rows)
 
     def guarded(self, endpoint: Endpoint, is_open: bool = False) -> Endpoint:
         """A path that lets in who may ask, says what is wrong in a line, and counts.

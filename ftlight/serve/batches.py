@@ -60,6 +60,7 @@ class Queue(Generic[Given, Got]):
         most: most rows that are answered together.
         waiting: most requests that wait.
         note: is told the rows of each batch.
+        waits: is told the rows that wait, whenever these change.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class Queue(Generic[Given, Got]):
         most: int,
         waiting: int,
         note: Callable[[int], None] = lambda rows: None,
+        waits: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        self._answer, self._most, self._longest, self._note = answer, most, waiting, note
+        self._answer, self._most, self._longest = answer, most, waiting
+        self._note, self._waits, self._rows = note, waits, 0
         self._waiting: deque[Waiting[Given, Got]] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -87,14 +90,9 @@ class Queue(Generic[Given, Got]):
                 raise Full
             waiting = Waiting[Given, Got](given, size, Future())
             self._waiting.append(waiting)
+            self._add(size)
             self._changed.notify()
         return waiting.future
-
-    @property
-    def rows(self) -> int:
-        """Rows that wait."""
-        with self._changed:
-            return sum(waiting.size for waiting in self._waiting)
 
     @property
     def works(self) -> bool:
@@ -134,6 +132,12 @@ class Queue(Generic[Given, Got]):
                     return []
                 count = take((waiting.size for waiting in self._waiting), self._most)
                 batch = [self._waiting.popleft() for _ in range(count)]
+                self._add(-sum(waiting.size for waiting in batch))
                 wanted = [w for w in batch if w.future.set_running_or_notify_cancel()]
                 if wanted:
                     return wanted
+
+    def _add(self, rows: int) -> None:
+        """Counts rows that wait, or no longer do; for whoever holds the lock."""
+        self._rows += rows
+        self._waits(self._rows)

@@ -33,9 +33,9 @@ class Counts(NamedTuple):
         """Adds to a cell of a count."""
         self.cells[START[name] + cell] += amount
 
-    def put(self, name: str, value: float) -> None:
-        """Sets a count of one cell."""
-        self.cells[START[name]] = value
+    def waiting(self, rows: int) -> None:
+        """Notes how many rows wait."""
+        self.cells[START["waiting"]] = rows
 
     def observe(self, name: str, value: float, bounds: Sequence[float]) -> None:
         """Adds a value to a histogram."""

@@ -94,14 +94,8 @@ def bind(host: str, port: int) -> socket.socket:
     return made
 
 
-def serve(app: Any, listening: socket.socket, lifeline: int | None = None) -> None:
-    """Answers until a signal comes, then whoever has asked, and nobody else.
-
-    Args:
-        app: the application.
-        listening: the socket.
-        lifeline: a pipe that closes if the process that started this one ends.
-    """
+def server_of(app: Any) -> uvicorn.Server:
+    """What answers for an application, once it is given a socket."""
     config = uvicorn.Config(
         app,
         http=Protocol,
@@ -115,10 +109,20 @@ def serve(app: Any, listening: socket.socket, lifeline: int | None = None) -> No
         backlog=BACKLOG,
         timeout_graceful_shutdown=DRAIN,
     )
-    server = uvicorn.Server(config)
+    return uvicorn.Server(config)
+
+
+def serve(app: Any, listening: socket.socket, lifeline: int | None = None) -> None:
+    """Answers until a signal comes, then whoever has asked, and nobody else.
+
+    Args:
+        app: the application.
+        listening: the socket.
+        lifeline: a pipe that closes if the process that started this one ends.
+    """
     # uvicorn raises a signal again at its end: it has done its work then
     signal.signal(signal.SIGTERM, lambda number, frame: None)
-    asyncio.run(_watched(server, listening, lifeline))
+    asyncio.run(_watched(server_of(app), listening, lifeline))
 
 
 async def _watched(server: uvicorn.Server, listening: socket.socket, lifeline: int | None) -> None:

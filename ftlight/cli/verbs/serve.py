@@ -11,7 +11,7 @@ from typing import Any
 from ftlight.cli import serving
 from ftlight.cli.command import Words
 from ftlight.serve import workers
-from ftlight.serve.metrics import Board
+from ftlight.serve.metrics import Board, Counts
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import counted
 from ftlight.utils.printable import printable, say
@@ -75,7 +75,7 @@ def _serve(
     logging.basicConfig(format="%(levelname)s: %(message)s")
     runs = {}
     for name, path in asked.runs.items():
-        runs[name] = loaded(path, asked, board.counts(name, number).batch)
+        runs[name] = loaded(path, asked, board.counts(name, number))
     server = app.Server(runs, asked.access, asked.limits, board, number)
     ready()
     try:
@@ -85,13 +85,13 @@ def _serve(
             served.queue.close()
 
 
-def loaded(path: str, asked: serving.Asked, note: Callable[[int], None]) -> Any:
+def loaded(path: str, asked: serving.Asked, counts: Counts) -> Any:
     """A run with its model and queue.
 
     Args:
         path: folder of the run.
         asked: what is to be served.
-        note: is told the rows of each batch.
+        counts: counts of the run in this process.
     """
     from ftlight.cli import parser
     from ftlight.serve import answering, app, batches, bodies
@@ -103,7 +103,8 @@ def loaded(path: str, asked: serving.Asked, note: Callable[[int], None]) -> Any:
         lambda requests: answering.answer(predictor, requests),
         most=TOGETHER * data.batch_size,
         waiting=asked.limits.requests,
-        note=note,
+        note=counts.batch,
+        waits=counts.waiting,
     )
     return app.Served(bodies.Inputs(data.columns, data.image_columns), queue)
 
