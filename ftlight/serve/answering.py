@@ -10,6 +10,7 @@ from typing import Any
 from ftlight.explain.explanation import plain
 from ftlight.explain.rows import explain
 from ftlight.serve.bodies import Asked
+from ftlight.serve.embeddings import Texts, Vectors
 from ftlight.trainer.predicted import Predicted, Request
 from ftlight.trainer.predictor import Predictor
 from ftlight.utils.errors import UserError, unknown
@@ -17,6 +18,25 @@ from ftlight.utils.errors import UserError, unknown
 log = logging.getLogger(__name__)
 PLACE = "rows"
 Answer = dict[str, Any]
+
+
+def reply(
+    predictor: Predictor, requests: Sequence[Asked | Texts]
+) -> list[list[Answer] | Vectors | Exception]:
+    """Answers requests of both kinds, those of rows together; arguments as of :func:`answer`."""
+    asked = [request for request in requests if isinstance(request, Asked)]
+    found = iter(answer(predictor, asked) if asked else [])
+    return [next(found) if isinstance(r, Asked) else embed(predictor, r) for r in requests]
+
+
+def embed(predictor: Predictor, request: Texts) -> Vectors | Exception:
+    """The vectors of texts, or why there are none."""
+    task: Any = predictor.task
+    try:
+        vectors, count = task.embed(request.rows, request.prompt)
+    except Exception as error:
+        return _logged(error)
+    return Vectors(vectors.cpu().numpy(), count)
 
 
 def answer(predictor: Predictor, requests: Sequence[Asked]) -> list[list[Answer] | Exception]:

@@ -15,19 +15,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from ftlight.serve import bodies
+from ftlight.serve import bodies, embeddings
 from ftlight.serve.access import Access
 from ftlight.serve.answering import Answer
 from ftlight.serve.batches import Full, Queue
 from ftlight.serve.bodies import Asked, Inputs
+from ftlight.serve.embeddings import Texts, Vectors
 from ftlight.serve.limits import Limits, Refused
 from ftlight.serve.metrics import Board
 from ftlight.utils.errors import UserError, unknown
 
 log = logging.getLogger(__name__)
-Line = Queue[Asked, list[Answer]]
+Line = Queue[Asked | Texts, list[Answer] | Vectors]
 Endpoint = Callable[[Request], Awaitable[Response]]
-PATHS = ("/predict", "/health", "/metrics")
+PATHS = ("/predict", "/v1/embeddings", "/health", "/metrics")
 AGAIN = {"retry-after": "1"}
 
 
@@ -64,6 +65,7 @@ class Server:
     ) -> None:
         self.runs, self.access, self.limits = runs, access, limits
         self.board, self.process = board, process
+        self.inputs = {name: run.inputs for name, run in runs.items()}
         self.requests = self.held = 0  # requests that are read or wait, and bytes of their bodies
 
     async def predict(self, request: Request) -> Response:
@@ -71,11 +73,19 @@ class Server:
         with self.room() as hold:
             body = await self.body(request, hold)
             kind = request.headers.get("content-type", "")
-            inputs = {name: run.inputs for name, run in self.runs.items()}
-            asked = bodies.read(body, kind, inputs, self.limits)
+            asked = bodies.read(body, kind, self.inputs, self.limits)
             request.state.model = asked.model
             answers = await self.answer(request, asked)
         return JSONResponse({"model": asked.model, "answers": answers})
+
+    async def embeddings(self, request: Request) -> Response:
+        """Makes vectors of texts, in OpenAI's form."""
+        with self.room() as hold:
+            body = await self.body(request, hold)
+            asked = embeddings.read(body, self.inputs, self.limits)
+            request.state.model = asked.model
+            vectors = await self.answer(request, asked)
+        return JSONResponse(embeddings.reply(asked, vectors))
 
     async def health(self, request: Request) -> Response:
         """Whether all models can be asked."""
@@ -137,7 +147,7 @@ class Server:
             raise Refused(408, f"body: not here after {self.limits.seconds:g} s") from None
         return bytes(body)
 
-    async def answer(self, request: Request, asked: Asked) -> list[Answer]:
+    async def answer(self, request: Request, asked: Asked | Texts) -> Any:
         """What the model says; the request is dropped if nobody waits for it any more.
 
         Raises:
@@ -154,8 +164,7 @@ class Server:
             await asyncio.wait([found, gone], return_when=asyncio.FIRST_COMPLETED)
             if not found.done():
                 raise Refused(499, "nobody waits for the answer")
-            answers: list[Answer] = found.result()
-            return answers
+            return found.result()
         finally:
             future.cancel()  # without effect once the model has begun
             gone.cancel()
@@ -175,10 +184,11 @@ class Server:
                 self.check(request, is_open)
                 response = await endpoint(request)
             except (UserError, Refused, HTTPException, ClientDisconnect) as error:
-                response = fault(error)
+                response = fault(error, request.url.path)
             except Exception as error:
                 log.error("%s could not be answered", request.url.path, exc_info=error)
-                response = failed(500, "the server failed; its log says why")
+                why = "the server failed; its log says why"
+                response = failed(500, why, request.url.path)
             if not is_open:
                 counts = self.board.counts(request.state.model, self.process)
                 counts.request(response.status_code, time.monotonic() - began)
@@ -208,20 +218,24 @@ class Server:
         return await self.guarded(refuse)(request)
 
 
-def fault(error: Exception) -> Response:
+def fault(error: Exception, path: str) -> Response:
     """What is said of a request that is not answered."""
     if isinstance(error, HTTPException):
-        return failed(error.status_code, str(error.detail).lower(), dict(error.headers or {}))
+        return failed(error.status_code, str(error.detail).lower(), path, error.headers)
     if isinstance(error, ClientDisconnect):
-        return failed(499, "nobody waits for the answer")
+        return failed(499, "nobody waits for the answer", path)
     status = error.status if isinstance(error, Refused) else 400
-    headers = {503: AGAIN, 401: {"www-authenticate": "Bearer"}}.get(status, {})
-    return failed(status, str(error), headers)
+    headers = {503: AGAIN, 401: {"www-authenticate": "Bearer"}}.get(status)
+    return failed(status, str(error), path, headers)
 
 
-def failed(status: int, why: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error as a line of JSON."""
-    return JSONResponse({"error": " ".join(why.split())}, status, headers)
+def failed(status: int, why: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An error as a line of JSON; in OpenAI's form for the paths that are OpenAI's."""
+    line: Any = " ".join(why.split())
+    if path.startswith("/v1/"):
+        kind = "server_error" if status >= 500 else "invalid_request_error"
+        line = {"message": line, "type": kind, "param": None, "code": None}
+    return JSONResponse({"error": line}, status, headers)
 
 
 def make(server: Server) -> Any:
@@ -229,6 +243,7 @@ def make(server: Server) -> Any:
     return Starlette(
         routes=[
             Route("/predict", server.guarded(server.predict), methods=["POST"]),
+            Route("/v1/embeddings", server.guarded(server.embeddings), methods=["POST"]),
             Route("/health", server.guarded(server.health, is_open=True), methods=["GET"]),
             Route("/metrics", server.guarded(server.metrics), methods=["GET"]),
         ],

@@ -25,10 +25,12 @@ class Inputs(NamedTuple):
     Attributes:
         columns: input columns of a row.
         images: those whose cells are images, which come as bytes.
+        embeds: whether the run makes vectors of texts.
     """
 
     columns: list[str]
     images: list[str]
+    embeds: bool = False
 
     @property
     def example(self) -> str:

@@ -100,13 +100,14 @@ def loaded(path: str, asked: serving.Asked, counts: Counts) -> Any:
     data = predictor.data
     data.workers = 0  # a process for each request would cost more than it saves
     queue: app.Line = batches.Queue(
-        lambda requests: answering.answer(predictor, requests),
+        lambda requests: answering.reply(predictor, requests),
         most=TOGETHER * data.batch_size,
         waiting=asked.limits.requests,
         note=counts.batch,
         waits=counts.waiting,
     )
-    return app.Served(bodies.Inputs(data.columns, data.image_columns), queue)
+    embeds = hasattr(predictor.task, "embed")
+    return app.Served(bodies.Inputs(data.columns, data.image_columns, embeds), queue)
 
 
 def _share_processors(workers: int, processors: int) -> None:
