@@ -1,4 +1,4 @@
-r"""Is `serve` as fast as `predict`, for many clients at once, and does it live through hostile bodies?
+r"""Is `serve` as fast as `predict` for many clients at once, and does it outlive hostile bodies?
 
     OMP_WAIT_POLICY=PASSIVE python scripts/bench/serve.py RUN FILE.jsonl --clients 32 --rounds 5
 
