@@ -18,7 +18,7 @@ FLOORS = [
     {"task"},
     {"tasks", "trainer", "evidence"},
     {"explain", "tune"},
-    {"report"},
+    {"report", "serve"},
     {"cli"},
     {"__main__"},
 ]

@@ -7,7 +7,7 @@ import json
 import logging
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, cast
@@ -341,10 +341,30 @@ def load(
             words.classes["data"] = own
     if data is not None:
         words.classes["data"] = f"{data.__module__}.{data.__qualname__}"
+    return _opened(words, precision)[0]
+
+
+def opened(path: str, options: Sequence[str]) -> Predictor:
+    """The model of a run on the device of this machine.
+
+    Args:
+        path: folder of the run.
+        options: options of ``predict``, such as ``--trust``.
+
+    Raises:
+        UserError: there is no such run, it has no checkpoint, or it names code that is not trusted.
+    """
+    predictor, cli = _opened(command.Words("predict", [path, *options]), "32-true")
+    predictor.task.to(cli.trainer.strategy.root_device)
+    return predictor
+
+
+def _opened(words: command.Words, precision: str) -> tuple[Predictor, CLI]:
+    """The model of a run, and what was made to load it."""
     resolved, _ = command.resolve(words)
     resolved["seed_everything"] = False  # the caller's random numbers stay as they are
     resolved["trainer"]["precision"] = precision
     screen.silence_libraries()
     cli = _build(words, resolved)
     cli.model.load_weights(words.own["ckpt_path"])
-    return Predictor(cli.model, cli.datamodule, cli.trainer.precision_plugin, words.run)
+    return Predictor(cli.model, cli.datamodule, cli.trainer.precision_plugin, words.run), cli

@@ -182,6 +182,11 @@ class DataModule(Audited):
         """Input columns that a row to predict must have."""
         raise NotImplementedError
 
+    @property
+    def image_columns(self) -> list[str]:
+        """Those of the input columns whose cells are images: a path, or the bytes of a file."""
+        return []
+
     def texts_of(self, row: files.Row) -> dict[str, str]:
         """The texts of a row to predict that a model reads, by name, for explanations.
 

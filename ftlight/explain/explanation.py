@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -134,3 +135,17 @@ class Explained(NamedTuple):
     row: Mapping[str, Any]
     answer: Mapping[str, Any]
     why: Sequence[Explanation]
+
+
+def plain(why: Explanation) -> dict[str, Any]:
+    """An explanation as JSON holds it; a picture is a JPEG in base64."""
+    found: dict[str, Any] = why._asdict()
+    for key in ("sides", "neighbours"):
+        found[key] = [item._asdict() for item in found[key]]
+    for side in found["sides"]:
+        side["words"] = [word._asdict() for word in side["words"]]
+    found["check"] = why.check and {**why.check._asdict(), "holds": why.check.holds}
+    if why.picture is not None:
+        cells = [cell._asdict() for cell in why.picture.cells]
+        found["picture"] = {"jpeg": base64.b64encode(why.picture.jpeg).decode(), "cells": cells}
+    return found

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,42 +18,16 @@ from ftlight.data.files import LINE, Row
 from ftlight.data.module import DataModule
 from ftlight.run import folder as runs
 from ftlight.run import records
-from ftlight.run.predictions import merge
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer import export, saving_run, unsure
+from ftlight.trainer.predicted import Predicted as Predicted
+from ftlight.trainer.predicted import Request
 from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.format import counted
 
 log = logging.getLogger(__name__)
 Answers = dict[int, dict[str, Any]]  # by the number of the row
-
-
-class Predicted(NamedTuple):
-    """Rows with what the model says of them.
-
-    Attributes:
-        rows: the rows that could be read, in order.
-        answers: ``prediction``, ``score`` and the other fields of each.
-        faults: the other rows by their number from 0, and why they could not be read.
-        promise: what the answers keep.
-        note: how many rows have no text, and which; empty if all have one.
-    """
-
-    rows: list[Row]
-    answers: list[dict[str, Any]]
-    faults: dict[int, str]
-    promise: unsure.Promise
-    note: str = ""
-
-    def fields(self, probabilities: bool = False) -> list[dict[str, Any]]:
-        """Each row's columns with its answer beside them, as a line of a JSONL file.
-
-        Args:
-            probabilities: whether the probability of every label is among them.
-        """
-        pairs = zip(self.rows, self.answers, strict=True)
-        return [merge(row, answer, probabilities) for row, answer in pairs]
 
 
 class Predictor:
@@ -131,15 +105,9 @@ class Predictor:
                 log.warning("%s: %s", file, self.data.left_out(found.faults, count))
             _warn(found.note)
             return found.fields(probabilities)
-        listed = self._rows(rows)
-        found = self.answer(listed, "rows", at_least, coverage)
+        found = self.answer(self._rows(rows), "rows", at_least, coverage)
         _warn(found.note)
-        answers = iter(found.answers)
-        nothing = {"prediction": None, "score": None}
-        return [
-            {**nothing, "error": found.faults[i]} if i in found.faults else next(answers)
-            for i in range(len(listed))
-        ]
+        return found.of_all_rows()
 
     def answer(
         self,
@@ -161,23 +129,54 @@ class Predictor:
         Raises:
             UserError: an input column is missing, or the run cannot promise what is asked.
         """
-        promise = unsure.settle(self.task, self.task.calibration, at_least, coverage, dashes)
+        return self.answer_together([Request(rows, at_least, coverage)], place, dashes)[0]
+
+    def answer_together(
+        self, requests: Sequence[Request], place: str, dashes: str = ""
+    ) -> list[Predicted]:
+        """Predicts the rows of several requests in common batches, and answers each.
+
+        Args:
+            requests: rows, and what the answers to them are to keep.
+            place: file of the rows, for errors.
+            dashes: what stands before the name of an option in errors.
+
+        Raises:
+            UserError: one of them cannot be answered; the others can be asked again without it.
+        """
+        promises = [
+            unsure.settle(self.task, self.task.calibration, r.at_least, r.coverage, dashes)
+            for r in requests
+        ]
+        rows = [row for request in requests for row in _numbered(request.rows, len(requests))]
         if not rows:
-            return Predicted([], [], {}, promise)
+            return [Predicted([], [], {}, promise) for promise in promises]
         faults = self.data.set_predict(rows, place)
         by_number = self._compute()
-        kept = [row for i, row in enumerate(rows) if i not in faults]
-        answers = [by_number[i] for i in range(len(kept))] if by_number else []
-        unsure.mark(answers, promise, self.data.empty)
-        return Predicted(kept, answers, faults, promise, self._note(kept, place, promise))
+        all_empty, found, start, first = set(self.data.empty), list[Predicted](), 0, 0
+        for request, promise in zip(requests, promises, strict=True):
+            own = {i: faults[start + i] for i in range(len(request.rows)) if start + i in faults}
+            read = [row for i, row in enumerate(request.rows) if i not in own]
+            if own and not read:
+                raise UserError(f"{place}: {self.data.left_out(own, len(request.rows))}")
+            numbers = range(first, first + len(read))  # answers have those of rows that were read
+            start, first = start + len(request.rows), first + len(read)
+            empty = [i for i, number in enumerate(numbers) if number in all_empty]
+            answers = [by_number[number] for number in numbers] if by_number else []
+            unsure.mark(answers, promise, empty)
+            note = self._note(read, place, promise, empty)
+            found.append(Predicted(read, answers, own, promise, note))
+        return found
 
-    def _note(self, rows: list[Row], place: str, promise: unsure.Promise) -> str:
-        """How many rows have no text, and which."""
-        empty = [rows[i] for i in self.data.empty]
+    def _note(
+        self, rows: list[Row], place: str, promise: unsure.Promise, numbers: Sequence[int]
+    ) -> str:
+        """How many rows have no text, and which, by their numbers."""
+        empty = [rows[i] for i in numbers]
         if not empty:
             return ""
         lines = [row[LINE] for row in empty if LINE in row]  # rows of Python have none
-        named = [f"rows[{number}]" for number in self.data.empty]
+        named = [f"rows[{number}]" for number in numbers]
         where = files.places(lines, 3) if lines else join_limited(named, 3)
         have = "has" if len(empty) == 1 else "have"
         what = "unsure" if promise.threshold is not None else "no more than a guess"
@@ -258,6 +257,11 @@ class Predictor:
                 with self.precision.predict_step_context():
                     predictions.update(self.task.predict_step(batch))
         return predictions
+
+
+def _numbered(rows: list[Row], requests: int) -> list[Row]:
+    """The rows of one of several requests, numbered as in their own for errors."""
+    return rows if requests == 1 else [{LINE: i, **row} for i, row in enumerate(rows, 1)]
 
 
 def _warn(note: str) -> None:

@@ -466,6 +466,33 @@ VERBS = {
             TRUST,
         ],
     ),
+    "serve": Verb(
+        "RUN RUN…",
+        "Answers over HTTP what predict answers: rows as JSON, several requests in one batch.",
+        "serve runs/tickets/latest --port 8000",
+        [
+            RUN,
+            Argument("RUN…", "Others, chosen by model in the body of a request."),
+            Argument(
+                "--host H",
+                "Address to listen on; any but this machine's own needs a token.",
+                "127.0.0.1",
+            ),
+            Argument("--port N", "Port to listen on; 0 for any that is free.", "8000"),
+            Argument("--workers N", "Processes on that port, each with all models.", "1"),
+            Argument(
+                "--token_file F",
+                "File with the token that each request must bring (Authorization: Bearer TOKEN). "
+                "Default: that of the variable FTLIGHT_TOKEN, if it is set.",
+            ),
+            Argument(
+                "--max_body MB", "Longest body of a request; photos need more, such as 20.", "1"
+            ),
+            CHECKPOINT,
+            TRUST,
+        ],
+        model=False,
+    ),
 }
 
 

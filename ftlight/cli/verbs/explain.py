@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from ftlight.data.files import Row
 from ftlight.data.module import DataModule
 from ftlight.evidence.likeness import most_like
 from ftlight.explain import across, rows, shown
-from ftlight.explain.explanation import Explained, Neighbour
+from ftlight.explain.explanation import Explained, Neighbour, plain
 from ftlight.report import page
 from ftlight.run import console as screen
 from ftlight.run import outcomes, outputs
@@ -157,17 +156,5 @@ def as_json(row: Explained) -> dict[str, Any]:
     given = {name: value for name, value in row.row.items() if not name.startswith("__")}
     found: dict[str, Any] = {"row": row.number, **given}
     found["prediction"] = row.answer["prediction"]
-    found["why"] = []
-    for why in row.why:
-        plain: dict[str, Any] = why._asdict()
-        for key in ("sides", "neighbours"):
-            plain[key] = [item._asdict() for item in plain[key]]
-        for side in plain["sides"]:
-            side["words"] = [word._asdict() for word in side["words"]]
-        plain["check"] = why.check and {**why.check._asdict(), "holds": why.check.holds}
-        if why.picture is not None:
-            cells = [cell._asdict() for cell in why.picture.cells]
-            jpeg = base64.b64encode(why.picture.jpeg).decode()
-            plain["picture"] = {"jpeg": jpeg, "cells": cells}
-        found["why"].append(plain)
+    found["why"] = [plain(why) for why in row.why]
     return found

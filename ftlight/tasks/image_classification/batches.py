@@ -16,7 +16,8 @@ from ftlight.tasks.image_classification import augment as augmenting
 from ftlight.tasks.image_classification import containers, decoding, preparing
 from ftlight.utils.errors import UserError, first_line
 
-Kept = tuple[str, str, int, int]  # container, name, draw and row; -1 for both if not augmented
+# container, name, draw and row; -1 for both if not augmented
+Kept = tuple[str, str | bytes, int, int]
 
 
 class ImageBatches(Labelled):
@@ -76,7 +77,7 @@ class ImageBatches(Labelled):
             batch |= self.batch_targets(columns["target"])
         return batch
 
-    def _pixels(self, container: str, name: str, draw: int, row: int) -> torch.Tensor:
+    def _pixels(self, container: str, name: str | bytes, draw: int, row: int) -> torch.Tensor:
         """An image as the model sees it, augmented in training, ``[channels, height, width]``.
 
         ``uint8`` before scaling, or ``float32`` after.
@@ -90,7 +91,8 @@ class ImageBatches(Labelled):
                 containers.read(container, name, self.image), self.max_pixels, self.white
             )
         except decoding.Bad as error:
-            raise UserError(f"{container}/{name} cannot be used: {error}") from None
+            shown = "an image" if isinstance(name, bytes) else f"{container}/{name}"
+            raise UserError(f"{shown} cannot be used: {error}") from None
         if fixed:
             # Cached or not, all images are rounded to whole numbers, so that they are the same.
             pixels = preparing.pixels(self.processor, image)

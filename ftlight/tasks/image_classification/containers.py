@@ -74,17 +74,19 @@ def is_image_file(place: str) -> bool:
     return is_image_start(Folder(str(path.parent)).start(path.name))
 
 
-def read(place: str, name: str, column: str) -> bytes:
+def read(place: str, name: str | bytes, column: str) -> bytes:
     """The bytes of an image file.
 
     Args:
         place: folder, zip, Parquet file or hub data set.
-        name: its path there, or the number of its row.
+        name: its path there, or the number of its row; or these bytes themselves.
         column: column of images, if there are rows.
 
     Raises:
         Bad: it cannot be read; says why.
     """
+    if isinstance(name, bytes):
+        return name
     try:
         return at(place).read(name, column)
     except (FileNotFoundError, KeyError):

@@ -122,6 +122,11 @@ class ImageData(ImageBatches):
         """The column of the image or its path."""
         return [self.image]
 
+    @property
+    def image_columns(self) -> list[str]:
+        """The column of the image, whose cells may be bytes."""
+        return [self.image]
+
     def texts_of(self, row: files.Row) -> dict[str, str]:
         """None: the path of an image is no text."""
         return {}

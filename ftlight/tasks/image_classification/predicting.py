@@ -66,6 +66,8 @@ def usable(row: files.Row, table: str, columns: containers.Columns) -> files.Row
 def entry(row: files.Row, place: str, listed: bool, columns: containers.Columns) -> Entry:
     """Where an image to predict is: in the zip or table given that holds it, else at any path.
 
+    A cell of bytes is the image itself.
+
     Args:
         row: a row with the column of images.
         place: file of the rows, for errors.
@@ -76,6 +78,8 @@ def entry(row: files.Row, place: str, listed: bool, columns: containers.Columns)
         UserError: the row has no such column.
     """
     files.need(row, [columns.image], place)
+    if isinstance(row[columns.image], bytes):
+        return Entry("", row[columns.image], f"image {row[files.LINE]}", "", row[files.LINE])
     shown, line = files.cell(row, columns.image, place), row[files.LINE]
     if listed and isinstance(containers.tree(place), Zip):
         return Entry(place, shown, shown, "", line)

@@ -27,14 +27,14 @@ class Entry(NamedTuple):
 
     Attributes:
         container: folder, zip, Parquet file or hub data set (with its split) that holds it.
-        name: its path there, or the number of its row.
+        name: its path there, or the number of its row; or the bytes of the image itself.
         shown: what a person knows it by.
         label: its label.
         line: line of the table, or its number in the folder.
     """
 
     container: str
-    name: str
+    name: str | bytes
     shown: str
     label: str
     line: int | str

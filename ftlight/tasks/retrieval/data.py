@@ -276,7 +276,7 @@ class RetrievalData(ItemData):
                 at = files.place(place, row[files.LINE])
                 texts.append(self._user_text(history, at))
                 targets.append(([], self.numbers(history, at)))
-        columns = tables.mapped(lambda rows: self._tokenize(rows["text"], "query"), {"text": texts})
+        columns = tables.mapped(lambda rows: self.prompted(rows["text"], "query"), {"text": texts})
         return EncodedSplit({k: columns[k] for k in ("input_ids", "length")}, targets)
 
     def _history(self, row: files.Row, place: str) -> list[str] | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ftlight.data import sampling, tokens
+from ftlight.data.encoded import EncodedSplit
 from ftlight.metrics.ranking import ranks
 from ftlight.models import loading, weights
 from ftlight.models.pooling import Encoder, Pooling
@@ -92,6 +93,25 @@ class RankingTask(Task):
         if world > 1:
             vectors = trainer.strategy.reduce(vectors, reduce_op="sum")  # type: ignore[union-attr]
         return vectors
+
+    @torch.no_grad()
+    def embed(self, texts: Sequence[str], prompt: str) -> tuple[Tensor, int]:
+        """Encodes texts, in batches of similar length.
+
+        Args:
+            texts: the texts.
+            prompt: what they are: query or document.
+
+        Returns:
+            Vectors of length 1, ``[texts, width]``, and the number of their tokens.
+        """
+        table = EncodedSplit(self.data.prompted(texts, prompt))
+        vectors = torch.zeros(len(table), loading.width(self.backbone), device=self.device)
+        for numbers in sampling.eval_batches(np.asarray(table["length"]), self.data.batch_size):
+            inputs = tokens.collate(table[numbers.tolist()], self.data.tokenizer)
+            inputs = {k: v.to(self.device) for k, v in inputs.items()}
+            vectors[torch.from_numpy(numbers).to(self.device)] = self(inputs).float()
+        return vectors, int(sum(table["length"]))
 
     def _prior(self) -> Tensor:
         """Addition to each item's cosine for its popularity in training, ``[items]``."""

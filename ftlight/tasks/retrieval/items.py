@@ -162,7 +162,7 @@ class ItemData(DataModule):
         """A table's texts with their prompt, tokenized and cached."""
         return self.map_cached(
             table,
-            lambda rows: self._tokenize(texts(rows), prompt),
+            lambda rows: self.prompted(texts(rows), prompt),
             tokens.identity(self.tokenizer),
             self.max_length,
             self.prompts[prompt],
@@ -170,7 +170,8 @@ class ItemData(DataModule):
             *key,
         )
 
-    def _tokenize(self, texts: Sequence[str], prompt: str) -> Columns:
+    def prompted(self, texts: Sequence[str], prompt: str) -> Columns:
+        """Tokenizes texts behind a prompt: that of a query or a document."""
         prompted = [self.prompts[prompt] + text for text in texts]
         return tokens.tokenize(self.tokenizer, prompted, None, self.max_length)
 
