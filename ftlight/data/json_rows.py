@@ -12,6 +12,7 @@ from typing import Any
 from ftlight.data.cells import LINE, Row
 from ftlight.data.encoding import open_text
 from ftlight.data.remarks import remark
+from ftlight.utils import archives
 from ftlight.utils.errors import UserError, shortened
 from ftlight.utils.format import counted
 from ftlight.utils.paths import ROW, place, places
@@ -68,12 +69,27 @@ def read(path: Path, encoding: str, columns: Sequence[str] = ()) -> Iterator[Row
             yield from _of_lines(itertools.chain(first, filled), path, halves)
     if not by_line:
         with open_text(path, encoding) as file:
-            yield from _of_text("".join(file), columns, path, halves)
+            yield from _of_text(_held(file, path), columns, path, halves)
     if halves:
         remark(
             f"{path.name}: half of a surrogate pair is replaced by U+FFFD in"
             f" {counted(len(halves), 'row')} (first in {places(halves[:1], 1)})"
         )
+
+
+def _held(lines: Iterable[str], path: Path) -> str:
+    """All of a file as one text.
+
+    Raises:
+        UserError: it unpacks to more than its size lets expect of what is held in memory.
+    """
+    most, size, parts = archives.most(path, archives.HELD), 0, []
+    for line in lines:
+        size += len(line)
+        if size > most:
+            raise UserError(f"{path}: {archives.BOMB}")
+        parts.append(line)
+    return "".join(parts)
 
 
 def whole(value: Any) -> Any:
