@@ -9,6 +9,7 @@ from typing import Any
 
 from ftlight.utils.errors import UserError, join_limited
 
+MOST = 100_000_000  # bytes of a file; values in memory take up to twenty times as many
 DEEPEST = 100  # levels of nesting: what walks through a value must not run out of stack
 WORDS: dict[Any, str] = {
     str: "text",
@@ -40,7 +41,7 @@ def read(
         UserError: it cannot be read, is no JSON, or holds something else.
     """
     try:
-        value = parse(path.read_bytes())
+        value = parse(content(path))
         wrong = misfit(value, shape) or _lacks(value, need)
     except OSError as error:
         wrong = f"cannot be read ({error.strerror or error})"
@@ -86,6 +87,19 @@ def read_lines(
     if not values:
         raise UserError(f"{path}: is empty; {way}")
     return values
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a JSON file.
+
+    Raises:
+        ValueError: there are more than such a file has.
+    """
+    with path.open("rb") as file:
+        data = file.read(MOST + 1)
+    if len(data) > MOST:
+        raise ValueError(f"has more than {MOST:,} bytes")
+    return data
 
 
 def parse(data: bytes) -> Any:
