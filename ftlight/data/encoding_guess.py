@@ -30,7 +30,7 @@ SINGLE = {
     "cp866": LETTERS["cp866"],
 }
 SEVERAL = {"gb18030": "gbk", "cp950": "cp950", "cp932": "cp932", "cp949": "cp949"}
-WORD = re.compile(rb"[^\s,;|\"()\[\]{}:.!?]*[\x80-\xff][^\s,;|\"()\[\]{}:.!?]*")
+WORD = re.compile(rb"[^\s,;|\"()\[\]{}:.!?]+")
 
 
 def guess(path: Path) -> str:
@@ -66,7 +66,8 @@ def _words(path: Path) -> list[bytes]:
                 except UnicodeDecodeError:
                     is_utf8 = False
             if len(words) < SAMPLE:
-                words += WORD.findall(block)[: SAMPLE - len(words)]
+                beyond = [] if block.isascii() else WORD.findall(block)
+                words += [w for w in beyond if not w.isascii()][: SAMPLE - len(words)]
             elif not is_utf8:
                 break
     return [] if is_utf8 else words
