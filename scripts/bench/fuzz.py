@@ -29,6 +29,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,6 +92,7 @@ class Bench:
         environment |= {"TOKENIZERS_PARALLELISM": "false", "XDG_STATE_HOME": str(home / "state")}
         caches = {"FTLIGHT_CACHE": str(home / "cache"), "HF_DATASETS_CACHE": str(home / "datasets")}
         os.environ.update(environment | caches)
+        home.mkdir()
         fuzz_forms.make(self.made)
         os.chdir(self.made)
         for name in PRELOADED:
@@ -153,9 +155,8 @@ class Bench:
 
     def run(
         self, names: list[tuple[str, int]], jobs: int = 1, until: float = math.inf
-    ) -> dict[str, list[Outcome]]:
-        """Runs cases, several at once; begins none after a time. Returns outcomes by form."""
-        outcomes: dict[str, list[Outcome]] = {form: [] for form in FORMS}
+    ) -> Iterator[tuple[str, int, Outcome]]:
+        """Runs cases, several at once, and yields how each ended; begins none after a time."""
         waiting, running = collections.deque(names), {}
         while (waiting and time.monotonic() < until) or running:
             while waiting and len(running) < jobs and time.monotonic() < until:
@@ -164,7 +165,7 @@ class Bench:
                 running[process] = form, number, work, words, time.monotonic()
             process, status, usage = os.wait4(-1, os.WNOHANG)
             for other, (*_, began) in running.items():
-                if time.monotonic() - began > 10 * SECONDS:  # it waits, for ever
+                if time.monotonic() - began > 5 * SECONDS:  # it waits, for ever
                     os.kill(other, signal.SIGKILL)
             if process not in running:
                 time.sleep(0.002)
@@ -172,12 +173,11 @@ class Bench:
             form, number, work, words, _ = running.pop(process)
             log = (work / "log").read_text(errors="replace")
             ended = outcome(os.waitstatus_to_exitcode(status), log, usage)
-            outcomes[form].append(ended)
             if is_bad(ended) or (number < 0 and ended.kind != "read" and form != "sweep"):
                 where = f"{form}#{number}: {' '.join(words)[:300]}"
                 print(f"  BAD {where}\n    {ended}"[:1000], flush=True)
             shutil.rmtree(work, ignore_errors=True)
-        return outcomes
+            yield form, number, ended
 
 
 def outcome(code: int, log: str, usage: resource.struct_rusage) -> Outcome:
@@ -204,13 +204,13 @@ def is_bad(ended: Outcome) -> bool:
     return ended.kind not in ("read", "refused") or ended.peak > MEMORY
 
 
-def table(outcomes: dict[str, list[Outcome]]) -> str:
+def table(outcomes: dict[tuple[str, int], Outcome]) -> str:
     """What came of each form, as Markdown."""
     heads = ["form", "mutations", "refused in a line", "read", "tracebacks", "other status"]
     heads += [f"over {SECONDS} s", "seconds of processor, mean and most", "peak memory"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    every = [ended for some in outcomes.values() for ended in some]
-    for form, some in [*outcomes.items(), ("all", every)]:
+    for form in [*FORMS, ""]:
+        some = [ended for (name, _), ended in outcomes.items() if form in (name, "")]
         if not some:
             continue
         kinds = collections.Counter(ended.kind for ended in some)
@@ -218,7 +218,7 @@ def table(outcomes: dict[str, list[Outcome]]) -> str:
         seconds = [ended.seconds for ended in some]
         peak = max(ended.peak for ended in some) / 2**30
         spent = f"{sum(seconds) / len(some):.2f}, {max(seconds):.1f}"
-        cells = [form, len(some), *counts, spent, f"{peak:.2f} GiB"]
+        cells = [form or "all", len(some), *counts, spent, f"{peak:.2f} GiB"]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
@@ -228,35 +228,52 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     about.add_argument("--mutations", type=int, default=300, help="of each form")
-    about.add_argument("--first", type=int, default=0, help="number of the first, to go on")
     about.add_argument("--forms", nargs="*", default=list(FORMS), help=f"of {', '.join(FORMS)}")
     about.add_argument("--seed", type=int, default=0)
     about.add_argument("--jobs", type=int, default=2)
     about.add_argument("--minutes", type=float, default=600, help="after which no case begins")
     about.add_argument("--whole", action="store_true", help="no harm: every command must work")
     about.add_argument("--case", default="", help="show what one, such as csv#7, prints")
-    about.add_argument("--out", type=Path, help="file to add every outcome to, as JSON lines")
+    about.add_argument("--out", type=Path, help="file of outcomes; what is in it is not run again")
     asked = about.parse_args()
+    if asked.case:
+        form, _, number = asked.case.partition("#")
+        print(show(form, int(number), asked.seed))
+        return
+    names = [(form, number) for number in range(asked.mutations) for form in asked.forms]
+    if asked.whole:
+        names = [(f, -1 - i) for f in asked.forms for i in range(len(FORMS[f].commands))]
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), asked.seed)
-        if asked.case:
-            form, _, number = asked.case.partition("#")
-            process, work, words = bench.start(form, int(number))
-            common.wait_group([process])
-            print(words, (work / "log").read_text(errors="replace"), sep="\n")
-            return
-        numbers = range(asked.first, asked.first + asked.mutations)
-        names = [(form, number) for number in numbers for form in asked.forms]
-        if asked.whole:
-            names = [(f, -1 - i) for f in asked.forms for i in range(len(FORMS[f].commands))]
-        outcomes = bench.run(names, asked.jobs, time.monotonic() + 60 * asked.minutes)
+        file = asked.out or Path(folder, "outcomes.jsonl")
+        done = read(file)
+        names = [name for name in names if name not in done]
+        bench = Bench(Path(folder) / "home", asked.seed)
+        with file.open("a") as out:
+            for form, number, ended in bench.run(
+                names, asked.jobs, time.monotonic() + 60 * asked.minutes
+            ):
+                print(json.dumps([form, number, *ended]), file=out, flush=True)
+        outcomes = read(file)
         os.chdir("/")
-    if asked.out:
-        with asked.out.open("a") as file:
-            for form, some in outcomes.items():
-                file.writelines(json.dumps([form, *ended]) + "\n" for ended in some)
     print(table(outcomes))
-    sys.exit(any(is_bad(ended) for some in outcomes.values() for ended in some))
+    sys.exit(any(map(is_bad, outcomes.values())))
+
+
+def read(file: Path) -> dict[tuple[str, int], Outcome]:
+    """The outcomes in a file by form and number; none if there is no file."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    rows = map(json.loads, lines)
+    return {(form, number): Outcome(*ended) for form, number, *ended in rows}
+
+
+def show(form: str, number: int, seed: int) -> str:
+    """The words of a case, and what it prints."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder) / "home", seed)
+        process, work, words = bench.start(form, number)
+        common.wait_group([process])
+        os.chdir("/")
+        return f"{' '.join(words)}\n{(work / 'log').read_text(errors='replace')}"
 
 
 if __name__ == "__main__":
