@@ -232,7 +232,9 @@ def main() -> None:
     about.add_argument("--seed", type=int, default=0)
     about.add_argument("--jobs", type=int, default=2)
     about.add_argument("--minutes", type=float, default=600, help="after which no case begins")
-    about.add_argument("--whole", action="store_true", help="no harm: every command must work")
+    about.add_argument(
+        "--whole", action="store_true", help="first each command without harm: it must work"
+    )
     about.add_argument("--case", default="", help="show what one, such as csv#7, prints")
     about.add_argument("--out", type=Path, help="file of outcomes; what is in it is not run again")
     asked = about.parse_args()
@@ -242,7 +244,7 @@ def main() -> None:
         return
     names = [(form, number) for number in range(asked.mutations) for form in asked.forms]
     if asked.whole:
-        names = [(f, -1 - i) for f in asked.forms for i in range(len(FORMS[f].commands))]
+        names[:0] = [(f, -1 - i) for f in asked.forms for i in range(len(FORMS[f].commands))]
     with tempfile.TemporaryDirectory() as folder:
         file = asked.out or Path(folder, "outcomes.jsonl")
         done = read(file)
