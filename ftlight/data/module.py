@@ -81,8 +81,8 @@ class DataModule(Audited):
         encoding: Encoding of text files.
         quotes: Quotation marks in CSV and TSV: csv if they enclose fields, none if they are text;
             auto reads them as text if that alone gives every line the same fields.
-        max_bytes: Bytes that a packed file (.gz, .xlsx, .zip, Parquet) may unpack to. Default: what
-            is no bomb, 4 GiB or 100 times its size, the larger.
+        max_bytes: Bytes that a packed file may unpack to. Default: 4 GiB, or 100 times its size if
+            that is more.
         header: Names of the columns of CSV, TSV and .xlsx files that have no header line.
         labels: Labels in order. Default: those in train.
         known_labels: Labels that come first, those of another run; other ones in train follow.
