@@ -15,6 +15,7 @@ from ftlight.data.remarks import remark
 from ftlight.utils import archives
 from ftlight.utils.errors import UserError, shortened
 from ftlight.utils.format import counted
+from ftlight.utils.json_file import DEEPEST, is_deeper
 from ftlight.utils.paths import ROW, place, places
 
 
@@ -24,13 +25,17 @@ class _Decoder(json.JSONDecoder):
     def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
         """Decodes the value that begins at a place. Returns it and where it ends."""
         try:
-            return super().raw_decode(s, idx)
+            value, end = super().raw_decode(s, idx)
         except json.JSONDecodeError:
             raise
         except RecursionError:
             raise json.JSONDecodeError("nested too deep", s, idx) from None
         except ValueError:  # Python reads no whole numbers of more than 4,300 digits
             raise json.JSONDecodeError("a number of thousands of digits", s, idx) from None
+        brackets = s.count("[", idx, end) + s.count("{", idx, end)
+        if brackets > DEEPEST and is_deeper(value):
+            raise json.JSONDecodeError("nested too deep", s, idx)
+        return value, end
 
 
 # Raw tabs and line breaks within strings are read, too: many programs write them.

@@ -121,12 +121,13 @@ def parse(data: bytes) -> Any:
         raise ValueError(f"nested more than {DEEPEST} levels deep") from None
     except ValueError:  # Python reads no whole numbers of more than 4,300 digits
         raise ValueError("not valid JSON: a number of thousands of digits") from None
-    if _is_deeper(value):
+    if is_deeper(value):
         raise ValueError(f"nested more than {DEEPEST} levels deep")
     return value
 
 
-def _is_deeper(value: Any) -> bool:
+def is_deeper(value: Any) -> bool:
+    """Whether a value is nested so deep that what walks through it may run out of stack."""
     level = [value]
     for _ in range(DEEPEST):
         level = [item for outer in level for item in _inside(outer)]
