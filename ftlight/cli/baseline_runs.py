@@ -11,6 +11,7 @@ from ftlight.cli.command import Words
 from ftlight.run import folder, records
 from ftlight.utils.errors import UserError
 
+DIGITS = 12  # of a number of rows, at most
 ALL = 0  # in place of a number of rows
 SCRATCH = "from scratch"
 # What a training from scratch changes: there is nothing to keep frozen, and no head to solve first.
@@ -32,7 +33,7 @@ def sizes(words: Words) -> list[int]:
         text = text.strip()
         if text == "all":
             found.add(ALL)
-        elif text.isascii() and text.isdigit() and int(text) > 1:
+        elif text.isascii() and text.isdigit() and len(text) <= DIGITS and int(text) > 1:
             found.add(int(text))
         else:
             raise UserError(f"--rows: expected numbers from 2 on, or all, such as 100,all: {text}")

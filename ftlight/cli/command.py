@@ -79,6 +79,8 @@ class Words:
                 value = rest.pop(0)
             if is_flag and value not in ("true", "false"):
                 raise UserError(f"{name}: expected true or false, got {value}")
+            if argument is not None and (wrong := argument.fault(value)):
+                raise UserError(f"{name}: {wrong}")
             self._take(name, value)
 
     def _take(self, name: str, value: str) -> None:

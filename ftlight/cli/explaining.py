@@ -23,8 +23,6 @@ def check(words: Words) -> None:
     if words.alone and "text" in words.own:
         raise UserError(f'{words.alone[0]} and --text "…": give one of them')
     method(words)
-    count(words, "rows", 50, 1)
-    count(words, "neighbours", 0, 0)
     out(words)
 
 
@@ -40,18 +38,6 @@ def method(words: Words) -> Method:
             return known
     hint = did_you_mean(given, METHODS)
     raise UserError(f"--method {given}: expected {' or '.join(METHODS)}{hint}")
-
-
-def count(words: Words, option: str, default: int, least: int) -> int:
-    """The number that an option gives.
-
-    Raises:
-        UserError: it is none, or too small.
-    """
-    given = words.own.get(option, str(default))
-    if not (given.isascii() and given.isdigit() and int(given) >= least):
-        raise UserError(f"--{option} {given}: expected a whole number from {least} on")
-    return int(given)
 
 
 def out(words: Words) -> Path | None:

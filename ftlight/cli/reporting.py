@@ -127,14 +127,3 @@ def is_running(run: Path) -> bool:
 
 def _status(run: Path) -> str:
     return str(records.facts(run).get("status", ""))
-
-
-def count(text: str) -> int:
-    """The number of rows that ``--rows`` asks for.
-
-    Raises:
-        UserError: it is none.
-    """
-    if not (text.isascii() and text.isdigit()):
-        raise UserError(f"--rows: expected a number of rows, got {text}; 0 shows none")
-    return int(text)

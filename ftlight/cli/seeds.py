@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ftlight.cli import command, several
 from ftlight.utils.errors import UserError
+from ftlight.utils.ranges import LAST_SEED
 
 OWN = ("seeds", "seed", "seed_everything", "run", "trainer.run")  # what each run gets anew
 
@@ -42,6 +43,6 @@ def run(words: command.Words, argv: Sequence[str]) -> tuple[int, str]:
 def _seeds(words: command.Words) -> tuple[int, int]:
     """The first seed, and how many there are."""
     count, first = several.number(words, "seeds"), words.options.get("seed_everything", "0")
-    if not first.isascii() or not first.isdigit():
+    if not (first.isascii() and first.isdigit() and int(first[:11]) <= LAST_SEED):
         raise UserError(f"--seed: with --seeds it is the first of them, a number, not {first}")
     return int(first), count

@@ -99,17 +99,8 @@ def _check(words: Words) -> None:
 
 
 def number(words: Words, name: str) -> int | None:
-    """The number that an option of the verb gives; None if it is not given.
-
-    Raises:
-        UserError: it is none, or 0.
-    """
-    text = words.own.get(name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
-        raise UserError(f"--{name}: expected a whole number from 1 on, got {text}")
-    return int(text)
+    """The number that an option of the verb gives; None if it is not given."""
+    return int(words.own[name]) if name in words.own else None
 
 
 def _budget(words: Words) -> float:

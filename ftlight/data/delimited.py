@@ -7,13 +7,14 @@ import csv
 import gzip
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from ftlight.data import headers
 from ftlight.data.cells import LINE, Row
-from ftlight.data.encoding import open_text, special_bytes
+from ftlight.data.encoding import LONGEST, open_text, special_bytes
 from ftlight.data.remarks import collected, remark
 from ftlight.run.predictions import Dialect
 from ftlight.utils.errors import UserError, join_limited
@@ -22,7 +23,8 @@ from ftlight.utils.format import counted
 Quotes = Literal["auto", "csv", "none"]
 """Whether quotation marks enclose fields (csv) or are text (none); auto tells by the file."""
 SAMPLE = 50  # lines that tell the delimiter
-csv.field_size_limit(2**31 - 1)  # the most that a C long holds everywhere
+CUT = 2**22  # characters of a line of the sample
+csv.field_size_limit(LONGEST)
 
 
 def read(
@@ -46,7 +48,7 @@ def read(
             column occurs twice.
     """
     with open_text(path, encoding) as file:
-        sample = list(itertools.islice(file, SAMPLE))
+        sample = _sample(file)
     above, skipped, delimiter = _layout(sample, tabs, titled=not names)
     if skipped > above:
         headers.say_titles(above + 1, skipped + 1, path.name)
@@ -68,7 +70,7 @@ def read(
 def first_rows(path: Path, encoding: str, tabs: bool) -> list[list[str]]:
     """The fields of the first lines of a CSV or TSV file, its header among them if it has one."""
     with open_text(path, encoding) as file:
-        sample = list(itertools.islice(file, SAMPLE))
+        sample = _sample(file)
     _, skipped, delimiter = _layout(sample, tabs, titled=True)
     rows = _reader(sample[skipped:], delimiter, plain=False, strict=False)
     return [row for row in rows if row]
@@ -80,12 +82,17 @@ def dialect(path: Path, encoding: str) -> Dialect:
     Excel opens UTF-8 as such only with a mark, and had no need of one in its own encoding.
     """
     with collected(), open_text(path, encoding) as file:
-        sample = list(itertools.islice(file, SAMPLE))
+        sample = _sample(file)
     with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as raw:
         marked = raw.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
     return Dialect(
         _layout(sample, False, titled=True)[2], marked or codecs.lookup(encoding).name != "utf-8"
     )
+
+
+def _sample(file: Iterable[str]) -> list[str]:
+    """The first lines, cut if they are very long."""
+    return [line[:CUT] for line in itertools.islice(file, SAMPLE)]
 
 
 def _reader(lines: Iterable[str], delimiter: str, plain: bool, strict: bool = True) -> Any:
@@ -230,7 +237,7 @@ def _nameless(header: Sequence[str], path: Path, line: int) -> list[int]:
     Raises:
         UserError: a name occurs twice, or there is none.
     """
-    twice = sorted({name for name in header if name and header.count(name) > 1})
+    twice = sorted(name for name, count in Counter(header).items() if name and count > 1)
     if twice:
         raise UserError(
             f"{path}:{line}: column {join_limited(twice)} occurs twice in the header; rename one"

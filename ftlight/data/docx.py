@@ -38,7 +38,7 @@ def text(path: Path, most: int) -> str:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if fault := archives.fault(archive.infolist(), path.stat().st_size, SMALL):
+            if fault := archives.fault(archive.infolist(), path, SMALL, way=""):
                 raise Bad(fault)
             words = _Words()
             _parse(archive, _main_part(archive, most), most, words)

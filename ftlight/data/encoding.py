@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ftlight.data.remarks import remark
+from ftlight.utils import archives
 from ftlight.utils.errors import UserError
 
 MARKS = {
@@ -23,6 +24,7 @@ MARKS = {
 SINGLE = {*(f"cp125{i}" for i in range(9)), "cp437", "cp850", "koi8-r", "mac-roman"}
 BINARY = 0.1  # share of NUL bytes from which on a file is no text
 BLOCK = 1 << 20  # bytes searched at once
+LONGEST = 2**27  # bytes of a line, which readers hold several times
 
 
 @contextlib.contextmanager
@@ -30,7 +32,7 @@ def open_text(path: Path, encoding: str) -> Iterator[Iterator[str]]:
     """Opens a text file, plain or .gz, to read its lines with their ends; NULs are left out.
 
     Raises:
-        UserError: it is not text in this encoding, or damaged.
+        UserError: it is not text in this encoding, damaged, or larger than can be read.
     """
     compressed = path.suffix.lower() == ".gz"
     _check_start(path, encoding, compressed)
@@ -42,8 +44,9 @@ def open_text(path: Path, encoding: str) -> Iterator[Iterator[str]]:
         # utf-8-sig reads UTF-8 with and without a byte order mark
         name = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
         wide = "16" in encoding or "32" in encoding
+        searched = special_bytes(path)
         with opener(path, "rt", encoding=name, newline="") as file:
-            holds_nul = not wide and b"\0" in special_bytes(path)
+            holds_nul = not wide and b"\0" in searched
             yield _without_nul(file, path) if holds_nul else file
     except UnicodeDecodeError as error:
         byte, offset = _first_bad_byte(path, encoding)
@@ -102,14 +105,26 @@ def _is_utf8(path: Path, encoding: str) -> bool:
 def _searched(path: Path, changed: int) -> frozenset[bytes]:
     found = set()
     opener = gzip.open if path.suffix.lower() == ".gz" else open
+    most = archives.most(path)
+    total = line = 0
     with opener(path, "rb") as file:
         while block := file.read(BLOCK):
             found |= {byte for byte in (b'"', b"\0") if byte in block}
+            total += len(block)
+            line = 0 if b"\n" in block or b"\r" in block else line + len(block)
+            if total > most:
+                raise UserError(f"{path}: {archives.BOMB}")
+            if line > LONGEST:
+                raise UserError(f"{path} holds a line of more than {LONGEST:,} bytes; divide it")
     return frozenset(found)
 
 
 def special_bytes(path: Path) -> frozenset[bytes]:
-    """Which of quotation mark and NUL a file holds: readers take longer if it does."""
+    """Which of quotation mark and NUL a file holds: readers take longer if it does.
+
+    Raises:
+        UserError: it unpacks to more than its size lets expect, or a line is too long to be held.
+    """
     return _searched(path, path.stat().st_mtime_ns)
 
 
@@ -151,11 +166,17 @@ def _first_bad_byte(path: Path, encoding: str) -> tuple[int, int]:
 
     Readers decode by blocks, so the offset in their error is relative to a block.
     """
-    data = gzip.open(path).read() if path.suffix.lower() == ".gz" else path.read_bytes()
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError as error:
-        return data[error.start], error.start
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    decoder = codecs.getincrementaldecoder(encoding)()
+    before = 0
+    with opener(path, "rb") as file:
+        while block := file.read(BLOCK):
+            held = decoder.getstate()[0]  # the start of a character, from the block before
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError as error:
+                return (held + block)[error.start], before - len(held) + error.start
+            before += len(block)
     return 0, 0
 
 

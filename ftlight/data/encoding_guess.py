@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ftlight.data.alphabets import FREQUENT, LETTERS
-from ftlight.data.encoding import BINARY, BLOCK, MARKS
+from ftlight.data.encoding import BINARY, BLOCK, MARKS, special_bytes
 
 SAMPLE = 4000  # words beyond ASCII that are looked at
 NONE = "latin-1"  # in which every byte is a character: for what spells nothing
@@ -30,7 +30,7 @@ SINGLE = {
     "cp866": LETTERS["cp866"],
 }
 SEVERAL = {"gb18030": "gbk", "cp950": "cp950", "cp932": "cp932", "cp949": "cp949"}
-WORD = re.compile(rb"[^\s,;|\"()\[\]{}:.!?]*[\x80-\xff][^\s,;|\"()\[\]{}:.!?]*")
+WORD = re.compile(rb"[^\s,;|\"()\[\]{}:.!?]+")
 
 
 def guess(path: Path) -> str:
@@ -46,6 +46,8 @@ def guess(path: Path) -> str:
             return name
     if path.suffix.lower() != ".gz" and start.count(0) > BINARY * len(start):
         return "utf-16-le" if start[1::2].count(0) >= start[::2].count(0) else "utf-16-be"
+    with contextlib.suppress(EOFError, OSError, zlib.error):  # whoever reads it says why
+        special_bytes(path)  # bounds it
     words = dict.fromkeys(_words(path))
     return _best(list(words)) if words else "utf-8"
 
@@ -57,14 +59,15 @@ def _words(path: Path) -> list[bytes]:
     words: list[bytes] = []
     is_utf8 = True
     with contextlib.suppress(EOFError, OSError, zlib.error), opener(path, "rb") as file:
-        while block := file.read(BLOCK) + file.readline():
+        while block := file.read(BLOCK) + file.readline(BLOCK):
             if is_utf8:
                 try:
                     decoder.decode(block)
                 except UnicodeDecodeError:
                     is_utf8 = False
             if len(words) < SAMPLE:
-                words += WORD.findall(block)[: SAMPLE - len(words)]
+                beyond = [] if block.isascii() else WORD.findall(block)
+                words += [w for w in beyond if not w.isascii()][: SAMPLE - len(words)]
             elif not is_utf8:
                 break
     return [] if is_utf8 else words

@@ -34,6 +34,7 @@ from ftlight.data.cells import with_nested
 from ftlight.data.delimited import Quotes as Quotes
 from ftlight.data.encoding import open_text
 from ftlight.data.folders import walk
+from ftlight.utils import archives
 from ftlight.utils.errors import UserError, did_you_mean, first_line, join_limited
 from ftlight.utils.paths import place as place
 from ftlight.utils.paths import places as places
@@ -165,8 +166,11 @@ def _read_parquet(path: Path) -> Iterator[Row]:
 
     try:
         with pq.ParquetFile(path) as file:
-            number = 0
+            number, size, most = 0, 0, archives.most(path)
             for batch in file.iter_batches(1024):
+                size += max(batch.nbytes, batch.num_rows * batch.num_columns)
+                if size > most:
+                    raise UserError(f"{path}: {archives.BOMB}")
                 for row in _rows(batch, path, number):
                     number += 1
                     yield {**row, LINE: number}

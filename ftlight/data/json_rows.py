@@ -12,8 +12,10 @@ from typing import Any
 from ftlight.data.cells import LINE, Row
 from ftlight.data.encoding import open_text
 from ftlight.data.remarks import remark
+from ftlight.utils import archives
 from ftlight.utils.errors import UserError, shortened
 from ftlight.utils.format import counted
+from ftlight.utils.json_file import DEEPEST, is_deeper
 from ftlight.utils.paths import ROW, place, places
 
 
@@ -23,13 +25,17 @@ class _Decoder(json.JSONDecoder):
     def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
         """Decodes the value that begins at a place. Returns it and where it ends."""
         try:
-            return super().raw_decode(s, idx)
+            value, end = super().raw_decode(s, idx)
         except json.JSONDecodeError:
             raise
         except RecursionError:
             raise json.JSONDecodeError("nested too deep", s, idx) from None
         except ValueError:  # Python reads no whole numbers of more than 4,300 digits
             raise json.JSONDecodeError("a number of thousands of digits", s, idx) from None
+        brackets = s.count("[", idx, end) + s.count("{", idx, end)
+        if brackets > DEEPEST and is_deeper(value):
+            raise json.JSONDecodeError("nested too deep", s, idx)
+        return value, end
 
 
 # Raw tabs and line breaks within strings are read, too: many programs write them.
@@ -68,12 +74,27 @@ def read(path: Path, encoding: str, columns: Sequence[str] = ()) -> Iterator[Row
             yield from _of_lines(itertools.chain(first, filled), path, halves)
     if not by_line:
         with open_text(path, encoding) as file:
-            yield from _of_text("".join(file), columns, path, halves)
+            yield from _of_text(_held(file, path), columns, path, halves)
     if halves:
         remark(
             f"{path.name}: half of a surrogate pair is replaced by U+FFFD in"
             f" {counted(len(halves), 'row')} (first in {places(halves[:1], 1)})"
         )
+
+
+def _held(lines: Iterable[str], path: Path) -> str:
+    """All of a file as one text.
+
+    Raises:
+        UserError: it unpacks to more than its size lets expect of what is held in memory.
+    """
+    most, size, parts = archives.most(path, archives.HELD), 0, []
+    for line in lines:
+        size += len(line)
+        if size > most:
+            raise UserError(f"{path}: {archives.BOMB}")
+        parts.append(line)
+    return "".join(parts)
 
 
 def whole(value: Any) -> Any:

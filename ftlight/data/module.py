@@ -20,6 +20,7 @@ from ftlight.data.tables import Columns as Columns
 from ftlight.models import padding
 from ftlight.models.loading import load_tokenizer
 from ftlight.models.weights import check_tokenizer
+from ftlight.utils import archives
 from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.paths import user_path
 from ftlight.utils.ranges import Count, Folds, Fraction, PositiveInt, Processes, check_ranges
@@ -82,6 +83,8 @@ class DataModule(Audited):
         encoding: Encoding of text files.
         quotes: Quotation marks in CSV and TSV: csv if they enclose fields, none if they are text;
             auto reads them as text if that alone gives every line the same fields.
+        max_bytes: Bytes that a packed file may unpack to. Default: 4 GiB, or 100 times its size if
+            that is more.
         header: Names of the columns of CSV, TSV and .xlsx files that have no header line.
         labels: Labels in order. Default: those in train.
         known_labels: Labels that come first, those of another run; other ones in train follow.
@@ -124,6 +127,7 @@ class DataModule(Audited):
         workers: Processes = 0,
         encoding: str = "utf-8",
         quotes: files.Quotes = "auto",
+        max_bytes: PositiveInt | None = None,
         header: list[str] | None = None,
         labels: list[str | int | float] | None = None,
         known_labels: list[str] | None = None,
@@ -148,6 +152,7 @@ class DataModule(Audited):
         self.batch_size = 32 if batch_size == "auto" else batch_size
         self.tokens_per_batch, self.workers = tokens_per_batch, workers
         self.encoding, self.quotes, self.header = encoding, quotes, tuple(header or ())
+        archives.permit(max_bytes)
         self.tokenizer_name, self.log_text = tokenizer, log_text
         self.given_labels = [str(label) for label in labels] if labels else None
         self.known_labels = known_labels or []

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 ANY = re.compile(r"@|(?:\d[ ().\-/]{0,2}){7}")  # nothing below matches a text without
-MAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
+MAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
 DIGITS = re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,18}(?![\w.]\d)")
 IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z\d]){11,30}\b")
 ACCOUNT = re.compile(

@@ -83,7 +83,7 @@ def _fault(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as book:
             entries = book.infolist()
-            if fault := archives.fault(entries, path.stat().st_size):
+            if fault := archives.fault(entries, path, archives.HELD):
                 return fault
             if (total := sum(entry.file_size for entry in entries)) > TOTAL:
                 return f"it is {total >> 30:,} GB unpacked; save it as CSV (UTF-8)"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ftlight.data import heads
 from ftlight.models.loading import load_tokenizer, positions, read_file
 from ftlight.utils.errors import UserError
 
@@ -108,16 +109,18 @@ def tokenize(
 
     Returns:
         Columns with one value per row: ``input_ids``, ``token_type_ids`` (of pairs, if the model
-        has them), and the number of tokens after cutting (``length``) and before (``uncut``). A
-        row has at least one token.
+        has them), and the number of tokens after cutting (``length``) and before (``uncut``, about
+        so many if the text is very long). A row has at least one token.
     """
-    inputs = (list(texts), list(pairs)) if pairs is not None else (list(texts),)
+    begun = heads.heads(tokenizer, texts, pairs, longest)
+    inputs = tuple(some for some in begun if some is not None)
     types = pairs is not None and "token_type_ids" in tokenizer.model_input_names
     options = {"padding": False, "return_attention_mask": False, "return_token_type_ids": types}
     out = tokenizer(*inputs, truncation=False, verbose=False, **options)
     for name in out:
         out[name] = [ids or [blank(tokenizer) if name == "input_ids" else 0] for ids in out[name]]
-    uncut = [len(ids) for ids in out["input_ids"]]
+    counted = [len(ids) for ids in out["input_ids"]]
+    uncut = heads.counts(counted, inputs, [some for some in (texts, pairs) if some is not None])
     names = ["input_ids", "token_type_ids"] if types else ["input_ids"]
     columns = {name: list(out[name]) for name in names}
     over = [i for i, n in enumerate(uncut) if n > longest]

@@ -32,6 +32,8 @@ IMAGES = ("preprocessor_config.json", "processor_config.json", *CONFIG)
 LFS = b"version https://git-lfs"
 PAGES = (b"<!doctype html", b"<html", b"<?xml")
 WAY = "get it again, or take another folder"
+TEXT = 100_000_000  # bytes of vocabularies and templates
+MOST = {".json": json_file.MOST, ".txt": TEXT, ".jinja": TEXT, ".model": TEXT, ".tiktoken": TEXT}
 HEADER = 100_000_000  # bytes that safetensors allows a header
 
 
@@ -96,6 +98,9 @@ def _form(path: Path) -> str:
             start = file.read(512)
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
+    most = MOST.get(path.suffix, 0)
+    if most and path.stat().st_size > most:
+        return f"has {path.stat().st_size:,} bytes, more than the {most:,} that are read"
     if not start:
         return "is empty" if path.name != "merges.txt" else ""  # a vocabulary of letters has none
     if not start.strip(b"\0"):
@@ -122,8 +127,8 @@ def _checks(path: Path) -> Callable[[Path], str]:
 
 
 def _json(path: Path) -> str:
-    data = path.read_bytes()
     try:
+        data = json_file.content(path)
         value = json_file.parse(data)
     except ValueError as error:
         return f"cannot be read: {error}"

@@ -7,6 +7,7 @@ import errno
 import re
 from collections.abc import Iterable
 
+LONGEST = 200  # characters of a name that is compared or listed whole
 FILES = (
     *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR),
     *(errno.ELOOP, errno.ENAMETOOLONG, errno.EIO, errno.ESTALE),
@@ -82,7 +83,9 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     >>> did_you_mean("Text", ["Betreff", "Text der Mail"])
     '; did you mean "Text der Mail"?'
     """
-    by_lower, wanted = {n.lower(): n for n in names}, name.lower()
+    by_lower, wanted = {n.lower(): n for n in names if len(n) <= LONGEST}, name.lower()
+    if len(wanted) > LONGEST:
+        return ""
     closest = difflib.get_close_matches(wanted, by_lower, n=1, cutoff=0.65)
     if not closest and len(wanted) > 2:
         word = re.compile(rf"^{re.escape(wanted)}|(?<![^\W_]){re.escape(wanted)}(?![^\W_])")
@@ -104,6 +107,7 @@ def unknown(what: str, name: object, known: Iterable[object], kind: str, most: i
     'toy.csv: no column lable; did you mean "label"? (columns: text, label)'
     """
     names = [str(n) for n in known]
+    name = shortened(str(name), LONGEST)
     return f"{what} {name}{did_you_mean(str(name), names)} ({kind}: {join_limited(names, most)})"
 
 
@@ -113,6 +117,7 @@ def join_limited(names: Iterable[object], most: int = 8) -> str:
     >>> join_limited(["a", "b", "c"], most=2)
     'a, b and 1 more'
     """
-    words = [str(n) for n in names]
-    rest = len(words) - most
-    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
+    listed = list(names)
+    rest = len(listed) - most
+    words = ", ".join(shortened(str(name), LONGEST) for name in listed[:most])
+    return words + (f" and {rest} more" if rest > 0 else "")

@@ -9,6 +9,7 @@ from typing import Any
 
 from ftlight.utils.errors import UserError, join_limited
 
+MOST = 100_000_000  # bytes of a file; values in memory take up to twenty times as many
 DEEPEST = 100  # levels of nesting: what walks through a value must not run out of stack
 WORDS: dict[Any, str] = {
     str: "text",
@@ -40,7 +41,7 @@ def read(
         UserError: it cannot be read, is no JSON, or holds something else.
     """
     try:
-        value = parse(path.read_bytes())
+        value = parse(content(path))
         wrong = misfit(value, shape) or _lacks(value, need)
     except OSError as error:
         wrong = f"cannot be read ({error.strerror or error})"
@@ -88,6 +89,19 @@ def read_lines(
     return values
 
 
+def content(path: Path) -> bytes:
+    """The bytes of a JSON file.
+
+    Raises:
+        ValueError: there are more than such a file has.
+    """
+    with path.open("rb") as file:
+        data = file.read(MOST + 1)
+    if len(data) > MOST:
+        raise ValueError(f"has more than {MOST:,} bytes")
+    return data
+
+
 def parse(data: bytes) -> Any:
     """The value of JSON in UTF-8, with a byte order mark or without.
 
@@ -107,12 +121,13 @@ def parse(data: bytes) -> Any:
         raise ValueError(f"nested more than {DEEPEST} levels deep") from None
     except ValueError:  # Python reads no whole numbers of more than 4,300 digits
         raise ValueError("not valid JSON: a number of thousands of digits") from None
-    if _is_deeper(value):
+    if is_deeper(value):
         raise ValueError(f"nested more than {DEEPEST} levels deep")
     return value
 
 
-def _is_deeper(value: Any) -> bool:
+def is_deeper(value: Any) -> bool:
+    """Whether a value is nested so deep that what walks through it may run out of stack."""
     level = [value]
     for _ in range(DEEPEST):
         level = [item for outer in level for item in _inside(outer)]

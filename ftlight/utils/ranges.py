@@ -64,7 +64,8 @@ class Range(NamedTuple):
         )
 
 
-SEED = Range(least=0, most=2**32 - 1)  # numpy's
+LAST_SEED = 2**32 - 1  # numpy's
+SEED = Range(least=0, most=LAST_SEED)
 PositiveInt = Annotated[int, Range(least=1)]
 Count = Annotated[int, Range(least=0)]
 Folds = Annotated[int, Range(least=2, most=1000)]

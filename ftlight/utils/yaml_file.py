@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,21 @@ DEEPEST, MOST, SIZE = 50, 100_000, 4_000_000  # levels, values and bytes of a co
 class Loader(yaml.SafeLoader):
     """YAML with plain values as in version 1.2: 1e-4 is a number, no and on are words.
 
-    Thousands of levels would take PyYAML seconds before Python ends its recursion.
+    Thousands of levels would take PyYAML seconds before Python ends its recursion, and millions of
+    values half a minute.
     """
 
     depth = 0
+    count = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Makes a node, and those below it."""
         self.depth += 1
-        if self.depth > DEEPEST:
-            what = f"nested more than {DEEPEST} levels deep"
+        self.count += 1
+        if self.depth > DEEPEST or self.count > MOST:
+            what = f"more than {MOST:,} values"
+            if self.depth > DEEPEST:
+                what = f"nested more than {DEEPEST} levels deep"
             here = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem=what, problem_mark=here)
         node = super().compose_node(parent, index)
@@ -105,6 +111,28 @@ def parse(text: str, name: str) -> tuple[Any, dict[str, str]]:
     Raises:
         UserError: it does not parse, or holds a key twice.
     """
+    return _parse(text, name, lambda loader, node: loader.construct_document(node))
+
+
+def read_words(path: Path) -> Any:
+    """Reads a YAML or JSON file with every value as text, so that a label NO stays NO.
+
+    Raises:
+        UserError: as for :func:`read_yaml`.
+    """
+    return _parse(_text(path), str(path), lambda loader, node: _words(node))[0]
+
+
+def _words(node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return {name.value: _words(value) for name, value in node.value}
+    return [_words(item) for item in node.value] if isinstance(node.value, list) else node.value
+
+
+def _parse(
+    text: str, name: str, build: Callable[[Loader, yaml.Node], Any]
+) -> tuple[Any, dict[str, str]]:
+    """Reads a YAML text; ``build`` makes a value of its node once that is known to be bounded."""
     places: dict[str, str] = {}
     try:
         loader = Loader(text)
@@ -112,7 +140,7 @@ def parse(text: str, name: str) -> tuple[Any, dict[str, str]]:
         if node is None:
             return {}, places
         _Places(name, loader, places).walk(node, "", 0)
-        return loader.construct_document(node), places
+        return build(loader, node), places
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""

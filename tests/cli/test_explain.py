@@ -99,7 +99,7 @@ def test_what_cannot_be_explained_gets_one_line(
     assert says(run, "--text", "a", "--method", "oclusion") == (
         '--method oclusion: expected occlusion or ig; did you mean "occlusion"?'
     )
-    assert says(run, "--rows", "0") == "--rows 0: expected a whole number from 1 on"
+    assert says(run, "--rows", "0") == "--rows: expected a whole number from 1 to 1,000,000, got 0"
     assert says(run, str(planted), "--text", "a").endswith(' and --text "…": give one of them')
     assert says(run, "--text", " ") == "there is no text to predict"
     assert says(run, "--text", "a", "--out", "why.pdf").startswith("--out why.pdf: explanations")

@@ -79,7 +79,10 @@ def test_what_cannot_be_reported_is_refused_in_a_line(run: Path, capsys: Any) ->
         [
             ([], "report needs a run: python -m ftlight report RUN"),
             (["nothing"], "nothing is not a run"),
-            (["run", "--rows", "many"], "--rows: expected a number of rows, got many"),
+            (
+                ["run", "--rows", "many"],
+                "--rows: expected a whole number from 0 to 100,000",
+            ),
             (["run", "--out", "run"], "--out run is a folder; name a file in it"),
             (["run", "--out", "mine.html"], "is there, and is no page of ftlight"),
             (["run", "--out", "run/config.yaml"], "is there, and is no page of ftlight"),

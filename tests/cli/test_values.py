@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,29 @@ def test_help_shows_ranges() -> None:
 @pytest.mark.parametrize("name", ["TextClassification", "MaskedLM"])
 def test_help_of_a_task_names_bounds_once(name: str) -> None:
     assert "Range(" not in helps.show("fit", ["all", "--model", name])
+
+
+def test_absurd_numbers_are_refused_by_the_bounds_of_their_options(
+    capsys: pytest.CaptureFixture[str], toy: str
+) -> None:
+    tune = ("--trials", "--seeds", "--jobs")
+    many = "9" * 5000  # Python refuses to read them
+    cases = [
+        *(["tune", "-c", "x.yaml", option, n] for option in tune for n in ("0", "9999999", many)),
+        *(["fit", option, n] for option in ("--seeds", "--folds") for n in ("1", "100000", many)),
+        *(["explain", "r", option, many] for option in ("--rows", "--neighbours")),
+        ["report", "r", "--rows", many],
+        ["fit", "-c", "x.yaml", "--seeds", "2", "--seed", many],
+        ["fit", "-c", "x.yaml", "--data.workers", "100000"],
+        ["fit", "-c", "x.yaml", "--data.batch_size", many],
+        ["fit", "-c", "x.yaml", "--trainer.devices", "100000"],
+    ]
+    Path("x.yaml").write_text(f"model: TextClassification\ndata: {{train: {toy}}}\n")
+
+    def check(*words: str) -> None:
+        assert main(list(words)) == 2
+        said = capsys.readouterr().err
+        assert re.search("a whole number|out of range|the first of them", said), said
+        assert len(said) < 400 or many in said
+
+    each([tuple(words) for words in cases], check)

@@ -186,3 +186,18 @@ def test_dotted_columns_are_fields_of_objects() -> None:
     assert "t.en" not in read_rows[1]
     with pytest.raises(UserError, match=r'a.jsonl:1: no column t.em; .*"t.en".*columns: t.en, t.a'):
         files.need(read_rows[0], ["t.em"], "a.jsonl")
+
+
+def test_rows_nested_deep_are_refused_before_anything_walks_through_them() -> None:
+    deep = "[" * 300 + '"\\ud800"' + "]" * 300  # half of a surrogate pair, which is looked for
+    for name, text in {
+        "a.jsonl": f'{{"a": 1}}\n{{"a": {deep}}}\n',
+        "a.json": f'[{{"a": 1}},\n{{"a": {deep}}}]',
+        "b.json": f'{{"data": [{{"a": {deep}}}]}}',
+    }.items():
+        Path(name).write_text(text)
+        with pytest.raises(UserError, match="nested too deep"):
+            list(files.read(Path(name)))
+    wide = json.dumps([{"a": [[i]] * 200} for i in range(3)])
+    Path("c.json").write_text(wide)
+    assert len(list(files.read(Path("c.json")))) == 3

@@ -102,7 +102,7 @@ def test_a_zip_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as book:
         book.writestr("xl/bomb.xml", " " * 3_000_000)
     with monkeypatch.context() as patch:
-        patch.setattr(spreadsheet.archives, "SMALL", 1_000_000)
+        patch.setattr(spreadsheet.archives, "HELD", 1_000_000)
         assert "as those of a zip bomb" in fault(path)
     monkeypatch.setattr(spreadsheet, "TOTAL", 1_000_000)
     assert "unpacked; save it as CSV" in fault(path)

@@ -9,11 +9,14 @@ import struct
 import zipfile
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import each
 from safetensors.torch import save
 
 from ftlight.models import folder_check
+from ftlight.utils import json_file
+from ftlight.utils.errors import UserError
 from ftlight.utils.zip_file import zip_fault
 
 WEIGHTS = save({"a": torch.ones(4, 4), "b": torch.ones(3)})
@@ -131,3 +134,14 @@ def test_a_zip_that_was_packed_again_is_sound(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a", b"x" * 100)
     assert zip_fault(path) == ""
+
+
+def test_a_config_of_gigabytes_is_refused_by_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    with path.open("wb") as file:
+        file.write(b"{")
+        file.truncate(10**11)  # takes no place on the disk
+    said = "has 100,000,000,000 bytes, more than the 100,000,000 that are read"
+    assert said in folder_check.form_fault(tmp_path, ("config.json",))
+    with pytest.raises(UserError, match=r"config.json: has more than 100,000,000 bytes"):
+        json_file.read(path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
 import pytest
 from conftest import each
 
+from ftlight.utils import yaml_file
 from ftlight.utils.errors import UserError
 from ftlight.utils.yaml_file import read_yaml
 
@@ -55,3 +57,26 @@ def test_what_is_no_file_is_one_line(tmp_path: Path) -> None:
 def test_aliases_are_read(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("a: &a [1, 2]\nb: *a\n")
     assert read_yaml(tmp_path / "x.yaml")[0] == {"a": [1, 2], "b": [1, 2]}
+
+
+def test_aliases_and_values_without_end_are_refused_before_they_are_made() -> None:
+    laughs = "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    merges = "a: &a {x: 1}\n"
+    for one, next_one in itertools.pairwise("abcdefgh"):
+        nine = ", ".join([f"*{one}"] * 9)
+        laughs += f"{next_one}: &{next_one} [{nine}]\n"
+        merges += f"{next_one}: &{next_one} {{<<: [{nine}]}}\n"
+    for text in (laughs, merges, "a: [" + "1," * 200_000 + "]"):
+        with pytest.raises(UserError, match="more than 100,000 values"):
+            yaml_file.parse(text, "x.yaml")
+        Path("x.yaml").write_text(text)
+        with pytest.raises(UserError, match="more than 100,000 values"):
+            yaml_file.read_words(Path("x.yaml"))
+
+
+def test_words_are_read_as_they_are_written() -> None:
+    Path("x.yaml").write_text("NO: 1e-4\nb: [yes, null, {c: 0x1}]\n")
+    assert yaml_file.read_words(Path("x.yaml")) == {
+        "NO": "1e-4",
+        "b": ["yes", "null", {"c": "0x1"}],
+    }

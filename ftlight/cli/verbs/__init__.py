@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
+from ftlight.utils.errors import shortened
+
 
 class Argument(NamedTuple):
     """What may stand on the command line of a verb.
@@ -20,12 +22,14 @@ class Argument(NamedTuple):
         help: one sentence.
         default: what holds without it, if that is a plain value.
         key: the option it is short for, such as ``trainer.run``; empty for one of the verb itself.
+        bounds: the least and the most that it may be, if it is a whole number.
     """
 
     spelling: str
     help: str
     default: str = ""
     key: str = ""
+    bounds: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -37,6 +41,20 @@ class Argument(NamedTuple):
     def is_flag(self) -> bool:
         """Whether it takes no value."""
         return self.spelling == f"--{self.name}"
+
+    def fault(self, value: str) -> str:
+        """What is wrong with a value that is to be a whole number; empty if nothing is.
+
+        >>> Argument("--jobs K", "", bounds=(1, 1000)).fault("100000")
+        'expected a whole number from 1 to 1,000, got 100000'
+        """
+        if self.bounds is None:
+            return ""
+        least, most = self.bounds
+        digits = value.isascii() and value.isdigit() and len(value) <= len(str(most))
+        if digits and least <= int(value) <= most:
+            return ""
+        return f"expected a whole number from {least:,} to {most:,}, got {shortened(value)}"
 
 
 class Verb(NamedTuple):
@@ -193,12 +211,14 @@ VERBS = {
                 "--seeds N",
                 "Train N runs that differ only in seed, in RUN/seed-0, RUN/seed-1, …, and compare "
                 "them; the same command with the same --run DIR goes on.",
+                bounds=(2, 1000),
             ),
             Argument(
                 "--folds N",
                 "Cross-validation for small data: train on all rows but a fold of N in turn, in "
                 "RUN/fold-0, RUN/fold-1, …, score each row by the model that never saw it, then "
                 "train on all rows, in RUN/all; the same command with the same --run DIR goes on.",
+                bounds=(2, 1000),
             ),
             Argument(
                 "--wandb PROJECT",
@@ -320,6 +340,7 @@ VERBS = {
                 "--trials N",
                 "Settings to try; the first is the config as it is. Default: as many as the "
                 "budget allows, without one 20.",
+                bounds=(1, 100_000),
             ),
             Argument(
                 "--budget T",
@@ -331,12 +352,14 @@ VERBS = {
                 "Seeds on which the best three are trained; the best mean wins. 1 for none but "
                 "the config's.",
                 "3",
+                bounds=(1, 1000),
             ),
             Argument(
                 "--jobs K",
                 "Trials at once on this machine. The same command with the same --run DIR on "
                 "other machines, or in a job array, shares the trials.",
                 "1",
+                bounds=(1, 1000),
             ),
             Argument(
                 "--prune true|false",
@@ -416,11 +439,12 @@ VERBS = {
                 "gradients.",
                 "occlusion",
             ),
-            Argument("--rows N", "Most rows to explain.", "50"),
+            Argument("--rows N", "Most rows to explain.", "50", bounds=(1, 1_000_000)),
             Argument(
                 "--neighbours N",
                 "Also show so many rows of train that are most like each row.",
                 "0",
+                bounds=(0, 1000),
             ),
             Argument("--out F.html|F.json", "File to write all explanations to."),
             CHECKPOINT,
@@ -444,6 +468,7 @@ VERBS = {
                 "Rows of the test to show: errors, the surest first, and doubtful ones; 0 shows "
                 "no texts of your data.",
                 "20",
+                bounds=(0, 100_000),
             ),
             Argument("--follow", "Make the page again while the run trains, until it has ended."),
             TRUST,

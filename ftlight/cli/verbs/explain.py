@@ -36,7 +36,7 @@ def run(words: Words, cli: CLI) -> None:
     Raises:
         UserError: the task cannot explain, or there is nothing to explain.
     """
-    out, most = explaining.out(words), explaining.count(words, "rows", 50, 1)
+    out, most = explaining.out(words), int(words.own.get("rows", 50))
     if out is not None and out.suffix.lower() == ".html":
         page.check(out)
     task, data = cli.model, cli.datamodule
@@ -50,7 +50,7 @@ def run(words: Words, cli: CLI) -> None:
     else:
         given, right = validation_rows(words, data, most)
     explained = rows.explain(predictor, given, place or "input", explaining.method(words))
-    if count := explaining.count(words, "neighbours", 0, 0):
+    if count := int(words.own.get("neighbours", 0)):
         explained = _with_neighbours(cli, explained, place or "input", count)
     if is_given:
         for row in explained:

@@ -29,7 +29,7 @@ def run(words: Words) -> str:
         page.write(out, page.of_tune(tune))
         return f"{short(out)}: {out.stat().st_size / 1000:,.0f} kB"
     runs = [folder for path in words.alone for folder in comparing.runs_of(path)]
-    rows = reporting.count(words.own.get("rows", str(page.SHOWN)))
+    rows = int(words.own.get("rows", page.SHOWN))
     out = _out(words, runs)
     outputs.check(out)
     page.check(out)

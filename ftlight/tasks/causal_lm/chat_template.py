@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ftlight.data import tokens
-from ftlight.tasks.causal_lm import dialect, places
+from ftlight.tasks.causal_lm import dialect, places, template_source
 from ftlight.tasks.causal_lm.messages import Message
+from ftlight.utils.bounded import Exceeded, bounded
 from ftlight.utils.errors import UserError
 
 
@@ -37,11 +38,16 @@ class Template:
         tool_source: Another one for chats with tools.
 
     Raises:
-        UserError: The tokenizer gives no offsets of its tokens.
+        UserError: The tokenizer gives no offsets of its tokens, or the template may compute without
+            end.
     """
 
     def __init__(self, tokenizer: Any, source: str, tool_source: str | None = None) -> None:
         tokens.check_places(tokenizer)
+        for text in filter(None, (source, tool_source)):
+            if fault := template_source.fault(text):
+                raise UserError(f"the model's chat template {fault}; set data.template: plain")
+        self._exceeded: Exceeded | None = None
         self.tokenizer, self.source, self.tool_source = tokenizer, source, tool_source
         self._tails: dict[Any, str] = {}
         self.ending = self._ending()
@@ -61,13 +67,20 @@ class Template:
     def _rendered(
         self, messages: dialect.Given, tools: dialect.Given, prompts: bool = False
     ) -> str:
-        text = self.tokenizer.apply_chat_template(
-            messages,
-            tools=tools or None,
-            chat_template=self.tool_source if tools and self.tool_source else self.source,
-            tokenize=False,
-            add_generation_prompt=prompts,
-        )
+        if self._exceeded is not None:  # it would take as long again, for each chat
+            raise self._exceeded
+        try:
+            with bounded():
+                text = self.tokenizer.apply_chat_template(
+                    messages,
+                    tools=tools or None,
+                    chat_template=self.tool_source if tools and self.tool_source else self.source,
+                    tokenize=False,
+                    add_generation_prompt=prompts,
+                )
+        except Exceeded as error:
+            self._exceeded = error
+            raise
         return str(text)
 
     def text(self, messages: Sequence[Message], prompts: bool = False) -> str:
@@ -79,6 +92,11 @@ class Template:
         given, tools = dialect.given(self.wants, messages)
         try:
             return self._rendered(given, tools, prompts)
+        except Exceeded as error:
+            raise UserError(
+                f"the model's chat template cannot be used: {error} for a chat; set"
+                " data.template: plain"
+            ) from None
         except Exception as error:  # whatever a template raises
             roles = ", ".join(turn["role"] for turn in given[:6])
             more = "…" if len(given) > 6 else ""

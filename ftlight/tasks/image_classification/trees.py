@@ -183,7 +183,7 @@ def _open_zip(place: str, process: int, changed: int) -> Opened:
         archive = zipfile.ZipFile(path)
     except archives.UNREADABLE as error:
         raise UserError(f"{place}: not a readable zip ({error})") from None
-    if fault := archives.fault(archive.infolist(), path.stat().st_size):
+    if fault := archives.fault(archive.infolist(), path):
         archive.close()
         raise UserError(f"{place}: {fault}")
     entries = archive.infolist()

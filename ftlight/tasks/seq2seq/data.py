@@ -8,7 +8,7 @@ from typing import Any
 
 import datasets
 
-from ftlight.data import files, tables, tokens
+from ftlight.data import files, heads, tables, tokens
 from ftlight.data.module import Columns, DataModule, EncodedSplit, Reader
 from ftlight.run import records
 from ftlight.tasks.seq2seq.gathering import gather
@@ -168,7 +168,8 @@ class Seq2SeqData(DataModule):
         def as_targets(texts: Sequence[str], **options: Any) -> Any:
             return tokenizer(text_target=texts, **options)
 
-        columns = tokens.tokenize(as_targets, texts, None, most)
+        begun, _ = heads.heads(tokenizer, texts, None, most)
+        columns = tokens.tokenize(as_targets, begun, None, most)
         # not every tokenizer ends a text; mBART's puts a language behind the end
         if eos is not None:
             columns["input_ids"] = [

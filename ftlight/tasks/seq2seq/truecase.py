@@ -14,7 +14,6 @@ def is_uncased(tokenizer: Any) -> bool:
 
 # Words with capitals in a row, such as "The Blue Spice"; not inside a word such as priceRange.
 NAME = re.compile(r"\b[^\W\d_a-z][\w'&]*(?:[ -][^\W\d_a-z][\w'&]*)*")
-BEGIN = re.compile(r"(?:^|[.!?:]\s|\n)\s*$")  # behind it a capital means nothing
 
 
 def truecased(text: str, source: str) -> str:
@@ -30,8 +29,17 @@ def truecased(text: str, source: str) -> str:
     text = re.sub(r"(?<=\w) - (?=\w)", "-", text)
     names = set()
     for match in NAME.finditer(source):
-        if " " in match[0] or not BEGIN.search(source[: match.start()]):
+        if " " in match[0] or not _begins(source, match.start()):
             names.add(match[0])
-    for name in sorted(names, key=len, reverse=True):
+    lowered = text.lower()
+    for name in sorted((n for n in names if n.lower() in lowered), key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", name, text, flags=re.IGNORECASE)
     return re.sub(r"(^|[.!?]\s+)(\w)", lambda m: m[1] + m[2].upper(), text)
+
+
+def _begins(text: str, at: int) -> bool:
+    """Whether a sentence or line begins at a place, where a capital means nothing."""
+    last = at
+    while last and text[last - 1].isspace():
+        last -= 1
+    return not last or "\n" in text[last:at] or (last < at and text[last - 1] in ".!?:")

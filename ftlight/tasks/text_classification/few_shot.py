@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
+from ftlight.utils import yaml_file
 from ftlight.utils.errors import UserError, join_limited, unknown
 from ftlight.utils.paths import user_path
 
@@ -75,11 +75,7 @@ def _read_mapping(path: Path) -> Any:
             f"model.label_descriptions: no file {path};"
             " give a mapping from label to text, or a YAML or JSON file with one"
         )
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: neither YAML nor JSON in UTF-8 ({reason})") from error
+    return yaml_file.read_words(path)
 
 
 def texts(

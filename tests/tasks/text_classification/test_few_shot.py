@@ -92,7 +92,7 @@ def test_wrong_descriptions_are_named(tmp_path: Path) -> None:
         ({"late": ["a"]}, "late: expected a text"),
         (["late"], "expected a mapping from label to text, got list"),
         ("none.yaml", "no file none.yaml"),
-        ("broken.yaml", "broken.yaml: neither YAML nor JSON"),
+        ("broken.yaml", "broken.yaml:1: not valid YAML"),
     ]
 
     def check(given: Any, fault: str) -> None:
