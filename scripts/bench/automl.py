@@ -139,7 +139,13 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     if given.autogluon:
-        return autogluon(given.autogluon)
+        autogluon(given.autogluon)
+    else:
+        compare(given)
+
+
+def compare(given: argparse.Namespace) -> None:
+    """Runs what is not in the file yet, and prints the table."""
     from schedules import cells_of
 
     from ftlight.utils.format import table
