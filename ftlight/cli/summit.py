@@ -22,6 +22,7 @@ from ftlight.utils.format import span
 from ftlight.utils.printable import say
 
 NAME = "auto.json"
+ONE_TEXT = ("TextClassification", "TokenClassification", "CausalLM", "Seq2Seq")
 INTERRUPTED = 130
 ROWS_SHOWN = 20  # on the page, if there is time to explain them
 EXPLAINS = 14.0  # seconds that a page with explanations may take
@@ -61,14 +62,23 @@ def finish(climb: Climb, why: str, begun: float, known: Mapping[str, Any]) -> st
         left = climb.deadline - time.monotonic()
         rows = ROWS_SHOWN if left > EXPLAINS else 0
         child.run("report", [str(path), "--rows", str(rows)], climb.home / "report.log")
-    place = runs.short(climb.home / "best")
+    place = runs.short(climb.home / runs.BEST)
     said += [
         ("took", span(time.monotonic() - begun)),
         ("page", runs.short(path / "report.html")),
         ("config", f"{place}.yaml"),
-        ("next", f'python -m ftlight predict {place} --text "…"'),
+        ("next", f"python -m ftlight predict {place} {example(climb)}"),
     ]
     return "\n".join(f"{word:6} {line}" for word, line in said)
+
+
+def example(climb: Climb) -> str:
+    """What can follow ``predict RUN``."""
+    data = yaml.safe_load((climb.home / DATA).read_text(encoding="utf-8"))["data"]
+    if climb.task == "ImageClassification":
+        return "PHOTO.jpg"
+    is_text = climb.task in ONE_TEXT and "text_pair" not in data
+    return '--text "…"' if is_text and not isinstance(data.get("text"), list) else "FILE"
 
 
 def place_of(climb: Climb, rung: Rung) -> Path:
@@ -84,7 +94,7 @@ def name(climb: Climb, best: Rung) -> None:
         config.setdefault(section, {})[option] = yaml.safe_load(value)
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     (climb.home / "best.yaml").write_text(text, encoding="utf-8")
-    runs.point(climb.home / "best", place_of(climb, best).relative_to(climb.home))
+    runs.point(climb.home / runs.BEST, place_of(climb, best).relative_to(climb.home))
 
 
 def sentences(climb: Climb, best: Rung, why: str) -> list[tuple[str, str]]:
@@ -137,8 +147,14 @@ def _beside(climb: Climb, best: Rung) -> str:
     if best.scores is None or other.scores is None or len(best.scores) != len(other.scores):
         return f"the best cheap model ({other.name}): {other.score:.4f}"
     gain, low, high = difference(best.scores[None], other.scores[None])[:3]
-    than = f"than the best cheap model ({other.name}, {other.score:.4f})"
-    return f"{gain:+.4f} ({low:+.4f} to {high:+.4f}) {than}"
+    if low > 0:
+        pays = "fine-tuning paid"
+    elif high < 0:
+        pays = "it is better: fine-tuning did not pay"
+    else:
+        pays = "as good, as far as these rows tell: fine-tuning may not pay"
+    beside = f"{gain:+.4f} ({low:+.4f} to {high:+.4f}) beside the best cheap model"
+    return f"{beside} ({other.name}, {other.score:.4f}): {pays}"
 
 
 def _more(climb: Climb, best: Rung, why: str) -> str:
@@ -147,11 +163,16 @@ def _more(climb: Climb, best: Rung, why: str) -> str:
         return why
     last = climb.runs[-1]
     stopped = "it was stopped: the same command goes on" if why else ""
+    if best.verdict == "no signal":
+        return stopped or "more time finds no signal where there is none: look at the labels"
     if not any(rung.name == TUNED for rung in climb.runs):
         return stopped or "the time was too short to fine-tune: a larger --budget"
-    if "budget" in (best.ended_by, last.ended_by):
-        twice = span(2 * climb.seconds).replace(" ", "")
+    twice = span(2 * climb.seconds).replace(" ", "")
+    if best.ended_by == "budget":
         return stopped or f"training was cut short by the time: --budget {twice} may gain"
+    if last.ended_by == "budget":
+        rung = f"the last rung ({last.name}) was cut short by the time"
+        return stopped or f"{rung}: --budget {twice} lets it end"
     return stopped or "more time gains little: training ended by itself; more rows may"
 
 

@@ -33,7 +33,8 @@ def say_blanks(lines: Sequence[int | str], place: str) -> None:
     """Remarks on the rows that have blanks around their label."""
     if lines:
         rows = counted(len(lines), "row", "have")
-        remark(f"{place}: {rows} blanks around the label, which are left out (first {lines[0]})")
+        where = f"first in line {lines[0]}"
+        remark(f"{place}: {rows} blanks around the label, which are taken off ({where})")
 
 
 def row_label(row: files.Row, label: str | tuple[str, ...], place: str) -> str:

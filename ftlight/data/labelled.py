@@ -44,8 +44,8 @@ class Labelled(DataModule):
             tells by the label column.
         label_separator: Text between several labels of a row, such as a comma. Default: | or what
             the labels show.
-        fold_labels: Join labels that differ only in capitals, blanks, Unicode form or a letter
-            written out (ue for ü), under the most frequent spelling.
+        fold_labels: Join labels that differ only in capitals, blanks, hyphens, Unicode form or a
+            letter written out (ue for ü), under the most frequent spelling.
         on_missing_label: What to do with rows without a label: error names them, skip leaves them
             out and counts them.
         base: Options of DataModule.

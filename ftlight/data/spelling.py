@@ -14,7 +14,8 @@ INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 WRITTEN_OUT = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae", "œ": "oe"}
 )
-WAYS = "capitals, blanks, Unicode form or a letter written out (ue for ü)"
+JOINTS = re.compile(r"(?<=[^\W\d_])[-_]+(?=\w)|(?<=\w)[-_]+(?=[^\W\d_])")  # of words
+WAYS = "capitals, blanks, hyphens, Unicode form or a letter written out (ue for ü)"
 LEAST = 6  # characters of labels that may be one with a typing error: shorter ones are other words
 LONGEST, MOST = 64, 5000  # characters of a label, and labels, beyond which none is looked for
 RARER = 4  # times that a typing error is rarer than the right word
@@ -25,11 +26,13 @@ def key(label: str) -> str:
 
     >>> key("Card\u00a0 Arrival") == key("card arrival\u200b"), key("cafe\u0301") == key("café")
     (True, True)
+    >>> key("cancel_order") == key("Cancel order") == key("cancel-order"), key("-1") == key("1")
+    (True, False)
     >>> key("Kuendigung") == key("Kündigung"), key("schon") == key("schön")
     (True, False)
     """
     visible = INVISIBLE.sub("", unicodedata.normalize("NFC", label))
-    return "".join(visible.split()).casefold().translate(WRITTEN_OUT)
+    return JOINTS.sub("", "".join(visible.split())).casefold().translate(WRITTEN_OUT)
 
 
 def alike(counts: Mapping[str, int]) -> list[list[str]]:

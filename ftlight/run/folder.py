@@ -15,13 +15,14 @@ import yaml
 
 from ftlight.run import former
 from ftlight.utils.atomic import atomic_write, read_json, write_json, writing
-from ftlight.utils.errors import UserError
+from ftlight.utils.errors import UserError, did_you_mean
 from ftlight.utils.paths import user_path
 from ftlight.utils.yaml_file import read_yaml
 
 log = logging.getLogger(__name__)
 LOCK = ".lock"
 ALL = "all"  # in a folder of fit --folds, the run on all rows
+BEST = "best"  # in a folder of auto or tune, the run that was kept
 FOLDS = "folds.json"  # beside it: what the folds say of each row
 
 
@@ -169,6 +170,11 @@ def find(path: str) -> Path:
             raise UserError(
                 f"{folder} holds a run for each seed; give one, such as {seeds[0].parent}"
             )
+        if (folder / BEST / "config.yaml").is_file():
+            raise UserError(f"{folder} holds several runs; the best of them is {folder / BEST}")
+        beside = [p.parent.name for p in folder.parent.glob("*/config.yaml")]
+        if near := did_you_mean(folder.name, beside):
+            raise UserError(f"{folder} is not a run{near}")
         runs = sorted(str(p.parent) for p in Path("runs").glob("*/*/config.yaml"))
         known = f" (runs: {', '.join(runs[-3:])})" if runs else ""
         raise UserError(f"{folder} is not a run: it has no config.yaml{known}")

@@ -15,6 +15,7 @@ METHODS = ("bayes", "random", "grid")
 KEYS = ("value", "values", "min", "max", "q", "distribution", "parameters")
 CHOICES = ("constant", "categorical")
 LOGS = {"log_uniform", "log_uniform_values", "q_log_uniform", "q_log_uniform_values"}
+EXPONENTS = {"log_uniform", "q_log_uniform"}
 RANGES = {"int_uniform", "uniform", "q_uniform", *LOGS}
 OWN = ("trainer.run", "trainer.resume", "trainer.name", "trainer.test", "trainer.report")
 # What decides which rows choose: scores on others could not be compared.
@@ -182,14 +183,16 @@ def parameter(name: str, spec: Mapping[str, Any], where: str = "") -> Parameter:
     if not (_is_number(low) and _is_number(high)) or low > high:
         raise UserError(f"{where}give value, values, or min and max, numbers that rise")
     if kind not in ("", *RANGES):
-        known = unknown("no distribution", kind, (*RANGES, *CHOICES), "distributions")
-        raise UserError(where + known)
+        # those whose ends are exponents are not what somebody means who mistypes one
+        known = [*sorted(RANGES - EXPONENTS), *CHOICES]
+        known = [name for name in known if "log" in name or "log" not in kind.lower()]
+        raise UserError(where + unknown("no distribution", kind, known, "distributions"))
     return _range(name, kind, low, high, spec.get("q"), where)
 
 
 def _range(name: str, kind: str, low: float, high: float, q: Any, where: str) -> Parameter:
     whole = kind == "int_uniform" or (not kind and isinstance(low, int) and isinstance(high, int))
-    if kind in ("log_uniform", "q_log_uniform"):  # W&B's ends are exponents of e there
+    if kind in EXPONENTS:  # W&B's ends are exponents of e there
         low, high = math.exp(low), math.exp(high)
     if kind in LOGS and low <= 0:
         raise UserError(f"{where}min: a logarithmic scale begins above 0")

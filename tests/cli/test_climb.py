@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -43,6 +44,13 @@ def test_a_file_becomes_a_tested_model_and_the_same_command_has_nothing_left(
     assert main(words) == 0
     said = capfd.readouterr().out
     assert "data   toy.csv: 601 rows, 3 labels" in said  # of one the label is missing
+    assert "task   TextClassification, label label (another: --task T, --label COLUMN;" in said
+    assert re.search(r"^cheap .* beside the best cheap model", said, re.M)
+    assert said.endswith('next   python -m ftlight predict runs/auto-toy/best --text "…"\n')
+    assert main(["test", "runs/auto-toy"]) == 2
+    assert "the best of them is runs/auto-toy/best" in capfd.readouterr().err
+    assert main(["auto", "toy.csv", "--backbones", f"{bert}s"]) == 2
+    assert f'no folder {bert}s; did you mean "' in capfd.readouterr().err
     assert "majority" in said
     assert "fine-tuned" in said
     assert "1 of 602 rows left out: column label has no label (line 603)" in said

@@ -312,7 +312,7 @@ def test_labels_that_are_written_in_several_ways_are_joined() -> None:
         f" 'late' ({count}) and 'LATE' (1)"
     ) in said("a.csv")
     assert f"3 labels: good 12, late {count + 1}" in said("a.csv")
-    assert "# a.csv: 1 row has blanks around the label, which are left out (first" in said("a.csv")
+    assert "# a.csv: 1 row has blanks around the label, which are taken off (first" in said("a.csv")
     assert "kept apart" not in said("a.csv")
 
 

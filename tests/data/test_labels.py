@@ -119,7 +119,7 @@ def test_labels_that_differ_by_case_have_a_note() -> None:
     names, notes = collect({"good": 9, "Good": 9, "bad": 9, "Bad": 9})
     assert names == ["Bad", "Good", "bad", "good"]
     assert notes == [
-        "labels that differ only in capitals, blanks, Unicode form or a letter written out"
+        "labels that differ only in capitals, blanks, hyphens, Unicode form or a letter written out"
         " (ue for ü) are kept apart:"
         " 'Bad' (9) and 'bad' (9); 'Good' (9) and 'good' (9);"
         " to join them set data.fold_labels: true"
@@ -244,8 +244,8 @@ def test_many_unknown_labels_are_cut() -> None:
 def test_an_unknown_label_that_is_written_otherwise_says_how_to_join() -> None:
     message = fault(["Joy "], "single", ["joy", "fear"])
     assert message.endswith(
-        "; it differs from 'joy' only in capitals, blanks, Unicode form or a letter written out"
-        " (ue for ü):"
+        "; it differs from 'joy' only in capitals, blanks, hyphens, Unicode form or a letter"
+        " written out (ue for ü):"
         " data.fold_labels: true joins them"
     )
 

@@ -98,6 +98,10 @@ def test_what_is_wrong_in_a_sweep_is_said_in_a_line() -> None:
                 "no distribution normal",
             ),
             (
+                "parameters: {model.lr: {min: 1.0e-4, max: 1, distribution: loguniform}}",
+                'did you mean "log_uniform_values"?',
+            ),
+            (
                 "parameters: {model.lr: {values: [1], distribution: uniform}}",
                 "distribution uniform has min and max",
             ),

@@ -17,6 +17,7 @@ from ftlight.cli.guess import Guess
 from ftlight.cli.rung import Rung
 from ftlight.data import findings
 from ftlight.evidence import goal
+from ftlight.models import places
 from ftlight.run import budget
 from ftlight.run import folder as runs
 from ftlight.utils.errors import UserError
@@ -51,24 +52,34 @@ def run(words: Words) -> tuple[int, str]:
         raise UserError("auto: start it as one process, which starts each training")
     seconds = _seconds(words.own.get("budget", "10m"))
     aim = goal.read(words.own["goal"]) if "goal" in words.own else None
+    names = baseline_runs.names(words.own.get("backbones", ""))
+    for name in names:
+        places.locate(name)  # whether there is such a folder
     told = guess.guess(words.alone[0], words.own.get("label"), words.own.get("task"))
     home = _home(words, told)
     config, known = _begun(home, told)
     say(f"data   {told.files['train']}: {draft.summary(told)}")
-    say(f"task   {told.task} (another: --task T; the config: {runs.short(home / climb.DATA)})")
-    names = baseline_runs.names(words.own.get("backbones", ""))
+    column = config["data"].get("label")
+    label = f", label {column}" if isinstance(column, str) else ""
+    others = "--task T, --label COLUMN" if label else "--task T"
+    place = runs.short(home / climb.DATA)
+    say(f"task   {told.task}{label} (another: {others}; the config: {place})")
     rows = _rows(told, config["data"])
     options = {"data.on_leak": "drop", **MENDS.get(told.task, {}), "trainer.name": home.name}
     options |= words.options
     deadline = words.begun + seconds - known.get("seconds", 0.0)
-    is_small = told.content.rows < FEW and seconds >= FOLDING
-    folds = FOLDS if is_small and _can_fold(told) else 0
+    is_small = told.content.rows < FEW and _can_fold(told)
+    folds = FOLDS if is_small and seconds >= FOLDING else 0
     if folds:
         rows = {**rows, "train": rows["train"] + rows["validation"], "validation": 0}
         say(f"folds  {folds}: of fewer than {FEW} rows, each is scored by a model that did not")
         say("       train on it; the model that is kept trains on all of them")
+    elif is_small:
+        say(f"folds  none: {rows['validation']:,} validation rows choose, and tell little; from")
+        say(f"       --budget {span(FOLDING)} on all rows do, each by a model that did not see it")
     ladder = Climb(home, told.task, options, deadline, seconds, rows, folds, aim)
-    say(f"time   {span(seconds)} with the test, from now")
+    left = f"{span(max(0.0, deadline - words.begun))} of {span(seconds)} left" if known else ""
+    say(f"time   {left or span(seconds)} with the test, from now")
     try:
         why = _climb(ladder, names or backbones.candidates(told.task))
     except Broken as stopped:

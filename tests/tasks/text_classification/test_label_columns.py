@@ -148,7 +148,9 @@ def test_labels_are_folded_on_request(bert: str, tmp_path: Path) -> None:
     train = table(tmp_path / "train.csv", cells)
     apart = data(bert, train)
     assert len(apart.labels) == 4
-    note = "labels that differ only in capitals, blanks, Unicode form or a letter written out"
+    note = (
+        "labels that differ only in capitals, blanks, hyphens, Unicode form or a letter written out"
+    )
     assert any(n.startswith(note) and "'joy' (20) and 'Joy' (10)" in n for n in apart.notes)
     validation = table(tmp_path / "validation.csv", ["JOY", " fear"])
     joined = data(bert, train, fold_labels=True, validation=validation)
