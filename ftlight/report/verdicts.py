@@ -20,7 +20,7 @@ from ftlight.report.numbers import (
 from ftlight.report.reading import Files
 from ftlight.run import ending
 from ftlight.run.folder import short
-from ftlight.utils.format import count
+from ftlight.utils.format import count, counted
 
 COMMAND = re.compile(
     r"(python -m ftlight [^;]+|pip install [^;]+"
@@ -177,7 +177,20 @@ def _score(run: Files) -> str:
         )
     where = f"{rows:,} test rows" if isinstance(rows, int) else "the test rows"
     between = f" (95 % interval {ends})" if ends else ""
-    return f"The {name.removesuffix(' of test')} of {where} is {value}{between}."
+    more = _beside_f1(run) if name == "f1 of test" else ""
+    return f"The {name.removesuffix(' of test')} of {where} is {value}{between}{more}."
+
+
+def _beside_f1(run: Files) -> str:
+    """The accuracy, which other screens tell, and the labels that only lower a mean of all."""
+    said, accuracy = "", run.test.get("test/accuracy")
+    if accuracy is not None:
+        low, high = (run.test.get(f"test/accuracy_{end}") for end in ("low", "high"))
+        said = f"; the accuracy {number(accuracy)} ({interval(low, high)})"
+    supports = [about.get("support") for about in run.test.get("classes", {}).values()]
+    if absent := supports.count(0):
+        said += f"; {counted(absent, 'label', 'have')} no test row, which counts 0 in the mean f1"
+    return said
 
 
 def _forgotten(kept: Mapping[str, Any]) -> str:
