@@ -94,7 +94,7 @@ def loaded(path: str, asked: serving.Asked, counts: Counts) -> Any:
         counts: counts of the run in this process.
     """
     from ftlight.cli import parser
-    from ftlight.serve import answering, app, batches, bodies
+    from ftlight.serve import answering, app, batches, bodies, speech
 
     predictor = parser.opened(path, asked.options)
     data = predictor.data
@@ -107,7 +107,9 @@ def loaded(path: str, asked: serving.Asked, counts: Counts) -> Any:
         waits=counts.waiting,
     )
     embeds = hasattr(predictor.task, "embed")
-    return app.Served(bodies.Inputs(data.columns, data.image_columns, embeds), queue)
+    chats = speech.knows_chats(predictor.task, data)
+    inputs = bodies.Inputs(data.columns, data.image_columns, embeds, chats)
+    return app.Served(inputs, queue)
 
 
 def _share_processors(workers: int, processors: int) -> None:
