@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ftlight.cli.command import Words
-from ftlight.cli.explaining import count
 from ftlight.run import folder
 from ftlight.serve.access import Access, read_token, settle
 from ftlight.serve.limits import Limits
 from ftlight.utils.errors import UserError
 
 DATED = re.compile(r"\d{4}-\d\d-\d\d_[\d-]+")  # folders that fit names by the time
-LARGEST = 1000  # MB of a body
 
 
 class Asked(NamedTuple):
@@ -48,17 +46,12 @@ def read(words: Words) -> Asked:
     """
     if not words.alone:
         raise UserError("serve needs a run: python -m ftlight serve RUN")
-    port = count(words, "port", 8000, 0)
-    if port > 65535:
-        raise UserError(f"--port {port}: expected a number from 0 to 65535")
-    workers = count(words, "workers", 1, 1)
+    port, workers = int(words.own.get("port", 8000)), int(words.own.get("workers", 1))
     if workers > 1 and not hasattr(os, "fork"):
         raise UserError("--workers: this system cannot share a port; start one process for each")
     token = read_token(words.own.get("token_file", ""), os.environ)
     access = settle(words.own.get("host", "127.0.0.1"), token)
-    most = count(words, "max_body", 1, 1)
-    if most > LARGEST:
-        raise UserError(f"--max_body {most}: expected MB, up to {LARGEST}")
+    most = int(words.own.get("max_body", 1))
     for package in ("starlette", "uvicorn"):
         if importlib.util.find_spec(package) is None:
             raise UserError('serve needs Starlette and uvicorn: pip install "ftlight[serve]"')

@@ -52,8 +52,8 @@ def finish(climb: Climb, why: str, begun: float, known: Mapping[str, Any]) -> st
         if not (path / "test_metrics.json").is_file():
             say(f"  tests {best.name}, once …")
             if status := child.run("test", [str(path)], log):
-                said = child.fault(log)
-                raise UserError(said or f"the test ended with status {status}")
+                why = child.fault(log)
+                raise UserError(why or f"the test ended with status {status}")
     said = sentences(climb, best, why)
     used = time.monotonic() - begun + known.get("seconds", 0.0)
     write_json(climb.home / NAME, as_json(climb, best, said, used))

@@ -246,7 +246,7 @@ def main() -> None:
     if asked.whole:
         names[:0] = [(f, -1 - i) for f in asked.forms for i in range(len(FORMS[f].commands))]
     with tempfile.TemporaryDirectory() as folder:
-        file = asked.out or Path(folder, "outcomes.jsonl")
+        file = (asked.out or Path(folder, "outcomes.jsonl")).absolute()
         done = read(file)
         names = [name for name in names if name not in done]
         bench = Bench(Path(folder) / "home", asked.seed)

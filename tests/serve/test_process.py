@@ -121,14 +121,14 @@ def test_what_is_wrong_shows_before_anything_is_loaded(fit: Run, capsys: Any) ->
             (["none"], "none"),
             ([run, run], "given twice"),
             ([run, "--port", port], f"--port {port}: address already in use; give another"),
-            ([run, "--port", "70000"], "expected a number from 0 to 65535"),
-            ([run, "--port", "http"], "--port http: expected a whole number"),
-            ([run, "--workers", "0"], "--workers 0: expected a whole number from 1 on"),
+            ([run, "--port", "70000"], "expected a whole number from 0 to 65,535"),
+            ([run, "--port", "http"], "--port: expected a whole number from 0 to 65,535, got http"),
+            ([run, "--workers", "0"], "--workers: expected a whole number from 1 to 1,000"),
             ([run, "--host", "0.0.0.0"], "can be reached by others"),
             ([run, "--host", "no.such.host.invalid", "--token_file", "token"], "no.such.host"),
             ([run, "--token", "secret"], 'did you mean "--token_file"?'),
             ([run, "--token_file", "none"], "--token_file none: cannot be read"),
-            ([run, "--max_body", "0"], "--max_body 0"),
+            ([run, "--max_body", "0"], "--max_body: expected a whole number from 1 to 1,000"),
         ):
             Path("token").write_text("secret")
             capsys.readouterr()

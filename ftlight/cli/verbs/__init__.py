@@ -503,15 +503,25 @@ VERBS = {
                 "Address to listen on; any but this machine's own needs a token.",
                 "127.0.0.1",
             ),
-            Argument("--port N", "Port to listen on; 0 for any that is free.", "8000"),
-            Argument("--workers N", "Processes on that port, each with all models.", "1"),
+            Argument(
+                "--port N", "Port to listen on; 0 for any that is free.", "8000", bounds=(0, 65_535)
+            ),
+            Argument(
+                "--workers N",
+                "Processes on that port, each with all models.",
+                "1",
+                bounds=(1, 1000),
+            ),
             Argument(
                 "--token_file F",
                 "File with the token that each request must bring (Authorization: Bearer TOKEN). "
                 "Default: that of the variable FTLIGHT_TOKEN, if it is set.",
             ),
             Argument(
-                "--max_body MB", "Longest body of a request; photos need more, such as 20.", "1"
+                "--max_body MB",
+                "Longest body of a request; photos need more, such as 20.",
+                "1",
+                bounds=(1, 1000),
             ),
             CHECKPOINT,
             TRUST,
