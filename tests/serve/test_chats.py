@@ -195,7 +195,7 @@ def test_tools_that_are_called(client: Client, monkeypatch: pytest.MonkeyPatch) 
         assert (call.function.name, call.function.arguments) == ("weather", '{"city": "Rome"}')
         chunks = list(bot.chat.completions.create(**given, stream=True))
         called = [d.tool_calls for d in (c.choices[0].delta for c in chunks) if d.tool_calls]
-        assert called[0][0].function == call.function
+        assert called[0][0].function.model_dump() == call.function.model_dump()
         again = [*HI, choice.message, {"role": "tool", "tool_call_id": call.id, "content": "31"}]
         assert bot.chat.completions.create(**{**given, "messages": again}).choices[0]
 
@@ -215,15 +215,6 @@ def test_what_the_model_cannot_take_is_a_line(client: Client) -> None:
         assert line in reply.body["error"]["message"]
         assert reply.body["error"]["type"] == "invalid_request_error"
     assert client.ask({"messages": HI}, PATH).status == 200
-
-
-@pytest.mark.run
-def test_a_template_that_knows_no_tools_is_told(run: str) -> None:
-    served = serve_run(run)
-    from ftlight.serve.speech import replies
-
-    del served
-    assert replies
 
 
 @pytest.mark.run

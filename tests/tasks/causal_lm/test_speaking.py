@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from itertools import pairwise
 from types import SimpleNamespace
@@ -9,11 +10,14 @@ from typing import Any
 
 import pytest
 from conftest import each
-from tasks.causal_lm.test_tools import ALL, ASKED, CALL, CALLED, template
+from tasks.causal_lm.test_tools import ALL, CALL, TOOLS, template
 from tiny.causal_lm import byte_tokenizer, piece_tokenizer
 
-from ftlight.tasks.causal_lm import generating, said_calls, speaking
+from ftlight.tasks.causal_lm import chat_template, generating, said_calls, speaking
+from ftlight.tasks.causal_lm import messages as chat
+from ftlight.tasks.causal_lm.messages import Message
 from ftlight.tasks.causal_lm.speaking import Decoder, How, Shown
+from ftlight.utils.errors import UserError
 
 TEXTS = ["größer 🙂 and 👩‍👩‍👧 end", " two  spaces ", "日本語", "a\n\tb", "é́ combining"]
 
@@ -123,8 +127,6 @@ def test_calls_are_found_as_each_template_writes_them() -> None:
         assert said_calls.find(reply, ["time"], lead) == said_calls.Said(reply, [])
 
     each(ALL, check)
-    assert ASKED
-    assert CALLED
 
 
 def test_replies_that_are_no_calls_are_texts() -> None:
@@ -132,3 +134,16 @@ def test_replies_that_are_no_calls_are_texts() -> None:
         assert said_calls.find(text, ["get"]) == said_calls.Said(text, [])
     two = '[{"name": "a", "arguments": {}}, {"name": "b", "arguments": "{\\"x\\": 1}"}]'
     assert said_calls.find(two, ["a", "b"]).calls == [("a", "{}"), ("b", '{"x": 1}')]
+
+
+def test_a_template_that_knows_no_tools_or_role_is_told() -> None:
+    source = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + eos_token }}{% endfor %}"
+    tokenizer = byte_tokenizer([])
+    data: Any = SimpleNamespace(template=chat_template.Template(tokenizer, source))
+    asked = [Message("user", "hi")]
+    assert tokenizer.decode(speaking.prompt_of(data, asked)) == "user: hi</s>"
+    with pytest.raises(UserError, match="leaves out the tools"):
+        speaking.prompt_of(data, [Message(chat.TOOLS, json.dumps(TOOLS)), *asked])
+    data.template = template("mistral")
+    with pytest.raises(UserError, match="roles must alternate"):
+        speaking.prompt_of(data, [*asked, *asked])
