@@ -17,12 +17,22 @@ def check(words: Words) -> str:
     if len(words.alone) != 1:
         wrong = f"{words.alone[1]}: unexpected" if words.alone else "chat needs a run"
         raise UserError(f"{wrong}: python -m ftlight chat RUN")
-    number(words, "temperature", math.inf)
-    number(words, "top_p", 1)
+    temperature(words)
+    top_p(words)
     return words.alone[0]
 
 
-def number(words: Words, name: str, most: float) -> float | None:
+def temperature(words: Words) -> float | None:
+    """The temperature that is given, if one is."""
+    return _number(words, "temperature", math.inf)
+
+
+def top_p(words: Words) -> float | None:
+    """The probability mass that is given, if one is."""
+    return _number(words, "top_p", 1)
+
+
+def _number(words: Words, name: str, most: float) -> float | None:
     """The value of an option that is a number from 0 on; None if it is not given.
 
     Raises:

@@ -49,9 +49,8 @@ def of(task: Task, path: str, run: Path, with_base: bool) -> list[Talker]:
     """
     data = task.datamodule
     if not isinstance(task, CausalLM) or not isinstance(data, ChatData):
-        raise UserError(
-            f"{path} is a run of {type(task).__name__}; runs of CausalLM can be talked to"
-        )
+        kind = type(task).__name__
+        raise UserError(f"{path} is a run of {kind}; runs of CausalLM can be talked to")
     if data.plain:
         raise UserError(f"{path} learned plain texts, no chats; predict --text goes on with a text")
     talkers = [Talker("tuned" if with_base else "", task.model, data, Kept())]
@@ -66,11 +65,9 @@ def how_of(task: Task, temperature: float | None, top_p: float | None, most: int
     """How replies are generated: as the run does, but for what is given."""
     assert isinstance(task, CausalLM)
     task.max_new_tokens = task.max_new_tokens if most is None else most
-    drawing = Drawing(
-        task.temperature if temperature is None else temperature,
-        task.top_p if top_p is None else top_p,
-    )
-    return How(drawing, task.new_tokens)
+    task.temperature = task.temperature if temperature is None else temperature
+    task.top_p = task.top_p if top_p is None else top_p
+    return How(Drawing(task.temperature, task.top_p), task.new_tokens)
 
 
 def prompt(talker: Talker, messages: Sequence[Message], how: How) -> tuple[list[int], bool]:

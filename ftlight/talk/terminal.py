@@ -83,7 +83,7 @@ def said(talkers: Sequence[Talker], messages: Sequence[Message], how: How) -> li
     Raises:
         UserError: the template cannot say the chat.
     """
-    replies = []
+    replies: list[str] = []
     for model in talkers:
         ids, is_cut = talker.prompt(model, messages, how)
         if is_cut and not replies:

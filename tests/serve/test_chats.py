@@ -129,7 +129,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny run of a decoder."""
     folder = tmp_path_factory.mktemp("bot")
     few = "--trainer.max_steps 3 --trainer.accelerator cpu --trainer.report false --test false"
-    words = [*words_of("causal_lm", folder), *few.split(), "--data.max_length", "256"]
+    words = [*words_of("causal_lm", folder), *few.split(), "--data.max_length", "512"]
     assert main([*words, "--run", str(folder / "run")]) == 0
     return str(folder / "run")
 
@@ -202,9 +202,9 @@ def test_tools_that_are_called(client: Client, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.run
 def test_what_the_model_cannot_take_is_a_line(client: Client) -> None:
-    long = client.ask({"messages": [{"role": "user", "content": "a" * 300}]}, PATH)
+    long = client.ask({"messages": [{"role": "user", "content": "a" * 600}]}, PATH)
     assert long.status == 400
-    assert "tokens in the run's chat template, which takes 256" in long.body["error"]["message"]
+    assert "tokens in the run's chat template, which takes 512" in long.body["error"]["message"]
     for body, status, line in (
         (b"{", 400, "not valid JSON"),
         ({"messages": HI, "n": 3}, 400, "n: one reply"),

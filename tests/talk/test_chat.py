@@ -1,4 +1,4 @@
-"""``chat`` as a process, in a pipe and in a terminal; and in this one, as the table of verbs does."""
+"""``chat`` in this process, and as one of its own in a pipe and in a terminal."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_what_was_read_is_not_read_again(
     talk(run, "where is my card\nand now\n")
     assert starts[0][0] == 0
     assert all(read == size - 1 for read, size in starts[1:4])
-    assert starts[4][0] >= starts[3][1]  # of the second turn, the first is known
+    assert starts[4][0] >= starts[0][1]  # of the second turn, the first is known
 
 
 @pytest.mark.run

@@ -21,17 +21,13 @@ def run(words: Words) -> str:
     from ftlight.cli import parser
     from ftlight.talk import talker, terminal
 
-    options = [
-        f"--{name}={words.own[name]}" for name in ("ckpt_path", "trust") if name in words.own
-    ]
+    own = words.own
+    options = [f"--{name}={own[name]}" for name in ("ckpt_path", "trust") if name in own]
     task = parser.opened(path, options).task
-    talkers = talker.of(task, path, place, words.own.get("base") == "true")
-    numbers = [
-        talking.number(words, name, most) for name, most in (("temperature", 1e9), ("top_p", 1))
-    ]
-    most = words.own.get("max_new_tokens")
-    how = talker.how_of(task, numbers[0], numbers[1], None if most is None else int(most))
-    seed, system = int(words.own.get("seed", 0)), words.own.get("system", "")
+    talkers = talker.of(task, path, place, own.get("base") == "true")
+    most = int(own["max_new_tokens"]) if "max_new_tokens" in own else None
+    how = talker.how_of(task, talking.temperature(words), talking.top_p(words), most)
+    seed, system = int(own.get("seed", 0)), own.get("system", "")
     title = f"{folder.short(place)}: {task.describe()}; /help lists what can be typed"
     try:
         terminal.talk(talkers, how, system, seed, title)
