@@ -107,6 +107,7 @@ def make_data(folder: Path) -> None:
         folder / "questions.csv", [("where is my parcel", "it is lost")], ("question", "context")
     )
     write_chats(folder / "chats.jsonl", 30)
+    (folder / "asked.txt").write_text("where is my card\nand my refund\n", encoding="utf-8")
     write_csv(folder / "dialogues.csv", orders(20), ("dialogue", "summary"))
     write_zip(folder / "photos.zip", {"train": 24, "val": 9, "test": 9})
     (folder / "photo.jpg").write_bytes(square(1)[1])
@@ -146,6 +147,12 @@ def run_line(line: str) -> int:
     assert words[:3] == ["python", "-m", "ftlight"], (
         f"only ftlight's own lines can run here: {line}"
     )
+    if "<" in words:
+        at = words.index("<")
+        opened = Path(words[at + 1]).open(encoding="utf-8")
+        with opened as file, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.stdin", file)
+            return main(words[3:at])
     if ">" not in words:
         return main(words[3:])
     at = words.index(">")

@@ -18,7 +18,7 @@ FLOORS = [
     {"task"},
     {"tasks", "trainer", "evidence"},
     {"explain", "tune"},
-    {"report", "serve"},
+    {"report", "serve", "talk"},
     {"cli"},
     {"__main__"},
 ]

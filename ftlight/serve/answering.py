@@ -11,6 +11,7 @@ from ftlight.explain.explanation import plain
 from ftlight.explain.rows import explain
 from ftlight.serve.bodies import Asked
 from ftlight.serve.embeddings import Texts, Vectors
+from ftlight.serve.speech import Conversation, converse
 from ftlight.trainer.predicted import Predicted, Request
 from ftlight.trainer.predictor import Predictor
 from ftlight.utils.errors import UserError, unknown
@@ -21,12 +22,29 @@ Answer = dict[str, Any]
 
 
 def reply(
-    predictor: Predictor, requests: Sequence[Asked | Texts]
+    predictor: Predictor, requests: Sequence[Asked | Texts | Conversation]
 ) -> list[list[Answer] | Vectors | Exception]:
-    """Answers requests of both kinds, those of rows together; arguments as of :func:`answer`."""
+    """Answers requests of all kinds, those of rows together; arguments as of :func:`answer`."""
     asked = [request for request in requests if isinstance(request, Asked)]
     found = iter(answer(predictor, asked) if asked else [])
-    return [next(found) if isinstance(r, Asked) else embed(predictor, r) for r in requests]
+    answers: list[list[Answer] | Vectors | Exception] = []
+    for request in requests:
+        if isinstance(request, Asked):
+            answers.append(next(found))
+        elif isinstance(request, Texts):
+            answers.append(embed(predictor, request))
+        else:
+            answers.append(say(predictor, request))
+    return answers
+
+
+def say(predictor: Predictor, conversation: Conversation) -> list[Answer] | Exception:
+    """Replies to a chat, whose client is told directly; gives nothing, or why there is no reply."""
+    try:
+        converse(predictor.task, conversation)
+    except Exception as error:
+        return _logged(error)
+    return []
 
 
 def embed(predictor: Predictor, request: Texts) -> Vectors | Exception:

@@ -12,24 +12,24 @@ from typing import Any, NamedTuple
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from ftlight.serve import bodies, embeddings
+from ftlight.serve import bodies, chat_forms, chats, embeddings, streams
 from ftlight.serve.access import Access
-from ftlight.serve.answering import Answer
-from ftlight.serve.batches import Full, Queue
+from ftlight.serve.batches import Full
 from ftlight.serve.bodies import Asked, Inputs
-from ftlight.serve.embeddings import Texts, Vectors
+from ftlight.serve.embeddings import Texts
 from ftlight.serve.limits import Limits, Refused
 from ftlight.serve.metrics import Board
+from ftlight.serve.streams import Line
 from ftlight.utils.errors import UserError, unknown
 
 log = logging.getLogger(__name__)
-Line = Queue[Asked | Texts, list[Answer] | Vectors]
 Endpoint = Callable[[Request], Awaitable[Response]]
-PATHS = ("/predict", "/v1/embeddings", "/health", "/metrics")
+PATHS = ("/predict", "/v1/chat/completions", "/v1/embeddings", "/v1/models", "/health", "/metrics")
 AGAIN = {"retry-after": "1"}
+STREAM = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # no proxy is to hold it back
 
 
 class Served(NamedTuple):
@@ -66,6 +66,7 @@ class Server:
         self.runs, self.access, self.limits = runs, access, limits
         self.board, self.process = board, process
         self.inputs = {name: run.inputs for name, run in runs.items()}
+        self.began = int(time.time())
         self.requests = self.held = 0  # requests that are read or wait, and bytes of their bodies
 
     async def predict(self, request: Request) -> Response:
@@ -86,6 +87,27 @@ class Server:
             request.state.model = asked.model
             vectors = await self.answer(request, asked)
         return JSONResponse(embeddings.reply(asked, vectors))
+
+    async def chat(self, request: Request) -> Response:
+        """Replies to a chat, in OpenAI's form."""
+        with self.room() as hold:
+            body = await self.body(request, hold)
+            asked = chats.read(body, self.inputs, self.limits)
+            request.state.model = asked.model
+            head = chat_forms.heading(asked.model)
+            said = streams.replies(self.runs[asked.model].queue, asked)
+            if not asked.stream:
+                whole = await streams.unless_left(request, streams.together(said))
+                return JSONResponse(chat_forms.whole(head, whole))
+            first = await streams.unless_left(request, anext(said))
+        parts = streams.events(head, first, said, asked.counts)
+        return StreamingResponse(parts, media_type="text/event-stream", headers=STREAM)
+
+    async def models(self, request: Request) -> Response:
+        """The runs, or one of them, in OpenAI's form."""
+        if name := request.path_params.get("name"):
+            return JSONResponse(chat_forms.model(bodies.run_of(name, self.runs), self.began))
+        return JSONResponse(chat_forms.models(self.runs, self.began))
 
     async def health(self, request: Request) -> Response:
         """Whether all models can be asked."""
@@ -158,16 +180,10 @@ class Server:
             future = run.queue.put(asked, len(asked.rows))
         except Full:
             raise Refused(503, f"too many requests wait for {asked.model}; try again") from None
-        found: asyncio.Future[Any] = asyncio.wrap_future(future)
-        gone: asyncio.Future[Any] = asyncio.ensure_future(request.receive())
         try:
-            await asyncio.wait([found, gone], return_when=asyncio.FIRST_COMPLETED)
-            if not found.done():
-                raise Refused(499, "nobody waits for the answer")
-            return found.result()
+            return await streams.unless_left(request, asyncio.wrap_future(future))
         finally:
             future.cancel()  # without effect once the model has begun
-            gone.cancel()
 
     def guarded(self, endpoint: Endpoint, is_open: bool = False) -> Endpoint:
         """A path that lets in who may ask, says what is wrong in a line, and counts.
@@ -243,7 +259,10 @@ def make(server: Server) -> Any:
     return Starlette(
         routes=[
             Route("/predict", server.guarded(server.predict), methods=["POST"]),
+            Route("/v1/chat/completions", server.guarded(server.chat), methods=["POST"]),
             Route("/v1/embeddings", server.guarded(server.embeddings), methods=["POST"]),
+            Route("/v1/models", server.guarded(server.models), methods=["GET"]),
+            Route("/v1/models/{name:path}", server.guarded(server.models), methods=["GET"]),
             Route("/health", server.guarded(server.health, is_open=True), methods=["GET"]),
             Route("/metrics", server.guarded(server.metrics), methods=["GET"]),
         ],

@@ -26,11 +26,13 @@ class Waiting(NamedTuple, Generic[Given, Got]):
         given: the request.
         size: its rows.
         future: gets its answer.
+        alone: whether it is answered by itself.
     """
 
     given: Given
     size: int
     future: Future[Got]
+    alone: bool = False
 
 
 def take(sizes: Iterable[int], most: int) -> int:
@@ -79,8 +81,8 @@ class Queue(Generic[Given, Got]):
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
-    def put(self, given: Given, size: int) -> Future[Got]:
-        """Lets a request of so many rows wait.
+    def put(self, given: Given, size: int, alone: bool = False) -> Future[Got]:
+        """Lets a request of so many rows wait, which may have to be answered by itself.
 
         Raises:
             Full: too many wait already, or the queue is closed.
@@ -88,7 +90,7 @@ class Queue(Generic[Given, Got]):
         with self._changed:
             if self._closed or len(self._waiting) >= self._longest:
                 raise Full
-            waiting = Waiting[Given, Got](given, size, Future())
+            waiting = Waiting[Given, Got](given, size, Future(), alone)
             self._waiting.append(waiting)
             self._add(size)
             self._changed.notify()
@@ -130,7 +132,9 @@ class Queue(Generic[Given, Got]):
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if not self._waiting:
                     return []
-                count = take((waiting.size for waiting in self._waiting), self._most)
+                full = self._most + 1
+                sizes = (full if w.alone else w.size for w in self._waiting)
+                count = take(sizes, self._most)
                 batch = [self._waiting.popleft() for _ in range(count)]
                 self._add(-sum(waiting.size for waiting in batch))
                 wanted = [w for w in batch if w.future.set_running_or_notify_cancel()]

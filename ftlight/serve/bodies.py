@@ -26,11 +26,13 @@ class Inputs(NamedTuple):
         columns: input columns of a row.
         images: those whose cells are images, which come as bytes.
         embeds: whether the run makes vectors of texts.
+        chats: whether it replies to chats.
     """
 
     columns: list[str]
     images: list[str]
     embeds: bool = False
+    chats: bool = False
 
     @property
     def example(self) -> str:

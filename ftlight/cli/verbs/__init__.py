@@ -528,6 +528,30 @@ VERBS = {
         ],
         model=False,
     ),
+    "chat": Verb(
+        "RUN",
+        "Talks with a run of CausalLM in the terminal, or answers each line of standard input.",
+        "chat runs/chat/latest --base",
+        [
+            RUN,
+            Argument("--base", "Also show what the model said before it was trained."),
+            Argument("--system T", "What the system says at the beginning of the chat."),
+            Argument(
+                "--temperature X",
+                "Sampling temperature; 0 is greedy. Default: that of the run.",
+            ),
+            Argument("--top_p P", "Probability mass to sample from. Default: that of the run."),
+            Argument(
+                "--max_new_tokens N",
+                "The most tokens of a reply, at most half the context. Default: that of the run.",
+                bounds=(1, 1_000_000),
+            ),
+            Argument("--seed N", "Seed of what is drawn.", "0", bounds=(0, 4_294_967_295)),
+            CHECKPOINT,
+            TRUST,
+        ],
+        model=False,
+    ),
 }
 
 

@@ -94,12 +94,12 @@ def loaded(path: str, asked: serving.Asked, counts: Counts) -> Any:
         counts: counts of the run in this process.
     """
     from ftlight.cli import parser
-    from ftlight.serve import answering, app, batches, bodies
+    from ftlight.serve import answering, app, batches, bodies, speech, streams
 
     predictor = parser.opened(path, asked.options)
     data = predictor.data
     data.workers = 0  # a process for each request would cost more than it saves
-    queue: app.Line = batches.Queue(
+    queue: streams.Line = batches.Queue(
         lambda requests: answering.reply(predictor, requests),
         most=TOGETHER * data.batch_size,
         waiting=asked.limits.requests,
@@ -107,7 +107,9 @@ def loaded(path: str, asked: serving.Asked, counts: Counts) -> Any:
         waits=counts.waiting,
     )
     embeds = hasattr(predictor.task, "embed")
-    return app.Served(bodies.Inputs(data.columns, data.image_columns, embeds), queue)
+    chats = speech.knows_chats(predictor.task, data)
+    inputs = bodies.Inputs(data.columns, data.image_columns, embeds, chats)
+    return app.Served(inputs, queue)
 
 
 def _share_processors(workers: int, processors: int) -> None:

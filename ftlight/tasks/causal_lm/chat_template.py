@@ -62,11 +62,10 @@ class Template:
     @functools.cached_property
     def wants(self) -> dialect.Dialect:
         """How the template wants calls of tools."""
-        return dialect.probe(self._rendered, self.tool_source or self.source)
+        return dialect.probe(self.rendered, self.tool_source or self.source)
 
-    def _rendered(
-        self, messages: dialect.Given, tools: dialect.Given, prompts: bool = False
-    ) -> str:
+    def rendered(self, messages: dialect.Given, tools: dialect.Given, prompts: bool = False) -> str:
+        """Renders what a template is given, in bounded time; raises what it raises."""
         if self._exceeded is not None:  # it would take as long again, for each chat
             raise self._exceeded
         try:
@@ -91,7 +90,7 @@ class Template:
         """
         given, tools = dialect.given(self.wants, messages)
         try:
-            return self._rendered(given, tools, prompts)
+            return self.rendered(given, tools, prompts)
         except Exceeded as error:
             raise UserError(
                 f"the model's chat template cannot be used: {error} for a chat; set"
@@ -112,7 +111,7 @@ class Template:
         arguments = dialect.OBJECT if wants.objects else dialect.TEXT
         given = dialect.called(arguments, wants.blank, wants.short_ids)
         try:
-            text = self._rendered(given, dialect.PROBE_TOOLS)
+            text = self.rendered(given, dialect.PROBE_TOOLS)
         except Exception:  # it knows no calls
             return endings
         _, found, tail = text.rpartition(dialect.NAME)

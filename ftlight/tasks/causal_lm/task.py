@@ -151,12 +151,13 @@ class CausalLM(Task):
         return self._replies or {}
 
     @property
-    def _new(self) -> int:
+    def new_tokens(self) -> int:
+        """The most tokens of a reply."""
         return max(1, min(self.max_new_tokens, int(self.data.max_length) // 2))
 
     def generation_config(self) -> Any:
         """How replies are generated, as a transformers GenerationConfig."""
-        drawn = (self._new, self.temperature, self.top_p)
+        drawn = (self.new_tokens, self.temperature, self.top_p)
         return replies.generation_config(self.data.tokenizer, self.data.end_tokens, *drawn)
 
     def reply(self, chats: Sequence[list[chat.Message]]) -> list[tuple[list[int], float]]:
@@ -169,7 +170,7 @@ class CausalLM(Task):
             For each chat the tokens of the reply, with the one that ends it, and their mean
             log-probability.
         """
-        longest = self.data.max_length - self._new
+        longest = self.data.max_length - self.new_tokens
         prompts = [self.data.prompt(messages, longest) for messages in chats]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         # The model's own config may penalise repetition or sample.
@@ -257,14 +258,14 @@ class CausalLM(Task):
         text = answer["prediction"]
         if text is None:
             return []
-        return [Asked(text, tuple(self.data.reply_tokens(text)[: self._new]))]
+        return [Asked(text, tuple(self.data.reply_tokens(text)[: self.new_tokens]))]
 
     def support(self, batch: dict[str, Any], asked: Sequence[Asked]) -> Tensor:
         """The mean log-probability of a reply's tokens behind the prompt; nan if that is no chat.
 
         At a temperature of 1, whatever the reply was drawn at.
         """
-        longest, nothing = self.data.max_length - self._new, [blank(self.data.tokenizer)]
+        longest, nothing = self.data.max_length - self.new_tokens, [blank(self.data.tokenizer)]
         is_chat = torch.tensor([bool(text) for text in batch["chats"]], device=self.device)
         prompts = [
             (self.data.prompt(chat.load(text), longest) if text else []) or nothing
@@ -287,7 +288,7 @@ class CausalLM(Task):
     def describe(self) -> str:
         """Length of replies, and how they are generated."""
         drawn = f"sampled at temperature {self.temperature:g}" if self.temperature else "greedy"
-        return f"replies of at most {self._new} tokens, {drawn}"
+        return f"replies of at most {self.new_tokens} tokens, {drawn}"
 
     def export(self, folder: Path, data: DataModule) -> str:
         """Writes a transformers folder with the chat template and the tokens that end a reply."""

@@ -1,0 +1,1 @@
+"""Talks with a run in a terminal."""
