@@ -165,7 +165,7 @@ class Bench:
                 running[process] = form, number, work, words, time.monotonic()
             process, status, usage = os.wait4(-1, os.WNOHANG)
             for other, (*_, began) in running.items():
-                if time.monotonic() - began > 5 * SECONDS:  # it waits, for ever
+                if other != process and time.monotonic() - began > 5 * SECONDS:  # it waits
                     os.kill(other, signal.SIGKILL)
             if process not in running:
                 time.sleep(0.002)
