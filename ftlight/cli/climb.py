@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from ftlight.cli import backbones, child
 from ftlight.cli.rung import Rung, measured
@@ -117,6 +118,13 @@ def _speed(rung: Rung, rows: Mapping[str, int]) -> float:
     return (rung.rows + rows.get("validation", 0)) / max(1.0, rung.seconds - LOADS)
 
 
+def data_of(climb: Climb) -> Mapping[str, Any]:
+    """Options of the data that the ladder's config has."""
+    config = yaml.safe_load((climb.home / DATA).read_text(encoding="utf-8"))
+    found: dict[str, Any] = config["data"]
+    return found
+
+
 def cheap(climb: Climb, names: Sequence[str]) -> Iterator[Rung]:
     """Measures models that cost little, and says which of several backbones is best.
 
@@ -155,8 +163,16 @@ def cheap(climb: Climb, names: Sequence[str]) -> Iterator[Rung]:
 
 
 def head(climb: Climb) -> Iterator[Rung]:
-    """Solves a head on the frozen backbone, if the task has one that can be."""
-    if climb.task in SOLVED and (_is_done(climb, "head") or climb.left > climb.starting):
+    """Solves a head on the frozen backbone, if the task has one that can be.
+
+    Of pairs that is left out: what two texts have to do with each other is not in frozen vectors
+    of theirs (of MRPC a head is no better than the majority, of STS-B than words).
+    """
+    if (
+        climb.task in SOLVED
+        and "text_pair" not in data_of(climb)
+        and (_is_done(climb, "head") or climb.left > climb.starting)
+    ):
         options = {"model.unfreeze": "head"}
         yield train(climb, "head", "head alone, solved", options, HEAD_SHARE * climb.left)
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from ftlight.cli import child
-from ftlight.cli.climb import DATA, TUNED, Climb
+from ftlight.cli.climb import DATA, TUNED, Climb, data_of
 from ftlight.cli.rung import Rung
 from ftlight.evidence import choice
 from ftlight.metrics.seeds import difference
@@ -74,7 +74,7 @@ def finish(climb: Climb, why: str, begun: float, known: Mapping[str, Any]) -> st
 
 def example(climb: Climb) -> str:
     """What can follow ``predict RUN``."""
-    data = yaml.safe_load((climb.home / DATA).read_text(encoding="utf-8"))["data"]
+    data = data_of(climb)
     if climb.task == "ImageClassification":
         return "PHOTO.jpg"
     is_text = climb.task in ONE_TEXT and "text_pair" not in data

@@ -7,8 +7,8 @@ DATA holds the folders banking77/, sst2/ and so on, MODELS the folder mobilenet_
 training file with its test beside it (of SST-2 and STS-B the validation file, whose labels are
 public); of SST-2 and AG News --rows rows of train. `auto` gets the file, and its label if it is not
 the one that `init` finds; photographs also the folder of their backbone, since there is no hub.
-`fit` gets the config that `auto` wrote, no limit, and each seed. Both use all cores, so run nothing
-beside them. Seconds are by the clock, from the command to its end.
+`fit` gets the config that `init` writes for the same file, no limit, and each seed. Both use all
+cores, so run nothing beside them. Seconds are by the clock, from the command to its end.
 
 A finished cell is a line of OUT/cells.jsonl and is not run again; --table prints what is there.
 """
@@ -118,10 +118,12 @@ def climb(given: argparse.Namespace, name: str) -> Cell:
 
 def fit(given: argparse.Namespace, name: str, seed: int) -> Cell:
     """A cell of `fit`."""
-    config = given.out / "runs" / f"{name}-{given.budget}" / "data.yaml"
-    home = given.out / "runs" / f"{name}-fit-{seed}"
+    home, about = given.out / "runs" / f"{name}-fit-{seed}", DATA[name]
     shutil.rmtree(home, ignore_errors=True)
-    about = DATA[name]
+    home.parent.mkdir(exist_ok=True)
+    config = home.with_suffix(".yaml")
+    label = ["--label", about.label] if about.label else []
+    run(given, config, "init", str(files(given, name).absolute()), *label)
     words = ["--model.backbone", str(given.models / about.backbone)] if about.backbone else []
     words += ["--seed", str(seed), "--run", str(home), "--trainer.report", "false"]
     seconds = run(given, home.with_suffix(".log"), "fit", "-c", str(config), *words)

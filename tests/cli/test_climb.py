@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import re
@@ -18,7 +19,7 @@ import yaml
 from conftest import toy_rows, write_csv
 
 from ftlight.__main__ import main
-from ftlight.cli import backbones
+from ftlight.cli import backbones, climb
 from ftlight.cli.climb import Climb
 from ftlight.cli.rung import Rung
 
@@ -151,11 +152,18 @@ def test_other_settings_suit_the_number_of_labels() -> None:
 
 
 def test_time_is_left_for_the_test_and_the_page() -> None:
-    climb = Climb(Path(), "TextClassification", {}, 1e12, 600, {"train": 1000, "test": 500})
-    guessed = climb.closing
+    made = Climb(Path(), "TextClassification", {}, 1e12, 600, {"train": 1000, "test": 500})
+    guessed = made.closing
     head = Rung("head alone, solved", "head", {}, 0.8, 0.7, 0.9, "accuracy", {}, None, 16, rows=900)
-    climb.rungs.append(head)
-    assert climb.closing < guessed
-    assert climb.closing == pytest.approx(8 + 6 + 1.2 * 500 / 90)
-    climb.rows = {"train": 1000}
-    assert climb.closing == 8
+    made.rungs.append(head)
+    assert made.closing < guessed
+    assert made.closing == pytest.approx(8 + 6 + 1.2 * 500 / 90)
+    made.rows = {"train": 1000}
+    assert made.closing == 8
+
+
+def test_no_head_is_solved_for_pairs_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("data: {text: first, text_pair: second}")
+    pairs = Climb(tmp_path, "TextClassification", {}, math.inf, 60.0, {})
+    assert pairs.left > pairs.starting
+    assert list(climb.head(pairs)) == []
