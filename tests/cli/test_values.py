@@ -60,7 +60,7 @@ def test_numbers_of_data_and_trainer(capsys: Any) -> None:
         (["--seed", "4294967296"], "--seed: 4294967296 is out of range"),
         (["--seed", "1.5"], "--seed: expected a whole number or true or false, got 1.5"),
         (["--data.workers", "-1"], "data.workers: -1 is out of range; it must be from 0 to 1,000"),
-        (["--data.batch_size", "1e3"], "data.batch_size: expected a whole number, got 1e3"),
+        (["--data.batch_size", "1e3"], "data.batch_size: expected a whole number or auto, got 1e3"),
         (["--data.batch_size", "1" + "0" * 30], "data.batch_size: a number of about 30 digits is"),
         (["--trainer.devices", "0"], "trainer.devices: 0 is out of range; it must be from 1 to 1,"),
         (["--trainer.accumulate_grad_batches", "0"], "trainer.accumulate_grad_batches: 0 is out"),
@@ -155,7 +155,7 @@ def test_help_shows_ranges() -> None:
     text = " ".join(helps.show("fit", ["all"]).split())
     for words in (
         "--model.warmup X Share of these steps in which the rate rises from 0; a layer that",
-        "--data.batch_size N Rows per batch on each device. At least 1. Default: 32.",
+        "--data.batch_size N|auto Rows per batch on each device; auto takes the fewest whose rows a",
         "--trainer.max_steps N Stop after this many optimizer steps; -1 for no limit. At least",
         "--trainer.accumulate_grad_batches N Batches whose gradients are summed before a step. At",
     ):
