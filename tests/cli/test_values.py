@@ -155,7 +155,7 @@ def test_help_shows_ranges() -> None:
     text = " ".join(helps.show("fit", ["all"]).split())
     for words in (
         "--model.warmup X Share of these steps in which the rate rises from 0; a layer that",
-        "--data.batch_size N|auto Rows per batch on each device; auto takes the fewest whose rows a",
+        "--data.batch_size N|auto Rows per batch on each device; auto takes the fewest whose rows",
         "--trainer.max_steps N Stop after this many optimizer steps; -1 for no limit. At least",
         "--trainer.accumulate_grad_batches N Batches whose gradients are summed before a step. At",
     ):
