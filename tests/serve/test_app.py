@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import each
 from serve.served import Client, serving
-from serve.test_metrics import value
+from serve.test_counts import value
 
 from ftlight.serve import process
 from ftlight.serve.access import Access

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from conftest import Run, toy_rows
 from serve.served import Client, Reply
-from serve.test_metrics import value
+from serve.test_counts import value
 
 from ftlight.__main__ import main
 
