@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
@@ -15,6 +16,7 @@ from ftlight import Trainer
 from ftlight.tasks.text_classification.data import TextData
 from ftlight.tasks.text_classification.task import TextClassification
 from ftlight.training import checkpoint
+from ftlight.training.signals import RunInterrupted
 
 
 class SignalAt(L.Callback):
@@ -87,6 +89,17 @@ def everything(folder: Path) -> dict[str, Any]:
         "predictions": (folder / "test_predictions.csv").read_text(),
         "status": json.loads((folder / "run.json").read_text())["status"],
     }
+
+
+def stopped_and_whole(
+    backbone: str, rows: dict[str, str], folder: Path, how: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What a run leaves that is stopped at its fourth step and resumed, and one that is not."""
+    with pytest.raises(RunInterrupted):
+        run(backbone, rows, folder / "stopped", how, SignalAt(4))
+    run(backbone, rows, folder / "stopped", how, resume=True)
+    run(backbone, rows, folder / "whole", how)
+    return [everything(folder / name) for name in ("stopped", "whole")]
 
 
 def differences(a: Any, b: Any, where: str = "") -> list[str]:

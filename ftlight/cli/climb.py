@@ -118,10 +118,9 @@ def _speed(rung: Rung, rows: Mapping[str, int]) -> float:
     return (rung.rows + rows.get("validation", 0)) / max(1.0, rung.seconds - LOADS)
 
 
-def data_of(climb: Climb) -> Mapping[str, Any]:
-    """Options of the data that the ladder's config has."""
-    config = yaml.safe_load((climb.home / DATA).read_text(encoding="utf-8"))
-    found: dict[str, Any] = config["data"]
+def config_of(climb: Climb) -> dict[str, Any]:
+    """The ladder's config."""
+    found: dict[str, Any] = yaml.safe_load((climb.home / DATA).read_text(encoding="utf-8"))
     return found
 
 
@@ -170,7 +169,7 @@ def head(climb: Climb) -> Iterator[Rung]:
     """
     if (
         climb.task in SOLVED
-        and "text_pair" not in data_of(climb)
+        and "text_pair" not in config_of(climb)["data"]
         and (_is_done(climb, "head") or climb.left > climb.starting)
     ):
         options = {"model.unfreeze": "head"}

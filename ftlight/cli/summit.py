@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from ftlight.cli import child
-from ftlight.cli.climb import DATA, TUNED, Climb, data_of
+from ftlight.cli.climb import TUNED, Climb, config_of
 from ftlight.cli.rung import Rung
 from ftlight.evidence import choice
 from ftlight.metrics.seeds import difference
@@ -53,8 +53,7 @@ def finish(climb: Climb, why: str, begun: float, known: Mapping[str, Any]) -> st
         if not (path / "test_metrics.json").is_file():
             say(f"  tests {best.name}, once …")
             if status := child.run("test", [str(path)], log):
-                why = child.fault(log)
-                raise UserError(why or f"the test ended with status {status}")
+                raise UserError(child.fault(log) or f"the test ended with status {status}")
     said = sentences(climb, best, why)
     used = time.monotonic() - begun + known.get("seconds", 0.0)
     write_json(climb.home / NAME, as_json(climb, best, said, used))
@@ -74,7 +73,7 @@ def finish(climb: Climb, why: str, begun: float, known: Mapping[str, Any]) -> st
 
 def example(climb: Climb) -> str:
     """What can follow ``predict RUN``."""
-    data = data_of(climb)
+    data = config_of(climb)["data"]
     if climb.task == "ImageClassification":
         return "PHOTO.jpg"
     is_text = climb.task in ONE_TEXT and "text_pair" not in data
@@ -88,7 +87,7 @@ def place_of(climb: Climb, rung: Rung) -> Path:
 
 def name(climb: Climb, best: Rung) -> None:
     """Lets ``best`` point to the best run, and writes the config that repeats it as best.yaml."""
-    config = yaml.safe_load((climb.home / DATA).read_text(encoding="utf-8"))
+    config = config_of(climb)
     for key, value in {**climb.options, **best.options}.items():
         section, _, option = key.partition(".")
         config.setdefault(section, {})[option] = yaml.safe_load(value)

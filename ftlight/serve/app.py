@@ -17,7 +17,6 @@ from starlette.routing import Route
 
 from ftlight.serve import bodies, chat_forms, chats, embeddings, streams
 from ftlight.serve.access import Access
-from ftlight.serve.batches import Full
 from ftlight.serve.bodies import Asked, Inputs
 from ftlight.serve.embeddings import Texts
 from ftlight.serve.limits import Limits, Refused
@@ -175,11 +174,7 @@ class Server:
         Raises:
             Refused: too many wait, or nobody does.
         """
-        run = self.runs[asked.model]
-        try:
-            future = run.queue.put(asked, len(asked.rows))
-        except Full:
-            raise Refused(503, f"too many requests wait for {asked.model}; try again") from None
+        future = streams.put(self.runs[asked.model].queue, asked, asked.model, len(asked.rows))
         try:
             return await streams.unless_left(request, asyncio.wrap_future(future))
         finally:
@@ -203,8 +198,7 @@ class Server:
                 response = fault(error, request.url.path)
             except Exception as error:
                 log.error("%s could not be answered", request.url.path, exc_info=error)
-                why = "the server failed; its log says why"
-                response = failed(500, why, request.url.path)
+                response = failed(500, streams.FAILED, request.url.path)
             if not is_open:
                 counts = self.board.counts(request.state.model, self.process)
                 counts.request(response.status_code, time.monotonic() - began)
@@ -247,11 +241,9 @@ def fault(error: Exception, path: str) -> Response:
 
 def failed(status: int, why: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
     """An error as a line of JSON; in OpenAI's form for the paths that are OpenAI's."""
-    line: Any = " ".join(why.split())
-    if path.startswith("/v1/"):
-        kind = "server_error" if status >= 500 else "invalid_request_error"
-        line = {"message": line, "type": kind, "param": None, "code": None}
-    return JSONResponse({"error": line}, status, headers)
+    line = " ".join(why.split())
+    said = chat_forms.fault(line, status) if path.startswith("/v1/") else {"error": line}
+    return JSONResponse(said, status, headers)
 
 
 def make(server: Server) -> Any:

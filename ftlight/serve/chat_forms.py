@@ -109,6 +109,12 @@ def event(value: Any) -> str:
     return f"data: {json.dumps(value, separators=(',', ':'))}\n\n"
 
 
+def fault(line: str, status: int) -> dict[str, Any]:
+    """What is wrong, as OpenAI's clients read it."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return {"error": {"message": line, "type": kind, "param": None, "code": None}}
+
+
 def models(names: Mapping[str, Any], created: int) -> dict[str, Any]:
     """The runs, as OpenAI's list of models."""
     return {"object": "list", "data": [model(name, created) for name in names]}

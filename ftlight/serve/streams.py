@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import AsyncGenerator, Awaitable
 from concurrent.futures import Future
@@ -22,9 +21,23 @@ from ftlight.serve.embeddings import Texts, Vectors
 from ftlight.serve.limits import Refused
 from ftlight.serve.speech import Conversation
 
-log = logging.getLogger(__name__)
+FAILED = "the server failed; its log says why"
 Line = Queue[Asked | Texts | Conversation, list[Answer] | Vectors]
 Got = TypeVar("Got")
+
+
+def put(
+    queue: Line, asked: Asked | Texts | Conversation, model: str, size: int, alone: bool = False
+) -> Future[list[Answer] | Vectors]:
+    """Lets a request of so many rows wait for its run.
+
+    Raises:
+        Refused: too many wait.
+    """
+    try:
+        return queue.put(asked, size, alone)
+    except Full:
+        raise Refused(503, f"too many requests wait for {model}; try again") from None
 
 
 async def unless_left(request: Request, work: Awaitable[Got]) -> Got:
@@ -59,10 +72,7 @@ async def replies(queue: Line, chat: Chat) -> AsyncGenerator[Reply, None]:
         with suppress(RuntimeError):  # the loop has ended, so nobody listens
             loop.call_soon_threadsafe(told.put_nowait, item)
 
-    try:
-        future = queue.put(Conversation(chat, tell, left), 1, alone=True)
-    except Full:
-        raise Refused(503, f"too many requests wait for {chat.model}; try again") from None
+    future = put(queue, Conversation(chat, tell, left), chat.model, 1, alone=True)
     future.add_done_callback(tell)
     try:
         while isinstance(item := await told.get(), Reply):
@@ -92,5 +102,4 @@ async def events(
             async for reply in said:
                 yield chat_forms.events(head, reply, False, counts)
         except Exception:  # in the log already
-            fault = {"message": "the server failed; its log says why", "type": "server_error"}
-            yield chat_forms.event({"error": {**fault, "param": None, "code": None}})
+            yield chat_forms.event(chat_forms.fault(FAILED, 500))

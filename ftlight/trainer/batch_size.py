@@ -113,11 +113,12 @@ def _speeds(
         UserError: not even the smallest fits.
     """
     before, speeds = data.batch_size, dict[int, float]()
+    order = np.argsort(np.asarray(data.sets["train"]["length"]), kind="stable")
     try:
         with preserve_rng(), rehearsal.kept(task.model), schedule.trying(stage):
-            for size in batches.sizes(len(data.sets["train"]), trainer.world_size):
+            for size in batches.sizes(len(order), trainer.world_size):
                 data.batch_size = size
-                if not (speed := _speed(trainer, task, data, schedule, size)):
+                if not (speed := _speed(trainer, task, schedule, order, size)):
                     break
                 speeds[size] = speed
                 if batches.is_past(list(speeds.values())):
@@ -131,11 +132,17 @@ def _speeds(
     return {size: speed for size, speed in speeds.items() if size <= most}
 
 
-def _speed(trainer: Any, task: Task, data: DataModule, schedule: Freezing, size: int) -> float:
-    """Rows a second of a size; 0 if its longest rows leave no room in memory."""
-    device = trainer.strategy.root_device
-    table = data.sets["train"]
-    order = np.argsort(np.asarray(table["length"]), kind="stable")
+def _speed(trainer: Any, task: Task, schedule: Freezing, order: np.ndarray, size: int) -> float:
+    """Rows a second of a size; 0 if its longest rows leave no room in memory.
+
+    Args:
+        trainer: the trainer.
+        task: the task.
+        schedule: its schedule, in the stage that is tried.
+        order: numbers of the rows of train, the shortest first.
+        size: rows of a batch.
+    """
+    device, table = trainer.strategy.root_device, trainer.datamodule.sets["train"]
     spread = np.linspace(0, len(order) - 1, max(size, min(TIMED, len(order)))).astype(int)
     timed = np.split(order[spread], range(size, len(spread), size))
     try:

@@ -19,11 +19,8 @@ UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 RATIO, SMALL = 100, 2**32  # bytes that a byte may unpack to, if all of it is more than SMALL
-BOMB = (
-    f"unpacks to more than {RATIO} times its size, as a bomb does; if it is none, set"
-    " data.max_bytes to what it may unpack to"
-)
 WAY = "; if it is none, set data.max_bytes to what it may unpack to"
+BOMB = f"unpacks to more than {RATIO} times its size, as a bomb does{WAY}"
 HELD = 2**28  # bytes up to which any ratio will do if they are all held in memory
 _permitted = [0]  # bytes that the user lets any file unpack to
 

@@ -33,7 +33,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "faults")]
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE / "faults"), str(HERE.parents[1] / "tests")]
 import common  # noqa: E402
 import fuzz_forms  # noqa: E402
 from fuzz_forms import FORMS  # noqa: E402

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mutations
+import papers
 import toys
 
 BIG = "x" * 300_000
@@ -100,7 +101,7 @@ def make(home: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.csv.read_csv(home / "rows.csv"), home / "rows.parquet")
     write_xlsx(home / "rows.xlsx", cells)
     write_docx(home / "paper.docx", [row["text"] for row in objects])
-    write_pdf(home / "paper.pdf", [row["text"] for row in objects[:2]])
+    papers.pdf(home / "paper.pdf", *(row["text"] for row in objects[:2]))
     shutil.copytree(home / "images" / "test", home / "pictures")
     shutil.make_archive(str(home / "pictures"), "zip", home / "pictures")
     shutil.copytree(home / "llama", home / "chatty")
@@ -168,31 +169,6 @@ def write_docx(path: Path, paragraphs: Sequence[str]) -> None:
     word = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
     document = f'<w:document xmlns:w="{word}"><w:body>{body}</w:body></w:document>'
     _zip(path, {"word/document.xml": document.encode()})
-
-
-def write_pdf(path: Path, pages: Sequence[str]) -> None:
-    """Writes a PDF with a line of ASCII on each page."""
-    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
-    objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-    ]
-    for i, text in enumerate(pages):
-        shown = f"BT /F1 12 Tf 20 200 Td ({text}) Tj ET"
-        objects += [
-            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Resources"
-            f" << /Font << /F1 3 0 R >> >> /Contents {5 + 2 * i} 0 R >>",
-            f"<< /Length {len(shown)} >>\nstream\n{shown}\nendstream",
-        ]
-    text, starts = "%PDF-1.4\n", []
-    for number, content in enumerate(objects, 1):
-        starts.append(len(text))
-        text += f"{number} 0 obj\n{content}\nendobj\n"
-    entries = "".join(f"{start:010} 00000 n \n" for start in starts)
-    size, table = len(objects) + 1, len(text)
-    text += f"xref\n0 {size}\n0000000000 65535 f \n{entries}"
-    path.write_text(text + f"trailer << /Size {size} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n")
 
 
 def _zip(path: Path, parts: dict[str, bytes]) -> None:

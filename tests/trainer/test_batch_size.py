@@ -9,12 +9,11 @@ import pytest
 import torch
 import yaml
 from conftest import Run, each
-from resuming import SignalAt, differences, everything, run
+from resuming import differences, everything, run, stopped_and_whole
 
 from ftlight.__main__ import main
 from ftlight.freezing import callback
 from ftlight.trainer import batch_size
-from ftlight.training.signals import RunInterrupted
 
 pytestmark = pytest.mark.run
 HOWS: dict[str, dict[str, Any]] = {
@@ -93,12 +92,7 @@ def test_a_run_that_was_stopped_resumes_exactly(
     drops: str, rows: dict[str, str], tmp_path: Path
 ) -> None:
     how = with_size(HOWS["all"], "auto")
-    with pytest.raises(RunInterrupted):
-        run(drops, rows, tmp_path / "stopped", how, SignalAt(4))
-    run(drops, rows, tmp_path / "stopped", how, resume=True)
-    run(drops, rows, tmp_path / "whole", how)
-    found = [everything(tmp_path / name) for name in ("stopped", "whole")]
-    assert differences(*found) == []
+    assert differences(*stopped_and_whole(drops, rows, tmp_path, how)) == []
 
 
 def test_a_size_without_room_in_memory_is_not_taken(

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Run, each
-from resuming import SignalAt, differences, everything, run
+from resuming import differences, everything, run, stopped_and_whole
 
 from ftlight.__main__ import main
 from ftlight.trainer import range_test
-from ftlight.training.signals import RunInterrupted
 
 pytestmark = pytest.mark.run
 HOWS: dict[str, dict[str, Any]] = {
@@ -67,12 +66,7 @@ def test_a_run_that_was_stopped_resumes_exactly(
     drops: str, rows: dict[str, str], tmp_path: Path
 ) -> None:
     how = with_lr(HOWS["all"], "auto")
-    with pytest.raises(RunInterrupted):
-        run(drops, rows, tmp_path / "stopped", how, SignalAt(4))
-    run(drops, rows, tmp_path / "stopped", how, resume=True)
-    run(drops, rows, tmp_path / "whole", how)
-    found = [everything(tmp_path / name) for name in ("stopped", "whole")]
-    assert differences(*found) == []
+    assert differences(*stopped_and_whole(drops, rows, tmp_path, how)) == []
 
 
 def test_what_has_no_rate_to_choose_says_so(fit: Run, capsys: Any) -> None:
