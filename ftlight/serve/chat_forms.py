@@ -104,7 +104,7 @@ def event(value: Any) -> str:
     r"""A value as a server-sent event.
 
     >>> event({"a": 1})
-    'data: {"a":1}\\n\\n'
+    'data: {"a":1}\n\n'
     """
     return f"data: {json.dumps(value, separators=(',', ':'))}\n\n"
 
