@@ -29,8 +29,8 @@ def check(repo: str) -> None:
     doubled = "--" in repo or ".." in repo or repo.endswith(".git")
     if len(parts) != 2 or doubled or not all(map(_PART.fullmatch, parts)):
         raise UserError(
-            f"--push {shortened(repo)}: expected OWNER/NAME: letters, digits, -, _ and . alone,"
-            " each at most 96 characters"
+            f"--push {shortened(repr(repo))}: expected OWNER/NAME, each of at most 96"
+            " letters, digits, -, _ and ."
         )
     from huggingface_hub import constants, get_token
 

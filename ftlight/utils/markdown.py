@@ -12,7 +12,7 @@ from ftlight.utils.printable import printable
 MOST = 300  # characters of a text that are shown
 _MARKUP = re.compile(
     r"[\\`*\[\]~$|]"
-    r"|(?<!\w)_|_(?!\w)"  # inside a word it marks nothing
+    r"|(?<![^\W_])_|_(?![^\W_])"  # inside a word it marks nothing
     r"|^[#+=-]|(?<=^\d)[.)](?= |$)|(?<=^\d\d)[.)](?= |$)"  # headings, lists
     r"|:(?=//)|(?<=www)\.",  # what becomes a link by itself
     re.IGNORECASE,
