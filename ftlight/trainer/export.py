@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import filecmp
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ftlight.data.module import DataModule
 from ftlight.metrics.sureness import Calibration
@@ -77,16 +80,48 @@ def write(
         WriteError: the disk is full, or the folder cannot be written.
         UserError: the folder holds something else.
     """
-    names = {"mixed": mixed, "checkpoint": checkpoint, "name": folder.name, "repo": repo}
     then = "nothing of it is left; make room, or give another with --out DIR"
-    with writing(folder, then):
-        if _is_full(folder):
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as again:
-                _write(run, task, data, Path(again), **names)
-                _compare(Path(again), folder)
-            return
+    share = run.wise["share"] if mixed else None
+    facts = card_facts.read(
+        run.home, task, _scores(run, share, checkpoint), not mixed and checkpoint == "best"
+    )
+    with writing(folder, then), _making(folder) as part:
+        data.check_model(task.cpu().eval().model)
+        calibration = task.calibration
+        how = task.export(part, data)
+        library = next(iter(re.findall(r"^(?:from|import) (\w+)", how, re.M)), "transformers")
+        if runs_unpadded(task.model):
+            name = type(task.model).__name__
+            how = f"# one row at a time: {name} does not ignore padding\n{how}"
+        how = f"{given(how, folder.name, repo)}\n{how}"
+        about, heat = _weights(share, checkpoint), _heat(task, calibration)
+        text = card.text(facts, how, library.replace("_", "-"), about, heat, repo)
+        (part / CARD).write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _making(folder: Path) -> Iterator[Path]:
+    """A folder to write an export into: in place of an empty one, or to compare with a full one.
+
+    Raises:
+        UserError: the full one holds something else.
+    """
+    if not _is_full(folder):
         with atomic_folder(folder) as part:
-            _write(run, task, data, part, **names)
+            yield part
+        return
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as again:
+        yield Path(again)
+        _compare(Path(again), folder)
+
+
+def _scores(run: RunState, share: float | None, checkpoint: str) -> dict[str, Any]:
+    """What was measured on the test data with these weights; empty if nothing was."""
+    mixed = share is not None
+    stem = "-".join(["test", *["wise"] * mixed, *[checkpoint] * (checkpoint != "best")])
+    scores = records.of(run.home / f"{stem}_metrics.json", {**shapes.TEST, "wise": dict})
+    is_other = mixed and scores.get("wise", {}).get("share") != share
+    return {} if is_other else scores
 
 
 def _is_full(folder: Path) -> bool:
@@ -107,34 +142,6 @@ def _compare(new: Path, folder: Path) -> None:
                 f"{folder} is there already and holds another export ({name} differs);"
                 " remove it, or give another with --out DIR"
             )
-
-
-def _write(
-    run: RunState,
-    task: Task,
-    data: DataModule,
-    folder: Path,
-    mixed: bool,
-    checkpoint: str,
-    name: str,
-    repo: str,
-) -> None:
-    stem = "-".join(["test", *["wise"] * mixed, *[checkpoint] * (checkpoint != "best")])
-    scores = records.of(run.home / f"{stem}_metrics.json", {**shapes.TEST, "wise": dict})
-    share = run.wise["share"] if mixed else None
-    if mixed and scores.get("wise", {}).get("share") != share:
-        scores = {}  # of another mix
-    data.check_model(task.cpu().eval().model)
-    calibration = task.calibration
-    how = task.export(folder, data)
-    library = next(iter(re.findall(r"^(?:from|import) (\w+)", how, re.M)), "transformers")
-    if runs_unpadded(task.model):
-        how = f"# one row at a time: {type(task.model).__name__} does not ignore padding\n{how}"
-    how = f"{given(how, name, repo)}\n{how}"
-    facts = card_facts.read(run.home, task, scores, not mixed and checkpoint == "best")
-    heat, about = _heat(task, calibration), _weights(share, checkpoint)
-    text = card.text(facts, how, library.replace("_", "-"), about, heat, repo)
-    (folder / CARD).write_text(text, encoding="utf-8")
 
 
 def _weights(share: float | None, checkpoint: str) -> str:
