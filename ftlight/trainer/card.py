@@ -29,7 +29,7 @@ def text(facts: Facts, how: str, library: str, weights: str, heat: str, name: st
         heat: a sentence on their temperature; empty if they have none.
         name: name on the Hub; empty if there is none yet.
     """
-    title = told(name) or f"{facts.task} on {told(backbone(facts.run))}"
+    title = name or f"{facts.task} on {backbone(facts.run)}"
     sections: dict[str, Callable[[], Iterator[str]]] = {
         "Intended use": lambda: _use(facts),
         "How to load": lambda: iter([f"```python\n{how}\n```"]),
@@ -41,11 +41,11 @@ def text(facts: Facts, how: str, library: str, weights: str, heat: str, name: st
         "Limits": lambda: _limits(facts, weights),
         "Training": lambda: _training(facts),
     }
-    parts = [f"# {title}", _summary(facts)]
+    parts = [f"# {told(title)}", _summary(facts)]
     for heading, lines in sections.items():
         if body := "\n\n".join(lines()):
             parts += [f"## {heading}", body]
-    data = card_data.metadata(facts, library, name, title)
+    data = card_data.metadata(facts, library, title)
     return f"---\n{data}\n---\n" + "\n\n".join(parts) + "\n"
 
 

@@ -22,14 +22,13 @@ METRICS = {  # what the Hub calls a metric, if not as ftlight does
 }
 
 
-def metadata(facts: Facts, library: str, name: str, title: str) -> str:
+def metadata(facts: Facts, library: str, title: str) -> str:
     """The YAML at the top of a card; nothing that the run does not know.
 
     Args:
         facts: what the run's files hold.
         library: name of the library that loads it.
-        name: name on the Hub; empty if there is none yet.
-        title: heading of the card.
+        title: heading of the card: its name on the Hub, OWNER/NAME, if it has one.
     """
     from huggingface_hub import ModelCardData
 
@@ -43,7 +42,7 @@ def metadata(facts: Facts, library: str, name: str, title: str) -> str:
         datasets=[d for d in datasets if hub_id(d)] or None,
         metrics=[result.metric_type for result in results] or None,
         tags=["ftlight"],
-        model_name=(plain(name.rpartition("/")[2] or title)) if results else None,
+        model_name=plain(title.rpartition("/")[2]) if results else None,
         eval_results=results or None,
     )
     return data.to_yaml(line_break="\n")

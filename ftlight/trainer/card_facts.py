@@ -99,5 +99,5 @@ def place(source: Any) -> str:
     >>> place("/home/ann/tickets/train.csv"), place("hf:fancyzhx/ag_news"), place(None)
     ('train.csv', 'hf:fancyzhx/ag_news', '')
     """
-    given = str(source or "")
+    given = source if isinstance(source, str) else ""
     return given if given.startswith("hf:") else Path(given).name

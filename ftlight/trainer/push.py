@@ -100,24 +100,38 @@ def _visibility(hub: HfApi, repo: str, public: bool) -> bool:
 
 def _why(error: BaseException, endpoint: str) -> str:
     """Why a push failed, and what to do."""
-    chain: list[BaseException] = [error]
+    if type(error) is ValueError:  # of the metadata in README.md, which may have been edited
+        return shortened(" ".join(str(error).split()), 300)
+    chain = [error]
     while cause := (chain[-1].__cause__ or chain[-1].__context__):
         chain.append(cause)
-    statuses = [_status(each) for each in chain]
-    status = next(filter(None, statuses), 0)
-    if status == 401:
-        return "the Hub does not know the token; log in with `hf auth login`, or set HF_TOKEN"
-    if status == 403:
-        return (
-            "the token may not write there; give a name of your own, or a token with the right to"
-            " write"
-        )
-    if status:
-        return f"the Hub answers {status} ({first_line(chain[statuses.index(status)])}); {AGAIN}"
-    if any(isinstance(each, OSError) or "httpx" in type(each).__module__ for each in chain):
+    answered = next((each for each in chain if _status(each)), None)
+    if answered is not None:
+        return _refused(answered)
+    if any(_is_network(each) for each in chain):
         last = first_line(chain[-1])
         return f"{endpoint} cannot be reached ({last}); check the network; {AGAIN}"
     return f"{first_line(error)}; {AGAIN}"
+
+
+def _refused(error: BaseException) -> str:
+    """What the Hub answered, and what to do."""
+    status = _status(error)
+    if status == 401:
+        return "the Hub does not know the token; log in with `hf auth login`, or set HF_TOKEN"
+    words = str(getattr(error, "server_message", None) or first_line(error))
+    said = shortened(" ".join(words.split()), 200)
+    if status == 403:
+        return (
+            f"the token may not write there ({said}); give a name of your own, or a token with the"
+            " right to write"
+        )
+    return f"the Hub answers {status} ({said}); {AGAIN}"
+
+
+def _is_network(error: BaseException) -> bool:
+    is_client = type(error).__module__.partition(".")[0].startswith("httpx")
+    return is_client or isinstance(error, (ConnectionError, TimeoutError))
 
 
 def _status(error: BaseException) -> int:

@@ -101,7 +101,7 @@ def test_what_is_pushed_and_fetched_gives_the_same_scores(
 def test_a_push_that_was_cut_goes_on(run: Path, hub: Hub, capsys: Any) -> None:
     hub.refuses = 1
     line = fault(["export", str(run), "--push", "ann/cut"], capsys)
-    assert line.startswith("ann/cut is not pushed: the Hub answers 400")
+    assert line.startswith("ann/cut is not pushed: the Hub answers 400 (the connection was cut)")
     assert line.endswith("; the same command goes on")
     assert (hub.repos["ann/cut"]["files"], len(hub.sent)) == ({}, 1)
     hub.refuses = None
@@ -132,7 +132,7 @@ def test_each_refusal_is_one_line(
     each(
         [
             ("ann/toy", "hf_nobody", "the Hub does not know the token"),
-            ("bob/toy", "hf_of_ann", "the token may not write there"),
+            ("bob/toy", "hf_of_ann", "the token may not write there (You don't have the rights"),
             ("bob/open", "hf_of_ann", "the token may not write there", True),
             ("ann/toy", "hf_reads_only", "the token may not write there"),
             ("ann/open", "hf_of_ann", "it is there and public; add --public"),
@@ -142,7 +142,8 @@ def test_each_refusal_is_one_line(
     closed = "http://127.0.0.1:9"
     refuse("ann/toy", "hf_of_ann", f"{closed} cannot be reached", ENDPOINT=closed)
     (tmp_path / "out" / "README.md").write_text("---\npipeline_tag: x\n---\nA card.\n")
-    refuse("ann/toy", "hf_of_ann", "the Hub answers 400")
+    unknown = 'Invalid metadata in README.md. - "pipeline_tag" is unknown'
+    refuse("ann/toy", "hf_of_ann", unknown)
 
 
 def test_who_can_see_it(hub: Hub, tmp_path: Path) -> None:
