@@ -325,6 +325,7 @@ class Trainer(L.Trainer):
         ckpt_path: str,
         out: str | None = None,
         wise: str = "",
+        repo: str = "",
     ) -> Path:
         """Writes the fine-tuned model as a folder that stock libraries load with the same scores.
 
@@ -336,16 +337,19 @@ class Trainer(L.Trainer):
                 run cannot be written.
             wise: share of the fine-tuned weights, the rest being the pre-trained ones; or auto, by
                 the validation data.
+            repo: repo of the Hub that it is for, OWNER/NAME: its card says how to load it from
+                there, and a folder that holds the same export already is left as it is.
         """
         folder = Path(out) if out else outputs.home(self.run.home) / "export"
-        exports.check(folder)
+        exports.check(folder, again=bool(repo))
         if wise:
             self.interpolate(model, datamodule, ckpt_path, wise)
         else:
             model.load_weights(ckpt_path)
             model.merge_adapters()
         model.datamodule = datamodule
-        exports.write(self.run, model, datamodule, folder, mixed=bool(wise))
+        name = Path(ckpt_path).stem
+        exports.write(self.run, model, datamodule, folder, bool(wise), name, repo)
         return folder
 
 

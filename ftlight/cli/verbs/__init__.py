@@ -486,6 +486,13 @@ VERBS = {
                 "Folder to write. Default: RUN/export, or ./RUN-results/export if RUN cannot be "
                 "written.",
             ),
+            Argument(
+                "--push OWNER/NAME",
+                "Push the folder to this repo of the Hugging Face Hub, which is made if it is not "
+                "there, private without --public; by the token in HF_TOKEN or of `hf auth login`. "
+                "A folder that holds the same export already is pushed as it is, with its README.",
+            ),
+            Argument("--public", "Let anybody see what is pushed."),
             CHECKPOINT,
             WISE,
             TRUST,
