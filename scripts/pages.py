@@ -146,8 +146,8 @@ class Browser:
         """
         self.value(
             f"new Promise((done, fail) => {{ const look = () => ({condition}) && done(true);"
-            " const kinds = {subtree: true, childList: true, attributes: true, characterData: true};"
-            " new MutationObserver(look).observe(document, kinds); look();"
+            " const all = {subtree: true, childList: true, attributes: true, characterData: true};"
+            " new MutationObserver(look).observe(document, all); look();"
             " setTimeout(() => fail('it did not come'), 60000) })"
         )
 

@@ -259,7 +259,7 @@ def _page(server: Server, file: page.File) -> Route:
 
 def make(server: Server) -> Any:
     """The application of a server, for ASGI."""
-    return Starlette(
+    made = Starlette(
         routes=[
             *(_page(server, file) for file in page.files()),
             Route("/predict", server.guarded(server.predict), methods=["POST"]),
@@ -272,3 +272,5 @@ def make(server: Server) -> Any:
         ],
         exception_handlers={404: server.missing, 405: server.missing},
     )
+    made.router.redirect_slashes = False  # to an address that the request itself names
+    return made

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -61,10 +62,15 @@ class Protocol(H11Protocol):
         self._refuse(400, "not a request of HTTP")
 
     def _refuse(self, status: int, why: str) -> None:
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        body = f'{{"error":"{why}"}}'.encode()
+        headers = [
+            *((b"content-type", b"application/json"), (b"connection", b"close")),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        reason = HTTPStatus(status).phrase.encode()
         for event in (
-            h11.Response(status_code=status, headers=headers, reason=b"Bad Request"),
-            h11.Data(data=f'{{"error":"{why}"}}'.encode()),
+            h11.Response(status_code=status, headers=headers, reason=reason),
+            h11.Data(data=body),
             h11.EndOfMessage(),
         ):
             self.transport.write(self.conn.send(event) or b"")
