@@ -18,6 +18,7 @@ from ftlight.utils.errors import UserError
 HEAD = 10.0  # seconds in which the head of a request must have come
 DRAIN = 60  # seconds that requests have to end once a signal has come
 BACKLOG = 2048
+LOOKS = 20  # turns of the loop; a connection that waits takes five until its request is read
 
 
 class Protocol(H11Protocol):
@@ -77,6 +78,16 @@ class Protocol(H11Protocol):
         self.transport.close()
 
 
+class Server(uvicorn.Server):
+    """A server that, before it ends, takes in what was sent before."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Reads what the system holds for the process, then closes and answers."""
+        for _ in range(LOOKS):
+            await asyncio.sleep(0)
+        await super().shutdown(sockets)
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
@@ -100,7 +111,7 @@ def bind(host: str, port: int) -> socket.socket:
     return made
 
 
-def server_of(app: Any) -> uvicorn.Server:
+def server_of(app: Any) -> Server:
     """What answers for an application, once it is given a socket."""
     config = uvicorn.Config(
         app,
@@ -115,7 +126,7 @@ def server_of(app: Any) -> uvicorn.Server:
         backlog=BACKLOG,
         timeout_graceful_shutdown=DRAIN,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 def serve(app: Any, listening: socket.socket, lifeline: int | None = None) -> None:
@@ -131,7 +142,7 @@ def serve(app: Any, listening: socket.socket, lifeline: int | None = None) -> No
     asyncio.run(_watched(server_of(app), listening, lifeline))
 
 
-async def _watched(server: uvicorn.Server, listening: socket.socket, lifeline: int | None) -> None:
+async def _watched(server: Server, listening: socket.socket, lifeline: int | None) -> None:
     loop = asyncio.get_running_loop()
     if lifeline is not None:
 

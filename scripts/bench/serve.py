@@ -272,9 +272,8 @@ def end_among(options: argparse.Namespace, rows: list[dict[str, Any]], number: i
 
 def end(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     """Ends servers while they answer."""
-    said = collections.Counter(end_among(options, rows, i) for i in range(options.rounds))
-    for line, count in said.items():
-        print(f"{count} x {line}")
+    for number in range(options.rounds):
+        print(end_among(options, rows, number), flush=True)
 
 
 def grow(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
@@ -284,9 +283,9 @@ def grow(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
         asked = 0
         for count in (1000, *[options.requests // 4] * 4):
             more = list(itertools.islice(itertools.cycle(bodies), count))
-            found = through(port, more, options.clients)
+            through(port, more, options.clients)
             asked += count
-            print(f"{asked:,} requests: {memory(server.pid):.1f} MB, {count / found.seconds:.0f}/s")
+            print(f"{asked:,} requests: {memory(server.pid):.1f} MB", flush=True)
 
 
 def main() -> None:

@@ -202,7 +202,7 @@ def heads(draws: random.Random) -> list[bytes]:
             b"GET / FTP/1\r\n\r\n",
         ),
         *(
-            b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+            b"GET /predict HTTP/9.9\r\nHost: localhost\r\n\r\n",
             b"POST /predict HTTP/1.1\r\n\r\n",
             b"PRI * HTTP/2.0\r\n\r\n",
         ),

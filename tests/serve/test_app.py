@@ -240,3 +240,25 @@ def test_several_requests_use_one_connection(client: Client) -> None:
         connection.request("POST", "/predict", body)
         assert json.load(connection.getresponse())["answers"] == [{"prediction": number}]
     connection.close()
+
+
+def test_what_was_sent_before_the_end_is_answered(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, sent = threading.Event(), threading.Event()
+
+    async def end(*given: Any) -> bool:
+        looks.set()
+        sent.wait(60)  # the loop stands still, so that the system holds what comes
+        return True
+
+    monkeypatch.setattr(process.Server, "on_tick", end)
+    with serving({"tickets": model.served()}) as client:
+        assert looks.wait(60)
+        connections = [client.connection() for _ in range(32)]
+        for connection in connections:
+            connection.request("POST", "/predict", b'{"message": "a"}')
+        sent.set()
+        assert [connection.getresponse().status for connection in connections] == [200] * 32
+        for connection in connections:
+            connection.close()

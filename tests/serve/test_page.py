@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import ROOT, make_bert, toy_rows, write_csv
+from conftest import ROOT, each, make_bert, toy_rows, write_csv
 from serve.served import Client, serving
 from serve.test_app import Model
 from serve.test_process import started
@@ -21,6 +21,9 @@ from tiny.image_classification import square
 from ftlight.__main__ import main
 from ftlight.report import clean, numbers, shades
 from ftlight.serve.access import Access
+from ftlight.serve.app import Served
+from ftlight.serve.batches import Queue
+from ftlight.serve.bodies import Inputs
 from ftlight.utils.printable import UNSEEN
 
 pages = SimpleNamespace(**runpy.run_path(str(ROOT / "scripts" / "pages.py")))
@@ -35,7 +38,7 @@ LABELS = ("<img src=x onerror=alert(4)>", "</title>\u202e{{7*7}}")
 COLUMN = "<b onclick=alert(5)>text"
 READY = "!document.getElementById('choice').hidden"
 ANSWERED = (
-    "!document.getElementById('answer').hidden && !document.getElementById('state').innerText"
+    "!document.getElementById('h-answer').hidden && !document.getElementById('state').innerText"
 )
 
 
@@ -135,7 +138,7 @@ def ask_hostile(browser: Any, client: Client) -> None:
     assert browser.value("document.title") == "<u>texts"
     assert browser.value("document.querySelector('#fields label').innerText") == COLUMN
     for text in HOSTILE:
-        browser.value(by_id("answer", "hidden = true"))
+        browser.value(by_id("h-answer", "hidden = true"))
         browser.value(by_id("field-0", "value = ''"))
         fill(browser, "field-0", text, modifiers=2)
         browser.wait(ANSWERED)
@@ -203,6 +206,69 @@ def talk(browser: Any, client: Client) -> None:
     assert browser.value("messages") == messages
     browser.value(by_id("anew", "click()"))
     assert browser.value(by_id("said", "innerText")) == ""
+
+
+TEXTS = ["🙂 a small parcel", "it is in 🙂 the house"]
+PARCEL = {"type": "<b>THING", "text": "parcel", "start": 10, "end": 16, "score": 0.9}
+ANSWERS: dict[str, tuple[Inputs, dict[str, Any], str, list[str]]] = {
+    "entities": (
+        Inputs(["text"], []),
+        {"prediction": [PARCEL], "score": 0.9},
+        "1 entity",
+        ["🙂 a small [parcel<b>THING]", "parcel <b>THING p .90"],
+    ),
+    "answers": (
+        Inputs(["question", "context"], []),
+        {"prediction": "the house", "score": 0.8, "start": 11, "end": 20, "no_answer": 0.1},
+        "the house p .80",
+        ["it is in 🙂 [the house]", "No answer in the text: p .10"],
+    ),
+    "nowhere": (
+        Inputs(["question", "context"], []),
+        {"prediction": "", "score": 0.9, "start": None, "end": None, "no_answer": 0.9},
+        "no answer",
+        ["No answer in the text: p .90"],
+    ),
+    "films": (
+        Inputs(["history"], [], embeds=True),
+        {"prediction": "a", "score": 0.5, "items": [{"text": "<i>a", "score": 0.5, "id": "7"}]},
+        "1 item",
+        ["<i>a .50, 7"],
+    ),
+    "stars": (Inputs(["a", "b", "c"], []), {"prediction": -3.25, "score": -3.25}, "−3.25", []),
+    "masks": (Inputs(["a"], []), {"prediction": ["b", "c"], "score": 0.5}, "b, c p .50", []),
+    "summary": (Inputs(["a"], []), {"prediction": "</p>b", "score": 0.5}, "</p>b p .50", []),
+    "unread": (Inputs(["a"], []), {"prediction": None, "error": "no <i>"}, "no <i>", []),
+}
+
+
+def fixed(inputs: Inputs, answer: dict[str, Any]) -> Served:
+    """A run that always answers the same."""
+    return Served(inputs, Queue(lambda asked: [[answer] for _ in asked], most=64, waiting=9))
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(pages.find() is None, reason="there is no chromium")
+def test_answers_of_every_task_are_shown(browser: Any) -> None:
+    with serving({n: fixed(inputs, said) for n, (inputs, said, *_) in ANSWERS.items()}) as client:
+        browser.visit(f"http://{client.host}:{client.port}/", 1280)
+        browser.wait(READY)
+
+        def check(name: str, inputs: Inputs, headline: str, more: list[str]) -> None:
+            choose(browser, name)
+            assert browser.value("areas().map(a => a.dataset.column)") == inputs.columns
+            browser.value(f"areas().forEach((a, i) => a.value = {json.dumps(TEXTS)}[i] ?? '')")
+            browser.value(by_id("ask", "requestSubmit()"))
+            browser.wait(ANSWERED)
+            said = browser.value(by_id("headline", "innerText"))
+            assert " ".join(said.split()) == headline
+            parts = "[...document.querySelectorAll('#more > p:not(:empty), #more li')]"
+            marked = "(p => (p.querySelectorAll('mark').forEach(m => m.before('[')),"
+            marked += " p.querySelectorAll('mark').forEach(m => m.after(']')), p.textContent))"
+            assert browser.value(f"{parts}.map({marked})") == more
+            assert browser.value("document.querySelectorAll('i, #more b').length") == 0
+
+        each([(name, a[0], a[2], a[3]) for name, a in ANSWERS.items()], check)
 
 
 @pytest.mark.run

@@ -149,7 +149,7 @@ async function answer(signal) {
   const [headline, more] = shown(found);
   at("headline").replaceChildren(...headline);
   at("more").replaceChildren(...more, line("quiet", note));
-  show("answer", true);
+  show("h-answer", true);
   say("");
   if (found.error || !at("shade").checked || !run.inputs.explains) return;
   say("Looking for what decides …");
@@ -162,7 +162,7 @@ async function answer(signal) {
 
 function clear() {
   for (const id of ["headline", "more", "why"]) at(id).replaceChildren();
-  for (const id of ["answer", "reasons"]) show(id, false);
+  for (const id of ["h-answer", "reasons"]) show(id, false);
   say("");
 }
 
