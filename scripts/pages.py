@@ -138,12 +138,29 @@ class Browser:
             raise RuntimeError(str(found["exceptionDetails"].get("exception", found)))
         return found["result"].get("value")
 
+    def wait(self, condition: str) -> None:
+        """Waits until an expression holds in the page.
+
+        Raises:
+            RuntimeError: it did not within a minute.
+        """
+        self.value(
+            f"new Promise((done, fail) => {{ const look = () => ({condition}) && done(true);"
+            " const all = {subtree: true, childList: true, attributes: true, characterData: true};"
+            " new MutationObserver(look).observe(document, all); look();"
+            " setTimeout(() => fail('it did not come'), 60000) })"
+        )
+
     def open(self, path: Path, width: int) -> None:
         """Opens a file in a window of some width."""
+        self.visit(path.resolve().as_uri(), width)
+
+    def visit(self, address: str, width: int) -> None:
+        """Opens an address in a window of some width."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self.ask("Emulation.setDeviceMetricsOverride", **size)
         self.events = [e for e in self.events if e["method"] != "Page.loadEventFired"]
-        self.ask("Page.navigate", url=path.resolve().as_uri())
+        self.ask("Page.navigate", url=address)
         self.until("Page.loadEventFired")
 
     def shoot(self, path: Path) -> None:
@@ -151,12 +168,16 @@ class Browser:
         found = self.ask("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(found["data"]))
 
-    def requests(self, page: Path) -> list[str]:
-        """Addresses that were asked for since the browser began, beside a page's own."""
+    def addresses(self) -> list[str]:
+        """Addresses that were asked for, but for those of data within a page."""
         sent = [e for e in self.events if e["method"] == "Network.requestWillBeSent"]
         urls = [str(event["params"]["request"]["url"]) for event in sent]
+        return [url for url in urls if not url.startswith("data:")]
+
+    def requests(self, page: Path) -> list[str]:
+        """Those beside a page's own."""
         own = page.resolve().as_uri()
-        return [url for url in urls if url.split("#")[0] != own and not url.startswith("data:")]
+        return [url for url in self.addresses() if url.split("#")[0] != own]
 
     def dialogs(self) -> list[str]:
         """Texts of the dialogs that were opened."""

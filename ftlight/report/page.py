@@ -18,6 +18,7 @@ from ftlight.report.clean import cut, printed
 from ftlight.report.reading import Files, read
 from ftlight.report.shades import shaded
 from ftlight.run.provenance import version
+from ftlight.utils import look
 from ftlight.utils.atomic import atomic_write, writing
 from ftlight.utils.errors import UserError
 
@@ -110,7 +111,7 @@ def of_explanations(explained: Sequence[Explained], title: str, notes: Sequence[
 
 def _render(template: str, title: str, refresh: int, **values: Any) -> str:
     env = _environment()
-    css = Path(__file__).with_name("templates").joinpath("page.css").read_text(encoding="utf-8")
+    css = look.css(Path(__file__).with_name("templates") / "page.css")
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     made = env.get_template(template).render(
         title=title,

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from ftlight.serve import bodies, chat_forms, chats, embeddings, streams
+from ftlight.serve import bodies, chat_forms, chats, embeddings, page, streams
 from ftlight.serve.access import Access
 from ftlight.serve.bodies import Asked, Inputs
 from ftlight.serve.embeddings import Texts
@@ -104,9 +104,11 @@ class Server:
 
     async def models(self, request: Request) -> Response:
         """The runs, or one of them, in OpenAI's form."""
+        known = {name: inputs._asdict() for name, inputs in self.inputs.items()}
         if name := request.path_params.get("name"):
-            return JSONResponse(chat_forms.model(bodies.run_of(name, self.runs), self.began))
-        return JSONResponse(chat_forms.models(self.runs, self.began))
+            name = bodies.run_of(name, known)
+            return JSONResponse(chat_forms.model(name, known[name], self.began))
+        return JSONResponse(chat_forms.models(known, self.began))
 
     async def health(self, request: Request) -> Response:
         """Whether all models can be asked."""
@@ -246,10 +248,20 @@ def failed(status: int, why: str, path: str, headers: Mapping[str, str] | None =
     return JSONResponse(said, status, headers)
 
 
+def _page(server: Server, file: page.File) -> Route:
+    """A file of the page, which is the same for everybody; what it asks for needs a token."""
+
+    async def send(request: Request) -> Response:
+        return Response(file.content, headers=page.HEADERS, media_type=file.kind)
+
+    return Route(file.path, server.guarded(send, is_open=True), methods=["GET"])
+
+
 def make(server: Server) -> Any:
     """The application of a server, for ASGI."""
-    return Starlette(
+    made = Starlette(
         routes=[
+            *(_page(server, file) for file in page.files()),
             Route("/predict", server.guarded(server.predict), methods=["POST"]),
             Route("/v1/chat/completions", server.guarded(server.chat), methods=["POST"]),
             Route("/v1/embeddings", server.guarded(server.embeddings), methods=["POST"]),
@@ -260,3 +272,5 @@ def make(server: Server) -> Any:
         ],
         exception_handlers={404: server.missing, 405: server.missing},
     )
+    made.router.redirect_slashes = False  # to an address that the request itself names
+    return made

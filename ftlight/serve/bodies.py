@@ -27,12 +27,14 @@ class Inputs(NamedTuple):
         images: those whose cells are images, which come as bytes.
         embeds: whether the run makes vectors of texts.
         chats: whether it replies to chats.
+        explains: whether its answers can be explained.
     """
 
     columns: list[str]
     images: list[str]
     embeds: bool = False
     chats: bool = False
+    explains: bool = False
 
     @property
     def example(self) -> str:

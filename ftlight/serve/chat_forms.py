@@ -115,11 +115,13 @@ def fault(line: str, status: int) -> dict[str, Any]:
     return {"error": {"message": line, "type": kind, "param": None, "code": None}}
 
 
-def models(names: Mapping[str, Any], created: int) -> dict[str, Any]:
-    """The runs, as OpenAI's list of models."""
-    return {"object": "list", "data": [model(name, created) for name in names]}
+def models(runs: Mapping[str, Mapping[str, Any]], created: int) -> dict[str, Any]:
+    """The runs with what they read, as OpenAI's list of models."""
+    data = [model(name, inputs, created) for name, inputs in runs.items()]
+    return {"object": "list", "data": data}
 
 
-def model(name: str, created: int) -> dict[str, Any]:
-    """A run, as OpenAI's model."""
-    return {"id": name, "object": "model", "created": created, "owned_by": "ftlight"}
+def model(name: str, inputs: Mapping[str, Any], created: int) -> dict[str, Any]:
+    """A run with what it reads, which OpenAI's clients pass over, as OpenAI's model."""
+    whose = {"object": "model", "created": created, "owned_by": "ftlight"}
+    return {"id": name, **whose, "inputs": inputs}

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -17,6 +18,7 @@ from ftlight.utils.errors import UserError
 HEAD = 10.0  # seconds in which the head of a request must have come
 DRAIN = 60  # seconds that requests have to end once a signal has come
 BACKLOG = 2048
+LOOKS = 20  # turns of the loop; a connection that waits takes five until its request is read
 
 
 class Protocol(H11Protocol):
@@ -61,14 +63,29 @@ class Protocol(H11Protocol):
         self._refuse(400, "not a request of HTTP")
 
     def _refuse(self, status: int, why: str) -> None:
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        body = f'{{"error":"{why}"}}'.encode()
+        headers = [
+            *((b"content-type", b"application/json"), (b"connection", b"close")),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        reason = HTTPStatus(status).phrase.encode()
         for event in (
-            h11.Response(status_code=status, headers=headers, reason=b"Bad Request"),
-            h11.Data(data=f'{{"error":"{why}"}}'.encode()),
+            h11.Response(status_code=status, headers=headers, reason=reason),
+            h11.Data(data=body),
             h11.EndOfMessage(),
         ):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """A server that, before it ends, takes in what was sent before."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Reads what the system holds for the process, then closes and answers."""
+        for _ in range(LOOKS):
+            await asyncio.sleep(0)
+        await super().shutdown(sockets)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -94,7 +111,7 @@ def bind(host: str, port: int) -> socket.socket:
     return made
 
 
-def server_of(app: Any) -> uvicorn.Server:
+def server_of(app: Any) -> Server:
     """What answers for an application, once it is given a socket."""
     config = uvicorn.Config(
         app,
@@ -109,7 +126,7 @@ def server_of(app: Any) -> uvicorn.Server:
         backlog=BACKLOG,
         timeout_graceful_shutdown=DRAIN,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 def serve(app: Any, listening: socket.socket, lifeline: int | None = None) -> None:
@@ -125,7 +142,7 @@ def serve(app: Any, listening: socket.socket, lifeline: int | None = None) -> No
     asyncio.run(_watched(server_of(app), listening, lifeline))
 
 
-async def _watched(server: uvicorn.Server, listening: socket.socket, lifeline: int | None) -> None:
+async def _watched(server: Server, listening: socket.socket, lifeline: int | None) -> None:
     loop = asyncio.get_running_loop()
     if lifeline is not None:
 

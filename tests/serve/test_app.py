@@ -109,6 +109,7 @@ def test_what_is_wrong_is_a_line_of_json_and_never_a_trace(client: Client) -> No
             (b"x", 415, "compressed", {"content-encoding": "gzip"}, "/predict"),
             ({"message": "a"}, 403, "localhost", {"host": "evil.example"}, "/predict"),
             ({"message": "a"}, 404, 'did you mean "/predict"?', {}, "/predictt"),
+            ({"message": "a"}, 404, 'did you mean "/predict"?', {}, "/predict/"),
             ({"message": "a"}, 404, "no path", {}, "/../../etc/passwd"),
             ({"message": "a"}, 405, "method not allowed", {}, "/health"),
             (None, 405, "method not allowed", {}, "/predict"),
@@ -143,9 +144,13 @@ def test_slow_senders_are_not_waited_for(client: Client, monkeypatch: pytest.Mon
 
 
 def test_what_is_no_http_is_told_in_json(client: Client) -> None:
-    reply = raw(client, b"\x16\x03\x01 nothing\r\n\r\n")
-    assert reply.startswith(b"HTTP/1.1 400")
-    assert reply.endswith(b'{"error":"not a request of HTTP"}') or b"not a request" in reply
+    chunks = (
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    )
+    for sent in (b"\x16\x03\x01 nothing\r\n\r\n", chunks):
+        reply = raw(client, sent)
+        assert reply.startswith(b"HTTP/1.1 400")
+        assert reply.endswith(b'\r\n\r\n{"error":"not a request of HTTP"}')
 
 
 def test_many_clients_are_answered_in_batches(client: Client, model: Model) -> None:
@@ -235,3 +240,25 @@ def test_several_requests_use_one_connection(client: Client) -> None:
         connection.request("POST", "/predict", body)
         assert json.load(connection.getresponse())["answers"] == [{"prediction": number}]
     connection.close()
+
+
+def test_what_was_sent_before_the_end_is_answered(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, sent = threading.Event(), threading.Event()
+
+    async def end(*given: Any) -> bool:
+        looks.set()
+        sent.wait(60)  # the loop stands still, so that the system holds what comes
+        return True
+
+    monkeypatch.setattr(process.Server, "on_tick", end)
+    with serving({"tickets": model.served()}) as client:
+        assert looks.wait(60)
+        connections = [client.connection() for _ in range(32)]
+        for connection in connections:
+            connection.request("POST", "/predict", b'{"message": "a"}')
+        sent.set()
+        assert [connection.getresponse().status for connection in connections] == [200] * 32
+        for connection in connections:
+            connection.close()

@@ -95,6 +95,7 @@ def loaded(path: str, asked: serving.Asked, counts: Counts) -> Any:
     """
     from ftlight.cli import parser
     from ftlight.serve import answering, app, batches, bodies, speech, streams
+    from ftlight.task import Task
 
     predictor = parser.opened(path, asked.options)
     data = predictor.data
@@ -108,7 +109,8 @@ def loaded(path: str, asked: serving.Asked, counts: Counts) -> Any:
     )
     embeds = hasattr(predictor.task, "embed")
     chats = speech.knows_chats(predictor.task, data)
-    inputs = bodies.Inputs(data.columns, data.image_columns, embeds, chats)
+    explains = type(predictor.task).asked is not Task.asked
+    inputs = bodies.Inputs(data.columns, data.image_columns, embeds, chats, explains)
     return app.Served(inputs, queue)
 
 
