@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
 import pickle
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, cast
@@ -131,8 +132,9 @@ def run_verb(words: command.Words, resolved: Mapping[str, Any], places: Mapping[
     Raises:
         WriteError: something could not be written.
     """
+    hidden = checks.hidden(sys.argv, words.configs)
     try:
-        with group.command(lambda line: secrets.hide(line, checks.hidden(sys.argv, words.configs))):
+        with _told(words, places), group.command(lambda line: secrets.hide(line, hidden)):
             screen.silence_libraries()
             for section in ("model", "data"):  # a class whose source is clear may still not import
                 place = config.at(places, f"{section}.task", f"{section}.class_path", section)
@@ -140,14 +142,10 @@ def run_verb(words: command.Words, resolved: Mapping[str, Any], places: Mapping[
             if words.verb == "fit" and "ckpt_path" in words.own:
                 _keep_options(words, resolved)
             verbs.load(words.verb).run(words, _made(words, resolved))
-    except Exception as error:
-        fault = _fault(error, words, places)
-        if not fault:
+    except UserError as error:
+        if error.status != UserError.status:
             raise
-        known = WriteError(fault) if _is_full(error) else user_error(error)
-        if known is not None and known.status != UserError.status:
-            raise type(known)(fault) from error
-        return fault
+        return str(error)
     if lost := screen.output.gap():
         raise WriteError(f"standard output: {lost}; some of it is lost")
     return ""
@@ -213,12 +211,13 @@ def measured(path: str) -> CLI:
         UserError: there is no such run, or it cannot be measured.
     """
     words = command.Words("validate", [path])
-    resolved, _ = command.resolve(words)
+    resolved, places = command.resolve(words)
     screen.silence_libraries()
-    cli = _build(words, {**resolved, "trainer": {**resolved["trainer"], **ALONE}})
-    checkpoint = words.own["ckpt_path"]
-    how: dict[str, Any] = {"verbose": False, "weights_only": True}
-    cli.trainer.validate(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, **how)
+    with _told(words, places):
+        cli = _build(words, {**resolved, "trainer": {**resolved["trainer"], **ALONE}})
+        checkpoint = words.own["ckpt_path"]
+        how: dict[str, Any] = {"verbose": False, "weights_only": True}
+        cli.trainer.validate(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, **how)
     return cli
 
 
@@ -256,6 +255,24 @@ def _keep_options(words: command.Words, resolved: Mapping[str, Any]) -> None:
     for name, value in former.saved(schedule).items() if schedule else ():
         if name in known and f"model.{name}" not in words.options:
             given.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def _told(words: command.Words, places: Mapping[str, str]) -> Iterator[None]:
+    """Raises what the user can mend as an error of ftlight's own, with its line.
+
+    Raises:
+        UserError: something is wrong with what the user gave.
+        WriteError: something could not be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        fault = _fault(error, words, places)
+        if not fault:
+            raise
+        known = WriteError(fault) if _is_full(error) else user_error(error)
+        raise (UserError if known is None else type(known))(fault) from error
 
 
 def _fault(error: Exception, words: command.Words, places: Mapping[str, str]) -> str:
@@ -301,14 +318,15 @@ def trained(path: str) -> Task:
         UserError: there is no such run, or it has no checkpoint.
     """
     words = command.Words("predict", [path])
-    resolved, _ = command.resolve(words)
+    resolved, places = command.resolve(words)
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(DataModule, "data", subclass_mode=True)
     parser.add_lightning_class_args(Task, "model", subclass_mode=True)
     _link(parser)
     asked = [f"--{key}={quoted(resolved[key])}" for key in ("data", "model")]
-    task = cast(Task, parser.instantiate_classes(parser.parse_args(asked)).model)
-    task.load_weights(words.own["ckpt_path"])
+    with _told(words, places):
+        task = cast(Task, parser.instantiate_classes(parser.parse_args(asked)).model)
+        task.load_weights(words.own["ckpt_path"])
     _say_unfinished(words)
     return task
 
@@ -362,10 +380,11 @@ def opened(path: str, options: Sequence[str]) -> Predictor:
 
 def _opened(words: command.Words, precision: str) -> tuple[Predictor, CLI]:
     """The model of a run, and what was made to load it."""
-    resolved, _ = command.resolve(words)
+    resolved, places = command.resolve(words)
     resolved["seed_everything"] = False  # the caller's random numbers stay as they are
     resolved["trainer"]["precision"] = precision
     screen.silence_libraries()
-    cli = _build(words, resolved)
-    cli.model.load_weights(words.own["ckpt_path"])
+    with _told(words, places):
+        cli = _build(words, resolved)
+        cli.model.load_weights(words.own["ckpt_path"])
     return Predictor(cli.model, cli.datamodule, cli.trainer.precision_plugin, words.run), cli

@@ -15,8 +15,9 @@ import pytest
 import torch
 from conftest import Run, each, toy_rows, write_csv
 
+import ftlight
 from ftlight.__main__ import main
-from ftlight.utils.errors import file_fault
+from ftlight.utils.errors import UserError, file_fault
 
 Change = Callable[[Path], Any]
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
@@ -103,6 +104,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
         write("backbone/config.json", ""),
         "IT/backbone/config.json is empty",
     ),
+    "a web page as the config of the backbone": (
+        write("backbone/config.json", "<!doctype html><html></html>"),
+        "IT/backbone/config.json is a web page",
+    ),
     "another width of the backbone": (
         value("backbone/config.json", hidden_size=64),
         "size mismatch.*backbone/config.json",
@@ -148,6 +153,9 @@ def test_a_broken_file_of_a_run_is_named_in_one_line(fit: Run, capsys: Any) -> N
         assert main(["predict", str(run), "--text", "a good parcel"]) == 2
         (line,) = lines(capsys.readouterr().err)
         assert re.search(says, line.replace(str(run), "IT")), line
+        with pytest.raises(UserError) as error:  # and whoever loads it in Python sees the same
+            ftlight.load(str(run))
+        assert re.search(says, str(error.value).replace(str(run), "IT")), error.value
 
     each(BROKEN, check)
 
