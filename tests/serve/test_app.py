@@ -89,7 +89,7 @@ def test_rows_are_answered_by_the_run_that_is_named() -> None:
         assert reply.body == {"model": "b", "answers": [{"prediction": 3}, {"prediction": 5}]}
         assert client.ask({"message": "x", "model": "a"}).body["answers"] == [{"prediction": 1}]
         assert client.ask({"message": "x"}).body == {"error": "model: name one of the runs: a, b"}
-        assert client.ask(path="/health").body == {"status": "ok", "models": ["a", "b"]}
+        assert client.ask(path="/health").body == {"status": "ok"}
 
 
 def test_what_is_wrong_is_a_line_of_json_and_never_a_trace(client: Client) -> None:
