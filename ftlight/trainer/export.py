@@ -69,10 +69,6 @@ def write(run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool
 def _write(
     run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool, name: str
 ) -> None:
-    file = run.home / f"test{'-wise' if mixed else ''}_metrics.json"
-    scores = records.of(file, {"wise": dict})
-    if mixed and scores.get("wise", {}).get("share") != run.wise["share"]:
-        scores = {}  # of another mix
     data.check_model(task.cpu().eval().model)
     calibration = task.calibration
     how = task.export(folder, data)
@@ -80,8 +76,23 @@ def _write(
         how = f"# one row at a time: {type(task.model).__name__} does not ignore padding\n{how}"
     how = f"{given(how, name)}\n{how}"
     facts = read_json(run.home / "run.json")
-    text = card(facts, task, how, scores, run.wise.get("share"), _heat(task, calibration))
+    measured, heat = scores_of(run, mixed), _heat(task, calibration)
+    text = card(facts, task, how, measured, run.wise.get("share"), heat)
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def scores_of(run: RunState, mixed: bool) -> Mapping[str, Any]:
+    """What the test of the weights to export found; empty if they were not tested.
+
+    Args:
+        run: state of the run.
+        mixed: whether the weights were mixed with the pre-trained ones.
+    """
+    file = run.home / f"test{'-wise' if mixed else ''}_metrics.json"
+    found = records.of(file, {"wise": dict})
+    if mixed and found.get("wise", {}).get("share") != run.wise["share"]:
+        return {}  # of another mix
+    return found
 
 
 def given(how: str, folder: str) -> str:
