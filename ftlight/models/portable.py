@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 HEAD = '''\
-"""DOES, by onnxruntime: python predict.py [BATCH] < ROWS.jsonl > ANSWERS.jsonl."""
+"""DOES: python predict.py [BATCH] < ROWS.jsonl > ANSWERS.jsonl."""
 
 import json
 import sys

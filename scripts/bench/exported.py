@@ -1,9 +1,9 @@
 r"""Does an exported ONNX folder say what `predict` says, and what do 8 bits cost?
 
     python -m venv bare && bare/bin/pip install onnxruntime numpy tokenizers pillow
-    python scripts/bench/exported.py RUN… --python bare/bin/python --rows 200
+    python scripts/bench/exported.py RUN… --python bare/bin/python --rows 200 --int8
 
-Each run is exported with `--format onnx` and with `--int8`. Its predict.py then reads rows of the
+Each run is exported with `--format onnx`, and with `--int8` if that is asked for. Its predict.py then reads rows of the
 run's test data (else validation), evenly spread, at batches of 1, 7 and 32, in an environment that
 has neither torch nor ftlight; labels and scores are compared with those of `predict`. The first
 table is of fp32, the second of 8 bits: its score is the share of right labels, and milliseconds
@@ -24,7 +24,6 @@ from typing import Any
 import ftlight
 
 BATCHES = (1, 7, 32)
-ROOT = Path(__file__).resolve().parents[2]
 Row = dict[str, Any]
 
 
@@ -35,20 +34,29 @@ def rows_of(run: str, most: int) -> tuple[list[Row], list[Row]]:
     split = "test" if data.has("test") else "validation"
     count = len(data.load_split(split))
     numbers = sorted({i * count // most for i in range(most)})
-    rows = []
-    for row in map(data.usable, data.rows_to_predict(split, numbers)):
-        rows.append({name: value for name, value in row.items() if not name.startswith("__")})
+    rows = [_plain(data.usable(row)) for row in data.rows_to_predict(split, numbers)]
     return rows, predictor.predict(rows)
+
+
+def _plain(row: Row) -> Row:
+    """The columns of a row, without what ftlight adds."""
+    return {name: value for name, value in row.items() if not name.startswith("__")}
 
 
 def export(run: str, out: Path, *options: str) -> dict[str, list[float]] | str:
     """Exports a run; returns milliseconds by the form of the model, or why it was refused."""
     command = [sys.executable, "-m", "ftlight", "export", run, "--format", "onnx"]
     command += ["--out", str(out), *options]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         return done.stderr.strip().splitlines()[-1]
-    lines = re.findall(r"^(torch|onnx|onnx, int8) +(?:\S+ [kMG]?B)? +(\S+) +(\S+) *$", done.stdout, re.M)
+    lines = re.findall(
+        r"^(torch|onnx|onnx, int8) +(?:\S+ [kMG]?B)? +(\S+) +(\S+) *$", done.stdout, re.M
+    )
     return {name: [float(one), float(many)] for name, one, many in lines}
 
 
@@ -94,13 +102,15 @@ def right(rows: list[Row], found: list[Row], column: str) -> str:
     """Share of right labels, if the rows have them as text."""
     if any(column not in row for row in rows):
         return ""
-    return f"{sum(row[column] == a['prediction'] for row, a in zip(rows, found)) / len(rows):.3f}"
+    hits = [row[column] == a["prediction"] for row, a in zip(rows, found, strict=True)]
+    return f"{sum(hits) / len(hits):.3f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--python", required=True, help="of an environment without torch")
+    parser.add_argument("--int8", action="store_true", help="export in 8 bits, too")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--label", default="label", help="column of the label in the rows")
     options = parser.parse_args()
@@ -120,6 +130,8 @@ def main() -> None:
             lines = sum(map(bool, (plain / "predict.py").read_text().splitlines()))
             counts = ", ".join(map(str, same))
             print(f"| {run} | {len(rows)} | {counts} | {max(off):.1e} | {lines} |", flush=True)
+            if not options.int8:
+                continue
             speed = export(run, eight, "--int8")
             if isinstance(speed, str):
                 eights.append(f"| {run} | {speed} | | | |")
@@ -130,6 +142,8 @@ def main() -> None:
             times = "; ".join(f"{name} {a:.3g}, {b:.3g}" for name, (a, b) in speed.items())
             share = f"{compared(wanted, found)[0]} of {len(rows)}"
             eights.append(f"| {run} | {share} | {' → '.join(of_label)} | {size:.0%} | {times} |")
+    if not eights:
+        return
     print("\n| run | same labels in 8 bits | right labels | file | ms of 1 row, of 32 |")
     print("|---|---|---|---|---|")
     print("\n".join(eights))

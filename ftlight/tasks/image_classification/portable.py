@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,7 @@ def predict(rows):
 """
 
 
-def prepared(image, recipe):  # type: ignore[no-untyped-def]  # it is part of predict.py
+def prepared(image: Any, recipe: Mapping[str, Any]) -> np.ndarray:
     """Pixels of an RGB image as the model takes them, ``float32 [channels, height, width]``."""
     size = recipe["size"]
     if len(size) == 1:
@@ -58,15 +60,16 @@ def recipe_of(made: Any) -> dict[str, Any]:
         UserError: the processor does something else.
     """
     config, (height, width) = made.to_dict(), preparing.shape(made)
-    edge = (config.get("size") or {}).get("shortest_edge")
-    size = [edge] if edge else [config["size"]["width"], config["size"]["height"]]
+    edges, resample = config.get("size") or {}, config.get("resample")
+    edge = edges.get("shortest_edge")
+    size = [edge] if edge else [edges.get("width", width), edges.get("height", height)]
     if edge and config.get("crop_pct") and edge < SMALL_EDGE:
         size = [int(edge / config["crop_pct"])]
     step, black = preparing.scale_of(made)
     recipe = {
         "mode": "L" if preparing.channels(made) == 1 else "RGB",
         "size": size,
-        "resample": int(config.get("resample") or 2),
+        "resample": 2 if resample is None else int(resample),
         "crop": [width, height],
         "step": step.flatten().tolist(),
         "black": black.flatten().tolist(),
@@ -92,9 +95,7 @@ def portable(task: Classification, data: ImageData) -> Portable:
     """
     made = data.processor
     shape = (2, preparing.channels(made), *preparing.shape(made))
-    lines = inspect.getsource(prepared).replace(
-        "  # type: ignore[no-untyped-def]  # it is part of predict.py", ""
-    )
+    lines = re.sub(r"\(.*\) -> .*:", "(image, recipe):", inspect.getsource(prepared), count=1)
     return Portable(
         {"pixel_values": torch.linspace(-1, 1, math.prod(shape)).reshape(shape)},
         ["logits"],
