@@ -65,7 +65,7 @@ def recipe_of(made: Any) -> dict[str, Any]:
     size = [edge] if edge else [edges.get("width", width), edges.get("height", height)]
     if edge and config.get("crop_pct") and edge < SMALL_EDGE:
         size = [int(edge / config["crop_pct"])]
-    step, black = preparing.scale_of(made)
+    step, black = preparing.pixel_scale(made)
     recipe = {
         "mode": "L" if preparing.channels(made) == 1 else "RGB",
         "size": size,
