@@ -65,7 +65,7 @@ def _main(words: Sequence[str]) -> int:
 
 def _run(verb: str, argv: Sequence[str]) -> int:
     """Runs a verb. Returns the exit status: 2 if what the user gave is wrong, 74 if a disk is."""
-    from ftlight.cli import baseline_runs, checks, command, explaining, prediction
+    from ftlight.cli import baseline_runs, checks, command, explaining, exporting, prediction
     from ftlight.utils import secrets
 
     configs: list[str] = []
@@ -96,6 +96,8 @@ def _run(verb: str, argv: Sequence[str]) -> int:
                 explaining.check(words)
             elif verb == "baselines":
                 baseline_runs.sizes(words)
+            elif verb == "export":
+                exporting.check(words)
             from ftlight.cli import parser  # brings torch, so only once the command is checked
 
             fault = parser.run_verb(words, resolved, places)

@@ -101,6 +101,7 @@ class Task(TrainingModule):
     """
 
     data_module: ClassVar[str | None] = None
+    pipeline_tag: ClassVar[str] = ""  # what the Hub calls the task
     primary_metric: str = "accuracy"
     monitor: str = "val/accuracy"
     mode: str = "max"

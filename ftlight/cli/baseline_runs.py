@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from ftlight.cli import child
 from ftlight.cli.command import Words
 from ftlight.run import folder, records
 from ftlight.utils.errors import UserError
+from ftlight.utils.yaml_file import quoted
 
 DIGITS = 12  # of a number of rows, at most
 ALL = 0  # in place of a number of rows
@@ -77,7 +77,7 @@ def train(
         return path
     home.mkdir(parents=True, exist_ok=True)
     drawn = ["--data.train_rows", str(rows)] if rows else []
-    known = ["--data.known_labels", json.dumps(labels, ensure_ascii=False)] if labels else []
+    known = ["--data.known_labels", quoted(labels)] if labels else []
     words = ["-c", str(run / "config.yaml"), "--run", str(path), "--resume", "auto"]
     status = child.run("fit", [*words, *options, *drawn, *known, *QUIET], log)
     if status:

@@ -11,8 +11,7 @@ import yaml
 
 from ftlight.cli.guess import Guess
 from ftlight.data.recognition import Content
-from ftlight.utils.printable import UNSEEN
-from ftlight.utils.yaml_file import Loader
+from ftlight.utils.yaml_file import Loader, quoted
 
 SENTENCE_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 # A backbone that suits the task and is small enough to begin with.
@@ -151,10 +150,4 @@ def _value(value: Any) -> str:
 def _quoted(word: str) -> str:
     """A word as YAML reads it back: as it is, or in quotes if that would not do."""
     plain = re.fullmatch(r"\w[\w ./-]*(?<! )", word) and yaml.load(word, Loader) == word
-    return word if plain else UNSEEN.sub(_escaped, json.dumps(word, ensure_ascii=False))
-
-
-def _escaped(match: re.Match[str]) -> str:
-    """A character that cannot be seen as YAML writes it in quotes."""
-    code = ord(match[0])
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return word if plain else quoted(word)

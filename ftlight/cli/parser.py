@@ -32,6 +32,7 @@ from ftlight.training import group, memory
 from ftlight.utils import secrets
 from ftlight.utils.errors import UserError, WriteError, holds_code, user_error
 from ftlight.utils.internals import let_errors_be_empty
+from ftlight.utils.yaml_file import quoted
 
 log = logging.getLogger(__name__)
 ALONE = {"devices": 1, "num_nodes": 1, "strategy": "auto"}  # one process, whatever a run had
@@ -168,7 +169,7 @@ def _data(words: command.Words, resolved: Mapping[str, Any]) -> DataModule:
     section = resolved["data"]
     tokenizer = words.options.get("model.backbone", resolved["model"]["init_args"].get("backbone"))
     options = {"tokenizer": tokenizer, **section["init_args"]}
-    asked = json.dumps({**section, "init_args": options}, ensure_ascii=False)
+    asked = quoted({**section, "init_args": options})
     read = parser.parse_args([f"--data={asked}", *_given(words, "data")])
     data: DataModule = parser.instantiate_classes(read).data
     known = {option.name: option.default for option in config.options_of(resolved)["model"]}
@@ -197,7 +198,7 @@ def _given(words: command.Words, *sections: str) -> list[str]:
 
 def _build(words: command.Words, resolved: Mapping[str, Any]) -> CLI:
     """Makes trainer, model and data; those of a run as it kept them."""
-    config = json.dumps(resolved, ensure_ascii=False)
+    config = quoted(resolved)
     cli = CLI(["--config", config, *_given(words)])
     cli.datamodule.set_task(cli.model)
     _as_kept(words, cli.datamodule)
@@ -305,7 +306,7 @@ def trained(path: str) -> Task:
     parser.add_lightning_class_args(DataModule, "data", subclass_mode=True)
     parser.add_lightning_class_args(Task, "model", subclass_mode=True)
     _link(parser)
-    asked = [f"--{key}={json.dumps(resolved[key])}" for key in ("data", "model")]
+    asked = [f"--{key}={quoted(resolved[key])}" for key in ("data", "model")]
     task = cast(Task, parser.instantiate_classes(parser.parse_args(asked)).model)
     task.load_weights(words.own["ckpt_path"])
     _say_unfinished(words)

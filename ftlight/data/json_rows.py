@@ -148,7 +148,7 @@ def is_by_line(path: Path, encoding: str) -> bool:
 
 
 def _is_by_line(first: Sequence[tuple[int, str]]) -> bool:
-    return not first or (len(first) > 1 and not _goes_on(first[0][1]))
+    return not first or (len(first) > 1 and not _goes_on(first[0][1], first[1][1]))
 
 
 def _of_lines(
@@ -164,13 +164,17 @@ def _of_lines(
         yield _checked(row, halves) if ESCAPED.search(text) else row
 
 
-def _goes_on(text: str) -> bool:
-    """Whether JSON of several lines that begins with this one is not one object per line."""
+def _goes_on(text: str, following: str) -> bool:
+    """Whether JSON of several lines that begins with these is not one object per line."""
     start = _skip(text, 0)
     try:
         DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        return text[start] in "[{" and error.pos >= len(text.rstrip())
+        # a string that is not closed may hold a raw line break, unless another row follows
+        is_row = following.startswith("{", _skip(following, 0))
+        in_string = error.msg.startswith("Unterminated") and not is_row
+        is_open = text.startswith(("[", "{"), start)
+        return is_open and (error.pos >= len(text.rstrip()) or in_string)
     return False
 
 

@@ -301,7 +301,10 @@ class DataModule(Audited):
         """Whether a text that is given to be predicted is rather a file or folder to read."""
         if "\n" in text or len(text) > LONGEST_PATH:
             return False
-        path = Path(text).expanduser()
+        try:
+            path = Path(text).expanduser()
+        except RuntimeError:  # of a user that is not there
+            return False
         known = files.suffix(path) in (*self.suffixes, *documents.SUFFIXES)
         return (known or "/" in text) and path.exists()
 

@@ -16,10 +16,13 @@ from ftlight.evidence import neighbours
 from ftlight.freezing.vectors import linear_head
 from ftlight.models.windows import pooled
 from ftlight.task import Task
+from ftlight.utils import arrays
 from ftlight.utils.atomic import atomic_write
+from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 NAME = "familiar.npz"
+REMEDY = "remove it, and new rows are no longer compared with those of training"
 MOST = 2000  # rows of train that are kept
 UNUSUAL = 0.01  # share of train's own rows that are less familiar
 
@@ -39,8 +42,8 @@ def keep(task: Task, folder: Path) -> None:
     usual = neighbours.familiarity(vectors).quantile(UNUSUAL)
     try:
         with atomic_write(folder / NAME) as file:
-            arrays: Any = {"vectors": vectors.half().numpy(), "usual": usual.numpy()}
-            np.savez(file, **arrays)
+            written: Any = {"vectors": vectors.half().numpy(), "usual": usual.numpy()}
+            np.savez(file, **written)
     except OSError as error:
         log.info("how familiar new rows look will not be told: %s", error.strerror)
 
@@ -50,12 +53,18 @@ class Familiar(L.Callback):
 
     Args:
         path: the file that :func:`keep` wrote.
+
+    Raises:
+        UserError: it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
-        with np.load(path) as kept:
+        kept = arrays.read(path, REMEDY)
+        try:
             self.train = torch.from_numpy(kept["vectors"]).float()
             self.usual = float(kept["usual"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is damaged; {REMEDY}") from error
         self.rows = self.strange = 0
         self.seen: list[Tensor] = []  # what the head takes in of a batch
         self.handle: Any = None

@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 
 from ftlight.data import findings
 from ftlight.data.findings import Finding
-from ftlight.report.shapes import (
+from ftlight.run import folder as runs
+from ftlight.run import outcomes, records
+from ftlight.run.outcomes import Outcomes
+from ftlight.run.shapes import (
     BASELINES,
     CALIBRATION,
     KEPT,
@@ -21,9 +24,6 @@ from ftlight.report.shapes import (
     TEST,
     VERDICT,
 )
-from ftlight.run import folder as runs
-from ftlight.run import outcomes, records
-from ftlight.run.outcomes import Outcomes
 from ftlight.utils.errors import UserError
 from ftlight.utils.json_file import Shape, misfit
 

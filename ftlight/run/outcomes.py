@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ftlight.run.folder import ALL
+from ftlight.utils import arrays
 from ftlight.utils.errors import UserError
 
 OUT_OF_FOLD = "outcomes-folds.npz"  # of fit --folds, beside its runs
@@ -49,13 +49,14 @@ def read(path: Path) -> Outcomes | None:
     """
     if not path.is_file():
         return None
+    remedy = "measure the run again"
+    kept = arrays.read(path, remedy)
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            order = np.argsort(kept["rows"], kind="stable")
-            keys, *others = (kept[name][order] if name in kept else None for name in OPTIONAL)
-            return Outcomes(kept["scores"][order], keys, kept["rows"][order], *others)
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged; measure the run again") from error
+        order = np.argsort(kept["rows"], kind="stable")
+        keys, *others = (kept[name][order] if name in kept else None for name in OPTIONAL)
+        return Outcomes(kept["scores"][order], keys, kept["rows"][order], *others)
+    except (KeyError, IndexError, ValueError) as error:
+        raise UserError(f"{path} is damaged; {remedy}") from error
 
 
 def validation(run: Path) -> Outcomes | None:

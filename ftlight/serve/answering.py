@@ -9,6 +9,7 @@ from typing import Any
 
 from ftlight.explain.explanation import plain
 from ftlight.explain.rows import explain
+from ftlight.serve.batches import Steps
 from ftlight.serve.bodies import Asked
 from ftlight.serve.embeddings import Texts, Vectors
 from ftlight.serve.speech import Conversation, converse
@@ -23,11 +24,11 @@ Answer = dict[str, Any]
 
 def reply(
     predictor: Predictor, requests: Sequence[Asked | Texts | Conversation]
-) -> list[list[Answer] | Vectors | Exception]:
+) -> list[list[Answer] | Vectors | Steps[list[Answer]] | Exception]:
     """Answers requests of all kinds, those of rows together; arguments as of :func:`answer`."""
     asked = [request for request in requests if isinstance(request, Asked)]
     found = iter(answer(predictor, asked) if asked else [])
-    answers: list[list[Answer] | Vectors | Exception] = []
+    answers: list[list[Answer] | Vectors | Steps[list[Answer]] | Exception] = []
     for request in requests:
         if isinstance(request, Asked):
             answers.append(next(found))
@@ -38,12 +39,12 @@ def reply(
     return answers
 
 
-def say(predictor: Predictor, conversation: Conversation) -> list[Answer] | Exception:
-    """Replies to a chat, whose client is told directly; gives nothing, or why there is no reply."""
+def say(predictor: Predictor, conversation: Conversation) -> Steps[list[Answer]]:
+    """Replies to a chat token by token; its client is told directly, so the answer is empty."""
     try:
-        converse(predictor.task, conversation)
+        yield from converse(predictor.task, conversation)
     except Exception as error:
-        return _logged(error)
+        raise _logged(error) from None
     return []
 
 

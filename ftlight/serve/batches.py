@@ -1,18 +1,20 @@
-"""A queue before a model: one thread answers whatever waits, together."""
+"""A queue before a model: one thread answers whatever waits, together or in turns."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Generic, NamedTuple, TypeVar
 
 log = logging.getLogger(__name__)
 LAST = 10.0  # seconds that the last batch may take; the thread then ends with its process
+TURNS = 8  # answers that are given in turns; each holds what its model has read
 Given = TypeVar("Given")
 Got = TypeVar("Got")
+Steps = Generator[None, None, Got]
 
 
 class Full(Exception):
@@ -26,13 +28,11 @@ class Waiting(NamedTuple, Generic[Given, Got]):
         given: the request.
         size: its rows.
         future: gets its answer.
-        alone: whether it is answered by itself.
     """
 
     given: Given
     size: int
     future: Future[Got]
-    alone: bool = False
 
 
 def take(sizes: Iterable[int], most: int) -> int:
@@ -57,6 +57,9 @@ def take(sizes: Iterable[int], most: int) -> int:
 class Queue(Generic[Given, Got]):
     """Requests in order, and the thread that answers them.
 
+    An answer that is a generator comes bit by bit: whatever waits meanwhile is answered between its
+    steps, and so are others of its kind, step by step in turn. What it returns is the answer.
+
     Args:
         answer: answers several requests, each with its answer or with why there is none.
         most: most rows that are answered together.
@@ -67,7 +70,7 @@ class Queue(Generic[Given, Got]):
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Given]], Sequence[Got | Exception]],
+        answer: Callable[[Sequence[Given]], Sequence[Got | Steps[Got] | Exception]],
         most: int,
         waiting: int,
         note: Callable[[int], None] = lambda rows: None,
@@ -81,8 +84,8 @@ class Queue(Generic[Given, Got]):
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
-    def put(self, given: Given, size: int, alone: bool = False) -> Future[Got]:
-        """Lets a request of so many rows wait, which may have to be answered by itself.
+    def put(self, given: Given, size: int) -> Future[Got]:
+        """Lets a request of so many rows wait.
 
         Raises:
             Full: too many wait already, or the queue is closed.
@@ -90,7 +93,7 @@ class Queue(Generic[Given, Got]):
         with self._changed:
             if self._closed or len(self._waiting) >= self._longest:
                 raise Full
-            waiting = Waiting[Given, Got](given, size, Future(), alone)
+            waiting = Waiting[Given, Got](given, size, Future())
             self._waiting.append(waiting)
             self._add(size)
             self._changed.notify()
@@ -109,32 +112,45 @@ class Queue(Generic[Given, Got]):
         self._thread.join(LAST)
 
     def _work(self) -> None:
-        while batch := self._next():
-            self._note(sum(waiting.size for waiting in batch))
-            try:
-                answers = self._answer([waiting.given for waiting in batch])
-            except Exception as error:
-                log.exception("a batch of requests could not be answered")
-                answers = [error] * len(batch)
-            for waiting, answer in zip(batch, answers, strict=True):
-                if isinstance(answer, Exception):
-                    waiting.future.set_exception(answer)
-                else:
-                    waiting.future.set_result(answer)
+        going: list[tuple[Future[Got], Steps[Got]]] = []
+        while (batch := self._next(not going)) or going:
+            if batch:
+                going += self._answered(batch)
+            now, later = going[:TURNS], going[TURNS:]
+            going = [one for one in now if not _ends(*one)] + later
 
-    def _next(self) -> list[Waiting[Given, Got]]:
+    def _answered(
+        self, batch: Sequence[Waiting[Given, Got]]
+    ) -> list[tuple[Future[Got], Steps[Got]]]:
+        """Answers requests; gives the futures of those whose answers come bit by bit."""
+        self._note(sum(waiting.size for waiting in batch))
+        answers: Sequence[Got | Steps[Got] | Exception]
+        try:
+            answers = self._answer([waiting.given for waiting in batch])
+        except Exception as error:
+            log.exception("a batch of requests could not be answered")
+            answers = [error] * len(batch)
+        going = []
+        for waiting, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Generator):
+                going.append((waiting.future, answer))
+            elif isinstance(answer, Exception):
+                waiting.future.set_exception(answer)
+            else:
+                waiting.future.set_result(answer)
+        return going
+
+    def _next(self, waits: bool) -> list[Waiting[Given, Got]]:
         """The next that are answered together, without those that nobody waits for any more.
 
-        Nothing if the queue is closed and empty.
+        Nothing if there are none and none is waited for, or the queue is closed and empty.
         """
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
+                self._changed.wait_for(lambda: self._waiting or self._closed or not waits)
                 if not self._waiting:
                     return []
-                full = self._most + 1
-                sizes = (full if w.alone else w.size for w in self._waiting)
-                count = take(sizes, self._most)
+                count = take((waiting.size for waiting in self._waiting), self._most)
                 batch = [self._waiting.popleft() for _ in range(count)]
                 self._add(-sum(waiting.size for waiting in batch))
                 wanted = [w for w in batch if w.future.set_running_or_notify_cancel()]
@@ -145,3 +161,16 @@ class Queue(Generic[Given, Got]):
         """Counts rows that wait, or no longer do; for whoever holds the lock."""
         self._rows += rows
         self._waits(self._rows)
+
+
+def _ends(future: Future[Got], steps: Steps[Got]) -> bool:
+    """Lets an answer come a step further; whether it has ended."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        future.set_result(end.value)
+    except Exception as error:
+        future.set_exception(error)
+    else:
+        return False
+    return True

@@ -36,19 +36,22 @@ def knows_chats(task: Task, data: DataModule) -> bool:
     return isinstance(task, CausalLM) and isinstance(data, ChatData) and not data.plain
 
 
-def converse(task: Task, conversation: Conversation) -> None:
+def converse(task: Task, conversation: Conversation) -> Iterator[None]:
     """Tells the client of a chat the reply, until it is said or the client has left.
+
+    Yields:
+        After each token, so that others get a turn.
 
     Raises:
         UserError: the chat is too long, or the template cannot say it.
     """
     assert isinstance(task, CausalLM)
     assert isinstance(task.data, ChatData)
-    for reply in replies(task, task.data, conversation.chat):
-        if conversation.left.is_set():
-            return
+    said = replies(task, task.data, conversation.chat)
+    while not conversation.left.is_set() and (reply := next(said, None)):
         if reply.text or reply.end:
             conversation.tell(reply)
+        yield
 
 
 def replies(task: CausalLM, data: ChatData, chat: Chat) -> Iterator[Reply]:

@@ -27,7 +27,7 @@ Got = TypeVar("Got")
 
 
 def put(
-    queue: Line, asked: Asked | Texts | Conversation, model: str, size: int, alone: bool = False
+    queue: Line, asked: Asked | Texts | Conversation, model: str, size: int
 ) -> Future[list[Answer] | Vectors]:
     """Lets a request of so many rows wait for its run.
 
@@ -35,7 +35,7 @@ def put(
         Refused: too many wait.
     """
     try:
-        return queue.put(asked, size, alone)
+        return queue.put(asked, size)
     except Full:
         raise Refused(503, f"too many requests wait for {model}; try again") from None
 
@@ -72,7 +72,7 @@ async def replies(queue: Line, chat: Chat) -> AsyncGenerator[Reply, None]:
         with suppress(RuntimeError):  # the loop has ended, so nobody listens
             loop.call_soon_threadsafe(told.put_nowait, item)
 
-    future = put(queue, Conversation(chat, tell, left), chat.model, 1, alone=True)
+    future = put(queue, Conversation(chat, tell, left), chat.model, 1)
     future.add_done_callback(tell)
     try:
         while isinstance(item := await told.get(), Reply):

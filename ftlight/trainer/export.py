@@ -1,22 +1,29 @@
-"""The folder and the model card of an export."""
+"""The folder of an export, with its model card."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import filecmp
 import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ftlight.data.module import DataModule
 from ftlight.metrics.sureness import Calibration
 from ftlight.models.padding import runs_unpadded
-from ftlight.run import outputs, records
+from ftlight.run import outputs, records, shapes
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.utils.atomic import read_json, writing
+from ftlight.trainer import card, card_facts
+from ftlight.utils.atomic import writing
 from ftlight.utils.atomic_folder import atomic_folder
 from ftlight.utils.errors import UserError
+from ftlight.utils.markdown import told
+
+CARD = "README.md"
 
 # What the lines of a card are given, as an example of each.
 EXAMPLES = {
@@ -32,75 +39,140 @@ EXAMPLES = {
 }
 
 
-def check(folder: Path, way: str = " with --out DIR") -> None:
+def check(folder: Path, way: str = " with --out DIR", again: bool = False) -> None:
     """Refuses a folder that an export could not take, before the work.
 
     Args:
         folder: the folder to make.
         way: how another one is given.
+        again: whether it may hold the same export.
 
     Raises:
         UserError: it is there already and not empty, or cannot be made.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or (_is_full(folder) and not again)):
         raise UserError(f"{folder} is there already and not empty; give another{way}")
     if not outputs.is_writable(folder.absolute().parent):
         raise outputs.closed(folder)
 
 
-def write(run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool) -> None:
+def write(
+    run: RunState,
+    task: Task,
+    data: DataModule,
+    folder: Path,
+    mixed: bool,
+    checkpoint: str = "best",
+    repo: str = "",
+) -> None:
     """Writes a task's model and its model card: the whole folder, or nothing of it.
 
     Args:
         run: state of the run that trained it.
         task: the task, with the weights to export.
         data: its data module.
-        folder: folder to make; it may be there if it is empty.
+        folder: folder to make; it may be there if it is empty, and of a repo with the same export.
         mixed: whether the weights were mixed with the pre-trained ones.
+        checkpoint: name of the checkpoint that holds them, such as best.
+        repo: repo of the Hub that it is for, OWNER/NAME; empty for none.
 
     Raises:
         WriteError: the disk is full, or the folder cannot be written.
+        UserError: the folder holds something else.
     """
     then = "nothing of it is left; make room, or give another with --out DIR"
-    with writing(folder, then), atomic_folder(folder) as part:
-        _write(run, task, data, part, mixed, folder.name)
+    share = run.wise["share"] if mixed else None
+    facts = card_facts.read(
+        run.home, task, scores_of(run, share, checkpoint), not mixed and checkpoint == "best"
+    )
+    with writing(folder, then), _making(folder) as part:
+        data.check_model(task.cpu().eval().model)
+        calibration = task.calibration
+        how = task.export(part, data)
+        library = next(iter(re.findall(r"^(?:from|import) (\w+)", how, re.M)), "transformers")
+        if runs_unpadded(task.model):
+            name = type(task.model).__name__
+            how = f"# one row at a time: {name} does not ignore padding\n{how}"
+        how = f"{given(how, folder.name, repo)}\n{how}"
+        about, heat = weights_told(share, checkpoint), _heat(task, calibration)
+        text = card.text(facts, how, library.replace("_", "-"), about, heat, repo)
+        (part / CARD).write_text(text, encoding="utf-8")
 
 
-def _write(
-    run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool, name: str
-) -> None:
-    data.check_model(task.cpu().eval().model)
-    calibration = task.calibration
-    how = task.export(folder, data)
-    if runs_unpadded(task.model):
-        how = f"# one row at a time: {type(task.model).__name__} does not ignore padding\n{how}"
-    how = f"{given(how, name)}\n{how}"
-    facts = read_json(run.home / "run.json")
-    measured, heat = scores_of(run, mixed), _heat(task, calibration)
-    text = card(facts, task, how, measured, run.wise.get("share"), heat)
-    (folder / "README.md").write_text(text, encoding="utf-8")
+@contextlib.contextmanager
+def _making(folder: Path) -> Iterator[Path]:
+    """A folder to write an export into: in place of an empty one, or to compare with a full one.
+
+    Raises:
+        UserError: the full one holds something else.
+    """
+    if not _is_full(folder):
+        with atomic_folder(folder) as part:
+            yield part
+        return
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as again:
+        yield Path(again)
+        _compare(Path(again), folder)
 
 
-def scores_of(run: RunState, mixed: bool) -> Mapping[str, Any]:
-    """What the test of the weights to export found; empty if they were not tested.
+def scores_of(run: RunState, share: float | None, checkpoint: str) -> dict[str, Any]:
+    """What was measured on the test data with these weights; empty if nothing was.
 
     Args:
         run: state of the run.
-        mixed: whether the weights were mixed with the pre-trained ones.
+        share: share of the fine-tuned weights, if they are mixed with the pre-trained ones.
+        checkpoint: name of the checkpoint that holds them.
     """
-    file = run.home / f"test{'-wise' if mixed else ''}_metrics.json"
-    found = records.of(file, {"wise": dict})
-    if mixed and found.get("wise", {}).get("share") != run.wise["share"]:
-        return {}  # of another mix
-    return found
+    mixed = share is not None
+    stem = "-".join(["test", *["wise"] * mixed, *[checkpoint] * (checkpoint != "best")])
+    scores = records.of(run.home / f"{stem}_metrics.json", {**shapes.TEST, "wise": dict})
+    is_other = mixed and scores.get("wise", {}).get("share") != share
+    return {} if is_other else scores
 
 
-def given(how: str, folder: str) -> str:
+def _is_full(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _compare(new: Path, folder: Path) -> None:
+    """Refuses a folder that does not hold the same export; its card may have been edited.
+
+    Raises:
+        UserError: a file of the export is another one there, or not there.
+    """
+    for file in sorted(path for path in new.rglob("*") if path.is_file()):
+        name = file.relative_to(new)
+        there = folder / name
+        if name != Path(CARD) and not (there.is_file() and filecmp.cmp(file, there, False)):
+            raise UserError(
+                f"{folder} is there already and holds another export ({name} differs);"
+                " remove it, or give another with --out DIR"
+            )
+
+
+def weights_told(share: float | None, checkpoint: str) -> str:
+    """What weights are exported, if not the best ones as they are, in a sentence.
+
+    Arguments as of :func:`scores_of`.
+    """
+    said = ""
+    if checkpoint != "best":
+        said = f"These are the weights of the checkpoint {told(checkpoint)}, not the best ones."
+    if share is not None:
+        said += (
+            f" The backbone's weights are {share:g} fine-tuned and {1 - share:g} pre-trained"
+            " (WiSE-FT); scores of a mix are not calibrated."
+        )
+    return said.strip()
+
+
+def given(how: str, folder: str, repo: str = "") -> str:
     r"""The lines that give an example of what those of a card use, so that they run as they are.
 
     Args:
         how: the lines.
         folder: name of the exported folder.
+        repo: repo of the Hub that has the folder, OWNER/NAME; empty for none.
 
     >>> print(given("model = load(FOLDER)\nmodel(texts)", "out"))
     FOLDER = 'out'  # this folder
@@ -110,7 +182,11 @@ def given(how: str, folder: str) -> str:
     made = {name.id for name in names if isinstance(name.ctx, ast.Store)}
     used = {name.id for name in names} - made
     lines = [f"{name} = {EXAMPLES[name]}" for name in EXAMPLES if name in used]
-    return "\n".join(lines).replace("{folder!r}", repr(folder))
+    text = "\n".join(lines).replace("{folder!r}", repr(folder))
+    if not repo:
+        return text
+    fetched = text.replace(f"{folder!r}  # this folder", f"snapshot_download({repo!r})", 1)
+    return f"from huggingface_hub import snapshot_download\n\n{fetched}"
 
 
 def _heat(task: Task, calibration: Calibration | None) -> str:
@@ -130,52 +206,3 @@ def _heat(task: Task, calibration: Calibration | None) -> str:
             f" Scores are calibrated: a {temperature}, {rows}, is in the weights of the last layer."
         )
     return f" The lines below calibrate scores ({temperature}); the weights alone do not."
-
-
-def card(
-    run: Mapping[str, Any],
-    task: Task,
-    how: str,
-    scores: Mapping[str, Any],
-    share: float | None = None,
-    heat: str = "",
-) -> str:
-    """A model card: what the model is, how it was made, measured and is loaded.
-
-    Args:
-        run: what run.json holds.
-        task: the task.
-        how: lines of Python that load the folder.
-        scores: what test_metrics.json holds; empty if there was no test.
-        share: share of the fine-tuned weights if they were mixed with the pre-trained ones.
-        heat: a sentence on its temperature; empty if it has none.
-    """
-    imports = re.findall(r"^(?:from|import) (\w+)", how, re.M)
-    library = next(iter(imports), "transformers").replace("_", "-")
-    version, labels = run.get("versions", {}).get("ftlight", ""), ", ".join(task.labels)
-    made = f"Fine-tuned with ftlight {version}, seed {run.get('seed')}"
-    made += f"; labels: {labels}." if labels else "."
-    if share is not None:
-        made += (
-            f" The backbone's weights are {share:g} fine-tuned and {1 - share:g} pre-trained"
-            " (WiSE-FT); scores of a mix are not calibrated."
-        )
-    made += heat
-    return (
-        f"---\nlibrary_name: {library}\nbase_model: {run.get('backbone')}\n---\n"
-        f"# {type(task).__name__} on {run.get('backbone')}\n\n"
-        f"{made}\n\n```python\n{how}\n```\n\n{_measured(scores)}"
-    )
-
-
-def _measured(scores: Mapping[str, Any]) -> str:
-    """The scores of a test as a table."""
-    metrics = {name: v for name, v in scores.items() if isinstance(v, float | str | None)}
-    if not metrics:
-        return "Not tested.\n"
-    rows = []
-    for name, v in metrics.items():
-        value = f"{v:.4f}" if isinstance(v, float) else v or "n/a"
-        rows.append(f"| {name} | {value} |")
-    header = f"Measured on the test data ({scores.get('test/rows')} rows):"
-    return f"{header}\n\n| metric | value |\n|---|---|\n" + "\n".join(rows) + "\n"

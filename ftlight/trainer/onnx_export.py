@@ -13,9 +13,9 @@ from ftlight.models.portable import Portable
 from ftlight.run import console as screen
 from ftlight.run.state import RunState
 from ftlight.task import Task
-from ftlight.trainer import export, onnx_check
+from ftlight.trainer import card, card_facts, export, onnx_check
 from ftlight.trainer.onnx_check import Form
-from ftlight.utils.atomic import read_json, write_json, writing
+from ftlight.utils.atomic import write_json, writing
 from ftlight.utils.atomic_folder import atomic_folder
 from ftlight.utils.errors import UserError
 
@@ -31,7 +31,13 @@ print(predict([ROW]))
 
 
 def write(
-    run: RunState, task: Task, data: DataModule, folder: Path, mixed: bool, int8: bool
+    run: RunState,
+    task: Task,
+    data: DataModule,
+    folder: Path,
+    mixed: bool,
+    checkpoint: str,
+    int8: bool,
 ) -> None:
     """Writes a task's model as ONNX, with what predicts by it: the whole folder, or nothing of it.
 
@@ -43,6 +49,7 @@ def write(
         data: its data module.
         folder: folder to make; it may be there if it is empty.
         mixed: whether the weights were mixed with the pre-trained ones.
+        checkpoint: name of the checkpoint that holds them, such as best.
         int8: whether weights are written in 8 bits, and checked on the validation rows.
 
     Raises:
@@ -63,8 +70,9 @@ def write(
         lost = onnx_check.lost(task, data, forms[-1].model) if int8 else ""
         task.model = forms[-1].model
         _files(needs, part)
-        text = _card(run, task, data, needs, folder.name, mixed, lost)
-        (part / "README.md").write_text(text, encoding="utf-8")
+        share = run.wise["share"] if mixed else None
+        text = _card(run, task, data, folder.name, share, checkpoint, lost)
+        (part / export.CARD).write_text(text, encoding="utf-8")
     batches = onnx_check.batches(data, needs.inputs, has_rows)
     screen.grid(*onnx_check.speeds(forms, batches), note=lost)
 
@@ -98,22 +106,19 @@ def _card(
     run: RunState,
     task: Task,
     data: DataModule,
-    needs: Portable,
     name: str,
-    mixed: bool,
+    share: float | None,
+    checkpoint: str,
     lost: str,
 ) -> str:
     """The model card; its scores are those of the weights before they had 8 bits."""
-    reads = "pillow" if needs.tokenizer is None else "tokenizers"
+    reads = "pillow" if data.image_columns else "tokenizers"
     row = {column: "a.jpg" if column in data.image_columns else "a text" for column in data.columns}
     how = HOW.replace("PACKAGES", f"onnxruntime numpy {reads}").replace("ROW", repr(row))
-    facts = read_json(run.home / "run.json")
-    about = f" Weights are in 8 bits: {lost} The scores below are those before." if lost else ""
-    return export.card(
-        facts,
-        task,
-        export.given(how, name) + "\n" + how,
-        export.scores_of(run, mixed),
-        run.wise.get("share"),
-        about,
-    )
+    best = share is None and checkpoint == "best"
+    facts = card_facts.read(run.home, task, export.scores_of(run, share, checkpoint), best)
+    weights = export.weights_told(share, checkpoint)
+    if lost:
+        weights = f"{weights} They are in 8 bits: {lost} The results are those before.".strip()
+    how = f"{export.given(how, name)}\n{how}"
+    return card.text(facts, how, "onnxruntime", weights, "")

@@ -114,14 +114,14 @@ def plain(value: Any) -> Any:
 
 def _place(text: str) -> Any:
     """A text; if it names a file or a folder, where that is. A bare word does not."""
-    path = Path(text).expanduser()
-    if "/" not in text and "\\" not in text and not path.suffix:
+    if "/" not in text and "\\" not in text and not Path(text).suffix:
         return text
     try:
+        path = Path(text).expanduser()
         if path.is_file():
             return {"file": str(path.absolute()), "sha256": sha256(path)}
         return str(path.resolve()) if path.is_dir() else text
-    except (OSError, ValueError):  # too long for a path, or with a NUL
+    except (OSError, RuntimeError, ValueError):  # too long, of a user that is not there, a NUL
         return text
 
 

@@ -326,6 +326,7 @@ class Trainer(L.Trainer):
         ckpt_path: str,
         out: str | None = None,
         wise: str = "",
+        repo: str = "",
     ) -> Path:
         """Writes the fine-tuned model as a folder that stock libraries load with the same scores.
 
@@ -337,11 +338,14 @@ class Trainer(L.Trainer):
                 run cannot be written.
             wise: share of the fine-tuned weights, the rest being the pre-trained ones; or auto, by
                 the validation data.
+            repo: repo of the Hub that it is for, OWNER/NAME: its card says how to load it from
+                there, and a folder that holds the same export already is left as it is.
         """
         folder = Path(out) if out else outputs.home(self.run.home) / "export"
-        exports.check(folder)
+        exports.check(folder, again=bool(repo))
         self._take_weights(model, datamodule, ckpt_path, wise)
-        exports.write(self.run, model, datamodule, folder, mixed=bool(wise))
+        name = Path(ckpt_path).stem
+        exports.write(self.run, model, datamodule, folder, bool(wise), name, repo)
         return folder
 
     def export_onnx(
@@ -367,7 +371,8 @@ class Trainer(L.Trainer):
         folder = Path(out) if out else outputs.home(self.run.home) / onnx_export.NAME
         exports.check(folder)
         self._take_weights(model, datamodule, ckpt_path, wise)
-        onnx_export.write(self.run, model, datamodule, folder, bool(wise), int8)
+        name = Path(ckpt_path).stem
+        onnx_export.write(self.run, model, datamodule, folder, bool(wise), name, int8)
         return folder
 
     def _take_weights(self, model: Task, data: DataModule, ckpt_path: str, wise: str) -> None:

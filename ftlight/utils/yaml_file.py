@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from ftlight.utils.errors import UserError, did_you_mean
+from ftlight.utils.printable import UNSEEN
 
 FLOAT = re.compile(
     r"^(?:[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?"
@@ -79,6 +81,21 @@ def number(text: str) -> float | None:
     if FLOAT.match(text):
         return float(re.sub(r"\.(inf|nan)", r"\1", text.lower()))
     return None
+
+
+def quoted(value: Any) -> str:
+    r"""A plain value, list or mapping as JSON that YAML reads as the same: without raw controls.
+
+    >>> print(quoted({"a": ["b\x9b\u2028", "é"]}))
+    {"a": ["b\u009b\u2028", "é"]}
+    """
+    return UNSEEN.sub(_escaped, json.dumps(value, ensure_ascii=False))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    """A character that cannot be seen as YAML writes it in quotes."""
+    code = ord(match[0])
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -216,10 +216,10 @@ def _harm_inside(path: Path, kind: str, draw: random.Random) -> None:
             return
         with zipfile.ZipFile(path) as file:
             parts = {name: file.read(name) for name in file.namelist()}
-    except Exception:  # it was harmed before
+        name = draw.choice(list(parts))
+    except Exception:  # it was harmed before, and may hold nothing
         path.write_bytes(_harmed(path.read_bytes(), draw))
         return
-    name = draw.choice(list(parts))
     how = draw.random()
     content = parts.pop(name)
     if how < 0.1:
@@ -255,7 +255,8 @@ def _harm_table(path: Path, draw: random.Random) -> None:
     elif how < 0.9:
         table = table.append_column(name, table.column(name))
     else:
-        table = table.rename_columns([draw.choice(PIECES[:8]) + n for n in table.column_names])
+        pieces = [piece.encode(errors="replace").decode() for piece in PIECES[:8]]
+        table = table.rename_columns([draw.choice(pieces) + n for n in table.column_names])
     pq.write_table(table, path)
 
 

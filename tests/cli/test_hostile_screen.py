@@ -19,19 +19,12 @@ from typing import Any
 import pytest
 import yaml
 from conftest import write_csv
+from hostile import HOSTILE
 from rich.table import Table
 
 from ftlight.__main__ import main
 from ftlight.run import console
 from ftlight.utils.printable import UNSEEN, printable
-
-HOSTILE = [
-    *("\x1b[2J\x1b[H", "\x1b]0;owned\x07", "\x1b]8;;http://evil\x1b\\x\x1b]8;;\x1b\\", "\x1b[8m"),
-    *("\x1b[31mred", "\x1bP+q\x1b\\", "\x1b[?1049h", "\x1b[6n", "\x1b]52;c;ZXZpbA==\x07", "\x1bc"),
-    *("\x9b31m", "\x9d0;owned\x9c", "\x90x", "\x85next", "\x07", "\x08\x08\x08ok", "\x0b", "\x0c"),
-    *("\x7f", "\u202egnp.exe", "\u2066x\u2069", "\u200fx", "\u061cx", "\u200bhidden", "\ufeff"),
-    *("\u2028line", "\u2029par", "\xadsoft", "\U000e0041tag", "\ufff9note\ufffb", "\x00nul"),
-]
 
 
 def test_each_becomes_signs_of_the_same_length() -> None:

@@ -392,6 +392,12 @@ def test_no_text_column() -> None:
     assert fault("a.csv") == "a.csv has no text column beside label (columns: label)"
 
 
+def test_rows_whose_columns_have_no_name() -> None:
+    for content in ('{"": 1}\n{"": 2}\n', "{}\n{}\n", '[{"": "x"}]'):
+        Path("a.json").write_text(content)
+        assert fault("a.json") == "a.json has no column with a name"
+
+
 def test_faults_of_the_file_are_passed_on() -> None:
     Path("a.csv").write_text("text,label\na,b,c\n")
     assert fault("a.csv").startswith("a.csv:2: too many fields")

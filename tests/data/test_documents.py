@@ -392,6 +392,7 @@ def test_a_text_file_to_predict_is_one_document_and_a_line_says_so() -> None:
         )
         assert data.is_place("e.txt")
         assert not data.is_place("f.txt")
+        assert not data.is_place("~nobody-here/e.txt")  # a text, not a traceback
     with collected() as remarks:
         TextData().read_predict(str(put("one.txt", "a single line\n")))
     assert not remarks

@@ -86,7 +86,7 @@ def test_nothing_is_overwritten_and_the_card_says_how(fit: Run, capsys: Any, tmp
     assert main(["export", str(folder)]) == 0
     card = (folder / "export" / "README.md").read_text()
     assert "SentenceTransformer" in card
-    assert "| test/accuracy |" in card
+    assert "| accuracy |" in card
     assert "9 rows" in card
     capsys.readouterr()
     assert main(["export", str(folder)]) == 2

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 
 import pytest
 from conftest import each
 
-from ftlight.serve.batches import Full, Queue, take
+from ftlight.serve.batches import TURNS, Full, Queue, take
 
 
 class Model:
@@ -85,3 +85,52 @@ def test_a_fault_of_the_model_ends_its_batch_alone() -> None:
         queue.put(0, 1).result(60)
     assert queue.put(3, 1).result(60) == 3
     queue.close()
+
+
+def test_answers_that_come_bit_by_bit_take_turns_with_all_that_waits() -> None:
+    steps: list[str] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def say(name: str) -> Generator[None, None, str]:
+        for number in range(3):
+            steps.append(f"{name}{number}")
+            begun.set()
+            go.wait(60)
+            yield
+        if name == "c":
+            raise ValueError(name)
+        return name
+
+    def answer(given: Sequence[str]) -> list[str | Generator[None, None, str]]:
+        return [name if name == "row" else say(name) for name in given]
+
+    queue = Queue[str, str](answer, most=9, waiting=9)
+    first = queue.put("a", 1)
+    assert begun.wait(60)
+    others = [queue.put(name, 1) for name in ("b", "row", "c")]
+    go.set()
+    assert (first.result(60), others[0].result(60), others[1].result(60)) == ("a", "b", "row")
+    with pytest.raises(ValueError, match="c"):
+        others[2].result(60)
+    queue.close()
+    assert steps == ["a0", "a1", "b0", "c0", "a2", "b1", "c1", "b2", "c2"]
+
+
+def test_no_more_than_so_many_take_turns() -> None:
+    going: set[int] = set()
+    most = 0
+
+    def say(number: int) -> Generator[None, None, int]:
+        nonlocal most
+        going.add(number)
+        most = max(most, len(going))
+        yield
+        going.remove(number)
+        return number
+
+    queue = Queue[int, int](lambda given: [say(number) for number in given], most=99, waiting=99)
+    futures = [queue.put(number, 1) for number in range(3 * TURNS)]
+    assert [future.result(60) for future in futures] == list(range(3 * TURNS))
+    queue.close()
+    assert not going
+    assert most <= TURNS

@@ -139,6 +139,11 @@ def test_files_are_known_by_their_content_and_folders_by_their_place(tmp_path: P
     assert same_rows.plain(len) == "builtins.len"
 
 
+def test_a_text_that_is_no_path_stays_as_it_is() -> None:
+    texts = ["~~gone~~", "~nobody-here/x", "~nobody.here", "a/" * 5000, "a/\x00", "a/b.csv"]
+    assert same_rows.plain(texts) == texts
+
+
 def test_a_list_of_what_may_change_names_options() -> None:
     for name in HOMES:
         found = getattr(ftlight, name)

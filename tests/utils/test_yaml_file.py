@@ -11,7 +11,7 @@ from conftest import each
 
 from ftlight.utils import yaml_file
 from ftlight.utils.errors import UserError
-from ftlight.utils.yaml_file import read_yaml
+from ftlight.utils.yaml_file import parse, quoted, read_yaml
 
 DOUBLED = "a0: &a0 [x, x]\n" + "".join(
     f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60)
@@ -80,3 +80,9 @@ def test_words_are_read_as_they_are_written() -> None:
         "NO": "1e-4",
         "b": ["yes", "null", {"c": "0x1"}],
     }
+
+
+def test_any_text_is_quoted_so_that_yaml_reads_it_as_it_is() -> None:
+    words = [chr(code) for code in [*range(1, 0xD800), *range(0xE000, 0xFFFE), 0x1F600, 0xE0041]]
+    text = "".join(words)
+    assert parse(quoted({"a": [text]}), "x")[0] == {"a": [text]}

@@ -497,6 +497,13 @@ VERBS = {
                 "Write weights in 8 bits; refused if fewer than 98 % of the validation rows keep "
                 "their label. For onnx.",
             ),
+            Argument(
+                "--push OWNER/NAME",
+                "Push the folder to this repo of the Hugging Face Hub, which is made if it is not "
+                "there, private without --public; by the token in HF_TOKEN or of `hf auth login`. "
+                "A folder that holds the same export already is pushed as it is, with its README.",
+            ),
+            Argument("--public", "Let anybody see what is pushed."),
             CHECKPOINT,
             WISE,
             TRUST,

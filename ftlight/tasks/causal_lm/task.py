@@ -46,6 +46,7 @@ class CausalLM(Task):
     """
 
     data_module = "ftlight.ChatData"
+    pipeline_tag = "text-generation"
     primary_metric = "perplexity"
     monitor = "val/loss"
     mode = "min"

@@ -44,6 +44,7 @@ class ImageClassification(Classification):
     """
 
     data_module = "ftlight.ImageData"
+    pipeline_tag = "image-classification"
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ class MaskedLM(Task):
     """
 
     data_module = "ftlight.MaskedData"
+    pipeline_tag = "fill-mask"
     primary_metric = "perplexity"
     monitor = "val/loss"
     mode = "min"

@@ -32,7 +32,7 @@ def document(source: Source) -> dict[str, Any] | None:
     Raises:
         UserError: the file cannot be read.
     """
-    if source.suffix != ".json":
+    if source.suffix != ".json" or not source.names_rows:
         return None
     try:
         lines = files.text_lines(source.path, source.encoding)

@@ -50,6 +50,7 @@ class QuestionAnswering(Task):
     """
 
     data_module = "ftlight.QAData"
+    pipeline_tag = "question-answering"
     primary_metric = "f1"
     monitor = "val/f1"
     floor = 0.0

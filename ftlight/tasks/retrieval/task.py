@@ -47,6 +47,7 @@ class Retrieval(RankingTask):
     """
 
     data_module = "ftlight.RetrievalData"
+    pipeline_tag = "sentence-similarity"
     primary_metric = "ndcg@10"
     monitor = "val/ndcg@10"
     starts_trained = True

@@ -61,6 +61,7 @@ class Seq2Seq(Task):
     """
 
     data_module = "ftlight.Seq2SeqData"
+    pipeline_tag = "text2text-generation"
     primary_metric = "bleu"
     monitor = "val/bleu"
     starts_trained = True

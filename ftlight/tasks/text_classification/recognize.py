@@ -90,7 +90,7 @@ def label_column(look: Look, columns: Sequence[str]) -> str | list[str]:
     with fractions is one.
 
     Raises:
-        UserError: none has values that repeat.
+        UserError: none has values that repeat, or a name.
     """
     named = look.named(LABELS)
     if lists := [c for c in columns if any(isinstance(v, list) for v in look.values(c))]:
@@ -99,6 +99,8 @@ def label_column(look: Look, columns: Sequence[str]) -> str | list[str]:
         return named
     place = look.source.name
     cells = {c: [label_text(v, place, 0, c) for v in look.values(c)] for c in columns if c}
+    if not cells:
+        raise UserError(f"{place} has no column with a name")
     bits = [c for c, v in cells.items() if v and all(map(label_forms.BIT.fullmatch, v))]
     if len(bits) > 1 and len(bits) < len(cells):
         return bits

@@ -57,6 +57,7 @@ class TextClassification(Classification):
     """
 
     data_module = "ftlight.TextData"
+    pipeline_tag = "text-classification"
 
     def __init__(
         self,

@@ -44,6 +44,7 @@ class TokenClassification(Task):
     """
 
     data_module = "ftlight.TokenData"
+    pipeline_tag = "token-classification"
     primary_metric = "f1"
     monitor = "val/f1"
     default_unfreeze = "gradual"

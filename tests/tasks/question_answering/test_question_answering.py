@@ -163,6 +163,15 @@ def test_a_far_place_among_several_is_an_error() -> None:
     assert placement.locate(text, "y", 1) is None
 
 
+def test_a_raw_line_break_in_a_text_keeps_the_layout_of_squad(tmp_path: Path) -> None:
+    whole = nested(qa(0, ("red", 20)))
+    at = whole.index('"context": "') + len('"context": "')
+    (tmp_path / "a.json").write_text(f"{whole[:at]}\n{whole[at:]}")
+    rows = read(Path("a.json"))
+    assert [row["line"] for row in rows] == ["row 1 (id q0)"]
+    assert rows[0]["context"].startswith("\n")
+
+
 def test_faults_of_json(tmp_path: Path) -> None:
     cases = [
         (

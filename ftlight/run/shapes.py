@@ -1,4 +1,4 @@
-"""What the files of a run may hold, as far as a page shows it."""
+"""What the files of a run may hold, as far as pages and cards show it."""
 
 from __future__ import annotations
 
