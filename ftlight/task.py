@@ -25,6 +25,7 @@ from ftlight.metrics.evaluation import EvaluationResult as EvaluationResult
 from ftlight.metrics.evaluation import Step as Step
 from ftlight.metrics.sureness import Calibration, Sureness
 from ftlight.models import adapters, kernels, loading, weights
+from ftlight.models.portable import Portable
 from ftlight.run.predictions import Table
 from ftlight.training import batches, memory, optim
 from ftlight.training.batches import Scaling
@@ -107,6 +108,7 @@ class Task(TrainingModule):
     default_unfreeze: ClassVar[str] = "all"  # of pre-trained layers
     floor: ClassVar[float | None] = None  # the score of guessing, if it is the same for all data
     starts_trained: ClassVar[bool] = False  # whether a pre-trained model does the task untuned
+    no_onnx: ClassVar[str] = "no method portable"  # why there is no ONNX of it
     support_unit: str = "p"  # p: support is a log-probability; else what it is: value, cosine
     cache_draws = 0  # random draws of augmented rows that epochs with frozen layers take in turn
     score = renamed_property("score", "primary_metric")
@@ -366,6 +368,15 @@ class Task(TrainingModule):
             The lines of Python that load it.
         """
         raise UserError(f"{type(self).__name__} has no export")
+
+    def portable(self, data: DataModule) -> Portable:
+        """What an ONNX folder needs to predict as this task does.
+
+        Raises:
+            UserError: the task or its data module cannot do without torch.
+        """
+        name = type(self).__name__
+        raise UserError(f"--format onnx: {name} has {self.no_onnx}; --format hf exports it")
 
     def default_lr(self, backbone: str) -> float:
         """The learning rate of the top layer if none is given."""

@@ -253,3 +253,12 @@ def _set_attention(model: Any, name: str) -> None:
             f"model.kernels: {' '.join(str(error).split())}"
             " (auto, stock, or the name of an attention of transformers)"
         ) from error
+
+
+def leave(model: nn.Module) -> None:
+    """Sets attention of ours back to that of transformers, which alone can be traced."""
+    for part in model.modules():
+        if internals.can_set_attention(part):
+            config: Any = part.config
+            if internals.attention_of(config) == NAME:
+                _set_attention(part, "sdpa")

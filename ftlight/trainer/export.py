@@ -83,7 +83,7 @@ def write(
     then = "nothing of it is left; make room, or give another with --out DIR"
     share = run.wise["share"] if mixed else None
     facts = card_facts.read(
-        run.home, task, _scores(run, share, checkpoint), not mixed and checkpoint == "best"
+        run.home, task, scores_of(run, share, checkpoint), not mixed and checkpoint == "best"
     )
     with writing(folder, then), _making(folder) as part:
         data.check_model(task.cpu().eval().model)
@@ -94,7 +94,7 @@ def write(
             name = type(task.model).__name__
             how = f"# one row at a time: {name} does not ignore padding\n{how}"
         how = f"{given(how, folder.name, repo)}\n{how}"
-        about, heat = _weights(share, checkpoint), _heat(task, calibration)
+        about, heat = weights_told(share, checkpoint), _heat(task, calibration)
         text = card.text(facts, how, library.replace("_", "-"), about, heat, repo)
         (part / CARD).write_text(text, encoding="utf-8")
 
@@ -115,8 +115,14 @@ def _making(folder: Path) -> Iterator[Path]:
         _compare(Path(again), folder)
 
 
-def _scores(run: RunState, share: float | None, checkpoint: str) -> dict[str, Any]:
-    """What was measured on the test data with these weights; empty if nothing was."""
+def scores_of(run: RunState, share: float | None, checkpoint: str) -> dict[str, Any]:
+    """What was measured on the test data with these weights; empty if nothing was.
+
+    Args:
+        run: state of the run.
+        share: share of the fine-tuned weights, if they are mixed with the pre-trained ones.
+        checkpoint: name of the checkpoint that holds them.
+    """
     mixed = share is not None
     stem = "-".join(["test", *["wise"] * mixed, *[checkpoint] * (checkpoint != "best")])
     scores = records.of(run.home / f"{stem}_metrics.json", {**shapes.TEST, "wise": dict})
@@ -144,8 +150,11 @@ def _compare(new: Path, folder: Path) -> None:
             )
 
 
-def _weights(share: float | None, checkpoint: str) -> str:
-    """What weights are exported, if not the best ones as they are, in a sentence."""
+def weights_told(share: float | None, checkpoint: str) -> str:
+    """What weights are exported, if not the best ones as they are, in a sentence.
+
+    Arguments as of :func:`scores_of`.
+    """
     said = ""
     if checkpoint != "best":
         said = f"These are the weights of the checkpoint {told(checkpoint)}, not the best ones."

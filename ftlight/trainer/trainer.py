@@ -23,6 +23,7 @@ from ftlight.trainer import (
     calibrating,
     done,
     held_out,
+    onnx_export,
     range_test,
     recorded,
     resume_state,
@@ -342,15 +343,46 @@ class Trainer(L.Trainer):
         """
         folder = Path(out) if out else outputs.home(self.run.home) / "export"
         exports.check(folder, again=bool(repo))
-        if wise:
-            self.interpolate(model, datamodule, ckpt_path, wise)
-        else:
-            model.load_weights(ckpt_path)
-            model.merge_adapters()
-        model.datamodule = datamodule
+        self._take_weights(model, datamodule, ckpt_path, wise)
         name = Path(ckpt_path).stem
         exports.write(self.run, model, datamodule, folder, bool(wise), name, repo)
         return folder
+
+    def export_onnx(
+        self,
+        model: Task,
+        datamodule: DataModule,
+        ckpt_path: str,
+        out: str | None = None,
+        wise: str = "",
+        int8: bool = False,
+    ) -> Path:
+        """Writes the fine-tuned model as a folder that onnxruntime runs, without torch or ftlight.
+
+        Args:
+            model: the task; its model is the graph afterwards.
+            datamodule: its data module.
+            ckpt_path: checkpoint to export.
+            out: folder to write. Default: RUN/onnx, or RUN-results/onnx where one stands if the
+                run cannot be written.
+            wise: as of :meth:`export`.
+            int8: whether weights are written in 8 bits, and checked on the validation rows.
+        """
+        folder = Path(out) if out else outputs.home(self.run.home) / onnx_export.NAME
+        exports.check(folder)
+        self._take_weights(model, datamodule, ckpt_path, wise)
+        name = Path(ckpt_path).stem
+        onnx_export.write(self.run, model, datamodule, folder, bool(wise), name, int8)
+        return folder
+
+    def _take_weights(self, model: Task, data: DataModule, ckpt_path: str, wise: str) -> None:
+        """Puts the weights to export into a task."""
+        if wise:
+            self.interpolate(model, data, ckpt_path, wise)
+        else:
+            model.load_weights(ckpt_path)
+            model.merge_adapters()
+        model.datamodule = data
 
 
 # The parser tries the types of a Union in turn, and typing hands out the Union of the same types

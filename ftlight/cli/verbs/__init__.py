@@ -483,8 +483,19 @@ VERBS = {
             RUN,
             Argument(
                 "--out DIR",
-                "Folder to write. Default: RUN/export, or ./RUN-results/export if RUN cannot be "
-                "written.",
+                "Folder to write. Default: RUN/export, or RUN/onnx of that format; in "
+                "./RUN-results if RUN cannot be written.",
+            ),
+            Argument(
+                "--format hf|onnx",
+                "What loads it: transformers or sentence-transformers (hf); or onnxruntime (onnx), "
+                "with a predict.py that needs neither torch nor ftlight.",
+                "hf",
+            ),
+            Argument(
+                "--int8",
+                "Write weights in 8 bits; refused if fewer than 98 % of the validation rows keep "
+                "their label. For onnx.",
             ),
             Argument(
                 "--push OWNER/NAME",

@@ -51,6 +51,7 @@ class CausalLM(Task):
     monitor = "val/loss"
     mode = "min"
     starts_trained = True
+    no_onnx = "no fixed forward pass: it writes token by token"
 
     def __init__(
         self,

@@ -124,7 +124,7 @@ def pixels(made: Any, image: Any, **changes: Any) -> torch.Tensor:
 
 
 @functools.lru_cache(4)
-def _scale(made: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def pixel_scale(made: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """What a processor makes of a step of brightness, and of black, ``[channels, 1, 1]`` each."""
 
     def of(value: int) -> torch.Tensor:
@@ -140,7 +140,7 @@ def packed(made: Any, values: torch.Tensor) -> torch.Tensor | None:
 
     None if a processor does more than scale and shift.
     """
-    step, black = _scale(made)
+    step, black = pixel_scale(made)
     whole = ((values - black) / step).round()
     in_range = 0 <= float(whole.min()) and float(whole.max()) <= 255
     if not in_range or not torch.allclose(whole * step + black, values, atol=1e-4):
@@ -165,7 +165,7 @@ def unpacked(made: Any, values: torch.Tensor) -> torch.Tensor:
     Returns:
         ``float32 [..., channels, height, width]``.
     """
-    step, black = _scale(made)
+    step, black = pixel_scale(made)
     return values * step + black
 
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from ftlight.baselines.ladder import Ladder
 from ftlight.data.module import DataModule
 from ftlight.models.modes import evaluating
+from ftlight.models.portable import Portable
 from ftlight.tasks import temperature
 from ftlight.tasks.classification import Classification
-from ftlight.tasks.image_classification import cheap, preparing
+from ftlight.tasks.image_classification import cheap, portable, preparing
 from ftlight.tasks.image_classification.data import ImageData
 from ftlight.utils import internals
 from ftlight.utils.ranges import Count
@@ -111,6 +112,11 @@ class ImageClassification(Classification):
             how = GRAY
         how += heat
         return f"{how}\n# add {rest!r} to each score: the head has no bias" if rest else how
+
+    def portable(self, data: DataModule) -> Portable:
+        """Its logits, and the lines that prepare images and make labels or values of them."""
+        assert isinstance(data, ImageData)
+        return portable.portable(self, data)
 
 
 def _probe(processor: Any) -> dict[str, Tensor]:

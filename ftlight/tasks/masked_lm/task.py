@@ -37,6 +37,7 @@ class MaskedLM(Task):
     monitor = "val/loss"
     mode = "min"
     starts_trained = True
+    no_onnx = "no ONNX: it is a backbone for other tasks"
 
     def __init__(self, backbone: str, **base: Any) -> None:
         super().__init__(backbone, **base)

@@ -19,9 +19,10 @@ from ftlight.metrics.intervals import UNIT, bootstrap
 from ftlight.metrics.statistics import wilson
 from ftlight.metrics.sureness import Sureness
 from ftlight.models import saving as export
+from ftlight.models.portable import Portable
 from ftlight.models.windows import in_parts
 from ftlight.task import EvaluationResult, Step, Task
-from ftlight.tasks.question_answering import card, cheap
+from ftlight.tasks.question_answering import card, cheap, portable
 from ftlight.tasks.question_answering import windows as contexts
 from ftlight.tasks.question_answering.data import QAData
 from ftlight.training.lightning_internals import trainer_of
@@ -305,6 +306,11 @@ class QuestionAnswering(Task):
             model.config.no_answer_threshold = self.threshold
         export.transformers(model, data.tokenizer, data.max_length, folder)
         return card.loads(data, self.max_answer_length, self.threshold < math.inf, self._heat)
+
+    def portable(self, data: DataModule) -> Portable:
+        """Its start and end logits, and the lines that choose a span."""
+        assert isinstance(data, QAData)
+        return portable.portable(data, self.max_answer_length, self.threshold, self._heat)
 
 
 def _odds(outputs: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +17,9 @@ from ftlight.metrics.evaluation import Asked
 from ftlight.metrics.ranking import gain, ranking
 from ftlight.models import saving
 from ftlight.models.pooling import Encoder, Pooling, trained_pooling
+from ftlight.models.portable import Portable
 from ftlight.task import EvaluationResult, Step
-from ftlight.tasks.retrieval import cheap
+from ftlight.tasks.retrieval import cheap, portable
 from ftlight.tasks.retrieval.data import RetrievalData
 from ftlight.tasks.retrieval.index import CELLS, RankingTask
 from ftlight.tasks.retrieval.loss import NEVER, contrast
@@ -213,10 +215,7 @@ class Retrieval(RankingTask):
         assert isinstance(data, RetrievalData)
         model = cast(Encoder, self.model)
         saving.sentence_transformers(model, data.tokenizer, data.max_length, folder, data.prompts)
-        with (folder / "items.jsonl").open("w", encoding="utf-8") as file:
-            for number, gains in enumerate(self._prior().tolist()):
-                item = {k: v for k, v in data.catalogue.item(number, 0.0).items() if k != "score"}
-                file.write(json.dumps({**item, "prior": gains}, ensure_ascii=False) + "\n")
+        self._write_items(folder)
         query = '"; ".join(reversed(texts_of_the_last_items))' if data.user else '"a query"'
         return (
             "import json\nfrom sentence_transformers import SentenceTransformer\n"
@@ -227,3 +226,21 @@ class Retrieval(RankingTask):
             'vectors = model.encode_document([i["text"] for i in items])\n'
             'scores = vectors @ query + [i["prior"] for i in items]'
         )
+
+    def _write_items(self, folder: Path) -> None:
+        """Writes the catalogue as items.jsonl, with what popularity adds to each score."""
+        with (folder / "items.jsonl").open("w", encoding="utf-8") as file:
+            for number, gains in enumerate(self._prior().tolist()):
+                item = self.data.catalogue.item(number, 0.0)
+                del item["score"]
+                file.write(json.dumps({**item, "prior": gains}, ensure_ascii=False) + "\n")
+
+    def portable(self, data: DataModule) -> Portable:
+        """Its encoder, and the catalogue as items.jsonl and items.npy."""
+        assert isinstance(data, RetrievalData)
+
+        def finish(folder: Path) -> None:
+            self._write_items(folder)
+            np.save(folder / "items.npy", self._vectors(self.model).numpy())
+
+        return portable.portable(data, finish)

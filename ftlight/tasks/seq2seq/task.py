@@ -65,6 +65,7 @@ class Seq2Seq(Task):
     primary_metric = "bleu"
     monitor = "val/bleu"
     starts_trained = True
+    no_onnx = "no fixed forward pass: it writes token by token"
 
     def __init__(
         self,

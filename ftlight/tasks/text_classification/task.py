@@ -17,11 +17,12 @@ from ftlight.models import loading, scale
 from ftlight.models import saving as export
 from ftlight.models.modes import evaluating
 from ftlight.models.pooling import Pooled, Pooling, trained_pooling
+from ftlight.models.portable import Portable
 from ftlight.models.windows import WindowPooling, in_parts, pooled
 from ftlight.task import Step
 from ftlight.tasks import temperature
 from ftlight.tasks.classification import Classification
-from ftlight.tasks.text_classification import card, cheap, few_shot
+from ftlight.tasks.text_classification import card, cheap, few_shot, portable
 from ftlight.tasks.text_classification.data import TextData
 from ftlight.utils.errors import UserError
 from ftlight.utils.ranges import NonNegative
@@ -193,6 +194,11 @@ class TextClassification(Classification):
         export.transformers(self.model, data.tokenizer, data.max_length, folder)
         how = f"{how}{heat}"
         return f"{how}\n# add {rest!r} to each score: the head has no bias" if rest else how
+
+    def portable(self, data: DataModule) -> Portable:
+        """Its logits, and the lines that make labels or values of them."""
+        assert isinstance(data, TextData)
+        return portable.portable(self, data, self.window_pooling)
 
     def _reading(self, data: TextData) -> card.Reading | None:
         """How long texts are read; None if they are cut."""

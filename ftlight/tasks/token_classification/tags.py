@@ -16,7 +16,7 @@ LETTERS = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S",
 UNNAMED = "entity"
 _TAG = re.compile(rf"([{''.join(LETTERS)}])(?:-(.*))?", re.DOTALL)
 # Scripts without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
-_UNSPACED = re.compile(
+UNSPACED = re.compile(
     "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff"
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
@@ -141,7 +141,7 @@ def split(text: str) -> list[Range]:
     start = -1
     for place, character in enumerate(text):
         kind = unicodedata.category(character)
-        alone = kind[0] in "PS" or _UNSPACED.match(character) is not None
+        alone = kind[0] in "PS" or UNSPACED.match(character) is not None
         joins = kind[0] == "M" or character == "\u200d"
         if start < 0 and joins and words and words[-1][1] == place:
             words[-1] = (words[-1][0], place + 1)

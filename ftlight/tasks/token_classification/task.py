@@ -21,10 +21,11 @@ from ftlight.metrics.evaluation import Asked
 from ftlight.metrics.sureness import Sureness
 from ftlight.models import saving as export
 from ftlight.models.losses import Loss
+from ftlight.models.portable import Portable
 from ftlight.run.predictions import Table
 from ftlight.task import EvaluationResult, Step, Task
 from ftlight.tasks import temperature as temperatures
-from ftlight.tasks.token_classification import cheap, exports
+from ftlight.tasks.token_classification import cheap, exports, portable
 from ftlight.tasks.token_classification import tags as spans
 from ftlight.tasks.token_classification.data import TokenData, tag_names
 from ftlight.utils.errors import UserError, join_limited
@@ -282,6 +283,11 @@ class TokenClassification(Task):
             'find = pipeline("token-classification", FOLDER, aggregation_strategy="first")\n'
             f"find(text)  # if texts exceed the model's length: pipeline(…, stride=64){heat}"
         )
+
+    def portable(self, data: DataModule) -> Portable:
+        """Its logits, and the lines that read words and make spans of tags."""
+        assert isinstance(data, TokenData)
+        return portable.portable(data, self._heat)
 
 
 def _mean(probabilities: Sequence[float]) -> float:
