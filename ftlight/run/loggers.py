@@ -153,13 +153,18 @@ def guard(logger: Logger) -> Logger:
     return logger
 
 
+def is_broken(logger: Logger) -> bool:
+    """Whether a logger has failed."""
+    return bool(vars(logger).get("is_broken"))
+
+
 def attempt(logger: Logger, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Calls a logger; says of its first fault what it is, and nothing of later ones."""
     faults = Exception if isinstance(logger, WandbLogger) else OSError
     try:
         return call(*args, **kwargs)
     except faults as error:
-        if not vars(logger).get("is_broken"):
+        if not is_broken(logger):
             log.warning(
                 "%s: %s; the run goes on, its log may lack some of it",
                 type(logger).__name__,

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,9 +24,12 @@ from ftlight.run import loggers, offline_log
 from ftlight.run.loggers import MetricsFile
 from ftlight.utils import secrets
 from ftlight.utils.errors import first_line
+from ftlight.utils.format import counted
 from ftlight.utils.printable import printable
 
 log = logging.getLogger(__name__)
+FLUSH = 2.0  # seconds in which W&B has written what it was sent
+WAITS = {"init_timeout": 30.0, "finish_timeout": 600.0}  # seconds for a connection, for uploads
 GOES_ON = "the run goes on without it"
 
 
@@ -34,13 +38,13 @@ class WandB(WandbLogger):
 
     Args:
         file: the run's metrics.csv, which gets each value first.
-        options: of Lightning's WandbLogger.
+        run: the W&B run.
+        sent: lines of metrics.csv that W&B has.
     """
 
-    def __init__(self, file: MetricsFile, **options: Any) -> None:
-        super().__init__(**options)
-        self.file = file
-        self.sent = 0  # lines of metrics.csv that W&B has
+    def __init__(self, file: MetricsFile, run: Any, sent: int = 0) -> None:
+        super().__init__(experiment=run)
+        self.file, self.sent = file, sent
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
@@ -133,21 +137,26 @@ def start(about: Mapping[str, str], file: MetricsFile, config: Mapping[str, Any]
 
 
 def _started(
-    about: Mapping[str, str], file: MetricsFile, config: Mapping[str, Any], mode: Any
+    about: Mapping[str, Any], file: MetricsFile, config: Mapping[str, Any], mode: Any
 ) -> WandB:
     import wandb
 
     folder = Path(file.save_dir)
-    settings = wandb.Settings(silent=True, console="off", mode=mode)  # our screen names the run
+    limits = {
+        name: value for name, value in WAITS.items() if f"WANDB_{name}".upper() not in os.environ
+    }
+    settings = wandb.Settings(  # our screen names the run
+        silent=True, console="off", mode=mode, finish_timeout_raises=True, **limits
+    )
     name = f"{folder.parent.name}/{folder.name}"
-    tracker = WandB(file, name=name, save_dir=str(folder), settings=settings, **about)
     with _clean_command():
-        run = tracker.experiment
+        run = wandb.init(name=name, dir=str(folder), resume="allow", settings=settings, **about)
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     run.config.update(config, allow_val_change=True)
     # online W&B says what it has
     has = offline_log.last_step(folder, run.id) if mode == "offline" else run.starting_step - 1
-    tracker.sent = max(0, has)
-    return tracker
+    return WandB(file, run, max(0, has))
 
 
 @contextlib.contextmanager
@@ -174,12 +183,41 @@ def finish(given: list[Logger], code: int = 0, preempted: bool = False) -> None:
         code: exit status of the process.
         preempted: whether the run was interrupted and will be resumed.
     """
-    for tracker in of(given):
-        loggers.attempt(tracker, _finish, tracker, code, preempted)
+    for logger in given:
+        if isinstance(logger, WandbLogger):
+            loggers.attempt(logger, _finish, logger, code, preempted)
+            if loggers.is_broken(logger):
+                _let_go()
 
 
-def _finish(tracker: WandB, code: int, preempted: bool) -> None:
-    tracker.catch_up()
+def _let_go() -> None:
+    """Leaves W&B's process, so that nothing is said of it again when this one exits."""
+    import wandb
+
+    with contextlib.suppress(Exception):
+        wandb.teardown()
+
+
+def _finish(logger: WandbLogger, code: int, preempted: bool) -> None:
+    if isinstance(logger, WandB):
+        logger.catch_up()
+    run = logger.experiment
     if preempted:
-        tracker.experiment.mark_preempting()
-    tracker.experiment.finish(exit_code=code)
+        run.mark_preempting()
+    run.finish(exit_code=code)
+    if isinstance(logger, WandB) and run.offline:
+        _check_written(logger, run.id)
+
+
+def _check_written(tracker: WandB, name: str) -> None:
+    """Looks whether all is on the disk: W&B says nothing of one that is full.
+
+    Raises:
+        OSError: it is not.
+    """
+    folder, until = Path(tracker.file.save_dir), time.monotonic() + FLUSH
+    while (has := offline_log.last_step(folder, name)) < tracker.sent:
+        if time.monotonic() > until:
+            lacks = counted(tracker.sent - has, "value")
+            raise OSError(f"{lacks} could not be written into {folder}/wandb")
+        time.sleep(0.05)
