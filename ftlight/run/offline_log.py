@@ -45,7 +45,6 @@ def records(path: Path, first: int = 0) -> Iterator[Any]:
         path: the file.
         first: block to begin with, at the first record that begins in it.
     """
-    from google.protobuf.message import DecodeError
     from wandb.proto import wandb_internal_pb2
 
     with path.open("rb") as file:
@@ -55,7 +54,7 @@ def records(path: Path, first: int = 0) -> Iterator[Any]:
         record = wandb_internal_pb2.Record()
         try:
             record.ParseFromString(content)
-        except DecodeError:
+        except Exception:  # of protobuf, which wandb brings
             return
         yield record
 

@@ -26,7 +26,8 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("log_text", [False, True])
 def test_offline(fit: Run, tmp_path: Path, log_text: bool) -> None:
     test = write_csv(tmp_path / "test.csv", [(f"{MARKER} {t}", label) for t, label in toy_rows(12)])
-    own = ["--data.test", test, "--data.log_text", str(log_text).lower(), "--trainer.report", "true"]
+    own = ["--data.test", test, "--data.log_text", str(log_text).lower()]
+    own += ["--trainer.report", "true"]
     folder = fit(*own, "--wandb", "my-project", "--trainer.log_every_n_steps", "2", epochs=2)
     sent = read(folder)
     assert sent.config["labels"] == ["bad", "good", "late"]
