@@ -2,7 +2,8 @@
 
 The step of a row in W&B is the number of values that W&B then has: lines of metrics.csv, which a
 resume cuts to its checkpoint. So what W&B has already is not sent again, and what it lacks is read
-from that file.
+from that file. A run that had ended and trains on counts on from its end: other values take the
+lines of its test.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from ftlight.run import loggers, offline_log
+from ftlight.run import loggers, offline_log, tracked
 from ftlight.run.loggers import MetricsFile
 from ftlight.utils import secrets
 from ftlight.utils.errors import first_line
@@ -39,12 +40,21 @@ class WandB(WandbLogger):
     Args:
         file: the run's metrics.csv, which gets each value first.
         run: the W&B run.
-        sent: lines of metrics.csv that W&B has.
+        last: the last step that W&B has.
+        base: steps before the first line of metrics.csv.
+        anew: whether the run had ended, so that the next line takes a new step.
     """
 
-    def __init__(self, file: MetricsFile, run: Any, sent: int = 0) -> None:
+    def __init__(
+        self, file: MetricsFile, run: Any, last: int = 0, base: int = 0, anew: bool = False
+    ) -> None:
         super().__init__(experiment=run)
-        self.file, self.sent = file, sent
+        self.file, self.last, self.base, self.anew = file, last, base, anew
+
+    @property
+    def sent(self) -> int:
+        """Lines of metrics.csv that W&B has."""
+        return self.last - self.base
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
@@ -57,6 +67,9 @@ class WandB(WandbLogger):
         """Sends metrics that metrics.csv has just got, after those that W&B lacks."""
         values = {name: value for name, value in metrics.items() if name != "epoch"}
         begin = self.file.lines - len(values)
+        if self.anew:
+            self.anew, self.base = False, self.last - begin
+            tracked.count_from(Path(self.file.save_dir), self.base)
         self.catch_up(begin)
         new = dict(list(values.items())[max(0, self.sent - begin) :])
         if new:
@@ -79,8 +92,8 @@ class WandB(WandbLogger):
         about = {"trainer/global_step": step, "epoch": epoch}
         known = {name: value for name, value in about.items() if value is not None}
         row = {printable(name): value for name, value in values.items()}
-        self.experiment.log({**row, **known}, step=end)
-        self.sent = end
+        self.experiment.log({**row, **known}, step=self.base + end)
+        self.last = self.base + end
 
 
 def clean(data: Any) -> Any:
@@ -102,7 +115,7 @@ def _printable(data: Any) -> Any:
     return data
 
 
-def start(about: Mapping[str, str], file: MetricsFile, config: Mapping[str, Any]) -> WandB | None:
+def start(about: Mapping[str, Any], file: MetricsFile, config: Mapping[str, Any]) -> WandB | None:
     """Starts a W&B run for a run folder, or continues one.
 
     Without a connection, or with a wrong key, the log stays on this machine; a line says so.
@@ -149,14 +162,15 @@ def _started(
         silent=True, console="off", mode=mode, finish_timeout_raises=True, **limits
     )
     name = f"{folder.parent.name}/{folder.name}"
+    named = {key: value for key, value in about.items() if key in tracked.NAMES}
     with _clean_command():
-        run = wandb.init(name=name, dir=str(folder), resume="allow", settings=settings, **about)
+        run = wandb.init(name=name, dir=str(folder), resume="allow", settings=settings, **named)
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     run.config.update(config, allow_val_change=True)
     # online W&B says what it has
     has = offline_log.last_step(folder, run.id) if mode == "offline" else run.starting_step - 1
-    return WandB(file, run, max(0, has))
+    return WandB(file, run, max(0, has), about.get("base", 0), about.get("anew", False))
 
 
 @contextlib.contextmanager
@@ -216,8 +230,8 @@ def _check_written(tracker: WandB, name: str) -> None:
         OSError: it is not.
     """
     folder, until = Path(tracker.file.save_dir), time.monotonic() + FLUSH
-    while (has := offline_log.last_step(folder, name)) < tracker.sent:
+    while (has := offline_log.last_step(folder, name)) < tracker.last:
         if time.monotonic() > until:
-            lacks = counted(tracker.sent - has, "value")
+            lacks = counted(tracker.last - has, "value")
             raise OSError(f"{lacks} could not be written into {folder}/wandb")
         time.sleep(0.05)

@@ -66,7 +66,7 @@ def send(tracker: WandB, found: Found) -> None:
     if found.page:
         shown["report"] = wandb.Html(found.page, inject=False)
     if shown:
-        run.log(shown, step=tracker.file.lines + 1)
+        run.log(shown, step=tracker.base + tracker.file.lines + 1)
     run.summary.update(summary(found.home))
     _keep_model(run, found.home)
 

@@ -129,8 +129,9 @@ class RunFolder(Callback):
             # before config.yaml: a run that was done is not done with what another config asks
             if run.goes_on and begun:
                 facts = _resumed(begun, facts)
+            ended = begun.get("status") == "done"
             if run.wandb:  # before W&B knows of it: no kill makes two of one run
-                facts["wandb"] = tracked.settle(begun.get("wandb", {}), run.wandb)
+                facts["wandb"] = tracked.settle(begun.get("wandb", {}), run.wandb, ended)
             # without a checkpoint it begins anew, with the data and the seed of now
             write_json(run.home / "run.json", {**begun, **facts})
             if run.config:

@@ -67,13 +67,30 @@ def test_what_wandb_has_is_not_sent_again(tmp_path: Path, sent: int) -> None:
 def test_what_wandb_lacks_is_read_from_the_file(tmp_path: Path) -> None:
     logged(tmp_path)
     file, seen = MetricsFile(tmp_path), Seen()
-    tracker = WandB(file, seen, sent=1)
+    tracker = WandB(file, seen, last=1)
     for logger in (file, tracker):
         logger.log_metrics({"c": float("nan")}, 2)
     tracker.catch_up()
     assert [step for step, _ in seen.rows] == [2, 4, 5]
     assert seen.rows[0][1] == {"b": 2.0, "trainer/global_step": 0, "epoch": 0}
     assert seen.rows[1][1] == {"a": 3.0, "b": 4.0, "trainer/global_step": 1, "epoch": 0}
+
+
+def test_a_run_that_had_ended_counts_on_from_its_end(tmp_path: Path) -> None:
+    logged(tmp_path)
+    known = tracked.settle({"id": "x"}, "p", ended=True)
+    (tmp_path / "run.json").write_text(json.dumps({"wandb": known}))
+    file, seen = MetricsFile(tmp_path), Seen()
+    tracker = WandB(file, seen, last=9, anew=known["anew"])  # W&B has four lines, a test, tables
+    for step in (2, 3):
+        for logger in (file, tracker):
+            logger.log_metrics({"a": 5.0, "b": 6.0}, step)
+    assert [step for step, _ in seen.rows] == [11, 13]
+    noted = json.loads((tmp_path / "run.json").read_text())["wandb"]
+    assert noted == {"id": "x", "project": "p", "base": 5}
+    again = WandB(MetricsFile(tmp_path), seen, last=11, base=noted["base"])  # killed after one
+    again.catch_up()
+    assert [step for step, _ in seen.rows] == [11, 13, 13]
 
 
 @pytest.mark.run
