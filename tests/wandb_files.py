@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 BLOCK, HEADER = 32768, 7
+OURS = {"trainer/global_step", "epoch", "_step", "_timestamp", "_runtime"}
 
 
 class Sent(NamedTuple):
@@ -37,9 +38,10 @@ class Sent(NamedTuple):
         """Each metric's values with their optimizer steps, as they came."""
         found: dict[str, list[tuple[int, float]]] = {}
         for row in self.history:
-            for name, value in row.items():
-                if "trainer/global_step" in row and not name.startswith(("_", "trainer/", "epoch")):
-                    found.setdefault(name, []).append((row["trainer/global_step"], value))
+            if any(name.endswith("._type") for name in row):
+                continue  # tables and files
+            for name in row.keys() - OURS:
+                found.setdefault(name, []).append((row["trainer/global_step"], row[name]))
         return found
 
 

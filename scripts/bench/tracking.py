@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts" / "bench"), str(ROOT)]
 
 import toys  # noqa: E402
 from conftest import make_bert, toy_rows, write_csv  # noqa: E402
-from wandb_files import records  # noqa: E402
+from wandb_files import OURS, records  # noqa: E402
 
 FIT = (sys.executable, "-m", "ftlight", "fit")
 TINY = ("--trainer.accelerator", "cpu", "--data.batch_size", "8")
@@ -108,10 +108,10 @@ def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
     """Each metric's values with their steps, as they came."""
     found: dict[str, list[tuple[int, float]]] = {}
     for row in sent(run)["rows"]:
-        if "trainer/global_step" in row:
-            for name in row.keys() - {"trainer/global_step", "epoch", "_step", "_timestamp"}:
-                if name != "_runtime":
-                    found.setdefault(name, []).append((row["trainer/global_step"], row[name]))
+        if any(name.endswith("._type") for name in row):
+            continue  # tables and files
+        for name in row.keys() - OURS:
+            found.setdefault(name, []).append((row["trainer/global_step"], row[name]))
     return found
 
 
@@ -220,7 +220,7 @@ def sweep(folder: Path) -> None:
         print(json.dumps(line), flush=True)
 
 
-def cost(folder: Path, turns: int = 5) -> None:
+def cost(folder: Path, turns: int = 3) -> None:
     """CPU seconds of a run with tracking and without, in turns, as medians.
 
     The seconds of W&B's own process, which runs beside, are counted too.

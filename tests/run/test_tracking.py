@@ -230,7 +230,7 @@ def test_without_a_connection_or_a_key_the_log_stays_here(
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", key)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "5")
     tracker, (line,) = started(tmp_path, caplog)
     assert f"the log stays in {tmp_path}/wandb" in line
     for logger in (tracker.file, tracker):
