@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftlight.cli import checks, config, early, trusting
+from ftlight.cli import agent, checks, config, early, trusting
 from ftlight.cli.verbs import VERBS, Verb
 from ftlight.run import folder as run
 from ftlight.run import records
@@ -58,7 +58,7 @@ class Words:
         self.run: Path | None = None
         self.begun_with: list[Path] = []
         self.begun = time.monotonic()
-        rest = list(argv)
+        rest = agent.words(argv)
         if any(UNUSABLE.search(word) for word in rest):
             raise UserError("the command line holds a NUL or is not UTF-8; rename what is meant")
         while rest:

@@ -47,7 +47,7 @@ def run(words: command.Words, argv: Sequence[str]) -> tuple[int, str]:
     runs = [home / f"fold-{fold}" for fold in range(count)]
     for fold, path in enumerate(runs):
         own = ["--data.folds", str(count), "--data.fold", str(fold), "--trainer.test", "false"]
-        if status := several.fit(path, [*rest, *own]):
+        if status := several.fit(path, [*rest, *own], "fold"):
             return status, ""
     from ftlight.cli import out_of_fold  # brings torch
 
@@ -58,7 +58,7 @@ def run(words: command.Words, argv: Sequence[str]) -> tuple[int, str]:
     own = ["--trainer.max_steps", str(steps)] if steps else []
     own += ["--trainer.calibration", str(found.calibration)] if found.calibration else []
     out_of_fold.write(found, steps, home)
-    if status := several.fit(home / folder.ALL, [*rest, *WHOLE, *own]):
+    if status := several.fit(home / folder.ALL, [*rest, *WHOLE, *own], folder.ALL):
         return status, ""
     return 0, out_of_fold.shown(found, steps, home)
 

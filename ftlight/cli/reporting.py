@@ -85,6 +85,21 @@ def at_end(run: Path) -> str:
     return folder.short(out)
 
 
+def for_others(run: Path, texts: bool) -> str:
+    """The page about a run for a place that others may read, as HTML; empty if none can be made.
+
+    Args:
+        run: folder of the run, with the page that :func:`at_end` made.
+        texts: whether it may hold texts of the data.
+    """
+    try:
+        if texts:
+            return (outputs.home(run) / page.NAME).read_text(encoding="utf-8")
+        return page.of_runs([run], most=0, texts=False)
+    except Exception:  # what it lacks was said when the page of the run was made
+        return ""
+
+
 def follow(runs: Sequence[Path], out: Path, rows: int) -> None:
     """Makes the page again whenever a run has written something, until all runs have ended.
 

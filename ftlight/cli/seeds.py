@@ -31,7 +31,7 @@ def run(words: command.Words, argv: Sequence[str]) -> tuple[int, str]:
     home = several.home(words, "seeds")
     runs = [home / f"seed-{seed}" for seed in range(first, first + count)]
     for seed, path in zip(range(first, first + count), runs, strict=True):
-        if status := several.fit(path, [*rest, "--seed", str(seed)]):
+        if status := several.fit(path, [*rest, "--seed", str(seed)], "seed"):
             return status, ""
     if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))):
         return 0, ""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ftlight.cli import child, command
-from ftlight.run import folder
+from ftlight.run import folder, tracked
 from ftlight.utils.errors import UserError
 from ftlight.utils.paths import user_path
 
@@ -44,9 +44,19 @@ def home(words: command.Words, option: str) -> Path:
     return folder.make(None, words.options.get("trainer.name") or command.name_of(words))
 
 
-def fit(path: Path, argv: Sequence[str]) -> int:
-    """Trains a run in a process of its own, unless it is done already. Returns its status."""
-    return child.run("fit", [*argv, "--run", str(path), *RESUME])
+def fit(path: Path, argv: Sequence[str], kind: str) -> int:
+    """Trains a run in a process of its own, unless it is done already.
+
+    Args:
+        path: folder of the run.
+        argv: options of fit.
+        kind: what the run is, for W&B: seed, fold, or all for that on all rows.
+
+    Returns:
+        Its status.
+    """
+    words = [*argv, "--run", str(path), *RESUME]
+    return child.run("fit", words, variables=tracked.grouped(path.parent, kind))
 
 
 def without(argv: Sequence[str], names: Sequence[str]) -> list[str]:

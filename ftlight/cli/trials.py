@@ -15,7 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ftlight.cli import child
-from ftlight.run import folder, records
+from ftlight.run import folder, records, tracked
 from ftlight.tune import planning, rungs, study
 from ftlight.tune.space import Parameter, as_text, words
 from ftlight.utils.errors import UserError
@@ -195,7 +195,8 @@ def train(
 ) -> int:
     """Trains, or goes on with that. Returns the status."""
     own = [*asked.fit, *options, *QUIET, f"--run={run}", "--resume=auto"]
-    variables = {rungs.VARIABLE: "1"} if prunes else {}
+    variables = tracked.grouped(asked.home, "trial")
+    variables |= {rungs.VARIABLE: "1"} if prunes else {}
     return child.run("fit", own, log_of(run), True, variables, limit)
 
 

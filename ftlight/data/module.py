@@ -89,7 +89,8 @@ class DataModule(Audited):
         labels: Labels in order. Default: those in train.
         known_labels: Labels that come first, those of another run; other ones in train follow.
         tokenizer: Hub id or folder of the tokenizer (or image processor). Default: the backbone's.
-        log_text: Whether rows of the data may go to W&B, in a table of test predictions.
+        log_text: Whether texts of the data may go to W&B: wrong rows, examples of findings, the
+            page about the run; else only labels and numbers do.
     """
 
     # Whether the length that a sentence encoder was trained with limits max_length, is its default,

@@ -13,6 +13,7 @@ from ftlight.freezing.plan import plan
 from ftlight.freezing.stages import Stages
 from ftlight.run.state import state_of
 from ftlight.training import optim
+from ftlight.training.lightning_internals import batches_that_stepped, log_every_n_steps
 from ftlight.utils.errors import UserError, unknown
 
 log = logging.getLogger(__name__)
@@ -209,9 +210,19 @@ class Freezing(Stages):
         """Settles the draws of the next epoch, before a checkpoint of this place is made."""
         self._set_draws(self._due_stage(trainer))
 
-    def on_train_batch_end(self, trainer: Any, task: Any, *batch: Any) -> None:
-        """Clears the tap."""
+    def on_train_batch_end(
+        self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Clears the tap, and logs stage and rates of the step as often as its loss."""
         self.prefix_cache.done()
+        every = log_every_n_steps(trainer)
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+        if stepped and every and trainer.global_step % every == 0:
+            groups = trainer.optimizers[0].param_groups
+            rates = {f"lr/{group['layer']}": group["lr"] for group in groups}
+            for logger in trainer.loggers:  # not by log(): these are no scores to choose by
+                values = {"train/stage": self.stage + 1.0, **rates, "epoch": trainer.current_epoch}
+                logger.log_metrics(values, batches_that_stepped(trainer))
 
     def on_validation_batch_start(
         self, trainer: Any, task: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ftlight.data.findings import Finding
 from ftlight.explain.explanation import Explained
 from ftlight.report import about, beside, curves, rows, scores, sureness, tuned, verdicts
 from ftlight.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
@@ -34,6 +35,7 @@ def of_runs(
     most: int = SHOWN,
     explained: Sequence[Explained] = (),
     follows: bool = False,
+    texts: bool = True,
 ) -> str:
     """The page about runs, as HTML.
 
@@ -42,11 +44,14 @@ def of_runs(
         most: rows to look at.
         explained: why the first run says what it says of the rows that :func:`rows.choose` gives.
         follows: whether the page reads itself again while a run trains.
+        texts: whether findings say what the data hold; else only what they are and of which rows.
 
     Raises:
         UserError: a file of a run is damaged.
     """
     found = [read(folder) for folder in folders]
+    if not texts:
+        found = [run._replace(findings=[bare(f) for f in run.findings]) for run in found]
     refresh = REFRESH if follows and any(run.is_running for run in found) else 0
     if len(found) > 1:
         names = beside.named(found)
@@ -56,6 +61,11 @@ def of_runs(
         title = f"{len(found)} runs side by side"
         return _render("beside.html", title, refresh, beside=beside.beside(found), runs=runs)
     return _render("run.html", found[0].name, refresh, **section(found[0], most, explained))
+
+
+def bare(finding: Finding) -> Finding:
+    """A finding without what it quotes of the data."""
+    return finding._replace(message=finding.kind, example="")
 
 
 def section(run: Files, most: int, explained: Sequence[Explained]) -> dict[str, Any]:

@@ -1,32 +1,39 @@
-"""Loggers: metrics.csv, and Weights & Biases.
-
-W&B gets config, labels, metrics and confusion matrices; rows of the data only if the user asks for
-it.
-"""
+"""Loggers: metrics.csv, and what keeps another from ending a run."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import functools
 import io
+import itertools
 import logging
-import os
-import sys
-from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
 
-from ftlight.utils import secrets
 from ftlight.utils.atomic import append, why_unwritten
-from ftlight.utils.errors import UserError, first_line
+from ftlight.utils.errors import first_line
 
 log = logging.getLogger(__name__)
+
+
+class Row(NamedTuple):
+    """Values of one step in metrics.csv.
+
+    Attributes:
+        values: values by name.
+        step: optimizer step; None if it has none.
+        epoch: epoch; None likewise.
+        end: number of lines up to the last of them.
+    """
+
+    values: Mapping[str, float]
+    step: int | None
+    epoch: int | None
+    end: int
 
 
 class MetricsFile(Logger):
@@ -44,6 +51,39 @@ class MetricsFile(Logger):
         super().__init__()
         self.path = folder / "metrics.csv"
         self.waiting = ""
+        self._lines: int | None = None  # until a resume has cut the file
+
+    @property
+    def lines(self) -> int:
+        """Number of lines so far, those that wait among them."""
+        if self._lines is None:
+            self._lines = sum(1 for _ in self._read())
+        return self._lines
+
+    def rows(self, begin: int, end: int) -> Iterator[Row]:
+        """Lines of the file, those of one step together.
+
+        Args:
+            begin: lines that come before.
+            end: lines up to the last one.
+        """
+        values: dict[str, float] = {}
+        place: tuple[str, str] | None = None
+        for number, line in enumerate(itertools.islice(self._read(), begin, end), begin):
+            step, epoch, name, value = line
+            if values and ((step, epoch) != place or name in values):
+                yield _row(values, place, number)
+                values = {}
+            values[name], place = float(value), (step, epoch)
+        if values:
+            yield _row(values, place, end)
+
+    def _read(self) -> Iterator[list[str]]:
+        if not self.path.is_file():
+            return
+        with self.path.open(newline="", encoding="utf-8") as file:
+            next(file, None)
+            yield from csv.reader(file)
 
     @property
     def name(self) -> str:
@@ -67,7 +107,7 @@ class MetricsFile(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Appends a line for each metric."""
-        epoch = metrics.get("epoch", "")
+        epoch, before = metrics.get("epoch", ""), self.lines
         lines = io.StringIO()
         writer = csv.writer(lines, lineterminator="\n")
         at_step = "" if step is None else step
@@ -75,6 +115,7 @@ class MetricsFile(Logger):
         for name, value in metrics.items():
             if name != "epoch":
                 writer.writerow([at_step, at_epoch, name, repr(float(value))])
+        self._lines = before + len(metrics) - ("epoch" in metrics)
         waited = bool(self.waiting)
         self.waiting += lines.getvalue()
         problem = self._append(sync=False)
@@ -95,50 +136,9 @@ class MetricsFile(Logger):
         return ""
 
 
-class WandB(WandbLogger):
-    """W&B's logger without secrets, as Lightning passes it all hyperparameters of a module."""
-
-    @rank_zero_only
-    def log_hyperparams(self, params: Any) -> None:
-        """Adds hyperparameters to the config."""
-        values = vars(params) if isinstance(params, Namespace) else params
-        super().log_hyperparams(secrets.redact(values))
-
-
-def start(
-    project: str,
-    folder: Path,
-    config: Mapping[str, Any],
-    labels: Sequence[str],
-    known: str | None = None,
-) -> WandbLogger:
-    """Starts a W&B run for a run folder, or continues one.
-
-    Args:
-        project: W&B's project.
-        folder: the run folder.
-        config: the run's config; secrets in it are hidden.
-        labels: names of the classes.
-        known: id of the W&B run to continue.
-
-    Raises:
-        UserError: W&B refuses.
-    """
-    import wandb
-
-    mode: Any = os.environ.get("WANDB_MODE", "online")  # wandb reads it only once per process
-    settings = wandb.Settings(silent=True, console="off", mode=mode)  # our screen names the run
-    name = f"{folder.parent.name}/{folder.name}"
-    logger = WandB(project=project, name=name, save_dir=str(folder), settings=settings, id=known)
-    values = {**secrets.redact(config), "labels": list(labels)}
-    try:
-        with _clean_command():
-            run = logger.experiment
-        run.config.update(values, allow_val_change=True)
-    except (wandb.errors.Error, OSError) as error:
-        why = " ".join(str(error).split())
-        raise UserError(f"W&B: {why} (wandb login, or WANDB_MODE=offline)") from error
-    return logger
+def _row(values: Mapping[str, float], place: tuple[str, str] | None, end: int) -> Row:
+    step, epoch = place or ("", "")
+    return Row(values, int(step) if step else None, int(epoch) if epoch else None, end)
 
 
 def guard(logger: Logger) -> Logger:
@@ -149,17 +149,22 @@ def guard(logger: Logger) -> Logger:
     """
     for name in ("log_hyperparams", "log_metrics", "log_table", "save", "finalize"):
         if hasattr(logger, name):
-            setattr(logger, name, functools.partial(_attempt, logger, getattr(logger, name)))
+            setattr(logger, name, functools.partial(attempt, logger, getattr(logger, name)))
     return logger
 
 
-def _attempt(logger: Logger, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def is_broken(logger: Logger) -> bool:
+    """Whether a logger has failed."""
+    return bool(vars(logger).get("is_broken"))
+
+
+def attempt(logger: Logger, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Calls a logger; says of its first fault what it is, and nothing of later ones."""
     faults = Exception if isinstance(logger, WandbLogger) else OSError
     try:
         return call(*args, **kwargs)
     except faults as error:
-        if not vars(logger).get("is_broken"):
+        if not is_broken(logger):
             log.warning(
                 "%s: %s; the run goes on, its log may lack some of it",
                 type(logger).__name__,
@@ -167,54 +172,3 @@ def _attempt(logger: Logger, call: Callable[..., Any], *args: Any, **kwargs: Any
             )
         vars(logger)["is_broken"] = True
     return None
-
-
-@contextlib.contextmanager
-def _clean_command() -> Iterator[None]:
-    """Hides secrets of the command line, which W&B records at the start of a run."""
-    argv = sys.argv
-    sys.argv = [*argv[:1], *secrets.command(argv[1:])]
-    try:
-        yield
-    finally:
-        sys.argv = argv
-
-
-def confusion(
-    loggers: Sequence[Any], stage: str, matrix: Tensor | None, labels: Sequence[str]
-) -> None:
-    """Logs a confusion matrix ``[actual, predicted]`` to W&B, as a table of its non-empty cells."""
-    if matrix is None:
-        return
-    cells = [[labels[i], labels[j], int(matrix[i, j])] for i, j in matrix.nonzero().tolist()]
-    columns = ["actual", "predicted", "count"]
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_table(f"{stage}/confusion", columns=columns, data=cells)
-
-
-def texts(loggers: Sequence[Any], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Logs rows of the test data and their predictions to W&B, which the user has to ask for."""
-    data = [list(row) for row in rows]
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_table("test/predictions", columns=list(columns), data=data)
-
-
-def finish(loggers: Sequence[Any], code: int = 0, preempted: bool = False) -> None:
-    """Ends W&B runs.
-
-    Args:
-        loggers: all loggers of the run.
-        code: exit status of the process.
-        preempted: whether the run was interrupted and will be resumed.
-    """
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            _attempt(logger, _finish, logger, code, preempted)
-
-
-def _finish(logger: WandbLogger, code: int, preempted: bool) -> None:
-    if preempted:
-        logger.experiment.mark_preempting()
-    logger.experiment.finish(exit_code=code)

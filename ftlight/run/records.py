@@ -22,6 +22,7 @@ RUN: Shape = {
     "from": str,
     "resumed": [dict],
     "best": dict,
+    "intervals": {ANY: [float]},
     "wandb": dict,
     "dropped": [int],
     "epochs": int,

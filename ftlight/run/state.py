@@ -48,6 +48,8 @@ class RunState:
         wandb: W&B project, or None.
         test: whether the best checkpoint is tested after training.
         report: whether the command makes a page that shows the run.
+        tracks_to_end: whether the trainer ends the run in W&B; else the command does, which has a
+            verdict and a page to show there.
         patience: validations without a better score after which training stops; 0 for no limit,
             None until it is settled.
         calibration: file with the calibration of a run that validates nothing.
@@ -83,6 +85,7 @@ class RunState:
     wandb: str | None = None
     test: bool = True
     report: bool = True
+    tracks_to_end: bool = True
     patience: int | None = None
     calibration: str | None = None
     too_few: int = 0

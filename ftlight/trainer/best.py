@@ -96,6 +96,7 @@ class Best(Checkpoint):
         tied: the first epoch with the same score, whose weights had a higher loss; None if none.
         losses: validation losses so far.
         mcc: Matthews' correlation of the weights that are kept; None if it is not known.
+        interval: ends of the 95 % interval of the score; None if it has none.
         shown: rows of the table of their validation, for the screen.
         outcomes: how good they are on each row of it.
     """
@@ -112,6 +113,7 @@ class Best(Checkpoint):
         self.tied: int | None = None
         self.losses: list[float] = []
         self.mcc: float | None = None
+        self.interval: tuple[float, float] | None = None
         self.shown: list[tuple[str, str]] = []
         self.outcomes: dict[str, Tensor] = {}
         self.best_model_path = ""  # Lightning reads this attribute
@@ -146,8 +148,10 @@ class Best(Checkpoint):
             self.tied = (self.tied or self.epoch) if chosen == self.chosen else None
             self.chosen = None if math.isnan(chosen) else chosen
             self.epoch, self.step = trainer.current_epoch + 1, trainer.global_step
-            values = pl_module.evidence["val"].values if measured else {}
-            self.mcc = values.get("mcc")
+            self.mcc, self.interval = None, None
+            if measured:
+                found, name = pl_module.evidence["val"], self.monitor.removeprefix("val/")
+                self.mcc, self.interval = found.values.get("mcc"), found.intervals.get(name)
             self.shown = show(pl_module, "val") if measured else []
             if calibration is not None and (line := calibration.line()):
                 self.shown.append(("calibrated", line))
@@ -173,6 +177,7 @@ class Best(Checkpoint):
             "step": self.step,
             "tied": self.tied,
             "losses": self.losses,
+            "interval": self.interval,
             "mcc": self.mcc,
             "shown": [list(row) for row in self.shown],
             "outcomes": self.outcomes,
@@ -202,6 +207,7 @@ class Best(Checkpoint):
         self.tied = state.get("tied")
         self.losses, mcc = [float(loss) for loss in state.get("losses", [])], state.get("mcc")
         self.mcc = None if mcc is None else float(mcc)
+        self.interval = tuple(map(float, state.get("interval") or ())) or None  # type: ignore
         self.shown = [(name, value) for name, value in state.get("shown", [])]
         self.outcomes = state.get("outcomes", {})
 

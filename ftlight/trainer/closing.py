@@ -14,7 +14,7 @@ from ftlight.freezing.auto import LEAST_ROWS
 from ftlight.freezing.callback import Freezing
 from ftlight.run import console as screen
 from ftlight.run import folder as runs
-from ftlight.run import loggers
+from ftlight.run import loggers, tracking, tracking_end
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer import calibrating, learning, outcomes
@@ -75,11 +75,13 @@ def _close(trainer: L.Trainer, run: RunState, task: Task) -> None:
         file = run.home / "outcomes-validation.npz"
         outcomes.write(run, file, best.outcomes, data_of(trainer))
     calibrating.write(run)
-    scores = {c.monitor: c.score for c in callbacks_of(trainer, Best) if c.score is not None}
+    kept = callbacks_of(trainer, Best)
+    scores = {c.monitor: c.score for c in kept if c.score is not None}
     facts: dict[str, Any] = {
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "best": scores,
+        "intervals": {c.monitor: list(c.interval) for c in kept if c.interval},
     }
     for schedule in callbacks_of(trainer, Freezing):
         facts["weights"] = schedule.trained_weights
@@ -93,9 +95,33 @@ def _close(trainer: L.Trainer, run: RunState, task: Task) -> None:
     note_end(run, **facts)
     screen.table(closing(trainer, run, task))
     lacks = missing(run)
-    loggers.finish(trainer.loggers, WriteError.status if lacks else 0)
+    if lacks or run.tracks_to_end:
+        track(trainer, run, task, code=WriteError.status if lacks else 0)
     if lacks:
         raise WriteError(lacks)
+
+
+def track(trainer: L.Trainer, run: RunState, task: Task, page: str = "", code: int = 0) -> None:
+    """Sends W&B what a run has found at its end, and ends it there.
+
+    Args:
+        trainer: the trainer.
+        run: state of its run.
+        task: the task.
+        page: the page about the run, as HTML.
+        code: exit status of the process.
+    """
+    data = data_of(trainer)
+    matrices = {stage: found.confusion for stage, found in task.evidence.items()}
+    found = tracking_end.Found(
+        run.home,
+        {stage: (m.tolist(), task.labels) for stage, m in matrices.items() if m is not None},
+        page,
+        data is not None and data.log_text,
+    )
+    for tracker in tracking.of(trainer.loggers):
+        loggers.attempt(tracker, tracking_end.send, tracker, found)
+    tracking.finish(trainer.loggers, code)
 
 
 def closing(trainer: L.Trainer, run: RunState, task: Task) -> list[tuple[str, str]]:

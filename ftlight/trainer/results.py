@@ -13,7 +13,7 @@ from torch import Tensor
 from ftlight.data.module import DataModule
 from ftlight.data.sources import Source
 from ftlight.run import folder as runs
-from ftlight.run import loggers, outputs
+from ftlight.run import outputs
 from ftlight.run.predictions import write_predictions
 from ftlight.run.state import RunState
 from ftlight.task import EvaluationResult, Task
@@ -43,7 +43,6 @@ def finish_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
         by_group.find(task, data)
     calibrating.measure(task, mixed=bool(run.wise) and trainer.ckpt_path is None)
     write_test(trainer, run, task)
-    loggers.confusion(trainer.loggers, "test", task.evidence["test"].confusion, task.labels)
 
 
 def write_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
@@ -86,8 +85,6 @@ def write_test(trainer: L.Trainer, run: RunState, task: Task) -> None:
         with noting(run, home / ("wrong.csv" if stem == "test" else f"{stem}_wrong.csv")) as path:
             marked = [{"why": why, **whole[i]} for i, why in chosen]
             write_predictions(path, marked, [answers[i] for i, _ in chosen], False, None, dialect)
-    if data.log_text:
-        _log_texts(trainer, shown, answers)
 
 
 def _stem(
@@ -145,18 +142,6 @@ def _confusion(matrix: Tensor, labels: Sequence[str]) -> list[tuple[str, str, in
     """
     cells = matrix.nonzero().tolist()
     return [(labels[i], labels[j], int(matrix[i, j])) for i, j in cells]
-
-
-def _log_texts(
-    trainer: L.Trainer, rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]
-) -> None:
-    """Logs rows with their answers to W&B."""
-    columns = [*rows[0], "prediction", "score"]
-    table = [
-        [*row.values(), found["prediction"], found["score"]]
-        for row, found in zip(rows, answers, strict=True)
-    ]
-    loggers.texts(trainer.loggers, columns, table)
 
 
 def _joined(row: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:

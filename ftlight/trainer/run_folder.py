@@ -19,7 +19,7 @@ from ftlight.freezing import callback
 from ftlight.models import loading
 from ftlight.run import console as screen
 from ftlight.run import folder as runs
-from ftlight.run import loggers, outputs, trust
+from ftlight.run import loggers, outputs, records, tracked, tracking, trust
 from ftlight.run.provenance import provenance
 from ftlight.run.state import RunState
 from ftlight.task import Task
@@ -38,6 +38,7 @@ from ftlight.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 SHARES = ("data.split_seed:", "data.validation_split:", "data.test_split:")
+OF_ORIGIN = ("backbone", "seed", "data_sha256", "versions", "command", "git", "from")
 STEPS, EPOCHS = 1000, (3, 30)  # aimed at, and bounds of epochs, if max_epochs is not given
 
 
@@ -84,21 +85,21 @@ class RunFolder(Callback):
         """
         assert isinstance(task, Task)
         run = self.run
-        found = first_decides(trainer, lambda: self._record(trainer, task))
+        first_decides(trainer, lambda: self._record(trainer, task))
         given = [x for x in trainer.loggers if not isinstance(x, loggers.MetricsFile)]
         trainer.loggers = [loggers.MetricsFile(run.home), *map(loggers.guard, given)]
         self.begun = True
         if run.wandb:
-            project = run.wandb
-            first_decides(trainer, lambda: self._track(trainer, task, project, found))
+            first_decides(trainer, lambda: self._track(trainer, task))
 
-    def _track(self, trainer: L.Trainer, task: Task, project: str, known: str | None) -> None:
+    def _track(self, trainer: L.Trainer, task: Task) -> None:
         """Starts the W&B run, or continues the known one."""
-        run = self.run
-        tracker = loggers.start(project, run.home, run.config, task.labels, known)
-        trainer.loggers = [*trainer.loggers, loggers.guard(tracker)]
-        with writing(run.home / "run.json", run.resume_command):
-            runs.update(run.home, wandb={"project": project, "id": tracker.experiment.id})
+        file, facts = trainer.loggers[0], records.facts(self.run.home)
+        assert isinstance(file, loggers.MetricsFile)
+        origin = {name: facts[name] for name in OF_ORIGIN if name in facts}
+        config = {**self.run.config, "labels": task.labels, "run": origin}
+        if (tracker := tracking.start(facts["wandb"], file, config)) is not None:
+            trainer.loggers = [*trainer.loggers, loggers.guard(tracker)]
 
     def _open(self) -> Path:
         """Creates the folder, or reopens the one being resumed, and locks it for this process."""
@@ -111,11 +112,8 @@ class RunFolder(Callback):
         atomic.remove_stale(folder / "checkpoints")
         return folder
 
-    def _record(self, trainer: L.Trainer, task: Task) -> str | None:
+    def _record(self, trainer: L.Trainer, task: Task) -> None:
         """Writes config.yaml, run.json, labels.json and what later verbs need of the data.
-
-        Returns:
-            The id of the W&B run to continue.
 
         Raises:
             WriteError: the disk has no room for them.
@@ -131,6 +129,9 @@ class RunFolder(Callback):
             # before config.yaml: a run that was done is not done with what another config asks
             if run.goes_on and begun:
                 facts = _resumed(begun, facts)
+            ended = begun.get("status") == "done"
+            if run.wandb:  # before W&B knows of it: no kill makes two of one run
+                facts["wandb"] = tracked.settle(begun.get("wandb", {}), run.wandb, ended)
             # without a checkpoint it begins anew, with the data and the seed of now
             write_json(run.home / "run.json", {**begun, **facts})
             if run.config:
@@ -143,7 +144,6 @@ class RunFolder(Callback):
                 with atomic_files(run.home, "data") as made:
                     describe(task, data, made)
         trust.note(run.home)
-        return begun.get("wandb", {}).get("id")
 
     def _facts(self, trainer: L.Trainer, task: Task) -> dict[str, Any]:
         """What run.json says of a run's origin."""
@@ -212,14 +212,6 @@ class RunFolder(Callback):
         for last in callbacks_of(trainer, Last):
             last.end(trainer)
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Logs the confusion matrix to W&B."""
-        assert isinstance(pl_module, Task)
-        if trainer.sanity_checking:
-            return
-        result = pl_module.evidence["val"]
-        loggers.confusion(trainer.loggers, "val", result.confusion, pl_module.labels)
-
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Looks closer at the test, and writes what it found."""
         assert isinstance(pl_module, Task)
@@ -241,7 +233,7 @@ class RunFolder(Callback):
             code = exception.code
         elif isinstance(exception, UserError):
             code = exception.status
-        loggers.finish(trainer.loggers, code, preempted=code == EXIT_REQUEUE)
+        tracking.finish(trainer.loggers, code, preempted=code == EXIT_REQUEUE)
 
 
 def describe(task: Task, data: DataModule, folder: Path) -> None:

@@ -12,7 +12,7 @@ from conftest import each
 from lightning.pytorch.loggers import Logger
 
 from ftlight.run import folder as runs
-from ftlight.run import loggers
+from ftlight.run import loggers, tracking
 from ftlight.run.loggers import MetricsFile
 
 HEAD = "step,epoch,name,value\n"
@@ -125,7 +125,9 @@ def test_a_logger_that_fails_costs_a_line(caplog: pytest.LogCaptureFixture) -> N
         loggers.guard(Broken(TypeError())).log_metrics({}, 0)
 
 
-def test_wandb_that_is_gone_changes_no_exit_status(caplog: pytest.LogCaptureFixture) -> None:
+def test_wandb_that_is_gone_changes_no_exit_status(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     class Gone:
         def finish(self, exit_code: int) -> None:
             raise ConnectionResetError(104, "Connection lost")
@@ -133,9 +135,8 @@ def test_wandb_that_is_gone_changes_no_exit_status(caplog: pytest.LogCaptureFixt
         def mark_preempting(self) -> None:
             raise ConnectionResetError(104, "Connection lost")
 
-    wandb = loggers.WandB(offline=True)
-    wandb._experiment = Gone()
-    loggers.finish([wandb], 75, preempted=True)
-    loggers.finish([wandb])
+    wandb = tracking.WandB(loggers.MetricsFile(tmp_path), Gone())
+    tracking.finish([wandb], 75, preempted=True)
+    tracking.finish([wandb])
     assert len(caplog.records) == 1
     assert "WandB: [Errno 104] Connection lost" in caplog.text

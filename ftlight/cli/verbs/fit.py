@@ -6,8 +6,8 @@ from ftlight.cli import keeping, reporting
 from ftlight.cli.command import Words
 from ftlight.cli.parser import CLI, trained
 from ftlight.evidence import familiar, learned
-from ftlight.run import console
-from ftlight.trainer import resume_state, transfer
+from ftlight.run import console, tracked
+from ftlight.trainer import closing, resume_state, transfer
 from ftlight.tune import watch
 
 
@@ -19,6 +19,9 @@ def run(words: Words, cli: CLI) -> None:
     if source and not (state.resume and resume_state.newest(state, None)):
         state.source = source
         state.taken = transfer.take(cli.model, trained(source), source)
+    if "trainer.wandb" not in words.options:
+        state.wandb = state.wandb or tracked.of_agent()
+    state.tracks_to_end = False
     watch.add(cli.trainer, state)
     with keeping.weights_before(words, cli) as before:
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=words.own.get("ckpt_path"))
@@ -31,3 +34,6 @@ def run(words: Words, cli: CLI) -> None:
         if state.report:
             said.append(("report", reporting.at_end(cli.trainer.folder)))
         console.table(said)
+        texts = cli.datamodule.log_text
+        sent = reporting.for_others(cli.trainer.folder, texts) if state.report else ""
+        closing.track(cli.trainer, state, cli.model, sent)
