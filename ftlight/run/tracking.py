@@ -140,6 +140,8 @@ def start(about: Mapping[str, Any], file: MetricsFile, config: Mapping[str, Any]
             tracker = _started(about, file, clean(config), mode)
         except Exception as error:
             why = why or first_line(error)
+            # W&B's process may still hold the id: the log here is a whole run of its own
+            about = {**about, **tracked.settle({}, about["project"]), "base": 0, "anew": False}
             continue
         if why:
             way = f"the log stays in {file.save_dir}/wandb: wandb sync sends it"
