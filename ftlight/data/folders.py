@@ -11,6 +11,7 @@ SPLITS = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
 }
+HERE = Path()
 
 
 def walk(folder: Path) -> list[str]:
@@ -21,7 +22,8 @@ def walk(folder: Path) -> list[str]:
         if real in seen:  # a link to a folder above would go round for ever
             below.clear()
         seen.add(real)
-        names += [(Path(place) / name).relative_to(folder).as_posix() for name in inside]
+        below_it = Path(place).relative_to(folder)
+        names += [name if below_it == HERE else f"{below_it.as_posix()}/{name}" for name in inside]
     return names
 
 
