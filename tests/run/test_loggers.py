@@ -65,7 +65,7 @@ def test_offline(fit: Run, tmp_path: Path, log_text: bool) -> None:
     (page,) = folder.rglob("wandb/offline-run-*/files/media/html/report_*.html")
     assert "<h1" in page.read_text()
     model = sent.artifacts[-1]
-    assert (model.type, [*model.aliases]) == ("model", ["best", "latest"])
+    assert (model.type, sorted(model.aliases)) == ("model", ["best", "latest"])
     assert json.loads(model.metadata)["data_sha256"] == facts["data_sha256"]
     kept = {file.path: file.ref for file in model.manifest.contents}
     assert kept["best.ckpt"] == (folder / "checkpoints" / "best.ckpt").as_uri()  # not a copy

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -176,11 +177,17 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
-    def status(self) -> int:
-        """The exit status, when it has ended."""
+    def status(self, pressed: str = "") -> int:
+        """The exit status, when it has ended; a key is pressed again if nothing comes of it.
+
+        A signal between two looks of readline is first seen at the next key.
+        """
         try:
-            while os.read(self._master, 4096):
-                pass
+            while True:
+                if not select.select([self._master], [], [], 5 if pressed else None)[0]:
+                    self.type(pressed)
+                elif not os.read(self._master, 4096):
+                    break
         except OSError:  # the terminal is closed
             pass
         _, status = os.waitpid(self.process, 0)
@@ -221,7 +228,7 @@ def test_ctrl_c_ends_a_reply_and_at_the_prompt_the_program(run: str) -> None:
     terminal.type("again\r")
     assert "fine" in terminal.until("\n> ")
     terminal.type("\x03")
-    assert terminal.status() == 130
+    assert terminal.status("\x03") == 130
     terminal = Terminal(sys.executable, "endless.py", "chat", run)
     terminal.until("> ")
     terminal.type("\x04")  # the end of the input

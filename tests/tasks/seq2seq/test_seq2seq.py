@@ -496,7 +496,7 @@ def test_a_run_from_fit_to_export(
         assert texts_of(export, sources) == list(predicted.values())
         card = (export / "README.md").read_text()
         assert "tokenizer(['say ' + text for text in texts], " in card
-        assert "| test/bleu_tokenize | 13a |" in card
+        assert "| bleu_tokenize | 13a |" in card
 
     each(["bert", "t5"], check)
 
