@@ -151,7 +151,9 @@ class Best(Checkpoint):
             self.mcc, self.interval = None, None
             if measured:
                 found, name = pl_module.evidence["val"], self.monitor.removeprefix("val/")
-                self.mcc, self.interval = found.values.get("mcc"), found.intervals.get(name)
+                self.mcc, ends = found.values.get("mcc"), found.intervals.get(name, ())
+                low_and_high = ends if all(map(math.isfinite, ends)) else ()  # nan of few rows
+                self.interval = low_and_high or None
             self.shown = show(pl_module, "val") if measured else []
             if calibration is not None and (line := calibration.line()):
                 self.shown.append(("calibrated", line))
