@@ -31,7 +31,7 @@ SHORT = [*("--trainer.accelerator", "cpu", "--trainer.report", "false"), "--data
 def _here_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are trained in this process."""
 
-    def run(verb: str, argv: list[str], *rest: Any) -> int:
+    def run(verb: str, argv: list[str], *rest: Any, **more: Any) -> int:
         return main([verb, *argv])
 
     monkeypatch.setattr(child, "run", run)
