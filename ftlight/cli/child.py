@@ -18,6 +18,8 @@ from multiprocessing import reduction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftlight.run import tracked
+
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
@@ -49,8 +51,10 @@ def run(
     Returns:
         Its status.
     """
-    names = [name for name in os.environ if name in GROUP or name.startswith(LAUNCHERS)]
-    left = {name: value for name, value in os.environ.items() if not alone or name not in names}
+    gone = set(tracked.ONE_RUN)  # that run is of this process
+    if alone:
+        gone |= {name for name in os.environ if name in GROUP or name.startswith(LAUNCHERS)}
+    left = {name: value for name, value in os.environ.items() if name not in gone}
     left |= variables or {}
     sys.stdout.flush()
     target = None if log is None else str(log)

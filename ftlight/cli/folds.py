@@ -60,6 +60,7 @@ def run(words: command.Words, argv: Sequence[str]) -> tuple[int, str]:
     out_of_fold.write(found, steps, home)
     if status := several.fit(home / folder.ALL, [*rest, *WHOLE, *own], folder.ALL):
         return status, ""
+    several.tell(home, runs)
     return 0, out_of_fold.shown(found, steps, home)
 
 

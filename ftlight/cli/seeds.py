@@ -35,6 +35,7 @@ def run(words: command.Words, argv: Sequence[str]) -> tuple[int, str]:
             return status, ""
     if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))):
         return 0, ""
+    several.tell(home, runs)
     from ftlight.cli.verbs import compare
 
     return 0, compare.run(command.Words("compare", [str(path) for path in runs]))

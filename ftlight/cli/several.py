@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ftlight.cli import child, command
+from ftlight.cli import agent, child, command
 from ftlight.run import folder, tracked
 from ftlight.utils.errors import UserError
 from ftlight.utils.paths import user_path
@@ -55,8 +55,23 @@ def fit(path: Path, argv: Sequence[str], kind: str) -> int:
     Returns:
         Its status.
     """
-    words = [*argv, "--run", str(path), *RESUME]
+    words = [*agent.words(argv), "--run", str(path), *RESUME]
+    if (project := tracked.of_agent()) is not None:
+        words = ["--wandb", project, *words]
     return child.run("fit", words, variables=tracked.grouped(path.parent, kind))
+
+
+def tell(home: Path, runs: Sequence[Path]) -> None:
+    """Gives a W&B agent, whose sweep has one run for them all, the mean scores of several runs.
+
+    Args:
+        home: folder of the runs.
+        runs: the runs.
+    """
+    if (project := tracked.of_agent()) is not None:
+        from ftlight.run import swept  # brings torch
+
+        swept.tell(project, home, runs)
 
 
 def without(argv: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ record is whole or in several parts.
 
 from __future__ import annotations
 
+import glob
 import itertools
 import struct
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ def last_step(folder: Path, name: str) -> int:
         folder: the run folder.
         name: id of the W&B run.
     """
-    files = folder.glob(f"wandb/*run-*-{name}/run-{name}.wandb")
+    known = glob.escape(name)  # an id may hold brackets
+    files = folder.glob(f"wandb/*run-*-{known}/run-{known}.wandb")
     return max(map(_last_step, files), default=0)
 
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ from ftlight.utils.printable import printable
 
 log = logging.getLogger(__name__)
 FLUSH = 2.0  # seconds in which W&B has written what it was sent
-WAITS = {"init_timeout": 30.0, "finish_timeout": 600.0}  # seconds for a connection, for uploads
 GOES_ON = "the run goes on without it"
 
 
@@ -126,14 +124,15 @@ def start(about: Mapping[str, Any], file: MetricsFile, config: Mapping[str, Any]
         config: what W&B shows as the run's config; secrets in it are hidden.
 
     Returns:
-        None if W&B cannot be used at all; a line says why.
+        None if W&B is disabled, or cannot be used at all; a line says why.
     """
     try:
         import wandb  # noqa: F401
     except ImportError:
         log.warning("W&B is not installed: pip install wandb; %s", GOES_ON)
         return None
-    wanted = os.environ.get("WANDB_MODE", "online")  # wandb reads it only once per process
+    # wandb reads it only once per process; without it, what `wandb offline` has set counts
+    wanted = os.environ.get("WANDB_MODE", "")
     why = ""
     for mode in dict.fromkeys((wanted, "offline")):
         try:
@@ -141,8 +140,10 @@ def start(about: Mapping[str, Any], file: MetricsFile, config: Mapping[str, Any]
         except Exception as error:
             why = why or first_line(error)
             # W&B's process may still hold the id: the log here is a whole run of its own
-            about = {**about, **tracked.settle({}, about["project"]), "base": 0, "anew": False}
+            about = {**about, "id": tracked.new_id(), "base": 0, "anew": False}
             continue
+        if tracker is None:  # W&B is disabled
+            return None
         if why:
             way = f"the log stays in {file.save_dir}/wandb: wandb sync sends it"
             log.warning("W&B: %s (wandb login, or WANDB_MODE=offline); %s", why, way)
@@ -152,38 +153,23 @@ def start(about: Mapping[str, Any], file: MetricsFile, config: Mapping[str, Any]
 
 
 def _started(
-    about: Mapping[str, Any], file: MetricsFile, config: Mapping[str, Any], mode: Any
-) -> WandB:
-    import wandb
-
+    about: Mapping[str, Any], file: MetricsFile, config: Mapping[str, Any], mode: str
+) -> WandB | None:
     folder = Path(file.save_dir)
-    limits = {
-        name: value for name, value in WAITS.items() if f"WANDB_{name}".upper() not in os.environ
-    }
-    settings = wandb.Settings(  # our screen names the run
-        silent=True, console="off", mode=mode, finish_timeout_raises=True, **limits
-    )
-    name = f"{folder.parent.name}/{folder.name}"
-    named = {key: value for key, value in about.items() if key in tracked.NAMES}
-    with _clean_command():
-        run = wandb.init(name=name, dir=str(folder), resume="allow", settings=settings, **named)
+    run = tracked.begin(folder, about, mode)
+    if run.disabled:
+        return None
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     run.config.update(config, allow_val_change=True)
     # online W&B says what it has
-    has = offline_log.last_step(folder, run.id) if mode == "offline" else run.starting_step - 1
-    return WandB(file, run, max(0, has), about.get("base", 0), about.get("anew", False))
-
-
-@contextlib.contextmanager
-def _clean_command() -> Iterator[None]:
-    """Hides secrets of the command line, which W&B records at the start of a run."""
-    argv = sys.argv
-    sys.argv = [*argv[:1], *secrets.command(argv[1:])]
-    try:
-        yield
-    finally:
-        sys.argv = argv
+    last = offline_log.last_step(folder, run.id) if run.offline else run.starting_step - 1
+    base, anew = about.get("base", 0), about.get("anew", False)
+    if last <= 0 and (base or anew):  # the steps that these count from were never sent
+        last = base = 0
+        anew = False
+        tracked.count_from(folder, base)
+    return WandB(file, run, max(0, last), base, anew)
 
 
 def of(given: list[Logger]) -> list[WandB]:

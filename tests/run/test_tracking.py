@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import toy_rows, write_csv
+from conftest import ROOT, toy_rows, write_csv
 from forked import Done, command
 from wandb_files import read, records, written
 
@@ -91,6 +92,28 @@ def test_a_run_that_had_ended_counts_on_from_its_end(tmp_path: Path) -> None:
     again = WandB(MetricsFile(tmp_path), seen, last=11, base=noted["base"])  # killed after one
     again.catch_up()
     assert [step for step, _ in seen.rows] == [11, 13, 13]
+
+
+@pytest.mark.run
+@pytest.mark.parametrize("ended", [False, True])
+def test_if_wandb_has_nothing_of_a_run_it_gets_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logged(tmp_path)
+    about = tracked.settle({"id": "y[1]", "base": 5}, "p", ended)  # of a log that is gone
+    (tmp_path / "run.json").write_text(json.dumps({"wandb": about}))
+    file = MetricsFile(tmp_path)
+    tracker = tracking.start(about, file, {})
+    assert tracker is not None
+    for logger in (file, tracker):
+        logger.log_metrics({"a": 5.0}, 2)
+    tracking.finish([tracker])
+    sent = read(tmp_path)
+    assert sent.curves == {"a": [(0, 1.0), (1, 3.0), (2, 5.0)], "b": [(0, 2.0), (1, 4.0)]}
+    noted = json.loads((tmp_path / "run.json").read_text())["wandb"]
+    assert noted == {"id": "y[1]", "project": "p", "base": 0}
+    assert offline_log.last_step(tmp_path, "y[1]") == 5  # its brackets are no pattern
 
 
 @pytest.mark.run
@@ -179,19 +202,31 @@ def test_agents_of_a_sweep_start_fit_word_for_word(bert: str, tmp_path: Path) ->
 
 @pytest.mark.run
 @pytest.mark.processes
-def test_seeds_are_a_group(bert: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_agent", [False, True])
+def test_seeds_are_a_group(bert: str, tmp_path: Path, by_agent: bool) -> None:
     train = write_csv(tmp_path / "toy.csv", toy_rows(60))
     words = ["fit", "--model", "TextClassification", "--model.backbone", bert]
     words += ["--data.train", train, "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
-    words += ["--seeds", "2", "--run", "several", "--wandb", "p"]
-    done = command(words, tmp_path, WANDB_MODE="offline")
+    words += ["--seeds", "2", "--run", "several"]
+    words += ["--model.dropout=None"] if by_agent else ["--wandb", "p"]
+    agent = {"WANDB_SWEEP_ID": "s1", "WANDB_PROJECT": "p", "WANDB_RUN_ID": "r1"}
+    done = command(words, tmp_path, WANDB_MODE="offline", **(agent if by_agent else {}))
     assert done.returncode == 0, done.stdout
-    runs = read(tmp_path / "several").runs
-    assert len({run.run_id for run in runs}) == 2
+    homes = [tmp_path / "several" / f"seed-{seed}" for seed in (0, 1)]
+    runs = [run for home in homes for run in read(home).runs]
+    assert len({run.run_id for run in runs} - {"r1"}) == 2
     group = f"{tmp_path.name}/several"
-    assert [(run.run_group, run.job_type) for run in runs] == [(group, "seed")] * 2
-    facts = json.loads((tmp_path / "several" / "seed-0" / "run.json").read_text())
-    assert facts["wandb"]["group"] == group  # for one that is resumed by itself
+    assert [(run.run_group, run.job_type, run.sweep_id) for run in runs] == [
+        (group, "seed", "")
+    ] * 2
+    facts = [json.loads((home / "run.json").read_text()) for home in homes]
+    assert facts[0]["wandb"]["group"] == group  # for one that is resumed by itself
+    if by_agent:  # the run of the sweep has their mean
+        swept = read(tmp_path / "several" / "wandb")
+        (run,) = swept.runs
+        assert (run.run_id, run.sweep_id, run.run_group) == ("r1", "s1", group)
+        mean = sum(fact["best"]["val/f1"] for fact in facts) / 2
+        assert swept.history[-1]["val/f1"] == pytest.approx(mean)
 
 
 def test_groups_that_are_set_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +257,43 @@ def test_without_wandb_a_run_goes_on(
 
 
 @pytest.mark.run
+def test_disabled_counts_no_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert started(tmp_path, caplog) == (None, [])
+
+
+SETTING = """
+import logging
+from pathlib import Path
+from ftlight.run import loggers, tracked, tracking
+logging.basicConfig()
+tracker = tracking.start(tracked.settle({}, "p"), loggers.MetricsFile(Path("r")), {})
+print("offline:", tracker.experiment.offline)
+tracking.finish([tracker])
+"""
+
+
+@pytest.mark.run
+@pytest.mark.processes
+def test_wandb_offline_in_a_folder_counts_there(tmp_path: Path) -> None:
+    for name in ("r", "wandb"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "wandb" / "settings").write_text("[default]\nmode = offline\n")
+    environment = {n: v for n, v in os.environ.items() if not n.startswith("WANDB_")}
+    environment |= {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    environment |= {"WANDB_INIT_TIMEOUT": "5", "WANDB_CONFIG_DIR": str(tmp_path)}
+    environment["PYTHONPATH"] = str(ROOT)
+    words, pipes = [sys.executable, "-c", SETTING], subprocess.PIPE
+    done = subprocess.run(
+        words, cwd=tmp_path, env=environment, stdout=pipes, stderr=subprocess.STDOUT, text=True
+    )
+    assert "offline: True" in done.stdout
+    assert "W&B: " not in done.stdout  # it did not look for a connection
+
+
+@pytest.mark.run
 @pytest.mark.parametrize("key", ["wrong", "0" * 40])
 def test_without_a_connection_or_a_key_the_log_stays_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, key: str
@@ -230,11 +302,13 @@ def test_without_a_connection_or_a_key_the_log_stays_here(
     monkeypatch.setenv("WANDB_API_KEY", key)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "5")
+    monkeypatch.setenv("WANDB_RUN_ID", "known")
     tracker, (line,) = started(tmp_path, caplog)
     assert f"the log stays in {tmp_path}/wandb" in line
     for logger in (tracker.file, tracker):
         logger.log_metrics({"a": 1.0}, 0)
     tracking.finish([tracker])
+    assert tracker.experiment.id != "known"  # W&B's process may hold that
     assert read(tmp_path).curves == {"a": [(0, 1.0)]}
     assert said(caplog) == [line]
 
