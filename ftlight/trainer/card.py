@@ -45,7 +45,7 @@ def text(facts: Facts, how: str, library: str, weights: str, heat: str, name: st
     for heading, lines in sections.items():
         if body := "\n\n".join(lines()):
             parts += [f"## {heading}", body]
-    data = card_data.metadata(facts, library, title)
+    data = card_data.metadata(facts, library, name.rpartition("/")[2] or title)
     return f"---\n{data}\n---\n" + "\n\n".join(parts) + "\n"
 
 
@@ -129,7 +129,7 @@ def _training(facts: Facts) -> Iterator[str]:
     known = {
         "backbone": told(backbone(run)),
         "made with": ", ".join(f"{told(n)} {told(v)}" for n, v in versions.items() if v != "-"),
-        "seed": told(run.get("seed")),
+        "seed": "" if run.get("seed") is None else told(run["seed"]),
         "epochs, optimizer steps": f"{run.get('epochs', '–')}, {run.get('steps', '–')}",
         "what trained, stage by stage": trained,
         "weights that trained": count(run["weights"]) if "weights" in run else "",

@@ -28,7 +28,7 @@ def metadata(facts: Facts, library: str, title: str) -> str:
     Args:
         facts: what the run's files hold.
         library: name of the library that loads it.
-        title: heading of the card: its name on the Hub, OWNER/NAME, if it has one.
+        title: what the model is called.
     """
     from huggingface_hub import ModelCardData
 
@@ -42,7 +42,7 @@ def metadata(facts: Facts, library: str, title: str) -> str:
         datasets=[d for d in datasets if hub_id(d)] or None,
         metrics=[result.metric_type for result in results] or None,
         tags=["ftlight"],
-        model_name=plain(title.rpartition("/")[2]) if results else None,
+        model_name=plain(title) if results else None,
         eval_results=results or None,
     )
     return data.to_yaml(line_break="\n")

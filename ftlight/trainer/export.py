@@ -18,7 +18,7 @@ from ftlight.run import outputs, records, shapes
 from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer import card, card_facts
-from ftlight.utils.atomic import writing
+from ftlight.utils.atomic import atomic_write, writing
 from ftlight.utils.atomic_folder import atomic_folder
 from ftlight.utils.errors import UserError
 from ftlight.utils.markdown import told
@@ -85,18 +85,31 @@ def write(
     facts = card_facts.read(
         run.home, task, scores_of(run, share, checkpoint), not mixed and checkpoint == "best"
     )
-    with writing(folder, then), _making(folder) as part:
-        data.check_model(task.cpu().eval().model)
-        calibration = task.calibration
-        how = task.export(part, data)
-        library = next(iter(re.findall(r"^(?:from|import) (\w+)", how, re.M)), "transformers")
-        if runs_unpadded(task.model):
-            name = type(task.model).__name__
-            how = f"# one row at a time: {name} does not ignore padding\n{how}"
-        how = f"{given(how, folder.name, repo)}\n{how}"
-        about, heat = weights_told(share, checkpoint), _heat(task, calibration)
-        text = card.text(facts, how, library.replace("_", "-"), about, heat, repo)
-        (part / CARD).write_text(text, encoding="utf-8")
+    with writing(folder, then):
+        with _making(folder) as part:
+            data.check_model(task.cpu().eval().model)
+            calibration = task.calibration
+            how = task.export(part, data)
+            library = next(iter(re.findall(r"^(?:from|import) (\w+)", how, re.M)), "transformers")
+            if runs_unpadded(task.model):
+                name = type(task.model).__name__
+                how = f"# one row at a time: {name} does not ignore padding\n{how}"
+            about = library.replace("_", "-"), weights_told(share, checkpoint)
+            heat = _heat(task, calibration)
+            cards: dict[str, str] = {}
+            for name in ("", repo):
+                lines = f"{given(how, folder.name, name)}\n{how}"
+                cards[name] = card.text(facts, lines, *about, heat, name)
+            (part / CARD).write_text(cards[repo], encoding="utf-8")
+        if repo:
+            _name_repo(folder / CARD, cards[""], cards[repo])
+
+
+def _name_repo(path: Path, before: str, after: str) -> None:
+    """Puts the card for a repo in place of that of an export for none, unless that was edited."""
+    if path.is_file() and path.read_text(encoding="utf-8", errors="replace") == before:
+        with atomic_write(path) as file:
+            file.write(after.encode())
 
 
 @contextlib.contextmanager

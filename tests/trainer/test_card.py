@@ -173,12 +173,16 @@ def test_what_the_run_knows_of_the_hub_is_metadata(run: Path, tmp_path: Path) ->
     there = tmp_path / "run"
     shutil.copytree(run, there)
     facts = json.loads((there / "run.json").read_text())
-    (there / "run.json").write_text(json.dumps({**facts, "backbone": "org/some-bert"}))
+    facts |= {"backbone": "org/some-bert", "seed": None}
+    (there / "run.json").write_text(json.dumps(facts))
     config = (there / "config.yaml").read_text()
     files = re.sub(r"(train|test): .*\.csv", r"\1: hf:org/tickets:small@main", config)
     (there / "config.yaml").write_text(files)
     assert main(["export", str(there), "--out", "stock"]) == 0
-    data = card_of(Path("stock")).data
+    card = card_of(Path("stock"))
+    assert "| seed |" not in card.text  # as of a run from Python without one
+    data = card.data
+    assert data.model_name == "TextClassification on org/some-bert"  # not the base model's
     assert (data.base_model, data.datasets) == ("org/some-bert", ["org/tickets"])
     assert data.eval_results is not None
     assert {result.dataset_type for result in data.eval_results} == {"org/tickets"}

@@ -98,6 +98,17 @@ def test_what_is_pushed_and_fetched_gives_the_same_scores(
 
 
 @pytest.mark.run
+def test_an_export_that_is_pushed_later_names_its_repo(run: Path, hub: Hub) -> None:
+    export = ["export", str(run), "--out", "out"]
+    assert main(export) == 0
+    assert "FOLDER = 'out'" in Path("out/README.md").read_text()
+    assert main([*export, "--push", "ann/later"]) == 0
+    there = hub.content("ann/later", "README.md").decode()
+    assert "snapshot_download('ann/later')" in there
+    assert there == Path("out/README.md").read_text()
+
+
+@pytest.mark.run
 def test_a_push_that_was_cut_goes_on(run: Path, hub: Hub, capsys: Any) -> None:
     hub.refuses = 1
     line = fault(["export", str(run), "--push", "ann/cut"], capsys)
