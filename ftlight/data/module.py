@@ -63,7 +63,7 @@ class DataModule(Audited):
             shortcuts and personal data by the texts alone; off trains without it.
         on_leak: What to do with rows of train that are in validation or test too, the same or
             nearly: keep says how many, drop takes them out of train, stop is an error. A file with
-            over 90 % of its rows in train is always an error.
+            over 90 % of its rows in train is an error in any case, unless check is off.
         groups: Columns that tell which group a row belongs to, such as gender or region: an audit
             says if labels fall to one of them far more often, a test how good it is on each.
         folds: Number of parts that train is divided into, classes and groups alike in each, by

@@ -100,6 +100,7 @@ def test_if_wandb_has_nothing_of_a_run_it_gets_all_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: bool
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_NAME", "mine")
     logged(tmp_path)
     about = tracked.settle({"id": "y[1]", "base": 5}, "p", ended)  # of a log that is gone
     (tmp_path / "run.json").write_text(json.dumps({"wandb": about}))
@@ -110,6 +111,7 @@ def test_if_wandb_has_nothing_of_a_run_it_gets_all_of_it(
         logger.log_metrics({"a": 5.0}, 2)
     tracking.finish([tracker])
     sent = read(tmp_path)
+    assert sent.runs[0].display_name == "mine"
     assert sent.curves == {"a": [(0, 1.0), (1, 3.0), (2, 5.0)], "b": [(0, 2.0), (1, 4.0)]}
     noted = json.loads((tmp_path / "run.json").read_text())["wandb"]
     assert noted == {"id": "y[1]", "project": "p", "base": 0}
@@ -230,6 +232,8 @@ def test_seeds_are_a_group(bert: str, tmp_path: Path, by_agent: bool) -> None:
 
 
 def test_groups_that_are_set_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tracked.grouped(tmp_path / "a\u202e", "fold")[tracked.GROUP]
+    assert own == f"{tmp_path.name}/a\ufffd"
     monkeypatch.setenv(tracked.GROUP, "mine")
     assert tracked.grouped(tmp_path, "fold") == {tracked.GROUP: "mine", tracked.KIND: "fold"}
 
