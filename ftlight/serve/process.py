@@ -63,6 +63,9 @@ class Protocol(H11Protocol):
         self._refuse(400, "not a request of HTTP")
 
     def _refuse(self, status: int, why: str) -> None:
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer is there already
+            self.transport.close()
+            return
         body = f'{{"error":"{why}"}}'.encode()
         headers = [
             *((b"content-type", b"application/json"), (b"connection", b"close")),
