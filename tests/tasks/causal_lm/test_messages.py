@@ -142,6 +142,8 @@ def test_faults_name_file_and_line() -> None:
         ),
         ({"messages": [ASKED, unlearned]}, "without a reply"),
         ({"messages": '[{"role": "user"'}, "a.jsonl:2: column messages is not valid JSON"),
+        ({"messages": [ASKED], "tools": "[" * 9999}, "column tools is not valid JSON"),
+        ({"messages": [ASKED], "tools": "9" * 9999}, "column tools is not valid JSON"),
         ({"conversations": []}, "a.jsonl:2: no column messages"),
     ]
 
