@@ -206,7 +206,8 @@ class Model:
 def functions(model: Model) -> dict[str, Any]:
     """What every predict.py of texts defines."""
     tokenizer = SimpleNamespace(from_file=lambda file: None)
-    names = {"Tokenizer": tokenizer, "HERE": Path(), "MODEL": model, "json": json, "np": np}
+    names: dict[str, Any] = {"Tokenizer": tokenizer, "HERE": Path(), "MODEL": model}
+    names |= {"json": json, "np": np}
     exec(portable.READS_TEXT, names)
     return names
 
