@@ -35,11 +35,8 @@ def cell(row, name):
     value = row
     for part in [name] if name in row else name.split("."):
         value = value[int(part) if isinstance(value, list) else part]
-    if isinstance(value, (list, dict)):
-        raise TypeError(f"{name} holds {value!r:.40}, expected text")
-    if value is None or value != value:
-        return ""
-    return json.dumps(value) if isinstance(value, bool) else str(value)
+    is_empty = value is None or value != value
+    return "" if is_empty else value if isinstance(value, str) else json.dumps(value)
 
 
 def run(texts, rows):
