@@ -31,15 +31,28 @@ READS_TEXT = """\
 TOKENIZER = Tokenizer.from_file(str(HERE / "tokenizer.json"))
 
 
-def run(texts):
-    fields = zip(MODEL.get_inputs(), ("ids", "attention_mask", "type_ids"))
-    return MODEL.run(None, {i.name: np.array([getattr(t, f) for t in texts]) for i, f in fields})
+def cell(row, name):
+    value = row
+    for part in [name] if name in row else name.split("."):
+        value = value[int(part) if isinstance(value, list) else part]
+    is_empty = value is None or value != value
+    return "" if is_empty else value if isinstance(value, str) else json.dumps(value)
+
+
+def run(texts, rows):
+    found, most = [], max(rows, 8)  # of a long text's windows no more at once than of rows
+    for part in (texts[i : i + most] for i in range(0, len(texts), most)):
+        fields = zip(MODEL.get_inputs(), ("ids", "attention_mask", "type_ids"))
+        arrays = {i.name: np.array([getattr(t, f) for t in part], np.int64) for i, f in fields}
+        found.append(MODEL.run(None, arrays))
+    return [np.concatenate(of_parts) for of_parts in zip(*found)]
 """
 MAIN = """\
 
 
 if __name__ == "__main__":
-    rows, size = [json.loads(line) for line in sys.stdin.buffer], int([*sys.argv, 32][1])
+    rows = [json.loads(line) for line in sys.stdin.buffer if line.strip()]
+    size = int([*sys.argv, 32][1])
     for start in range(0, len(rows), size):
         for row, answer in zip(rows[start:], predict(rows[start : start + size])):
             print(json.dumps({**row, **answer}))
@@ -71,7 +84,8 @@ def text_lines(does: str, body: str, imports: str = "") -> str:
 
     Args:
         does: what they do, in words.
-        body: the function ``predict(rows)``, which may call ``run(encodings)``.
+        body: the function ``predict(rows)``, which may call ``cell(row, column)``, the text of a
+            cell as ``predict`` reads it, and ``run(encodings, rows)`` with the number of rows.
         imports: what it needs of the standard library.
     """
     head = HEAD.replace("IMPORTS", "from tokenizers import Tokenizer")

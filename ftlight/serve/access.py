@@ -34,12 +34,18 @@ class Access(NamedTuple):
         same = hmac.compare_digest(given.strip().encode(), self.token.encode())
         return same and kind.lower() == "bearer"
 
-    def is_meant(self, host: str) -> bool:
-        """Whether a request names this server, by its header Host.
+    def is_meant(self, host: str, site: str = "") -> bool:
+        """Whether a request names this server, and is not made by a page of another site.
 
         Without a token a page of the web could else let a browser ask, under a name of its own
-        that leads here.
+        that leads here, or blindly: what it asks would be computed, though it reads no answer.
+
+        Args:
+            host: the header Host.
+            site: the header Sec-Fetch-Site, in which browsers say whose page asks.
         """
+        if site == "cross-site" and not self.token:
+            return False
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         name = name.strip("[]").lower()
         return bool(self.token) or name in ("", self.host.lower()) or is_loopback(name)

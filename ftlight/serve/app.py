@@ -215,8 +215,10 @@ class Server:
         Raises:
             Refused: it may not.
         """
-        if not self.access.is_meant(request.headers.get("host", "")):
-            raise Refused(403, "this server answers to the name localhost alone, without a token")
+        host, site = (request.headers.get(name, "") for name in ("host", "sec-fetch-site"))
+        if not self.access.is_meant(host, "" if is_open else site):  # a link may lead to the page
+            why = "this server answers to localhost alone, and to no page of another site, without"
+            raise Refused(403, f"{why} a token")
         if not is_open and not self.access.allows(request.headers.get("authorization", "")):
             raise Refused(401, "a token is needed, in the header Authorization: Bearer TOKEN")
 

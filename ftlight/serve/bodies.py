@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
+from ftlight.data.cells import with_nested
 from ftlight.data.files import Row
 from ftlight.data.json_rows import whole
 from ftlight.explain.explanation import Method
@@ -166,8 +167,9 @@ def _row(cells: Any, where: str, inputs: Inputs) -> Row:
     for name in cells:
         if name.startswith("__"):  # such columns say where an image lies on this machine
             raise UserError(f"{where}: column {_short(name)}: no column may begin with __")
-    found = {n: _image(cells[n], f"{where}: {n}") for n in inputs.images if n in cells}
-    return {**cells, **found}
+    row = next(with_nested(iter([cells]), inputs.images))  # else a field could hold a path
+    found = {n: _image(row[n], f"{where}: {n}") for n in inputs.images if n in row}
+    return {**row, **found}
 
 
 def _image(given: Any, where: str) -> bytes:
@@ -203,7 +205,7 @@ def _of_form(body: bytes, kind: str, runs: Mapping[str, Inputs], limits: Limits)
         if part.is_file:
             images.append(part.data)
         elif part.name in OPTIONS:
-            options[part.name] = _plain(part.data)
+            options[part.name] = _plain(part.name, part.data)
         else:
             what = f"form: {_short(part.name)} is neither a file nor an option"
             raise UserError(f"{what} (options: {join_limited(OPTIONS)})")
@@ -218,16 +220,19 @@ def _of_form(body: bytes, kind: str, runs: Mapping[str, Inputs], limits: Limits)
     return found._replace(rows=[{inputs.images[0]: data} for data in images])
 
 
-def _plain(data: bytes) -> Any:
-    """The value of an option in a form: JSON, or a text as it is."""
+def _plain(name: str, data: bytes) -> Any:
+    """The value of an option in a form: JSON, or a text as it is, which names of runs are."""
+    text = data.decode("utf-8", "replace")
     try:
-        return whole(json_file.parse(data))
+        value = whole(json_file.parse(data))
     except ValueError:
-        return data.decode("utf-8", "replace")
+        return text
+    return value if name != "model" or isinstance(value, str) else text
 
 
 def _share(given: Any, name: str) -> float | None:
-    if given is not None and (isinstance(given, bool) or not isinstance(given, (int, float))):
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if given is not None and not (is_number and 0 < given < 1):
         raise UserError(f"{name}: expected a share between 0 and 1, such as 0.95")
     return given
 

@@ -71,7 +71,7 @@ def read(body: bytes, runs: Mapping[str, Inputs], limits: Limits) -> Chat:
         Refused: there are too many messages.
     """
     given = value_of(body, EXAMPLE)
-    if not isinstance(given, dict) or "messages" not in given:
+    if not isinstance(given, dict) or given.get("messages") is None:
         raise UserError(f"body: expected an object such as {EXAMPLE}")
     given = {name: value for name, value in given.items() if value is not None}
     _check_options(given)

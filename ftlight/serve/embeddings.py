@@ -62,7 +62,7 @@ def read(body: bytes, runs: Mapping[str, Inputs], limits: Limits) -> Texts:
     if not runs[model].embeds:
         raise UserError(f"model: {model} makes no vectors; those of the task Retrieval do")
     texts = [given["input"]] if isinstance(given["input"], str) else given["input"]
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+    if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
         raise UserError("input: expected a text or a list of texts")
     if len(texts) > limits.rows:
         raise Refused(413, f"input: {len(texts):,} texts; at most {limits.rows:,} in a request")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -63,6 +64,9 @@ class Protocol(H11Protocol):
         self._refuse(400, "not a request of HTTP")
 
     def _refuse(self, status: int, why: str) -> None:
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer is there already
+            self.transport.close()
+            return
         body = f'{{"error":"{why}"}}'.encode()
         headers = [
             *((b"content-type", b"application/json"), (b"connection", b"close")),
@@ -129,17 +133,29 @@ def server_of(app: Any) -> Server:
     return Server(config)
 
 
-def serve(app: Any, listening: socket.socket, lifeline: int | None = None) -> None:
+def serve(
+    app: Any,
+    listening: socket.socket,
+    lifeline: int | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
     """Answers until a signal comes, then whoever has asked, and nobody else.
 
     Args:
         app: the application.
         listening: the socket.
         lifeline: a pipe that closes if the process that started this one ends.
+        ready: called once a signal ends it so.
     """
-    # uvicorn raises a signal again at its end: it has done its work then
-    signal.signal(signal.SIGTERM, lambda number, frame: None)
-    asyncio.run(_watched(server_of(app), listening, lifeline))
+    server = server_of(app)
+
+    # before uvicorn takes signals itself, and at its end, when it raises one again
+    def end(number: int, frame: Any) -> None:
+        server.should_exit = True
+
+    signal.signal(signal.SIGTERM, end)
+    ready()
+    asyncio.run(_watched(server, listening, lifeline))
 
 
 async def _watched(server: Server, listening: socket.socket, lifeline: int | None) -> None:

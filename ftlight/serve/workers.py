@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -33,11 +35,15 @@ def run(count: int, work: Work, ready: Callable[[], None]) -> int:
     os.close(told[1])
 
     got: list[int] = []
+    is_ending = False
 
     def end(*signal_and_frame: Any) -> None:
+        nonlocal is_ending
+        is_ending = True
         got.extend(signal_and_frame[:1])
         for child in children:
-            os.kill(child, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and is to be noted yet
+                os.kill(child, signal.SIGTERM)
 
     old = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     if _all_ready(told[0], count):
@@ -47,7 +53,8 @@ def run(count: int, work: Work, ready: Callable[[], None]) -> int:
         child, status = os.wait()
         children.discard(child)
         code = os.waitstatus_to_exitcode(status)
-        worst = max(worst, code if code >= 0 else 128 - code)
+        if not (is_ending and code == -signal.SIGTERM):  # told to end while it still loaded
+            worst = max(worst, code if code >= 0 else 128 - code)
         end()
     for number, handler in old.items():
         signal.signal(number, handler)
@@ -70,6 +77,8 @@ def _start(number: int, work: Work, lifeline: tuple[int, int], told: tuple[int, 
         status = work(number, lifeline[0], lambda: _say_ready(told[1]))
         sys.stdout.flush()
         sys.stderr.flush()
+    except Exception:
+        traceback.print_exc()
     finally:
         os._exit(status)
 

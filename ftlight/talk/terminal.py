@@ -7,7 +7,6 @@ import io
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from ftlight.talk import commands, talker
@@ -16,6 +15,7 @@ from ftlight.tasks.causal_lm.messages import Message
 from ftlight.tasks.causal_lm.speaking import How
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import counted
+from ftlight.utils.paths import user_path
 from ftlight.utils.printable import printable
 
 PROMPT = "> "
@@ -136,7 +136,7 @@ def save(name: str, messages: Sequence[Message]) -> None:
     """
     if not any(message.role == "assistant" for message in messages):
         raise UserError("/save: there is nothing to save yet")
-    talker.save(Path(name).expanduser(), messages)
+    talker.save(user_path(name, "/save"), messages)
     note(f"a chat of {counted(len(messages), 'message')} added to {name}")
 
 

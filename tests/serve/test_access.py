@@ -60,6 +60,13 @@ def test_without_a_token_only_names_of_this_machine_are_answered() -> None:
     )
 
 
+def test_without_a_token_no_page_of_another_site_is_answered() -> None:
+    for site in ("", "none", "same-origin", "same-site"):
+        assert Access().is_meant("127.0.0.1:8000", site)
+    assert not Access().is_meant("127.0.0.1:8000", "cross-site")
+    assert Access("abc").is_meant("127.0.0.1:8000", "cross-site")
+
+
 def test_a_token_is_read_from_a_file_or_the_environment() -> None:
     Path("token").write_text("from-file\n")
     assert read_token("token", {"FTLIGHT_TOKEN": "other"}) == "from-file"

@@ -71,11 +71,12 @@ def client(model: Model) -> Iterator[Client]:
         yield made
 
 
-def raw(client: Client, data: bytes) -> bytes:
-    """What comes back on a connection that sends these bytes and nothing more."""
+def raw(client: Client, data: bytes, behind: bytes = b"") -> bytes:
+    """What comes back on a connection that sends these bytes, others once an answer comes."""
     with socket.create_connection((client.host, client.port), timeout=60) as connection:
         connection.sendall(data)
-        got = b""
+        got = connection.recv(65536) if behind else b""
+        connection.sendall(behind)
         while part := connection.recv(65536):
             got += part
     return got
@@ -108,6 +109,7 @@ def test_what_is_wrong_is_a_line_of_json_and_never_a_trace(client: Client) -> No
             (b"x" * 3000, 413, "longer than 2,000 bytes", {}, "/predict"),
             (b"x", 415, "compressed", {"content-encoding": "gzip"}, "/predict"),
             ({"message": "a"}, 403, "localhost", {"host": "evil.example"}, "/predict"),
+            ({"message": "a"}, 403, "another site", {"sec-fetch-site": "cross-site"}, "/predict"),
             ({"message": "a"}, 404, 'did you mean "/predict"?', {}, "/predictt"),
             ({"message": "a"}, 404, 'did you mean "/predict"?', {}, "/predict/"),
             ({"message": "a"}, 404, "no path", {}, "/../../etc/passwd"),
@@ -118,6 +120,8 @@ def test_what_is_wrong_is_a_line_of_json_and_never_a_trace(client: Client) -> No
         check,
     )
     assert client.ask({"message": "a"}).status == 200
+    for path, status in (("/", 200), ("/health", 200), ("/metrics", 403)):
+        assert client.ask(path=path, headers={"sec-fetch-site": "cross-site"}).status == status
 
 
 def test_a_body_is_counted_while_it_streams(
@@ -151,6 +155,19 @@ def test_what_is_no_http_is_told_in_json(client: Client) -> None:
         reply = raw(client, sent)
         assert reply.startswith(b"HTTP/1.1 400")
         assert reply.endswith(b'\r\n\r\n{"error":"not a request of HTTP"}')
+
+
+def test_what_is_no_http_behind_an_answer_ends_the_connection(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
+    long = b"7d1\r\n" + b"x" * 2001 + b"\r\n"
+    for sent, status in ((head % b"evil.example", b"403"), (head % b"localhost" + long, b"413")):
+        reply = raw(client, sent, behind=b"zz\r\n")
+        assert reply.split()[1] == status
+        assert reply.count(b"HTTP/1.1") == 1
+    assert client.ask({"message": "a"}).status == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_many_clients_are_answered_in_batches(client: Client, model: Model) -> None:

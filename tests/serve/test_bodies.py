@@ -101,6 +101,9 @@ def test_what_is_wrong_is_a_line_with_the_nearest_name() -> None:
             ({"rows": ["a"], "model": "qa", "explain": 3}, "explain: expected true, false or occl"),
             ({"rows": ["a"], "model": "qa", "at_least": "9"}, "at_least: expected a share"),
             ({"rows": ["a"], "model": "qa", "coverage": True}, "coverage: expected a share"),
+            ({"rows": ["a"], "model": "qa", "at_least": 10**400}, "at_least: expected a share"),
+            ({"rows": ["a"], "model": "qa", "at_least": 1}, "at_least: expected a share"),
+            ({"rows": ["a"], "model": "qa", "coverage": float("nan")}, "coverage: expected a sh"),
             ({"rows": ["a"] * 1001, "model": "qa"}, "rows: 1,001; at most 1,000 in a request"),
             ({"rows": ["a"] * 51, "model": "qa", "explain": True}, "explain: 51 rows; at most 50"),
         ],
@@ -127,6 +130,22 @@ def test_no_path_of_an_image_is_opened() -> None:
         ],
         check,
     )
+
+
+def test_no_path_of_an_image_in_an_object_is_opened() -> None:
+    runs = {"photos": Inputs(["photo.file"], ["photo.file"])}
+    for row in ({"photo": {"file": "/etc/passwd"}}, {"photo.file": "/etc/passwd"}):
+        with pytest.raises(UserError, match="no path or address is opened"):
+            of({"rows": [row]}, runs)
+    coded = base64.b64encode(JPEG).decode()
+    assert of({"rows": [{"photo": {"file": coded}}]}, runs).rows[0]["photo.file"] == JPEG
+
+
+def test_a_run_is_chosen_by_its_name_in_a_form() -> None:
+    runs = {"2024": PHOTOS, "true": PHOTOS, "a": PHOTOS}
+    for sent, name in (("2024", "2024"), ('"2024"', "2024"), ("true", "true"), ("a", "a")):
+        body, kind = form(("model", sent.encode(), False), ("image", JPEG, True))
+        assert read(body, kind, runs, Limits()).model == name
 
 
 def test_images_come_in_base64_and_as_files_of_a_form() -> None:

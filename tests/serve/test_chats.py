@@ -99,8 +99,9 @@ def test_what_is_wrong_or_not_supported_is_named() -> None:
         ],
         check,
     )
-    with pytest.raises(UserError, match="expected an object such as"):
-        read(b"[]", RUNS, Limits())
+    for body in (b"[]", b"{}", b'{"model": "bot", "messages": null}'):
+        with pytest.raises(UserError, match="expected an object such as"):
+            read(body, RUNS, Limits())
 
 
 def test_a_reply_whole_and_as_a_stream() -> None:

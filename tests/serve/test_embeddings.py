@@ -40,6 +40,7 @@ def test_what_is_asked_and_what_is_wrong() -> None:
             ({"model": "tickets"}, "tickets makes no vectors"),
             ({"model": "serch"}, "did you mean"),
             ({"input": [[1, 2]]}, "expected a text or a list of texts"),
+            ({"input": []}, "expected a text or a list of texts"),
             ({"input": ["a"] * 3}, "3 texts; at most 2"),
             ({"dimensions": 3}, "leave it out"),
             ({"encoding_format": "int8"}, "expected float or base64"),

@@ -112,6 +112,62 @@ def test_a_worker_that_dies_ends_the_others(fit: Run) -> None:
         assert is_free(client.port)
 
 
+TERM = """
+import os, signal
+from starlette.applications import Starlette
+from ftlight.serve import process
+listening = process.bind("127.0.0.1", 0)
+process.serve(Starlette(), listening, ready=lambda: os.kill(os.getpid(), signal.SIGTERM))
+print("ended")
+"""
+WORKERS = """
+import os, signal, sys, time
+from ftlight.serve import workers
+
+def work(number, lifeline, ready):
+    kind = sys.argv[1]
+    if kind == "fails":
+        raise ValueError(f"{number} cannot load")
+    ready()
+    if kind == "loads":
+        signal.pause()  # a signal ends it at once, as while models are loaded
+    return 0
+
+def told():
+    if sys.argv[1] == "loads":
+        os.kill(os.getpid(), signal.SIGTERM)
+
+def wait(real=os.wait):
+    found = real()
+    os.kill(os.getpid(), signal.SIGTERM)  # before the process is struck off
+    return found
+
+if sys.argv[1] == "ends":
+    os.wait = wait
+print(workers.run(2, work, told))
+"""
+
+
+def test_a_signal_that_comes_before_the_first_request_ends_it() -> None:
+    command = [sys.executable, "-c", TERM]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+
+
+def test_signals_while_workers_load_or_end_are_no_faults() -> None:
+    for kind in ("loads", "ends"):
+        command = [sys.executable, "-c", WORKERS, kind]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", ""), kind
+
+
+def test_a_worker_that_fails_says_why() -> None:
+    command = [sys.executable, "-c", WORKERS, "fails"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    assert "ValueError: 0 cannot load" in done.stderr
+
+
 def test_what_is_wrong_shows_before_anything_is_loaded(fit: Run, capsys: Any) -> None:
     run = str(fit())
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from tiny.image_classification import square
 
 import ftlight
 from ftlight.__main__ import main
-from ftlight.models import onnx_graph
+from ftlight.data import files
+from ftlight.models import onnx_graph, portable
 from ftlight.tasks.image_classification import portable as images
 from ftlight.tasks.image_classification import preparing
 from ftlight.tasks.token_classification import tags
@@ -44,7 +46,7 @@ def sentence(number: int) -> str:
 def answers(folder: Path, rows: list[dict[str, Any]], batch: int) -> list[dict[str, Any]]:
     """What predict.py adds to each row."""
     command = [sys.executable, "-I", "-c", BARE, str(folder / "predict.py"), str(batch)]
-    given = "".join(json.dumps(row) + "\n" for row in rows)
+    given = "".join(json.dumps(row) + "\n\n" for row in rows)  # blank lines are no rows
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -84,12 +86,14 @@ def test_a_task_answers_without_torch(task: str, tmp_path: Path) -> None:
     texts = [*map(sentence, range(12)), " ".join(map(sentence, range(60)))]  # the last in windows
     if task == "token_classification":
         rows: list[dict[str, Any]] = [{"text": f"({t}), 3.5!"} for t in texts]
-        rows.append({"tokens": ["small", "red"]})
+        rows += [{"tokens": ["small", "red"]}, {"tokens": ["small red", "10\u00a0000", "", "one"]}]
+        rows += [{"tokens": []}, {"tokens": [], "text": "small red"}]
     elif task == "question_answering":
         rows = [{"question": "what is behind " + sentence(i), "context": texts[i]} for i in (3, 5)]
         rows += [{"question": texts[-1], "context": texts[-1]}]
     else:
-        rows = [{"history": ["i1", "i3"]}, {"history": "i4|i5"}, {"history": texts[4]}]
+        rows = [{"history": ["i1", "i3"]}, {"history": "i4| i5"}, {"history": texts[4]}]
+        rows += [{"history": []}, {"history": ""}]  # of somebody new
     folder = check(Path("run"), rows)
     assert {"README.md", "model.onnx", "predict.py", "tokenizer.json"} <= {
         file.name for file in folder.iterdir()
@@ -104,7 +108,11 @@ def test_images_answer_without_torch(tmp_path: Path) -> None:
         Path(f"{number}.jpg").write_bytes(square(number, (24 + number, 20))[1])
     Image.new("RGBA", (30, 40), (200, 0, 0, 120)).save("clear.png")
     rows = [{"image": str(Path(f"{n}.jpg").absolute())} for n in range(4)]
-    check(Path("run"), [*rows, {"image": str(Path("clear.png").absolute())}])
+    folder = check(Path("run"), [*rows, {"image": str(Path("clear.png").absolute())}])
+    Path("a.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    command = [sys.executable, "-I", str(folder / "predict.py")]
+    done = subprocess.run(command, input=b'{"image": "a.eps"}', capture_output=True, check=False)
+    assert b"UnidentifiedImageError" in done.stderr
 
 
 @pytest.mark.run
@@ -115,7 +123,8 @@ def test_texts_answer_without_torch_and_in_8_bits(
     train = write_csv(tmp_path / "long.csv", rows)
     short = "--data.max_length 8 --model.long_text window --data.validation_split 0.3"
     run = fit(*short.split(), train=train, epochs=8)
-    texts = [{"text": text} for text, _ in rows[:12]] + [{"text": ""}]
+    texts: list[dict[str, Any]] = [{"text": text} for text, _ in rows[:12]]
+    texts += [{"text": text} for text in ("", None, 0, 3.5, True)]
     folder = check(run, texts)
     assert "overflowing" in (folder / "predict.py").read_text()  # long texts are windows
     size = (folder / "model.onnx").stat().st_size
@@ -177,6 +186,47 @@ def test_a_graph_that_takes_only_so_many_rows_is_refused(tmp_path: Path) -> None
     given = {"input_ids": torch.ones(2, 5, dtype=torch.long)}
     with pytest.raises(ftlight.UserError, match=r"Pairs cannot be written as ONNX .*of 1 x 5"):
         onnx_graph.write(Pairs(), given, ["vectors"], tmp_path / "model.onnx")
+
+
+class Model:
+    """A graph that gives the first token of each text, and notes how many texts it gets."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def get_inputs(self) -> list[Any]:
+        return [SimpleNamespace(name="input_ids"), SimpleNamespace(name="attention_mask")]
+
+    def run(self, _: None, given: dict[str, Any]) -> list[Any]:
+        assert {array.dtype for array in given.values()} == {np.dtype(np.int64)}
+        self.sizes.append(len(given["input_ids"]))
+        return [given["input_ids"][:, 0]]
+
+
+def functions(model: Model) -> dict[str, Any]:
+    """What every predict.py of texts defines."""
+    tokenizer = SimpleNamespace(from_file=lambda file: None)
+    names: dict[str, Any] = {"Tokenizer": tokenizer, "HERE": Path(), "MODEL": model}
+    names |= {"json": json, "np": np}
+    exec(portable.READS_TEXT, names)
+    return names
+
+
+def test_no_more_windows_run_at_once_than_rows() -> None:
+    texts = [SimpleNamespace(ids=[i, 1], attention_mask=[1, 1]) for i in range(30)]
+    for rows, sizes in ((1, [8, 8, 8, 6]), (12, [12, 12, 6]), (32, [30])):
+        model = Model()
+        (found,) = functions(model)["run"](texts, rows)
+        assert found.tolist() == list(range(30))
+        assert model.sizes == sizes
+
+
+def test_cells_are_read_as_predict_reads_them() -> None:
+    cell = functions(Model())["cell"]
+    for value in ("a", "", None, 0, 12, -1.5, 1e20, float("nan"), True, False):
+        assert cell({"a": value}, "a") == files.as_text(value, "rows", 1, "a")
+    assert cell({"a": {"b": ["x", 3]}}, "a.b.1") == "3"
+    assert cell({"a.b": "y", "a": {"b": "z"}}, "a.b") == "y"
 
 
 def test_words_are_found_as_in_training() -> None:

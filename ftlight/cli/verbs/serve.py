@@ -77,9 +77,8 @@ def _serve(
     for name, path in asked.runs.items():
         runs[name] = loaded(path, asked, board.counts(name, number))
     server = app.Server(runs, asked.access, asked.limits, board, number)
-    ready()
     try:
-        process.serve(app.make(server), listening, lifeline)
+        process.serve(app.make(server), listening, lifeline, ready)
     finally:
         for served in runs.values():
             served.queue.close()

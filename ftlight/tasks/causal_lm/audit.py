@@ -25,28 +25,45 @@ class Audit(NamedTuple):
     unused: tuple[str, ...] = ()
 
 
-def audit(template: Template, messages: Sequence[Message], prompts: bool = False) -> Audit:
+def audit(template: Template, messages: Sequence[Message]) -> Audit:
     """Renders a chat, and looks for what the template leaves out.
 
     Args:
         template: Tokenizer and chat template.
         messages: The chat.
-        prompts: Whether the model is to reply to it.
     """
     try:
-        text = template.text(messages, prompts)
+        text = template.text(messages)
     except UserError as error:
         return Audit(str(error))
-    where = places.find(template.prompt if prompts else template.text, messages, text)
-    fault = ""
+    found = _fault(messages, places.find(template.text, messages, text))
+    return Audit(found, _unused(template, messages, text))
+
+
+def fault(template: Template, messages: Sequence[Message]) -> str:
+    """Why a template cannot say a chat that the model is to reply to; empty if it can.
+
+    Args:
+        template: Tokenizer and chat template.
+        messages: The chat.
+    """
+    try:
+        text = template.prompt(messages)
+    except UserError as error:
+        return str(error)
+    return _fault(messages, places.find(template.prompt, messages, text))
+
+
+def _fault(messages: Sequence[Message], where: places.Places) -> str:
+    """What a template leaves out of a chat, by where it writes the messages."""
     numbered = enumerate(messages, 0 if messages[0].role == TOOLS else 1)
     for (number, message), i in zip(numbered, range(len(messages)), strict=True):
         if i in where and (lost := _lost(message, where[i])):
             of = "" if message.role == TOOLS else f" of message {number} ({message.role})"
             # Mistral's write a system message only into a last message of the user
             hint = "; put it into the first message of the user" if message.role == "system" else ""
-            fault = fault or f"the model's chat template leaves out {lost}{of}{hint}"
-    return Audit(fault, _unused(template, messages, text, prompts))
+            return f"the model's chat template leaves out {lost}{of}{hint}"
+    return ""
 
 
 def _lost(message: Message, place: places.Place | None) -> str:
@@ -62,9 +79,7 @@ def _lost(message: Message, place: places.Place | None) -> str:
     return ""
 
 
-def _unused(
-    template: Template, messages: Sequence[Message], text: str, prompts: bool
-) -> tuple[str, ...]:
+def _unused(template: Template, messages: Sequence[Message], text: str) -> tuple[str, ...]:
     """Keys of messages without which the template writes the same."""
     keys = dict.fromkeys(key for message in messages for key in message.more)
     unused = []
@@ -76,7 +91,7 @@ def _unused(
             more = {name: value for name, value in message.more.items() if name != key}
             without.append(message._replace(more=more))
         try:
-            same = template.text(without, prompts) == text
+            same = template.text(without) == text
         except UserError:  # it needs the key
             same = False
         if same:

@@ -19,13 +19,14 @@ def parsed(value: Any, where: str) -> Any:
         return value
     try:
         return json.loads(value)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # nested too deep, or thousands of digits
         try:
             return ast.literal_eval(value.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            raise UserError(
-                f"{where} is not valid JSON: {error.msg} at column {error.colno}"
-            ) from None
+            why = ""
+            if isinstance(error, json.JSONDecodeError):
+                why = f": {error.msg} at column {error.colno}"
+            raise UserError(f"{where} is not valid JSON{why}") from None
 
 
 def without_none(value: Any) -> Any:

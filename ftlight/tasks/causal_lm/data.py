@@ -309,7 +309,7 @@ class ChatData(DataModule):
         if not messages[0].content:
             raise UserError(f"{place}: the text is empty; there is nothing to continue")
         asked = truncation.upto_reply(messages)[0]
-        if kind != "text" and (fault := audit.audit(self.template, asked, True).fault):
+        if kind != "text" and (fault := audit.fault(self.template, asked)):
             raise UserError(f"{place}: {fault}{self._way_out}")
         return asked
 

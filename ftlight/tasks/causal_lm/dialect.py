@@ -133,7 +133,7 @@ def _call(call: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
     if isinstance(arguments, str) and not dialect.texts:
         try:
             function["arguments"] = json.loads(arguments or "{}")
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             pass  # a call that was never valid is written as it is
     elif not isinstance(arguments, str) and not dialect.objects:
         function["arguments"] = json.dumps(arguments, ensure_ascii=False)

@@ -49,8 +49,10 @@ def find(
 
     Returns:
         The place of each message by its number, None if the template leaves it out; without those
-        that the template writes otherwise if they are marked.
+        that the template writes otherwise if they are marked, and nothing if the chat has marks.
     """
+    if MARK.search(text):  # marks of its own, so none of ours would be told from them
+        return {}
     numbers = range(len(messages))
     found = _find(render, messages, text, set(numbers))
     if found is not None:

@@ -116,7 +116,8 @@ def overlap(text: str, stops: Sequence[str]) -> int:
     >>> overlap("that is EN", ["END", "."]), overlap("no", ["END"])
     (2, 0)
     """
-    sizes = [n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n])]
+    most = len(text) + 1  # a stop may be far longer
+    sizes = [n for stop in stops for n in range(1, min(len(stop), most)) if text.endswith(stop[:n])]
     return max(sizes, default=0)
 
 
@@ -155,6 +156,6 @@ def prompt_of(data: ChatData, messages: Sequence[Message]) -> list[int]:
     Raises:
         UserError: the template cannot say it.
     """
-    if fault := audit.audit(data.template, messages, True).fault:
+    if fault := audit.fault(data.template, messages):
         raise UserError(fault)
     return data.template.tokens(data.template.prompt(messages))[0]

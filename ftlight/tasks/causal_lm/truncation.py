@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,10 +68,18 @@ def prompt(template: Template, messages: Sequence[Message], room: int) -> list[i
         room: The most tokens.
     """
     system, parts = exchanges(messages)
-    for i in range(len(parts)):
-        ids, _ = template.tokens(template.text([*system, *_flat(parts[i:])], True))
-        if len(ids) <= room:
-            return ids
+
+    @functools.cache
+    def rest(first: int) -> list[int]:
+        return template.tokens(template.text([*system, *_flat(parts[first:])], True))[0]
+
+    def fits(first: int) -> bool:
+        return len(rest(first)) <= room
+
+    # the fewer exchanges, the fewer tokens; one after another, long chats would take minutes
+    first = 0 if fits(0) else bisect.bisect_left(range(len(parts)), True, lo=1, key=fits)
+    if first < len(parts):
+        return rest(first)
     short = _shortened(template, [*system, *parts[-1]], room)
     ids, _ = template.tokens(template.text(short, True))
     return ids[-room:]

@@ -16,7 +16,7 @@ from ftlight.tasks import onnx_labels
 from ftlight.tasks.classification import Classification
 from ftlight.tasks.image_classification import preparing
 from ftlight.tasks.image_classification.data import ImageData
-from ftlight.tasks.image_classification.decoding import pillow
+from ftlight.tasks.image_classification.decoding import FORMATS, pillow
 from ftlight.utils.errors import UserError
 
 SIZES = ((97, 64), (64, 97), (300, 301), (41, 37))  # of the images that a recipe is tried on
@@ -24,8 +24,12 @@ SMALL_EDGE = 384  # up to it some processors cut a border off, rather than squee
 PREDICT = """\
 
 
+Image.init()
+FORMATS = [name for name in SETTINGS["formats"] if name in Image.OPEN]  # others may start programs
+
+
 def opened(name):
-    image = ImageOps.exif_transpose(Image.open(name))
+    image = ImageOps.exif_transpose(Image.open(name, formats=FORMATS))
     if "A" in image.getbands() or "transparency" in image.info:
         over = Image.new("RGBA", image.size, "white")
         over.alpha_composite(image.convert("RGBA"))
@@ -96,9 +100,11 @@ def portable(task: Classification, data: ImageData) -> Portable:
     made = data.processor
     shape = (2, preparing.channels(made), *preparing.shape(made))
     lines = re.sub(r"\(.*\) -> .*:", "(image, recipe):", inspect.getsource(prepared), count=1)
+    settings = {"image": data.image, "formats": FORMATS, **recipe_of(made)}
+    settings |= onnx_labels.settings(task)
     return Portable(
         {"pixel_values": torch.linspace(-1, 1, math.prod(shape)).reshape(shape)},
         ["logits"],
-        {"image": data.image, **recipe_of(made), **onnx_labels.settings(task)},
+        settings,
         image_lines("Classifies images", lines + PREDICT + onnx_labels.LINES[task.kind]),
     )

@@ -12,19 +12,22 @@ from ftlight.tasks.question_answering.data import QAData
 QUESTIONS = ("who wrote it?", "when was it written, and where?")
 CONTEXTS = ("It was written by Ada.", "It was written in London, in 1843, and printed there.")
 PREDICT = """\
+PLAIN = Tokenizer.from_str(TOKENIZER.to_str())
+PLAIN.no_truncation()
+
+
 def predict(rows):
-    texts = [(shortened(row[SETTINGS["question"]]), row[SETTINGS["context"]]) for row in rows]
+    pairs = [[cell(row, SETTINGS[name]) for name in ("question", "context")] for row in rows]
+    texts = [(shortened(question), context) for question, context in pairs]
     windows = [[row, *row.overflowing] for row in TOKENIZER.encode_batch(texts)]
     ends = np.cumsum([len(row) for row in windows])[:-1]
-    found = run([window for row in windows for window in row])
+    found = run([window for row in windows for window in row], len(rows))
     parts = zip(texts, windows, *(np.split(logits, ends) for logits in found))
     return [answered(context, *part) for (_, context), *part in parts]
 
 
 def shortened(question):
-    plain = Tokenizer.from_str(TOKENIZER.to_str())
-    plain.no_truncation()
-    ends = [end for _, end in plain.encode(question, add_special_tokens=False).offsets]
+    ends = [end for _, end in PLAIN.encode(question, add_special_tokens=False).offsets]
     return question[: ends[SETTINGS["half"] - 1]] if len(ends) > SETTINGS["half"] else question
 
 

@@ -20,7 +20,8 @@ NUMBERS = {item.get("id", item["text"]): number for number, item in enumerate(IT
 
 def predict(rows):
     queries, known = zip(*map(read, rows))
-    vectors = run(TOKENIZER.encode_batch([SETTINGS["prompt"] + query for query in queries]))[0]
+    texts = [SETTINGS["prompt"] + query for query in queries]
+    vectors = run(TOKENIZER.encode_batch(texts), len(rows))[0]
     answers = []
     for row, hidden in zip(vectors @ VECTORS.T + PRIOR, known):
         row[hidden] = -np.inf
@@ -34,18 +35,19 @@ def predict(rows):
 """
 QUERY = """\
 def read(row):
-    return row[SETTINGS["query"]], HIDDEN
+    query = cell(row, SETTINGS["query"])
+    return query, HIDDEN
 """
 HISTORY = """\
 def read(row):
-    given = row["history"]
-    ids = given if isinstance(given, list) else [name.strip() for name in given.split("|")]
-    known = [NUMBERS[name] for name in ids if name in NUMBERS]
+    is_list = isinstance(row["history"], list)
+    ids = list(map(str, row["history"])) if is_list else cell(row, "history").split("|")
+    known = [NUMBERS[name] for name in map(str.strip, ids) if name in NUMBERS]
     last = [ITEMS[number]["text"] for number in known[-SETTINGS["history"] :]]
-    return "; ".join(reversed(last)) if known else given, known
+    return "; ".join(reversed(last)) if known or is_list else cell(row, "history"), known
 """
 # An item that is a text does not answer itself.
-HIDDEN = {True: '[NUMBERS[q] for q in [row[SETTINGS["query"]]] if q in NUMBERS]', False: "[]"}
+HIDDEN = {True: "[NUMBERS[query]] if query in NUMBERS else []", False: "[]"}
 
 
 def portable(data: RetrievalData, finish: Callable[[Path], None]) -> Portable:

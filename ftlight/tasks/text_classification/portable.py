@@ -16,21 +16,21 @@ TEXTS = ("a text of a few words", "another text, of a few more words than the fi
 PREDICT = """\
 def predict(rows):
     answers = []
-    texts = ["\\n".join(row[name] or "" for name in SETTINGS["text"]) for row in rows]
+    texts = ["\\n".join(cell(row, name) for name in SETTINGS["text"]) for row in rows]
 """
 CUT = """\
-    found = run(TOKENIZER.encode_batch([text or SETTINGS["blank"] for text in texts]))[0]
+    found = run(TOKENIZER.encode_batch([text or SETTINGS["blank"] for text in texts]), len(rows))[0]
     for logits in found.astype(float) * SETTINGS["factor"] + SETTINGS["shift"]:
 """
 PAIRS = """\
-    others = [row[SETTINGS["text_pair"]] or "" for row in rows]
-    found = run(TOKENIZER.encode_batch(list(zip(texts, others))))[0]
+    others = [cell(row, SETTINGS["text_pair"]) for row in rows]
+    found = run(TOKENIZER.encode_batch(list(zip(texts, others))), len(rows))[0]
     for logits in found.astype(float) * SETTINGS["factor"] + SETTINGS["shift"]:
 """
 WINDOWS = """\
     encoded = TOKENIZER.encode_batch([text or SETTINGS["blank"] for text in texts])
     windows = [[row, *row.overflowing] for row in encoded]
-    found = run([window for row in windows for window in row])[0].astype(float)
+    found = run([window for row in windows for window in row], len(rows))[0].astype(float)
     ends = np.cumsum([len(row) for row in windows])
     for part in np.split(found * SETTINGS["factor"] + SETTINGS["shift"], ends[:-1]):
         logits = part.POOL(axis=0)

@@ -112,7 +112,10 @@ def regions(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for answers in lists:
         for answer in answers if isinstance(answers, list) else []:
             results = answer.get("result") if isinstance(answer, Mapping) else None
-            yield from (item for item in results or [] if START[0] in item.get("value", {}))
+            for item in results if isinstance(results, list) else []:
+                value = item.get("value") if isinstance(item, Mapping) else None
+                if isinstance(value, Mapping) and START[0] in value:
+                    yield item
 
 
 def _value(item: Mapping[str, Any]) -> dict[str, Any]:

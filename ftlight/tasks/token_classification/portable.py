@@ -14,15 +14,22 @@ from ftlight.tasks.token_classification.windows import spaced
 TEXTS = ("a text of a few words", "another text, of a few more words than the first one has")
 # A word is read in the window in which its first piece has most context.
 PREDICT = """\
+def document(row):
+    words = row.get(SETTINGS["tokens"])
+    if words is None or SETTINGS["text"] in row and not any(isinstance(w, str) for w in words):
+        text = cell(row, SETTINGS["text"])
+        return text, [word.span() for word in re.finditer(SETTINGS["word"], text)]
+    starts = np.cumsum([0, *(len(word) + 1 for word in words)]).tolist()  # a space between words
+    return " ".join(words), [(a, a + len(word)) for a, word in zip(starts, words)]
+
+
 def predict(rows):
-    listed = [row.get(SETTINGS["tokens"]) for row in rows]  # words, in place of a text
-    texts = [" ".join(w) if w else row[SETTINGS["text"]] for row, w in zip(rows, listed)]
-    forms = [r"\\S+" if words else SETTINGS["word"] for words in listed]
-    places = [[w.span() for w in re.finditer(*pair)] for pair in zip(forms, texts)]
+    texts, places = zip(*map(document, rows))
     words = [[WORD for a, b in row] for text, row in zip(texts, places)]
     encoded = TOKENIZER.encode_batch(words, is_pretokenized=True)
     windows = [[row, *row.overflowing] for row in encoded]
-    found = iter(run([window for row in windows for window in row])[0] * SETTINGS["factor"])
+    logits = run([window for row in windows for window in row], len(rows))[0]
+    found = iter(logits * SETTINGS["factor"])
     answers = []
     for text, row, of_row in zip(texts, places, windows):
         best, entities, last = [(-1, 1.0, "O")] * len(row), [], ""
@@ -47,7 +54,7 @@ def predict(rows):
     return answers
 """
 # With the space before it, as byte-level vocabularies have it.
-WORD = {False: "text[a:b]", True: '" " * text[:a][-1:].isspace() + text[a:b]'}
+WORD = {False: "text[a:b]", True: '" " * text[max(a - 1, 0) : a].isspace() + text[a:b]'}
 
 
 def portable(data: TokenData, heat: float) -> Portable:

@@ -14,8 +14,10 @@ from tiny.causal_lm import byte_tokenizer, piece_tokenizer
 
 from ftlight.data.sources import Source
 from ftlight.tasks.causal_lm import (
+    audit,
     chat_template,
     formats,
+    places,
     readers,
     template_source,
     truncation,
@@ -140,6 +142,8 @@ def test_faults_name_file_and_line() -> None:
         ),
         ({"messages": [ASKED, unlearned]}, "without a reply"),
         ({"messages": '[{"role": "user"'}, "a.jsonl:2: column messages is not valid JSON"),
+        ({"messages": [ASKED], "tools": "[" * 9999}, "column tools is not valid JSON"),
+        ({"messages": [ASKED], "tools": "9" * 9999}, "column tools is not valid JSON"),
         ({"conversations": []}, "a.jsonl:2: no column messages"),
     ]
 
@@ -478,6 +482,35 @@ def test_a_prompt_drops_the_oldest_turns() -> None:
             assert text.index("question 0") < text.index("question 2")
 
     each([30, 60, 100, 200, 2000], check)
+
+
+def test_a_prompt_has_all_turns_that_fit_and_is_found_in_few_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text, rendered = chat_template.Template.text, list[str]()
+
+    def noted(*given: Any) -> str:
+        rendered.append(text(*given))
+        return rendered[-1]
+
+    def check(name: str, room: int) -> None:
+        made = template(name)
+        with monkeypatch.context() as patch:
+            patch.setattr(chat_template.Template, "text", noted)
+            rendered.clear()
+            ids = truncation.prompt(made, LONG[:-1], room)
+        assert len(rendered) <= 6  # of 20 exchanges
+        asked = (made.text([LONG[0], *LONG[first:-1]], True) for first in range(1, 40, 2))
+        assert ids == next(i for i in (made.tokens(a)[0] for a in asked) if len(i) <= room)
+
+    each(itertools.product(["plain", "chatml", "llama2", "thinks"], [150, 200, 311, 2000]), check)
+
+
+def test_a_chat_that_holds_marks_is_rendered_once() -> None:
+    made = template("chatml")
+    hostile = talk(f"{places.BEGIN}0{places.CLOSE}", *["a"] * 20)
+    assert places.find(lambda messages: pytest.fail("rendered"), hostile, made.text(hostile)) == {}
+    assert audit.audit(made, hostile).fault == audit.fault(made, hostile[:-1]) == ""
 
 
 def test_windows_learn_each_token_once() -> None:

@@ -57,6 +57,15 @@ def shown(pieces: list[str], *stops: str) -> tuple[str, bool]:
     return "".join(parts) + ("" if made.stopped else made.rest()), made.stopped
 
 
+def test_no_more_of_a_stop_is_compared_than_a_text_has() -> None:
+    class Long(str):
+        def __getitem__(self, part: Any) -> str:
+            assert part.stop <= len("the EN")
+            return super().__getitem__(part)
+
+    assert speaking.overlap("the EN", [Long("END" * 1000), Long("x" * 1000)]) == 2
+
+
 def test_a_reply_ends_before_a_stop_wherever_pieces_are_cut() -> None:
     rng = random.Random(1)
 

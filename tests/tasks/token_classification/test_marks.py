@@ -91,6 +91,19 @@ def test_exports_are_read_without_an_option(tmp_path: Path) -> None:
     each(cases, check)
 
 
+def test_a_row_to_predict_may_have_marks_of_any_kind() -> None:
+    answers: list[Any] = [
+        *("x", 3, ["x"], [{"result": "x"}], [{"result": 3}], [{"result": ["x"]}]),
+        *([{"result": [{}]}], [{"result": [{"value": None}]}], [{"result": [{"value": "start"}]}]),
+    ]
+
+    def check(given: Any) -> None:
+        row = {"data": {"review": TEXT}, "annotations": given}
+        assert readers.document(row, Layout(), "x.jsonl:1")[0] == TEXT
+
+    each([(given,) for given in answers], check)
+
+
 def test_a_row_of_an_export_may_have_no_entity(tmp_path: Path) -> None:
     cases = [
         {"text": "none", "label": []},
