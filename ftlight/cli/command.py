@@ -128,7 +128,9 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
         merged, places = config.merge(words.configs, words.begun_with)
         for name in ATTACHED - asked.keys():
             merged["trainer"].pop(name, None)
-    trusting.check(words, words.begun_with, begins=verb.takes_config and not verb.takes_run)
+    trains = words.verb == "baselines"  # which may train again by the config of the run
+    begins = trains or (verb.takes_config and not verb.takes_run)
+    trusting.check(words, words.begun_with, begins)
     if "from" in words.own and not words.begun_with:  # weights are taken of it, and its classes
         trusting.check(words, [Path(words.own["from"])], begins=False)
     for path in words.configs:

@@ -115,9 +115,13 @@ def test_what_a_run_attaches_to_a_trainer_is_not_taken(
     }.items():
         sent = stranger("evil_task", trainer={name: value})
         refused(capsys, ["fit", "--resume", str(sent)], f"trainer.{name}", mark)
+        refused(capsys, ["baselines", str(sent), "--scratch"], f"trainer.{name}", mark)
         assert main(["predict", str(sent), "--text", "a good card"]) == 0
         assert not mark.exists()
     assert not (tmp_path / "elsewhere").exists()
+    sent = stranger("evil_task", trainer={"callbacks": [evil]})
+    ftlight.load(str(sent)).save("copy")
+    refused(capsys, ["fit", "--resume", "copy"], "trainer.callbacks", mark)
 
 
 def test_where_a_run_was_trained_is_not_taken_if_that_is_code(
