@@ -38,7 +38,7 @@ def settle(home: Path, told: Guess, options: Mapping[str, str], names: list[str]
     path = home / NAME
     known: dict[str, Any] = read(path, KEPT, "move its folder away") if is_there(path) else {}
     text = json.dumps(sorted(options.items()))  # as a digest: there may be secrets in it
-    asked = {
+    asked: dict[str, Any] = {
         "data": {split: _digest(Path(name)) for split, name in told.files.items()},
         "options": hashlib.sha256(text.encode()).hexdigest(),
         "backbones": names or known.get("backbones") or backbones.candidates(told.task),

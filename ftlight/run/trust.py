@@ -182,9 +182,12 @@ def _in_text(text: str) -> Iterator[str]:
 
 
 def _bytes(path: str, folders: Sequence[str]) -> str:
-    """The digest of the file of a class's module; empty if it lies in none of these folders."""
+    """The digest of the file of a class's module; empty if it lies in none of these folders.
+
+    These come after Python's own, as in an import: another file of that name is what it finds.
+    """
     module = path.rpartition(".")[0].replace(".", "/")
-    for folder in [*folders, *sys.path]:
+    for folder in [*sys.path, *folders]:
         for file in (Path(folder, f"{module}.py"), Path(folder, module, "__init__.py")):
             if module and file.is_file():
                 return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -248,6 +248,12 @@ def test_runs_of_ones_own_work_until_they_change_or_move(
     refused(capsys, ["predict", moved, *text], "own_trust_task.Mine", mark)
     assert main(["predict", moved, *text, "--trust"]) == 0
     assert main(["predict", moved, *text]) == 0  # noted
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    (shadow / "own_trust_task.py").write_text(SAYS.format(mark=str(mark)) + MINE)
+    with monkeypatch.context() as patch:  # as if it were started in a folder of a stranger's
+        patch.setattr(sys, "path", [str(shadow), *sys.path])
+        refused(capsys, ["predict", moved, *text], "own_trust_task.Mine", mark)
     (place / "own_trust_task.py").write_text(SAYS.format(mark=str(mark)) + MINE)
     refused(capsys, ["predict", moved, *text], "own_trust_task.Mine", mark)
     assert ftlight.load(moved, trust=True).predict(["a good card"])

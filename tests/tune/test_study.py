@@ -234,7 +234,7 @@ def test_a_grid_tries_all_choices_each_once(tmp_path: Path) -> None:
     grid = [Parameter("a", [1, 2, 3]), Parameter("b", ["x", None]), Parameter("c", ["one"])]
     own = study.own_values(grid, {"a": 2, "b": None, "c": "one"})
     (tmp_path / "claims").mkdir()
-    found = []
+    found: list[tuple[Any, ...]] = []
     while True:
         tried = study.opened(tmp_path, "grid", 0, own)
         given = study.take(tried, tmp_path, grid, own, float("inf"))
@@ -256,7 +256,7 @@ def test_a_grid_tries_all_choices_each_once(tmp_path: Path) -> None:
 def test_a_look_of_another_process_at_a_trial_does_not_end_the_one_that_begins_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, names = study.claim, []
+    claim, names = study.claim, list[str]()
 
     def later(home: Path, name: str) -> Any:
         names.append(name)
