@@ -32,6 +32,8 @@ def usage() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line. Returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if hasattr(sys.stdout, "reconfigure"):  # a sign that it cannot write ends no training
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _main(words)
     except (KeyboardInterrupt, SystemExit) as ended:
