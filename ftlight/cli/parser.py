@@ -229,6 +229,7 @@ def with_backbone(words: command.Words, backbone: str) -> CLI:
         backbone: a hub id or a folder.
     """
     again = command.Words(words.verb, [] if words.run is None else [str(words.run)])
+    again.named = trusting.named_now(words)
     if words.run is None:
         again.configs, again.classes = list(words.configs), dict(words.classes)
         again.options |= words.options

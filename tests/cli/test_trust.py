@@ -195,7 +195,7 @@ def test_a_checkpoint_names_no_class(
 
 
 def test_weights_of_a_run_are_taken_if_the_command_trusts_or_names_its_class(
-    fit: Run, tmp_path: Path, capsys: Any
+    fit: Run, bert: str, tmp_path: Path, capsys: Any
 ) -> None:
     place = tmp_path / "mine"
     place.mkdir()
@@ -205,6 +205,7 @@ def test_weights_of_a_run_are_taken_if_the_command_trusts_or_names_its_class(
     moved = str(shutil.move(fit(*config), tmp_path / "moved"))
     words = ["fit", "--model", "TextClassification", "--from", moved, "--run", "refused"]
     refused(capsys, words, "own_from_task.Mine", tmp_path / "mark")
+    assert main(["baselines", moved, *config, "--backbones", bert]) == 0
     fit(*config, "--from", moved, name="named")
     fit("--from", moved, "--trust", name="trusting")
     assert Path("trusting", "config.yaml").is_file()
