@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ def usage() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line. Returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a sign that it cannot write ends no training
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _main(words)
     except (KeyboardInterrupt, SystemExit) as ended:

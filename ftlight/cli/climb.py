@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class Climb:
         folds: number of folds that score each run, which has all rows then; 0 for validation rows.
         goal: what ends the climb; None for the end of the time.
         rungs: what was measured.
+        used: seconds that runs had taken when they were stopped, by their folders.
     """
 
     home: Path
@@ -64,6 +66,7 @@ class Climb:
     folds: int = 0
     goal: Goal | None = None
     rungs: list[Rung] = field(default_factory=list)
+    used: dict[str, float] = field(default_factory=dict)
 
     @property
     def left(self) -> float:
@@ -98,7 +101,7 @@ class Climb:
         scores = [rung.scores for rung in runs if rung.scores is not None]
         if len(scores) == len(runs) and len({len(rows) for rows in scores}) == 1:
             return runs[choice.climb(scores)]
-        return max(runs, key=lambda rung: rung.score)
+        return max(runs, key=lambda rung: -math.inf if math.isnan(rung.score) else rung.score)
 
     @property
     def is_over(self) -> str:
@@ -241,18 +244,22 @@ def train(
         UserError: it failed; says how.
         Broken: it was stopped.
     """
-    run, log = climb.home / folder_name, climb.home / f"{folder_name}.log"
-    began = time.monotonic()
+    run = _place(climb, folder_name)
+    log, began = run.with_name(f"{run.name}.log"), time.monotonic()
     if not _is_done(climb, folder_name):
         say(f"  {name}: at most {span(seconds)} ({folder.short(log)}) …")
-        words = {**options, "run": str(run), "budget": f"{seconds / (climb.folds + 1):.0f}s"}
+        before = climb.used.get(run.name, 0.0)  # a run that goes on counts that, too
+        most = max(1.0, (seconds + before) / (climb.folds + 1))
+        words = {**options, "run": str(run), "budget": f"{most:.0f}s"}
         words |= {"folds": str(climb.folds)} if climb.folds else {"resume": "auto"}
         status = child.run("fit", [*_words(climb, words), *QUIET], log)
+        took = before + time.monotonic() - began
+        if (run / "checkpoints" / "last.ckpt").is_file():  # else it begins anew
+            climb.used[run.name] = took
         _check_signal(status)
         if status:
             said = child.fault(log) or f"status {status}"
             raise UserError(f"{said} ({folder.short(log)})")
-        took = time.monotonic() - began
     else:
         runs = [run] if not climb.folds else [path.parent for path in run.glob("*/run.json")]
         costs = (records.facts(path).get("cost", {}) for path in runs)
@@ -262,8 +269,22 @@ def train(
 
 def _is_done(climb: Climb, name: str) -> bool:
     """Whether a run was trained to its end."""
-    place = climb.home / name / folder.ALL if climb.folds else climb.home / name
+    place = _place(climb, name)
+    place = place / folder.ALL if climb.folds else place
     return records.facts(place).get("status") == "done"
+
+
+def _place(climb: Climb, name: str) -> Path:
+    """The folder of a run; another one beside that of an earlier command in the other way.
+
+    With more time few rows are scored by folds, which cannot lie in the folder of one run.
+    """
+    place = climb.home / name
+    if climb.folds and (place / "config.yaml").is_file():
+        return climb.home / f"{name}-folds"
+    if not climb.folds and (place / "fold-0").is_dir():
+        return climb.home / f"{name}-split"
+    return place
 
 
 def _words(climb: Climb, options: Mapping[str, str]) -> list[str]:

@@ -45,6 +45,7 @@ class Words:
         alone: words that belong to no option: a run, a file.
         run: folder of the run that is used; None if there is none.
         begun_with: runs whose configs come before all others.
+        named: classes that the user names beside these words, as for the command that asks.
         begun: ``time.monotonic()`` at which the command began.
     """
 
@@ -57,6 +58,7 @@ class Words:
         self.alone: list[str] = []
         self.run: Path | None = None
         self.begun_with: list[Path] = []
+        self.named: set[str] = set()
         self.begun = time.monotonic()
         rest = agent.words(argv)
         if any(UNUSABLE.search(word) for word in rest):
@@ -126,7 +128,11 @@ def resolve(words: Words) -> tuple[dict[str, Any], dict[str, str]]:
         merged, places = config.merge(words.configs, words.begun_with)
         for name in ATTACHED - asked.keys():
             merged["trainer"].pop(name, None)
-    trusting.check(words, words.begun_with, begins=verb.takes_config and not verb.takes_run)
+    trains = words.verb == "baselines"  # which may train again by the config of the run
+    begins = trains or (verb.takes_config and not verb.takes_run)
+    trusting.check(words, words.begun_with, begins)
+    if "from" in words.own and not words.begun_with:  # weights are taken of it, and its classes
+        trusting.check(words, [Path(words.own["from"])], begins=False)
     for path in words.configs:
         checks.whole(Path(path).parent, words.options)
     for option, value in words.options.items():

@@ -17,12 +17,12 @@ from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from ftlight.cli import checks, command, config, values, verbs
+from ftlight.cli import checks, command, config, trusting, values, verbs
 from ftlight.cli.classes import find_class, public
 from ftlight.data.loaders import lost_worker
 from ftlight.data.module import DataModule
 from ftlight.run import console as screen
-from ftlight.run import ending, former, records
+from ftlight.run import ending, former, records, trust
 from ftlight.task import Task
 from ftlight.trainer import overlap
 from ftlight.trainer.predictor import Predictor
@@ -31,7 +31,7 @@ from ftlight.trainer.scores import show
 from ftlight.trainer.trainer import Trainer
 from ftlight.training import group, memory
 from ftlight.utils import secrets
-from ftlight.utils.errors import UserError, WriteError, holds_code, user_error
+from ftlight.utils.errors import UserError, WriteError, holds_code, join_limited, user_error
 from ftlight.utils.internals import let_errors_be_empty
 from ftlight.utils.yaml_file import quoted
 
@@ -229,6 +229,7 @@ def with_backbone(words: command.Words, backbone: str) -> CLI:
         backbone: a hub id or a folder.
     """
     again = command.Words(words.verb, [] if words.run is None else [str(words.run)])
+    again.named = trusting.named_now(words)
     if words.run is None:
         again.configs, again.classes = list(words.configs), dict(words.classes)
         again.options |= words.options
@@ -253,7 +254,12 @@ def _keep_options(words: command.Words, resolved: Mapping[str, Any]) -> None:
     known = {option.name for option in config.options_of(resolved)["model"]}
     given = resolved["model"]["init_args"]
     for name, value in former.saved(schedule).items() if schedule else ():
-        if name in known and f"model.{name}" not in words.options:
+        if name in known & former.MODEL.keys() and f"model.{name}" not in words.options:
+            if code := trust.class_paths(value):
+                raise UserError(
+                    f"{words.own['ckpt_path']}: its schedule names code, which ftlight never takes"
+                    f" from a checkpoint: {join_limited(code)}"
+                )
             given.setdefault(name, value)
 
 
@@ -311,13 +317,19 @@ def _is_of_lightning(error: Exception) -> bool:
     return type(error) in (ValueError, TypeError) and str(module).startswith("lightning.")
 
 
-def trained(path: str) -> Task:
+def trained(path: str, asked: command.Words) -> Task:
     """The task of a run with its best weights; no trainer is made, whose devices are taken.
+
+    Args:
+        path: folder of the run.
+        asked: the command that takes it, which may trust it, or name its classes.
 
     Raises:
         UserError: there is no such run, or it has no checkpoint.
     """
-    words = command.Words("predict", [path])
+    trusts = ["--trust"] if asked.own.get("trust") == "true" else []
+    words = command.Words("predict", [path, *trusts])
+    words.named = trusting.named_now(asked)
     resolved, places = command.resolve(words)
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(DataModule, "data", subclass_mode=True)

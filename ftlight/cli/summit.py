@@ -16,10 +16,12 @@ from ftlight.evidence import choice
 from ftlight.metrics.seeds import difference
 from ftlight.run import folder as runs
 from ftlight.run import records
+from ftlight.utils import secrets
 from ftlight.utils.atomic import write_json
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import span
 from ftlight.utils.printable import say
+from ftlight.utils.yaml_file import parse
 
 NAME = "auto.json"
 ONE_TEXT = ("TextClassification", "TokenClassification", "CausalLM", "Seq2Seq")
@@ -90,8 +92,12 @@ def name(climb: Climb, best: Rung) -> None:
     config = config_of(climb)
     for key, value in {**climb.options, **best.options}.items():
         section, _, option = key.partition(".")
-        config.setdefault(section, {})[option] = yaml.safe_load(value)
-    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        found = parse(value, key)[0] if value else ""
+        if option:
+            config.setdefault(section, {})[option] = found
+        else:  # the seed
+            config[section] = found
+    text = yaml.safe_dump(secrets.redact(config), sort_keys=False, allow_unicode=True)
     (climb.home / "best.yaml").write_text(text, encoding="utf-8")
     runs.point(climb.home / runs.BEST, place_of(climb, best).relative_to(climb.home))
 
@@ -181,7 +187,7 @@ def as_json(climb: Climb, best: Rung, said: list[tuple[str, str]], used: float) 
     for rung in climb.rungs:
         row = {k: v for k, v in rung._asdict().items() if k not in ("scores", "metrics")}
         rungs.append({**row, "metrics": dict(rung.metrics), "best": rung is best})
-    names = ("task", "options", "rows")
-    about = {name: getattr(climb, name) for name in names}
+    names = ("task", "options", "rows", "used")
+    about = {name: secrets.redact(getattr(climb, name)) for name in names}
     lines = [{"word": word, "line": line} for word, line in said]
     return {**about, "budget": climb.seconds, "seconds": used, "said": lines, "rungs": rungs}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from ftlight.cli import child
 from ftlight.run import folder, records, tracked
 from ftlight.tune import planning, rungs, study
 from ftlight.tune.space import Parameter, as_text, words
-from ftlight.utils.errors import UserError
+from ftlight.utils.errors import UserError, WriteError
 from ftlight.utils.format import span
 from ftlight.utils.printable import say
 
@@ -36,7 +37,7 @@ class Asked(NamedTuple):
         fit: the command line of ``fit`` that each trial changes.
         parameters: what varies.
         own: the config's own values of that, as Optuna has them.
-        method: how settings are drawn: bayes or random.
+        method: how settings are drawn: bayes, random or grid.
         metric: name of the score that a sweep wants; empty for the task's own.
         goal: max or min; empty likewise.
         seed: seed of the config.
@@ -104,15 +105,18 @@ def run(asked: Asked, tried: Study) -> int:
 
     Raises:
         UserError: the config itself fails, or three trials in a row do.
+        WriteError: a disk is full.
     """
+    begun = datetime.now()
     while True:
-        if why := study.hopeless(tried):
+        if why := study.hopeless(tried, begun):
             raise UserError(f"three trials in a row failed; the last one: {why}")
         left = asked.until - time.monotonic() - reserved(asked, tried)
         taken = [seconds(trial) for trial in study.finished(tried)]
         given = None
-        if planning.fits(left, taken) and not study.exhausted(tried):
-            given = study.take(tried, asked.home, asked.parameters, asked.own, asked.trials)
+        if planning.fits(left, taken):  # if there are no others, those of dead processes are left
+            most = 0 if study.exhausted(tried) else asked.trials
+            given = study.take(tried, asked.home, asked.parameters, asked.own, most)
         if given is not None:
             with given.held:
                 if status := attempt(asked, tried, given):
@@ -148,6 +152,7 @@ def attempt(asked: Asked, tried: Study, given: study.Given) -> int:
 
     Raises:
         UserError: the config itself fails.
+        WriteError: a disk is full.
     """
     run, number = asked.home / given.name, given.trial.number
     if (same := study.same_as(tried, given)) is not None:
@@ -164,6 +169,10 @@ def attempt(asked: Asked, tried: Study, given: study.Given) -> int:
         took = time.monotonic() - begun
         before = given.trial.user_attrs.get("seconds", 0.0)
         given.trial.set_user_attr("seconds", before + took)
+        if not status and number and not records.facts(run).get("best"):
+            study.tell_failure(tried, given, "its validation score is not a number")
+            say(f"trial {number} failed: its validation score is not a number")
+            return 0
         if not status:
             finish(asked, tried, given, run)
             return 0
@@ -193,11 +202,19 @@ def log_of(run: Path) -> Path:
 def train(
     asked: Asked, run: Path, options: Sequence[str], limit: float | None, prunes: bool
 ) -> int:
-    """Trains, or goes on with that. Returns the status."""
+    """Trains, or goes on with that. Returns the status.
+
+    Raises:
+        WriteError: a disk is full, which is no fault of the settings.
+    """
     own = [*asked.fit, *options, *QUIET, f"--run={run}", "--resume=auto"]
     variables = tracked.grouped(asked.home, "trial")
     variables |= {rungs.VARIABLE: "1"} if prunes else {}
-    return child.run("fit", own, log_of(run), True, variables, limit)
+    status = child.run("fit", own, log_of(run), True, variables, limit)
+    if status == WriteError.status:
+        why = child.fault(log_of(run)) or f"{folder.short(run)} cannot be written; make room"
+        raise WriteError(f"{why}; the same command goes on")
+    return status
 
 
 def finish(asked: Asked, tried: Study, given: study.Given, run: Path) -> None:
@@ -249,8 +266,12 @@ def sweep(asked: Asked, tried: Study) -> None:
     """Deletes checkpoints of trials that can no longer be the best."""
     if asked.keep == "all":
         return
-    for trial in study.finished(tried)[planning.TOP :]:
-        if trial.number:  # the config as it is may be preferred
+    ended = study.finished(tried)
+    whole = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+    # the config as it is may be preferred, and whole trials alone are trained on more seeds
+    kept = {0, *(t.number for t in (*ended[: planning.TOP], *whole[: planning.TOP]))}
+    for trial in ended:
+        if trial.number not in kept:
             remove_checkpoints(asked.home / study.name_of(trial.number))
 
 

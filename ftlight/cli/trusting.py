@@ -25,11 +25,14 @@ def check(words: Any, folders: list[Path], begins: bool) -> None:
     Raises:
         UserError: a run names code that is not named now, and is neither trusted nor made here.
     """
-    named = _named_now(words, folders) if folders else set()
+    named = named_now(words) if folders else set()
     for folder in folders:
         config = runs.read_config(folder)
         code = [name for name in trust.classes(config) if name not in named]
-        code += trust.attached(config) if begins else []
+        if begins:
+            code += trust.attached(config)
+        elif words.verb in ("validate", "test"):  # these compute where the run was trained
+            code += trust.placed(config)
         if not code and not trust.classes(config):
             continue
         if code and words.own.get("trust") == "true":
@@ -46,10 +49,10 @@ def check(words: Any, folders: list[Path], begins: bool) -> None:
                 sys.path.append(path)
 
 
-def _named_now(words: Any, folders: list[Path]) -> set[str]:
+def named_now(words: Any) -> set[str]:
     """Classes that the command itself names: with options, or configs that are not a run's own."""
-    own = {str(folder / "config.yaml") for folder in folders}
-    named = set(words.classes.values())
+    own = {str(folder / "config.yaml") for folder in words.begun_with}
+    named = {*words.classes.values(), *words.named}
     for path in words.configs:
         if path not in own:
             config: Mapping[str, Any] = read_yaml(path)[0]

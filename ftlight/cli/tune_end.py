@@ -152,8 +152,10 @@ def _compare(winner: Candidate, first: Candidate | None) -> Difference | None:
 
 
 def _sweep(asked: Asked, best: Path) -> None:
+    """Deletes checkpoints of all but the best run; what has not ended may go on."""
     for run in asked.home.glob("trial-*"):
-        if run.is_dir() and run != best:
+        has_ended = run.is_dir() and records.facts(run).get("status") in ("done", "failed")
+        if has_ended and run != best:
             trials.remove_checkpoints(run)
 
 

@@ -65,7 +65,7 @@ def read(words: Words) -> Asked:
         prunes = False
     trials = trials or sweep.trials
     own = study.own_values(sweep.parameters, found.values)
-    method = "bayes" if sweep.method == "bayes" else "random"
+    method = _method(sweep)
     seed = _seed(found)
     home = _home(words)
     _settle(home, found, sweep)
@@ -78,7 +78,7 @@ def read(words: Words) -> Asked:
         sweep.metric,
         GOALS.get(sweep.goal, ""),
         seed,
-        trials or (TRIALS if budget == ENDLESS else ENDLESS),
+        trials or (TRIALS if budget == ENDLESS and method != "grid" else ENDLESS),
         budget,
         words.begun + budget,
         seeds or 3,
@@ -143,6 +143,13 @@ def _config(fit: Sequence[str]) -> Config:
         found[name] = parse(text, f"--{name}")[0]
     found.setdefault("seed_everything", expanded.get("seed_everything"))
     return Config(expanded, known, found)
+
+
+def _method(sweep: Sweep) -> str:
+    """How settings are drawn; at random of a grid that has ranges, which has no end."""
+    if sweep.method == "grid" and any(p.choices is None for p in sweep.parameters):
+        return "random"
+    return sweep.method
 
 
 def _seed(found: Config) -> int:

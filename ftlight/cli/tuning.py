@@ -18,6 +18,7 @@ from ftlight.cli.command import Words
 from ftlight.cli.trials import Asked
 from ftlight.run.folder import short
 from ftlight.tune import study
+from ftlight.utils import secrets
 from ftlight.utils.format import counted
 from ftlight.utils.printable import say
 
@@ -103,7 +104,7 @@ def so_far(words: Words, asked: Asked, tried: Study) -> str:
     found = study.finished(tried)
     own = tune_words.again(words, asked.home)
     rest = [f"--{name}={words.own[name]}" for name in ("budget", "jobs") if name in words.own]
-    then = f"to go on: python -m ftlight tune {shlex.join([*own, *rest])}"
+    then = f"to go on: python -m ftlight tune {shlex.join(secrets.command([*own, *rest]))}"
     if not found:
         return f"stopped; no trial has ended yet; {then}"
     best = found[0]

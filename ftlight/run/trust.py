@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,15 +20,17 @@ from typing import Any
 
 from ftlight.run import folder as runs
 from ftlight.run import records
+from ftlight.utils.errors import UserError, shortened
+from ftlight.utils.yaml_file import parse
 
 # What a run may name of a trainer that is code, or a place to write.
-ATTACHED = ("callbacks", "logger", "plugins", "profiler", "default_root_dir")
+ATTACHED = ("callbacks", "logger", "plugins", "profiler", "default_root_dir", "run")
 PLACED = ("strategy", "accelerator")  # plain names of Lightning's are no code
 VARIABLE = "FTLIGHT_TRUST"  # runs to trust where nobody can be asked, as in a job
 
 
 def classes(config: Mapping[str, Any]) -> list[str]:
-    """The classes of task and data that a config names and that are not ftlight's.
+    """The classes that a config names for task and data: these, if not ftlight's, and in options.
 
     >>> classes({"model": {"class_path": "my_task.Mine"}, "data": {"module": "TextData"}})
     ['my_task.Mine']
@@ -39,7 +42,19 @@ def classes(config: Mapping[str, Any]) -> list[str]:
         name = options.get("class_path", options.get(word))
         if isinstance(name, str) and not is_ours(name):
             found.append(name)
-    return found
+    return list(dict.fromkeys([*found, *class_paths(_options(config))]))
+
+
+def class_paths(value: Any) -> list[str]:
+    """The class paths anywhere in a value, also in its texts.
+
+    Where an option may be anything, as ``model.peft`` may, the parser reads a text as YAML, and
+    makes any class of any module from a mapping with ``class_path``.
+
+    >>> class_paths({"peft": [{"class_path": "a.B"}], "unfreeze": '{"class_path": "c.D"}'})
+    ['a.B', 'c.D']
+    """
+    return list(_paths(value))
 
 
 def is_ours(path: str) -> bool:
@@ -56,13 +71,25 @@ def attached(config: Mapping[str, Any]) -> list[str]:
     trainer = config.get("trainer")
     options = trainer if isinstance(trainer, Mapping) else {}
     named = [name for name in ATTACHED if options.get(name) not in (None, [], {}, False, True)]
-    named += [
-        name
-        for name in PLACED
-        if options.get(name) is not None
-        and not (isinstance(options[name], str) and "." not in options[name])
+    return [f"trainer.{name}" for name in named] + placed(config)
+
+
+def placed(config: Mapping[str, Any]) -> list[str]:
+    """What a config would have a trainer import to compute somewhere, as ``trainer.strategy``.
+
+    >>> placed({"trainer": {"strategy": "ddp", "accelerator": {"class_path": "a.B"}}})
+    ['trainer.accelerator']
+    """
+    trainer = config.get("trainer")
+    options = trainer if isinstance(trainer, Mapping) else {}
+    given = {name: options[name] for name in PLACED if options.get(name) is not None}
+    # any other text may hold YAML, of which the parser makes a class
+    plain = re.compile(r"[\w-]+")
+    return [
+        f"trainer.{name}"
+        for name, value in given.items()
+        if not (isinstance(value, str) and plain.fullmatch(value))
     ]
-    return [f"trainer.{name}" for name in named]
 
 
 def import_path(folder: Path) -> list[str]:
@@ -112,25 +139,55 @@ def _digest(folder: Path) -> str:
         [_bytes(name, path) for name in names],
         [_bytes(name, path) for name in _paths(options)],
     ]
+    if class_paths(_options(config)):  # what is made of these depends on the options
+        parts.append(_options(config))
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _options(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The options of task and data, without the classes of these themselves."""
+    sections = [config.get(name) for name in ("model", "data")]
+    return [
+        {k: v for k, v in section.items() if k != "class_path"}
+        for section in sections
+        if isinstance(section, Mapping)
+    ]
 
 
 def _paths(value: Any) -> Iterator[str]:
     """The class paths anywhere in a value."""
-    if isinstance(value, Mapping):
+    if isinstance(value, str):
+        yield from _in_text(value)
+    elif isinstance(value, Mapping):
         if isinstance(value.get("class_path"), str):
             yield value["class_path"]
         for each in value.values():
             yield from _paths(each)
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+    elif isinstance(value, Sequence):
         for each in value:
             yield from _paths(each)
 
 
+def _in_text(text: str) -> Iterator[str]:
+    """The class paths of a text that is YAML; the text itself if it may be, and does not read."""
+    if "class_path" not in text and "\\" not in text:  # of which it may be made by escapes
+        return
+    try:
+        inside = parse(text, "text")[0]
+    except UserError:
+        yield shortened(text)
+        return
+    if inside != text:  # a text in quotes may hold another
+        yield from _paths(inside)
+
+
 def _bytes(path: str, folders: Sequence[str]) -> str:
-    """The digest of the file of a class's module; empty if it lies in none of these folders."""
+    """The digest of the file of a class's module; empty if it lies in none of these folders.
+
+    These come after Python's own, as in an import: another file of that name is what it finds.
+    """
     module = path.rpartition(".")[0].replace(".", "/")
-    for folder in [*folders, *sys.path]:
+    for folder in [*sys.path, *folders]:
         for file in (Path(folder, f"{module}.py"), Path(folder, module, "__init__.py")):
             if module and file.is_file():
                 return hashlib.sha256(file.read_bytes()).hexdigest()

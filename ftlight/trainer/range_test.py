@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -85,6 +86,8 @@ class RangeTest(Callback):
         stage = _stage(schedule)
         begun = time.monotonic()
         tried, losses = _losses(trainer, task, schedule, stage)
+        if not math.isfinite(losses[0]):
+            raise UserError(f"{OPTION}: the loss of the first batch is {losses[0]}; {WAY}")
         lr = rates.rounded(rates.valley(tried, losses))
         keep(self.run, task, lr)
         chosen.write(self.run)

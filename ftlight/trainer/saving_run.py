@@ -48,7 +48,9 @@ def save(task: Task, data: DataModule, run: Path | None, folder: Path) -> Path:
             shutil.copyfile(run / BEST, part / BEST)
         else:
             _make(task, data, part)
-    trust.note(folder)
+    # what a stranger's run attaches to a trainer does not become one's own by a copy
+    if run is None or trust.is_trusted(run) or not trust.attached(runs.read_config(run)):
+        trust.note(folder)
     return folder
 
 

@@ -15,7 +15,7 @@ from optuna.storages.journal import (
     JournalFileSymlinkLock,
 )
 
-from ftlight.utils.atomic import remove
+from ftlight.utils.atomic import remove, writing
 
 Lock = JournalFileSymlinkLock | JournalFileOpenLock
 
@@ -36,9 +36,14 @@ class Journal(JournalFileBackend):
         self.path, self.lock = path, lock
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Writes lines, all of them to the disk."""
+        """Writes lines, all of them to the disk.
+
+        Raises:
+            WriteError: it has no room for them.
+        """
         lines = [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
-        with _held(self.lock), self.path.open("rb+") as file:
+        then = "make room; the same command goes on"
+        with writing(self.path, then), _held(self.lock), self.path.open("rb+") as file:
             size = whole(file)
             file.truncate(size)
             file.seek(size)

@@ -64,7 +64,7 @@ class Parameter(NamedTuple):
         if self.whole:
             return round(value / (self.step or 1)) * int(self.step or 1)
         if self.step is not None:
-            return float(f"{round(value / self.step) * self.step:.12g}")
+            return _short(round(value / self.step) * self.step)
         short = float(f"{value:.4g}")
         return short if self.low <= short <= self.high else value
 
@@ -171,7 +171,7 @@ def parameter(name: str, spec: Mapping[str, Any], where: str = "") -> Parameter:
     >>> parameter("model.lr", {"min": 1e-5, "max": 1e-3, "distribution": "log_uniform_values"}).log
     True
     """
-    kind = spec.get("distribution", "")
+    kind = str(spec.get("distribution") or "")
     if "value" in spec or "values" in spec:
         values = [spec["value"]] if "value" in spec else spec["values"]
         if kind not in ("", *CHOICES):
@@ -193,6 +193,10 @@ def parameter(name: str, spec: Mapping[str, Any], where: str = "") -> Parameter:
 def _range(name: str, kind: str, low: float, high: float, q: Any, where: str) -> Parameter:
     whole = kind == "int_uniform" or (not kind and isinstance(low, int) and isinstance(high, int))
     if kind in EXPONENTS:  # W&B's ends are exponents of e there
+        if high > 700:
+            raise UserError(
+                f"{where}the ends of {kind} are exponents of e; {kind}_values has values"
+            )
         low, high = math.exp(low), math.exp(high)
     if kind in LOGS and low <= 0:
         raise UserError(f"{where}min: a logarithmic scale begins above 0")
@@ -200,10 +204,19 @@ def _range(name: str, kind: str, low: float, high: float, q: Any, where: str) ->
         q = 1
     if q is not None and not (_is_number(q) and q > 0):
         raise UserError(f"{where}q: expected a number above 0, got {q}")
-    whole = whole or (isinstance(q, int) and float(low).is_integer())
-    if whole:
-        low, high = int(low), int(high)
+    step = 1 if q is None and whole else q
+    if step is not None:  # the multiples of it that lie within the ends
+        whole = float(step).is_integer()
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if first > last:
+            raise UserError(f"{where}no multiple of {step} lies between {low} and {high}")
+        low, high = (int(n * step) if whole else _short(n * step) for n in (first, last))
     return Parameter(name, None, low, high, kind in LOGS, whole, q)
+
+
+def _short(value: float) -> float:
+    """A multiple of a step without what binary fractions add to it: 0.3 is 3 times 0.1."""
+    return float(f"{value:.12g}")
 
 
 def _is_number(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ class Sampler(BaseSampler):
     The first trial has the values of the config as it is.
 
     Args:
-        method: bayes for multivariate TPE, else random.
+        method: bayes for multivariate TPE, else random; of a grid all choices come in turn.
         seed: seed of the draws.
         own: values of the config, for those parameters that hold them.
     """
@@ -119,7 +120,7 @@ def opened(home: Path, method: str, seed: int, own: Mapping[str, Any]) -> Study:
 
     Args:
         home: folder of the tune.
-        method: bayes or random.
+        method: bayes, random or grid.
         seed: seed of the draws.
         own: the config's own values of parameters, as Optuna has them.
     """
@@ -204,7 +205,7 @@ def take(
         most: trials that are to be finished.
 
     Returns:
-        None if enough are finished, or others run them.
+        None if enough are finished, or others run them, or a grid has no more.
     """
     while (turn := claim(home, "next")) is None:
         time.sleep(POLL)
@@ -216,12 +217,33 @@ def take(
             trials = study.get_trials(deepcopy=False, states=states)
             if sum("same_as" not in trial.user_attrs for trial in trials) >= most:
                 return None
+            if is_grid(study) and not enqueue(study, parameters):
+                return None
             trial = study.ask()
-            held = claim(home, name_of(trial.number))
-            assert held is not None  # whoever takes up trials waits for its turn
+            while (held := claim(home, name_of(trial.number))) is None:
+                time.sleep(POLL)  # another process looks whether it is run
             given = trial, held
         trial, held = given
         return Given(trial, settle(trial, parameters, own), held, is_new)
+
+
+def is_grid(study: Study) -> bool:
+    """Whether all choices are tried in turn."""
+    return isinstance(study.sampler, Sampler) and study.sampler.method == "grid"
+
+
+def enqueue(study: Study, parameters: Sequence[Parameter]) -> bool:
+    """Lets the next trial have the next choice of a grid; false if all were tried."""
+    trials = study.get_trials(deepcopy=False)
+    if not trials or any(trial.state == TrialState.WAITING for trial in trials):
+        return True  # the first one is the config as it is; one was left behind by a kill
+    names = [parameter.name for parameter in parameters]
+    tried = {tuple(trial.params.get(name) for name in names) for trial in trials}
+    for choice in itertools.product(*(map(as_json, p.choices or ()) for p in parameters)):
+        if choice not in tried:
+            study.enqueue_trial(dict(zip(names, choice, strict=True)))
+            return True
+    return False
 
 
 def left(study: Study, home: Path) -> tuple[Trial, IO[str]] | None:
@@ -305,11 +327,16 @@ def tell_failure(study: Study, given: Given, why: str) -> None:
     study.tell(given.trial.number, state=TrialState.FAIL)
 
 
-def hopeless(study: Study) -> str:
-    """The last line of three trials that failed one after another; empty if there are none."""
+def hopeless(study: Study, since: datetime = datetime.min) -> str:
+    """The last line of three trials that failed one after another; empty if there are none.
+
+    Args:
+        study: the study.
+        since: when this process began: what failed before may have been mended.
+    """
     told = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
     told.sort(key=lambda trial: trial.datetime_complete or datetime.min)
-    last = told[-3:]
+    last = [t for t in told[-3:] if (t.datetime_complete or datetime.min) >= since]
     if len(last) < 3 or any(trial.state != TrialState.FAIL for trial in last):
         return ""
     return str(last[-1].user_attrs.get("failure", ""))

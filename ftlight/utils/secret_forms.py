@@ -27,12 +27,12 @@ FORMS = re.compile(
     | (?:nvapi|pypi|tskey|glsa|dapi)-?[\w-]{30,}          # NVIDIA, PyPI, Tailscale, Grafana, …
     | SG\.[\w-]{16,}\.[\w-]{16,}                          # SendGrid
     | \b\d{8,10}:[\w-]{35}\b                              # Telegram
-    | eyJ[\w-]{6,}\.eyJ[\w-]{6,}\.[\w-]*                  # JSON web tokens
+    | (?<![\w-])eyJ[\w-]{6,}\.eyJ[\w-]{6,}\.[\w-]*        # JSON web tokens
     """,
     re.VERBOSE,
 )
 PARTS = (
-    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\s*(.*?)\s*(?:-----END|\Z)", re.DOTALL),
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(.*?)(?:-----END|\Z)", re.DOTALL),
     re.compile(r"(?i)\b(?:bearer|basic)\s+([\w.+/=~-]{12,})"),
     # connection strings, as of databases and storage accounts
     re.compile(r"(?i)\b(?:password|pwd|passwd|accountkey|sharedaccesskey)\s*=\s*([^;&\s\"']+)"),
@@ -56,7 +56,7 @@ def find(text: str) -> set[str]:
         return set()
     found = {match[0] for match in FORMS.finditer(text)}
     for form in PARTS:
-        found |= {match[1] for match in form.finditer(text) if match[1].strip()}
+        found |= {match[1].strip() for match in form.finditer(text)} - {""}
     return found | {match[0] for match in _RUN.finditer(text) if is_random(match[0])}
 
 

@@ -15,9 +15,11 @@ from typing import Any
 import yaml
 
 from ftlight.utils import secret_forms
+from ftlight.utils.yaml_file import Loader
 
 HIDDEN = "<secret, not kept>"
 LEAST = 8  # characters of a secret that is hidden inside longer words, too
+MOST = 100_000  # of a text that is read as YAML: of millions it would take minutes
 ALWAYS = {
     *("secret", "secrets", "password", "passwords", "passwd", "passphrase", "authorization"),
     *("credential", "credentials", "apikey", "apikeys", "apitoken", "auth", "bearer", "jwt"),
@@ -40,7 +42,7 @@ BEFORE = {
 _GENERATED = re.compile(r"(?=.*[a-zA-Z])(?=.*[0-9])[\w.:+/=~-]{16,}")
 NOTHING = {"", "true", "false", "null", "none"}
 _LINK = re.compile(r"(?<=://)[^/\s:@]*:([^/\s@]+)(?=@)")
-_OPTION = re.compile(r"(?<![\w-])--?([a-zA-Z][\w.-]*)[=\s]\s*([^\s\"',]+)")
+_OPTION = re.compile(r"(?<![\w.-])--?([a-zA-Z][\w.-]*)[=\s]\s*([^\s\"',]+)")
 _VARIABLE = re.compile(r"(?:^|[\s;,])([A-Za-z_]\w*)=([^\s;,\"']+)")
 _QUERY = re.compile(r"[?&]([\w.-]+)=([^&#\s]+)")
 
@@ -142,9 +144,9 @@ def _inside(text: str) -> set[str]:
     for form in (_OPTION, _VARIABLE):
         secrets |= {value for name, value in form.findall(text) if _hidden(name, value)}
     secrets |= {value for name, value in _QUERY.findall(text) if is_secret(name, value)}
-    if text.lstrip()[:1] in ("{", "["):
+    if text.lstrip()[:1] in ("{", "[") and len(text) <= MOST:
         with contextlib.suppress(Exception):  # texts that are no YAML fail in many ways
-            secrets |= within(yaml.safe_load(text))
+            secrets |= within(yaml.load(text, Loader))
     return secrets
 
 

@@ -19,9 +19,13 @@ import yaml
 from conftest import toy_rows, write_csv
 
 from ftlight.__main__ import main
-from ftlight.cli import backbones, climb
-from ftlight.cli.climb import Climb
+from ftlight.cli import asked, backbones, child, climb, guess, summit
+from ftlight.cli.climb import Broken, Climb
+from ftlight.cli.guess import Guess
 from ftlight.cli.rung import Rung
+from ftlight.utils import secrets
+from ftlight.utils.errors import UserError
+from ftlight.utils.yaml_file import read_yaml
 
 pytestmark = pytest.mark.processes
 
@@ -167,3 +171,108 @@ def test_no_head_is_solved_for_pairs_of_texts(tmp_path: Path) -> None:
     pairs = Climb(tmp_path, "TextClassification", {}, math.inf, 60.0, {})
     assert pairs.left > pairs.starting
     assert list(climb.head(pairs)) == []
+
+
+def test_runs_of_other_data_options_or_backbones_are_not_taken_for_done(
+    toy: str, tmp_path: Path
+) -> None:
+    told, home, options = (
+        guess.guess(toy, None, None),
+        tmp_path / "home",
+        {"trainer.max_epochs": "2"},
+    )
+    home.mkdir()
+    assert asked.settle(home, told, options, ["a", "b"]) == ["a", "b"]
+    assert asked.settle(home, told, options, []) == ["a", "b"]
+    assert asked.settle(home, told, options, ["a", "b"]) == ["a", "b"]
+
+    def refused(told: Guess, options: dict[str, str], names: list[str]) -> None:
+        with pytest.raises(UserError, match="home was begun with other data or options; give"):
+            asked.settle(home, told, options, names)
+
+    refused(told, {}, [])
+    refused(told, options, ["b"])
+    write_csv(Path(toy), toy_rows(61))
+    refused(told, options, [])
+    photos = tmp_path / "photos"
+    (photos / "cat").mkdir(parents=True)
+    (photos / "cat" / "1.png").write_bytes(b"one")
+    told, home = told._replace(files={"train": str(photos)}), tmp_path / "other" / "home"
+    home.mkdir(parents=True)
+    asked.settle(home, told, {}, ["a"])
+    assert asked.settle(home, told, {}, []) == ["a"]
+    (photos / "cat").rename(photos / "dog")
+    refused(told, {}, [])
+
+
+def test_the_config_of_the_best_has_options_to_the_letter_and_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("model: {task: T}\ndata: {train: a.csv}\n")
+    options = {"data.label": "on", "data.text": "010", "seed_everything": "3", "model.lr": "1e-4"}
+    options |= {"model.api_key": "abc123", "data.prefix": "", "model.backbone": "b"}
+    made = Climb(tmp_path, "TextClassification", options, math.inf, 60.0, {})
+    best = Rung("tuned", "fit", {"model.dropout": "0"}, 0.8, 0.7, 0.9, "f1", {}, None, 1)
+    made.rungs.append(best)
+    summit.name(made, best)
+    assert read_yaml(tmp_path / "best.yaml")[0] == {
+        "model": {
+            "task": "T",
+            "lr": 1e-4,
+            "api_key": secrets.HIDDEN,
+            "backbone": "b",
+            "dropout": 0,
+        },
+        "data": {"train": "a.csv", "label": "on", "text": "010", "prefix": ""},
+        "seed_everything": 3,
+    }
+    assert "abc123" not in json.dumps(summit.as_json(made, best, [], 1.0))
+
+
+def trained(made: Climb, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Options of the training that a ladder starts, which is stopped."""
+    given: list[str] = []
+
+    def run(verb: str, words: list[str], *rest: Any) -> int:
+        given.extend(words)
+        return 130
+
+    monkeypatch.setattr(child, "run", run)
+    with pytest.raises(Broken):
+        climb.train(made, "fit", "tuned", {}, 100.0)
+    return dict(zip(given[2::2], given[3::2], strict=True))  # after -c
+
+
+def test_a_stopped_run_goes_on_for_all_of_the_time_that_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Climb(tmp_path, "TextClassification", {}, math.inf, 600.0, {})
+    assert trained(made, monkeypatch)["--budget"] == "100s"
+    assert made.used == {}  # it had no checkpoint, and begins anew
+    (tmp_path / "fit" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "fit" / "checkpoints" / "last.ckpt").touch()
+    made.used["fit"] = 200.0
+    assert trained(made, monkeypatch)["--budget"] == "300s"
+    assert made.used["fit"] >= 200.0
+
+
+def test_runs_by_folds_lie_beside_those_of_an_earlier_command_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Climb(tmp_path, "TextClassification", {}, math.inf, 600.0, {}, folds=5)
+    assert trained(made, monkeypatch)["--run"] == str(tmp_path / "fit")
+    (tmp_path / "fit").mkdir()
+    (tmp_path / "fit" / "config.yaml").touch()
+    assert trained(made, monkeypatch)["--run"] == str(tmp_path / "fit-folds")
+    (tmp_path / "fit" / "config.yaml").unlink()
+    (tmp_path / "fit" / "fold-0").mkdir()
+    assert trained(made, monkeypatch)["--run"] == str(tmp_path / "fit")
+    made.folds = 0
+    assert trained(made, monkeypatch)["--run"] == str(tmp_path / "fit-split")
+
+
+def test_a_run_that_was_not_validated_is_not_the_best() -> None:
+    made = Climb(Path(), "CausalLM", {}, math.inf, 600.0, {})
+    made.rungs = [
+        Rung(name, name, {}, score, score, score, "loss", {}, None, 1)
+        for name, score in (("cut", math.nan), ("whole", -2.0))
+    ]
+    assert made.best.name == "whole"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import Run, toy_rows, write_csv
 
@@ -114,9 +115,100 @@ def test_what_a_run_attaches_to_a_trainer_is_not_taken(
     }.items():
         sent = stranger("evil_task", trainer={name: value})
         refused(capsys, ["fit", "--resume", str(sent)], f"trainer.{name}", mark)
+        refused(capsys, ["baselines", str(sent), "--scratch"], f"trainer.{name}", mark)
         assert main(["predict", str(sent), "--text", "a good card"]) == 0
         assert not mark.exists()
     assert not (tmp_path / "elsewhere").exists()
+    sent = stranger("evil_task", trainer={"callbacks": [evil]})
+    ftlight.load(str(sent)).save("copy")
+    refused(capsys, ["fit", "--resume", "copy"], "trainer.callbacks", mark)
+
+
+def test_where_a_run_was_trained_is_not_taken_if_that_is_code(
+    stranger: Callable[..., Path], tmp_path: Path, capsys: Any
+) -> None:
+    mark, evil = tmp_path / "mark", {"class_path": "sent.evil_task.Watches"}  # found from here
+    for name, value in {
+        "strategy": evil,
+        "accelerator": evil,
+        "plugins": [evil],
+        "devices": 1,
+    }.items():
+        sent = stranger("evil_task", trainer={name: value})
+        for verb in ("validate", "test"):
+            if name in ("strategy", "accelerator"):
+                refused(capsys, [verb, str(sent)], f"trainer.{name}", mark)
+            else:
+                assert main([verb, str(sent)]) == 0
+    text = json.dumps(evil).replace(".", "\\u002e")
+    sent = stranger("evil_task", trainer={"strategy": text})
+    refused(capsys, ["validate", str(sent)], "trainer.strategy", mark)
+    sent = stranger(trainer={"run": str(tmp_path / "elsewhere")})
+    refused(capsys, ["fit", "--from", str(sent)], "trainer.run", mark)
+    assert not (tmp_path / "elsewhere").exists()
+    assert not mark.exists()
+
+
+def test_no_class_is_made_of_what_stands_in_an_option(
+    stranger: Callable[..., Path], tmp_path: Path, capsys: Any
+) -> None:
+    """The parser makes any class of any module where an option may be anything."""
+    mark = tmp_path / "mark"
+    evil = {"class_path": "subprocess.Popen", "init_args": {"args": f"touch {mark}", "shell": True}}
+    text = json.dumps(evil)
+    for option, value, code in [
+        ("peft", evil, "subprocess.Popen"),
+        ("peft", {"class_path": "sent.evil_task.Watches"}, "sent.evil_task.Watches"),
+        ("label_descriptions", [{"a": evil}], "subprocess.Popen"),
+        ("unfreeze", text, "subprocess.Popen"),
+        ("peft", json.dumps(text), "subprocess.Popen"),
+        ("peft", text.replace("class", "cl\\u0061ss"), "subprocess.Popen"),
+        ("peft", f"{{class_path: a.B, {text[1:]}", "{class_path: a.B"),
+    ]:
+        sent = stranger("evil_task")
+        given = yaml.safe_load((sent / "config.yaml").read_text())
+        given["model"]["init_args"][option] = value
+        (sent / "config.yaml").write_text(yaml.safe_dump(given))
+        for verb, *rest in VERBS:
+            refused(capsys, [verb, str(sent), *rest], code, mark)
+        for how in ("--from", "--resume"):
+            refused(capsys, ["fit", how, str(sent)], code, mark)
+        with pytest.raises(UserError, match="names code"):
+            ftlight.load(str(sent))
+
+
+def test_a_checkpoint_names_no_class(
+    stranger: Callable[..., Path], bert: str, tmp_path: Path, capsys: Any
+) -> None:
+    mark = tmp_path / "mark"
+    evil = {"class_path": "subprocess.Popen", "init_args": {"args": f"touch {mark}", "shell": True}}
+    path = stranger() / "checkpoints" / "last.ckpt"
+    state = torch.load(path, weights_only=True)
+    words = ["fit", "--model", "TextClassification", "--model.backbone", bert, "--data.train"]
+    words += ["toy.csv", "--data.batch_size", "8", "--trainer.accelerator", "cpu"]
+    words += ["--trainer.max_epochs", "2", "--trainer.report", "false", "--ckpt_path", str(path)]
+    state["callbacks"]["Freezing"]["options"]["unfreeze"] = [evil]
+    torch.save(state, path)
+    assert main([*words, "--run", "new"]) == 2
+    assert "its schedule names code" in capsys.readouterr().err
+    assert not mark.exists()
+
+
+def test_weights_of_a_run_are_taken_if_the_command_trusts_or_names_its_class(
+    fit: Run, bert: str, tmp_path: Path, capsys: Any
+) -> None:
+    place = tmp_path / "mine"
+    place.mkdir()
+    (place / "own_from_task.py").write_text(MINE)
+    (place / "mine.yaml").write_text("model: {task: own_from_task.Mine}\n")
+    config = ["-c", str(place / "mine.yaml"), "--model", "own_from_task.Mine"]
+    moved = str(shutil.move(fit(*config), tmp_path / "moved"))
+    words = ["fit", "--model", "TextClassification", "--from", moved, "--run", "refused"]
+    refused(capsys, words, "own_from_task.Mine", tmp_path / "mark")
+    assert main(["baselines", moved, *config, "--backbones", bert]) == 0
+    fit(*config, "--from", moved, name="named")
+    fit("--from", moved, "--trust", name="trusting")
+    assert Path("trusting", "config.yaml").is_file()
 
 
 def test_modules_beside_a_run_are_found_by_nobody(
@@ -157,6 +249,12 @@ def test_runs_of_ones_own_work_until_they_change_or_move(
     refused(capsys, ["predict", moved, *text], "own_trust_task.Mine", mark)
     assert main(["predict", moved, *text, "--trust"]) == 0
     assert main(["predict", moved, *text]) == 0  # noted
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    (shadow / "own_trust_task.py").write_text(SAYS.format(mark=str(mark)) + MINE)
+    with monkeypatch.context() as patch:  # as if it were started in a folder of a stranger's
+        patch.setattr(sys, "path", [str(shadow), *sys.path])
+        refused(capsys, ["predict", moved, *text], "own_trust_task.Mine", mark)
     (place / "own_trust_task.py").write_text(SAYS.format(mark=str(mark)) + MINE)
     refused(capsys, ["predict", moved, *text], "own_trust_task.Mine", mark)
     assert ftlight.load(moved, trust=True).predict(["a good card"])

@@ -18,11 +18,14 @@ from conftest import each, toy_rows, write_csv
 from resuming import differences
 
 from ftlight.__main__ import main
-from ftlight.cli import tune_end
+from ftlight.cli import child, trials, tune_end, tuning
+from ftlight.cli.command import Words
 from ftlight.metrics.seeds import difference
 from ftlight.run import folder
 from ftlight.training import checkpoint
 from ftlight.tune import ending, study
+from ftlight.tune.space import Parameter
+from ftlight.utils.errors import WriteError
 
 SWEEP = """
 metric: {name: val/f1, goal: maximize}
@@ -236,3 +239,113 @@ def test_candidates_on_several_seeds_come_first() -> None:
     one = tune_end.Candidate(3, [Path("a"), Path("b")], [0.7, 0.9])
     assert one.mean == pytest.approx(0.8)
     assert one.best == Path("b")
+
+
+RATE = [Parameter("model.lr", None, 1e-5, 1e-3, log=True)]
+
+
+def asked(home: Path, count: float = 3) -> trials.Asked:
+    """What a tune of the learning rate alone is asked for, without a limit of time."""
+    (home / "claims").mkdir()
+    endless = float("inf")
+    return trials.Asked(
+        home, [], RATE, {}, "random", "", "", 0, count, endless, endless, 1, 1, True, "best"
+    )
+
+
+def ended(run: Path, score: float | None) -> int:
+    """Leaves what a training leaves that has ended. Returns its status."""
+    run.mkdir()
+    best = {} if score is None else {"val/r2": score}
+    (run / "run.json").write_text(json.dumps({"status": "done", "best": best}))
+    return 0
+
+
+def test_a_full_disk_is_no_fault_of_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, tried = asked(tmp_path), study.opened(tmp_path, "random", 0, {})
+    trials.log_of(tmp_path / "trial-000").write_text("ftlight: error: the disk is full\n")
+    monkeypatch.setattr(child, "run", lambda *words, **options: WriteError.status)
+    for _ in range(4):
+        with pytest.raises(WriteError, match=r"^the disk is full; the same command goes on$"):
+            trials.run(wanted, tried)
+    assert [trial.state.name for trial in tried.trials] == ["RUNNING"]
+    assert "failures" not in tried.trials[0].user_attrs
+
+
+def test_a_command_goes_on_after_three_failures_of_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, tried = asked(tmp_path, 1), study.opened(tmp_path, "random", 0, {})
+    for _ in range(3):
+        given = study.take(tried, tmp_path, RATE, {}, 99)
+        assert given is not None
+        study.tell_failure(tried, given, "a machine without memory")
+        given.held.close()
+    monkeypatch.setattr(trials, "train", lambda asked, run, *rest: ended(run, 0.5))
+    assert trials.run(wanted, tried) == 0
+    assert [trial.state.name for trial in tried.trials] == ["FAIL"] * 3 + ["COMPLETE"]
+
+
+def test_a_trial_without_a_score_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    wanted, tried = asked(tmp_path, 2), study.opened(tmp_path, "random", 0, {})
+    scores = iter([0.5, None, 0.6])
+    monkeypatch.setattr(trials, "train", lambda asked, run, *rest: ended(run, next(scores)))
+    assert trials.run(wanted, tried) == 0
+    assert [trial.state.name for trial in tried.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert "trial 1 failed: its validation score is not a number" in capsys.readouterr().out
+
+
+def test_a_killed_trial_is_taken_up_though_there_are_no_other_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, tried = asked(tmp_path, 99), study.opened(tmp_path, "random", 0, {})
+    monkeypatch.setattr(trials, "train", lambda asked, run, *rest: ended(run, 0.5))
+    killed = study.take(tried, tmp_path, RATE, {}, 99)
+    assert killed is not None
+    for _ in range(study.REPEATS):
+        same = tried.ask()
+        same.set_user_attr("same_as", 0)
+        tried.tell(same, 0.5)
+    killed.held.close()
+    assert trials.run(wanted, tried) == 0
+    assert tried.trials[0].state.name == "COMPLETE"
+    assert len(tried.trials) == 1 + study.REPEATS
+
+
+def test_the_best_whole_trials_keep_their_checkpoints(tmp_path: Path) -> None:
+    """They may win on more seeds, though some that were cut short had better scores."""
+    wanted, tried = asked(tmp_path), study.opened(tmp_path, "random", 0, {})
+    for number, (score, pruned) in enumerate(
+        [(0.1, False), (0.8, False), (0.9, True), (0.89, True), (0.88, True), (0.95, False)]
+    ):
+        given = study.take(tried, tmp_path, RATE, {}, 99)
+        assert given is not None
+        (tmp_path / study.name_of(number) / "checkpoints").mkdir(parents=True)
+        study.tell(tried, given, score, {0: score}, pruned)
+        given.held.close()
+    trials.sweep(wanted, tried)
+    kept = sorted(path.parent.name for path in tmp_path.glob("trial-*/checkpoints"))
+    assert kept == [study.name_of(number) for number in (0, 1, 2, 3, 5)]
+
+
+def test_the_end_leaves_what_has_not_ended_to_go_on(tmp_path: Path) -> None:
+    states = {"trial-000": "done", "trial-001": "stopped", "trial-002": "running"}
+    states |= {"trial-003": "failed", "trial-000-seed-1": "done", "trial-001-seed-1": "stopped"}
+    for name, status in states.items():
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / name / "run.json").write_text(json.dumps({"status": status}))
+    tune_end._sweep(asked(tmp_path), tmp_path / "trial-000-seed-1")
+    kept = sorted(path.parent.name for path in tmp_path.glob("trial-*/checkpoints"))
+    assert kept == ["trial-000-seed-1", "trial-001", "trial-001-seed-1", "trial-002"]
+
+
+def test_a_stopped_tune_shows_no_secret(tmp_path: Path) -> None:
+    tried = study.opened(tmp_path, "random", 0, {})
+    words = Words("tune", ["-c", "a.yaml", "--model.api_key", "abc123", "--run", str(tmp_path)])
+    said = tuning.so_far(words, asked(tmp_path), tried)
+    assert "abc123" not in said
+    assert "--model.api_key=" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from ftlight.__main__ import main
 from ftlight.cli import checks, command, verbs
 from ftlight.cli.verbs import VERBS, Argument, Verb
 from ftlight.utils.errors import UserError
+from ftlight.utils.printable import say
 
 
 def error(capsys: Any, *words: str) -> str:
@@ -206,3 +208,14 @@ def test_a_verb_without_a_model_takes_no_config_and_no_class(capsys: Any) -> Non
     assert error(capsys, "init", "toy.csv", "--model", "Nope") == "--model is not an option of init"
     refused = error(capsys, "init", "toy.csv", "-c", "x.yaml")
     assert refused.startswith("-c is not an option of init")
+
+
+def test_signs_that_standard_output_cannot_write_are_escaped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert main([]) == 0
+    say("→ best so far")
+    assert b"usage: python -m ftlight VERB \\u2026" in written.getvalue()
+    assert written.getvalue().endswith(b"\\u2192 best so far\n")

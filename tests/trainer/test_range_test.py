@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,18 @@ def test_a_run_that_was_stopped_resumes_exactly(
 ) -> None:
     how = with_lr(HOWS["all"], "auto")
     assert differences(*stopped_and_whole(drops, rows, tmp_path, how)) == []
+
+
+def test_a_loss_that_is_no_number_from_the_start_is_a_line(
+    fit: Run, monkeypatch: Any, capsys: Any
+) -> None:
+    run_of = fit("--model.unfreeze", "all")
+    monkeypatch.setattr(range_test, "_losses", lambda *given: ([1e-5, 1e-4], [math.nan]))
+    words = ["fit", "-c", str(run_of / "config.yaml"), "--model.lr", "auto", "--run", "other"]
+    assert main(words) == 2
+    assert "model.lr: auto: the loss of the first batch is nan; give a rate" in (
+        capsys.readouterr().err
+    )
 
 
 def test_what_has_no_rate_to_choose_says_so(fit: Run, capsys: Any) -> None:

@@ -50,6 +50,19 @@ def test_every_form_of_a_parameter_is_read() -> None:
                 "{min: 0.1, max: 0.5, distribution: q_uniform, q: 0.1}",
                 Parameter("model.x", None, 0.1, 0.5, step=0.1),
             ),
+            # the multiples within the ends: 0 is none of them
+            (
+                "{min: 1, max: 60, distribution: q_uniform, q: 16}",
+                Parameter("model.x", None, 16, 48, whole=True, step=16),
+            ),
+            (
+                "{min: 1, max: 100, distribution: q_log_uniform_values, q: 8}",
+                Parameter("model.x", None, 8, 96, log=True, whole=True, step=8),
+            ),
+            ("{min: 0.25, max: 1, q: 0.1}", Parameter("model.x", None, 0.3, 1, step=0.1)),
+            ("{min: 0, max: 1, q: 0.25}", Parameter("model.x", None, 0, 1, step=0.25)),
+            ("{min: 0.5, max: 3.5, q: 1}", Parameter("model.x", None, 1, 3, whole=True, step=1)),
+            ("{values: [1, 2], distribution: null}", Parameter("model.x", [1, 2])),
         ],
         check,
     )
@@ -107,6 +120,15 @@ def test_what_is_wrong_in_a_sweep_is_said_in_a_line() -> None:
             ),
             ("parameters: {model.lr: {value: 1}}\nmetric: val/f1", "goal: maximize or minimize"),
             ("parameters: {model.lr: {value: 1}}\nrun_cap: many", "run_cap"),
+            (
+                "parameters: {model.lr: {min: 1.0e-5, max: 1.0e-3, q: 1}}",
+                "no multiple of 1 lies between 1e-05 and 0.001",
+            ),
+            ("parameters: {model.lr: {min: 0, max: 1, distribution: 5}}", "no distribution 5"),
+            (
+                "parameters: {model.lr: {min: 8, max: 1024, distribution: log_uniform}}",
+                "exponents of e; log_uniform_values has values",
+            ),
         ],
         check,
     )

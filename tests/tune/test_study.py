@@ -8,17 +8,20 @@ import multiprocessing
 import os
 import random
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from damage import largest_file
 from optuna.storages.journal import JournalFileOpenLock, JournalFileSymlinkLock
 from optuna.trial import Trial, TrialState
 
 from ftlight.run import folder
 from ftlight.tune import journal, planning, rungs, study
 from ftlight.tune.space import Parameter
+from ftlight.utils.errors import WriteError
 
 RATE = Parameter("model.lr", None, 1e-5, 1e-3, log=True)
 WORD = Parameter("model.unfreeze", ["all", [{"train": "all"}], None])
@@ -208,6 +211,7 @@ def test_three_failures_in_a_row_are_no_hope(tmp_path: Path) -> None:
         assert study.hopeless(tried) == ""
     study.tell_failure(tried, one(tried, tmp_path), "the last line")
     assert study.hopeless(tried) == "the last line"
+    assert study.hopeless(tried, datetime.now()) == ""  # of a command that came before
 
 
 def test_settings_that_were_tried_are_told_and_end_a_small_space(tmp_path: Path) -> None:
@@ -224,6 +228,56 @@ def test_settings_that_were_tried_are_told_and_end_a_small_space(tmp_path: Path)
         finish(tried, given, 0.5)
     assert counts[False] == 3  # with the first, which has no value of it
     assert len(study.finished(tried)) == 3
+
+
+def test_a_grid_tries_all_choices_each_once(tmp_path: Path) -> None:
+    grid = [Parameter("a", [1, 2, 3]), Parameter("b", ["x", None]), Parameter("c", ["one"])]
+    own = study.own_values(grid, {"a": 2, "b": None, "c": "one"})
+    (tmp_path / "claims").mkdir()
+    found: list[tuple[Any, ...]] = []
+    while True:
+        tried = study.opened(tmp_path, "grid", 0, own)
+        given = study.take(tried, tmp_path, grid, own, float("inf"))
+        if given is None:
+            break
+        if len(found) == 3:  # as a kill right after its turn leaves it
+            given.held.close()
+            given = study.take(tried, tmp_path, grid, own, float("inf"))
+            assert given is not None
+            assert not given.is_new
+        found.append(tuple(given.trial.params.values()))
+        finish(tried, given, 0.5)
+        if len(found) == 2:  # as a kill within a turn leaves it
+            assert study.enqueue(tried, grid)
+    assert len(found) == len(set(found)) == 6
+    assert found[0] == ("2", "null", '"one"')
+
+
+def test_a_look_of_another_process_at_a_trial_does_not_end_the_one_that_begins_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, names = study.claim, list[str]()
+
+    def later(home: Path, name: str) -> Any:
+        names.append(name)
+        return None if names.count("trial-000") == 1 and name != "next" else claim(home, name)
+
+    monkeypatch.setattr(study, "claim", later)
+    given = one(opened(tmp_path), tmp_path)
+    assert given.name == "trial-000"
+    assert names == ["next", "trial-000", "trial-000"]
+    given.held.close()
+
+
+def test_a_journal_without_room_is_a_line(tmp_path: Path) -> None:
+    tried = opened(tmp_path)
+    with (
+        largest_file((tmp_path / "journal.log").stat().st_size + 20),
+        pytest.raises(WriteError, match=r"journal.log cannot be written: .*; make room"),
+    ):
+        tried.ask()
+    finish(opened(tmp_path), one(opened(tmp_path), tmp_path), 0.5)
+    assert len(study.finished(opened(tmp_path))) == 1
 
 
 def test_parameters_are_drawn_within_their_ranges(tmp_path: Path) -> None:

@@ -361,3 +361,21 @@ def test_ordinary_configs_stay_as_they_are() -> None:
 def test_secrets_of_the_environment_are_told_by_form_too() -> None:
     environment = {"CONN": "Server=db;Password=opensesame", "PWD": "/home/me", "X": RANDOM}
     assert secrets.of_environment(environment) == {"opensesame", RANDOM}
+
+
+def test_a_long_text_is_searched_at_once() -> None:
+    """Each took minutes: the square of its length, or as long as PyYAML for all of a list."""
+
+    def check(text: str, secret: str) -> None:
+        assert secrets.within({"text": text}) == ({secret} if secret else set())
+
+    size = 400_000
+    each(
+        [
+            ("eyJ" * (size // 3), ""),
+            (".-a" * (size // 3), ""),
+            (f"-----BEGIN PRIVATE KEY-----\n{'x ' * 9}{' ' * size}y", f"{'x ' * 9}{' ' * size}y"),
+            (f"[{'0,' * size}0]", ""),
+        ],
+        check,
+    )

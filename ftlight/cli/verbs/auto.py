@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ftlight.cli import backbones, baseline_runs, checks, climb, draft, guess
+from ftlight.cli import asked, baseline_runs, checks, climb, draft, guess
 from ftlight.cli import summit as ending
 from ftlight.cli.climb import Broken, Climb
 from ftlight.cli.command import Words, in_group
@@ -22,9 +22,10 @@ from ftlight.run import budget
 from ftlight.run import folder as runs
 from ftlight.utils.errors import UserError
 from ftlight.utils.format import span
-from ftlight.utils.json_file import is_there, read
+from ftlight.utils.json_file import ANY, is_there, read
 from ftlight.utils.paths import user_path
 from ftlight.utils.printable import say
+from ftlight.utils.yaml_file import parse
 
 # Faults of data that are mended without a question; what was left out is printed.
 MENDS: Mapping[str, Mapping[str, str]] = {
@@ -58,6 +59,7 @@ def run(words: Words) -> tuple[int, str]:
     told = guess.guess(words.alone[0], words.own.get("label"), words.own.get("task"))
     home = _home(words, told)
     config, known = _begun(home, told)
+    names = asked.settle(home, told, words.options, names)
     say(f"data   {told.files['train']}: {draft.summary(told)}")
     column = config["data"].get("label")
     label = f", label {column}" if isinstance(column, str) else ""
@@ -77,11 +79,12 @@ def run(words: Words) -> tuple[int, str]:
     elif is_small:
         say(f"folds  none: {rows['validation']:,} validation rows choose, and tell little; from")
         say(f"       --budget {span(FOLDING)} on all rows do, each by a model that did not see it")
-    ladder = Climb(home, told.task, options, deadline, seconds, rows, folds, aim)
+    used = dict(known.get("used", {}))
+    ladder = Climb(home, told.task, options, deadline, seconds, rows, folds, aim, used=used)
     left = f"{span(max(0.0, deadline - words.begun))} of {span(seconds)} left" if known else ""
     say(f"time   {left or span(seconds)} with the test, from now")
     try:
-        why = _climb(ladder, names or backbones.candidates(told.task))
+        why = _climb(ladder, names)
     except Broken as stopped:
         return stopped.args[0], ""  # as a job that is queued again
     return 0, ending.finish(ladder, why, words.begun, known)
@@ -166,18 +169,16 @@ def _begun(home: Path, told: Guess) -> tuple[dict[str, Any], dict[str, Any]]:
         UserError: it was begun with other data.
     """
     text, path = draft.draft(told), home / climb.DATA
-    config = yaml.safe_load(text)
+    config = parse(text, str(path))[0]
     for split, name in told.files.items():
         config["data"][split] = str(Path(name).absolute())
     made = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     if path.is_file() and path.read_text(encoding="utf-8") != made:
-        raise UserError(
-            f"{runs.short(home)} was begun with other data or options; give another --run DIR, or"
-            " move it away"
-        )
+        raise asked.other(home)
     path.write_text(made, encoding="utf-8")
     file = home / ending.NAME
-    return config, read(file, {"seconds": float}) if is_there(file) else {}
+    known = {"seconds": float, "used": {ANY: float}}
+    return config, read(file, known) if is_there(file) else {}
 
 
 def _can_fold(told: Guess) -> bool:

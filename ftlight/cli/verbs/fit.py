@@ -18,7 +18,7 @@ def run(words: Words, cli: CLI) -> None:
     state, source = cli.trainer.run, words.own.get("from")
     if source and not (state.resume and resume_state.newest(state, None)):
         state.source = source
-        state.taken = transfer.take(cli.model, trained(source), source)
+        state.taken = transfer.take(cli.model, trained(source, words), source)
     if "trainer.wandb" not in words.options:
         state.wandb = state.wandb or tracked.of_agent()
     state.tracks_to_end = False
