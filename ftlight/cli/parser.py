@@ -335,9 +335,9 @@ def trained(path: str, asked: command.Words) -> Task:
     parser.add_lightning_class_args(DataModule, "data", subclass_mode=True)
     parser.add_lightning_class_args(Task, "model", subclass_mode=True)
     _link(parser)
-    asked = [f"--{key}={quoted(resolved[key])}" for key in ("data", "model")]
+    given = [f"--{key}={quoted(resolved[key])}" for key in ("data", "model")]
     with _told(words, places):
-        task = cast(Task, parser.instantiate_classes(parser.parse_args(asked)).model)
+        task = cast(Task, parser.instantiate_classes(parser.parse_args(given)).model)
         task.load_weights(words.own["ckpt_path"])
     _say_unfinished(words)
     return task

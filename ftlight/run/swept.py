@@ -44,7 +44,7 @@ def means(runs: Sequence[Path]) -> dict[str, float]:
     found = [tracking_end.summary(run) for run in runs]
     values = {}
     for name in found[0]:
-        each = [summary.get(name) for summary in found]
-        if not name.endswith(ENDS) and all(isinstance(value, int | float) for value in each):
+        each = [summary[name] for summary in found if isinstance(summary.get(name), int | float)]
+        if len(each) == len(found) and not name.endswith(ENDS):
             values[name] = fmean(each)
     return values

@@ -131,7 +131,7 @@ def _digest(folder: Path) -> str:
     names, path = classes(config), import_path(folder)
     trainer = config.get("trainer")
     options = trainer if isinstance(trainer, Mapping) else {}
-    parts = [
+    parts: list[Any] = [
         os.path.realpath(folder),
         names,
         path,
