@@ -23,6 +23,7 @@ LOST = re.compile(
     r"DataLoader worker \(pid\S* [\d, ]+\) "
     r"(?:is killed by signal: |exited \w+(?: with )?)([\w ]*)"
 )
+FEW = 1000  # rows to predict whose batches are cut with care
 SHARED = ("bus error", "(shm)", "</torch_")
 
 
@@ -215,6 +216,17 @@ class Loaders(L.LightningDataModule):
         """Every test row once, over all processes."""
         return self._eval_loader(self.sets["test"])
 
-    def predict_dataloader(self) -> DataLoader[Any]:
-        """The rows given to :meth:`set_predict`, once each, over all processes."""
-        return self._eval_loader(self.sets["predict"])
+    def predict_dataloader(self, cost: int = 0) -> DataLoader[Any]:
+        """The rows given to :meth:`set_predict`, once each, over all processes.
+
+        Args:
+            cost: padded tokens that take as long as beginning another batch, if a single process
+                is to cut few rows into batches with little padding.
+        """
+        table = self.sets["predict"]
+        lengths = np.asarray(table["length"])
+        if not cost or len(lengths) > FEW:  # sorted, many rows have little padding anyway
+            return self._eval_loader(table)
+        return self.loader(
+            lambda epoch: sampling.even_batches(lengths, self.batch_size, cost), table
+        )

@@ -113,6 +113,38 @@ def eval_batches(
     return [batch for batch in np.array_split(order[rank::world], count) if len(batch)]
 
 
+def even_batches(lengths: np.ndarray, batch_size: int, cost: int) -> list[np.ndarray]:
+    """Batches of few rows, sorted by length, cut where that saves most padding.
+
+    Args:
+        lengths: tokens of each row ``[rows]``.
+        batch_size: most rows of a batch.
+        cost: padded tokens that take as long as beginning another batch.
+
+    >>> [b.tolist() for b in even_batches(np.array([9, 200, 8, 210]), 4, cost=64)]
+    [[2, 0], [1, 3]]
+    >>> [b.tolist() for b in even_batches(np.array([9, 20, 8]), 4, cost=64)]
+    [[2, 0, 1]]
+    """
+    order = np.argsort(lengths, kind="stable")
+    longest = lengths[order].tolist()
+    least, begins = [0.0], [0]  # of the first rows: what they cost, where their last batch begins
+    for end in range(1, len(order) + 1):
+        options = [
+            (least[begin] + (end - begin) * longest[end - 1] + cost, begin)
+            for begin in range(max(0, end - batch_size), end)
+        ]
+        value, begin = min(options)
+        least.append(value)
+        begins.append(begin)
+    batches: list[np.ndarray] = []
+    end = len(order)
+    while end:
+        batches.insert(0, order[begins[end] : end])
+        end = begins[end]
+    return batches
+
+
 def draw_of(epoch: int, draws: int) -> int:
     """Number of the random draw of its rows that an epoch takes.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Generic, NamedTuple, TypeVar
 
 log = logging.getLogger(__name__)
+SHARE = 0.2  # of a batch's time for which the next waits for those who ask again
+LINGERS = 0.05  # seconds for which it does at most
 LAST = 10.0  # seconds that the last batch may take; the thread then ends with its process
 TURNS = 8  # answers that are given in turns; each holds what its model has read
 Given = TypeVar("Given")
@@ -60,6 +63,8 @@ class Queue(Generic[Given, Got]):
     An answer that is a generator comes bit by bit: whatever waits meanwhile is answered between its
     steps, and so are others of its kind, step by step in turn. What it returns is the answer.
 
+    Clients that were answered together ask again a moment later: as many are waited for, a little.
+
     Args:
         answer: answers several requests, each with its answer or with why there is none.
         most: most rows that are answered together.
@@ -81,6 +86,7 @@ class Queue(Generic[Given, Got]):
         self._waiting: deque[Waiting[Given, Got]] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._last, self._took = 0, 0.0  # requests of the last batch, and its seconds
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
@@ -115,7 +121,9 @@ class Queue(Generic[Given, Got]):
         going: list[tuple[Future[Got], Steps[Got]]] = []
         while (batch := self._next(not going)) or going:
             if batch:
+                began = time.monotonic()
                 going += self._answered(batch)
+                self._took = time.monotonic() - began
             now, later = going[:TURNS], going[TURNS:]
             going = [one for one in now if not _ends(*one)] + later
 
@@ -150,11 +158,17 @@ class Queue(Generic[Given, Got]):
                 self._changed.wait_for(lambda: self._waiting or self._closed or not waits)
                 if not self._waiting:
                     return []
+                if waits and self._last > 1:  # who was answered just now may ask again
+                    self._changed.wait_for(
+                        lambda: self._closed or len(self._waiting) >= self._last,
+                        min(LINGERS, SHARE * self._took),
+                    )
                 count = take((waiting.size for waiting in self._waiting), self._most)
                 batch = [self._waiting.popleft() for _ in range(count)]
                 self._add(-sum(waiting.size for waiting in batch))
                 wanted = [w for w in batch if w.future.set_running_or_notify_cancel()]
                 if wanted:
+                    self._last = len(wanted)
                     return wanted
 
     def _add(self, rows: int) -> None:

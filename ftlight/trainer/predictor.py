@@ -27,6 +27,7 @@ from ftlight.utils.errors import UserError, join_limited
 from ftlight.utils.format import counted
 
 log = logging.getLogger(__name__)
+BATCH = 64  # padded tokens that take as long as beginning another batch, on a CPU
 Answers = dict[int, dict[str, Any]]  # by the number of the row
 
 
@@ -251,8 +252,9 @@ class Predictor:
     def _here(self) -> Answers:
         """Predicts the rows of the data module on the device of the task."""
         predictions: Answers = {}
+        cost = BATCH if self.task.device.type == "cpu" else 0
         with torch.inference_mode():
-            for batch in self.data.predict_dataloader():
+            for batch in self.data.predict_dataloader(cost):
                 batch = self.precision.convert_input(move_data_to_device(batch, self.task.device))
                 with self.precision.predict_step_context():
                     predictions.update(self.task.predict_step(batch))

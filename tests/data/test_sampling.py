@@ -268,3 +268,23 @@ def test_epochs_take_draws_in_turn_and_keep_their_own_order() -> None:
             batches = sampling.Batches(plan, lambda e=epoch: (e, 0), lambda d=draws: d)
             draw = epoch % draws if draws else epoch
             assert list(batches) == [(draw, rows) for rows in as_lists(plan(epoch))]
+
+
+def test_even_batches_have_each_row_once_and_the_least_padding() -> None:
+    def cost(batches: list[np.ndarray], sizes: np.ndarray) -> int:
+        return sum(len(batch) * int(sizes[batch].max()) + 20 for batch in batches)
+
+    def check(rows: int) -> None:
+        sizes = lengths(rows)
+        batches = sampling.even_batches(sizes, 4, cost=20)
+        assert sorted(np.concatenate(batches).tolist()) == list(range(rows))
+        assert max(map(len, batches)) <= 4
+        order = np.argsort(sizes, kind="stable")
+        ways = itertools.product([False, True], repeat=rows - 1)
+        cuts = [[i + 1 for i, is_cut in enumerate(way) if is_cut] for way in ways]
+        options = [np.split(order, cut) for cut in cuts]
+        allowed = [option for option in options if max(map(len, option)) <= 4]
+        assert cost(batches, sizes) == min(cost(option, sizes) for option in allowed)
+
+    each([(rows,) for rows in range(1, 11)], check)
+    assert sampling.even_batches(lengths(0), 4, cost=20) == []

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 import pytest
 from conftest import each
 
+from ftlight.serve import batches
 from ftlight.serve.batches import TURNS, Full, Queue, take
 
 
@@ -47,6 +48,22 @@ def test_whatever_waits_is_answered_together_in_order() -> None:
     queue.close()
     assert model.batches == [[1], [3, -4], [5]]  # nobody waited for 2
     assert noted == [1, 2, 1]
+
+
+def test_those_that_were_answered_together_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "SHARE", 1e9)
+    monkeypatch.setattr(batches, "LINGERS", 60.0)
+    model = Model()
+    queue = Queue(model.answer, 3, 9)
+    first = queue.put(1, 1)
+    assert model.begun.wait(60)
+    together = [queue.put(number, 1) for number in (2, 3)]
+    model.go.set()
+    assert [future.result(60) for future in (first, *together)] == [2, 4, 6]
+    again = [queue.put(number, 1) for number in (4, 5)]
+    assert [future.result(60) for future in again] == [8, 10]
+    queue.close()
+    assert model.batches == [[1], [2, 3], [4, 5]]
 
 
 def test_no_more_than_so_many_wait() -> None:
