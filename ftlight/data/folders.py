@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ftlight.utils.errors import UserError
+
 SPLITS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
@@ -15,7 +17,13 @@ HERE = Path()
 
 
 def walk(folder: Path) -> list[str]:
-    """Paths of all files below a folder, with ``/``, in no order; links are followed."""
+    """Paths of all files below a folder, with ``/``, in no order; links are followed.
+
+    Raises:
+        UserError: it is the root of a disk, which would be read whole.
+    """
+    if folder.resolve() == Path(folder.resolve().anchor):
+        raise UserError(f"{folder}: this is a whole disk; name the folder of the data")
     seen, names = set(), []
     for place, below, inside in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)

@@ -159,6 +159,12 @@ def test_a_folder_in_which_nothing_can_be_read_is_an_error() -> None:
         files.check("docs/other")
 
 
+def test_a_whole_disk_is_refused_before_it_is_read() -> None:
+    for name in ("/", "/usr/.."):
+        with pytest.raises(UserError, match=r"^/.*: this is a whole disk; name the folder"):
+            documents.names(Path(name))
+
+
 def test_what_a_word_file_shows_is_its_text() -> None:
     body = (
         "<w:p><w:pPr><w:tabs><w:tab/></w:tabs></w:pPr><w:r><w:t>one</w:t><w:tab/><w:t>two</w:t><w:br/><w:t>three</w:t></w:r>"
