@@ -250,7 +250,7 @@ def _model(model: Mapping[str, Any], scale: tuple[float, float]) -> Model:
 
 def learning_curve(scores: Mapping[str, Sequence[float]], name: str) -> Chart | None:
     """The mean score of the probe by rows of train; None of fewer than two sizes."""
-    sizes = sorted((int(size), values) for size, values in scores.items() if size.isdigit())
+    sizes = sorted((int(size), values) for size, values in scores.items() if size.isdecimal())
     means = [(float(size), sum(values) / len(values)) for size, values in sizes if values]
     if len(means) < 2:
         return None

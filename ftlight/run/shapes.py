@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ftlight.run import records
-from ftlight.utils.json_file import ANY, Shape
+from ftlight.utils.json_file import ANY, NUMERAL, Shape
 
 NUMBER = (float, None)
 INTERVAL: Shape = {"value": NUMBER, "low": NUMBER, "high": NUMBER}
@@ -16,8 +16,8 @@ CALIBRATION: Shape = {
     **dict.fromkeys(("error_before", "error", "floor"), NUMBER),
     "unit": str,
     "in_train": int,
-    "at_least": {ANY: ({"threshold": float, "answered": float}, None)},
-    "coverage": {ANY: NUMBER},
+    "at_least": {NUMERAL: ({"threshold": float, "answered": float}, None)},
+    "coverage": {NUMERAL: NUMBER},
 }
 MODEL: Shape = {
     "name": str,

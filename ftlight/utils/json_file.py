@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ WORDS: dict[Any, str] = {
     None: "null",
 }
 ANY = "*"  # the key in a shape that stands for all others
+NUMERAL = "#"  # likewise, for keys that are numbers
 Shape = Any
 """What JSON may hold: a type of :data:`WORDS`, a tuple of several shapes, a set of words, a list of
 one shape, a mapping of keys to shapes. Keys may be missing, others may be there."""
@@ -147,6 +149,8 @@ def misfit(value: Any, shape: Shape, place: str = "") -> str:
     'labels.1: expected text, got a whole number'
     >>> misfit([], dict), misfit({"seed": None}, {"seed": (int, None)})
     ('expected an object, got a list', '')
+    >>> misfit({"coverage": {"0.9": 1.5, "x": 2.0}}, {"coverage": {NUMERAL: float}})
+    "coverage: expected numbers as names, got 'x'"
     """
     shapes = shape if isinstance(shape, tuple) else (shape,)
     kinds = [_kind(s) for s in shapes]
@@ -161,6 +165,11 @@ def misfit(value: Any, shape: Shape, place: str = "") -> str:
             if unknown
             else (f"{at}expected {wanted}, got {WORDS[own]}")
         )
+    if isinstance(whole, Mapping) and NUMERAL in whole:
+        odd = [key for key in value if not _is_number(key)]
+        if odd:
+            at = f"{place}: " if place else ""
+            return f"{at}expected numbers as names, got {odd[0]!r:.40}"
     for key, item, inner in _parts(value, whole):
         wrong = misfit(item, inner, f"{place}.{key}" if place else str(key)) if inner else ""
         if wrong:
@@ -192,4 +201,12 @@ def _parts(value: Any, shape: Shape) -> list[tuple[Any, Any, Shape]]:
         return [(key, item, shape[0]) for key, item in enumerate(value)]
     if not isinstance(shape, Mapping):
         return []
-    return [(key, item, shape.get(key, shape.get(ANY))) for key, item in value.items()]
+    others = shape.get(NUMERAL, shape.get(ANY))
+    return [(key, item, shape.get(key, others)) for key, item in value.items()]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -175,6 +175,8 @@ def test_a_damaged_file_is_named_in_a_line(run: Path, tmp_path: Path) -> None:
             ("findings.jsonl", '{"level": "look"}\n', "findings.jsonl:1"),
             ("run.json", '{"learning": {"stages": [3]}}', "stages.0: expected an object"),
             ("outcomes-validation.npz", "PK", "is damaged"),
+            ("calibration.json", '{"coverage": {"": 1}}', "coverage: expected numbers as names"),
+            ("calibration.json", '{"at_least": {"0.9||": null}}', "numbers as names, got '0.9||'"),
         ],
         damage,
     )
