@@ -83,7 +83,7 @@ def _work(
 def command(
     words: list[str],
     home: Path,
-    seconds: float = 120,
+    seconds: float = 600,
     before: Callable[[], None] | None = None,
     **environment: str,
 ) -> Done:
