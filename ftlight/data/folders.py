@@ -22,7 +22,8 @@ def walk(folder: Path) -> list[str]:
     Raises:
         UserError: it is the root of a disk, which would be read whole.
     """
-    if folder.resolve() == Path(folder.resolve().anchor):
+    top = folder.resolve()
+    if top == Path(top.anchor):
         raise UserError(f"{folder}: this is a whole disk; name the folder of the data")
     seen, names = set(), []
     for place, below, inside in os.walk(folder, followlinks=True):

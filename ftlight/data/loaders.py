@@ -23,8 +23,8 @@ LOST = re.compile(
     r"DataLoader worker \(pid\S* [\d, ]+\) "
     r"(?:is killed by signal: |exited \w+(?: with )?)([\w ]*)"
 )
-FEW = 1000  # rows to predict whose batches are cut with care
 SHARED = ("bus error", "(shm)", "</torch_")
+FEW = 1000  # rows to predict whose batches are cut with care
 
 
 def _lost_memory(error: BaseException) -> bool:
@@ -224,9 +224,9 @@ class Loaders(L.LightningDataModule):
                 is to cut few rows into batches with little padding.
         """
         table = self.sets["predict"]
-        lengths = np.asarray(table["length"])
-        if not cost or len(lengths) > FEW:  # sorted, many rows have little padding anyway
+        if not cost or len(table["length"]) > FEW:  # sorted, many rows have little padding anyway
             return self._eval_loader(table)
+        lengths = np.asarray(table["length"])
         return self.loader(
             lambda epoch: sampling.even_batches(lengths, self.batch_size, cost), table
         )

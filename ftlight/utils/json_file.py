@@ -157,9 +157,9 @@ def misfit(value: Any, shape: Shape, place: str = "") -> str:
     own = None if value is None else type(value)
     whole = shapes[kinds.index(own)] if own in kinds else None
     unknown = isinstance(whole, (set, frozenset)) and value not in whole
+    at = f"{place}: " if place else ""
     if unknown or (own not in kinds and not (own is int and float in kinds)):
         wanted = " or ".join(map(_words, shapes))
-        at = f"{place}: " if place else ""
         return (
             f"{at}expected {wanted}, got {value!r:.40}"
             if unknown
@@ -168,7 +168,6 @@ def misfit(value: Any, shape: Shape, place: str = "") -> str:
     if isinstance(whole, Mapping) and NUMERAL in whole:
         odd = [key for key in value if not _is_number(key)]
         if odd:
-            at = f"{place}: " if place else ""
             return f"{at}expected numbers as names, got {odd[0]!r:.40}"
     for key, item, inner in _parts(value, whole):
         wrong = misfit(item, inner, f"{place}.{key}" if place else str(key)) if inner else ""

@@ -32,29 +32,30 @@ def audit(template: Template, messages: Sequence[Message]) -> Audit:
         template: Tokenizer and chat template.
         messages: The chat.
     """
-    try:
-        text = template.text(messages)
-    except UserError as error:
-        return Audit(str(error))
-    found = _fault(messages, places.find(template.text, messages, text))
-    return Audit(found, _unused(template, messages, text))
+    text, found = _rendered(template.text, messages)
+    return Audit(found, () if text is None else _unused(template, messages, text))
 
 
 def fault(template: Template, messages: Sequence[Message]) -> str:
-    """Why a template cannot say a chat that the model is to reply to; empty if it can.
+    """Says why a template cannot say a chat that the model is to reply to; empty if it can.
 
     Args:
         template: Tokenizer and chat template.
         messages: The chat.
     """
+    return _rendered(template.prompt, messages)[1]
+
+
+def _rendered(render: places.Render, messages: Sequence[Message]) -> tuple[str | None, str]:
+    """The text of a chat, None if the template cannot say it, and what is wrong with it."""
     try:
-        text = template.prompt(messages)
+        text = render(messages)
     except UserError as error:
-        return str(error)
-    return _fault(messages, places.find(template.prompt, messages, text))
+        return None, str(error)
+    return text, _left_out(messages, places.find(render, messages, text))
 
 
-def _fault(messages: Sequence[Message], where: places.Places) -> str:
+def _left_out(messages: Sequence[Message], where: places.Places) -> str:
     """What a template leaves out of a chat, by where it writes the messages."""
     numbered = enumerate(messages, 0 if messages[0].role == TOOLS else 1)
     for (number, message), i in zip(numbered, range(len(messages)), strict=True):

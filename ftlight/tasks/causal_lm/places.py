@@ -14,6 +14,7 @@ from ftlight.utils.errors import UserError
 # of what they write, but leave characters of private use alone.
 BEGIN, END, CALLED, CLOSE = "\ue000", "\ue001", "\ue002", "\ue003"
 MARK = re.compile(f"([{BEGIN}{END}{CALLED}])(\\d+){CLOSE}")
+Render = Callable[[Sequence[Message]], str]
 Wrap = Callable[[int, str, bool], str]
 """The number of a message, a text of it, and whether that is a name, to what takes its place."""
 
@@ -37,9 +38,7 @@ class Place(NamedTuple):
 Places = dict[int, Place | None]
 
 
-def find(
-    render: Callable[[Sequence[Message]], str], messages: Sequence[Message], text: str
-) -> Places:
+def find(render: Render, messages: Sequence[Message], text: str) -> Places:
     """Where a rendered chat has each message.
 
     Args:
@@ -64,7 +63,7 @@ def find(
 
 
 def _find(
-    render: Callable[[Sequence[Message]], str],
+    render: Render,
     messages: Sequence[Message],
     text: str,
     numbers: set[int],
