@@ -138,5 +138,7 @@ def test_wandb_that_is_gone_changes_no_exit_status(
     wandb = tracking.WandB(loggers.MetricsFile(tmp_path), Gone())
     tracking.finish([wandb], 75, preempted=True)
     tracking.finish([wandb])
-    assert len(caplog.records) == 1
-    assert "WandB: [Errno 104] Connection lost" in caplog.text
+    # W&B itself may speak in between, of a server that an earlier test has ended
+    said = [record.getMessage() for record in caplog.records if record.name == loggers.__name__]
+    assert len(said) == 1
+    assert said[0].startswith("WandB: [Errno 104] Connection lost")

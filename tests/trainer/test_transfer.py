@@ -13,11 +13,17 @@ from tiny import causal_lm, masked_lm, question_answering, seq2seq, token_classi
 
 import ftlight
 from ftlight.__main__ import main
+from ftlight.cli.command import Words
 from ftlight.cli.parser import trained
+from ftlight.task import Task
 
 pytestmark = pytest.mark.run
 STILL = ["--model.lr", "1e-12", "--model.weight_decay", "0", "--trainer.max_steps", "1"]
 TEXTS = [text for text, _ in toy_rows(20)]
+
+
+def task_of(run: str) -> Task:
+    return trained(run, Words("fit", []))
 
 
 def logits(run: Path, labels: list[str]) -> torch.Tensor:
@@ -93,7 +99,7 @@ def test_each_task_begins_with_the_weights_of_a_run(tmp_path: Path) -> None:
         assert main([*words, "--run", str(folder / "a")]) == 0
         more = ["--from", str(folder / "a"), *STILL, "--trainer.max_steps", "1"]
         assert main([*words, *more, "--run", str(folder / "b")]) == 0
-        before, after = (trained(str(folder / run)).state_dict() for run in "ab")
+        before, after = (task_of(str(folder / run)).state_dict() for run in "ab")
         assert before.keys() == after.keys()
         for key, value in before.items():
             torch.testing.assert_close(after[key], value, rtol=1e-4, atol=1e-6, msg=f"{name} {key}")
@@ -108,7 +114,7 @@ def test_tags_keep_their_rows_by_name(tmp_path: Path) -> None:
     new.write_text(text.replace("THING", "AAA"))  # sorted before the labels that are known
     more = ["--data.train", str(new), "--data.validation", str(new), "--from", "a", *STILL]
     assert main([*words, *more, "--run", "b"]) == 0
-    one, two = trained("a"), trained("b")
+    one, two = task_of("a"), task_of("b")
     assert two.labels == [*one.labels, "AAA"]
     heads = [task.state_dict()["model.classifier.weight"] for task in (one, two)]
     rows = {name: i for i, name in enumerate(two.output_names)}
