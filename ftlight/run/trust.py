@@ -109,9 +109,14 @@ def is_trusted(folder: Path) -> bool:
     return wanted in map(os.path.realpath, given) or (_state() / _digest(folder)).is_file()
 
 
-def note(folder: Path) -> None:
-    """Notes that a run is trusted, if it names code; a home that cannot be written has no notes."""
-    config = runs.read_config(folder)
+def note(folder: Path, config: Mapping[str, Any] | None = None) -> None:
+    """Notes that a run is trusted, if it names code; a home that cannot be written has no notes.
+
+    Args:
+        folder: the run.
+        config: its config where that is at hand; it is read otherwise.
+    """
+    config = config or runs.read_config(folder)
     if classes(config) or attached(config):
         with contextlib.suppress(OSError):
             home = _state()

@@ -143,7 +143,7 @@ class RunFolder(Callback):
             if data is not None:
                 with atomic_files(run.home, "data") as made:
                     describe(task, data, made)
-        trust.note(run.home)
+        trust.note(run.home, run.config)
 
     def _facts(self, trainer: L.Trainer, task: Task) -> dict[str, Any]:
         """What run.json says of a run's origin."""
