@@ -1,4 +1,4 @@
-"""The page that asks a server from a browser: its three files, and what a browser may do there."""
+"""The page that asks a server from a browser: its files, and what a browser may do there."""
 
 from __future__ import annotations
 
@@ -36,5 +36,8 @@ def files() -> list[File]:
     return [
         File("/", "text/html", (STATIC / "page.html").read_bytes()),
         File("/page.css", "text/css", look.css(STATIC / "page.css").encode()),
-        File("/page.js", "text/javascript", (STATIC / "page.js").read_bytes()),
+        *(
+            File(f"/{path.name}", "text/javascript", path.read_bytes())
+            for path in sorted(STATIC.glob("*.js"))
+        ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import runpy
@@ -20,10 +21,12 @@ from tiny.image_classification import square
 
 from ftlight.__main__ import main
 from ftlight.report import clean, numbers, shades
+from ftlight.serve import page
 from ftlight.serve.access import Access
 from ftlight.serve.app import Served
 from ftlight.serve.batches import Queue
 from ftlight.serve.bodies import Inputs
+from ftlight.serve.limits import Limits
 from ftlight.utils.printable import UNSEEN
 
 pages = SimpleNamespace(**runpy.run_path(str(ROOT / "scripts" / "pages.py")))
@@ -36,6 +39,7 @@ HOSTILE = (
 )
 LABELS = ("<img src=x onerror=alert(4)>", "</title>\u202e{{7*7}}")
 COLUMN = "<b onclick=alert(5)>text"
+SCRIPTS = [file.path for file in page.files() if file.path.endswith(".js")]
 READY = "!document.getElementById('choice').hidden"
 ANSWERED = (
     "!document.getElementById('h-answer').hidden && !document.getElementById('state').innerText"
@@ -45,9 +49,8 @@ ANSWERED = (
 def test_the_page_is_for_all_and_what_it_asks_needs_a_token() -> None:
     with serving({"tickets": Model().served()}, Access("secret")) as client:
         strangers = client._replace(token="")
-        for path, kind in (
-            *(("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")),
-        ):
+        kinds = {"/": "text/html", "/page.css": "text/css"}
+        for path, kind in (*kinds.items(), *((path, "text/javascript") for path in SCRIPTS)):
             reply = strangers.ask(path=path)
             assert reply.status == 200
             assert reply.headers["content-type"].startswith(kind)
@@ -65,10 +68,20 @@ def test_the_page_loads_nothing_and_has_no_script_of_its_own() -> None:
     with serving({"tickets": Model().served()}) as client:
         html = client.ask(path="/").body
         assert re.findall(r'(?:src|href)="([^"]*)"', html) == ["data:,", "page.css", "page.js"]
-        assert not re.findall(r"<script(?! src)|<style|\son\w+=|\sstyle=", html)
-        script = client.ask(path="/page.js").body
-        assert not re.findall(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval", script)
-        assert not re.findall(r"Storage|cookie", script)
+        script = '<script type="module" src="page.js"></script>'
+        assert re.findall(r"<script.*", html) == [script]
+        assert not re.findall(r"<style|\son\w+=|\sstyle=", html)
+        imported = {"/page.js"}
+        for path in SCRIPTS:
+            script = client.ask(path=path).body
+            assert not re.findall(
+                r"innerHTML|outerHTML|insertAdjacent|document\.write|eval", script
+            )
+            assert not re.findall(r"Storage|cookie", script)
+            own = re.findall(r'^import .* from "\.(/\w+\.js)";$', script, re.MULTILINE)
+            assert len(own) == len(re.findall(r"\bimport\b", script))
+            imported.update(own)
+        assert imported == set(SCRIPTS)
         assert "--paper" in client.ask(path="/page.css").body  # the look of all pages
         assert client.ask(path="/", headers={"host": "evil.example"}).status == 403
 
@@ -116,7 +129,8 @@ def fill(browser: Any, field: str, text: str, modifiers: int = 0) -> None:
 
 
 def choose(browser: Any, run: str) -> None:
-    browser.value(f"{by_id('run', f'value = {json.dumps(run)}')}; use({json.dumps(run)})")
+    browser.value(by_id("run", f"value = {json.dumps(run)}"))
+    browser.value(by_id("run", "dispatchEvent(new Event('change'))"))
 
 
 def visit(browser: Any, client: Client) -> None:
@@ -203,7 +217,9 @@ def talk(browser: Any, client: Client) -> None:
         shown = browser.value(f"{turns}.map(d => [...d.children].map(c => c.textContent))")
         assert [turn[:2] for turn in shown] == [["You", text], ["bot", reply]]
         messages.append({"role": "assistant", "content": reply})
-    assert browser.value("messages") == messages
+    requests = [e["params"]["request"] for e in browser.events if "request" in e["params"]]
+    bodies = [r["postData"] for r in requests if r["url"].endswith("/v1/chat/completions")]
+    assert [json.loads(body)["messages"] for body in bodies] == [messages[:1], messages[:3]]
     browser.value(by_id("anew", "click()"))
     assert browser.value(by_id("said", "innerText")) == ""
 
@@ -256,8 +272,9 @@ def test_answers_of_every_task_are_shown(browser: Any) -> None:
 
         def check(name: str, inputs: Inputs, headline: str, more: list[str]) -> None:
             choose(browser, name)
-            assert browser.value("areas().map(a => a.dataset.column)") == inputs.columns
-            browser.value(f"areas().forEach((a, i) => a.value = {json.dumps(TEXTS)}[i] ?? '')")
+            areas = "[...document.querySelectorAll('#fields textarea')]"
+            assert browser.value(f"{areas}.map(a => a.dataset.column)") == inputs.columns
+            browser.value(f"{areas}.forEach((a, i) => a.value = {json.dumps(TEXTS)}[i] ?? '')")
             browser.value(by_id("ask", "requestSubmit()"))
             browser.wait(ANSWERED)
             said = browser.value(by_id("headline", "innerText"))
@@ -269,6 +286,38 @@ def test_answers_of_every_task_are_shown(browser: Any) -> None:
             assert browser.value("document.querySelectorAll('i, #more b').length") == 0
 
         each([(name, a[0], a[2], a[3]) for name, a in ANSWERS.items()], check)
+
+
+def drop(browser: Any, content: bytes) -> None:
+    """Drops a file on the page."""
+    data = json.dumps(base64.b64encode(content).decode())
+    browser.value(
+        "{ const dataTransfer = new DataTransfer();"
+        f" const bytes = Uint8Array.from(atob({data}), c => c.charCodeAt(0));"
+        " dataTransfer.items.add(new File([bytes], 'a'));"
+        " document.dispatchEvent(new DragEvent('drop', { dataTransfer, cancelable: true })) }"
+    )
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(pages.find() is None, reason="there is no chromium")
+def test_a_file_that_is_dropped_is_answered(browser: Any) -> None:
+    """An image that the server does not take is sent again, smaller."""
+    answer = {"prediction": "b", "score": 0.5}
+    inputs = {"photos": Inputs(["image"], ["image"]), "texts": Inputs(["text"], [])}
+    limits = Limits(body=50_000)
+    served = {name: fixed(one, answer) for name, one in inputs.items()}
+    with serving(served, limits=limits) as client:
+        browser.visit(f"http://{client.host}:{client.port}/", 1280)
+        browser.wait(READY)
+        drop(browser, square(1)[1] + bytes(limits.body))
+        browser.wait(ANSWERED)
+        assert "sent with 1024 pixels" in browser.value(by_id("more", "innerText"))
+        choose(browser, "texts")
+        drop(browser, HOSTILE[0].encode())
+        browser.wait(ANSWERED)
+        assert browser.value(by_id("field-0", "value")) == HOSTILE[0]
+        assert browser.value(by_id("more", "innerText")) == ""
 
 
 @pytest.mark.run
@@ -288,5 +337,6 @@ def test_a_text_an_image_and_a_chat_in_a_browser(
         assert browser.dialogs() == []
         same = [c for c in map(chr, range(0x110000)) if UNSEEN.match(c) and c not in "\u200c\u200d"]
         same = [c for c in same if not 0xD800 <= ord(c) < 0xE000]
-        shown = browser.value(f"{json.dumps(same)}.map(clean)")
+        written = f"import('/text.js').then(text => {json.dumps(same)}.map(text.clean))"
+        shown = browser.value(written)
         assert shown == [clean.clean(c) for c in same]
