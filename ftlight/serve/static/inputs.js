@@ -57,7 +57,9 @@ export function take(file) {
 }
 
 export async function shrink() {
-  photo = await smaller(photo);
+  const first = photo;
+  const made = await smaller(first);
+  if (photo === first) photo = made; // else another one, or another run, was chosen meanwhile
 }
 
 async function smaller(file) {
