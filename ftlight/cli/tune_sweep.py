@@ -110,7 +110,11 @@ def read(path: Path, found: Config) -> Sweep:
 
 
 def method(sweep: Sweep) -> str:
-    """How settings are drawn; at random of a grid that has ranges, which has no end."""
+    """How settings are drawn; at random of a grid that has ranges, which has no end.
+
+    >>> method(Sweep([Parameter("model.lr", None, 1e-5, 1e-3)], "grid"))
+    'random'
+    """
     if sweep.method == "grid" and any(p.choices is None for p in sweep.parameters):
         return "random"
     return sweep.method

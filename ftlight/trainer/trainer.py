@@ -337,8 +337,8 @@ class Trainer(L.Trainer):
             model: the task; of ONNX its model is the graph afterwards.
             datamodule: its data module, for the tokenizer.
             ckpt_path: checkpoint to export.
-            out: folder to write. Default: export in the run, or onnx, or in RUN-results where one
-                stands if the run cannot be written.
+            out: folder to write. Default: RUN/export or RUN/onnx, or the same in RUN-results where
+                one stands if the run cannot be written.
             wise: share of the fine-tuned weights, the rest being the pre-trained ones; or auto, by
                 the validation data.
             repo: repo of the Hub that it is for, OWNER/NAME: its card says how to load it from
