@@ -15,8 +15,8 @@ from ftlight.run import trust
 from ftlight.run.provenance import provenance
 from ftlight.task import Task
 from ftlight.trainer import export, recorded
-from ftlight.trainer.run_folder import describe
 from ftlight.trainer.exported import FOLDERS
+from ftlight.trainer.run_folder import describe
 from ftlight.training import checkpoint as files
 from ftlight.utils import secrets
 from ftlight.utils.atomic import write_json, writing
