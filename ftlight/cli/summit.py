@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from ftlight.cli import child
-from ftlight.cli.climb import TUNED, Climb, config_of
+from ftlight.cli.ladder import TUNED, Climb, config_of
 from ftlight.cli.rung import Rung
 from ftlight.evidence import choice
 from ftlight.metrics.seeds import difference

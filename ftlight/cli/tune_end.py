@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ftlight.cli import child, trials
-from ftlight.cli.trials import Again, Asked
+from ftlight.cli import child, repeats, tune_training
+from ftlight.cli.repeats import Again
 from ftlight.evidence import comparing
 from ftlight.metrics.seeds import Difference, difference
 from ftlight.run import folder, records
 from ftlight.tune import ending, study
+from ftlight.tune.asked import Asked
 from ftlight.tune.ending import Tried
 from ftlight.utils.atomic import atomic_write, write_json, writing
 from ftlight.utils.errors import UserError
@@ -59,7 +60,8 @@ def end(asked: Asked, tried: Study) -> str:
     if not found:
         raise UserError(_none(asked, tried))
     monitor, sign = found[0].user_attrs["monitor"], found[0].user_attrs["sign"]
-    repeated = [a for a in trials.to_repeat(asked, tried) if trials.is_done(asked.home / a.name)]
+    wanted = repeats.to_repeat(asked, tried)
+    repeated = [again for again in wanted if tune_training.is_done(asked.home / again.name)]
     winner, first = choose(asked, found, repeated)
     compared = _compare(winner, first)
     name = study.name_of(winner.number)
@@ -136,7 +138,7 @@ def _candidate(asked: Asked, trial: FrozenTrial, repeated: Sequence[Again]) -> C
     for again in repeated:
         if again.number == trial.number:
             runs.append(asked.home / again.name)
-            scores.append(trial.user_attrs["sign"] * trials.measured(runs[-1]).score)
+            scores.append(trial.user_attrs["sign"] * tune_training.measured(runs[-1]).score)
     return Candidate(trial.number, runs, scores)
 
 
@@ -156,7 +158,7 @@ def _sweep(asked: Asked, best: Path) -> None:
     for run in asked.home.glob("trial-*"):
         has_ended = run.is_dir() and records.facts(run).get("status") in ("done", "failed")
         if has_ended and run != best:
-            trials.remove_checkpoints(run)
+            tune_training.remove_checkpoints(run)
 
 
 def _link(home: Path, run: Path) -> Path:
@@ -196,14 +198,14 @@ def _tried(trial: FrozenTrial, sign: float) -> Tried:
         trial.number,
         state,
         score,
-        known.get("seconds", 0.0),
+        study.seconds(trial),
         known.get("settings", {}),
         known.get("failure", ""),
     )
 
 
 def _again(asked: Asked, again: Again) -> dict[str, Any]:
-    score = trials.measured(asked.home / again.name).score
+    score = tune_training.measured(asked.home / again.name).score
     return {"trial": again.number, "seed": again.seed, "score": score}
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from optuna.study import Study
 
-from ftlight.cli import child, trials, tune_end, tune_words
+from ftlight.cli import child, repeats, trials, tune_end, tune_training, tune_words
 from ftlight.cli.command import Words
-from ftlight.cli.trials import Asked
 from ftlight.run.folder import short
-from ftlight.tune import study
+from ftlight.tune import claims, study
+from ftlight.tune.asked import Asked
 from ftlight.utils import secrets
 from ftlight.utils.format import counted
 from ftlight.utils.printable import say
@@ -43,7 +43,7 @@ def run(words: Words) -> tuple[int, str]:
         try:
             imports.join()  # so that they are no part of the first trial's time
             status = trials.run(asked, tried)
-            status = status or trials.repeat(asked, trials.to_repeat(asked, tried))
+            status = status or repeats.repeat(asked, repeats.to_repeat(asked, tried))
         except KeyboardInterrupt:
             status = INTERRUPTED
         if status:
@@ -53,7 +53,7 @@ def run(words: Words) -> tuple[int, str]:
             process.wait()
     if is_helper:
         return 0, ""
-    held = study.claim(asked.home, "end")
+    held = claims.claim(asked.home, "end")
     if held is None:
         return 0, f"{short(asked.home)}: another process of this tune ends it"
     with held:
@@ -87,7 +87,7 @@ def helpers(words: Words, asked: Asked) -> Iterator[list[subprocess.Popen[Any]]]
 
 
 def _interrupt(signum: int, frame: Any) -> None:
-    raise SystemExit(trials.STOPPED[0])
+    raise SystemExit(tune_training.STOPPED[0])
 
 
 def stop(others: Sequence[subprocess.Popen[Any]]) -> None:

@@ -9,21 +9,19 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from ftlight.data.module import DataModule
 from ftlight.metrics.sureness import Calibration
 from ftlight.models.padding import runs_unpadded
-from ftlight.run import outputs, records, shapes
-from ftlight.run.state import RunState
+from ftlight.run import outputs
 from ftlight.task import Task
-from ftlight.trainer import card, card_facts
+from ftlight.trainer import card
+from ftlight.trainer.exported import Exported
 from ftlight.utils.atomic import atomic_write, writing
 from ftlight.utils.atomic_folder import atomic_folder
 from ftlight.utils.errors import UserError
-from ftlight.utils.markdown import told
 
 CARD = "README.md"
+THEN = "nothing of it is left; make room, or give another with --out DIR"
 
 # What the lines of a card are given, as an example of each.
 EXAMPLES = {
@@ -56,45 +54,29 @@ def check(folder: Path, way: str = " with --out DIR", again: bool = False) -> No
         raise outputs.closed(folder)
 
 
-def write(
-    run: RunState,
-    task: Task,
-    data: DataModule,
-    folder: Path,
-    mixed: bool,
-    checkpoint: str = "best",
-    repo: str = "",
-) -> None:
+def write(what: Exported, folder: Path, repo: str = "") -> None:
     """Writes a task's model and its model card: the whole folder, or nothing of it.
 
     Args:
-        run: state of the run that trained it.
-        task: the task, with the weights to export.
-        data: its data module.
+        what: what is exported.
         folder: folder to make; it may be there if it is empty, and of a repo with the same export.
-        mixed: whether the weights were mixed with the pre-trained ones.
-        checkpoint: name of the checkpoint that holds them, such as best.
         repo: repo of the Hub that it is for, OWNER/NAME; empty for none.
 
     Raises:
         WriteError: the disk is full, or the folder cannot be written.
         UserError: the folder holds something else.
     """
-    then = "nothing of it is left; make room, or give another with --out DIR"
-    share = run.wise["share"] if mixed else None
-    facts = card_facts.read(
-        run.home, task, scores_of(run, share, checkpoint), not mixed and checkpoint == "best"
-    )
-    with writing(folder, then):
+    task, facts = what.task, what.facts()
+    with writing(folder, THEN):
         with _making(folder) as part:
-            data.check_model(task.cpu().eval().model)
+            what.data.check_model(task.cpu().eval().model)
             calibration = task.calibration
-            how = task.export(part, data)
+            how = task.export(part, what.data)
             library = next(iter(re.findall(r"^(?:from|import) (\w+)", how, re.M)), "transformers")
             if runs_unpadded(task.model):
                 name = type(task.model).__name__
                 how = f"# one row at a time: {name} does not ignore padding\n{how}"
-            about = library.replace("_", "-"), weights_told(share, checkpoint)
+            about = library.replace("_", "-"), what.weights
             heat = _heat(task, calibration)
             cards: dict[str, str] = {}
             for name in ("", repo):
@@ -128,21 +110,6 @@ def _making(folder: Path) -> Iterator[Path]:
         _compare(Path(again), folder)
 
 
-def scores_of(run: RunState, share: float | None, checkpoint: str) -> dict[str, Any]:
-    """What was measured on the test data with these weights; empty if nothing was.
-
-    Args:
-        run: state of the run.
-        share: share of the fine-tuned weights, if they are mixed with the pre-trained ones.
-        checkpoint: name of the checkpoint that holds them.
-    """
-    mixed = share is not None
-    stem = "-".join(["test", *["wise"] * mixed, *[checkpoint] * (checkpoint != "best")])
-    scores = records.of(run.home / f"{stem}_metrics.json", {**shapes.TEST, "wise": dict})
-    is_other = mixed and scores.get("wise", {}).get("share") != share
-    return {} if is_other else scores
-
-
 def _is_full(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
@@ -161,22 +128,6 @@ def _compare(new: Path, folder: Path) -> None:
                 f"{folder} is there already and holds another export ({name} differs);"
                 " remove it, or give another with --out DIR"
             )
-
-
-def weights_told(share: float | None, checkpoint: str) -> str:
-    """What weights are exported, if not the best ones as they are, in a sentence.
-
-    Arguments as of :func:`scores_of`.
-    """
-    said = ""
-    if checkpoint != "best":
-        said = f"These are the weights of the checkpoint {told(checkpoint)}, not the best ones."
-    if share is not None:
-        said += (
-            f" The backbone's weights are {share:g} fine-tuned and {1 - share:g} pre-trained"
-            " (WiSE-FT); scores of a mix are not calibrated."
-        )
-    return said.strip()
 
 
 def given(how: str, folder: str, repo: str = "") -> str:

@@ -18,9 +18,9 @@ from ftlight.data.files import LINE, Row
 from ftlight.data.module import DataModule
 from ftlight.run import folder as runs
 from ftlight.run import records
-from ftlight.run.state import RunState
 from ftlight.task import Task
 from ftlight.trainer import export, saving_run, unsure
+from ftlight.trainer.exported import Exported
 from ftlight.trainer.predicted import Predicted as Predicted
 from ftlight.trainer.predicted import Request
 from ftlight.utils.errors import UserError, join_limited
@@ -208,7 +208,7 @@ class Predictor:
             raise UserError("only a run can be exported: save(DIR), then ftlight.load(DIR)")
         export.check(Path(folder), "")
         self.task.merge_adapters()
-        export.write(RunState(given=str(self.run)), self.task, self.data, Path(folder), mixed=False)
+        export.write(Exported(self.run, self.task, self.data), Path(folder))
         return Path(folder)
 
     def save(self, folder: str | Path) -> Path:

@@ -15,6 +15,7 @@ from ftlight.run import trust
 from ftlight.run.provenance import provenance
 from ftlight.task import Task
 from ftlight.trainer import export, recorded
+from ftlight.trainer.exported import FOLDERS
 from ftlight.trainer.run_folder import describe
 from ftlight.training import checkpoint as files
 from ftlight.utils import secrets
@@ -24,7 +25,10 @@ from ftlight.utils.errors import UserError, WriteError
 
 BEST = Path("checkpoints") / "best.ckpt"
 # Of a run, what belongs to its training or was made of it later.
-LEFT_OUT = ("checkpoints", "predictions", "export", "baselines", "wandb", runs.LOCK, "*.part")
+LEFT_OUT = (
+    *("checkpoints", "predictions", "baselines", "wandb", runs.LOCK, "*.part"),
+    *FOLDERS.values(),
+)
 
 
 def save(task: Task, data: DataModule, run: Path | None, folder: Path) -> Path:

@@ -32,6 +32,7 @@ from ftlight.trainer import (
 from ftlight.trainer import export as exports
 from ftlight.trainer.best import Best
 from ftlight.trainer.closing import conclude
+from ftlight.trainer.exported import FOLDERS, Exported
 from ftlight.trainer.learning import Start
 from ftlight.trainer.options import as_list, only_false, plugins_for, settle_unfreeze
 from ftlight.trainer.patience import Patience, settle
@@ -327,52 +328,33 @@ class Trainer(L.Trainer):
         out: str | None = None,
         wise: str = "",
         repo: str = "",
+        format: str = "hf",
+        int8: bool = False,
     ) -> Path:
-        """Writes the fine-tuned model as a folder that stock libraries load with the same scores.
+        """Writes the fine-tuned model as a folder that needs no ftlight, with the same scores.
 
         Args:
-            model: the task.
+            model: the task; of ONNX its model is the graph afterwards.
             datamodule: its data module, for the tokenizer.
             ckpt_path: checkpoint to export.
-            out: folder to write. Default: RUN/export, or RUN-results/export where one stands if the
-                run cannot be written.
+            out: folder to write. Default: RUN/export or RUN/onnx, or the same in RUN-results where
+                one stands if the run cannot be written.
             wise: share of the fine-tuned weights, the rest being the pre-trained ones; or auto, by
                 the validation data.
             repo: repo of the Hub that it is for, OWNER/NAME: its card says how to load it from
                 there, and a folder that holds the same export already is left as it is.
+            format: hf for what stock libraries load; onnx for what onnxruntime runs, without torch.
+            int8: whether weights of ONNX are in 8 bits, and checked on the validation rows.
         """
-        folder = Path(out) if out else outputs.home(self.run.home) / "export"
+        folder = Path(out) if out else outputs.home(self.run.home) / FOLDERS[format]
         exports.check(folder, again=bool(repo))
         self._take_weights(model, datamodule, ckpt_path, wise)
-        name = Path(ckpt_path).stem
-        exports.write(self.run, model, datamodule, folder, bool(wise), name, repo)
-        return folder
-
-    def export_onnx(
-        self,
-        model: Task,
-        datamodule: DataModule,
-        ckpt_path: str,
-        out: str | None = None,
-        wise: str = "",
-        int8: bool = False,
-    ) -> Path:
-        """Writes the fine-tuned model as a folder that onnxruntime runs, without torch or ftlight.
-
-        Args:
-            model: the task; its model is the graph afterwards.
-            datamodule: its data module.
-            ckpt_path: checkpoint to export.
-            out: folder to write. Default: RUN/onnx, or RUN-results/onnx where one stands if the
-                run cannot be written.
-            wise: as of :meth:`export`.
-            int8: whether weights are written in 8 bits, and checked on the validation rows.
-        """
-        folder = Path(out) if out else outputs.home(self.run.home) / onnx_export.NAME
-        exports.check(folder)
-        self._take_weights(model, datamodule, ckpt_path, wise)
-        name = Path(ckpt_path).stem
-        onnx_export.write(self.run, model, datamodule, folder, bool(wise), name, int8)
+        share = self.run.wise["share"] if wise else None
+        what = Exported(self.run.home, model, datamodule, Path(ckpt_path).stem, share)
+        if format == "onnx":
+            onnx_export.write(what, folder, int8)
+        else:
+            exports.write(what, folder, repo)
         return folder
 
     def _take_weights(self, model: Task, data: DataModule, ckpt_path: str, wise: str) -> None:

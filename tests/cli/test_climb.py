@@ -20,8 +20,9 @@ from conftest import toy_rows, write_csv
 
 from ftlight.__main__ import main
 from ftlight.cli import asked, backbones, child, climb, guess, summit
-from ftlight.cli.climb import Broken, Climb
+from ftlight.cli.climb import Broken
 from ftlight.cli.guess import Guess
+from ftlight.cli.ladder import Climb
 from ftlight.cli.rung import Rung
 from ftlight.utils import secrets
 from ftlight.utils.errors import UserError

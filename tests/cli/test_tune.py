@@ -18,12 +18,13 @@ from conftest import each, toy_rows, write_csv
 from resuming import differences
 
 from ftlight.__main__ import main
-from ftlight.cli import child, trials, tune_end, tuning
+from ftlight.cli import child, trials, tune_end, tune_training, tuning
 from ftlight.cli.command import Words
 from ftlight.metrics.seeds import difference
 from ftlight.run import folder
 from ftlight.training import checkpoint
-from ftlight.tune import ending, study
+from ftlight.tune import ask_tell, ending, study
+from ftlight.tune.asked import Asked
 from ftlight.tune.space import Parameter
 from ftlight.utils.errors import WriteError
 
@@ -244,11 +245,11 @@ def test_candidates_on_several_seeds_come_first() -> None:
 RATE = [Parameter("model.lr", None, 1e-5, 1e-3, log=True)]
 
 
-def asked(home: Path, count: float = 3) -> trials.Asked:
+def asked(home: Path, count: float = 3) -> Asked:
     """What a tune of the learning rate alone is asked for, without a limit of time."""
     (home / "claims").mkdir()
     endless = float("inf")
-    return trials.Asked(
+    return Asked(
         home, [], RATE, {}, "random", "", "", 0, count, endless, endless, 1, 1, True, "best"
     )
 
@@ -265,7 +266,7 @@ def test_a_full_disk_is_no_fault_of_a_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted, tried = asked(tmp_path), study.opened(tmp_path, "random", 0, {})
-    trials.log_of(tmp_path / "trial-000").write_text("ftlight: error: the disk is full\n")
+    tune_training.log_of(tmp_path / "trial-000").write_text("ftlight: error: the disk is full\n")
     monkeypatch.setattr(child, "run", lambda *words, **options: WriteError.status)
     for _ in range(4):
         with pytest.raises(WriteError, match=r"^the disk is full; the same command goes on$"):
@@ -279,11 +280,11 @@ def test_a_command_goes_on_after_three_failures_of_one_before(
 ) -> None:
     wanted, tried = asked(tmp_path, 1), study.opened(tmp_path, "random", 0, {})
     for _ in range(3):
-        given = study.take(tried, tmp_path, RATE, {}, 99)
+        given = ask_tell.take(tried, tmp_path, RATE, {}, 99)
         assert given is not None
-        study.tell_failure(tried, given, "a machine without memory")
+        ask_tell.tell_failure(tried, given, "a machine without memory")
         given.held.close()
-    monkeypatch.setattr(trials, "train", lambda asked, run, *rest: ended(run, 0.5))
+    monkeypatch.setattr(tune_training, "train", lambda asked, run, *rest: ended(run, 0.5))
     assert trials.run(wanted, tried) == 0
     assert [trial.state.name for trial in tried.trials] == ["FAIL"] * 3 + ["COMPLETE"]
 
@@ -293,7 +294,7 @@ def test_a_trial_without_a_score_fails_alone(
 ) -> None:
     wanted, tried = asked(tmp_path, 2), study.opened(tmp_path, "random", 0, {})
     scores = iter([0.5, None, 0.6])
-    monkeypatch.setattr(trials, "train", lambda asked, run, *rest: ended(run, next(scores)))
+    monkeypatch.setattr(tune_training, "train", lambda asked, run, *rest: ended(run, next(scores)))
     assert trials.run(wanted, tried) == 0
     assert [trial.state.name for trial in tried.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert "trial 1 failed: its validation score is not a number" in capsys.readouterr().out
@@ -303,8 +304,8 @@ def test_a_killed_trial_is_taken_up_though_there_are_no_other_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted, tried = asked(tmp_path, 99), study.opened(tmp_path, "random", 0, {})
-    monkeypatch.setattr(trials, "train", lambda asked, run, *rest: ended(run, 0.5))
-    killed = study.take(tried, tmp_path, RATE, {}, 99)
+    monkeypatch.setattr(tune_training, "train", lambda asked, run, *rest: ended(run, 0.5))
+    killed = ask_tell.take(tried, tmp_path, RATE, {}, 99)
     assert killed is not None
     for _ in range(study.REPEATS):
         same = tried.ask()
@@ -322,10 +323,10 @@ def test_the_best_whole_trials_keep_their_checkpoints(tmp_path: Path) -> None:
     for number, (score, pruned) in enumerate(
         [(0.1, False), (0.8, False), (0.9, True), (0.89, True), (0.88, True), (0.95, False)]
     ):
-        given = study.take(tried, tmp_path, RATE, {}, 99)
+        given = ask_tell.take(tried, tmp_path, RATE, {}, 99)
         assert given is not None
         (tmp_path / study.name_of(number) / "checkpoints").mkdir(parents=True)
-        study.tell(tried, given, score, {0: score}, pruned)
+        ask_tell.tell(tried, given, score, {0: score}, pruned)
         given.held.close()
     trials.sweep(wanted, tried)
     kept = sorted(path.parent.name for path in tmp_path.glob("trial-*/checkpoints"))

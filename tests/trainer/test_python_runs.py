@@ -166,7 +166,8 @@ def test_another_tokenizer_than_the_backbones_is_named(bert: str, plain_bert: st
 def test_a_saved_model_is_a_run(fit: Run, bert: str) -> None:
     fit()
     loaded = ftlight.load("run")
-    (Path("run") / "predictions").mkdir()
+    for name in ("predictions", "onnx"):
+        (Path("run") / name).mkdir()
     task, data = made(bert)
     trainer = L.Trainer(
         max_epochs=1,
@@ -195,6 +196,7 @@ def test_a_saved_model_is_a_run(fit: Run, bert: str) -> None:
 
     each([(loaded, "copied"), (in_python, "made")], check)
     assert not Path("copied/predictions/none").exists()
+    assert not Path("copied/onnx").exists()
     assert [p.name for p in Path("copied/checkpoints").iterdir()] == ["best.ckpt"]
     with pytest.raises(UserError, match=r"only a run can be exported"):
         in_python.export("stock")

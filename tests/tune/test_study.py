@@ -19,14 +19,14 @@ from optuna.storages.journal import JournalFileOpenLock, JournalFileSymlinkLock
 from optuna.trial import Trial, TrialState
 
 from ftlight.run import folder
-from ftlight.tune import journal, planning, rungs, study
+from ftlight.tune import ask_tell, claims, journal, planning, rungs, sampling, study
 from ftlight.tune.space import Parameter
 from ftlight.utils.errors import WriteError
 
 RATE = Parameter("model.lr", None, 1e-5, 1e-3, log=True)
 WORD = Parameter("model.unfreeze", ["all", [{"train": "all"}], None])
 SPACE = [RATE, WORD]
-OWN = study.own_values(SPACE, {"model.lr": 1e-4, "model.unfreeze": None})
+OWN = sampling.own_values(SPACE, {"model.lr": 1e-4, "model.unfreeze": None})
 
 
 def opened(home: Path, method: str = "bayes") -> optuna.Study:
@@ -34,14 +34,14 @@ def opened(home: Path, method: str = "bayes") -> optuna.Study:
     return study.opened(home, method, 3, OWN)
 
 
-def one(tried: optuna.Study, home: Path, most: float = 99) -> study.Given:
-    given = study.take(tried, home, SPACE, OWN, most)
+def one(tried: optuna.Study, home: Path, most: float = 99) -> ask_tell.Given:
+    given = ask_tell.take(tried, home, SPACE, OWN, most)
     assert given is not None
     return given
 
 
-def finish(tried: optuna.Study, given: study.Given, score: float) -> None:
-    study.tell(tried, given, score, {}, False)
+def finish(tried: optuna.Study, given: ask_tell.Given, score: float) -> None:
+    ask_tell.tell(tried, given, score, {}, False)
     given.held.close()
 
 
@@ -161,16 +161,16 @@ def test_a_trial_of_another_process_is_left_to_it(tmp_path: Path) -> None:
         process = start.Process(target=held, args=(str(place), "trial-000", ready, done))
         process.start()
         ready.wait(60)
-        assert study.left(tried, tmp_path) is None
-        assert study.others_run(tried, tmp_path)
+        assert ask_tell.left(tried, tmp_path) is None
+        assert ask_tell.others_run(tried, tmp_path)
         done.set()
         process.join()
-    assert not study.others_run(tried, tmp_path)
+    assert not ask_tell.others_run(tried, tmp_path)
 
 
 def work(home: str, count: int) -> None:
     tried = opened(Path(home))
-    while (given := study.take(tried, Path(home), SPACE, OWN, count)) is not None:
+    while (given := ask_tell.take(tried, Path(home), SPACE, OWN, count)) is not None:
         finish(tried, given, float(given.trial.params["model.lr"]))
 
 
@@ -192,11 +192,11 @@ def test_only_finished_trials_count(tmp_path: Path) -> None:
     tried = opened(tmp_path)
     for _ in range(2):
         failed = one(tried, tmp_path, 2)
-        study.tell_failure(tried, failed, "a line")
+        ask_tell.tell_failure(tried, failed, "a line")
         failed.held.close()
     for _ in range(2):
         finish(tried, one(tried, tmp_path, 2), 0.5)
-    assert study.take(tried, tmp_path, SPACE, OWN, 2) is None
+    assert ask_tell.take(tried, tmp_path, SPACE, OWN, 2) is None
 
 
 def test_three_failures_in_a_row_are_no_hope(tmp_path: Path) -> None:
@@ -206,10 +206,10 @@ def test_three_failures_in_a_row_are_no_hope(tmp_path: Path) -> None:
         if wins:
             finish(tried, given, 0.5)
         else:
-            study.tell_failure(tried, given, "a line")
+            ask_tell.tell_failure(tried, given, "a line")
             given.held.close()
         assert study.hopeless(tried) == ""
-    study.tell_failure(tried, one(tried, tmp_path), "the last line")
+    ask_tell.tell_failure(tried, one(tried, tmp_path), "the last line")
     assert study.hopeless(tried) == "the last line"
     assert study.hopeless(tried, datetime.now()) == ""  # of a command that came before
 
@@ -219,9 +219,9 @@ def test_settings_that_were_tried_are_told_and_end_a_small_space(tmp_path: Path)
     (tmp_path / "claims").mkdir()
     tried, counts = study.opened(tmp_path, "random", 0, {}), Counter[bool]()
     while not study.exhausted(tried):
-        given = study.take(tried, tmp_path, words, {}, 20)
+        given = ask_tell.take(tried, tmp_path, words, {}, 20)
         assert given is not None
-        same = study.same_as(tried, given)
+        same = ask_tell.same_as(tried, given)
         counts[same is not None] += 1
         if same is not None:
             given.trial.set_user_attr("same_as", same.number)
@@ -232,23 +232,23 @@ def test_settings_that_were_tried_are_told_and_end_a_small_space(tmp_path: Path)
 
 def test_a_grid_tries_all_choices_each_once(tmp_path: Path) -> None:
     grid = [Parameter("a", [1, 2, 3]), Parameter("b", ["x", None]), Parameter("c", ["one"])]
-    own = study.own_values(grid, {"a": 2, "b": None, "c": "one"})
+    own = sampling.own_values(grid, {"a": 2, "b": None, "c": "one"})
     (tmp_path / "claims").mkdir()
     found: list[tuple[Any, ...]] = []
     while True:
         tried = study.opened(tmp_path, "grid", 0, own)
-        given = study.take(tried, tmp_path, grid, own, float("inf"))
+        given = ask_tell.take(tried, tmp_path, grid, own, float("inf"))
         if given is None:
             break
         if len(found) == 3:  # as a kill right after its turn leaves it
             given.held.close()
-            given = study.take(tried, tmp_path, grid, own, float("inf"))
+            given = ask_tell.take(tried, tmp_path, grid, own, float("inf"))
             assert given is not None
             assert not given.is_new
         found.append(tuple(given.trial.params.values()))
         finish(tried, given, 0.5)
         if len(found) == 2:  # as a kill within a turn leaves it
-            assert study.enqueue(tried, grid)
+            assert sampling.enqueue(tried, grid)
     assert len(found) == len(set(found)) == 6
     assert found[0] == ("2", "null", '"one"')
 
@@ -256,13 +256,13 @@ def test_a_grid_tries_all_choices_each_once(tmp_path: Path) -> None:
 def test_a_look_of_another_process_at_a_trial_does_not_end_the_one_that_begins_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, names = study.claim, list[str]()
+    claim, names = claims.claim, list[str]()
 
     def later(home: Path, name: str) -> Any:
         names.append(name)
         return None if names.count("trial-000") == 1 and name != "next" else claim(home, name)
 
-    monkeypatch.setattr(study, "claim", later)
+    monkeypatch.setattr(claims, "claim", later)
     given = one(opened(tmp_path), tmp_path)
     assert given.name == "trial-000"
     assert names == ["next", "trial-000", "trial-000"]
@@ -293,7 +293,7 @@ def test_parameters_are_drawn_within_their_ranges(tmp_path: Path) -> None:
     (tmp_path / "claims").mkdir()
     tried = study.opened(tmp_path, "bayes", 0, {})
     for number in range(15):
-        given = study.take(tried, tmp_path, many, {}, 99)
+        given = ask_tell.take(tried, tmp_path, many, {}, 99)
         assert given is not None
         for parameter in many if number else []:
             value = given.settings[parameter.name]

@@ -10,10 +10,11 @@ import yaml
 
 from ftlight.cli import asked, baseline_runs, checks, climb, draft, guess
 from ftlight.cli import summit as ending
-from ftlight.cli.climb import Broken, Climb
+from ftlight.cli.climb import Broken
 from ftlight.cli.command import Words, in_group
 from ftlight.cli.config import TOP
 from ftlight.cli.guess import Guess
+from ftlight.cli.ladder import DATA, Climb
 from ftlight.cli.rung import Rung
 from ftlight.data import findings
 from ftlight.evidence import goal
@@ -64,7 +65,7 @@ def run(words: Words) -> tuple[int, str]:
     column = config["data"].get("label")
     label = f", label {column}" if isinstance(column, str) else ""
     others = "--task T, --label COLUMN" if label else "--task T"
-    place = runs.short(home / climb.DATA)
+    place = runs.short(home / DATA)
     say(f"task   {told.task}{label} (another: {others}; the config: {place})")
     rows = _rows(told, config["data"])
     options = {"data.on_leak": "drop", **MENDS.get(told.task, {}), "trainer.name": home.name}
@@ -151,7 +152,7 @@ def _home(words: Words, told: Guess) -> Path:
         name = path.parent.name if name.lower() in PLAIN and path.parent.name else name
         home = Path("runs").absolute() / f"auto-{name}"
     if home.is_dir() and any(home.iterdir()) and not (home / ending.NAME).is_file():
-        if not (home / climb.DATA).is_file():
+        if not (home / DATA).is_file():
             raise UserError(f"{home} exists and is not of auto; give another --run DIR")
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -168,7 +169,7 @@ def _begun(home: Path, told: Guess) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         UserError: it was begun with other data.
     """
-    text, path = draft.draft(told), home / climb.DATA
+    text, path = draft.draft(told), home / DATA
     config = parse(text, str(path))[0]
     for split, name in told.files.items():
         config["data"][split] = str(Path(name).absolute())

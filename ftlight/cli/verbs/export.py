@@ -5,10 +5,9 @@ from __future__ import annotations
 from ftlight.cli.command import Words
 from ftlight.cli.parser import CLI
 from ftlight.run import console as screen
+from ftlight.trainer.exported import FOLDERS
 from ftlight.trainer.push import push
 from ftlight.utils.errors import UserError, unknown
-
-FORMATS = ("hf", "onnx")
 
 
 def run(words: Words, cli: CLI) -> None:
@@ -19,17 +18,16 @@ def run(words: Words, cli: CLI) -> None:
     """
     own = words.own
     form, int8, repo = own.get("format", "hf"), own.get("int8") == "true", own.get("push", "")
-    if form not in FORMATS:
-        raise UserError(unknown("--format: no format", form, FORMATS, "formats"))
+    if form not in FOLDERS:
+        raise UserError(unknown("--format: no format", form, FOLDERS, "formats"))
     if int8 and form != "onnx":
         raise UserError("--int8 is for --format onnx; give both")
     if repo and form != "hf":
         raise UserError("--push takes --format hf alone")
-    which = cli.model, cli.datamodule, own["ckpt_path"], own.get("out"), own.get("wise", "")
-    if form == "onnx":
-        out = cli.trainer.export_onnx(*which, int8)
-    else:
-        out = cli.trainer.export(*which, repo)
+    place, wise = own.get("out"), own.get("wise", "")
+    out = cli.trainer.export(
+        cli.model, cli.datamodule, own["ckpt_path"], place, wise, repo, form, int8
+    )
     screen.console.print(f"{out}: its README.md says how to load it")
     if repo:
         screen.console.print(f"pushed to {push(out, repo, own.get('public') == 'true')}")
