@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -65,7 +67,8 @@ class Browser:
     """A chromium that is spoken to through a pipe, by the DevTools protocol."""
 
     def __init__(self, path: str) -> None:
-        self.home = tempfile.TemporaryDirectory()
+        # its helpers end after it, and may still write
+        self.home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_read, self.out = os.pipe()
         self.into, to_write = os.pipe()
         command = [path, *OPTIONS, f"--user-data-dir={self.home.name}", "about:blank"]
@@ -75,6 +78,7 @@ class Browser:
             pass_fds=(to_read, to_write),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         os.close(to_read)
         os.close(to_write)
@@ -87,9 +91,11 @@ class Browser:
             self.ask(f"{domain}.enable")
 
     def close(self) -> None:
-        """Ends the browser."""
+        """Ends the browser, and what helps it."""
         self.process.terminate()
         self.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         os.close(self.into)
         os.close(self.out)
         self.home.cleanup()
