@@ -36,7 +36,7 @@ def check(words: Any, folders: list[Path], begins: bool) -> None:
         if not code and not trust.classes(config):
             continue
         if code and words.own.get("trust") == "true":
-            trust.note(folder)
+            trust.note(folder, config)
         elif code and not trust.is_trusted(folder):
             place = runs.short(folder)
             raise UserError(

@@ -224,7 +224,7 @@ class Loaders(L.LightningDataModule):
                 is to cut few rows into batches with little padding.
         """
         table = self.sets["predict"]
-        if not cost or len(table["length"]) > FEW:  # sorted, many rows have little padding anyway
+        if not cost or len(table) > FEW:  # sorted, many rows have little padding anyway
             return self._eval_loader(table)
         lengths = np.asarray(table["length"])
         return self.loader(

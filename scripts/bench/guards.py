@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from startup import BACKBONE, made
+from startup import BACKBONE, environment, made
 
 GUARDS = (
     "ftlight.utils.secret_forms",
@@ -62,7 +62,7 @@ def end(*args: Any) -> None:
 
 
 def one(train: str, backbone: str) -> None:
-    """Imports and watches the guards, then trains for a step."""
+    """Imports and watches the guards, then trains for a step, which ends the process."""
     from ftlight.__main__ import main
     from ftlight.task import Task
 
@@ -75,9 +75,8 @@ def one(train: str, backbone: str) -> None:
         module.__spec__.loader.exec_module(copy)
         spent["imports"] = spent.get("imports", 0) + (time.perf_counter() - began) * 1000
         for name, call in list(vars(module).items()):
-            if getattr(call, "__module__", "") != module.__name__ or isinstance(call, type):
-                continue
-            if callable(call):
+            is_own = getattr(call, "__module__", "") == module.__name__
+            if is_own and callable(call) and not isinstance(call, type):
                 short = f"{module.__name__.removeprefix('ftlight.')}.{name}"
                 setattr(module, name, timed(short, call))
     Task.on_train_batch_end = end  # a callback would be code that the run names
@@ -95,16 +94,18 @@ def main() -> None:
     parser.add_argument("--one", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        return one(options.one, options.backbone)
+        one(options.one, options.backbone)
     found: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as home:
         train = made(Path(home) / "made.csv")
-        paths = [str(Path(__file__).parent.absolute()), os.environ.get("PYTHONPATH", "")]
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
         words = [sys.executable, str(Path(__file__).absolute()), "--backbone", options.backbone]
         for _ in range(options.rounds):
             done = subprocess.run(
-                [*words, "--one", train], cwd=home, env=env, capture_output=True, text=True
+                [*words, "--one", train],
+                cwd=home,
+                env=environment(),
+                capture_output=True,
+                text=True,
             )
             lines = [x.split() for x in done.stdout.splitlines() if x.startswith("GUARD")]
             assert lines, done.stderr[-2000:]
@@ -117,7 +118,6 @@ def main() -> None:
         if max(values) >= 0.05:
             columns = (statistics.median(values), min(values), max(values))
             print(f"{name:50}{''.join(f'{value:8.1f}' for value in columns)}")
-    return None
 
 
 if __name__ == "__main__":

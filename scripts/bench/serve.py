@@ -138,7 +138,8 @@ def speed(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
         with started(serve(options.run)) as (port, _), started(plain) as (other, _):
             sides = {"serve": (port, [{"rows": [row]} for row in rows])}
             sides["pipeline"] = (other, [{"text": row[column]} for row in rows])
-            rates: dict[str, list[float]] = {"predict": [], **{side: [] for side in sides}}
+            apart = f"predict, {options.clients} rows at a time"
+            rates: dict[str, list[float]] = {name: [] for name in ("predict", apart, *sides)}
             times: dict[str, list[float]] = {side: [] for side in sides}
             for place, bodies in sides.values():
                 through(place, bodies, options.clients)  # warm
@@ -146,6 +147,10 @@ def speed(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
                 began = time.perf_counter()
                 model.predict(rows)
                 rates["predict"].append(len(rows) / (time.perf_counter() - began))
+                began = time.perf_counter()
+                for first in range(0, len(rows), options.clients):
+                    model.predict(rows[first : first + options.clients])
+                rates[apart].append(len(rows) / (time.perf_counter() - began))
                 for side, (place, bodies) in sides.items():
                     found = through(place, bodies, options.clients)
                     rates[side].append(len(rows) / found.seconds)

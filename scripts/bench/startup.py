@@ -153,6 +153,13 @@ def main() -> None:
         report(options, *rounds(commands(options, home), home, options.rounds))
 
 
+def environment() -> dict[str, str]:
+    """The environment of a process that imports from this folder, and asks no hub."""
+    paths = [str(Path(__file__).parent.absolute()), os.environ.get("PYTHONPATH", "")]
+    path = os.pathsep.join(p for p in paths if p)
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
+
+
 def work() -> float:
     """Seconds of the processor that ended child processes took."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -165,12 +172,7 @@ def rounds(
     """Seconds of each command in each round, and the last line that it printed."""
     times: Times = {name: [] for name in cases}
     said: dict[str, str] = {}
-    paths = [str(Path(__file__).parent.absolute()), os.environ.get("PYTHONPATH", "")]
-    clean = {
-        **os.environ,
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": os.pathsep.join(p for p in paths if p),
-    }
+    clean = environment()
     for turn in range(count + 1):
         for name in list(cases)[:: 1 if turn % 2 else -1]:
             words, status = cases[name]

@@ -24,9 +24,15 @@ def run(words: Words, cli: CLI) -> None:
         raise UserError("--int8 is for --format onnx; give both")
     if repo and form != "hf":
         raise UserError("--push takes --format hf alone")
-    place, wise = own.get("out"), own.get("wise", "")
     out = cli.trainer.export(
-        cli.model, cli.datamodule, own["ckpt_path"], place, wise, repo, form, int8
+        cli.model,
+        cli.datamodule,
+        own["ckpt_path"],
+        out=own.get("out"),
+        wise=own.get("wise", ""),
+        repo=repo,
+        format=form,
+        int8=int8,
     )
     screen.console.print(f"{out}: its README.md says how to load it")
     if repo:
